@@ -1,0 +1,112 @@
+"""The ledger's tables. Times are ISO 8601 texts in UTC, for SQLite keeps no time zone."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Table(DeclarativeBase):
+    """The base of all tables."""
+
+
+class CycleRow(Table):
+    """One pass of the bot over one watchlist."""
+
+    __tablename__ = "cycles"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    watchlist: Mapped[str] = mapped_column(index=True)
+    number: Mapped[int]
+    digest: Mapped[str]
+    """Of what the watchlist says: an interrupted cycle goes on only under the same words."""
+    state: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    started: Mapped[str]
+    finished: Mapped[str | None]
+
+
+class StageRow(Table):
+    """What one arrow of a cycle gave, as JSON, so that an interrupted cycle goes on behind it."""
+
+    __tablename__ = "stages"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class CandidateRow(Table):
+    """A repo that discovery met in a cycle, and why it was taken or refused."""
+
+    __tablename__ = "candidates"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    repo: Mapped[str] = mapped_column(primary_key=True)
+    sha: Mapped[str | None]
+    accepted: Mapped[bool]
+    reason: Mapped[str]
+
+
+class SourceRow(Table):
+    """A member of a cycle's pool: what was merged, at which commit, in which role."""
+
+    __tablename__ = "sources"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    repo: Mapped[str] = mapped_column(primary_key=True)
+    sha: Mapped[str]
+    role: Mapped[str]
+    licence: Mapped[str]
+
+
+class RecipeRow(Table):
+    """A recipe by its digest."""
+
+    __tablename__ = "recipes"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    recipe: Mapped[str]
+
+
+class EvaluationRow(Table):
+    """One recipe under one exam: what it cost, and the failure where it has no scores."""
+
+    __tablename__ = "evaluations"
+    recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
+    exam: Mapped[str] = mapped_column(primary_key=True)
+    seconds: Mapped[float]
+    failure: Mapped[str | None]
+
+
+class ItemScoreRow(Table):
+    """The score of one recipe on one item of one task: the table that all statistics read."""
+
+    __tablename__ = "item_scores"
+    recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    item: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float]
+    flag: Mapped[str | None]
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class FrontRow(Table):
+    """A recipe that was on the front after a generation, with its objectives on the search split."""
+
+    __tablename__ = "fronts"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
+    objectives: Mapped[str]
+
+
+class ReleaseRow(Table):
+    """A front member that passed the gate: where it lies here, its files' hashes, and its commit on the Hub."""
+
+    __tablename__ = "releases"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"))
+    repo: Mapped[str]
+    files: Mapped[str]
+    commit: Mapped[str | None]
+    published: Mapped[str | None]
+
+
+Index("releases_by_recipe", ReleaseRow.recipe, ReleaseRow.repo)

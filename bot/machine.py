@@ -1,0 +1,80 @@
+"""What this machine has, and how many workers with how many threads fit it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+WORKER_OVERHEAD = 700 * 2**20
+"""Bytes a worker needs besides weights: the interpreter, torch, transformers, lm-eval and the requests (measured)."""
+
+ACTIVATION_SHARE = 0.25
+"""Activations and KV cache of a batch, as a share of the live model's bytes."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Cores this process may use, memory that is free (bytes), and CUDA devices."""
+
+    cores: int
+    free_memory: int
+    cuda_devices: int = 0
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How candidates are scored here: workers, threads each, the device and lm-eval's batch size."""
+
+    workers: int
+    threads: int
+    device: str
+    batch_size: int
+
+
+def look_around(device: str) -> Machine:
+    """Read this machine's cores and memory; asks torch for GPUs only where `device` allows one."""
+    import psutil
+
+    devices = 0
+    if device != "cpu":
+        import torch
+
+        devices = torch.cuda.device_count()
+    return Machine(len(os.sched_getaffinity(0)), psutil.virtual_memory().available, devices)
+
+
+def worker_memory(model_bytes: int) -> int:
+    """Bytes of anonymous memory one worker needs for a live model of `model_bytes`; the pool itself is mapped and shared."""
+    return WORKER_OVERHEAD + int(model_bytes * (1 + ACTIVATION_SHARE))
+
+
+def fit_batch(model_bytes: int) -> int:
+    """lm-eval's batch size: tiny models gain from wide batches, large ones would only fill the memory."""
+    if model_bytes <= 50 * 2**20:
+        return 64
+    return 16 if model_bytes <= 2 * 2**30 else 4
+
+
+def fit_crew(
+    machine: Machine,
+    model_bytes: int,
+    *,
+    count: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Crew:
+    """One worker a core while memory lasts (two processes of one thread beat one of two, benchmarks aside), or one a GPU.
+
+    What the watchlist sets stands; the rest is made to fit it.
+    """
+    on_gpu = device == "cuda" or (device == "auto" and machine.cuda_devices > 0)
+    by_memory = max(1, machine.free_memory // worker_memory(model_bytes))
+    fitting = max(1, machine.cuda_devices) if on_gpu else min(machine.cores, by_memory)
+    workers = count or fitting
+    return Crew(
+        workers=workers,
+        threads=threads or max(1, machine.cores // workers),
+        device="cuda" if on_gpu else "cpu",
+        batch_size=batch_size or fit_batch(model_bytes),
+    )

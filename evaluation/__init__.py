@@ -1,0 +1,1 @@
+"""Scores: skills, splits, exams and statistics."""

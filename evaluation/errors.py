@@ -1,0 +1,5 @@
+"""What evaluation refuses."""
+
+
+class EvaluationError(Exception):
+    """A task, metric or score that cannot be used; the message names what and the remedy."""

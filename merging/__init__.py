@@ -1,0 +1,1 @@
+"""Weights: sources as lazy checkpoints, recipes, methods, search spaces and evolution."""

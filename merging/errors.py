@@ -1,0 +1,5 @@
+"""What merging refuses."""
+
+
+class MergingError(Exception):
+    """A recipe, checkpoint or search space that cannot be used; the message names what and the remedy."""

@@ -1,0 +1,1 @@
+"""Every text that a person reads: the model card and the local Hub's pages."""

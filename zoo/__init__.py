@@ -1,0 +1,1 @@
+"""The demo zoo: tiny trained specialists worth merging, and decoys to refuse."""
