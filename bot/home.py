@@ -33,9 +33,13 @@ class Home:
         """Fetched checkpoints, one folder a repo and commit."""
         return self.folder / "sources"
 
+    def releases(self, cycle: str) -> Path:
+        """The folder of a cycle's releases."""
+        return self.folder / "releases" / cycle
+
     def release(self, cycle: str, role: str) -> Path:
         """The folder of one release: its weights, card and pictures."""
-        return self.folder / "releases" / cycle / role
+        return self.releases(cycle) / role
 
     def report(self, cycle: str) -> Path:
         """The page that tells how a cycle went."""

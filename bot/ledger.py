@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
+from bot.candidate import Verdict
 from bot.errors import ShoalError
 from bot.ledger_tables import (
     CandidateRow,
@@ -60,16 +62,6 @@ class Cycle:
     note: str
     started: datetime
     finished: datetime | None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of one candidate."""
-
-    repo: str
-    sha: str | None
-    accepted: bool
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -124,13 +116,29 @@ class Ledger:
         try:
             Table.metadata.create_all(self._engine)
         except OperationalError as error:
-            raise ShoalError(f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk") from error
+            raise ShoalError(
+                f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk"
+            ) from error
         except DatabaseError as error:
-            raise ShoalError(f"{path}: not a ledger ({error.orig}); move the file away or choose another --home") from error
+            raise ShoalError(
+                f"{path}: not a ledger ({error.orig}); move the file away or choose another --home"
+            ) from error
 
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        """All or nothing; what the disk or another process prevents is told in one line."""
+        try:
+            with Session(self._engine) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise ShoalError(
+                f"{self.path}: the ledger cannot be written ({error.orig}); nothing was lost: "
+                "make room or end the other process, then run it again"
+            ) from error
 
     # -- cycles ---------------------------------------------------------------------------------------------------
 
@@ -139,9 +147,12 @@ class Ledger:
 
         An interrupted cycle under other words (another digest) is closed as abandoned: its scores stay and are used.
         """
-        with Session(self._engine) as session, session.begin():
+        with self._transaction() as session:
             newest = session.scalars(
-                select(CycleRow).where(CycleRow.watchlist == watchlist).order_by(CycleRow.number.desc()).limit(1)
+                select(CycleRow)
+                .where(CycleRow.watchlist == watchlist)
+                .order_by(CycleRow.number.desc())
+                .limit(1)
             ).first()
             if newest is not None and newest.state == State.RUNNING:
                 if newest.digest == digest:
@@ -150,8 +161,14 @@ class Ledger:
                 newest.finished = now.isoformat()
             number = 1 if newest is None else newest.number + 1
             row = CycleRow(
-                id=f"{watchlist}-{number}", watchlist=watchlist, number=number, digest=digest,
-                state=State.RUNNING, note="", started=now.isoformat(), finished=None,
+                id=f"{watchlist}-{number}",
+                watchlist=watchlist,
+                number=number,
+                digest=digest,
+                state=State.RUNNING,
+                note="",
+                started=now.isoformat(),
+                finished=None,
             )
             session.add(row)
             session.flush()
@@ -159,9 +176,11 @@ class Ledger:
 
     def finish(self, cycle: str, state: State, note: str, now: datetime) -> None:
         """Close a cycle (or move it to review) with one line on how it ended."""
-        with Session(self._engine) as session, session.begin():
+        with self._transaction() as session:
             session.execute(
-                update(CycleRow).where(CycleRow.id == cycle).values(state=state, note=note, finished=now.isoformat())
+                update(CycleRow)
+                .where(CycleRow.id == cycle)
+                .values(state=state, note=note, finished=now.isoformat())
             )
 
     def cycles(self, watchlist: str | None = None) -> tuple[Cycle, ...]:
@@ -186,7 +205,7 @@ class Ledger:
     def keep(self, cycle: str, stage: str, value: Any, kind: type[T]) -> None:
         """Keep what a stage gave; `kind` is a frozen dataclass or another type that pydantic can write."""
         text = TypeAdapter(kind).dump_json(value).decode()
-        with Session(self._engine) as session, session.begin():
+        with self._transaction() as session:
             session.execute(_upsert(StageRow), [{"cycle": cycle, "stage": stage, "value": text}])
 
     def kept(self, cycle: str, stage: str, kind: type[T]) -> T | None:
@@ -195,21 +214,21 @@ class Ledger:
             row = session.get(StageRow, (cycle, stage))
             return None if row is None else TypeAdapter(kind).validate_json(row.value)
 
-    def record_pool(self, cycle: str, decisions: Iterable[Decision], sources: Iterable[SourceEntry]) -> None:
+    def record_pool(self, cycle: str, verdicts: Iterable[Verdict], sources: Iterable[SourceEntry]) -> None:
         """Record every candidate with its reason, and the pool's members."""
-        candidates = [{"cycle": cycle, **vars(decision)} for decision in decisions]
+        candidates = [{"cycle": cycle, **vars(verdict)} for verdict in verdicts]
         members = [{"cycle": cycle, **vars(source)} for source in sources]
-        with Session(self._engine) as session, session.begin():
+        with self._transaction() as session:
             for table, rows in ((CandidateRow, candidates), (SourceRow, members)):
                 if rows:
                     session.execute(_upsert(table), rows)
 
-    def decisions(self, cycle: str) -> tuple[Decision, ...]:
+    def verdicts(self, cycle: str) -> tuple[Verdict, ...]:
         """Every candidate of a cycle, the accepted first."""
         query = select(CandidateRow).where(CandidateRow.cycle == cycle)
         with Session(self._engine) as session:
             rows = session.scalars(query.order_by(CandidateRow.accepted.desc(), CandidateRow.repo)).all()
-        return tuple(Decision(row.repo, row.sha, row.accepted, row.reason) for row in rows)
+        return tuple(Verdict(row.repo, row.sha, row.accepted, row.reason) for row in rows)
 
     def sources(self, cycle: str) -> tuple[SourceEntry, ...]:
         """The members of a cycle's pool."""
@@ -223,7 +242,7 @@ class Ledger:
     def record_evaluation(self, recipe: str, entry: EvaluationEntry, items: Sequence[ItemValue]) -> None:
         """Record a recipe (its JSON), how its exam went, and its item scores: all or nothing."""
         rows = [{"recipe": entry.recipe, **vars(item)} for item in items]
-        with Session(self._engine) as session, session.begin():
+        with self._transaction() as session:
             session.execute(_upsert(RecipeRow), [{"digest": entry.recipe, "recipe": recipe}])
             session.execute(_upsert(EvaluationRow), [vars(entry)])
             if rows:
@@ -247,7 +266,9 @@ class Ledger:
         with Session(self._engine) as session:
             row = session.get(RecipeRow, digest)
         if row is None:
-            raise ShoalError(f"recipe {digest[:12]} is not in {self.path}; was the ledger replaced? run the cycle again")
+            raise ShoalError(
+                f"recipe {digest[:12]} is not in {self.path}; was the ledger replaced? run the cycle again"
+            )
         return row.recipe
 
     def count_evaluations(self) -> int:
@@ -257,14 +278,21 @@ class Ledger:
 
     # -- fronts and releases --------------------------------------------------------------------------------------
 
-    def record_front(self, cycle: str, generation: int, members: Iterable[tuple[str, Sequence[float]]]) -> None:
+    def record_front(
+        self, cycle: str, generation: int, members: Iterable[tuple[str, Sequence[float]]]
+    ) -> None:
         """Record the front after a generation: recipe digests with their objectives."""
         rows = [
-            {"cycle": cycle, "generation": generation, "recipe": digest, "objectives": json.dumps(list(objectives))}
+            {
+                "cycle": cycle,
+                "generation": generation,
+                "recipe": digest,
+                "objectives": json.dumps(list(objectives)),
+            }
             for digest, objectives in members
         ]
         if rows:
-            with Session(self._engine) as session, session.begin():
+            with self._transaction() as session:
                 session.execute(_upsert(FrontRow), rows)
 
     def front(self, cycle: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
@@ -282,7 +310,7 @@ class Ledger:
             "files": json.dumps(dict(release.files), sort_keys=True),
             "published": published.isoformat() if published else None,
         }
-        with Session(self._engine) as session, session.begin():
+        with self._transaction() as session:
             session.execute(_upsert(ReleaseRow), [row])
 
     def releases(self, cycle: str | None = None) -> tuple[ReleaseEntry, ...]:
@@ -293,7 +321,8 @@ class Ledger:
         with Session(self._engine) as session:
             rows = session.scalars(query).all()
         return tuple(
-            ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit) for row in rows
+            ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit)
+            for row in rows
         )
 
 
@@ -314,13 +343,22 @@ def _upsert(table: type[Table]) -> Any:
     """Insert rows; one that stands already under its key takes the new values."""
     statement = insert(table)
     keys = [column.name for column in inspect(table).primary_key]
-    fresh = {column.name: statement.excluded[column.name] for column in inspect(table).columns if column.name not in keys}
+    fresh = {
+        column.name: statement.excluded[column.name]
+        for column in inspect(table).columns
+        if column.name not in keys
+    }
     return statement.on_conflict_do_update(index_elements=keys, set_=fresh)
 
 
 def _cycle(row: CycleRow) -> Cycle:
     return Cycle(
-        id=row.id, watchlist=row.watchlist, number=row.number, digest=row.digest, state=State(row.state),
-        note=row.note, started=datetime.fromisoformat(row.started),
+        id=row.id,
+        watchlist=row.watchlist,
+        number=row.number,
+        digest=row.digest,
+        state=State(row.state),
+        note=row.note,
+        started=datetime.fromisoformat(row.started),
         finished=datetime.fromisoformat(row.finished) if row.finished else None,
     )

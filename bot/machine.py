@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from bot.watchlist import Workers
+
 WORKER_OVERHEAD = 700 * 2**20
 """Bytes a worker needs besides weights: the interpreter, torch, transformers, lm-eval and the requests (measured)."""
 
@@ -55,26 +57,17 @@ def fit_batch(model_bytes: int) -> int:
     return 16 if model_bytes <= 2 * 2**30 else 4
 
 
-def fit_crew(
-    machine: Machine,
-    model_bytes: int,
-    *,
-    count: int | None = None,
-    threads: int | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-) -> Crew:
-    """One worker a core while memory lasts (two processes of one thread beat one of two, benchmarks aside), or one a GPU.
+def fit_crew(machine: Machine, model_bytes: int, asked: Workers) -> Crew:
+    """One worker a core while memory lasts (two processes of one thread beat one process of two), or one on the GPU.
 
     What the watchlist sets stands; the rest is made to fit it.
     """
-    on_gpu = device == "cuda" or (device == "auto" and machine.cuda_devices > 0)
+    on_gpu = asked.device == "cuda" or (asked.device == "auto" and machine.cuda_devices > 0)
     by_memory = max(1, machine.free_memory // worker_memory(model_bytes))
-    fitting = max(1, machine.cuda_devices) if on_gpu else min(machine.cores, by_memory)
-    workers = count or fitting
+    workers = asked.count or (1 if on_gpu else min(machine.cores, by_memory))
     return Crew(
         workers=workers,
-        threads=threads or max(1, machine.cores // workers),
+        threads=asked.threads or max(1, machine.cores // workers),
         device="cuda" if on_gpu else "cpu",
-        batch_size=batch_size or fit_batch(model_bytes),
+        batch_size=asked.batch_size or fit_batch(model_bytes),
     )

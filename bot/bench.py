@@ -1,0 +1,175 @@
+"""What one worker process holds and does: the pool's weights mapped once, one live model, the exams."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.machine import Crew
+from evaluation.skills import Skill
+from evaluation.splits import Split, SplitSizes
+from merging.recipe import Recipe, SourceRef
+
+if TYPE_CHECKING:
+    from evaluation.exam import Exam
+    from evaluation.tasks import TaskFacts
+
+
+class NotFiniteError(Exception):
+    """The candidate's logits hold NaN or infinity."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything a worker needs to score candidates; small, for it is sent to each process once.
+
+    checkpoints: every source's folder, complete and verified.
+    skeleton: the one of them whose config and tokenizer the candidates have.
+    seed: of the splits.
+    """
+
+    checkpoints: tuple[tuple[SourceRef, Path], ...]
+    skeleton: SourceRef
+    dtype: str
+    skills: tuple[Skill, ...]
+    task_folders: tuple[Path, ...]
+    sizes: SplitSizes
+    seed: int
+    crew: Crew
+
+
+@dataclass(frozen=True)
+class ExamItem:
+    """One item of an exam: the skill, the task within it, the task's digest (the ledger's key), and the item's id."""
+
+    skill: str
+    task: str
+    digest: str
+    item: str
+
+
+@dataclass(frozen=True)
+class ExamFacts:
+    """What an exam asks, without its requests.
+
+    directions: task → whether higher is better. tasks: what a card tells of each. prompt: the first request's text.
+    """
+
+    digest: str
+    items: tuple[ExamItem, ...]
+    directions: tuple[tuple[str, bool], ...]
+    tasks: tuple[TaskFacts, ...]
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What one candidate got: (value, flag) for each of the exam's items in their order; seconds of work."""
+
+    values: tuple[tuple[float, str | None], ...]
+    seconds: float
+
+
+class BenchAtWork:
+    """A bench in its process: opens what it needs on first use and keeps it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._exams: dict[Split, Exam] = {}
+
+    def facts(self, split: Split) -> ExamFacts:
+        """What the exam of a split asks; a task that cannot be used raises EvaluationError."""
+        from evaluation.tasks import describe, directions
+
+        exam, bench = self._exam(split), self._bench
+        return ExamFacts(
+            digest=exam.digest,
+            items=_items(exam),
+            directions=tuple(directions(bench.skills, self._tasks).items()),
+            tasks=describe(bench.skills, self._tasks, bench.seed, bench.sizes),
+            prompt=str(exam.papers[0].questions[0].requests[0].args[0]),
+        )
+
+    def score(self, recipe: Recipe, split: Split) -> Marks:
+        """Rewrite the live model to a recipe and let it sit the exam."""
+        started = time.monotonic()
+        self._live.become(recipe)
+        return self._sit(self._live.model, split, started)
+
+    def score_folder(self, folder: Path, split: Split) -> Marks:
+        """Load a written checkpoint as any user would, and let it sit the exam."""
+        from transformers import AutoModelForCausalLM
+
+        started = time.monotonic()
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
+        return self._sit(model.to(self._bench.crew.device).eval(), split, started)
+
+    def _sit(self, model: Any, split: Split, started: float) -> Marks:
+        from evaluation.harness import harness
+
+        crew = self._bench.crew
+        watch = model.get_output_embeddings().register_forward_hook(_refuse_non_finite)
+        try:
+            scores = self._exam(split).score(harness(model, self._tokenizer, crew.device, crew.batch_size))
+        finally:
+            watch.remove()
+        found = {(score.skill, score.task, score.item): (score.value, score.flag) for score in scores}
+        values = tuple(found[item.skill, item.task, item.item] for item in _items(self._exam(split)))
+        return Marks(values, time.monotonic() - started)
+
+    def _exam(self, split: Split) -> Exam:
+        if split not in self._exams:
+            from evaluation.exam import Exam
+
+            bench = self._bench
+            self._exams[split] = Exam.build(
+                bench.skills, self._tasks, split, bench.sizes, bench.seed, self._tokenizer
+            )
+        return self._exams[split]
+
+    @cached_property
+    def _tasks(self) -> Any:
+        from evaluation.tasks import load_tasks
+
+        return load_tasks(self._bench.skills, self._bench.task_folders)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(
+            dict(self._bench.checkpoints)[self._bench.skeleton], trust_remote_code=False
+        )
+
+    @cached_property
+    def _live(self) -> Any:
+        from merging.checkpoint import Checkpoint
+        from merging.live import LiveModel
+
+        folders = dict(self._bench.checkpoints)
+        checkpoints = {source: Checkpoint.open(folder) for source, folder in folders.items()}
+        return LiveModel(
+            folders[self._bench.skeleton],
+            checkpoints,
+            device=self._bench.crew.device,
+            dtype=self._bench.dtype,
+        )
+
+
+def _items(exam: Exam) -> tuple[ExamItem, ...]:
+    return tuple(
+        ExamItem(entry.skill, entry.task, entry.digest, item)
+        for entry in exam.entries
+        for item in entry.items
+    )
+
+
+def _refuse_non_finite(_module: Any, _inputs: Any, logits: Any) -> None:
+    """A forward hook on the head: NaN must fail loudly, for an argmax over NaN would still give an answer."""
+    if not logits.isfinite().all():
+        raise NotFiniteError("the model's logits are not finite (NaN or infinity)")

@@ -1,0 +1,321 @@
+"""Where a cycle's results become the facts of its cards, pictures and report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot import contest
+from bot.bench import ExamFacts
+from bot.card import PARETO_PICTURE, PROGRESS_PICTURE, write_card
+from bot.card_facts import (
+    CardFacts,
+    Contender,
+    Estimate,
+    GateTest,
+    ItemCounts,
+    Kind,
+    LicenceFacts,
+    RecipeFacts,
+    SearchFacts,
+    SelectionFacts,
+    SkillFacts,
+    SourceFacts,
+    TaskFacts,
+)
+from bot.contest import Rival, SearchSummary
+from bot.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
+from bot.gate import RULE, Ruling
+from bot.inspection import Member
+from bot.judge import Judge, Sat, directions
+from bot.machine import Crew
+from bot.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
+from bot.pool import Pool
+from bot.release import RECIPE_NAME, hashes, packages
+from bot.selection import Chosen
+from bot.shop import Shop
+from evaluation.scores import strata
+from evaluation.skills import Skill
+from evaluation.splits import Split
+from evaluation.statistics import Interval, Paired, Stratum, interval, skill_interval, skill_paired_better
+from merging.evolution import SearchResult
+from merging.recipe import Recipe
+from merging.space import SearchSpace
+
+SEED = 0
+"""Of the bootstrap: the same scores give the same intervals."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who appeared in a cycle and what became of them: all that its texts tell of."""
+
+    pool: Pool
+    space: SearchSpace
+    found: SearchResult
+    rulings: tuple[Ruling, ...]
+    chosen: tuple[Chosen, ...]
+    crew: Crew
+
+    @property
+    def rivals(self) -> tuple[Rival, ...]:
+        """What merges had to beat."""
+        return contest.rivals(self.space, self.pool)
+
+    @property
+    def summary(self) -> SearchSummary:
+        """The search in numbers."""
+        return contest.summarise(self.found)
+
+    def recipe(self, digest: str) -> Recipe:
+        """A front member's recipe."""
+        return next(scored.recipe for scored in self.found.front if scored.recipe.digest == digest)
+
+    def ruling(self, digest: str) -> Ruling:
+        """What the gate said of a front member."""
+        return next(ruling for ruling in self.rulings if ruling.recipe == digest)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One model's values on the report split, by skill."""
+
+    strata: tuple[tuple[Stratum, ...], ...]
+
+    @classmethod
+    def of(cls, sat: Sat, skills: Sequence[Skill], exam: ExamFacts) -> _Measured:
+        return cls(tuple(strata(skill, directions(exam), sat.scores) for skill in skills))
+
+    @property
+    def scores(self) -> tuple[Estimate, ...]:
+        return tuple(_estimate(skill_interval(parts, SEED)) for parts in self.strata)
+
+    def leads_over(self, other: _Measured) -> tuple[Estimate, ...]:
+        pairs = zip(self.strata, other.strata, strict=True)
+        return tuple(_lead(skill_paired_better(mine, theirs, SEED)) for mine, theirs in pairs)
+
+
+def write_card_files(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, folder: Path) -> None:
+    """Put the card and its pictures beside a release's weights."""
+    (folder / "README.md").write_text(write_card(card_facts(shop, judge, cast, chosen, repo, folder)))
+    (folder / PARETO_PICTURE).write_bytes(pareto_plot(pareto_facts(shop, judge, cast)))
+    (folder / PROGRESS_PICTURE).write_bytes(progress_plot([volume for _, volume in cast.summary.generations]))
+
+
+def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, folder: Path) -> CardFacts:
+    """Everything the card of one release says; reads the report split."""
+    skills = contest.wanted_skills(shop.watchlist)
+    exam = judge.exam(Split.REPORT)
+    recipe = cast.recipe(chosen.recipe)
+    (sat,) = judge.sit([recipe], Split.REPORT)
+    own = _Measured.of(sat, skills, exam)
+    pool = cast.pool
+    merged = {member.ref: member for member in pool.sources}
+    licence = pool.licence
+    return CardFacts(
+        repo=repo,
+        tag=shop.cycle,
+        hub_url=shop.hub.endpoint,
+        watchlist=shop.watchlist.name,
+        cycle=shop.cycle,
+        date=shop.ledger.cycle(shop.cycle).started.date().isoformat(),
+        skills=tuple(_skill_facts(skill, exam, sat) for skill in skills),
+        scores=own.scores,
+        contenders=_contenders(judge, cast, own, skills, exam),
+        base=_source_facts(pool.base) if pool.base else None,
+        sources=tuple(_source_facts(merged[source]) for source in recipe.sources),
+        licence=LicenceFacts(licence.id, licence.name, licence.link, licence.notices),
+        recipe=_recipe_facts(recipe, (folder / RECIPE_NAME).read_text()),
+        search=search_facts(shop, cast),
+        selection=_selection_facts(shop, cast, chosen),
+        packages=packages(),
+        files=tuple(
+            (name, digest) for name, digest in hashes(folder).items() if name.endswith(".safetensors")
+        ),
+        languages=_languages(pool),
+        pipeline_tag=shop.watchlist.watch.pipeline_tag or "text-generation",
+        prompt=exam.prompt,
+        chat_template=skills[0].chat_template,
+    )
+
+
+def pareto_facts(shop: Shop, judge: Judge, cast: Cast) -> ParetoFacts:
+    """What the picture of the front shows, on the search split."""
+    skills = contest.wanted_skills(shop.watchlist)
+    turned = directions(judge.exam(Split.SEARCH))
+    points = {scored.recipe.digest: scored.outcome.objectives or () for scored in cast.found.front}
+    releases = [Mark(chosen.role, MarkKind.RELEASE, points[chosen.recipe]) for chosen in cast.chosen]
+    marks = [
+        Mark(rival.name, MarkKind(rival.kind.value), objectives)
+        for rival, sat in contest.sit_rivals(judge, cast.rivals, Split.SEARCH)
+        if (objectives := contest.outcome(sat, skills, turned).objectives) is not None
+    ]
+    return ParetoFacts(
+        skills=tuple(skill.name for skill in skills),
+        candidates=cast.summary.points,
+        front=tuple(points.values()),
+        marks=(*releases, *marks),
+    )
+
+
+def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
+    """What the search cost."""
+    summary = cast.summary
+    crew = cast.crew
+    where = f"{crew.workers} workers of {crew.threads} threads on {platform.machine()}"
+    return SearchFacts(
+        candidates=summary.candidates,
+        failed=summary.failed,
+        generations=len(summary.generations),
+        population=shop.watchlist.search.population,
+        seed=shop.watchlist.search.seed,
+        seconds=summary.seconds,
+        stopped=summary.stopped,
+        hardware=where if crew.device == "cpu" else f"a GPU ({crew.device})",
+    )
+
+
+def write_cycle_report(shop: Shop, judge: Judge, cast: Cast) -> Path:
+    """Write the page that tells how the cycle went; returns its path."""
+    path = shop.home.report(shop.cycle)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(write_report(cycle_facts(shop, judge, cast)))
+    return path
+
+
+def cycle_facts(shop: Shop, judge: Judge, cast: Cast) -> CycleFacts:
+    """Everything the report of a cycle says."""
+    skills = contest.wanted_skills(shop.watchlist)
+    validation = judge.exam(Split.VALIDATION)
+    entry = shop.ledger.cycle(shop.cycle)
+    rivals = contest.sit_rivals(judge, cast.rivals, Split.VALIDATION)
+    return CycleFacts(
+        watchlist=shop.watchlist.name,
+        cycle=shop.cycle,
+        hub_url=shop.hub.endpoint,
+        started=f"{entry.started:%Y-%m-%d %H:%M} UTC",
+        finished=f"{entry.finished:%Y-%m-%d %H:%M} UTC" if entry.finished else "",
+        outcome=f"{entry.state}: {entry.note}",
+        skills=tuple(skill.name for skill in skills),
+        verdicts=tuple(
+            VerdictFacts(v.repo, v.sha, v.accepted, v.reason) for v in shop.ledger.verdicts(shop.cycle)
+        ),
+        search=search_facts(shop, cast),
+        hypervolumes=tuple(volume for _, volume in cast.summary.generations),
+        baselines=tuple(
+            ScoreRow(rival.name, _Measured.of(sat, skills, validation).scores)
+            for rival, sat in rivals
+            if sat.failure is None
+        ),
+        front=tuple(_front_facts(judge, cast, ruling, skills) for ruling in cast.rulings),
+        releases=_release_facts(shop, judge, cast, skills),
+    )
+
+
+def _contenders(
+    judge: Judge, cast: Cast, own: _Measured, skills: Sequence[Skill], exam: ExamFacts
+) -> tuple[Contender, ...]:
+    measured = [
+        (rival, _Measured.of(sat, skills, exam))
+        for rival, sat in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
+        if sat.failure is None
+    ]
+    return tuple(
+        Contender(
+            name=rival.name,
+            kind=rival.kind,
+            repo=None if rival.kind is Kind.PLAIN else rival.name,
+            scores=their.scores,
+            leads=own.leads_over(their),
+        )
+        for rival, their in measured
+    )
+
+
+def _skill_facts(skill: Skill, exam: ExamFacts, sat: Sat) -> SkillFacts:
+    return SkillFacts(
+        skill.name,
+        tuple(
+            TaskFacts(
+                task=task.task,
+                metric=task.metric,
+                higher_is_better=task.higher_is_better,
+                num_fewshot=task.num_fewshot,
+                items=ItemCounts(*(task.items[split] for split in Split)),
+                score=_estimate(interval(_values(sat, skill.name, task.key), SEED)),
+            )
+            for task in exam.tasks
+            if task.skill == skill.name
+        ),
+    )
+
+
+def _values(sat: Sat, skill: str, task: str) -> list[float]:
+    return [score.value for score in sat.scores if (score.skill, score.task) == (skill, task)]
+
+
+def _selection_facts(shop: Shop, cast: Cast, chosen: Chosen) -> SelectionFacts:
+    ruling = cast.ruling(chosen.recipe)
+    confidence = shop.watchlist.gate.confidence
+    alpha = (1 - confidence) / len(shop.watchlist.skills)
+    return SelectionFacts(
+        role=chosen.role,
+        front=len(cast.rulings),
+        passed=sum(ruling.passed for ruling in cast.rulings),
+        released=len(cast.chosen),
+        rule=RULE,
+        confidence=confidence,
+        tests=tuple(
+            GateTest(test.skill, test.rival, test.difference, test.p_value, test.p_value <= alpha)
+            for test in ruling.comparisons
+        ),
+    )
+
+
+def _recipe_facts(recipe: Recipe, mergekit_yaml: str) -> RecipeFacts:
+    return RecipeFacts(
+        method=recipe.method,
+        dtype=recipe.dtype,
+        seed=recipe.seed,
+        digest=recipe.digest,
+        groups=recipe.groups.labels,
+        parameters=recipe.parameters,
+        mergekit_yaml=mergekit_yaml,
+    )
+
+
+def _front_facts(judge: Judge, cast: Cast, ruling: Ruling, skills: Sequence[Skill]) -> FrontFacts:
+    recipe = cast.recipe(ruling.recipe)
+    (sat,) = judge.sit([recipe], Split.VALIDATION)
+    scores = () if sat.failure else _Measured.of(sat, skills, judge.exam(Split.VALIDATION)).scores
+    return FrontFacts(ruling.recipe, recipe.method, scores, ruling.passed, ruling.reason)
+
+
+def _release_facts(shop: Shop, judge: Judge, cast: Cast, skills: Sequence[Skill]) -> tuple[ReleaseFacts, ...]:
+    facts = []
+    for entry in shop.ledger.releases(shop.cycle):
+        (sat,) = judge.sit([cast.recipe(entry.recipe)], Split.REPORT)
+        scores = _Measured.of(sat, skills, judge.exam(Split.REPORT)).scores
+        facts.append(ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, scores))
+    return tuple(facts)
+
+
+def _source_facts(member: Member) -> SourceFacts:
+    return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown")
+
+
+def _languages(pool: Pool) -> tuple[str, ...]:
+    """The languages that the sources' cards declare, in the order of the sources."""
+    return tuple(
+        dict.fromkeys(language for source in pool.sources for language in source.candidate.languages)
+    )
+
+
+def _estimate(interval: Interval) -> Estimate:
+    return Estimate(interval.mean, interval.low, interval.high)
+
+
+def _lead(paired: Paired) -> Estimate:
+    return Estimate(paired.difference, paired.low, paired.high)

@@ -1,0 +1,203 @@
+"""What a model card says, as frozen plain values: the composition root fills them from the ledger.
+
+Scores are oriented so that higher is better (a skill's metric where lower is better arrives negated), in the
+metric's own unit, and come from the report split unless a field says otherwise. Every `scores` and `leads`
+tuple has one entry per skill, in the order of `CardFacts.skills`.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a model in the card's tables is, beside the release itself."""
+
+    PLAIN = "plain merge"
+    SOURCE = "source"
+    BASE = "base"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with the ends of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in (self.mean, self.low, self.high)):
+            raise ValueError(f"an estimate must be finite numbers: got {self.mean}, {self.low}, {self.high}")
+
+
+@dataclass(frozen=True)
+class ItemCounts:
+    """How many items of one task each split holds."""
+
+    search: int
+    validation: int
+    report: int
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """One lm-eval task and what the release scored on it: the raw metric, its direction not turned."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    num_fewshot: int
+    items: ItemCounts
+    score: Estimate
+
+
+@dataclass(frozen=True)
+class SkillFacts:
+    """One objective of the watchlist and its tasks."""
+
+    name: str
+    tasks: tuple[TaskFacts, ...]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that the release is compared with.
+
+    `repo` is None for a plain merge, which was never published. `leads` holds the release's score minus this
+    model's over the same items, with the 95 % interval of that paired difference.
+    """
+
+    name: str
+    kind: Kind
+    repo: str | None
+    scores: tuple[Estimate, ...]
+    leads: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """A Hub repository at the commit whose weights went into the release."""
+
+    repo: str
+    sha: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class LicenceFacts:
+    """The release's licence: `name` and `link` belong to the id "other", `notices` are passed on."""
+
+    id: str
+    name: str | None = None
+    link: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecipeFacts:
+    """The merge, as the recipe has it: `groups` are the labels of the tensor groups, in order.
+
+    Each of `parameters` is (name, rows): a row per source (one row where the sources share it, as slerp's t),
+    and in it a value per group. `mergekit_yaml` is the whole recipe in mergekit's words.
+    """
+
+    method: str
+    dtype: str
+    seed: int
+    digest: str
+    groups: tuple[str, ...]
+    parameters: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
+    mergekit_yaml: str
+
+
+@dataclass(frozen=True)
+class GateTest:
+    """One paired one-sided test on the validation split: is the release better than `rival` at `skill`?
+
+    `p_value` is that of the test alone; `passed` tells whether it is small enough under the gate's rule.
+    """
+
+    skill: str
+    rival: str
+    difference: float
+    p_value: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """What the search cost. `seconds` is wall time; `stopped` says in words why it ended."""
+
+    candidates: int
+    failed: int
+    generations: int
+    population: int
+    seed: int
+    seconds: float
+    stopped: str
+    hardware: str
+
+
+@dataclass(frozen=True)
+class SelectionFacts:
+    """How this merge was chosen among the front.
+
+    `role` is what it stands for ("knee"); `rule` is the gate's in whole sentences, with its correction for
+    many tests; `confidence` is the share of one that it asks for.
+    """
+
+    role: str
+    front: int
+    passed: int
+    released: int
+    rule: str
+    confidence: float
+    tests: tuple[GateTest, ...]
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Everything the card of one release says.
+
+    `sources` are those merged, in the recipe's order; `contenders` may hold more (all of the pool). `prompt`
+    is an example for the code to copy, `files` are (name, sha256) of the weights, `packages` (name, version).
+    """
+
+    repo: str
+    tag: str
+    hub_url: str
+    watchlist: str
+    cycle: str
+    date: str
+    skills: tuple[SkillFacts, ...]
+    scores: tuple[Estimate, ...]
+    contenders: tuple[Contender, ...]
+    base: SourceFacts | None
+    sources: tuple[SourceFacts, ...]
+    licence: LicenceFacts
+    recipe: RecipeFacts
+    search: SearchFacts
+    selection: SelectionFacts
+    packages: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
+    languages: tuple[str, ...]
+    pipeline_tag: str
+    prompt: str
+    chat_template: bool
+
+    def __post_init__(self) -> None:
+        _one_per("skill", len(self.skills), [("scores of the release", self.scores)])
+        for contender in self.contenders:
+            columns = [("scores", contender.scores), ("leads", contender.leads)]
+            _one_per("skill", len(self.skills), [(f"{what} of {contender.name}", c) for what, c in columns])
+        for name, rows in self.recipe.parameters:
+            genes = [(f"{name} of source {i}", row) for i, row in enumerate(rows)]
+            _one_per("group", len(self.recipe.groups), genes)
+
+
+def _one_per(unit: str, expected: int, columns: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+    for what, values in columns:
+        if len(values) != expected:
+            raise ValueError(f"{what}: got {len(values)} values, expected one per {unit} ({expected})")

@@ -1,0 +1,141 @@
+"""The contest of a cycle: which merges are possible, which rivals they must beat, and the search among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.card_facts import Kind
+from bot.judge import Judge, Sat, directions
+from bot.ledger import Ledger
+from bot.pool import Pool
+from bot.progress import Narrator
+from bot.watchlist import Watchlist
+from evaluation.scores import skill_scores
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split
+from merging.evolution import Generation, Outcome, SearchResult, Settings, evolve
+from merging.recipe import Groups, Recipe
+from merging.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A model that a merge has to beat: a source alone, the base alone, or a plain merge that nobody tuned."""
+
+    name: str
+    kind: Kind
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search came to, as `show` and the card tell it.
+
+    generations: (recipes scored so far, hypervolume) after each. points: skill scores of all that were scored
+    without failure. front: recipe digests. seconds: wall time of scoring.
+    """
+
+    candidates: int
+    failed: int
+    generations: tuple[tuple[int, float], ...]
+    points: tuple[tuple[float, ...], ...]
+    front: tuple[str, ...]
+    seconds: float
+    stopped: str
+
+
+def wanted_skills(watchlist: Watchlist) -> tuple[Skill, ...]:
+    """The watchlist's skills as evaluation knows them."""
+    return tuple(
+        Skill(
+            skill.name,
+            tuple(SkillTask(t.task, t.metric, t.filter, t.weight, t.num_fewshot) for t in skill.tasks),
+            skill.chat_template,
+        )
+        for skill in watchlist.skills
+    )
+
+
+def make_space(watchlist: Watchlist, pool: Pool) -> SearchSpace:
+    """The search space that a watchlist asks for over a pool; MergingError where the pool does not fit it."""
+    search = watchlist.search
+    groups = Groups.even(
+        pool.layers,
+        search.groups.layers,
+        modules_apart=search.groups.modules == "apart",
+        ends_apart=search.groups.ends == "apart",
+    )
+    return SearchSpace.build(
+        method=search.method,
+        sources=[source.ref for source in pool.sources],
+        base=pool.base.ref if pool.base else None,
+        groups=groups,
+        dtype=search.dtype,
+        seed=search.seed,
+        step=search.step,
+    )
+
+
+def rivals(space: SearchSpace, pool: Pool) -> tuple[Rival, ...]:
+    """Every source and the base alone, and the plain merges."""
+    singles = [Rival(source.repo, Kind.SOURCE, space.alone(source)) for source in space.sources]
+    bases = [Rival(pool.base.repo, Kind.BASE, space.alone(pool.base.ref))] if pool.base else []
+    plain = [Rival(name, Kind.PLAIN, recipe) for name, recipe in space.plain_recipes()]
+    return (*plain, *singles, *bases)
+
+
+def sit_rivals(judge: Judge, rivals: Sequence[Rival], split: Split) -> tuple[tuple[Rival, Sat], ...]:
+    """The rivals' scores on a split."""
+    sat = judge.sit([rival.recipe for rival in rivals], split)
+    return tuple(zip(rivals, sat, strict=True))
+
+
+def search(
+    watchlist: Watchlist, space: SearchSpace, judge: Judge, ledger: Ledger, cycle: str, narrator: Narrator
+) -> SearchResult:
+    """Evolve recipes on the search split. Resuming is doing it again: known scores come from the ledger."""
+    skills = wanted_skills(watchlist)
+    asked = watchlist.search
+    settings = Settings(asked.population, asked.budget.candidates, asked.budget.minutes, asked.seed)
+
+    with narrator.bar("breeding", settings.candidates) as advance:
+
+        def evaluate(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
+            sat = judge.sit(recipes, Split.SEARCH, lambda: advance(1, ""))
+            return [outcome(one, skills, directions(judge.exam(Split.SEARCH))) for one in sat]
+
+        def on_generation(generation: Generation) -> None:
+            advance(
+                0,
+                f"generation {generation.index}, front {len(generation.front)}, hypervolume {generation.hypervolume:.4f}",
+            )
+            ledger.record_front(cycle, generation.index, _members(generation))
+
+        return evolve(space, settings, evaluate, objectives=len(skills), on_generation=on_generation)
+
+
+def outcome(sat: Sat, skills: Sequence[Skill], directions: Mapping[str, bool]) -> Outcome:
+    """A recipe's skill scores as the search's objectives."""
+    if sat.failure is not None:
+        return Outcome(None, sat.failure, sat.seconds)
+    scores = skill_scores(skills, directions, sat.scores)
+    return Outcome(tuple(scores[skill.name] for skill in skills), None, sat.seconds)
+
+
+def summarise(result: SearchResult) -> SearchSummary:
+    """The search in numbers."""
+    points = [scored.outcome.objectives for scored in result.scored if scored.outcome.objectives is not None]
+    return SearchSummary(
+        candidates=len(result.scored),
+        failed=len(result.scored) - len(points),
+        generations=tuple((generation.scored, generation.hypervolume) for generation in result.generations),
+        points=tuple(points),
+        front=tuple(scored.recipe.digest for scored in result.front),
+        seconds=sum(scored.outcome.seconds for scored in result.scored),
+        stopped=result.stopped,
+    )
+
+
+def _members(generation: Generation) -> list[tuple[str, tuple[float, ...]]]:
+    return [(scored.recipe.digest, scored.outcome.objectives or ()) for scored in generation.front]

@@ -1,0 +1,107 @@
+"""Keys of a watchlist that are right alone and wrong together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from string import Formatter
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from bot.cron import standard_trigger
+from bot.yaml_file import KeyPath
+
+if TYPE_CHECKING:
+    from bot.watchlist import Publish, Schedule, Watchlist
+
+Contradiction = tuple[KeyPath, str]
+
+TASK_METHODS = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+"""Methods that work on differences from a base model."""
+
+_NAME_PARTS = ("watchlist", "cycle", "role")
+
+
+def contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """Keys that are right alone and wrong together: (path, what is wrong; what to do)."""
+    yield from _source_contradictions(watchlist)
+    yield from _skill_contradictions(watchlist)
+    yield from _publish_contradictions(watchlist.publish)
+    if watchlist.schedule is not None:
+        yield from _schedule_contradictions(watchlist.schedule)
+
+
+def _source_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+    watch, search = watchlist.watch, watchlist.search
+    if not (watch.tags or watch.search or watch.authors.allow or watchlist.pinned):
+        yield (
+            ("watch",),
+            "matches the whole Hub; give watch.tags, watch.search, watch.authors.allow or pinned",
+        )
+    for author in sorted(set(watch.authors.allow) & set(watch.authors.deny)):
+        yield ("watch", "authors", "deny"), f"names {author!r}, which allow names too; remove it from one"
+    low, high = watch.parameters.min, watch.parameters.max
+    if low is not None and high is not None and low > high:
+        yield ("watch", "parameters", "min"), f"is more than max ({high}); swap them"
+    repos = [reference.repo for reference in watchlist.pinned]
+    for index, repo in enumerate(repos):
+        if repo in repos[:index]:
+            yield ("pinned", index, "repo"), "is pinned twice; remove one"
+    if search.method == "slerp" and watchlist.max_sources != 2:
+        yield ("max_sources",), "does not fit slerp, which merges exactly two; write max_sources: 2"
+    if search.method in TASK_METHODS and watchlist.base is None:
+        yield ("base",), f"does not fit {search.method}, which needs a base; name it, or write auto"
+    if search.budget.candidates < search.population:
+        why = f"is less than search.population ({search.population}); raise it or shrink the population"
+        yield ("search", "budget", "candidates"), why
+
+
+def _skill_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+    names = [skill.name for skill in watchlist.skills]
+    for index, skill in enumerate(watchlist.skills):
+        if skill.name in names[:index]:
+            yield ("skills", index, "name"), "is the name of an earlier skill; choose another"
+        measured = [(entry.task, entry.metric, entry.filter) for entry in skill.tasks]
+        for place, key in enumerate(measured):
+            if key in measured[:place]:
+                yield (
+                    ("skills", index, "tasks", place, "task"),
+                    "counts twice; remove it and raise the weight",
+                )
+    for name in watchlist.gate.minimum:
+        if name not in names:
+            yield ("gate", "minimum", name), f"is for no skill of this file; choose from {', '.join(names)}"
+
+
+def _publish_contradictions(publish: Publish) -> Iterator[Contradiction]:
+    if publish.mode != "off" and publish.namespace is None:
+        yield (
+            ("publish", "namespace"),
+            f"is needed in mode {publish.mode}; name a user or organisation, or mode: off",
+        )
+    path = ("publish", "name")
+    try:
+        parts = list(Formatter().parse(publish.name))
+    except ValueError:
+        yield path, "has a brace without its partner; write e.g. {watchlist}-{cycle}-{role}"
+        return
+    fields = [field for _, field, _, _ in parts if field is not None]
+    plain = all(not spec and conversion is None for _, _, spec, conversion in parts)
+    if not plain or not set(fields) <= set(_NAME_PARTS):
+        yield path, "has an unknown part; only {watchlist}, {cycle} and {role} are filled in"
+    elif publish.max_releases > 1 and "role" not in fields:
+        yield path, "would give all releases of a cycle one name; put {role} in, or write max_releases: 1"
+    elif not re.fullmatch(r"[A-Za-z0-9._-]*", "".join(literal for literal, _, _, _ in parts)):
+        yield path, "is no repo name; use letters, digits, hyphens, dots and underscores beside the {parts}"
+
+
+def _schedule_contradictions(schedule: Schedule) -> Iterator[Contradiction]:
+    try:
+        ZoneInfo(schedule.timezone)
+    except (KeyError, ValueError, OSError):
+        yield ("schedule", "timezone"), "is no time zone; write an IANA name such as Europe/Berlin or UTC"
+        return
+    try:
+        standard_trigger(schedule.cron, schedule.timezone)
+    except ValueError as error:
+        yield ("schedule", "cron"), f"{error}; write minute hour day month weekday, e.g. 0 3 * * 1"

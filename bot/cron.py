@@ -1,0 +1,80 @@
+"""Cron strings with their standard meaning, as triggers of APScheduler, which counts days differently."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_REFERENCE = datetime(2024, 1, 1, tzinfo=UTC)
+"""Any fixed moment: from it one asks whether a cron string ever fires."""
+
+
+def _day_number(text: str) -> int:
+    """0 (Sunday) to 7 (Sunday again) of a number or a name's first three letters."""
+    if text.lower() in _DAYS:
+        return _DAYS.index(text.lower())
+    if text.isascii() and text.isdigit() and int(text) <= 7:
+        return int(text)
+    raise ValueError(f"weekday {text!r} is neither 0-7 (0 and 7 are Sunday) nor one of {', '.join(_DAYS)}")
+
+
+def _part_days(part: str) -> range:
+    """The days of one comma-separated part: `2`, `1-5`, `fri-mon`, `*/2`, `1-5/2`. Sunday may come as 7."""
+    span, _, step_text = part.partition("/")
+    step = int(step_text) if step_text.isascii() and step_text.isdigit() else 0
+    if "/" in part and step < 1:
+        raise ValueError(f"weekday step {step_text!r} is not a positive whole number")
+    if span == "*":
+        return range(0, 7, step or 1)
+    first_text, dash, last_text = span.partition("-")
+    first = _day_number(first_text)
+    last = _day_number(last_text) if dash else (6 if step else first)
+    if last < first:
+        last += 7
+    return range(first, last + 1, step or 1)
+
+
+def standard_weekdays(field: str) -> str:
+    """A cron string's weekday field as names, which need no numbering: `0` → `sun`, `1-3` → `mon,tue,wed`.
+
+    Raises:
+        ValueError: the field is not standard cron.
+    """
+    if field == "*":
+        return "*"
+    days = {number % 7 for part in field.split(",") for number in _part_days(part)}
+    return ",".join(_DAYS[number] for number in sorted(days))
+
+
+def standard_trigger(cron: str, timezone: str) -> BaseTrigger:
+    """The trigger of a five-field cron string in an IANA time zone.
+
+    Where day of month and weekday are both restricted, either one fires, as cron(5) has it.
+
+    Raises:
+        ValueError: a wrong string, or one whose time never comes (31 February).
+        zoneinfo.ZoneInfoNotFoundError: no such time zone.
+    """
+    from apscheduler.triggers.combining import OrTrigger
+    from apscheduler.triggers.cron import CronTrigger
+
+    zone = ZoneInfo(timezone)
+    fields = cron.split()
+    if len(fields) != 5:
+        raise ValueError(f"{len(fields)} fields where cron has 5 (minute hour day month weekday)")
+    minute, hour, day, month, weekday = fields
+    weekday = standard_weekdays(weekday)
+
+    def trigger(day: str, weekday: str) -> CronTrigger:
+        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone)
+
+    either = not fields[2].startswith("*") and not fields[4].startswith("*")
+    chosen = OrTrigger([trigger(day, "*"), trigger("*", weekday)]) if either else trigger(day, weekday)
+    if chosen.get_next_fire_time(None, _REFERENCE) is None:
+        raise ValueError("its time never comes")
+    return chosen

@@ -1,0 +1,165 @@
+"""One cycle, from a tag on the Hub to published models: the whole way on one screen.
+
+Each step is a function from frozen values to frozen values. What costs time is in the ledger, so a cycle that was
+killed anywhere is run again from the top and comes quickly to where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bot import contest, release
+from bot.bench import Bench
+from bot.card_desk import Cast, write_card_files, write_cycle_report
+from bot.gate import GateSettings, Ruling, judge_front
+from bot.handover import hand_over, require_waiting, upload_all
+from bot.home import Home
+from bot.hub import Hub
+from bot.judge import Judge, directions
+from bot.ledger import Ledger, ReleaseEntry, State
+from bot.machine import Crew, fit_crew, look_around
+from bot.pool import Pool
+from bot.progress import Narrator
+from bot.selection import Chosen, choose, repo_name
+from bot.shop import Shop, now
+from bot.stock import check_before, done_before, stock
+from bot.watchlist import Watchlist
+from bot.workers import Workers
+from evaluation.splits import Split, SplitSizes
+from merging.evolution import SearchResult
+from merging.recipe import SourceRef
+from merging.space import SearchSpace
+
+Folders = Mapping[SourceRef, Path]
+
+
+def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) -> str:
+    """Run a cycle, or go on with the interrupted one; returns its id. The caller holds the home's lock."""
+    ledger = Ledger(home.ledger)
+    check_before(watchlist, hub)
+    begun = ledger.begin(watchlist.name, watchlist.digest, now())
+    shop = Shop(watchlist, home, hub, ledger, narrator, begun.id, begun.number)
+    ledger.keep(begun.id, "watchlist", watchlist, Watchlist)
+
+    pool, folders = stock(shop)
+    if (earlier := done_before(shop)) is not None:
+        shop.finish(State.UNCHANGED, f"the same sources and watchlist as {earlier}")
+        return begun.id
+    space = contest.make_space(watchlist, pool)
+    crew = fit_crew(
+        look_around(watchlist.workers.device), pool.model_bytes(watchlist.search.dtype), watchlist.workers
+    )
+    with Workers(bench_for(watchlist, pool, folders, crew)) as workers:
+        judge = Judge(ledger, workers, crew.workers)
+        found = breed(shop, judge, space, pool)
+        rulings = pass_gate(shop, judge, space, pool, found)
+        chosen, rulings = write_chosen(shop, judge, pool, folders, rulings, found)
+        cast = Cast(pool, space, found, rulings, chosen, crew)
+        write_cards(shop, judge, cast)
+    hand_over(shop)
+    write_cycle_report(shop, judge, cast)
+    return begun.id
+
+
+def publish_waiting(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: Narrator) -> None:
+    """Send off the releases of a cycle that waits for a person; those that are there already are not sent again."""
+    require_waiting(ledger, home, cycle)
+    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    assert watchlist is not None  # kept before anything else of the cycle
+    if watchlist.publish.namespace is not None:
+        hub.check_can_write(watchlist.publish.namespace)
+    upload_all(Shop(watchlist, home, hub, ledger, narrator, cycle, ledger.cycle(cycle).number))
+
+
+def bench_for(watchlist: Watchlist, pool: Pool, folders: Folders, crew: Crew) -> Bench:
+    """What each worker is sent."""
+    items = watchlist.items
+    return Bench(
+        checkpoints=tuple(folders.items()),
+        skeleton=skeleton(pool),
+        dtype=watchlist.search.dtype,
+        skills=contest.wanted_skills(watchlist),
+        task_folders=tuple(Path(folder) for folder in watchlist.task_folders),
+        sizes=SplitSizes(items.search, items.validation, items.report),
+        seed=watchlist.search.seed,
+        crew=crew,
+    )
+
+
+def skeleton(pool: Pool) -> SourceRef:
+    """Whose config, tokenizer and chat template a merge has: the best source's, for bases seldom have a template."""
+    return pool.sources[0].ref
+
+
+def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchResult:
+    """Search on the search split, the rivals' scores beside it, and keep the summary."""
+    with shop.narrator.bar("writing the exam", None):
+        exam = judge.exam(Split.SEARCH)
+    contest.sit_rivals(judge, contest.rivals(space, pool), Split.SEARCH)
+    found = contest.search(shop.watchlist, space, judge, shop.ledger, shop.cycle, shop.narrator)
+    summary = contest.summarise(found)
+    shop.ledger.keep(shop.cycle, "search", summary, contest.SearchSummary)
+    shop.narrator.say(
+        f"search: {summary.candidates} candidates on {len(exam.items)} item scores each, {summary.failed} failed, "
+        f"{len(summary.front)} on the front; {summary.stopped}"
+    )
+    return found
+
+
+def pass_gate(
+    shop: Shop, judge: Judge, space: SearchSpace, pool: Pool, found: SearchResult
+) -> tuple[Ruling, ...]:
+    """Score the front and its rivals on the validation split, and apply the gate's rule."""
+    gate = shop.watchlist.gate
+    recipes = [scored.recipe for scored in found.front]
+    with shop.narrator.bar("validating the front", len(recipes)) as advance:
+        members = judge.sit(recipes, Split.VALIDATION, lambda: advance(1, ""))
+    standing = contest.sit_rivals(judge, contest.rivals(space, pool), Split.VALIDATION)
+    return judge_front(
+        members,
+        [(rival.name, sat) for rival, sat in standing],
+        contest.wanted_skills(shop.watchlist),
+        directions(judge.exam(Split.VALIDATION)),
+        GateSettings(gate.confidence, gate.minimum, gate.max_degenerate),
+    )
+
+
+def write_chosen(
+    shop: Shop, judge: Judge, pool: Pool, folders: Folders, rulings: Sequence[Ruling], found: SearchResult
+) -> tuple[tuple[Chosen, ...], tuple[Ruling, ...]]:
+    """Write the chosen members; one whose written files do not reproduce its scores is refused, with the reason."""
+    recipes = {scored.recipe.digest: scored.recipe for scored in found.front}
+    skills = [skill.name for skill in shop.watchlist.skills]
+    settled = {ruling.recipe: ruling for ruling in rulings}
+    kept = []
+    for chosen in choose(rulings, skills, shop.watchlist.publish.max_releases):
+        recipe = recipes[chosen.recipe]
+        target = shop.home.release(shop.cycle, chosen.role)
+        release.write(recipe, folders, skeleton(pool), target, shop.cycle)
+        (sat,) = judge.sit([recipe], Split.VALIDATION)
+        refusal = release.confirm(judge, target, sat)
+        if refusal is None:
+            kept.append(chosen)
+        else:
+            settled[chosen.recipe] = replace(settled[chosen.recipe], passed=False, reason=refusal)
+    shop.ledger.keep(shop.cycle, "gate", tuple(settled.values()), tuple[Ruling, ...])
+    passed = sum(ruling.passed for ruling in settled.values())
+    shop.narrator.say(
+        f"gate: {passed} of {len(settled)} front members passed, {len(kept)} chosen for release"
+    )
+    return tuple(kept), tuple(settled.values())
+
+
+def write_cards(shop: Shop, judge: Judge, cast: Cast) -> None:
+    """Measure the chosen on the report split, write their cards, and record the finished releases."""
+    prefix = cast.pool.licence.name_prefix
+    publish = shop.watchlist.publish
+    for chosen in cast.chosen:
+        name = repo_name(publish.name, shop.watchlist.name, shop.number, chosen.role, prefix)
+        repo = f"{publish.namespace}/{name}" if publish.namespace else name
+        folder = shop.home.release(shop.cycle, chosen.role)
+        write_card_files(shop, judge, cast, chosen, repo, folder)
+        entry = ReleaseEntry(shop.cycle, chosen.role, chosen.recipe, repo, release.hashes(folder))
+        shop.ledger.record_release(entry, None)

@@ -1,0 +1,159 @@
+"""The gate: is a front member worth publishing? Decided on the validation split, by a rule written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.judge import Sat
+from evaluation.degenerate import share
+from evaluation.scores import strata
+from evaluation.skills import Skill
+from evaluation.statistics import Paired, holm, skill_interval, skill_paired_better
+
+RULE = (
+    "For every rival (each source, the base, each plain merge) there is a skill in which the merge is better, by a "
+    "paired one-sided test on the validation items. Per rival the smallest p-value is multiplied by the number of "
+    "skills (Bonferroni); a merge's p-value is its largest over the rivals, for it has to beat them all "
+    "(intersection-union); and the merges of a front are tested together by Holm's method. It must also reach the "
+    "watchlist's minimum scores, and give no more empty or looping answers than the watchlist allows."
+)
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What is asked: the confidence of the test, the lowest score by skill, the share of degenerate answers."""
+
+    confidence: float
+    minimum: Mapping[str, float]
+    max_degenerate: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A merge against one rival in one skill: difference with its interval, and the p-value before any correction."""
+
+    rival: str
+    skill: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The gate's answer for one front member, with its validation scores (in the skills' order)."""
+
+    recipe: str
+    scores: tuple[float, ...]
+    passed: bool
+    reason: str
+    p_value: float
+    comparisons: tuple[Comparison, ...]
+
+
+def judge_front(
+    members: Sequence[Sat],
+    rivals: Sequence[tuple[str, Sat]],
+    skills: Sequence[Skill],
+    directions: Mapping[str, bool],
+    settings: GateSettings,
+) -> tuple[Ruling, ...]:
+    """Apply the rule to all members of a front at once; one verdict each, in order.
+
+    A member or rival that could not be scored has no scores to compare: a failed member is refused, a failed
+    rival is no rival.
+    """
+    standing = [(name, rival) for name, rival in rivals if rival.failure is None]
+    compared = [
+        () if member.failure else _compare(member, standing, skills, directions) for member in members
+    ]
+    p_values = [_p_value(comparisons, len(skills)) for comparisons in compared]
+    better = holm(p_values, 1 - settings.confidence)
+    return tuple(
+        _verdict(member, comparisons, p_value, beats, skills, directions, settings)
+        for member, comparisons, p_value, beats in zip(members, compared, p_values, better, strict=True)
+    )
+
+
+def _compare(
+    member: Sat, rivals: Sequence[tuple[str, Sat]], skills: Sequence[Skill], directions: Mapping[str, bool]
+) -> tuple[Comparison, ...]:
+    return tuple(
+        _comparison(
+            name,
+            skill,
+            skill_paired_better(
+                strata(skill, directions, member.scores), strata(skill, directions, rival.scores), seed=0
+            ),
+        )
+        for name, rival in rivals
+        for skill in skills
+    )
+
+
+def _comparison(rival: str, skill: Skill, paired: Paired) -> Comparison:
+    return Comparison(rival, skill.name, paired.difference, paired.low, paired.high, paired.p_value)
+
+
+def _p_value(comparisons: Sequence[Comparison], skills: int) -> float:
+    """Of "some rival is not beaten in any skill": the largest over rivals of the Bonferroni-corrected smallest."""
+    return max((min(1.0, best.p_value * skills) for best in _best_per_rival(comparisons)), default=1.0)
+
+
+def _best_per_rival(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """For each rival the skill in which the member is most clearly better."""
+    best: dict[str, Comparison] = {}
+    for comparison in comparisons:
+        if comparison.rival not in best or comparison.p_value < best[comparison.rival].p_value:
+            best[comparison.rival] = comparison
+    return tuple(best.values())
+
+
+def _verdict(
+    member: Sat,
+    comparisons: tuple[Comparison, ...],
+    p_value: float,
+    beats: bool,
+    skills: Sequence[Skill],
+    directions: Mapping[str, bool],
+    settings: GateSettings,
+) -> Ruling:
+    if member.failure is not None:
+        return Ruling(member.recipe.digest, (), False, f"could not be scored: {member.failure}", 1.0, ())
+    scores = {
+        skill.name: skill_interval(strata(skill, directions, member.scores), seed=0).mean for skill in skills
+    }
+    refusal = _too_low(scores, settings.minimum) or _degenerate(member, settings.max_degenerate)
+    reason = refusal or _why(comparisons, p_value, beats, len(skills))
+    return Ruling(
+        member.recipe.digest, tuple(scores.values()), beats and refusal is None, reason, p_value, comparisons
+    )
+
+
+def _too_low(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str | None:
+    for skill, least in minimum.items():
+        if scores[skill] < least:
+            return f"{skill} is {scores[skill]:.3f}, below the watchlist's minimum of {least:g}"
+    return None
+
+
+def _degenerate(member: Sat, allowed: float) -> str | None:
+    found = share(score.flag for score in member.scores)
+    return (
+        f"{found:.1%} of its answers are empty or looping; {allowed:.1%} are allowed"
+        if found > allowed
+        else None
+    )
+
+
+def _why(comparisons: Sequence[Comparison], p_value: float, beats: bool, skills: int) -> str:
+    """The rival that decided: the one it beats least clearly."""
+    if not comparisons:
+        return "there is no rival to compare it with"
+    closest = max(_best_per_rival(comparisons), key=lambda best: best.p_value)
+    told = f"{closest.difference:+.3f} in {closest.skill}, p = {min(1.0, closest.p_value * skills):.2g}"
+    if beats:
+        return f"beats every rival in some skill; the closest is {closest.rival} ({told})"
+    return f"does not clearly beat {closest.rival} in any skill (at best {told})"

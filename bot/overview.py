@@ -1,0 +1,81 @@
+"""What the ledger tells of past cycles, as frozen values for `status` and `show`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bot.candidate import Verdict
+from bot.contest import SearchSummary
+from bot.gate import Ruling
+from bot.home import Home
+from bot.ledger import Cycle, Ledger, ReleaseEntry
+from bot.watchlist import Watchlist
+
+
+@dataclass(frozen=True)
+class CycleRow:
+    """One cycle in a line."""
+
+    cycle: Cycle
+    releases: tuple[ReleaseEntry, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return _cycle_json(self.cycle) | {"releases": [asdict(release) for release in self.releases]}
+
+
+@dataclass(frozen=True)
+class CyclePage:
+    """One cycle whole. `search` and `rulings` are empty where it has not come so far."""
+
+    cycle: Cycle
+    skills: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    search: SearchSummary | None
+    rulings: tuple[Ruling, ...]
+    releases: tuple[ReleaseEntry, ...]
+    report: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; the search's point cloud is left out."""
+        search = None
+        if self.search is not None:
+            search = {key: value for key, value in asdict(self.search).items() if key != "points"}
+        return _cycle_json(self.cycle) | {
+            "skills": list(self.skills),
+            "candidates": [asdict(verdict) for verdict in self.verdicts],
+            "search": search,
+            "gate": [asdict(ruling) for ruling in self.rulings],
+            "releases": [asdict(release) for release in self.releases],
+            "report": self.report,
+        }
+
+
+def cycle_rows(ledger: Ledger) -> tuple[CycleRow, ...]:
+    """Every cycle, newest first."""
+    return tuple(CycleRow(cycle, ledger.releases(cycle.id)) for cycle in ledger.cycles())
+
+
+def cycle_page(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
+    """One cycle; ShoalError where there is none of that id."""
+    entry = ledger.cycle(cycle)
+    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    report = home.report(cycle)
+    return CyclePage(
+        cycle=entry,
+        skills=tuple(skill.name for skill in watchlist.skills) if watchlist else (),
+        verdicts=ledger.verdicts(cycle),
+        search=ledger.kept(cycle, "search", SearchSummary),
+        rulings=ledger.kept(cycle, "gate", tuple[Ruling, ...]) or (),
+        releases=ledger.releases(cycle),
+        report=str(report) if report.exists() else None,
+    )
+
+
+def _cycle_json(cycle: Cycle) -> dict[str, Any]:
+    return asdict(cycle) | {
+        "state": str(cycle.state),
+        "started": cycle.started.isoformat(),
+        "finished": cycle.finished.isoformat() if cycle.finished else None,
+    }

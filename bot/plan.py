@@ -1,0 +1,118 @@
+"""What a run would find, download and cost. Nothing is written, and no weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bot.candidate import Verdict
+from bot.contest import make_space, rivals, wanted_skills
+from bot.hub import Hub
+from bot.machine import fit_crew, look_around, worker_memory
+from bot.pool import NoPool, Pool, find_pool
+from bot.watchlist import Watchlist
+from evaluation.splits import Split, SplitSizes
+from evaluation.tasks import TaskFacts, describe, load_tasks
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task of a skill and its number of items in each split."""
+
+    skill: str
+    task: str
+    metric: str
+    search: int
+    validation: int
+    report: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run would take. Bytes, counts of recipes and of item scores.
+
+    disk: the downloads and the releases. memory: what all workers need at once; the sources are mapped, not counted.
+    item_scores: of the search, if it uses its whole budget.
+    """
+
+    download: int
+    disk: int
+    memory: int
+    workers: int
+    threads: int
+    device: str
+    genes: int
+    space: int
+    candidates: int
+    rivals: int
+    item_scores: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The verdict on every candidate, the tasks, and the cost; where there is no pool, why."""
+
+    watchlist: str
+    verdicts: tuple[Verdict, ...]
+    licence: str | None
+    tasks: tuple[TaskPlan, ...]
+    cost: Cost | None
+    refusal: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def make_plan(hub: Hub, watchlist: Watchlist, now: datetime) -> Plan:
+    """Look at everything a run would look at before it downloads weights.
+
+    Raises:
+        ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
+    """
+    skills = wanted_skills(watchlist)
+    items = watchlist.items
+    tasks = load_tasks(skills, [Path(folder) for folder in watchlist.task_folders])
+    sizes = SplitSizes(items.search, items.validation, items.report)
+    planned = tuple(map(_task_plan, describe(skills, tasks, watchlist.search.seed, sizes)))
+    try:
+        pool = find_pool(hub, watchlist, now)
+    except NoPool as error:
+        return Plan(watchlist.name, error.verdicts, None, planned, None, str(error))
+    cost = estimate(watchlist, pool, planned)
+    return Plan(watchlist.name, pool.verdicts, pool.licence.id, planned, cost, None)
+
+
+def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> Cost:
+    """The cost of a run over a pool on this machine."""
+    space = make_space(watchlist, pool)
+    model = pool.model_bytes(watchlist.search.dtype)
+    crew = fit_crew(look_around(watchlist.workers.device), model, watchlist.workers)
+    candidates = watchlist.search.budget.candidates
+    return Cost(
+        download=pool.download_bytes,
+        disk=pool.download_bytes + watchlist.publish.max_releases * model,
+        memory=crew.workers * worker_memory(model),
+        workers=crew.workers,
+        threads=crew.threads,
+        device=crew.device,
+        genes=len(space.genes),
+        space=space.size,
+        candidates=candidates,
+        rivals=len(rivals(space, pool)),
+        item_scores=candidates * sum(task.search for task in tasks),
+    )
+
+
+def _task_plan(facts: TaskFacts) -> TaskPlan:
+    counts = facts.items
+    return TaskPlan(
+        facts.skill,
+        facts.task,
+        facts.metric,
+        counts[Split.SEARCH],
+        counts[Split.VALIDATION],
+        counts[Split.REPORT],
+    )

@@ -1,0 +1,160 @@
+"""Names beside points: which characters can be drawn, and where each label covers least."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import TYPE_CHECKING
+
+from templates.escaping import shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+
+# Where a label may stand: the direction of its nearest edge or corner, and how far off the point (in points).
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_DISTANCES = (9.0, 20.0, 36.0, 56.0)
+_LEADER_FROM = 20.0
+_ALIGN = {-1: "right", 0: "center", 1: "left"}
+_ALIGN_UPRIGHT = {-1: "top", 0: "center", 1: "bottom"}
+_MARK_RADIUS = 7.0  # points
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words for the point (x, y) in data coordinates."""
+
+    words: str
+    x: float
+    y: float
+    bold: bool
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A rectangle in pixels."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @classmethod
+    def around(cls, centre: tuple[float, float], width: float, height: float) -> _Box:
+        x, y = centre
+        return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+    @property
+    def area(self) -> float:
+        return max(self.right - self.left, 0.0) * max(self.top - self.bottom, 0.0)
+
+    def common(self, other: _Box) -> float:
+        """The area that both cover."""
+        return _Box(
+            max(self.left, other.left),
+            max(self.bottom, other.bottom),
+            min(self.right, other.right),
+            min(self.top, other.top),
+        ).area
+
+    def holds(self, point: tuple[float, float]) -> bool:
+        return self.left <= point[0] <= self.right and self.bottom <= point[1] <= self.top
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which way from the point the label stands, and how far (in points)."""
+
+    direction: tuple[int, int]
+    distance: float
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        # A corner is as far from the point as an edge would be.
+        scale = self.distance / (2**0.5 if all(self.direction) else 1)
+        return self.direction[0] * scale, self.direction[1] * scale
+
+    def box(self, point: tuple[float, float], size: tuple[float, float], scale: float) -> _Box:
+        """Where words of a size (in pixels) then are; `scale` is pixels a point."""
+        (x, y), (width, height), (right, up) = point, size, self.offset
+        across, along = self.direction
+        centre = (x + right * scale + across * width / 2, y + up * scale + along * height / 2)
+        return _Box.around(centre, width, height)
+
+
+def drawable(value: str, length: int) -> str:
+    """`value` on one line of at most `length` characters, with a question mark for what the font lacks."""
+    return "".join(c if ord(c) in _characters() else "?" for c in shortened(value, length))
+
+
+@cache
+def _characters() -> frozenset[int]:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
+
+
+def place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Write each label near its point, releases first, where it covers least of labels, marks and points.
+
+    The figure is laid out first and the layout kept, because the places are measured in pixels.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    scale = figure.dpi / 72  # pixels a point
+    points = [(x, y) for cloud in axes.collections for x, y in axes.transData.transform(cloud.get_offsets())]
+    centres = {label: tuple(axes.transData.transform((label.x, label.y))) for label in labels}
+    taken = [_Box.around(centre, 2 * _MARK_RADIUS * scale, 2 * _MARK_RADIUS * scale) for centre in centres.values()]
+    options = [_Place(direction, distance) for distance, direction in product(_DISTANCES, _DIRECTIONS)]
+    for label in sorted(labels, key=lambda label: not label.bold):
+        size = _size(axes, label)
+        boxes = {option: option.box(centres[label], size, scale) for option in options}
+        costs = {o: _cost(axes, box, taken, points) + o.distance / 60 for o, box in boxes.items()}
+        best = min(options, key=costs.__getitem__)
+        _write(axes, label, best)
+        taken.append(boxes[best])
+
+
+def _cost(axes: Axes, box: _Box, taken: Sequence[_Box], points: Sequence[tuple[float, float]]) -> float:
+    """How bad a place is: leaving the axes is worst, then covering another label or mark, then points."""
+    frame = _Box(*axes.get_window_extent().extents)
+    outside = 1 - box.common(frame) / box.area
+    covered = [box.common(other) / box.area for other in taken]
+    # A touch is bad already (2 each): a label half hidden is hardly worse to read than one cut at its edge.
+    return 40 * outside + sum(2 + 10 * share for share in covered if share) + 0.2 * sum(map(box.holds, points))
+
+
+def _size(axes: Axes, label: Label) -> tuple[float, float]:
+    """Width and height of the words in pixels."""
+    text = _write(axes, label, _Place((0, 0), 0.0))
+    extent = text.get_window_extent()
+    text.remove()
+    return extent.width, extent.height
+
+
+def _write(axes: Axes, label: Label, where: _Place) -> Annotation:
+    leader = {"arrowstyle": "-", "color": "#777777", "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4}
+    return axes.annotate(
+        label.words,
+        (label.x, label.y),
+        xytext=where.offset,
+        textcoords="offset points",
+        ha=_ALIGN[where.direction[0]],
+        va=_ALIGN_UPRIGHT[where.direction[1]],
+        fontsize=10,
+        fontweight="bold" if label.bold else "normal",
+        arrowprops=leader if where.distance >= _LEADER_FROM else None,
+        path_effects=_halo(),
+        zorder=20,
+        parse_math=False,
+    )
+
+
+def _halo() -> list[object]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=3, foreground="white")]

@@ -1,0 +1,240 @@
+"""The pictures of a card, drawn from plain values into PNG bytes.
+
+Equal values give equal bytes: a figure of its own on the Agg canvas, matplotlib's defaults whatever the
+user's configuration, no time stamp. Names are drawn as they are, never read as formulas.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from bot.plot_labels import Label, drawable, place
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Point = tuple[float, ...]
+
+
+class MarkKind(StrEnum):
+    """What a named point is; the order is that of the legend, and later ones are drawn below earlier ones."""
+
+    RELEASE = "release"
+    SOURCE = "source"
+    PLAIN = "plain merge"
+    BASE = "base"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A model with a name, at its scores: one number per skill."""
+
+    name: str
+    kind: MarkKind
+    point: Point
+
+
+@dataclass(frozen=True)
+class ParetoFacts:
+    """All that the picture of the front shows, on the search split; higher is better.
+
+    candidates: everything scored without failure; front: those of them that none is better than; marks: the
+    releases and the baselines.
+    """
+
+    skills: tuple[str, ...]
+    candidates: tuple[Point, ...]
+    front: tuple[Point, ...]
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class _Style:
+    marker: str
+    colour: str
+    area: float  # square points
+
+
+# Okabe and Ito's palette: told apart with any colour vision. The shapes differ as well.
+_STYLES = {
+    MarkKind.RELEASE: _Style("*", "#D55E00", 260),
+    MarkKind.SOURCE: _Style("s", "#009E73", 64),
+    MarkKind.PLAIN: _Style("D", "#CC79A7", 56),
+    MarkKind.BASE: _Style("v", "#4d4d4d", 70),
+}
+_FRONT = _Style("o", "#0072B2", 30)
+_CANDIDATE = _Style("o", "#9fb3c2", 14)
+_INK, _GRID = "#222222", "#e3e7ea"
+
+_DPI = 200
+_WIDTH = 8.0  # inches: 1600 pixels, drawn to be read when a page shows them at 800
+_LABEL_LENGTH = 36  # characters
+
+
+def pareto_plot(facts: ParetoFacts) -> bytes:
+    """PNG of the scores: candidates faint, the front, releases and baselines named.
+
+    Two skills fill the picture and the points carry their names. More skills become a grid of pairs in which
+    the points carry letters, explained in the grid's last place. A single skill is drawn over how many
+    candidates score lower.
+    """
+    with _defaults():
+        facts = _ranked(facts) if len(facts.skills) == 1 else facts
+        return _png(_pair_figure(facts) if len(facts.skills) == 2 else _grid_figure(facts))
+
+
+def progress_plot(hypervolumes: Sequence[float]) -> bytes:
+    """PNG of the front's hypervolume after each generation."""
+    from matplotlib.ticker import MaxNLocator
+
+    with _defaults():
+        figure = _figure(2.6)
+        axes = figure.subplots()
+        generations = range(1, len(hypervolumes) + 1)
+        axes.plot(generations, hypervolumes, color=_FRONT.colour, marker="o", markersize=4)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        _dress(axes, "generation", "hypervolume")
+        return _png(figure)
+
+
+def _ranked(facts: ParetoFacts) -> ParetoFacts:
+    """A single skill as two: the score, and how many candidates score lower."""
+
+    def pair(point: Point) -> Point:
+        return (point[0], float(sum(other[0] < point[0] for other in facts.candidates)))
+
+    return ParetoFacts(
+        skills=(facts.skills[0], "candidates that score lower"),
+        candidates=tuple(map(pair, facts.candidates)),
+        front=tuple(map(pair, facts.front)),
+        marks=tuple(replace(mark, point=pair(mark.point)) for mark in facts.marks),
+    )
+
+
+def _pair_figure(facts: ParetoFacts) -> Figure:
+    figure = _figure(5.6)
+    axes = figure.subplots()
+    _draw_pair(axes, facts, (0, 1))
+    _draw_front_line(axes, facts.front)
+    handles, labels = _legend(axes, facts)
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handletextpad=0.2)
+    place(figure, axes, [_label(mark, drawable(mark.name, _LABEL_LENGTH), (0, 1)) for mark in facts.marks])
+    return figure
+
+
+def _grid_figure(facts: ParetoFacts) -> Figure:
+    pairs = list(combinations(range(len(facts.skills)), 2))
+    rows = len(pairs) // 2 + 1
+    figure = _figure(3.7 * rows)
+    cells = list(figure.subplots(rows, 2, squeeze=False).flat)
+    letters = [chr(ord("A") + i) for i in range(len(facts.marks))]
+    for axes, pair in zip(cells, pairs, strict=False):
+        _draw_pair(axes, facts, pair)
+    for axes in cells[len(pairs) :]:
+        axes.set_axis_off()
+    _draw_key(cells[-1], facts, letters)
+    for axes, pair in zip(cells, pairs, strict=False):
+        named = zip(facts.marks, letters, strict=True)
+        place(figure, axes, [_label(mark, letter, pair) for mark, letter in named])
+    return figure
+
+
+def _draw_pair(axes: Axes, facts: ParetoFacts, pair: tuple[int, int]) -> None:
+    x, y = pair
+    for style, cloud, opacity in ((_CANDIDATE, facts.candidates, 0.55), (_FRONT, facts.front, 1.0)):
+        axes.scatter([p[x] for p in cloud], [p[y] for p in cloud], alpha=opacity, **_look(style))
+    for depth, kind in enumerate(reversed(MarkKind), start=4):
+        points = [mark.point for mark in facts.marks if mark.kind is kind]
+        look = _look(_STYLES[kind]) | {"edgecolors": "white", "linewidths": 0.8}
+        axes.scatter([p[x] for p in points], [p[y] for p in points], zorder=depth, **look)
+    axes.margins(0.1)
+    _dress(axes, facts.skills[x], facts.skills[y])
+
+
+def _look(style: _Style) -> dict[str, Any]:
+    return {"s": style.area, "c": style.colour, "marker": style.marker, "linewidths": 0}
+
+
+def _draw_front_line(axes: Axes, front: Sequence[Point]) -> None:
+    """The edge of what the front dominates: with two skills it is a staircase."""
+    corners = sorted(front)
+    columns = [p[0] for p in corners], [p[1] for p in corners]
+    axes.step(*columns, where="pre", color=_FRONT.colour, linewidth=1.2, alpha=0.6, zorder=2)
+
+
+def _dress(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(drawable(x_label, _LABEL_LENGTH), parse_math=False)
+    axes.set_ylabel(drawable(y_label, _LABEL_LENGTH), parse_math=False)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(mark: Mark, words: str, pair: tuple[int, int]) -> Label:
+    x, y = pair
+    return Label(words, mark.point[x], mark.point[y], bold=mark.kind is MarkKind.RELEASE)
+
+
+def _legend(axes: Axes, facts: ParetoFacts) -> tuple[list[Artist], list[str]]:
+    """One symbol for each kind of point that the picture holds."""
+    kinds = [kind for kind in MarkKind if any(mark.kind is kind for mark in facts.marks)]
+    entries = [("candidate", _CANDIDATE), ("front", _FRONT), *((kind.value, _STYLES[kind]) for kind in kinds)]
+    handles: list[Artist] = [axes.scatter([], [], **_look(style)) for _, style in entries]
+    return handles, [name for name, _ in entries]
+
+
+def _draw_key(axes: Axes, facts: ParetoFacts, letters: Sequence[str]) -> None:
+    """The grid's last place: the symbols, and which letter is which model."""
+    handles, labels = _legend(axes, facts)
+    axes.legend(handles, labels, loc="upper left", ncols=2, frameon=False, handletextpad=0.2, borderpad=0)
+    names = [drawable(mark.name, _LABEL_LENGTH) for mark in facts.marks]
+    for x, column in ((0.03, letters), (0.1, names)):
+        axes.text(
+            x,
+            0.68,
+            "\n".join(column),
+            va="top",
+            fontsize=10,
+            linespacing=1.5,
+            transform=axes.transAxes,
+            parse_math=False,
+        )
+
+
+def _figure(height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextmanager
+def _defaults() -> Iterator[None]:
+    """matplotlib's own settings and ours, whatever a matplotlibrc says; the caller's come back afterwards."""
+    import matplotlib
+
+    parts = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": 11})
+        matplotlib.rcParams.update(dict.fromkeys(parts, _INK))
+        yield
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without Software, matplotlib would write its version, and equal pictures would differ after an upgrade.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

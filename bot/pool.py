@@ -1,0 +1,285 @@
+"""The pool: the sources that can be merged with each other, their base, and the licence of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.candidate import Candidate, Verdict
+from bot.contradictions import TASK_METHODS
+from bot.discover import discover, find_base, look
+from bot.errors import ShoalError
+from bot.hub import Hub, HubForbidden, HubNotFound
+from bot.inspection import (
+    Member,
+    Unfit,
+    config_mismatch,
+    inspect,
+    inspect_base,
+    refused,
+    tokenizer_mismatch,
+)
+from bot.licences import Declared, ReleaseLicence, combine, conflict, refusal
+from bot.watchlist import Watchlist
+from merging.family import family_mismatch
+from merging.groups import layer_count
+
+MAX_GENERATIONS = 4
+"""How far a chain of declared base models is followed; it is the authors' word, and may be a circle."""
+
+Told = Callable[[str], None]
+
+
+class NoPool(ShoalError):  # noqa: N818 - says what is the matter
+    """Fewer than two sources are left; `verdicts` says why, candidate by candidate."""
+
+    def __init__(self, message: str, verdicts: tuple[Verdict, ...]) -> None:
+        super().__init__(message)
+        self.verdicts = verdicts
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Sources of one family, best first, with their base if there is one.
+
+    verdicts: one for every candidate, accepted ones first.
+    lineage: for each member's repo, the licences of the ancestors that it declares and that can be seen.
+    layers: of one model. noncommercial: as the watchlist has it.
+    """
+
+    base: Member | None
+    sources: tuple[Member, ...]
+    verdicts: tuple[Verdict, ...]
+    lineage: tuple[tuple[str, tuple[Declared, ...]], ...]
+    licence: ReleaseLicence
+    layers: int
+    noncommercial: bool
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All that is fetched: the sources, then the base."""
+        return (*self.sources, self.base) if self.base else self.sources
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes to fetch for all members."""
+        return sum(member.candidate.download_bytes for member in self.members)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all members' tensors, which candidates are made of."""
+        return sum(member.weight_bytes for member in self.members)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of one model."""
+        return self.sources[0].parameters
+
+    def model_bytes(self, dtype: str) -> int:
+        """Bytes of one merged model in `dtype` (float32, bfloat16 or float16)."""
+        return self.parameters * (4 if dtype == "float32" else 2)
+
+
+def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, tell: Told = lambda _: None) -> Pool:
+    """Discover candidates and keep those that can be merged; no weights are read, and nothing is written.
+
+    tell: told in a few words what is being looked at.
+
+    Raises:
+        NoPool: fewer than two sources are left.
+        ShoalError: the base cannot be used, or the Hub cannot be asked.
+    """
+    tell("listing candidates")
+    found = discover(hub, watchlist, now)
+    base = find_base(hub, watchlist, found.candidates, now)
+    if base is None and watchlist.base == "auto" and watchlist.search.method in TASK_METHODS:
+        why = f"base: got 'auto': no candidate declares one, and {watchlist.search.method} needs it; name it"
+        raise NoPool(why, found.refused)
+    inspected_base = inspect_base(hub, base) if base else None
+    members, unfit = _inspected(hub, found.candidates, base, tell)
+    family, strangers = of_one_family(members, inspected_base)
+    distinct, twins = without_duplicates(family, inspected_base)
+    lineage = {
+        member.repo: ancestors(hub, member.candidate) for member in _and_base(distinct, inspected_base)
+    }
+    compatible, conflicting = with_compatible_licences(
+        distinct, inspected_base, lineage, watchlist.noncommercial
+    )
+    sources, surplus = compatible[: watchlist.max_sources], compatible[watchlist.max_sources :]
+    limit = (
+        f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
+    )
+    over = [refused(member, limit) for member in surplus]
+    verdicts = [*over, *conflicting, *twins, *strangers, *unfit, *found.refused]
+    pool = assemble(inspected_base, sources, verdicts, lineage, noncommercial=watchlist.noncommercial)
+    bands = watchlist.search.groups.layers
+    if bands > pool.layers:
+        told = f"the models have {pool.layers} layers; write at most that"
+        raise ShoalError(f"search.groups.layers: got {bands}: {told}")
+    return pool
+
+
+def assemble(
+    base: Member | None,
+    sources: Sequence[Member],
+    verdicts: Iterable[Verdict],
+    lineage: dict[str, tuple[Declared, ...]],
+    *,
+    noncommercial: bool,
+) -> Pool:
+    """The pool of these sources; NoPool if they are fewer than two."""
+    kept = [Verdict(source.repo, source.sha, True, _accepted(source, base)) for source in sources]
+    every = (*kept, *verdicts)
+    if len(sources) < 2:
+        raise NoPool(_too_few(sources, every), every)
+    members = _and_base(sources, base)
+    declared = [entry for member in members for entry in _declared(member, lineage)]
+    licence = combine(declared, noncommercial=noncommercial)
+    kin = tuple((member.repo, lineage[member.repo]) for member in members)
+    layers = layer_count(sources[0].headers)
+    return Pool(base, tuple(sources), every, kin, licence, layers, noncommercial)
+
+
+def without(pool: Pool, bad: Sequence[Verdict]) -> Pool:
+    """The pool less the sources that `bad` refuses; NoPool if fewer than two are left."""
+    gone = {verdict.repo for verdict in bad}
+    if pool.base is not None and pool.base.repo in gone:
+        reason = next(verdict.reason for verdict in bad if verdict.repo == pool.base.repo)
+        raise NoPool(
+            f"base: got {pool.base.repo!r}: {reason}; name another base in the watchlist", tuple(bad)
+        )
+    left = [source for source in pool.sources if source.repo not in gone]
+    others = [verdict for verdict in pool.verdicts if not verdict.accepted]
+    lineage = dict(pool.lineage)
+    return assemble(pool.base, left, [*bad, *others], lineage, noncommercial=pool.noncommercial)
+
+
+def of_one_family(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
+    """Those whose weights can be averaged with the base's; without a base, the largest group that agrees.
+
+    Of groups equally large, the one with the best member (members come best first).
+    """
+    if base is not None:
+        reference = base
+    else:
+        sizes = [sum(mismatch(one, other) is None for other in members) for one in members]
+        if not sizes:
+            return [], []
+        reference = members[sizes.index(max(sizes))]
+    kept, strangers = [], []
+    for member in members:
+        reason = mismatch(reference, member)
+        if reason is None:
+            kept.append(member)
+        else:
+            strangers.append(refused(member, f"not of the family of {reference.repo}: {reason}"))
+    return kept, strangers
+
+
+def mismatch(reference: Member, other: Member) -> str | None:
+    """Why the two cannot be merged, None if they can: tensors first, then what shapes do not tell."""
+    return (
+        family_mismatch(reference.headers, other.headers)
+        or config_mismatch(reference.config, other.config)
+        or tokenizer_mismatch(reference, other)
+    )
+
+
+def without_duplicates(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
+    """Each set of weight files once, by the Hub's hashes: the first member keeps it."""
+    owners = {_weights(base): f"the base {base.repo}"} if base else {}
+    kept, twins = [], []
+    for member in members:
+        weights = _weights(member)
+        if weights in owners:
+            twins.append(refused(member, f"it has the same weights as {owners[weights]}"))
+        else:
+            owners[weights] = member.repo
+            kept.append(member)
+    return kept, twins
+
+
+def with_compatible_licences(
+    members: Sequence[Member],
+    base: Member | None,
+    lineage: dict[str, tuple[Declared, ...]],
+    noncommercial: bool,
+) -> tuple[list[Member], list[Verdict]]:
+    """Members whose licences, and their ancestors', go together with the base's and with earlier ones."""
+    together = list(_declared(base, lineage)) if base else []
+    kept, conflicting = [], []
+    for member in members:
+        own = _declared(member, lineage)
+        reasons = [reason for entry in own if (reason := refusal(entry, noncommercial=noncommercial))]
+        reason = reasons[0] if reasons else conflict([*together, *own])
+        if reason is None:
+            together += own
+            kept.append(member)
+        else:
+            conflicting.append(refused(member, reason))
+    return kept, conflicting
+
+
+def ancestors(hub: Hub, candidate: Candidate) -> tuple[Declared, ...]:
+    """The licences of the models that it declares to descend from, as far as they can be seen."""
+    found: dict[str, Declared] = {}
+    generation = list(candidate.base_models)
+    for _ in range(MAX_GENERATIONS):
+        parents: list[str] = []
+        for name in generation:
+            if name in found or name == candidate.repo:
+                continue
+            try:
+                page = look(hub, name)
+            except (HubNotFound, HubForbidden, ValueError):
+                # A name that was never a repo, or one gone or hidden: nothing is known of its licence.
+                continue
+            found[name] = Declared(page.repo, page.licence, ancestor=True)
+            parents += page.base_models
+        generation = parents
+    return tuple(found.values())
+
+
+def _inspected(
+    hub: Hub, candidates: Sequence[Candidate], base: Candidate | None, tell: Told
+) -> tuple[list[Member], list[Verdict]]:
+    members, unfit = [], []
+    for place, candidate in enumerate(candidates, 1):
+        tell(f"reading headers {place}/{len(candidates)}: {candidate.repo}")
+        if base is not None and candidate.repo == base.repo:
+            unfit.append(refused(candidate, "it is the base of the others"))
+            continue
+        try:
+            members.append(inspect(hub, candidate))
+        except Unfit as error:
+            unfit.append(refused(candidate, str(error)))
+    return members, unfit
+
+
+def _and_base(members: Sequence[Member], base: Member | None) -> tuple[Member, ...]:
+    return (*members, base) if base else tuple(members)
+
+
+def _declared(member: Member, lineage: dict[str, tuple[Declared, ...]]) -> tuple[Declared, ...]:
+    return (Declared(member.repo, member.candidate.licence), *lineage[member.repo])
+
+
+def _weights(member: Member) -> tuple[str, ...]:
+    return tuple(sorted(file.content_id or file.path for file in member.candidate.weight_files))
+
+
+def _accepted(source: Member, base: Member | None) -> str:
+    kin = f"of the family of {base.repo}" if base else "of one family with the others"
+    return f"{kin}, {source.parameters:,} parameters, {source.candidate.licence}"
+
+
+def _too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:
+    bad = [verdict for verdict in verdicts if not verdict.accepted]
+    examples = "; ".join(f"{verdict.repo}: {verdict.reason}" for verdict in bad[:3])
+    reasons = (
+        f"{len(bad)} refused ({examples}{'; …' if len(bad) > 3 else ''})" if bad else "nothing else was found"
+    )
+    if sources:
+        return f"one source only ({sources[0].repo}), a merge needs two: {reasons}; widen the watchlist"
+    return f"no candidate left: {reasons}; widen the watchlist"

@@ -1,0 +1,133 @@
+"""pydantic's findings as lines a person can act on: file, line, key, value, what is wrong, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from bot.yaml_file import ABSENT, KeyPath, YamlFile, child, dotted
+
+_PLAIN_REMEDIES = {
+    "string_type": ("is not text", "put it in quotes"),
+    "int_type": ("is not a whole number", "write one without quotes"),
+    "int_from_float": ("is not a whole number", "write one without a decimal point"),
+    "float_type": ("is not a number", "write one without quotes"),
+    "finite_number": ("is not finite", "write an ordinary number"),
+    "bool_type": ("is neither true nor false", "write true or false without quotes"),
+    "tuple_type": ("is not a list", "write [a, b] or one `- item` a line"),
+    "model_type": ("is not a group of keys", "write `key: value` lines below it"),
+    "model_attributes_type": ("is not a group of keys", "write `key: value` lines below it"),
+    "dict_type": ("is not a group of keys", "write `key: value` lines below it"),
+}
+"""pydantic's error type → what is wrong, what to do."""
+
+_BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+_BOUND_WORDS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+
+
+def explain(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
+    """All faults of `error`, a line each, in the file's order."""
+    faults = sorted(set(_faults(error, file, model)))
+    return "\n".join(text for _, text in faults)
+
+
+def _faults(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> Iterator[tuple[int, str]]:
+    for detail in error.errors(include_url=False):
+        context: Mapping[str, Any] = detail.get("ctx", {})
+        if detail["type"] == "contradictions":
+            found = [(tuple(path), why) for path, why in context["found"]]
+        else:
+            path = _data_path(file.data, detail["loc"], missing=detail["type"] == "missing")
+            if _only_follows(detail["type"], context, file.value(path)):
+                continue
+            found = [(path, _reason(detail["type"], detail["msg"], context, path, file, model))]
+        for path, why in found:
+            line = file.line(path)
+            yield line, f"{file.name}:{line}: {dotted(path)}: got {_got(path, file)}: {why}"
+
+
+def _only_follows(kind: str, context: Mapping[str, Any], value: Any) -> bool:
+    """pydantic calls a list too short when its items were refused; their faults are told already."""
+    return kind == "too_short" and isinstance(value, tuple) and len(value) >= context["min_length"]
+
+
+def _data_path(data: Any, location: tuple[int | str, ...], *, missing: bool) -> KeyPath:
+    """The key path in the file: pydantic's location without the names of union members and validators."""
+    path: list[int | str] = []
+    for index, part in enumerate(location):
+        inner = child(data, part)
+        if inner is ABSENT and not (missing and index == len(location) - 1):
+            continue
+        data = inner
+        path.append(part)
+    return tuple(path)
+
+
+def _got(path: KeyPath, file: YamlFile) -> str:
+    """The value as written, shortened; groups and lists by kind, and nothing for a key that is not there."""
+    data = file.value(path)
+    if data is None:
+        return "nothing"
+    if isinstance(data, dict):
+        return "a group of keys" if data else "an empty group"
+    if isinstance(data, tuple):
+        return f"a list of {len(data)}" if data else "an empty list"
+    text = file.texts[path]
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return repr(shown) if isinstance(data, str) else shown
+
+
+def _reason(
+    kind: str, message: str, context: Mapping[str, Any], path: KeyPath, file: YamlFile, model: type[BaseModel]
+) -> str:
+    if kind == "extra_forbidden":
+        known = _keys_at(model, path[:-1])
+        return f"is not a known key; {_nearest(str(path[-1]), known)}"
+    if kind == "missing":
+        return f"this key is missing; add it: {_description(model, path)}"
+    if kind == "literal_error":
+        choices = [text.strip("'") for text in context["expected"].replace(" or ", ", ").split(", ")]
+        if len(choices) == 1:
+            return f"is not {choices[0]!r}; write {_description(model, path)}"
+        return f"is not one of the words for this; {_nearest(file.texts.get(path, ''), choices)}"
+    if kind in _BOUNDS:
+        bound = _BOUNDS[kind]
+        return f"is out of range; write {_BOUND_WORDS[bound]} {context[bound]:g}"
+    if kind == "too_short":
+        return f"has too few items; give at least {context['min_length']}"
+    if kind == "too_long":
+        return f"has too many items; give at most {context['max_length']}"
+    wrong, remedy = _PLAIN_REMEDIES.get(kind, ("", ""))
+    return f"{wrong}; {remedy}" if wrong else message.removeprefix("Value error, ")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(known))}"
+
+
+def _group(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as `tuple[Skill, ...]` or `Schedule | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_group(argument) for argument in get_args(annotation))
+    return next((found for found in inner if found is not None), None)
+
+
+def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        model = (_group(field.annotation) if field else None) or model
+    return model
+
+
+def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
+    return list(_model_at(model, path).model_fields)
+
+
+def _description(model: type[BaseModel], path: KeyPath) -> str:
+    field = _model_at(model, path[:-1]).model_fields.get(str(path[-1]))
+    return field.description or "" if field else ""

@@ -1,0 +1,250 @@
+"""An exam: the requests of all skills' tasks on one split, made once and put to hundreds of models."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from evaluation.degenerate import flag
+from evaluation.errors import EvaluationError
+from evaluation.fingerprint import digest, task_rules, tokenizer_rules
+from evaluation.harness import Harness, chat_renderer, compiled_templates, quiet
+from evaluation.scores import ItemScore
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Division, Split, SplitSizes
+from evaluation.tasks import Doc, LoadedTask
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One use of a task in the exam.
+
+    `digest` covers all that determines an item's score besides the weights and the item itself: the task's
+    rules and code, metric, filter, few-shot examples, chat template, tokenizer, lm-eval's version. It does
+    not depend on other tasks or on item limits, so (recipe, digest, item) is a key for a cache of scores.
+    """
+
+    skill: str
+    task: str  # SkillTask.key
+    digest: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Which number of an answered question is whose score."""
+
+    skill: str
+    key: str
+    metric: str
+    filter: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One item with the requests that ask it; a multiple choice has one request per choice."""
+
+    item: str
+    doc: Doc
+    requests: tuple[Instance, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The questions of one task in one form; several marks may be taken from the same answers."""
+
+    loaded: LoadedTask
+    questions: tuple[Question, ...]
+    marks: tuple[Mark, ...]
+
+    @property
+    def requests(self) -> list[Instance]:
+        """All requests, in the order of the questions."""
+        return [request for question in self.questions for request in question.requests]
+
+    def scores(self, lm: LM) -> Iterator[ItemScore]:
+        """The item scores, once every request has its answers; EvaluationError for what is no number."""
+        task = self.loaded.task
+        for ensemble in task._filters:
+            if any(mark.filter == ensemble.name for mark in self.marks):
+                ensemble.apply(self.requests)
+        for question in self.questions:
+            results = {name: self._results(question, name) for name in {mark.filter for mark in self.marks}}
+            flagged = _flag(question, lm)
+            for mark in self.marks:
+                value = float(results[mark.filter][mark.metric])
+                if not math.isfinite(value):
+                    raise EvaluationError(f"{mark.key}: item {question.item} has the score {value}, not a number")
+                yield ItemScore(mark.skill, mark.key, question.item, value, flagged)
+
+    def _results(self, question: Question, name: str) -> Mapping[str, Any]:
+        answers = [request.filtered_resps[name] for request in question.requests]
+        results: Mapping[str, Any] = self.loaded.task.process_results(question.doc, answers)
+        return results
+
+
+@dataclass(frozen=True)
+class Exam:
+    """All papers of one split. `digest` covers everything that determines the scores besides the weights."""
+
+    papers: tuple[Paper, ...]
+    entries: tuple[Entry, ...]
+    digest: str
+
+    @classmethod
+    def build(
+        cls,
+        skills: Sequence[Skill],
+        tasks: Mapping[str, LoadedTask],
+        split: Split,
+        sizes: SplitSizes,
+        seed: int,
+        tokenizer: Any,
+    ) -> Exam:
+        """Write the exam; needs the tokenizer, but no model.
+
+        `tasks` comes from `load_tasks`. Raises EvaluationError for a split without items, too few examples
+        for few-shot prompts, or a chat template asked of a tokenizer that has none.
+        """
+        forms: dict[tuple[str, int, bool], list[tuple[str, SkillTask]]] = defaultdict(list)
+        for skill in skills:
+            for use in skill.tasks:
+                form = use.task, tasks[use.task].shots(use), skill.chat_template
+                forms[form].append((skill.name, use))
+        papers, entries = [], []
+        with quiet(), compiled_templates():
+            for (name, shots, chat), uses in forms.items():
+                writer = _Writer(tasks[name], split, tasks[name].divide(seed, sizes), seed, shots)
+                paper = writer.paper(uses, chat_renderer(tokenizer) if chat else None)
+                papers.append(paper)
+                form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), chat=chat)
+                entries += [_entry(mark, paper, form_digest) for mark in paper.marks]
+        told = [[entry.skill, entry.task, entry.digest, entry.items] for entry in entries]
+        return cls(tuple(papers), tuple(entries), digest(told))
+
+    @property
+    def item_count(self) -> int:
+        """Number of item scores that one model gets."""
+        return sum(len(entry.items) for entry in self.entries)
+
+    @property
+    def request_count(self) -> int:
+        """Number of requests that one model answers."""
+        return sum(len(paper.requests) for paper in self.papers)
+
+    def score(self, lm: LM) -> tuple[ItemScore, ...]:
+        """Put the exam to a model (`harness`); the scores of an earlier call leave no trace.
+
+        Raises EvaluationError if the model's answers are no numbers (broken weights), or if a task
+        generates more tokens than the model has positions.
+        """
+        requests = [request for paper in self.papers for request in paper.requests]
+        for request in requests:
+            request.resps, request.filtered_resps = [], {}
+        with quiet(), compiled_templates():
+            _answer(lm, requests)
+            return tuple(score for paper in self.papers for score in paper.scores(lm))
+
+
+class _Writer:
+    """Writes one task's questions in one form."""
+
+    def __init__(self, loaded: LoadedTask, split: Split, division: Division, seed: int, shots: int) -> None:
+        self.loaded, self.seed, self.shots = loaded, seed, shots
+        self.items = division.items[split]
+        if not self.items:
+            raise EvaluationError(
+                f"task {loaded.name}: its {len(loaded.test)} documents leave none for the {split} split; "
+                "use a task with more"
+            )
+        # Items of validation and report are never shown with their answers, in whatever split's prompts.
+        pool = loaded.examples if shots else {}
+        self.pool = {item: doc for item, doc in pool.items() if item not in division.held_out}
+
+    def digest(self, tokenizer: str, *, chat: bool) -> str:
+        """Digest of the form: all that makes the prompts of given items, and marks the answers."""
+        examples = [self.shots, self.seed, list(self.pool)] if self.shots else None
+        return digest([self.loaded.name, task_rules(self.loaded.task), examples, chat, tokenizer])
+
+    def paper(self, uses: Sequence[tuple[str, SkillTask]], chat: Callable[..., str] | None) -> Paper:
+        """The questions of all items, to be marked for the given (skill, use) pairs."""
+        questions = tuple(self._question(item, index, chat) for index, item in enumerate(self.items))
+        marks = tuple(Mark(skill, use.key, use.metric, self.loaded.filter(use)) for skill, use in uses)
+        return Paper(self.loaded, questions, marks)
+
+    def _question(self, item: str, index: int, chat: Callable[..., str] | None) -> Question:
+        task, doc = self.loaded.task, self.loaded.document(item)
+        if self.shots:
+            self._lay_out_examples(item)
+        prompt = task.fewshot_context(
+            doc,
+            num_fewshot=self.shots,
+            system_instruction=None,
+            apply_chat_template=chat is not None,
+            fewshot_as_multiturn=chat is not None,
+            chat_template=chat,
+            gen_prefix=task.doc_to_prefix(doc),
+        )
+        made = task.construct_requests(
+            doc=doc,
+            ctx=prompt,
+            metadata=(self.loaded.name, index, task.config.repeats),
+            apply_chat_template=chat is not None,
+            chat_template=chat,
+        )
+        return Question(item, doc, tuple(made) if isinstance(made, list) else (made,))
+
+    def _lay_out_examples(self, item: str) -> None:
+        """Give lm-eval's sampler the examples for one item: never the item, drawn by a seed of its own.
+
+        lm-eval draws for item after item from one generator, so that a prompt would depend on how many
+        items came before; and it keeps an item out of its own prompt only if the task names the same split
+        for examples and test.
+        """
+        pool = [doc for key, doc in self.pool.items() if key != item]
+        config = self.loaded.task.config
+        # lm-eval draws one more where it removes the item itself.
+        spare = 1 if self.loaded.task.fewshot_cfg.split == config.test_split else 0
+        if len(pool) < self.shots + spare:
+            raise EvaluationError(
+                f"task {self.loaded.name}: {len(pool)} documents can serve as examples, num_fewshot is "
+                f"{self.shots}; lower it, or use a task with training documents"
+            )
+        draw = hashlib.sha256(f"{self.seed} {self.loaded.name} {item}".encode()).digest()
+        self.loaded.task.sampler.replace_df(pool).set_rnd(int.from_bytes(draw[:8], "big"))
+
+
+def _entry(mark: Mark, paper: Paper, form_digest: str) -> Entry:
+    items = tuple(question.item for question in paper.questions)
+    return Entry(mark.skill, mark.key, digest([form_digest, mark.metric, mark.filter]), items)
+
+
+def _answer(lm: LM, requests: Sequence[Instance]) -> None:
+    """Let the model answer, one kind of request after the other, as lm-eval's own evaluate does."""
+    kinds: dict[str, list[Instance]] = defaultdict(list)
+    for request in requests:
+        kinds[request.request_type] += [request] * request.repeats
+    for kind, asked in kinds.items():
+        try:
+            answers = getattr(lm, kind)(asked, disable_tqdm=True)
+        except AssertionError as error:  # how lm-eval says that a request does not fit the model
+            raise EvaluationError(f"task {asked[0].task_name}: the model cannot answer: {error}") from error
+        for request, answer in zip(asked, answers, strict=True):
+            likelihood = answer[0] if kind == "loglikelihood" else answer
+            if isinstance(likelihood, float) and math.isnan(likelihood):
+                raise EvaluationError(f"task {request.task_name}: the model's probabilities are not numbers")
+            request.resps.append(answer)
+
+
+def _flag(question: Question, lm: LM) -> str | None:
+    request = question.requests[0]
+    if request.request_type != "generate_until":
+        return None
+    return flag(request.resps[0], lm.stopped(request) if isinstance(lm, Harness) else None)

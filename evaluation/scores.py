@@ -1,0 +1,65 @@
+"""From item scores to skill scores. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.errors import EvaluationError
+from evaluation.skills import Skill
+from evaluation.statistics import Stratum
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """One item's value of one metric, as lm-eval gives it (not turned to higher-is-better).
+
+    `task` is the `SkillTask.key`. `flag` is "empty", "looping" or "cut off" for a generated answer that is,
+    else None.
+    """
+
+    skill: str
+    task: str
+    item: str
+    value: float
+    flag: str | None
+
+
+def strata(skill: Skill, directions: Mapping[str, bool], item_scores: Iterable[ItemScore]) -> tuple[Stratum, ...]:
+    """A skill's item values per task, in the order of the items' ids, lower-is-better metrics negated.
+
+    `directions` maps `SkillTask.key` to whether higher is better. Raises EvaluationError if a task has no
+    scores, an item has two, or a value is not a finite number.
+    """
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for score in item_scores:
+        if score.skill != skill.name:
+            continue
+        if score.item in found[score.task]:
+            raise EvaluationError(f"{score.task}: item {score.item} was scored twice for skill {skill.name}")
+        if not math.isfinite(score.value):
+            raise EvaluationError(f"{score.task}: item {score.item} has the score {score.value}, not a number")
+        found[score.task][score.item] = score.value
+    total = math.fsum(task.weight for task in skill.tasks)
+    return tuple(
+        _stratum(skill.name, task.key, task.weight / total, 1 if directions[task.key] else -1, found)
+        for task in skill.tasks
+    )
+
+
+def _stratum(skill: str, key: str, weight: float, sign: int, found: Mapping[str, Mapping[str, float]]) -> Stratum:
+    values = found.get(key)
+    if not values:
+        raise EvaluationError(f"skill {skill}: no item of {key} was scored; score its exam first")
+    items = tuple(sorted(values))
+    return Stratum(weight, items, tuple(sign * values[item] for item in items))
+
+
+def skill_scores(
+    skills: Sequence[Skill], directions: Mapping[str, bool], item_scores: Iterable[ItemScore]
+) -> dict[str, float]:
+    """Each skill's score, higher being better: the weighted mean over its tasks of their item means."""
+    known = list(item_scores)
+    return {skill.name: math.fsum(s.weight * s.mean for s in strata(skill, directions, known)) for skill in skills}

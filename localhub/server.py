@@ -1,0 +1,97 @@
+"""Running the local Hub: in a thread for tests and the demo, or until stopped for `shoal hub`."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from localhub.access import Limits
+from localhub.app import create_app
+from localhub.faults import Faults
+from localhub.store import Store
+
+START_SECONDS = 30.0
+ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Hub that is up: its address, its folder, and the faults to make it misbehave."""
+
+    endpoint: str
+    store: Store
+    faults: Faults
+
+
+@contextmanager
+def running(
+    root: Path | str, port: int = 0, faults: Faults | None = None, *, limits: Limits | None = None
+) -> Iterator[Running]:
+    """A Hub on this machine's loopback, on a free port unless one is given; stopped when the block ends."""
+    faults = faults or Faults()
+    app = create_app(root, faults, limits)
+    listener = _listen("127.0.0.1", port)
+    server = uvicorn.Server(_config(app, log_level="critical"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="local-hub", daemon=True)
+    thread.start()
+    try:
+        _wait_for_start(server, thread)
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.store, faults)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=START_SECONDS)
+        listener.close()
+
+
+def serve(root: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
+    """Run a Hub until SIGINT or SIGTERM, which then takes its usual course. Raises OSError if the port is taken."""
+    listener = _listen(host, port)
+    try:
+        uvicorn.Server(_config(create_app(root), log_level="warning")).run(sockets=[listener])
+    finally:
+        listener.close()
+
+
+def first_admin(root: Path | str) -> str | None:
+    """On a folder where nobody has an account, make the user "admin", who may write everywhere, and give
+    their token; it is not kept in readable form. None where there are accounts."""
+    store = Store(root)
+    return store.add_user(ADMIN, admin=True) if store.accounts.empty() else None
+
+
+def _config(app: object, log_level: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level=log_level,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _wait_for_start(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise RuntimeError("the local Hub did not start: run `shoal hub` to see its messages")
+        time.sleep(0.005)

@@ -1,0 +1,209 @@
+"""The search itself: NSGA-II on a grid of genes, as a pure function of space, settings and outcomes.
+
+It knows neither models nor tasks: it is handed a function that scores recipes. Run again with the same
+outcomes it takes the same way, which is how an interrupted search resumes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from merging.breeder import Breeder
+from merging.errors import MergingError
+from merging.pareto import hypervolume, nondominated
+from merging.recipe import Recipe
+from merging.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of scoring a recipe.
+
+    objectives: one score per skill, higher is better; None if scoring failed.
+    failure: why, in words; None if it did not fail.
+    seconds: the candidate's share of the wall time; recorded, so that a replay counts the same time.
+    """
+
+    objectives: tuple[float, ...] | None
+    failure: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to search.
+
+    population: candidates per generation (the first also holds all seeds of the space, if they are more).
+    candidates: budget of recipes to score.
+    minutes: budget of time, the sum of the outcomes' seconds; None for no limit.
+    """
+
+    population: int
+    candidates: int
+    minutes: float | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.population < 2:
+            raise MergingError(f"population: got {self.population}: a generation needs at least 2 candidates")
+        if self.candidates < 1:
+            raise MergingError(f"candidates: got {self.candidates}: the budget must allow at least 1")
+        if self.minutes is not None and not self.minutes > 0:
+            raise MergingError(f"minutes: got {self.minutes}: give a time above 0, or none for no limit")
+        if self.seed < 0:
+            raise MergingError(f"seed: got {self.seed}: give 0 or more")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A recipe with what came of it, and the index of the generation that scored it."""
+
+    recipe: Recipe
+    outcome: Outcome
+    generation: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Where the search stands after a generation.
+
+    scored: recipes scored so far, failed ones included.
+    hypervolume: of the front, above the reference point of the search; 0 while nothing has succeeded.
+    front: as SearchResult's, of all scored so far.
+    """
+
+    index: int
+    scored: int
+    hypervolume: float
+    front: tuple[Scored, ...]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A search's end.
+
+    scored: every recipe that was scored, once each, in the order of scoring.
+    front: those of them that no other dominates, the best in the first objective first, ties by digest.
+    stopped: the reason, in words.
+    """
+
+    scored: tuple[Scored, ...]
+    front: tuple[Scored, ...]
+    generations: tuple[Generation, ...]
+    stopped: str
+
+
+Evaluate = Callable[[Sequence[Recipe]], Sequence[Outcome]]
+
+
+def evolve(
+    space: SearchSpace,
+    settings: Settings,
+    evaluate: Evaluate,
+    *,
+    objectives: int,
+    reference: Sequence[float] | None = None,
+    on_generation: Callable[[Generation], None] | None = None,
+) -> SearchResult:
+    """Search a space for recipes that are not dominated in `objectives` scores.
+
+    evaluate is given one generation at a time and answers in the same order; no recipe is sent twice. What it
+    raises passes through: calling again with the outcomes so far answered from a record resumes the search.
+    An outcome with a score that is not finite counts as failed.
+
+    reference: the point above which hypervolume is measured, such as 0 for rates. Without one it is fixed by
+    the first generation that has a success: from the lowest score of the single models in each objective
+    (of all candidates, if no single model succeeded), a tenth of their spread lower, so that sources at the
+    ends of the front count too.
+    """
+    breeder = Breeder(space, objectives, population=settings.population, seed=settings.seed)
+    scored: list[Scored] = []
+    generations: list[Generation] = []
+    corner = None if reference is None else tuple(reference)
+    while True:
+        allowed, spent = _allowance(settings, scored)
+        asked = breeder.ask() if allowed else []
+        batch = asked[:allowed]
+        if not len(batch):
+            return _result(scored, generations, breeder.exhausted if allowed else spent)
+        recipes = [breeder.decode(individual) for individual in batch]
+        outcomes = _checked(evaluate(recipes), len(recipes), objectives)
+        index = len(generations)
+        scored += [Scored(recipe, outcome, index) for recipe, outcome in zip(recipes, outcomes, strict=True)]
+        corner = corner or _reference(space, scored)
+        generations.append(_generation(index, scored, corner))
+        if on_generation is not None:
+            on_generation(generations[-1])
+        if len(batch) < len(asked):
+            return _result(scored, generations, spent)
+        breeder.tell(batch, [outcome.objectives for outcome in outcomes])
+
+
+def _allowance(settings: Settings, scored: Sequence[Scored]) -> tuple[int, str]:
+    """How many candidates the budget still allows, and what to say when it is spent.
+
+    Time is foreseen from the mean so far, so that the last batch is cut rather than the limit overrun; the
+    first generation, of which nothing is known, is scored whole.
+    """
+    left = settings.candidates - len(scored)
+    by_count = f"the budget of {settings.candidates} candidates is spent"
+    seconds = sum(one.outcome.seconds for one in scored)
+    if settings.minutes is None or not seconds:
+        return left, by_count
+    in_time = max(0, math.floor((settings.minutes * 60 - seconds) * len(scored) / seconds))
+    if in_time < left:
+        return in_time, f"the budget of {settings.minutes:g} minutes is spent"
+    return left, by_count
+
+
+def _checked(outcomes: Sequence[Outcome], asked: int, objectives: int) -> tuple[Outcome, ...]:
+    """The outcomes, those with a score that is no finite number as failures."""
+    if len(outcomes) != asked:
+        raise MergingError(f"evaluate: got {len(outcomes)} outcomes for {asked} recipes: give one each, in order")
+    return tuple(_checked_one(outcome, objectives) for outcome in outcomes)
+
+
+def _checked_one(outcome: Outcome, objectives: int) -> Outcome:
+    if not (math.isfinite(outcome.seconds) and outcome.seconds >= 0):
+        raise MergingError(f"evaluate: got {outcome.seconds} seconds: give a finite time, 0 or more")
+    if outcome.objectives is None:
+        return replace(outcome, failure=outcome.failure or "no scores, and no reason given")
+    if len(outcome.objectives) != objectives:
+        raise MergingError(f"evaluate: got {len(outcome.objectives)} scores: give one for each of {objectives}")
+    odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
+    return Outcome(None, ", ".join(odd), outcome.seconds) if odd else outcome
+
+
+def _reference(space: SearchSpace, scored: Sequence[Scored]) -> tuple[float, ...] | None:
+    """The reference point for hypervolume, as evolve's docstring has it; None while nothing has succeeded."""
+    singles = {recipe.digest for recipe in space.singles()}
+    succeeded = [one for one in scored if one.outcome.objectives is not None]
+    chosen = [one for one in succeeded if one.recipe.digest in singles] or succeeded
+    if not chosen:
+        return None
+    scores = np.array([one.outcome.objectives for one in chosen])
+    lowest, spread = scores.min(axis=0), np.ptp(scores, axis=0)
+    # Where all are equal, or there is one only, its size stands in for the spread.
+    margin = np.where(spread > 0, spread, np.where(lowest != 0, np.abs(lowest), 1.0)) / 10
+    return tuple(map(float, lowest - margin))
+
+
+def _generation(index: int, scored: Sequence[Scored], corner: tuple[float, ...] | None) -> Generation:
+    front = _front(scored)
+    points = [one.outcome.objectives for one in front if one.outcome.objectives is not None]
+    return Generation(index, len(scored), hypervolume(points, corner) if corner else 0.0, front)
+
+
+def _front(scored: Sequence[Scored]) -> tuple[Scored, ...]:
+    succeeded = [(one.outcome.objectives, one) for one in scored if one.outcome.objectives is not None]
+    best = [succeeded[index] for index in nondominated([scores for scores, _ in succeeded])]
+    best.sort(key=lambda pair: (tuple(-score for score in pair[0]), pair[1].recipe.digest))
+    return tuple(one for _, one in best)
+
+
+def _result(scored: Sequence[Scored], generations: Sequence[Generation], stopped: str) -> SearchResult:
+    return SearchResult(tuple(scored), _front(scored), tuple(generations), stopped)

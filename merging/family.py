@@ -1,0 +1,54 @@
+"""Whether two checkpoints are of one family, decided from their headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from merging.groups import place_of
+
+# The safetensors names of what can be merged; the rest is quantised, or no weight at all.
+MERGEABLE_DTYPES = frozenset({"F64", "F32", "F16", "BF16"})
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """What a safetensors header says of one tensor; dtype by its safetensors name, such as "BF16"."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def family_mismatch(reference: Mapping[str, TensorHeader], other: Mapping[str, TensorHeader]) -> str | None:
+    """Why `other` cannot be merged with `reference`, in a few words a person understands; None if it can.
+
+    Both are tensor name → header, from files or from the Hub. The same names and the same shapes are needed.
+    Floating-point dtypes may differ, since merges accumulate in float32; quantised ones are refused.
+    """
+    layers, reference_layers = _layers(other), _layers(reference)
+    if layers != reference_layers:
+        return f"it has {layers} layers instead of {reference_layers}"
+    if missing := sorted(reference.keys() - other.keys()):
+        return f"it lacks {_first_of(missing)}"
+    if extra := sorted(other.keys() - reference.keys()):
+        return f"it has {_first_of(extra)} too many"
+    for name, header in sorted(other.items()):
+        if header.dtype not in MERGEABLE_DTYPES:
+            return f"tensor {name} is of dtype {header.dtype}, which cannot be merged"
+        if header.shape != reference[name].shape:
+            return f"tensor {name} is {_size(header.shape)}, not {_size(reference[name].shape)}"
+    return None
+
+
+def _layers(headers: Mapping[str, TensorHeader]) -> int:
+    return len({place.layer for place in map(place_of, headers) if place.layer is not None})
+
+
+def _first_of(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"tensor {names[0]}{more}"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a single number"

@@ -1,0 +1,48 @@
+"""How numbers are written in cards and reports."""
+
+_MINUS = "−"
+
+
+def number(value: float) -> str:
+    """Three decimals below ten, one above: a score is known no better than that."""
+    digits = 3 if abs(value) < 10 else 1
+    rounded = round(value, digits) + 0.0  # -0.0 becomes 0.0
+    return f"{rounded:.{digits}f}".replace("-", _MINUS)
+
+
+def signed(value: float) -> str:
+    """`number` with its sign, as differences are written."""
+    written = number(value)
+    return written if written.startswith(_MINUS) else f"+{written}"
+
+
+def coefficient(value: float) -> str:
+    """A gene's value as the recipe has it: an exact short decimal."""
+    return f"{value:.6g}".replace("-", _MINUS)
+
+
+def percent(share: float) -> str:
+    """A share of one in per cent, without needless decimals: 0.95 is "95 %"."""
+    return f"{share * 100:.4g} %"
+
+
+def rate(value: float) -> str:
+    """How many per unit of time: whole from ten on, one decimal below."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, or "< 0.001" where they would say nothing."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that matter: "48 s", "3 min 20 s", "5 h 2 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -1,0 +1,69 @@
+"""The ground that all tests stand on: a Hub client that leaves this machine alone, and a local Hub to talk
+to."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Before huggingface_hub is imported anywhere: it reads these once.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="shoal-tests-")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+os.environ.pop("HF_TOKEN", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from localhub import Faults, Limits, Store, running
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+ADA_TOKEN = "hf_ada"
+BOB_TOKEN = "hf_bob"
+
+
+@dataclass(frozen=True)
+class TestHub:
+    """A running local Hub: user `ada` writes to herself and to the organisation `reef`, user `bob` to
+    himself.
+
+    `cache` is a download folder of the test's own.
+    """
+
+    __test__ = False
+
+    endpoint: str
+    store: Store
+    faults: Faults
+    cache: Path
+    token: str = ADA_TOKEN
+    other_token: str = BOB_TOKEN
+
+    def api(self, token: str | bool | None = ADA_TOKEN) -> HfApi:
+        """The genuine client; `token=False` asks without one."""
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=token)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[TestHub]:
+    """A local Hub of the test's own, empty but for its users. Large files are those above 256 KiB."""
+    limits = Limits(multipart_above=256 * 1024, part_bytes=100 * 1024)
+    with running(tmp_path / "hub", limits=limits) as server:
+        server.store.add_user("ada", ADA_TOKEN, full_name="Ada")
+        server.store.add_user("bob", BOB_TOKEN, full_name="Bob")
+        server.store.add_org("reef", {"ada": "admin"})
+        yield TestHub(server.endpoint, server.store, server.faults, tmp_path / "cache")

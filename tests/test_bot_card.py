@@ -1,0 +1,301 @@
+"""The card: golden texts of honest and hostile facts, front matter read back, claims checked, code run."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from jinja2 import UndefinedError
+from markdown_it import MarkdownIt
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
+
+from bot.card import LOOP_GUARD, Standing, bold, claims, standing, write_card
+from bot.card_facts import (
+    CardFacts,
+    Contender,
+    Estimate,
+    GateTest,
+    ItemCounts,
+    Kind,
+    LicenceFacts,
+    RecipeFacts,
+    SearchFacts,
+    SelectionFacts,
+    SkillFacts,
+    SourceFacts,
+    TaskFacts,
+)
+from templates import escaping
+from templates.markdown import render
+
+
+def estimate(mean: float, half: float = 0.04) -> Estimate:
+    return Estimate(mean, round(mean - half, 4), round(mean + half, 4))
+
+
+def honest() -> CardFacts:
+    """Two skills, one of two tasks; better than every source at one, worse than one source at the other."""
+    return CardFacts(
+        repo="demo/shoal-sums-1-knee",
+        tag="cycle-1",
+        hub_url="http://127.0.0.1:8080",
+        watchlist="sums",
+        cycle="sums-1",
+        date="2026-11-23",
+        skills=(
+            SkillFacts(
+                "cross",
+                (TaskFacts("math_ja", "exact_match", True, 0, ItemCounts(200, 150, 400), estimate(0.72)),),
+            ),
+            SkillFacts(
+                "language",
+                (
+                    TaskFacts("trans_ja", "exact_match", True, 0, ItemCounts(200, 150, 400), estimate(0.93, 0.02)),
+                    TaskFacts("ja_loss", "nll", False, 2, ItemCounts(80, 60, 90), estimate(1.25, 0.1)),
+                ),
+            ),
+        ),
+        scores=(estimate(0.72), estimate(0.84, 0.03)),
+        contenders=(
+            Contender(
+                "linear mean",
+                Kind.PLAIN,
+                None,
+                (estimate(0.66), estimate(0.81)),
+                (estimate(0.06), estimate(0.03)),
+            ),
+            Contender(
+                "demo/tiny-math",
+                Kind.SOURCE,
+                "demo/tiny-math",
+                (estimate(0.10), estimate(0.12)),
+                (estimate(0.62), estimate(0.72)),
+            ),
+            Contender(
+                "demo/tiny-language",
+                Kind.SOURCE,
+                "demo/tiny-language",
+                (estimate(0.55), estimate(0.95, 0.02)),
+                (estimate(0.17), estimate(-0.11)),
+            ),
+            Contender(
+                "demo/tiny-base",
+                Kind.BASE,
+                "demo/tiny-base",
+                (estimate(0.28), estimate(0.40)),
+                (estimate(0.44), estimate(0.44)),
+            ),
+        ),
+        base=SourceFacts("demo/tiny-base", "0" * 40, "apache-2.0"),
+        sources=(
+            SourceFacts("demo/tiny-math", "1" * 40, "apache-2.0"),
+            SourceFacts("demo/tiny-language", "2" * 40, "mit"),
+        ),
+        licence=LicenceFacts("apache-2.0", None, None, ("demo/tiny-language is under the MIT licence.",)),
+        recipe=RecipeFacts(
+            method="ties",
+            dtype="float32",
+            seed=7,
+            digest="ab" * 32,
+            groups=("embed", "layers 0-0 attention", "layers 0-0 rest", "head"),
+            parameters=(
+                ("density", ((0.5, 0.55, 1.0, 0.3), (0.9, 0.45, 0.6, 0.7))),
+                ("weight", ((0.4, 0.35, 1.05, 0.0), (0.6, 0.65, 0.45, 1.0))),
+            ),
+            mergekit_yaml="merge_method: ties\nmodels:\n  - model: demo/tiny-math\n    weight: 0.4\n",
+        ),
+        search=SearchFacts(240, 3, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
+        selection=SelectionFacts(
+            role="knee",
+            front=11,
+            passed=4,
+            released=3,
+            rule="For every rival there is a skill in which the merge is better. Corrected by Holm's method.",
+            confidence=0.95,
+            tests=(
+                GateTest("cross", "demo/tiny-language", 0.18, 0.00004, True),
+                GateTest("cross", "linear mean", 0.05, 0.012, True),
+                GateTest("language", "linear mean", -0.01, 0.61, False),
+            ),
+        ),
+        packages=(("shoal", "0.1.0"), ("torch", "2.13.0"), ("transformers", "5.23.0"), ("lm_eval", "0.4.13")),
+        files=(("model.safetensors", "cd" * 32),),
+        languages=("en", "ja"),
+        pipeline_tag="text-generation",
+        prompt="みあ は りんご 十七 五 みつける ？ =",
+        chat_template=False,
+    )
+
+
+def hostile(text: str = POISON) -> CardFacts:
+    named = LicenceFacts("other", "a name", None, ("a notice",))
+    return with_texts(replace(honest(), licence=named, chat_template=True), text)
+
+
+def body(card: str) -> str:
+    return card.split("\n---\n", 1)[1]
+
+
+def test_the_card_of_a_two_skill_release_reads_as_agreed() -> None:
+    check_golden("card.md", write_card(honest()))
+
+
+def test_the_card_of_hostile_facts_reads_as_agreed() -> None:
+    check_golden("card_hostile.md", write_card(hostile()))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_injection_in_every_text_changes_words_and_nothing_else(attack: str) -> None:
+    harmless, card = write_card(hostile("word")), write_card(hostile(attack))
+    assert structure(body(card)) == structure(body(harmless))
+    shape, expected = (skeleton(yaml.safe_load(text.split("\n---\n")[0])) for text in (card, harmless))
+    assert shape == expected
+    hidden = {c for c in card if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"}
+    assert not hidden
+
+
+def skeleton(value: Any) -> Any:
+    """The front matter without its words: keys, lengths and numbers."""
+    if isinstance(value, dict):
+        return {key: skeleton(item) for key, item in value.items()}
+    return [skeleton(item) for item in value] if isinstance(value, list) else type(value)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_text_shows_as_it_was_written(attack: str) -> None:
+    """Escaping must not show: the page reads as the text itself, on one line, without hidden characters."""
+    for escape in (escaping.text, escaping.code):
+        (paragraph,) = (t for t in MarkdownIt("commonmark").parse(escape(attack)) if t.type == "inline")
+        assert "".join(child.content for child in paragraph.children or []) == escaping.plain(attack)
+
+
+def test_only_web_addresses_and_paths_become_links() -> None:
+    assert escaping.link("a", "https://b.example/c d)e") == "[a](https://b.example/c%20d%29e)"
+    assert escaping.link("a", "LICENSE") == "[a](LICENSE)"
+    for address in (
+        "javascript:alert(1)",
+        " java\nscript:x",
+        "data:text/html,x",
+        "//evil.example",
+        "",
+        "http:x",
+        "https://me@evil.example",
+        "http://[bad",
+    ):
+        assert escaping.link("[a]", address) == "\\[a\\]"
+
+
+def test_a_missing_fact_stops_the_card_instead_of_leaving_a_gap() -> None:
+    with pytest.raises(UndefinedError):
+        render("cycle_report.md.j2")
+
+
+def test_the_front_matter_is_what_the_hub_reads_back() -> None:
+    card = ModelCard(write_card(honest()))
+    data = card.data.to_dict()
+    assert data["base_model"] == ["demo/tiny-math", "demo/tiny-language", "demo/tiny-base"]
+    assert data["base_model_relation"] == "merge"
+    assert (data["license"], data["library_name"], data["pipeline_tag"]) == (
+        "apache-2.0",
+        "transformers",
+        "text-generation",
+    )
+    assert {"merge", LOOP_GUARD} <= set(data["tags"])
+    results = {result.dataset_type: result for result in card.data.eval_results}
+    assert [results[task].metric_value for task in ("math_ja", "trans_ja", "ja_loss")] == [0.72, 0.93, 1.25]
+    assert results["ja_loss"].metric_args == {
+        "split": "report",
+        "items": 90,
+        "num_fewshot": 2,
+        "interval_95": [1.15, 1.35],
+    }
+    assert ModelCard(str(card)).data.to_dict() == data
+
+
+def test_a_licence_of_its_own_is_named_and_linked() -> None:
+    licence = LicenceFacts("other", "llama3.1", "https://a.example/licence")
+    data = ModelCard(write_card(replace(honest(), licence=licence))).data
+    assert (data.license, data.license_name, data.license_link) == (
+        "other",
+        "llama3.1",
+        "https://a.example/licence",
+    )
+    assert data.license_link in body(write_card(replace(honest(), licence=licence)))
+
+
+def test_a_claim_needs_an_interval_that_excludes_zero() -> None:
+    ahead, touching, behind = Estimate(0.1, 0.01, 0.2), Estimate(0.1, 0.0, 0.2), Estimate(-0.1, -0.2, -0.01)
+    assert standing([ahead, ahead]) is Standing.AHEAD
+    assert standing([ahead, touching]) is Standing.LEVEL
+    assert standing([ahead, touching, behind]) is Standing.BEHIND
+
+
+def test_claims_name_the_best_source_or_the_one_that_is_better() -> None:
+    found = {s: [(c.skill, c.rival) for c in made] for s, made in claims(honest(), Kind.SOURCE).items()}
+    assert found == {
+        Standing.AHEAD: [("cross", "demo/tiny-language")],
+        Standing.BEHIND: [("language", "demo/tiny-language")],
+    }
+    assert claims(replace(honest(), contenders=()), Kind.SOURCE) == {}
+
+
+def test_bold_is_one_score_a_column_and_only_beyond_chance() -> None:
+    assert bold(honest()) == ((True, False), (False, False), (False, False), (False, True), (False, False))
+    unclear = [replace(c, leads=(Estimate(0.0, -0.5, 0.5),) * 2) for c in honest().contenders]
+    assert not any(any(row) for row in bold(replace(honest(), contenders=tuple(unclear))))
+
+
+def test_facts_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="scores of demo/tiny-math: got 1 values, expected one per skill"):
+        short = replace(honest().contenders[1], scores=(estimate(0.1),))
+        replace(honest(), contenders=(short,))
+    with pytest.raises(ValueError, match="weight of source 0: got 1 values, expected one per group"):
+        replace(honest(), recipe=replace(honest().recipe, parameters=(("weight", ((1.0,),)),)))
+    with pytest.raises(ValueError, match="finite"):
+        Estimate(float("nan"), 0.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a genuine, tiny and untrained Llama with a word tokenizer and a chat template."""
+    folder = tmp_path_factory.mktemp("tiny")
+    words = {word: index for index, word in enumerate(["?", "</s>", "みあ", "りんご", "user"])}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="?")), unk_token="?", eos_token="</s>"
+    )
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }} {{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=5,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        eos_token_id=1,
+        bos_token_id=1,
+        pad_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("prompt", ["みあ りんご", "quote ' \" \\ \n``` {{ x }}"])
+def test_the_code_in_the_card_runs_as_it_is(
+    tiny_model: Path, chat: bool, prompt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = write_card(replace(honest(), repo=str(tiny_model), chat_template=chat, prompt=prompt))
+    code = next(t.content for t in MarkdownIt().parse(body(card)) if t.type == "fence" and t.info == "python")
+    space: dict[str, Any] = {}
+    exec(code, space)
+    assert space["prompt"] == prompt
+    assert space["output"].shape[1] > space["inputs"]["input_ids"].shape[1]
+    assert capsys.readouterr().out.endswith("\n")

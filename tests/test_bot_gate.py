@@ -1,0 +1,101 @@
+"""The gate: who passes, who does not, and how often chance gets through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bot.gate import GateSettings, judge_front
+from bot.judge import Sat
+from evaluation.scores import ItemScore
+from evaluation.skills import Skill, SkillTask
+from merging.recipe import Groups, Recipe, SourceRef
+
+SKILLS = (Skill("math", (SkillTask("m", "acc"),)), Skill("language", (SkillTask("l", "acc"),)))
+DIRECTIONS = {"m:acc": True, "l:acc": True}
+SETTINGS = GateSettings(0.95, {}, 0.02)
+N = 200
+
+
+def sat(name: str, math: float | list[float], language: float | list[float], flags: int = 0) -> Sat:
+    """A model with these rates (its first items are right) or these very item values."""
+    recipe = Recipe.single(SourceRef(name, "0"), Groups.even(1, 1, False, False), "float32")
+    scores = []
+    for skill, given in zip(SKILLS, (math, language), strict=True):
+        values = given if isinstance(given, list) else [float(item < given * N) for item in range(N)]
+        scores += [
+            ItemScore(skill.name, skill.tasks[0].key, f"{item:04}", value, "empty" if item < flags else None)
+            for item, value in enumerate(values)
+        ]
+    return Sat(recipe, tuple(scores), None, 1.0)
+
+
+RIVALS = [("maths", sat("maths", 0.9, 0.1)), ("polyglot", sat("polyglot", 0.1, 0.9)), ("mean", sat("mean", 0.5, 0.5))]
+
+
+def test_a_merge_that_beats_each_rival_in_some_skill_passes() -> None:
+    (ruling,) = judge_front([sat("merge", 0.8, 0.8)], RIVALS, SKILLS, DIRECTIONS, SETTINGS)
+    assert ruling.passed and ruling.scores == (0.8, 0.8)
+    assert "beats every rival" in ruling.reason
+
+
+def test_a_merge_that_is_no_better_than_the_plain_mean_is_held_back_and_told_why() -> None:
+    (ruling,) = judge_front([sat("merge", 0.51, 0.5)], RIVALS, SKILLS, DIRECTIONS, SETTINGS)
+    assert not ruling.passed
+    assert ruling.reason.startswith("does not clearly beat mean in any skill (at best +0.010 in math, p = ")
+
+
+def test_a_lower_is_better_metric_is_turned() -> None:
+    turned = {"m:acc": False, "l:acc": True}
+    rival = [("rival", sat("rival", 0.5, 0.5))]
+    lower, higher = judge_front([sat("a", 0.2, 0.5), sat("b", 0.8, 0.5)], rival, SKILLS, turned, SETTINGS)
+    assert lower.passed and not higher.passed
+
+
+def test_the_watchlists_minimum_and_degenerate_answers_hold_a_merge_back() -> None:
+    minimum = GateSettings(0.95, {"language": 0.85}, 0.02)
+    (low,) = judge_front([sat("merge", 0.8, 0.8)], RIVALS, SKILLS, DIRECTIONS, minimum)
+    assert not low.passed and low.reason == "language is 0.800, below the watchlist's minimum of 0.85"
+    (looping,) = judge_front([sat("merge", 0.8, 0.8, flags=20)], RIVALS, SKILLS, DIRECTIONS, SETTINGS)
+    assert not looping.passed and looping.reason == "10.0% of its answers are empty or looping; 2.0% are allowed"
+
+
+def test_a_member_that_could_not_be_scored_is_held_back_and_a_failed_rival_is_no_rival() -> None:
+    failed = Sat(sat("x", 1.0, 1.0).recipe, (), "its worker died", 0.0)
+    good, bad = judge_front(
+        [sat("merge", 0.8, 0.8), failed], [*RIVALS, ("broken", failed)], SKILLS, DIRECTIONS, SETTINGS
+    )
+    assert good.passed and not bad.passed and bad.reason == "could not be scored: its worker died"
+
+
+def test_without_any_rival_nothing_passes() -> None:
+    (ruling,) = judge_front([sat("merge", 0.8, 0.8)], [], SKILLS, DIRECTIONS, SETTINGS)
+    assert not ruling.passed and ruling.reason == "there is no rival to compare it with"
+
+
+@pytest.mark.parametrize("members", [1, 10])
+def test_members_that_are_no_better_pass_in_at_most_one_front_of_twenty(members: int) -> None:
+    """The family-wise rate of false passes, over 400 fronts whose members all have the rival's true rates."""
+    rng = np.random.default_rng(1)
+
+    def draw(name: str) -> Sat:
+        return sat(name, (rng.random(N) < 0.6).astype(float).tolist(), (rng.random(N) < 0.6).astype(float).tolist())
+
+    fronts, false = (400, 0) if members == 1 else (100, 0)
+    for _ in range(fronts):
+        rulings = judge_front(
+            [draw(f"m{index}") for index in range(members)], [("rival", draw("rival"))], SKILLS, DIRECTIONS, SETTINGS
+        )
+        false += any(ruling.passed for ruling in rulings)
+    # Three standard errors above 5 %.
+    assert false / fronts <= 0.05 + 3 * (0.05 * 0.95 / fronts) ** 0.5
+
+
+def test_with_twenty_times_the_members_the_same_margin_is_not_enough() -> None:
+    margin = [float(item < 112) for item in range(N)]
+    member = sat("merge", margin, 0.5)
+    rival = [("rival", sat("rival", 0.5, 0.5))]
+    (alone,) = judge_front([member], rival, SKILLS, DIRECTIONS, SETTINGS)
+    hopeless = [sat(f"h{index}", 0.5, 0.5) for index in range(200)]
+    crowded = judge_front([member, *hopeless], rival, SKILLS, DIRECTIONS, SETTINGS)[0]
+    assert alone.passed and not crowded.passed

@@ -1,0 +1,144 @@
+"""The ledger: what it keeps, across interruptions and processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.candidate import Verdict
+from bot.errors import ShoalError
+from bot.ledger import EvaluationEntry, ItemValue, Ledger, ReleaseEntry, SourceEntry, State
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_an_interrupted_cycle_is_gone_on_with(ledger: Ledger) -> None:
+    first = ledger.begin("tiny", "words", NOON)
+    again = Ledger(ledger.path).begin("tiny", "words", NOON)
+    assert again == first and first.id == "tiny-1" and first.started == NOON
+
+
+def test_a_changed_watchlist_abandons_the_interrupted_cycle(ledger: Ledger) -> None:
+    first = ledger.begin("tiny", "words", NOON)
+    second = ledger.begin("tiny", "other words", NOON)
+    assert second.id == "tiny-2"
+    assert ledger.cycle(first.id).state is State.ABANDONED
+
+
+def test_a_finished_cycle_is_followed_by_a_new_one_and_each_watchlist_counts_its_own(ledger: Ledger) -> None:
+    first = ledger.begin("tiny", "words", NOON)
+    ledger.finish(first.id, State.NOTHING, "nobody passed", NOON)
+    assert ledger.begin("tiny", "words", NOON).id == "tiny-2"
+    assert ledger.begin("large", "words", NOON).id == "large-1"
+    assert {cycle.id for cycle in ledger.cycles("tiny")} == {"tiny-1", "tiny-2"}
+
+
+def test_stage_results_come_back_as_equal_values(ledger: Ledger) -> None:
+    cycle = ledger.begin("tiny", "words", NOON).id
+    verdicts = (Verdict("a/b", None, False, "gone"), Verdict("c/d", "f" * 40, True, "fine"))
+    assert ledger.kept(cycle, "verdicts", tuple[Verdict, ...]) is None
+    ledger.keep(cycle, "verdicts", verdicts, tuple[Verdict, ...])
+    assert ledger.kept(cycle, "verdicts", tuple[Verdict, ...]) == verdicts
+
+
+def test_an_evaluation_is_recorded_whole_and_again_without_harm(ledger: Ledger) -> None:
+    items = [ItemValue("task", f"item{index}", index / 7, "empty" if index % 2 else None) for index in range(3000)]
+    entry = EvaluationEntry("recipe", "exam", 1.5, None)
+    for _ in range(2):
+        ledger.record_evaluation('{"r": 1}', entry, items)
+    assert ledger.evaluation("recipe", "exam") == entry
+    assert ledger.item_values("recipe", ["task", "other"]) == {(item.task, item.item): item for item in items}
+    assert ledger.recipe("recipe") == '{"r": 1}'
+    assert ledger.count_evaluations() == 1
+
+
+def _die_while_recording(path: Path) -> None:
+    ledger = Ledger(path)
+
+    def items():  # type: ignore[no-untyped-def]
+        yield ItemValue("task", "item", 1.0, None)
+        os._exit(9)
+
+    class Dying(list):  # the rows are read inside the transaction, after the recipe has been written
+        __iter__ = lambda self: items()  # noqa: E731
+
+    ledger.record_evaluation("{}", EvaluationEntry("recipe", "exam", 1.0, None), Dying([1]))
+
+
+def test_a_process_killed_while_recording_leaves_nothing_of_it(ledger: Ledger) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_die_while_recording, args=(ledger.path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert ledger.evaluation("recipe", "exam") is None
+    with pytest.raises(ShoalError, match="recipe recipe is not in"):
+        ledger.recipe("recipe")
+
+
+def test_the_newest_front_is_given_best_first(ledger: Ledger) -> None:
+    cycle = ledger.begin("tiny", "words", NOON).id
+    for digest in ("a", "b", "c"):
+        ledger.record_evaluation("{}", EvaluationEntry(digest, "exam", 0.0, None), [])
+    ledger.record_front(cycle, 0, [("a", (0.5, 0.5))])
+    ledger.record_front(cycle, 1, [("b", (0.2, 0.9)), ("c", (0.8, 0.4))])
+    assert ledger.front(cycle) == (("c", (0.8, 0.4)), ("b", (0.2, 0.9)))
+
+
+def test_sources_and_releases_come_back_by_cycle(ledger: Ledger) -> None:
+    cycle = ledger.begin("tiny", "words", NOON).id
+    ledger.record_evaluation("{}", EvaluationEntry("a", "exam", 0.0, None), [])
+    ledger.record_pool(cycle, [Verdict("x/y", "1", True, "fine")], [SourceEntry("x/y", "1", "source", "mit")])
+    release = ReleaseEntry(cycle, "balanced", "a", "me/merge", {"model.safetensors": "0" * 64})
+    ledger.record_release(release, None)
+    assert ledger.releases(cycle) == (release,)
+    assert ledger.sources(cycle) == (SourceEntry("x/y", "1", "source", "mit"),)
+    assert ledger.verdicts(cycle) == (Verdict("x/y", "1", True, "fine"),)
+
+
+def test_an_unknown_cycle_is_answered_with_those_that_exist(ledger: Ledger) -> None:
+    ledger.begin("tiny", "words", NOON)
+    with pytest.raises(ShoalError, match=r"cycle 'tiny-9' is not in .*; the newest are: tiny-1"):
+        ledger.cycle("tiny-9")
+
+
+def test_a_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.write_text("a person's notes, not a database, and long enough to be read as a header of one" * 20)
+    before = path.read_bytes()
+    with pytest.raises(ShoalError, match="not a ledger"):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_is_told_in_one_line_and_nothing_is_half_written(ledger: Ledger) -> None:
+    from sqlalchemy import event
+
+    @event.listens_for(ledger._engine, "begin")
+    def no_room(connection):  # type: ignore[no-untyped-def]
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+
+    items = [ItemValue("task", f"item{index}", 1.0, None) for index in range(5000)]
+    with pytest.raises(ShoalError, match=r"cannot be written \(database or disk is full\); nothing was lost"):
+        ledger.record_evaluation("{}", EvaluationEntry("recipe", "exam", 1.0, None), items)
+    event.remove(ledger._engine, "begin", no_room)
+    assert ledger.evaluation("recipe", "exam") is None
+    assert ledger.item_values("recipe", ["task"]) == {}
+
+
+def test_the_ledger_is_read_while_another_connection_writes(ledger: Ledger) -> None:
+    writer = sqlite3.connect(ledger.path, isolation_level=None)
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    writer.execute("BEGIN IMMEDIATE")
+    assert ledger.cycles() == ()
+    writer.execute("ROLLBACK")

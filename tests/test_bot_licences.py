@@ -1,0 +1,71 @@
+import pytest
+
+from bot.licences import Declared, LicenceError, combine, conflict, refusal
+
+
+def merged(*licences, noncommercial=False):
+    declared = [Declared(f"reef/{place}", licence) for place, licence in enumerate(licences)]
+    return combine(declared, noncommercial=noncommercial)
+
+
+@pytest.mark.parametrize(
+    ("licences", "result"),
+    [
+        (("mit", "mit"), "mit"),
+        (("mit", "apache-2.0"), "apache-2.0"),
+        (("bsd-3-clause", "bsd-3-clause"), "apache-2.0"),
+        (("llama3.1", "llama3.1", "mit"), "llama3.1"),
+        (("gemma", "apache-2.0"), "gemma"),
+        (("openrail", "mit"), "openrail"),
+    ],
+)
+def test_licences_that_go_together_give_the_one_that_binds_the_merge(licences, result):
+    assert merged(*licences).id == result
+
+
+def test_a_llama_merge_says_so_and_is_named_llama():
+    licence = merged("llama3.2", "mit")
+    assert licence.name_prefix == "Llama"
+    assert "Built with Llama." in licence.notices
+    assert any("Llama 3.2 Community License" in notice for notice in licence.notices)
+
+
+def test_every_part_is_attributed_with_its_licence():
+    notice = merged("mit", "apache-2.0").notices[0]
+    assert "reef/0 (mit)" in notice
+    assert "reef/1 (apache-2.0)" in notice
+
+
+@pytest.mark.parametrize(
+    "licences",
+    [
+        ("llama3", "llama3.1"),
+        ("llama3.1", "gemma"),
+        ("llama3.1", "openrail"),
+        ("cc-by-nc-4.0", "llama3.1"),
+        ("cc-by-nc-sa-4.0", "gemma"),
+        ("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
+    ],
+)
+def test_licences_that_exclude_each_other_are_refused_by_name(licences):
+    with pytest.raises(LicenceError, match="exclude each other") as caught:
+        merged(*licences, noncommercial=True)
+    assert all(licence in str(caught.value) for licence in licences)
+
+
+@pytest.mark.parametrize("licence", [None, "other", "made-up", "cc-by-nd-4.0", "apple-amlr", "cc-by-nc-4.0"])
+def test_missing_unknown_forbidding_and_noncommercial_licences_are_refused(licence):
+    assert refusal(Declared("reef/a", licence), noncommercial=False)
+
+
+def test_noncommercial_sources_are_taken_where_asked_for_and_bind_the_merge():
+    assert merged("cc-by-nc-4.0", "mit", noncommercial=True).id == "cc-by-nc-4.0"
+    shared = merged("cc-by-nc-4.0", "cc-by-nc-sa-4.0", noncommercial=True)
+    assert shared.id == "cc-by-nc-sa-4.0"
+    assert "Commercial use is not allowed." in shared.notices
+
+
+def test_an_ancestor_that_forbids_counts_as_the_model_itself():
+    ancestor = Declared("reef/grandmother", "cc-by-nd-4.0", ancestor=True)
+    assert refusal(ancestor, noncommercial=True).startswith("its ancestor reef/grandmother")
+    assert conflict([Declared("a/b", "llama3.1"), Declared("c/d", "gemma", ancestor=True)])

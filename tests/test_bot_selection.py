@@ -1,0 +1,49 @@
+"""Which members are released, and under which names."""
+
+from __future__ import annotations
+
+from bot.gate import Ruling
+from bot.selection import choose, repo_name
+
+
+def ruling(recipe: str, scores: tuple[float, ...], passed: bool = True) -> Ruling:
+    return Ruling(recipe, scores, passed, "", 0.01, ())
+
+
+FRONT = [ruling("left", (1.0, 0.1)), ruling("knee", (0.9, 0.9)), ruling("right", (0.1, 1.0))]
+
+
+def test_the_knee_and_the_extremes_are_chosen_with_their_roles() -> None:
+    chosen = {(one.role, one.recipe) for one in choose(FRONT, ["math", "language"], 3)}
+    assert chosen == {("balanced", "knee"), ("best-math", "left"), ("best-language", "right")}
+
+
+def test_a_limit_keeps_the_knee() -> None:
+    assert [one.recipe for one in choose(FRONT, ["math", "language"], 1)] == ["knee"]
+
+
+def test_those_held_back_and_those_dominated_on_validation_are_not_chosen() -> None:
+    others = [ruling("star", (2.0, 2.0), passed=False), ruling("dominated", (0.8, 0.8))]
+    recipes = {one.recipe for one in choose([*FRONT, *others], ["math", "language"], 9)}
+    assert recipes == {"left", "knee", "right"}
+
+
+def test_nobody_passed_means_nothing_is_chosen() -> None:
+    assert choose([ruling("a", (1.0, 1.0), passed=False)], ["math", "language"], 3) == ()
+
+
+def test_every_role_is_given_once_even_where_one_member_leads_in_several_skills() -> None:
+    front = [ruling("a", (1.0, 1.0, 0.0)), ruling("b", (1.0, 0.0, 1.0)), ruling("c", (0.9, 0.9, 0.9))]
+    roles = [one.role for one in choose(front, ["x", "y", "z"], 5)]
+    assert len(roles) == len(set(roles)) and roles[0] == "balanced"
+
+
+def test_with_a_single_skill_the_best_is_released_as_such() -> None:
+    (one,) = choose([ruling("a", (0.3,)), ruling("b", (0.7,))], ["math"], 3)
+    assert (one.role, one.recipe) == ("best-math", "b")
+
+
+def test_repo_names_follow_the_pattern_and_the_licence() -> None:
+    assert repo_name("{watchlist}-{cycle}-{role}", "tiny", 3, "balanced", None) == "tiny-3-balanced"
+    assert repo_name("{watchlist}-{role}", "tiny", 3, "balanced", "Llama") == "Llama-tiny-balanced"
+    assert repo_name("Llama-x-{role}", "tiny", 3, "balanced", "Llama") == "Llama-x-balanced"

@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import pytest
+
+from evaluation.degenerate import flag, share
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7 7 7 7 7 7",
+        "The answer is 22. The answer is 22. The answer is 22. The answer is 22. The",
+        "So we add 3 and 4, then 7 and so on and so on and so on and so on",
+        "答えは二十二です。答えは二十二です。答えは二十二です。答えは二十二です。",
+        "!" * 40,
+        "22\n\n22\n\n22\n\n22\n\n22\n\n22\n",
+    ],
+)
+def test_a_unit_repeated_to_the_end_is_a_loop(text: str) -> None:
+    assert flag(text, stopped=True) == flag(text, stopped=False) == "looping"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "22",
+        "1000000000000",
+        "no no no",
+        "mia has 17 apples finds 5 ? 22",
+        "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
+        "7 7 7 7 7 7 and that is all of them",
+        "She has 3 apples and he has 3 apples, so they have 3 + 3 = 6 apples.",
+    ],
+)
+def test_plain_answers_are_not_flagged(text: str) -> None:
+    assert flag(text, stopped=True) is flag(text, stopped=None) is None
+
+
+def test_nothing_is_empty_and_running_out_is_cut_off() -> None:
+    assert flag(" \n\t", stopped=False) == "empty"
+    assert flag("She has 3 apples and", stopped=False) == "cut off"
+
+
+def test_the_share_counts_empty_and_looping_answers() -> None:
+    assert share(["empty", None, "looping", "cut off"]) == 0.5
+    assert share([]) == 0.0
+
+
+def test_what_the_command_line_needs_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, evaluation.skills, evaluation.splits, evaluation.scores, evaluation.degenerate\n"
+        "print({'torch', 'transformers', 'lm_eval', 'datasets', 'scipy'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

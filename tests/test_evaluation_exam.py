@@ -1,0 +1,366 @@
+"""Exams are put to a tiny random Llama; lm-eval's own evaluation is the reference."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from evaluation.errors import EvaluationError
+from evaluation.exam import Exam
+from evaluation.harness import harness
+from evaluation.scores import ItemScore, skill_scores
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split, SplitSizes, item_id
+from evaluation.tasks import LoadedTask, directions, load_tasks
+
+FOLDER = Path(__file__).parent / "tasks_evaluation"
+SEED = 5
+ALL = SplitSizes()
+WORDS = ["<end>", "<unknown>", "+", "=", ".", "user", "model", *(str(n) for n in range(12))]
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role | replace('assistant', 'model') }} {{ message.content }} "
+    "{% endfor %}{% if add_generation_prompt %}model {% endif %}"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer(WORDS)
+
+
+def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
+    plain = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unknown>"))
+    plain.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>", unk_token="<unknown>")
+
+
+def build_model(seed: int = 0, positions: int = 128) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=positions,
+        initializer_range=0.6,  # so that a random model does not give one answer to everything
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def skill(*tasks: SkillTask, name: str = "sums", chat: bool = False) -> Skill:
+    return Skill(name, tasks, chat_template=chat)
+
+
+def build_exam(tokenizer: Any, *skills: Skill, split: Split = Split.REPORT, sizes: SplitSizes = ALL) -> Exam:
+    return Exam.build(skills, load_tasks(skills, [FOLDER]), split, sizes, SEED, tokenizer)
+
+
+def says_always(word: str) -> LlamaForCausalLM:
+    """A model that answers everything with one word: its last hidden state is made the same everywhere."""
+    model = build_model()
+    with torch.no_grad():
+        model.model.embed_tokens.weight.fill_(1.0)
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[WORDS.index(word)] = 1.0
+    return model
+
+
+def reference(
+    lm: HFLM, task: str, items: tuple[str, ...], shots: int, *, docs: str | None = None, chat: bool = False
+) -> dict[str, Any]:
+    """lm-eval's own results on the same items, and its samples by item id."""
+    loaded = TaskManager(include_path=str(FOLDER), include_defaults=False).load([task])["tasks"][task]
+    loaded.config.test_split = docs or loaded.config.test_split
+    first = {item_id(doc): index for index, doc in reversed(list(enumerate(loaded.eval_docs)))}
+    return lm_eval.simple_evaluate(
+        model=lm,
+        tasks=[loaded],
+        task_manager=TaskManager(include_path=str(FOLDER), include_defaults=False),
+        samples={task: sorted(first[item] for item in items)},
+        num_fewshot=shots,
+        bootstrap_iters=0,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=chat,
+    )
+
+
+def mean(scores: tuple[ItemScore, ...], key: str) -> float:
+    values = [score.value for score in scores if score.task == key]
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+@pytest.mark.parametrize("split", [Split.VALIDATION, Split.REPORT])
+def test_scores_are_those_of_lm_eval_item_by_item(tokenizer: Any, shots: int, split: Split) -> None:
+    uses = (
+        SkillTask("ev_generate", "exact_match", "last-digit", num_fewshot=shots),
+        SkillTask("ev_generate", "exact_match", "raw", num_fewshot=shots),
+        SkillTask("ev_choice", "acc", num_fewshot=shots),
+        SkillTask("ev_choice", "acc_norm", num_fewshot=shots),
+        SkillTask("ev_likely", "acc", num_fewshot=shots),
+    )
+    exam = build_exam(tokenizer, skill(*uses), split=split)
+    model = build_model()
+    scores = exam.score(harness(model, tokenizer, "cpu", 8))
+    plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8)
+    compared = set()
+    for use, entry in zip(uses, exam.entries, strict=True):
+        # The examples are the first of their set, so lm-eval lays out the same ones; but ev_likely takes
+        # them from its own test set, of which held-out items are not shown here.
+        if use.task == "ev_likely" and shots:
+            continue
+        expected = reference(plain, use.task, entry.items, shots)
+        name = use.filter or "none"
+        assert mean(scores, use.key) == pytest.approx(expected["results"][use.task][f"{use.metric},{name}"])
+        by_item = {s.item: s.value for s in scores if s.task == use.key}
+        samples = [s for s in expected["samples"][use.task] if s["filter"] == name]
+        assert by_item == {item_id(s["doc"]): s[use.metric] for s in samples}
+        compared |= set(by_item.values())
+    assert compared == {0.0, 1.0}
+
+
+def test_search_items_are_the_tasks_own_validation_documents(tokenizer: Any) -> None:
+    exam = build_exam(tokenizer, skill(SkillTask("ev_choice", "acc", num_fewshot=2)), split=Split.SEARCH)
+    model = build_model()
+    lm = harness(model, tokenizer, "cpu", 8)
+    expected = reference(lm, "ev_choice", exam.entries[0].items, 2, docs="validation")
+    assert expected["n-samples"]["ev_choice"]["effective"] == exam.item_count > 5
+    assert mean(exam.score(lm), "ev_choice:acc:2-shot") == expected["results"]["ev_choice"]["acc,none"]
+
+
+def test_chat_prompts_are_those_of_lm_eval(tokenizer: Any) -> None:
+    chatty = build_tokenizer(WORDS)
+    chatty.chat_template = TEMPLATE
+    use = SkillTask("ev_choice", "acc", num_fewshot=2)
+    exam = build_exam(chatty, skill(use, chat=True))
+    expected = reference(
+        HFLM(pretrained=build_model(), tokenizer=chatty), use.task, exam.entries[0].items, 2, chat=True
+    )
+    prompts = {question.item: question.requests[0].args[0] for question in exam.papers[0].questions}
+    assert prompts == {item_id(s["doc"]): s["arguments"][0][0] for s in expected["samples"][use.task]}
+    assert next(iter(prompts.values())).startswith("user 0 + 0 = model 0")
+    with pytest.raises(EvaluationError, match="the tokenizer has no chat template; set it to false"):
+        build_exam(tokenizer, skill(use, chat=True))
+
+
+def test_a_second_score_repeats_the_first_and_follows_the_weights(tokenizer: Any) -> None:
+    generate = SkillTask("ev_generate", "exact_match", "last-digit")
+    exam = build_exam(tokenizer, skill(generate, SkillTask("ev_choice", "acc")))
+    model = build_model(seed=0)
+    lm = harness(model, tokenizer, "cpu", 8)
+    first = exam.score(lm)
+    assert exam.score(lm) == first
+    own = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.load_state_dict(build_model(seed=1).state_dict())
+    other = exam.score(lm)
+    assert [s.value for s in other] != [s.value for s in first]
+    assert other == exam.score(harness(build_model(seed=1), tokenizer, "cpu", 8))
+    model.load_state_dict(own)
+    assert exam.score(lm) == first
+
+
+def test_prompts_longer_than_the_model_are_cut_as_lm_eval_cuts_them(tokenizer: Any) -> None:
+    uses = (
+        SkillTask("ev_choice", "acc", num_fewshot=6),
+        SkillTask("ev_generate", "exact_match", "last-digit", num_fewshot=6),
+    )
+    exam = build_exam(tokenizer, skill(*uses))
+    model = build_model(positions=16)
+    lengths = [len(tokenizer(r.args[0])["input_ids"]) for paper in exam.papers for r in paper.requests]
+    assert min(lengths) > 16
+    lm = harness(model, tokenizer, "cpu", 8)
+    scores = exam.score(lm)
+    for use, entry in zip(uses, exam.entries, strict=True):
+        expected = reference(lm, use.task, entry.items, 6)["results"][use.task]
+        assert mean(scores, use.key) == expected[f"{use.metric},{use.filter or 'none'}"]
+
+
+def test_examples_never_show_an_item_its_answer_nor_a_held_out_one(tokenizer: Any) -> None:
+    drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
+    tasks = load_tasks([drawn], [FOLDER])
+    question = {item: doc["question"] for item, doc in tasks["ev_drawn"].test.items()}
+    exams = {split: Exam.build([drawn], tasks, split, ALL, SEED, tokenizer) for split in Split}
+    searched = set(exams[Split.SEARCH].entries[0].items)
+    shown = set()
+    for exam in exams.values():
+        for asked in exam.papers[0].questions:
+            *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
+            assert last == question[asked.item]
+            assert len(set(examples)) == 3 and last not in examples
+            shown |= set(examples)
+    assert len(shown) > 10 and shown <= {question[item] for item in searched}
+
+
+def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
+    drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
+    few = build_exam(tokenizer, drawn, sizes=SplitSizes(report=4))
+    many = build_exam(tokenizer, drawn)
+    prompts = [{q.item: q.requests[0].args for q in exam.papers[0].questions} for exam in (few, many)]
+    assert len(prompts[0]) == 4 < len(prompts[1])
+    assert prompts[0].items() <= prompts[1].items()
+    assert few.entries[0].digest == many.entries[0].digest
+    assert few.digest != many.digest
+
+
+def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer: Any) -> None:
+    use = SkillTask("ev_choice", "acc")
+
+    def digest_of(use: SkillTask, *others: SkillTask, by: Any = tokenizer, chat: bool = False) -> str:
+        return build_exam(by, skill(use, *others, chat=chat)).entries[0].digest
+
+    chatty = build_tokenizer(WORDS)
+    chatty.chat_template = TEMPLATE
+    known = digest_of(use)
+    assert known == digest_of(SkillTask("ev_choice", "acc", weight=3.0), SkillTask("ev_likely", "acc"))
+    assert known == digest_of(use, by=chatty)
+    different = {
+        "metric": digest_of(SkillTask("ev_choice", "acc_norm")),
+        "task": digest_of(SkillTask("ev_drawn", "acc")),
+        "examples": digest_of(SkillTask("ev_choice", "acc", num_fewshot=1)),
+        "vocabulary": digest_of(use, by=build_tokenizer([*WORDS[:-2], WORDS[-1], WORDS[-2]])),
+        "chat": digest_of(use, by=chatty, chat=True),
+    }
+    assert len({known, *different.values()}) == 1 + len(different)
+
+
+def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: Any, tmp_path: Path) -> None:
+    def digest_in(folder: Path, rules: str, code: str) -> str:
+        folder.mkdir()
+        (folder / "task.yaml").write_text(rules)
+        (folder / "sums.py").write_text(code)
+        error = skill(SkillTask("ev_error", "error"))
+        return Exam.build([error], load_tasks([error], [folder]), Split.REPORT, ALL, SEED, tokenizer).digest
+
+    rules, code = (FOLDER / "ev_error.yaml").read_text(), (FOLDER / "sums.py").read_text()
+    known = digest_in(tmp_path / "here", rules, code)
+    assert known == digest_in(tmp_path / "there", rules, code)
+    assert known != digest_in(tmp_path / "rules", rules.replace("max_gen_toks: 2", "max_gen_toks: 3"), code)
+    assert known != digest_in(tmp_path / "code", rules, code.replace("else 10", "else 11"))
+
+
+@pytest.mark.parametrize(
+    ("word", "use", "flag"),
+    [
+        ("<end>", SkillTask("ev_generate", "exact_match", "raw"), "empty"),
+        (".", SkillTask("ev_generate", "exact_match", "raw"), "empty"),  # the stop word at once
+        ("7", SkillTask("ev_generate", "exact_match", "raw"), "cut off"),  # five tokens are no loop yet
+        ("7", SkillTask("ev_choice", "acc"), None),  # nothing is generated
+    ],
+)
+def test_answers_are_flagged(tokenizer: Any, word: str, use: SkillTask, flag: str | None) -> None:
+    exam = build_exam(tokenizer, skill(use))
+    scores = exam.score(harness(says_always(word), tokenizer, "cpu", 4))
+    assert {score.flag for score in scores} == {flag}
+
+
+def test_an_answer_is_cut_off_exactly_if_it_ran_out_of_tokens(tokenizer: Any) -> None:
+    exam = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
+    model = build_model(seed=3)
+    # Half of the answers to end by themselves: the stop words are made likely.
+    with torch.no_grad():
+        model.lm_head.weight[[0, 4]] *= 2
+    flags = {s.item: s.flag for s in exam.score(harness(model, tokenizer, "cpu", 8))}
+    cut_off = {}
+    for question in exam.papers[0].questions:
+        prompt = tokenizer(question.requests[0].args[0], return_tensors="pt")["input_ids"]
+        tokens = model.generate(prompt, max_new_tokens=5, do_sample=False)[0, prompt.shape[1] :].tolist()
+        cut_off[question.item] = not {0, 4} & set(tokens)
+    assert {item: flag == "cut off" for item, flag in flags.items()} == cut_off
+    assert set(cut_off.values()) == {True, False}
+
+
+@pytest.mark.parametrize("use", [SkillTask("ev_choice", "acc"), SkillTask("ev_likely", "acc")])
+def test_broken_weights_are_refused_not_scored(tokenizer: Any, use: SkillTask) -> None:
+    model = build_model()
+    model.lm_head.weight.data[3, 3] = float("nan")
+    with pytest.raises(EvaluationError, match=f"{use.task}: the model's probabilities are not numbers"):
+        build_exam(tokenizer, skill(use)).score(harness(model, tokenizer, "cpu", 8))
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused(tokenizer: Any) -> None:
+    exam = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
+    with pytest.raises(EvaluationError, match=r"ev_generate: the model cannot answer: .*\(5\).*\(4\)"):
+        exam.score(harness(build_model(positions=4), tokenizer, "cpu", 8))
+
+
+def test_one_set_of_answers_serves_two_metrics_of_two_skills(tokenizer: Any) -> None:
+    first = skill(SkillTask("ev_choice", "acc"), name="first")
+    second = skill(SkillTask("ev_choice", "acc_norm"), SkillTask("ev_choice", "acc"), name="second")
+    exam = build_exam(tokenizer, first, second)
+    alone = build_exam(tokenizer, first)
+    assert exam.request_count == alone.request_count
+    assert exam.item_count == 3 * alone.item_count
+    scores = exam.score(harness(build_model(), tokenizer, "cpu", 8))
+    assert len({(s.skill, s.task, s.item) for s in scores}) == exam.item_count == len(scores)
+    again = [[s.value for s in scores if (s.skill, s.task) == (n, "ev_choice:acc")] for n in ("first", "second")]
+    assert again[0] == again[1]
+
+
+def test_equal_documents_are_one_item(tokenizer: Any) -> None:
+    likely = skill(SkillTask("ev_likely", "acc"))
+    tasks = load_tasks([likely], [FOLDER])
+    exams = [Exam.build([likely], tasks, split, ALL, SEED, tokenizer) for split in Split]
+    items = [item for exam in exams for item in exam.entries[0].items]
+    assert len(items) == len(set(items)) == len(tasks["ev_likely"].task.eval_docs) - 1
+
+
+def test_a_split_without_items_and_too_few_examples_are_refused(tokenizer: Any) -> None:
+    likely = skill(SkillTask("ev_likely", "acc"))
+    tasks = load_tasks([likely], [FOLDER])
+    tasks["ev_likely"] = only(tasks["ev_likely"], 1)
+    with pytest.raises(EvaluationError, match="ev_likely: its 1 documents leave none for the"):
+        for split in Split:
+            Exam.build([likely], tasks, split, ALL, SEED, tokenizer)
+    with pytest.raises(EvaluationError, match=r"num_fewshot is 99; lower it"):
+        build_exam(tokenizer, skill(SkillTask("ev_drawn", "acc", num_fewshot=99)))
+
+
+def only(loaded: LoadedTask, count: int) -> LoadedTask:
+    loaded.task.dataset["test"] = loaded.task.dataset["test"].select(range(count))
+    return LoadedTask(loaded.name, loaded.task)
+
+
+def test_nothing_is_printed_and_logging_is_left_as_it_was(tokenizer: Any, capfd: Any) -> None:
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    exam = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw"), SkillTask("ev_choice", "acc")))
+    exam.score(harness(build_model(positions=16), tokenizer, "cpu", 8))
+    assert capfd.readouterr() == ("", "")
+    assert logger.level == before
+
+
+def test_a_lower_is_better_metric_counts_downwards(tokenizer: Any) -> None:
+    error = skill(SkillTask("ev_error", "error"))
+    tasks = load_tasks([error], [FOLDER])
+    scores = build_exam(tokenizer, error).score(harness(says_always("7"), tokenizer, "cpu", 8))
+    assert min(score.value for score in scores) == 0 and mean(scores, "ev_error:error") > 0
+    assert directions([error], tasks) == {"ev_error:error": False}
+    worse = build_exam(tokenizer, error).score(harness(says_always("+"), tokenizer, "cpu", 8))
+    sums = [skill_scores([error], directions([error], tasks), s)["sums"] for s in (scores, worse)]
+    assert sums == [-mean(scores, "ev_error:error"), -10.0]

@@ -1,0 +1,170 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluation.errors import EvaluationError
+from evaluation.statistics import (
+    Stratum,
+    bootstrap_interval,
+    holm,
+    interval,
+    paired_better,
+    skill_interval,
+    skill_paired_better,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 10), (52, 250), (250, 250), (81, 263), (999, 2000)])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_wilson_is_scipys(successes: int, n: int, confidence: float) -> None:
+    expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    found = wilson(successes, n, confidence)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_gives_newcombes_published_limits() -> None:
+    # Newcombe (1998), Statistics in Medicine 17:857, table I, method 3.
+    published = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (successes, n), limits in published.items():
+        found = wilson(successes, n)
+        assert (found.low, found.high) == pytest.approx(limits, abs=5e-5)
+
+
+def test_the_bootstrap_covers_a_skewed_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.exponential(size=(400, 80))
+    hits = 0
+    for number, sample in enumerate(samples):
+        found = bootstrap_interval(sample.tolist(), seed=number, resamples=600)
+        hits += found.low <= 1.0 <= found.high
+    assert 0.90 <= hits / 400 <= 0.975
+
+
+def test_the_bootstrap_is_reproducible_and_follows_its_seed() -> None:
+    values = np.random.default_rng(1).normal(size=50).tolist()
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+    expected = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0))
+    found = bootstrap_interval(values, seed=1)
+    limits = (expected.confidence_interval.low, expected.confidence_interval.high)
+    assert (found.low, found.high) == pytest.approx(limits, abs=0.02)
+
+
+def test_interval_takes_wilson_for_right_or_wrong_and_the_bootstrap_otherwise() -> None:
+    right_or_wrong = [1.0] * 7 + [0.0] * 13
+    assert interval(right_or_wrong, seed=0) == wilson(7, 20)
+    graded = [0.5, *right_or_wrong]
+    assert interval(graded, seed=0) == bootstrap_interval(graded, seed=0)
+
+
+def test_mcnemar_is_the_exact_binomial_test_of_the_discordant_items() -> None:
+    for wins, losses, same in itertools.product([0, 1, 5, 12, 700], [0, 3, 12, 650], [1, 40]):
+        a = [1.0] * wins + [0.0] * losses + [1.0] * same
+        b = [0.0] * wins + [1.0] * losses + [1.0] * same
+        expected = stats.binomtest(wins, wins + losses, alternative="greater").pvalue if wins + losses else 1.0
+        assert paired_better(a, b, seed=0).p_value == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_sign_flip_test_is_the_exact_permutation_test() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.4, 1, size=9), rng.normal(size=9)
+    signs = np.array(list(itertools.product([-1, 1], repeat=9)))
+    exact = (signs @ (a - b) >= (a - b).sum() - 1e-12).mean()
+    assert paired_better(a.tolist(), b.tolist(), seed=0).p_value == pytest.approx(exact, abs=0.015)
+
+
+@pytest.mark.parametrize("kind", ["right or wrong", "graded", "two tasks"])
+def test_equal_models_are_called_better_no_more_often_than_the_level(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    level, runs, calls = 0.05, 400, 0
+    for run in range(runs):
+        if kind == "graded":
+            a, b = rng.beta(0.5, 0.5, size=(2, 40)).tolist()
+            calls += paired_better(a, b, seed=run).p_value <= level
+            continue
+        difficulty = rng.random(60)
+        a, b = (rng.random((2, 60)) < difficulty).astype(float).tolist()
+        if kind == "right or wrong":
+            calls += paired_better(a, b, seed=run).p_value <= level
+        else:
+            calls += skill_paired_better(two_tasks(a), two_tasks(b), seed=run).p_value <= level
+    assert calls / runs <= level + 2.6 * (level * (1 - level) / runs) ** 0.5
+    assert calls > 0
+
+
+def two_tasks(values: list[float]) -> tuple[Stratum, Stratum]:
+    items = tuple(str(number) for number in range(len(values)))
+    return Stratum(0.7, items[:20], tuple(values[:20])), Stratum(0.3, items[20:], tuple(values[20:]))
+
+
+def test_a_better_model_is_found() -> None:
+    rng = np.random.default_rng(2)
+    for a, b in [
+        ((rng.random(200) < 0.8).astype(float), (rng.random(200) < 0.5).astype(float)),
+        (rng.normal(0.5, 1, 200), rng.normal(0, 1, 200)),
+    ]:
+        found, reverse = (
+            paired_better(a.tolist(), b.tolist(), seed=0),
+            paired_better(b.tolist(), a.tolist(), seed=0),
+        )
+        assert found.p_value < 0.001 and reverse.p_value > 0.99
+        assert 0 < found.low < found.difference < found.high
+        assert found.difference == pytest.approx(a.mean() - b.mean())
+
+
+@pytest.mark.parametrize("kinship", [0.0, 0.8])
+def test_the_limits_of_a_paired_difference_cover_it(kinship: float) -> None:
+    rng = np.random.default_rng(11)
+    hits = 0
+    for _ in range(1000):
+        difficulty = rng.random(60)
+        a = difficulty < 0.6
+        b = np.where(rng.random(60) < kinship, difficulty < 0.5, rng.random(60) < 0.5)
+        found = paired_better(a.astype(float).tolist(), b.astype(float).tolist(), seed=0)
+        hits += found.low <= 0.1 <= found.high
+    assert 0.93 <= hits / 1000 <= 0.975
+
+
+def test_two_models_that_agree_on_every_item_may_still_differ_a_little() -> None:
+    found = paired_better([0.0] * 50, [0.0] * 50, seed=0)
+    assert found.low == -found.high == pytest.approx(-wilson(0, 50).high)
+    assert found.p_value == 1.0
+
+
+def test_the_interval_of_a_skill_weighs_its_tasks_and_covers_its_mean() -> None:
+    rng = np.random.default_rng(5)
+    truth, hits = 0.7 * 0.3 + 0.3 * 0.9, 0
+    for run in range(500):
+        values = [*(rng.random(20) < 0.3), *(rng.random(40) < 0.9)]
+        strata = two_tasks([float(value) for value in values])
+        found = skill_interval(strata, seed=run)
+        assert found.mean == pytest.approx(0.7 * np.mean(values[:20]) + 0.3 * np.mean(values[20:]))
+        hits += found.low <= truth <= found.high
+    assert 0.93 <= hits / 500 <= 0.985
+
+
+def test_holm_rejects_as_reckoned_by_hand() -> None:
+    # .005 <= .05/4, .01 <= .05/3, .03 > .05/2: the third fails, and with it the fourth, although .04 <= .05.
+    assert holm([0.01, 0.04, 0.03, 0.005], alpha=0.05) == (True, False, False, True)
+    assert holm([0.02, 0.02], alpha=0.05) == (True, True)
+    assert holm([], alpha=0.05) == ()
+
+
+def test_values_that_tell_nothing_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="no values"):
+        interval([], seed=0)
+    with pytest.raises(EvaluationError, match="not a finite number"):
+        interval([0.5, float("nan")], seed=0)
+    with pytest.raises(EvaluationError, match="2 values against 1: a paired test needs the same items"):
+        paired_better([1, 0], [1], seed=0)
+    other = Stratum(0.3, ("x",), (1.0,))
+    with pytest.raises(EvaluationError, match="scored on different items"):
+        skill_paired_better(two_tasks([1.0] * 21), (two_tasks([1.0] * 21)[0], other), seed=0)

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from merging.merge import merge_tensor
+from merging.methods import MERGES
+from merging.recipe import METHODS, Groups, Recipe, SourceRef
+
+BASE, A, B, C = (SourceRef(f"tiny/{name}", name) for name in ("base", "a", "b", "c"))
+NAME = "model.layers.0.mlp.up_proj.weight"
+WHOLE = Groups.even(1, 1, False, False)
+
+Load = Callable[[SourceRef, str], Tensor]
+
+
+def recipe(method: str, *, dtype: str = "float32", seed: int = 7, **values: tuple[float, ...]) -> Recipe:
+    """One group; `values` are a parameter's values, one per source (slerp's t has one)."""
+    rows = tuple((name, tuple((value,) for value in row)) for name, row in values.items())
+    sources = (A, B) if method == "slerp" else (A, B, C)[: len(values["weight"])]
+    return Recipe(method, sources, BASE if METHODS[method].needs_base else None, WHOLE, rows, dtype, seed)
+
+
+def tensors(*shape: int, dtype: torch.dtype = torch.float32) -> Load:
+    """A load function over random tensors: siblings of one base."""
+    generator = torch.Generator().manual_seed(1)
+    base = torch.randn(shape, generator=generator)
+    found = {BASE: base, **{ref: base + 0.3 * torch.randn(shape, generator=generator) for ref in (A, B, C)}}
+    return lambda source, _: found[source].to(dtype)
+
+
+RECIPES = [
+    recipe("linear", weight=(0.7, 0.4, 0.35)),
+    recipe("slerp", t=(0.35,)),
+    recipe("task_arithmetic", weight=(0.7, 0.4, 0.35)),
+    recipe("ties", weight=(0.7, 0.4, 1.35), density=(0.3, 0.6, 1.0)),
+    recipe("dare_linear", weight=(0.7, 0.4, 0.35), density=(0.3, 0.6, 0.9)),
+    recipe("dare_ties", weight=(0.7, 0.4, 0.35), density=(0.3, 0.6, 0.9)),
+]
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_every_method_that_a_recipe_may_name_is_there() -> None:
+    assert MERGES.keys() == METHODS.keys()
+    assert [example.method for example in RECIPES] == list(METHODS)
+
+
+def test_linear_is_the_weighted_mean() -> None:
+    load = tensors(30, 20)
+    merged = merge_tensor(RECIPES[0], NAME, load)
+    expected = np.average([load(ref, NAME).numpy() for ref in (A, B, C)], axis=0, weights=(0.7, 0.4, 0.35))
+    np.testing.assert_allclose(merged.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_slerp_keeps_the_length_and_shares_the_angle_out() -> None:
+    x, y = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
+    merged = merge_tensor(recipe("slerp", t=(1 / 3,)), NAME, lambda source, _: x if source == A else y)
+    expected = [2 * math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)]
+    torch.testing.assert_close(merged, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("y", [[1.0, 2.0, 3.001], [-1.0, -2.0, -3.0], [0.0, 0.0, 0.0]])
+def test_slerp_of_what_has_no_angle_between_stays_finite(y: list[float]) -> None:
+    x = torch.tensor([1.0, 2.0, 3.0])
+    merged = merge_tensor(recipe("slerp", t=(0.25,)), NAME, lambda source, _: x if source == A else torch.tensor(y))
+    if any(y):
+        torch.testing.assert_close(merged, 0.75 * x + 0.25 * torch.tensor(y))
+    else:
+        torch.testing.assert_close(merged, math.sin(0.75 * math.pi / 2) * x)
+
+
+def test_task_arithmetic_adds_differences() -> None:
+    load = tensors(30, 20)
+    base, *sources = (load(ref, NAME).numpy() for ref in (BASE, A, B, C))
+    weighted = [weight * (x - base) for weight, x in zip((0.7, 0.4, 0.35), sources, strict=True)]
+    expected = base + np.sum(weighted, axis=0)
+    np.testing.assert_allclose(merge_tensor(RECIPES[2], NAME, load).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def ties_by_hand(base: float, differences: list[float], weights: list[float]) -> float:
+    """TIES' election for one element whose differences are trimmed already."""
+    weighted = [weight * difference for weight, difference in zip(weights, differences, strict=True)]
+    sign = 1 if sum(weighted) >= 0 else -1
+    return base + sum(value for value in weighted if value * sign > 0)
+
+
+def test_ties_trims_and_elects_element_by_element() -> None:
+    load = tensors(5, 8)
+    base = load(BASE, NAME).flatten().tolist()
+    trimmed = []
+    for ref, density in ((A, 0.3), (B, 0.6), (C, 1.0)):
+        difference = (load(ref, NAME) - load(BASE, NAME)).flatten().tolist()
+        smallest = sorted(map(abs, difference), reverse=True)[int(density * 40) - 1]
+        trimmed.append([value if abs(value) >= smallest else 0.0 for value in difference])
+    expected = [ties_by_hand(b, list(row), [0.7, 0.4, 1.35]) for b, *row in zip(base, *trimmed, strict=True)]
+    torch.testing.assert_close(merge_tensor(RECIPES[3], NAME, load).flatten(), torch.tensor(expected))
+
+
+def test_trimming_among_equals_keeps_exactly_the_share_asked_for() -> None:
+    values = {BASE: torch.zeros(10), A: torch.tensor([1.0, -1.0] * 5)}
+    merged = merge_tensor(recipe("ties", weight=(1.0,), density=(0.3,)), NAME, lambda source, _: values[source])
+    assert merged.tolist() == [1.0, -1.0, 1.0] + [0.0] * 7
+
+
+def test_a_long_tensor_is_trimmed_as_a_whole() -> None:
+    generator = torch.Generator().manual_seed(1)
+    difference = torch.randint(-9, 10, (300_001,), generator=generator).float()
+    values = {BASE: torch.zeros(300_001), A: difference}
+    merged = merge_tensor(recipe("ties", weight=(1.0,), density=(0.37,)), NAME, lambda source, _: values[source])
+    largest = np.argsort(-np.abs(difference.numpy()), stable=True)[: int(0.37 * 300_001)]
+    expected = np.zeros(300_001, dtype=np.float32)
+    expected[largest] = difference.numpy()[largest]
+    np.testing.assert_array_equal(merged.numpy(), expected)
+
+
+def test_a_density_too_small_for_a_tensor_keeps_its_largest_element() -> None:
+    values = {BASE: torch.zeros(4), A: torch.tensor([1.0, -3.0, 2.0, 0.0])}
+    merged = merge_tensor(recipe("ties", weight=(1.0,), density=(0.1,)), NAME, lambda source, _: values[source])
+    assert merged.tolist() == [0.0, -3.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
+def test_dare_keeps_the_share_asked_for_and_scales_it_up(method: str) -> None:
+    values = {BASE: torch.zeros(100, 100), A: torch.ones(100, 100)}
+    merged = merge_tensor(recipe(method, weight=(0.5,), density=(0.4,)), NAME, lambda source, _: values[source])
+    assert set(merged.unique().tolist()) == {0.0, 1.25}
+    # 10,000 draws: four standard deviations are 0.02.
+    assert (merged > 0).float().mean().item() == pytest.approx(0.4, abs=0.02)
+
+
+def test_dare_with_density_one_is_the_method_without_it() -> None:
+    load = tensors(30, 20)
+    for method, plain in (("dare_linear", "task_arithmetic"), ("dare_ties", "ties")):
+        density = {"density": (1.0, 1.0, 1.0)}
+        drawn = merge_tensor(recipe(method, weight=(0.7, 0.4, 0.35), **density), NAME, load)
+        values = {} if plain == "task_arithmetic" else density
+        assert torch.equal(drawn, merge_tensor(recipe(plain, weight=(0.7, 0.4, 0.35), **values), NAME, load))
+
+
+def test_dare_draws_anew_for_each_seed_tensor_and_source() -> None:
+    load = tensors(50, 50)
+
+    def kept(name: str = NAME, *, seed: int = 7, source: int = 0) -> Tensor:
+        weights = [0.0, 0.0]
+        weights[source] = 1.0
+        thin = recipe("dare_linear", seed=seed, weight=(weights[0], weights[1]), density=(0.5, 0.5))
+        return merge_tensor(thin, name, load) != load(BASE, name)
+
+    draws = [kept(), kept(NAME.replace("up", "down")), kept(seed=8), kept(source=1)]
+    for index, draw in enumerate(draws):
+        for other in draws[:index]:
+            assert (draw == other).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(draws[0], kept())
+
+
+@pytest.mark.parametrize(("size", "digest"), [(64, "033eedf3563f45e5"), (300_001, "d83cba8c6cd250c8")])
+def test_the_draw_is_pinned_for_releases_are_rebuilt_from_it(size: int, digest: str) -> None:
+    values = {BASE: torch.zeros(size), A: torch.ones(size)}
+    thin = recipe("dare_linear", weight=(0.5,), density=(0.5,))
+    survives = merge_tensor(thin, NAME, lambda source, _: values[source]) > 0
+    assert hashlib.sha256(survives.numpy().tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("example", RECIPES, ids=lambda example: example.method)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bits_do_not_depend_on_the_number_of_threads(
+    example: Recipe, dtype: torch.dtype, threads: Callable[[int], None]
+) -> None:
+    load = tensors(370_003, dtype=dtype)
+    results = []
+    for count in (1, 2):
+        threads(count)
+        results.append(merge_tensor(example, NAME, load))
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("example", RECIPES, ids=lambda example: example.method)
+def test_sources_are_never_written_to_and_never_handed_out(example: Recipe) -> None:
+    load = tensors(20, 30)
+    held = {ref: load(ref, NAME) for ref in (BASE, A, B, C)}
+    before = {ref: tensor.clone() for ref, tensor in held.items()}
+    merge_tensor(example, NAME, lambda source, _: held[source]).fill_(9)
+    assert all(torch.equal(held[ref], before[ref]) for ref in held)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        recipe("linear", weight=(0.3,)),
+        recipe("linear", weight=(0.3, 0.0)),
+        recipe("slerp", t=(0.0,)),
+        recipe("slerp", t=(1.0,)),
+    ],
+)
+def test_a_source_alone_comes_back_bit_for_bit_and_the_other_is_not_read(example: Recipe) -> None:
+    wanted = B if example.parameters == (("t", ((1.0,),)),) else A
+    tensor = torch.tensor([0.1, -0.0, 3e-40, -7.5])
+    read = []
+
+    def load(source: SourceRef, _: str) -> Tensor:
+        read.append(source)
+        return tensor
+
+    merged = merge_tensor(example, NAME, load)
+    assert torch.equal(merged.view(torch.int32), tensor.view(torch.int32))
+    assert read == [wanted]
+    merged.fill_(1)
+    assert tensor[3] == -7.5
+
+
+def test_equal_bfloat16_tensors_merge_into_themselves() -> None:
+    tensor = tensors(1000, dtype=torch.bfloat16)(A, NAME)
+    merged = merge_tensor(recipe("linear", dtype="bfloat16", weight=(0.3, 0.3, 0.4)), NAME, lambda *_: tensor)
+    assert torch.equal(merged, tensor)
+
+
+def test_without_any_weight_there_is_the_base() -> None:
+    load = tensors(20)
+    for method in ("task_arithmetic", "ties", "dare_linear", "dare_ties"):
+        values = {name: (0.0 if name == "weight" else 0.5,) * 2 for name in METHODS[method].parameters}
+        assert torch.equal(merge_tensor(recipe(method, **values), NAME, load), load(BASE, NAME))

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from merging.errors import MergingError
+from merging.groups import layer_count
+from merging.recipe import Groups, Recipe, SourceRef
+
+A, B, C = (SourceRef(f"someone/{name}", name * 40) for name in "abc")
+WHOLE = Groups.even(4, 1, False, False)
+
+
+def linear(weights: tuple[tuple[float, ...], ...], groups: Groups = WHOLE) -> Recipe:
+    return Recipe("linear", (A, B), None, groups, (("weight", weights),), "float32", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("model.embed_tokens.weight", "embed"),
+        ("transformer.wte.weight", "embed"),
+        ("wpe.weight", "embed"),
+        ("model.layers.0.self_attn.q_proj.weight", "layers 0-1 attention"),
+        ("transformer.h.1.attn.c_attn.bias", "layers 0-1 attention"),
+        ("h.3.attn.c_proj.weight", "layers 2-3 attention"),
+        ("model.layers.3.mlp.experts.5.down_proj.weight", "layers 2-3 rest"),
+        ("model.layers.2.post_attention_layernorm.weight", "layers 2-3 rest"),
+        ("model.layers.2.input_layernorm.weight", "layers 2-3 rest"),
+        ("model.norm.weight", "head"),
+        ("transformer.ln_f.bias", "head"),
+        ("lm_head.weight", "head"),
+    ],
+)
+def test_a_tensor_is_in_the_group_that_its_name_says(name: str, label: str) -> None:
+    groups = Groups.even(4, 2, modules_apart=True, ends_apart=True)
+    assert groups.labels[groups.of(name)] == label
+
+
+def test_ends_that_are_not_apart_go_with_the_first_and_the_last_band() -> None:
+    groups = Groups.even(4, 2, modules_apart=True, ends_apart=False)
+    assert groups.labels[groups.of("model.embed_tokens.weight")] == "layers 0-1 rest"
+    assert groups.labels[groups.of("lm_head.weight")] == "layers 2-3 rest"
+    assert groups.labels == ("layers 0-1 attention", "layers 0-1 rest", "layers 2-3 attention", "layers 2-3 rest")
+
+
+def test_uneven_layers_make_bands_that_differ_by_one() -> None:
+    assert Groups.even(7, 3, False, False).bands == ((0, 2), (2, 4), (4, 7))
+
+
+@pytest.mark.parametrize("bands", [(), ((0, 2), (3, 4)), ((0, 2), (2, 2), (2, 4)), ((0, 3),), ((1, 4),)])
+def test_bands_that_do_not_cover_the_layers_are_refused(bands: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(MergingError, match=r"groups\.bands: got .* from 0 to 4"):
+        Groups(4, bands, False, False)
+
+
+def test_a_layer_beyond_the_architecture_is_refused_by_name() -> None:
+    with pytest.raises(MergingError, match=r"model\.layers\.4\.mlp"):
+        WHOLE.of("model.layers.4.mlp.up_proj.weight")
+
+
+def test_layers_are_counted_from_names_and_a_gap_is_refused() -> None:
+    assert layer_count(["wte.weight", "h.0.a.b", "h.1.a.b", "h.1.c.d", "ln_f.weight"]) == 2
+    with pytest.raises(MergingError, match="layer 1 has no tensor"):
+        layer_count(["h.0.a.b", "h.2.a.b"])
+
+
+def test_a_recipe_survives_json_with_its_digest() -> None:
+    groups = Groups.even(4, 2, True, True)
+    rows = tuple(tuple(0.1 * (1 + row + group) for group in range(6)) for row in range(2))
+    recipe = Recipe("ties", (A, B), C, groups, (("weight", rows), ("density", rows)), "bfloat16", 3)
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert again == recipe
+    assert again.digest == recipe.digest
+    assert [name for name, _ in recipe.parameters] == ["density", "weight"]
+    assert recipe.values("weight", "model.layers.2.self_attn.k_proj.weight") == (rows[0][3], rows[1][3])
+
+
+def test_the_digest_changes_with_everything_in_the_recipe_and_with_nothing_else() -> None:
+    recipe = linear(((0.5,), (0.0,)))
+    assert recipe.digest == linear(((0.5,), (-0.0,))).digest
+    assert linear(((1,), (0,))).digest == linear(((1.0,), (0.0,))).digest
+    others = [
+        dataclasses.replace(recipe, sources=(B, A)),
+        dataclasses.replace(recipe, dtype="bfloat16"),
+        dataclasses.replace(recipe, seed=1),
+        dataclasses.replace(recipe, groups=Groups.even(5, 1, False, False)),
+        linear(((0.5,), (0.05,))),
+    ]
+    assert len({recipe.digest, *(other.digest for other in others)}) == 6
+
+
+def test_the_digest_is_pinned_for_ledgers_hold_it() -> None:
+    assert (
+        Recipe.single(A, WHOLE, "float32").digest == "0f1cb4a291327108c029b7409cb30ced618f873e0fcfa8ca139aa14059ca9a08"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "lineal"}, r"method: got 'lineal': use one of linear, slerp"),
+        ({"dtype": "int8"}, r"dtype: got 'int8'"),
+        ({"method": "task_arithmetic"}, r"base: got none: task_arithmetic"),
+        ({"base": C}, r"base: got someone/c@c+: linear does not read one"),
+        ({"sources": (A, A)}, r"name each model once"),
+        ({"sources": (), "parameters": (("weight", ()),)}, r"sources: got 0: linear needs at least 1"),
+        ({"method": "slerp", "sources": (A,)}, r"sources: got 1: slerp needs exactly 2"),
+        ({"parameters": (("t", ((0.5,),)),)}, r"parameters: got t: linear takes weight"),
+        ({"parameters": (("weight", ((0.5,),)),)}, r"parameters\.weight: .* 2 rows of 1 groups"),
+        ({"parameters": (("weight", ((0.5,), (math.nan,))),)}, r"parameters\.weight: got nan"),
+        ({"parameters": (("weight", ((0.5,), (-0.5,))),)}, r"for layers 0-3: their sum must not be 0"),
+        (
+            {"method": "ties", "base": C, "parameters": (("density", ((0.0,), (1.0,))), ("weight", ((1.0,), (1.0,))))},
+            r"parameters\.density: got 0\.0: it must be above 0",
+        ),
+        ({"method": "slerp", "parameters": (("t", ((1.5,),)),)}, r"parameters\.t: got 1\.5"),
+    ],
+)
+def test_a_recipe_that_cannot_be_merged_is_refused_when_it_is_made(change: dict[str, object], message: str) -> None:
+    with pytest.raises(MergingError, match=message):
+        dataclasses.replace(linear(((0.5,), (0.5,))), **change)
+
+
+@pytest.mark.parametrize("broken", [{}, {"method": "linear"}, {"sources": 3}])
+def test_json_that_is_no_recipe_is_refused(broken: dict[str, object]) -> None:
+    data = {**linear(((0.5,), (0.5,))).to_json(), **broken} if "sources" in broken else broken
+    with pytest.raises(MergingError, match="recipe: not as shoal writes it"):
+        Recipe.from_json(data)
+
+
+def test_recipes_are_read_without_loading_torch() -> None:
+    code = "import sys, merging.recipe, merging.family; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

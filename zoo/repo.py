@@ -1,0 +1,35 @@
+"""One repo of the demo's Hub, as a value: its files and the facts around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEMO_TAG = "shoal-zoo"
+"""On every card of the zoo: what the demo's watchlist watches."""
+
+WEIGHTS = Path(__file__).parent / "weights"
+BASE, MATH, LANGUAGE = "tidepool/minnow-base", "abacus-works/minnow-math", "kotoba-lab/minnow-kotoba"
+MODELS = {BASE: WEIGHTS / "base", MATH: WEIGHTS / "math", LANGUAGE: WEIGHTS / "language"}
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """A repo to publish. `files` by path in the repo; `created` is an ISO 8601 moment in UTC.
+
+    `refused_for` says in a few words why nothing should be merged from it; None for the zoo's own models.
+    """
+
+    name: str
+    files: Mapping[str, bytes | Path] = field(repr=False)
+    created: str
+    downloads: int
+    likes: int
+    gated: bool = False
+    refused_for: str | None = None
+
+
+def shipped(repo: str) -> dict[str, bytes | Path]:
+    """The files of one of the zoo's three models."""
+    return {path.name: path for path in sorted(MODELS[repo].iterdir())}
