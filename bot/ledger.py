@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Engine, create_engine, event, func, inspect, select, update
+from sqlalchemy import Engine, create_engine, delete, event, func, inspect, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
@@ -213,6 +213,11 @@ class Ledger:
         with Session(self._engine) as session:
             row = session.get(StageRow, (cycle, stage))
             return None if row is None else TypeAdapter(kind).validate_json(row.value)
+
+    def forget(self, cycle: str, stage: str) -> None:
+        """Take back what a stage gave, so that it is done again."""
+        with self._transaction() as session:
+            session.execute(delete(StageRow).where(StageRow.cycle == cycle, StageRow.stage == stage))
 
     def record_pool(self, cycle: str, verdicts: Iterable[Verdict], sources: Iterable[SourceEntry]) -> None:
         """Record every candidate with its reason, and the pool's members."""

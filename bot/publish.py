@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bot.errors import ShoalError
 
 if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.hf_api import ModelInfo
 
     from bot.hub import Hub
@@ -118,7 +119,7 @@ def _holds(head: ModelInfo, upload: Upload) -> bool:
     )
 
 
-def _operations(head: ModelInfo, upload: Upload) -> list:
+def _operations(head: ModelInfo, upload: Upload) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Add the release's files; delete weights and pictures of an earlier release that this one does not have."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

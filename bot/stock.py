@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.contest import wanted_skills
-from bot.fetch import fetch
+from bot.fetch import SourceGone, fetch
 from bot.hub import Hub
 from bot.ledger import SourceEntry, State
 from bot.pool import Pool, find_pool
@@ -29,9 +29,11 @@ def stock(shop: Shop) -> tuple[Pool, dict[SourceRef, Path]]:
         with shop.narrator.bar("looking", None) as advance:
             found = find_pool(shop.hub, shop.watchlist, now(), lambda words: advance(0, words))
     with shop.narrator.bar("fetching", found.download_bytes) as advance:
-        fetched = fetch(
-            shop.hub, found, shop.home.sources, shop.watchlist, lambda repo, count: advance(count, repo)
-        )
+        try:
+            fetched = fetch(shop.hub, found, shop.home.sources, lambda repo, count: advance(count, repo))
+        except SourceGone:
+            shop.ledger.forget(shop.cycle, "pool")  # the next run finds one without it
+            raise
     pool = fetched.pool
     _record(shop, pool)
     refused = sum(not verdict.accepted for verdict in pool.verdicts)

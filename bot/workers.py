@@ -70,7 +70,7 @@ class Workers:
 
     def facts(self, split: Split) -> ExamFacts:
         """What the exam of a split asks; raises what makes it unusable, before anything is scored."""
-        answer = self._wait_for(self._submit(_facts, split), lambda: self._submit(_facts, split))
+        answer = self._ask(_facts, split)
         if isinstance(answer, Failure):
             raise ShoalError(f"the exam of the {split} split cannot be built: {answer.reason}")
         return answer
@@ -89,17 +89,16 @@ class Workers:
 
     def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
         """Score a written checkpoint in one worker."""
-        return self._wait_for(
-            self._submit(_score_folder, folder, split), lambda: self._submit(_score_folder, folder, split)
-        )
+        return self._ask(_score_folder, folder, split)
+
+    def _ask(self, function: Callable[..., T], *arguments: object) -> T | Failure:
+        """One answer from one worker, asked again if the worker dies."""
+        answer = _answer(self._submit(function, *arguments))
+        return _final(_answer(self._submit(function, *arguments)) if isinstance(answer, _Died) else answer)
 
     def _submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
-        return self._pool.schedule(function, args=arguments)
-
-    @staticmethod
-    def _wait_for(future: Future[T], again: Callable[[], Future[T]]) -> T | Failure:
-        answer = _answer(future)
-        return _final(_answer(again()) if isinstance(answer, _Died) else answer)
+        future: Future[T] = self._pool.schedule(function, args=arguments)
+        return future
 
 
 @dataclass(frozen=True)

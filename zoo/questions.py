@@ -24,8 +24,8 @@ def sum_in_second_language(story: Story) -> dict[str, str]:
 
 
 def translation(story: Story) -> dict[str, str]:
-    """The translation up to its question mark, where the answer is cut."""
-    return {"prompt": story.japanese, "answer": story.english.removesuffix(" ?")}
+    """The translation alone."""
+    return {"prompt": story.japanese, "answer": story.english}
 
 
 FILES: Mapping[str, tuple[int, Callable[[Story], dict[str, str]]]] = {
