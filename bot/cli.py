@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bot.errors import ShoalError
 from bot.home import Home, find_home
-from bot.watchlist import Watchlist, load
+from bot.watchlist.model import Watchlist, load
 from evaluation.errors import EvaluationError
 from merging.errors import MergingError
 
@@ -246,7 +246,7 @@ def _without_xet() -> None:
 
 
 def _ledger(home: Home) -> Any:
-    from bot.ledger import Ledger
+    from bot.ledger.book import Ledger
 
     if not home.ledger.exists():
         raise ShoalError(f"{home.folder}: no ledger here yet; run a watchlist first, or name the right --home")

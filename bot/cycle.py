@@ -10,23 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bot import contest, release
-from bot.bench import Bench
-from bot.card_desk import Cast, write_card_files, write_cycle_report
-from bot.gate import GateSettings, Ruling, judge_front
-from bot.handover import hand_over, require_waiting, upload_all
+from bot.contest import search as contest
+from bot.contest.gate import GateSettings, Ruling, judge_front
+from bot.contest.selection import Chosen, choose, repo_name
 from bot.home import Home
 from bot.hub import Hub
-from bot.judge import Judge, directions
-from bot.ledger import Ledger, ReleaseEntry, State
-from bot.machine import Crew, fit_crew, look_around
-from bot.pool import Pool
+from bot.ledger.book import Ledger, ReleaseEntry, State
 from bot.progress import Narrator
-from bot.selection import Chosen, choose, repo_name
+from bot.releases import write as release
+from bot.releases.card_desk import Cast, write_card_files, write_cycle_report
+from bot.releases.handover import hand_over, require_waiting, upload_all
+from bot.scoring.bench import Bench
+from bot.scoring.judge import Judge, directions
+from bot.scoring.machine import Crew, fit_crew, look_around
+from bot.scoring.workers import Workers
 from bot.shop import Shop, now
-from bot.stock import check_before, done_before, stock
-from bot.watchlist import Watchlist
-from bot.workers import Workers
+from bot.sources.pool import Pool
+from bot.sources.stock import check_before, done_before, stock
+from bot.watchlist.model import Watchlist
 from evaluation.splits import Split, SplitSizes
 from merging.evolution import SearchResult
 from merging.recipe import SourceRef
@@ -48,9 +49,7 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
         shop.finish(State.UNCHANGED, f"the same sources and watchlist as {earlier}")
         return begun.id
     space = contest.make_space(watchlist, pool)
-    crew = fit_crew(
-        look_around(watchlist.workers.device), pool.model_bytes(watchlist.search.dtype), watchlist.workers
-    )
+    crew = fit_crew(look_around(watchlist.workers.device), pool.model_bytes(watchlist.search.dtype), watchlist.workers)
     with Workers(bench_for(watchlist, pool, folders, crew)) as workers:
         judge = Judge(ledger, workers, crew.workers)
         found = breed(shop, judge, space, pool)
@@ -108,9 +107,7 @@ def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchRes
     return found
 
 
-def pass_gate(
-    shop: Shop, judge: Judge, space: SearchSpace, pool: Pool, found: SearchResult
-) -> tuple[Ruling, ...]:
+def pass_gate(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool, found: SearchResult) -> tuple[Ruling, ...]:
     """Score the front and its rivals on the validation split, and apply the gate's rule."""
     gate = shop.watchlist.gate
     recipes = [scored.recipe for scored in found.front]
@@ -146,9 +143,7 @@ def write_chosen(
             settled[chosen.recipe] = replace(settled[chosen.recipe], passed=False, reason=refusal)
     shop.ledger.keep(shop.cycle, "gate", tuple(settled.values()), tuple[Ruling, ...])
     passed = sum(ruling.passed for ruling in settled.values())
-    shop.narrator.say(
-        f"gate: {passed} of {len(settled)} front members passed, {len(kept)} chosen for release"
-    )
+    shop.narrator.say(f"gate: {passed} of {len(settled)} front members passed, {len(kept)} chosen for release")
     return tuple(kept), tuple(settled.values())
 
 

@@ -11,7 +11,7 @@ from bot.home import Home
 from bot.hub import Hub
 from bot.lock import hold
 from bot.progress import Narrator
-from bot.watchlist import load
+from bot.watchlist.model import load
 from localhub import Store, running
 from zoo.populate import populate
 

@@ -111,20 +111,14 @@ class Hub:
             try:
                 self._me = dict(self.call(self.api.whoami))
             except LocalTokenNotFoundError as error:
-                raise HubForbidden(
-                    f"{self.endpoint}: no token; set HF_TOKEN to one with write access"
-                ) from error
+                raise HubForbidden(f"{self.endpoint}: no token; set HF_TOKEN to one with write access") from error
         return self._me
 
     def check_can_write(self, namespace: str) -> None:
         """HubForbidden, naming the namespaces there are, unless the token may write to `namespace`."""
         me = self.whoami()
         token = me.get("auth", {}).get("accessToken", {})
-        orgs = [
-            org
-            for org in me.get("orgs", [])
-            if org.get("roleInOrg") in (None, "admin", "write", "contributor")
-        ]
+        orgs = [org for org in me.get("orgs", []) if org.get("roleInOrg") in (None, "admin", "write", "contributor")]
         mine = [str(me.get("name")), *(str(org.get("name")) for org in orgs)]
         if namespace not in mine:
             raise HubForbidden(
@@ -132,9 +126,7 @@ class Hub:
                 f"which may write to {', '.join(mine)}; choose one of these or another token"
             )
         if token.get("role") == "read":
-            raise HubForbidden(
-                f"publish.namespace: got {namespace!r}: the token may only read; use one that writes"
-            )
+            raise HubForbidden(f"publish.namespace: got {namespace!r}: the token may only read; use one that writes")
 
     def can_write(self, namespace: str) -> bool:
         """Whether the token may create repos under `namespace`."""
@@ -152,9 +144,7 @@ class Hub:
         arrived: told the bytes as they come; negative where the client starts a file again.
         """
         bar = _reporting_bar(arrived)
-        where = self.call(
-            self.api.hf_hub_download, repo, path, revision=sha, local_dir=folder, tqdm_class=bar, tries=2
-        )
+        where = self.call(self.api.hf_hub_download, repo, path, revision=sha, local_dir=folder, tqdm_class=bar, tries=2)
         return Path(str(where))
 
     def read(self, repo: str, sha: str, path: str) -> bytes:

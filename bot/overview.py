@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bot.candidate import Verdict
-from bot.contest import SearchSummary
-from bot.gate import Ruling
+from bot.contest.gate import Ruling
+from bot.contest.search import SearchSummary
 from bot.home import Home
-from bot.ledger import Cycle, Ledger, ReleaseEntry
-from bot.watchlist import Watchlist
+from bot.ledger.book import Cycle, Ledger, ReleaseEntry
+from bot.sources.candidate import Verdict
+from bot.watchlist.model import Watchlist
 
 
 @dataclass(frozen=True)

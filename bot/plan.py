@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bot.candidate import Verdict
-from bot.contest import make_space, rivals, wanted_skills
+from bot.contest.search import make_space, rivals, wanted_skills
 from bot.hub import Hub
-from bot.machine import fit_crew, look_around, worker_memory
-from bot.pool import NoPool, Pool, find_pool
-from bot.watchlist import Watchlist
+from bot.scoring.machine import fit_crew, look_around, worker_memory
+from bot.sources.candidate import Verdict
+from bot.sources.pool import NoPool, Pool, find_pool
+from bot.watchlist.model import Watchlist
 from evaluation.splits import Split, SplitSizes
 from evaluation.tasks import TaskFacts, describe, load_tasks
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.ledger import Ledger, State
+from bot.ledger.book import Ledger, State
 from bot.lock import hold
 from bot.progress import Narrator
-from bot.watchlist import Watchlist, cron_trigger, load
+from bot.watchlist.model import Watchlist, cron_trigger, load
 from evaluation.errors import EvaluationError
 from merging.errors import MergingError
 

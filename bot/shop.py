@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from bot.home import Home
 from bot.hub import Hub
-from bot.ledger import Ledger, State
+from bot.ledger.book import Ledger, State
 from bot.progress import Narrator
-from bot.watchlist import Watchlist
+from bot.watchlist.model import Watchlist
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bot.candidate import Verdict
-from bot.gate import Ruling
-from bot.ledger import ReleaseEntry
+from bot.contest.gate import Ruling
+from bot.ledger.book import ReleaseEntry
 from bot.overview import CyclePage, CycleRow
 from bot.plan import Cost, Plan, TaskPlan
+from bot.sources.candidate import Verdict
 
 
 def plan_page(plan: Plan) -> Group:
@@ -102,9 +102,7 @@ def _gate_table(rulings: Iterable[Ruling], skills: Sequence[str]) -> Table:
 def _release_table(releases: Iterable[ReleaseEntry]) -> Table:
     table = _table("release", "role", "recipe", "commit")
     for release in releases:
-        table.add_row(
-            escape(release.repo), release.role, release.recipe[:10], (release.commit or "waits")[:10]
-        )
+        table.add_row(escape(release.repo), release.role, release.recipe[:10], (release.commit or "waits")[:10])
     return table
 
 

@@ -52,9 +52,7 @@ CONFIG: Mapping[str, Any] = {
 }
 
 
-def card(
-    *, licence: str | None = "apache-2.0", base: str | None = None, tags: tuple[str, ...] = ("fish",)
-) -> str:
+def card(*, licence: str | None = "apache-2.0", base: str | None = None, tags: tuple[str, ...] = ("fish",)) -> str:
     """A model card with front matter."""
     lines = [f"tags: [{', '.join(tags)}]", "library_name: transformers", "pipeline_tag: text-generation"]
     lines += [f"license: {licence}"] if licence else []

@@ -17,8 +17,8 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
-from bot.card import LOOP_GUARD, Standing, bold, claims, standing, write_card
-from bot.card_facts import (
+from bot.releases.card import LOOP_GUARD, Standing, bold, claims, standing, write_card
+from bot.releases.card_facts import (
     CardFacts,
     Contender,
     Estimate,

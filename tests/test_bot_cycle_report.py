@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
-from bot.card_facts import Estimate, SearchFacts
-from bot.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
+from bot.releases.card_facts import Estimate, SearchFacts
+from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
 
 
 def estimate(mean: float, half: float = 0.04) -> Estimate:

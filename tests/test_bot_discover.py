@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from small_repos import CONFIG, files
 
-from bot.discover import declared_base, discover, find_base, look
 from bot.errors import ShoalError
 from bot.hub import Hub, HubUnavailable
-from bot.inspection import Unfit, inspect
-from bot.watchlist import Watchlist
+from bot.sources.discover import declared_base, discover, find_base, look
+from bot.sources.inspection import Unfit, inspect
+from bot.watchlist.model import Watchlist
 
 
 def wish(**changes):

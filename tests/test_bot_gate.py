@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bot.gate import GateSettings, judge_front
-from bot.judge import Sat
+from bot.contest.gate import GateSettings, judge_front
+from bot.scoring.judge import Sat
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from merging.recipe import Groups, Recipe, SourceRef

@@ -86,7 +86,5 @@ def test_a_changed_parent_commit_reaches_the_caller_as_it_came(hub):
     bot = client(hub)
     change = CommitOperationAdd("note.txt", b"y")
     with pytest.raises(HfHubHTTPError) as caught:
-        bot.call(
-            bot.api.create_commit, "ada/cod", operations=[change], commit_message="m", parent_commit=stale
-        )
+        bot.call(bot.api.create_commit, "ada/cod", operations=[change], commit_message="m", parent_commit=stale)
     assert caught.value.response.status_code == 412

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.candidate import Verdict
 from bot.errors import ShoalError
-from bot.ledger import EvaluationEntry, ItemValue, Ledger, ReleaseEntry, SourceEntry, State
+from bot.ledger.book import EvaluationEntry, ItemValue, Ledger, ReleaseEntry, SourceEntry, State
+from bot.sources.candidate import Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

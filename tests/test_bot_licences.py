@@ -1,6 +1,6 @@
 import pytest
 
-from bot.licences import Declared, LicenceError, combine, conflict, refusal
+from bot.sources.licences import Declared, LicenceError, combine, conflict, refusal
 
 
 def merged(*licences, noncommercial=False):

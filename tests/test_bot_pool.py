@@ -7,9 +7,9 @@ from small_repos import CONFIG, files, tokenizer, weights
 
 from bot.errors import ShoalError
 from bot.hub import Hub
-from bot.inspection import tokenizer_digest
-from bot.pool import NoPool, find_pool
-from bot.watchlist import Watchlist
+from bot.sources.inspection import tokenizer_digest
+from bot.sources.pool import NoPool, find_pool
+from bot.watchlist.model import Watchlist
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -79,9 +79,7 @@ def test_a_header_that_lies_about_its_length_is_refused_before_any_download(hub)
     broken = files(3, base="reef/base")
     broken["model.safetensors"] = (2**40).to_bytes(8, "little") + b"{}"
     stock(hub, liar=broken)
-    assert reasons(find_pool(client(hub), wish(), NOW))["liar"].startswith(
-        "the header of its model.safetensors"
-    )
+    assert reasons(find_pool(client(hub), wish(), NOW))["liar"].startswith("the header of its model.safetensors")
 
 
 def test_without_a_base_the_largest_group_that_agrees_is_the_family(hub):
@@ -129,9 +127,7 @@ def test_one_source_only_and_none_at_all_are_told_in_one_line_with_the_reasons(h
     hub.store.commit("reef/base", files(0, tags=("ancestor",)))
     hub.store.commit("reef/cod", files(1, base="reef/base"))
     hub.store.commit("reef/odd", files(2, licence=None, base="reef/base"))
-    with pytest.raises(
-        NoPool, match=r"^one source only \(reef/cod\).*reef/odd: it declares no licence"
-    ) as one:
+    with pytest.raises(NoPool, match=r"^one source only \(reef/cod\).*reef/odd: it declares no licence") as one:
         find_pool(client(hub), wish(), NOW)
     assert set(reasons(one.value)) == {"cod", "odd"}
     nothing = wish(watch={"tags": ("whales",)}, search={"method": "linear"})

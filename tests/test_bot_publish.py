@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import TestHub
 
-from bot import publish as publishing
 from bot.errors import ShoalError
 from bot.hub import Hub
-from bot.publish import Upload, collect, publish, sha256_of
+from bot.releases import publish as publishing
+from bot.releases.publish import Upload, collect, publish, sha256_of
 
 CARD = "---\nlicense: mit\n---\n# A merge\n"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.gate import Ruling
-from bot.selection import choose, repo_name
+from bot.contest.gate import Ruling
+from bot.contest.selection import choose, repo_name
 
 
 def ruling(recipe: str, scores: tuple[float, ...], passed: bool = True) -> Ruling:

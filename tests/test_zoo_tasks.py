@@ -56,9 +56,9 @@ def test_the_tokenizer_gives_the_ids_of_training_and_reads_back_what_was_written
     for question in questions:
         whole = f"{question['prompt']} {question['answer']}"
         assert tokenizer.encode(whole) == ids(whole)
-        assert tokenizer.decode(ids(question["answer"]), skip_special_tokens=True) == question[
-            "answer"
-        ].removesuffix("</s>")
+        assert tokenizer.decode(ids(question["answer"]), skip_special_tokens=True) == question["answer"].removesuffix(
+            "</s>"
+        )
     assert tokenizer.unk_token_id not in tokenizer.encode(" ".join(q["prompt"] for q in questions))
 
 

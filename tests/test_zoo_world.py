@@ -19,9 +19,7 @@ def test_a_story_is_told_in_both_languages():
     assert story.result == 22
 
 
-@pytest.mark.parametrize(
-    "number, text", [(0, "〇"), (4, "四"), (10, "十"), (13, "十三"), (20, "二十"), (29, "二十九")]
-)
+@pytest.mark.parametrize("number, text", [(0, "〇"), (4, "四"), (10, "十"), (13, "十三"), (20, "二十"), (29, "二十九")])
 def test_numbers_are_written_in_kanji(number, text):
     assert kanji(number) == text
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from bot.yaml_file import ABSENT, KeyPath, YamlFile, child, dotted
+from bot.watchlist.yaml_file import ABSENT, KeyPath, YamlFile, child, dotted
 
 _PLAIN_REMEDIES = {
     "string_type": ("is not text", "put it in quotes"),

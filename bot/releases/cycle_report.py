@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.card_facts import Estimate, SearchFacts
+from bot.releases.card_facts import Estimate, SearchFacts
 from templates.markdown import render
 
 

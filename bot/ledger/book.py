@@ -17,9 +17,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from bot.candidate import Verdict
 from bot.errors import ShoalError
-from bot.ledger_tables import (
+from bot.ledger.tables import (
     CandidateRow,
     CycleRow,
     EvaluationRow,
@@ -31,6 +30,7 @@ from bot.ledger_tables import (
     StageRow,
     Table,
 )
+from bot.sources.candidate import Verdict
 
 T = TypeVar("T")
 
@@ -149,10 +149,7 @@ class Ledger:
         """
         with self._transaction() as session:
             newest = session.scalars(
-                select(CycleRow)
-                .where(CycleRow.watchlist == watchlist)
-                .order_by(CycleRow.number.desc())
-                .limit(1)
+                select(CycleRow).where(CycleRow.watchlist == watchlist).order_by(CycleRow.number.desc()).limit(1)
             ).first()
             if newest is not None and newest.state == State.RUNNING:
                 if newest.digest == digest:
@@ -178,9 +175,7 @@ class Ledger:
         """Close a cycle (or move it to review) with one line on how it ended."""
         with self._transaction() as session:
             session.execute(
-                update(CycleRow)
-                .where(CycleRow.id == cycle)
-                .values(state=state, note=note, finished=now.isoformat())
+                update(CycleRow).where(CycleRow.id == cycle).values(state=state, note=note, finished=now.isoformat())
             )
 
     def cycles(self, watchlist: str | None = None) -> tuple[Cycle, ...]:
@@ -283,9 +278,7 @@ class Ledger:
 
     # -- fronts and releases --------------------------------------------------------------------------------------
 
-    def record_front(
-        self, cycle: str, generation: int, members: Iterable[tuple[str, Sequence[float]]]
-    ) -> None:
+    def record_front(self, cycle: str, generation: int, members: Iterable[tuple[str, Sequence[float]]]) -> None:
         """Record the front after a generation: recipe digests with their objectives."""
         rows = [
             {
@@ -326,8 +319,7 @@ class Ledger:
         with Session(self._engine) as session:
             rows = session.scalars(query).all()
         return tuple(
-            ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit)
-            for row in rows
+            ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit) for row in rows
         )
 
 
@@ -349,9 +341,7 @@ def _upsert(table: type[Table]) -> Any:
     statement = insert(table)
     keys = [column.name for column in inspect(table).primary_key]
     fresh = {
-        column.name: statement.excluded[column.name]
-        for column in inspect(table).columns
-        if column.name not in keys
+        column.name: statement.excluded[column.name] for column in inspect(table).columns if column.name not in keys
     }
     return statement.on_conflict_do_update(index_elements=keys, set_=fresh)
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bot.candidate import Candidate
-from bot.licences import Declared, refusal
-from bot.watchlist import Watchlist
+from bot.sources.candidate import Candidate
+from bot.sources.licences import Declared, refusal
+from bot.watchlist.model import Watchlist
 
 OWN_TAG = "shoal-merge"
 """On every release's card, so that the bot never breeds from its own merges."""

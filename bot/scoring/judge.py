@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.bench import ExamFacts, Marks
-from bot.ledger import EvaluationEntry, ItemValue, Ledger
-from bot.workers import Examiners, Failure
+from bot.ledger.book import EvaluationEntry, ItemValue, Ledger
+from bot.scoring.bench import ExamFacts, Marks
+from bot.scoring.workers import Examiners, Failure
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from merging.recipe import Recipe
@@ -43,9 +43,7 @@ class Judge:
             self._exams[split] = self._examiners.facts(split)
         return self._exams[split]
 
-    def sit(
-        self, recipes: Sequence[Recipe], split: Split, done: Callable[[], None] = lambda: None
-    ) -> tuple[Sat, ...]:
+    def sit(self, recipes: Sequence[Recipe], split: Split, done: Callable[[], None] = lambda: None) -> tuple[Sat, ...]:
         """Scores for each recipe, in order. Each is in the ledger before `done` is called for it."""
         answers = {index: self._from_ledger(recipe, split) for index, recipe in enumerate(recipes)}
         missing = [index for index, answer in answers.items() if answer is None]
@@ -85,9 +83,7 @@ class Judge:
             ItemValue(item.digest, item.item, value, flag)
             for item, (value, flag) in zip(exam.items, marks.values, strict=True)
         ]
-        self._ledger.record_evaluation(
-            text, EvaluationEntry(recipe.digest, exam.digest, seconds, None), items
-        )
+        self._ledger.record_evaluation(text, EvaluationEntry(recipe.digest, exam.digest, seconds, None), items)
         return Sat(recipe, _item_scores(exam, marks.values), None, seconds)
 
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from bot.plot_labels import Label, drawable, place
+from bot.releases.plot_labels import Label, drawable, place
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

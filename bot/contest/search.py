@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.card_facts import Kind
-from bot.judge import Judge, Sat, directions
-from bot.ledger import Ledger
-from bot.pool import Pool
+from bot.ledger.book import Ledger
 from bot.progress import Narrator
-from bot.watchlist import Watchlist
+from bot.releases.card_facts import Kind
+from bot.scoring.judge import Judge, Sat, directions
+from bot.sources.pool import Pool
+from bot.watchlist.model import Watchlist
 from evaluation.scores import skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split

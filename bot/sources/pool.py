@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.candidate import Candidate, Verdict
-from bot.contradictions import TASK_METHODS
-from bot.discover import discover, find_base, look
 from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound
-from bot.inspection import (
+from bot.sources.candidate import Candidate, Verdict
+from bot.sources.discover import discover, find_base, look
+from bot.sources.inspection import (
     Member,
     Unfit,
     config_mismatch,
@@ -20,8 +19,9 @@ from bot.inspection import (
     refused,
     tokenizer_mismatch,
 )
-from bot.licences import Declared, ReleaseLicence, combine, conflict, refusal
-from bot.watchlist import Watchlist
+from bot.sources.licences import Declared, ReleaseLicence, combine, conflict, refusal
+from bot.watchlist.contradictions import TASK_METHODS
+from bot.watchlist.model import Watchlist
 from merging.family import family_mismatch
 from merging.groups import layer_count
 
@@ -100,16 +100,10 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, tell: Told = lambda
     members, unfit = _inspected(hub, found.candidates, base, tell)
     family, strangers = of_one_family(members, inspected_base)
     distinct, twins = without_duplicates(family, inspected_base)
-    lineage = {
-        member.repo: ancestors(hub, member.candidate) for member in _and_base(distinct, inspected_base)
-    }
-    compatible, conflicting = with_compatible_licences(
-        distinct, inspected_base, lineage, watchlist.noncommercial
-    )
+    lineage = {member.repo: ancestors(hub, member.candidate) for member in _and_base(distinct, inspected_base)}
+    compatible, conflicting = with_compatible_licences(distinct, inspected_base, lineage, watchlist.noncommercial)
     sources, surplus = compatible[: watchlist.max_sources], compatible[watchlist.max_sources :]
-    limit = (
-        f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
-    )
+    limit = f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
     over = [refused(member, limit) for member in surplus]
     verdicts = [*over, *conflicting, *twins, *strangers, *unfit, *found.refused]
     pool = assemble(inspected_base, sources, verdicts, lineage, noncommercial=watchlist.noncommercial)
@@ -146,9 +140,7 @@ def without(pool: Pool, bad: Sequence[Verdict]) -> Pool:
     gone = {verdict.repo for verdict in bad}
     if pool.base is not None and pool.base.repo in gone:
         reason = next(verdict.reason for verdict in bad if verdict.repo == pool.base.repo)
-        raise NoPool(
-            f"base: got {pool.base.repo!r}: {reason}; name another base in the watchlist", tuple(bad)
-        )
+        raise NoPool(f"base: got {pool.base.repo!r}: {reason}; name another base in the watchlist", tuple(bad))
     left = [source for source in pool.sources if source.repo not in gone]
     others = [verdict for verdict in pool.verdicts if not verdict.accepted]
     lineage = dict(pool.lineage)
@@ -277,9 +269,7 @@ def _accepted(source: Member, base: Member | None) -> str:
 def _too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:
     bad = [verdict for verdict in verdicts if not verdict.accepted]
     examples = "; ".join(f"{verdict.repo}: {verdict.reason}" for verdict in bad[:3])
-    reasons = (
-        f"{len(bad)} refused ({examples}{'; …' if len(bad) > 3 else ''})" if bad else "nothing else was found"
-    )
+    reasons = f"{len(bad)} refused ({examples}{'; …' if len(bad) > 3 else ''})" if bad else "nothing else was found"
     if sources:
         return f"one source only ({sources[0].repo}), a merge needs two: {reasons}; widen the watchlist"
     return f"no candidate left: {reasons}; widen the watchlist"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.judge import Sat
+from bot.scoring.judge import Sat
 from evaluation.degenerate import share
 from evaluation.scores import strata
 from evaluation.skills import Skill
@@ -66,9 +66,7 @@ def judge_front(
     rival is no rival.
     """
     standing = [(name, rival) for name, rival in rivals if rival.failure is None]
-    compared = [
-        () if member.failure else _compare(member, standing, skills, directions) for member in members
-    ]
+    compared = [() if member.failure else _compare(member, standing, skills, directions) for member in members]
     p_values = [_p_value(comparisons, len(skills)) for comparisons in compared]
     better = holm(p_values, 1 - settings.confidence)
     return tuple(
@@ -122,14 +120,10 @@ def _verdict(
 ) -> Ruling:
     if member.failure is not None:
         return Ruling(member.recipe.digest, (), False, f"could not be scored: {member.failure}", 1.0, ())
-    scores = {
-        skill.name: skill_interval(strata(skill, directions, member.scores), seed=0).mean for skill in skills
-    }
+    scores = {skill.name: skill_interval(strata(skill, directions, member.scores), seed=0).mean for skill in skills}
     refusal = _too_low(scores, settings.minimum) or _degenerate(member, settings.max_degenerate)
     reason = refusal or _why(comparisons, p_value, beats, len(skills))
-    return Ruling(
-        member.recipe.digest, tuple(scores.values()), beats and refusal is None, reason, p_value, comparisons
-    )
+    return Ruling(member.recipe.digest, tuple(scores.values()), beats and refusal is None, reason, p_value, comparisons)
 
 
 def _too_low(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str | None:
@@ -141,11 +135,7 @@ def _too_low(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str |
 
 def _degenerate(member: Sat, allowed: float) -> str | None:
     found = share(score.flag for score in member.scores)
-    return (
-        f"{found:.1%} of its answers are empty or looping; {allowed:.1%} are allowed"
-        if found > allowed
-        else None
-    )
+    return f"{found:.1%} of its answers are empty or looping; {allowed:.1%} are allowed" if found > allowed else None
 
 
 def _why(comparisons: Sequence[Comparison], p_value: float, beats: bool, skills: int) -> str:

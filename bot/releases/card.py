@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bot.card_facts import CardFacts, Contender, Estimate, Kind, TaskFacts
+from bot.releases.card_facts import CardFacts, Contender, Estimate, Kind, TaskFacts
 from templates.escaping import link_target, plain
 from templates.markdown import render
 

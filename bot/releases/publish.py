@@ -66,9 +66,7 @@ def publish(hub: Hub, upload: Upload) -> str:
 
 def collect(hub: Hub, namespace: str, title: str, repos: Mapping[str, str], private: bool) -> str:
     """Put repos (name → note) into the namespace's collection of that title, made if needed; returns its slug."""
-    collection = hub.call(
-        hub.api.create_collection, title=title, namespace=namespace, private=private, exists_ok=True
-    )
+    collection = hub.call(hub.api.create_collection, title=title, namespace=namespace, private=private, exists_ok=True)
     for repo, note in repos.items():
         hub.call(
             hub.api.add_collection_item,
@@ -110,13 +108,9 @@ def _git_blob_id(path: Path) -> str:
 
 def _holds(head: ModelInfo, upload: Upload) -> bool:
     there = {
-        sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
-        for sibling in head.siblings or ()
+        sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in head.siblings or ()
     }
-    return all(
-        there.get(name) in (sha256, _git_blob_id(upload.folder / name))
-        for name, sha256 in upload.files.items()
-    )
+    return all(there.get(name) in (sha256, _git_blob_id(upload.folder / name)) for name, sha256 in upload.files.items())
 
 
 def _operations(head: ModelInfo, upload: Upload) -> list[CommitOperationAdd | CommitOperationDelete]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bot.candidate import Candidate, Verdict, candidate_of
 from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound
-from bot.rules import NAMED_BASE, SAFETY, judge
-from bot.watchlist import ModelRef, Watchlist
+from bot.sources.candidate import Candidate, Verdict, candidate_of
+from bot.sources.rules import NAMED_BASE, SAFETY, judge
+from bot.watchlist.model import ModelRef, Watchlist
 
 LISTED = 1000
 """Entries read of a list, most downloaded first; what matches more is too wide a watchlist."""

@@ -8,11 +8,11 @@ from string import Formatter
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from bot.cron import standard_trigger
-from bot.yaml_file import KeyPath
+from bot.watchlist.cron import standard_trigger
+from bot.watchlist.yaml_file import KeyPath
 
 if TYPE_CHECKING:
-    from bot.watchlist import Publish, Schedule, Watchlist
+    from bot.watchlist.model import Publish, Schedule, Watchlist
 
 Contradiction = tuple[KeyPath, str]
 

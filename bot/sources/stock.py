@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.contest import wanted_skills
-from bot.fetch import SourceGone, fetch
+from bot.contest.search import wanted_skills
 from bot.hub import Hub
-from bot.ledger import SourceEntry, State
-from bot.pool import Pool, find_pool
+from bot.ledger.book import SourceEntry, State
 from bot.shop import Shop, now
-from bot.watchlist import Watchlist
+from bot.sources.fetch import SourceGone, fetch
+from bot.sources.pool import Pool, find_pool
+from bot.watchlist.model import Watchlist
 from evaluation.tasks import load_tasks
 from merging.recipe import SourceRef
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.candidate import RemoteFile, Verdict
 from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound, HubUnavailable
-from bot.inspection import Member, refused
-from bot.pool import Pool, without
+from bot.sources.candidate import RemoteFile, Verdict
+from bot.sources.inspection import Member, refused
+from bot.sources.pool import Pool, without
 from merging.errors import MergingError
 from merging.recipe import SourceRef
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.machine import Crew
+from bot.scoring.machine import Crew
 from evaluation.skills import Skill
 from evaluation.splits import Split, SplitSizes
 from merging.recipe import Recipe, SourceRef
@@ -127,9 +127,7 @@ class BenchAtWork:
             from evaluation.exam import Exam
 
             bench = self._bench
-            self._exams[split] = Exam.build(
-                bench.skills, self._tasks, split, bench.sizes, bench.seed, self._tokenizer
-            )
+            self._exams[split] = Exam.build(bench.skills, self._tasks, split, bench.sizes, bench.seed, self._tokenizer)
         return self._exams[split]
 
     @cached_property
@@ -163,9 +161,7 @@ class BenchAtWork:
 
 def _items(exam: Exam) -> tuple[ExamItem, ...]:
     return tuple(
-        ExamItem(entry.skill, entry.task, entry.digest, item)
-        for entry in exam.entries
-        for item in entry.items
+        ExamItem(entry.skill, entry.task, entry.digest, item) for entry in exam.entries for item in entry.items
     )
 
 

@@ -103,9 +103,7 @@ class _Reader:
                 self.fault(key_node, path, "a list or mapping", "keys are plain words; check the indentation")
             elif inner in self.lines:
                 first = self.lines[inner]
-                self.fault(
-                    key_node, inner, "it again", f"stands on line {first} already; keep one of the two"
-                )
+                self.fault(key_node, inner, "it again", f"stands on line {first} already; keep one of the two")
             else:
                 self.lines[inner] = key_node.start_mark.line + 1
                 yield key, self.read(value_node, inner)
@@ -141,22 +139,16 @@ def _compose(text: str, name: str) -> yaml.Node:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1 if event.start_mark else 1
-                raise ShoalError(
-                    f"{name}:{line}: got *{event.anchor}: YAML aliases are not read; write it out"
-                )
+                raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not read; write it out")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ShoalError(
-            f"{name}:{line}: not valid YAML: {error.problem or error.context}; mend it"
-        ) from error
+        raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; mend it") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; mend it") from error
     if not isinstance(node, yaml.MappingNode):
-        raise ShoalError(
-            f"{name}:1: got no `key: value` lines: not a watchlist; start from watchlists/demo.yml"
-        )
+        raise ShoalError(f"{name}:1: got no `key: value` lines: not a watchlist; start from watchlists/demo.yml")
     return node
 
 

@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from bot.bench import Bench, BenchAtWork, ExamFacts, Marks
 from bot.errors import ShoalError
+from bot.scoring.bench import Bench, BenchAtWork, ExamFacts, Marks
 from evaluation.errors import EvaluationError
 from evaluation.splits import Split
 from merging.errors import MergingError

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bot.errors import ShoalError
-from bot.judge import Judge, Sat
-from bot.publish import sha256_of
-from bot.workers import Failure
+from bot.releases.publish import sha256_of
+from bot.scoring.judge import Judge, Sat
+from bot.scoring.workers import Failure
 from evaluation.splits import Split
 from merging.checkpoint import Checkpoint
 from merging.recipe import Recipe, SourceRef
@@ -24,9 +24,7 @@ PACKAGES = ("shoal", "torch", "transformers", "safetensors", "lm_eval", "pymoo",
 """What a release's weights and scores depend on, besides the sources."""
 
 
-def write(
-    recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef, target: Path, cycle: str
-) -> None:
+def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef, target: Path, cycle: str) -> None:
     """Write the merged checkpoint with its recipe and provenance; one that is there already is kept.
 
     A folder appears whole or not at all, so one with this recipe's provenance is complete.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bot.candidate import Candidate, Verdict
 from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound
+from bot.sources.candidate import Candidate, Verdict
 from merging.errors import MergingError
 from merging.family import TensorHeader
 from merging.groups import layer_count
@@ -143,9 +143,7 @@ def tokenizer_digest(content: bytes) -> str:
     meaning = {
         "vocabulary": data["model"].get("vocab"),
         "merges": merges,
-        "added": sorted(
-            (token.get("id"), token.get("content")) for token in added if not token.get("special")
-        ),
+        "added": sorted((token.get("id"), token.get("content")) for token in added if not token.get("special")),
     }
     return hashlib.sha256(json.dumps(meaning, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -205,9 +203,7 @@ def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
     headers: dict[str, TensorHeader] = {}
     for name in names:
         try:
-            header = hub.call(
-                hub.api.parse_safetensors_file_metadata, candidate.repo, name, revision=candidate.sha
-            )
+            header = hub.call(hub.api.parse_safetensors_file_metadata, candidate.repo, name, revision=candidate.sha)
         except SafetensorsParsingError as error:
             raise Unfit(f"the header of its {name} cannot be read") from error
         for tensor, info in header.tensors.items():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.ledger import Ledger, ReleaseEntry, State
-from bot.publish import Upload, collect, publish
+from bot.ledger.book import Ledger, ReleaseEntry, State
+from bot.releases.publish import Upload, collect, publish
 from bot.shop import Shop, now
 
 
@@ -20,9 +20,7 @@ def hand_over(shop: Shop) -> None:
     elif shop.watchlist.publish.mode == "off":
         shop.finish(State.WRITTEN, f"{len(releases)} releases lie in {shop.home.releases(shop.cycle)}")
     elif shop.watchlist.publish.mode == "review":
-        shop.finish(
-            State.REVIEW, f"{len(releases)} releases wait; look at them, then: shoal publish {shop.cycle}"
-        )
+        shop.finish(State.REVIEW, f"{len(releases)} releases wait; look at them, then: shoal publish {shop.cycle}")
     else:
         upload_all(shop)
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot import contest
-from bot.bench import ExamFacts
-from bot.card import PARETO_PICTURE, PROGRESS_PICTURE, write_card
-from bot.card_facts import (
+from bot.contest import search as contest
+from bot.contest.gate import RULE, Ruling
+from bot.contest.search import Rival, SearchSummary
+from bot.contest.selection import Chosen
+from bot.releases.card import PARETO_PICTURE, PROGRESS_PICTURE, write_card
+from bot.releases.card_facts import (
     CardFacts,
     Contender,
     Estimate,
@@ -25,17 +27,15 @@ from bot.card_facts import (
     SourceFacts,
     TaskFacts,
 )
-from bot.contest import Rival, SearchSummary
-from bot.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
-from bot.gate import RULE, Ruling
-from bot.inspection import Member
-from bot.judge import Judge, Sat, directions
-from bot.machine import Crew
-from bot.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
-from bot.pool import Pool
-from bot.release import RECIPE_NAME, hashes, packages
-from bot.selection import Chosen
+from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
+from bot.releases.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
+from bot.releases.write import RECIPE_NAME, hashes, packages
+from bot.scoring.bench import ExamFacts
+from bot.scoring.judge import Judge, Sat, directions
+from bot.scoring.machine import Crew
 from bot.shop import Shop
+from bot.sources.inspection import Member
+from bot.sources.pool import Pool
 from evaluation.scores import strata
 from evaluation.skills import Skill
 from evaluation.splits import Split
@@ -131,9 +131,7 @@ def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, 
         search=search_facts(shop, cast),
         selection=_selection_facts(shop, cast, chosen),
         packages=packages(),
-        files=tuple(
-            (name, digest) for name, digest in hashes(folder).items() if name.endswith(".safetensors")
-        ),
+        files=tuple((name, digest) for name, digest in hashes(folder).items() if name.endswith(".safetensors")),
         languages=_languages(pool),
         pipeline_tag=shop.watchlist.watch.pipeline_tag or "text-generation",
         prompt=exam.prompt,
@@ -199,9 +197,7 @@ def cycle_facts(shop: Shop, judge: Judge, cast: Cast) -> CycleFacts:
         finished=f"{entry.finished:%Y-%m-%d %H:%M} UTC" if entry.finished else "",
         outcome=f"{entry.state}: {entry.note}",
         skills=tuple(skill.name for skill in skills),
-        verdicts=tuple(
-            VerdictFacts(v.repo, v.sha, v.accepted, v.reason) for v in shop.ledger.verdicts(shop.cycle)
-        ),
+        verdicts=tuple(VerdictFacts(v.repo, v.sha, v.accepted, v.reason) for v in shop.ledger.verdicts(shop.cycle)),
         search=search_facts(shop, cast),
         hypervolumes=tuple(volume for _, volume in cast.summary.generations),
         baselines=tuple(
@@ -308,9 +304,7 @@ def _source_facts(member: Member) -> SourceFacts:
 
 def _languages(pool: Pool) -> tuple[str, ...]:
     """The languages that the sources' cards declare, in the order of the sources."""
-    return tuple(
-        dict.fromkeys(language for source in pool.sources for language in source.candidate.languages)
-    )
+    return tuple(dict.fromkeys(language for source in pool.sources for language in source.candidate.languages))
 
 
 def _estimate(interval: Interval) -> Estimate:

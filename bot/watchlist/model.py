@@ -22,11 +22,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bot.contradictions import contradictions
-from bot.cron import standard_trigger
 from bot.errors import ShoalError
-from bot.watchlist_faults import explain
-from bot.yaml_file import read_yaml
+from bot.watchlist.contradictions import contradictions
+from bot.watchlist.cron import standard_trigger
+from bot.watchlist.faults import explain
+from bot.watchlist.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -67,16 +67,12 @@ Revision = Annotated[
     str,
     _shaped("[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", "a branch, tag or commit; write its name, or leave it out"),
 ]
-Text = Annotated[
-    str, _shaped(r"\S(?:[^\x00-\x1f]*\S)?", "a word or a line of text; write one, without line breaks")
-]
+Text = Annotated[str, _shaped(r"\S(?:[^\x00-\x1f]*\S)?", "a word or a line of text; write one, without line breaks")]
 Amount = Annotated[
     int,
     BeforeValidator(_amount),
     Field(ge=0),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _AMOUNT.pattern}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _AMOUNT.pattern}]}),
 ]
 
 
@@ -89,9 +85,7 @@ class Section(BaseModel):
 class Authors(Section):
     """Whose models may come in."""
 
-    allow: tuple[Namespace, ...] = Field(
-        default=(), description="only these users and organisations; empty: everybody"
-    )
+    allow: tuple[Namespace, ...] = Field(default=(), description="only these users and organisations; empty: everybody")
     deny: tuple[Namespace, ...] = Field(default=(), description="never these")
 
 
@@ -111,16 +105,12 @@ class Watch(Section):
     licences: tuple[Text, ...] | None = Field(
         default=None, description="licence ids to accept; null: all that may be merged"
     )
-    pipeline_tag: Text | None = Field(
-        default="text-generation", description="the Hub's name of the model's task"
-    )
+    pipeline_tag: Text | None = Field(default="text-generation", description="the Hub's name of the model's task")
     parameters: Range = Field(default=Range(), description="number of parameters of a model")
     max_bytes: Amount = Field(default=20 * 10**9, description="bytes to download of one model, e.g. 16GB")
     downloads_min: int = Field(default=0, ge=0, description="downloads in the last month, at least")
     max_age_days: int | None = Field(default=None, ge=1, description="days since the last change, at most")
-    architectures: tuple[Text, ...] = Field(
-        default=(), description="e.g. LlamaForCausalLM; empty: any that merges"
-    )
+    architectures: tuple[Text, ...] = Field(default=(), description="e.g. LlamaForCausalLM; empty: any that merges")
     max_candidates: int = Field(
         default=100, ge=2, le=1000, description="models to look at closely, most downloaded first"
     )
@@ -130,9 +120,7 @@ class ModelRef(Section):
     """One repo of the Hub; without a revision, its main branch at the time of the cycle."""
 
     repo: RepoName = Field(description="owner/name")
-    revision: Revision | None = Field(
-        default=None, description="branch, tag or commit; null: main as it stands"
-    )
+    revision: Revision | None = Field(default=None, description="branch, tag or commit; null: main as it stands")
 
 
 class SkillTask(Section):
@@ -142,9 +130,7 @@ class SkillTask(Section):
     metric: Text = Field(description="name of one of the task's metrics, e.g. acc")
     filter: Text | None = Field(default=None, description="name of the answer filter; null: the task's first")
     weight: float = Field(default=1.0, gt=0, description="share in the skill's score")
-    num_fewshot: int | None = Field(
-        default=None, ge=0, description="examples in the prompt; null: as the task says"
-    )
+    num_fewshot: int | None = Field(default=None, ge=0, description="examples in the prompt; null: as the task says")
 
 
 class Skill(Section):
@@ -166,12 +152,8 @@ class Items(Section):
 class Groups(Section):
     """Which tensors share a gene: more groups, a finer and a slower search."""
 
-    layers: int = Field(
-        default=1, ge=1, le=256, description="bands of neighbouring layers with genes of their own"
-    )
-    modules: Literal["together", "apart"] = Field(
-        default="together", description="attention and the rest of a block"
-    )
+    layers: int = Field(default=1, ge=1, le=256, description="bands of neighbouring layers with genes of their own")
+    modules: Literal["together", "apart"] = Field(default="together", description="attention and the rest of a block")
     ends: Literal["together", "apart"] = Field(
         default="together", description="embedding and head, or in the outer bands"
     )
@@ -187,9 +169,7 @@ class Budget(Section):
 class Search(Section):
     """How merges are bred."""
 
-    space: Literal["parameter"] = Field(
-        default="parameter", description="what is evolved: coefficients of weights"
-    )
+    space: Literal["parameter"] = Field(default="parameter", description="what is evolved: coefficients of weights")
     method: Literal["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"] = Field(
         default="task_arithmetic", description="the merge method"
     )
@@ -217,17 +197,13 @@ class Gate(Section):
 
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test that it is better")
     minimum: dict[str, float] = Field(default={}, description="skill: lowest score allowed")
-    max_degenerate: float = Field(
-        default=0.02, ge=0, le=1, description="share of empty or looping answers allowed"
-    )
+    max_degenerate: float = Field(default=0.02, ge=0, le=1, description="share of empty or looping answers allowed")
 
 
 class Publish(Section):
     """Where releases go."""
 
-    mode: Literal["auto", "review", "off"] = Field(
-        default="review", description="upload, wait for a person, or never"
-    )
+    mode: Literal["auto", "review", "off"] = Field(default="review", description="upload, wait for a person, or never")
     namespace: Namespace | None = Field(default=None, description="user or organisation to publish under")
     name: Text = Field(
         default="{watchlist}-{cycle}-{role}",
@@ -252,9 +228,7 @@ def _base_kind(value: object) -> str:
 
 
 Base = Annotated[
-    Annotated[Literal["auto"], Tag("auto")]
-    | Annotated[ModelRef, Tag("model")]
-    | Annotated[None, Tag("none")],
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[ModelRef, Tag("model")] | Annotated[None, Tag("none")],
     Discriminator(_base_kind),
 ]
 
@@ -264,9 +238,7 @@ class Watchlist(Section):
 
     name: Slug = Field(description="a short name; releases carry it")
     watch: Watch = Field(default=Watch(), description="what to look for on the Hub")
-    pinned: tuple[ModelRef, ...] = Field(
-        default=(), description="models to take in addition, before all others"
-    )
+    pinned: tuple[ModelRef, ...] = Field(default=(), description="models to take in addition, before all others")
     base: Base = Field(
         default="auto",
         description="{repo, revision} of the common ancestor, auto (as the models declare) or null",
@@ -275,9 +247,7 @@ class Watchlist(Section):
     noncommercial: bool = Field(
         default=False, description="accept licences that forbid commercial use, and pass them on"
     )
-    skills: tuple[Skill, ...] = Field(
-        min_length=1, max_length=4, description="objectives, two or three as a rule"
-    )
+    skills: tuple[Skill, ...] = Field(min_length=1, max_length=4, description="objectives, two or three as a rule")
     task_folders: tuple[Text, ...] = Field(
         default=(), description="folders with own lm-eval tasks, relative to this file"
     )
@@ -286,9 +256,7 @@ class Watchlist(Section):
     workers: Workers = Field(default=Workers(), description="how candidates are scored on this machine")
     gate: Gate = Field(default=Gate(), description="what a merge must show before it is published")
     publish: Publish = Field(default=Publish(), description="where releases go")
-    schedule: Schedule | None = Field(
-        default=None, description="when `shoal serve` runs it; null: only by hand"
-    )
+    schedule: Schedule | None = Field(default=None, description="when `shoal serve` runs it; null: only by hand")
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Watchlist:

@@ -1,0 +1,1 @@
+"""The ledger: the database of all that was measured and done."""

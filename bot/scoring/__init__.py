@@ -1,0 +1,1 @@
+"""Who scores recipes: worker processes, and the judge that asks them and keeps what it learns."""

@@ -1,0 +1,1 @@
+"""Where merges come from: candidates found on the Hub, judged, pooled, and fetched."""
