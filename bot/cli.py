@@ -62,7 +62,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 raise
             _fail(
-                f"{error.filename or 'writing'}: {error.strerror}; make room or choose another --home, then run it again"
+                f"{error.filename or 'writing'}: {error.strerror}; make room, or choose another --home, then run again"
             )
 
     return run
@@ -121,7 +121,7 @@ def run(watchlist: WatchlistPath, home: HomePath = None, endpoint: Endpoint = No
     place = find_home(home)
     with hold(place):
         cycle = run_cycle(loaded, place, _hub(endpoint), _narrator())
-    _show(place, cycle, as_json)
+    _print_result(place, cycle, as_json)
 
 
 @app.command()
@@ -217,12 +217,14 @@ def demo(
 
     Example: `shoal demo`
     """
-    _without_xet()
-    from bot.demo import run_demo
+    _prepare_client(local=True)
+    from bot.demo import how_to_read_on, run_demo
 
-    cycle = run_demo(folder.absolute(), _narrator())
-    if as_json:
-        _print_json(_cycle_page(Home(folder.absolute() / "home"), cycle).as_json())
+    folder = folder.absolute()
+    narrator = _narrator()
+    cycle = run_demo(folder, narrator)
+    _print_result(Home(folder / "home"), cycle, as_json)
+    narrator.say(how_to_read_on(folder, cycle))
 
 
 def main() -> None:
@@ -233,16 +235,22 @@ def main() -> None:
 
 def _hub(endpoint: str | None) -> Any:
     address = endpoint or os.environ.get("HF_ENDPOINT")
-    if address is not None and "huggingface.co" not in address:
-        _without_xet()
+    _prepare_client(local=address is not None and "huggingface.co" not in address)
     from bot.hub import Hub
 
     return Hub(address)
 
 
-def _without_xet() -> None:
-    """A Hub without Xet storage takes uploads only from a client that is told so before it is imported."""
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+def _prepare_client(*, local: bool) -> None:
+    """Set what the Hub's client reads once, when it is imported.
+
+    A Hub without Xet storage takes uploads only from a client that is told so. The client's own bars are for
+    large files on a terminal.
+    """
+    if local:
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    if local or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _ledger(home: Home) -> Any:
@@ -257,6 +265,16 @@ def _cycle_page(home: Home, cycle: str) -> Any:
     from bot.overview import cycle_page
 
     return cycle_page(_ledger(home), home, cycle)
+
+
+def _print_result(home: Home, cycle: str, as_json: bool) -> None:
+    from bot import terminal
+
+    page = _cycle_page(home, cycle)
+    if as_json:
+        _print_json(page.as_json())
+    else:
+        _out().print(terminal.result_page(page))
 
 
 def _show(home: Home, cycle: str, as_json: bool) -> None:

@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.contest import search as contest
-from bot.contest.gate import GateSettings, Ruling, judge_front
+from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
+from bot.contest.gate import GateSettings, judge_front
 from bot.contest.selection import Chosen, choose, repo_name
 from bot.home import Home
 from bot.hub import Hub
 from bot.ledger.book import Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.releases import write as release
-from bot.releases.card_desk import Cast, write_card_files, write_cycle_report
+from bot.releases.card_desk import Cast, measure, write_card_files, write_cycle_report
 from bot.releases.handover import hand_over, require_waiting, upload_all
 from bot.scoring.bench import Bench
 from bot.scoring.judge import Judge, directions
@@ -99,7 +100,7 @@ def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchRes
     contest.sit_rivals(judge, contest.rivals(space, pool), Split.SEARCH)
     found = contest.search(shop.watchlist, space, judge, shop.ledger, shop.cycle, shop.narrator)
     summary = contest.summarise(found)
-    shop.ledger.keep(shop.cycle, "search", summary, contest.SearchSummary)
+    shop.ledger.keep(shop.cycle, "search", summary, SearchSummary)
     shop.narrator.say(
         f"search: {summary.candidates} candidates on {len(exam.items)} item scores each, {summary.failed} failed, "
         f"{len(summary.front)} on the front; {summary.stopped}"
@@ -149,6 +150,9 @@ def write_chosen(
 
 def write_cards(shop: Shop, judge: Judge, cast: Cast) -> None:
     """Measure the chosen on the report split, write their cards, and record the finished releases."""
+    if not cast.chosen:
+        return
+    shop.ledger.keep(shop.cycle, "measured", measure(shop, judge, cast), tuple[MeasuredRow, ...])
     prefix = cast.pool.licence.name_prefix
     publish = shop.watchlist.publish
     for chosen in cast.chosen:

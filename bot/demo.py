@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ from zoo.populate import populate
 
 WATCHLIST = Path(__file__).parent.parent / "watchlists" / "demo.yml"
 BREEDER = "shoal-bot"
+PORT = 8300
+"""Where `shoal hub` listens too, so that the links of the demo's cards lead somewhere afterwards."""
+
 TOKEN = "hf_demo_of_the_local_hub"
 """Good for the demo's own Hub alone, which listens on this machine only while the demo runs."""
 
@@ -27,17 +31,21 @@ def run_demo(folder: Path, narrator: Narrator) -> str:
     Run again, it goes on where it was interrupted, or finds that there is nothing new. Returns the cycle's id.
     """
     home = Home(folder / "home")
-    with hold(home), running(folder / "hub") as server:
+    with hold(home), running(folder / "hub", PORT if _is_free(PORT) else 0) as server:
         watchlist = load(WATCHLIST)
         assert watchlist.publish.namespace is not None  # the demo's watchlist publishes
         stock_hub(server.store, watchlist.publish.namespace)
         narrator.say(f"a Hub with {sum(1 for _ in server.store.repos())} models is up at {server.endpoint}")
-        cycle = run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), narrator)
-    narrator.say(
+        return run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), narrator)
+
+
+def how_to_read_on(folder: Path, cycle: str) -> str:
+    """What a person can look at after the demo, and how."""
+    return (
         f"\nRead the cards where you would read them on the Hub:  shoal hub {_short(folder / 'hub')}\n"
-        f"and open http://127.0.0.1:8300 in a browser.  The cycle in full:  shoal show {cycle} --home {_short(home.folder)}"
+        f"and open http://127.0.0.1:{PORT} in a browser.\n"
+        f"The cycle with its reasons:  shoal show {cycle} --home {_short(folder / 'home')}"
     )
-    return cycle
 
 
 def stock_hub(store: Store, namespace: str) -> None:
@@ -58,6 +66,16 @@ def stock_hub(store: Store, namespace: str) -> None:
     # Last, so that a stocking that was interrupted is done again.
     store.add_user(BREEDER, TOKEN)
     store.add_org(namespace, {BREEDER: "write"})
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _short(path: Path) -> str:

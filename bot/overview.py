@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bot.contest.gate import Ruling
-from bot.contest.search import SearchSummary
+from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.home import Home
 from bot.ledger.book import Cycle, Ledger, ReleaseEntry
 from bot.sources.candidate import Verdict
@@ -34,6 +33,7 @@ class CyclePage:
     verdicts: tuple[Verdict, ...]
     search: SearchSummary | None
     rulings: tuple[Ruling, ...]
+    measured: tuple[MeasuredRow, ...]
     releases: tuple[ReleaseEntry, ...]
     report: str | None
 
@@ -47,6 +47,7 @@ class CyclePage:
             "candidates": [asdict(verdict) for verdict in self.verdicts],
             "search": search,
             "gate": [asdict(ruling) for ruling in self.rulings],
+            "measured": [asdict(row) for row in self.measured],
             "releases": [asdict(release) for release in self.releases],
             "report": self.report,
         }
@@ -68,6 +69,7 @@ def cycle_page(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         verdicts=ledger.verdicts(cycle),
         search=ledger.kept(cycle, "search", SearchSummary),
         rulings=ledger.kept(cycle, "gate", tuple[Ruling, ...]) or (),
+        measured=ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or (),
         releases=ledger.releases(cycle),
         report=str(report) if report.exists() else None,
     )

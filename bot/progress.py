@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -33,13 +34,14 @@ class Narrator(Protocol):
 
 
 class TerminalNarrator:
-    """Tells it on a terminal; on a pipe Rich leaves the bars out and the lines stay."""
+    """Tells it on a terminal; on a pipe the bars are left out and the lines stay."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        # What is said may hold names from the Hub: never read them as markup.
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str, total: int | None) -> Iterator[Advance]:
@@ -53,13 +55,15 @@ class TerminalNarrator:
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}"),
         )
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as progress:
             task = progress.add_task(title, total=total, words="")
 
             def advance(done: int, words: str = "") -> None:
                 progress.advance(task, done)
                 if words:
-                    progress.update(task, words=words)
+                    progress.update(task, words=escape(words))
 
             yield advance
 

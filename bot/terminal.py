@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bot.contest.gate import Ruling
+from bot.contest.findings import Ruling
 from bot.ledger.book import ReleaseEntry
 from bot.overview import CyclePage, CycleRow
-from bot.plan import Cost, Plan, TaskPlan
+
+if TYPE_CHECKING:
+    from bot.plan import Cost, Plan, TaskPlan
 from bot.sources.candidate import Verdict
 
 
@@ -50,17 +53,34 @@ def cycle_page(page: CyclePage) -> Group:
         found = page.search
         parts.append(
             Text(
-                f"search: {found.candidates} candidates ({found.failed} failed) in {len(found.generations)} generations, "
+                f"search: {found.candidates} candidates ({found.failed} failed), {len(found.generations)} generations, "
                 f"{found.seconds:.0f} s of scoring, hypervolume {found.generations[-1][1]:.4f}; {found.stopped}"
             )
         )
     if page.rulings:
         parts.append(_gate_table(page.rulings, page.skills))
+    if page.measured:
+        parts.append(_score_table(page))
     if page.releases:
         parts.append(_release_table(page.releases))
     if page.report:
         parts.append(Text(f"report: {page.report}"))
     return Group(*parts)
+
+
+def result_page(page: CyclePage) -> Group:
+    """How `shoal run` ends: what was measured, if anything was released."""
+    return Group(*([_score_table(page)] if page.measured else []))
+
+
+def _score_table(page: CyclePage) -> Table:
+    """The releases and their rivals on the report split."""
+    table = _table("report split, with 95 % intervals", "", *page.skills)
+    for row in page.measured:
+        style = "bold" if row.kind == "release" else None
+        scores = [f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in row.scores]
+        table.add_row(escape(row.name), row.kind, *(escape(score) for score in scores), style=style)
+    return table
 
 
 def _verdict_table(verdicts: Iterable[Verdict]) -> Table:
@@ -84,7 +104,7 @@ def _cost_text(cost: Cost, licence: str) -> Text:
         f"download   {_bytes(cost.download)}; disk with releases {_bytes(cost.disk)}",
         f"memory     {_bytes(cost.memory)} for {cost.workers} workers of {cost.threads} threads on {cost.device}",
         f"space      {cost.genes} genes, {cost.space:.3g} genomes",
-        f"search     {cost.candidates} candidates, at most {cost.item_scores:,} item scores; {cost.rivals} rivals beside",
+        f"search     {cost.candidates} candidates beside {cost.rivals} rivals, at most {cost.item_scores:,} item scores",
         f"licence    releases would be {licence}",
     )
     return Text("\n".join(lines))

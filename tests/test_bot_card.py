@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
-from bot.releases.card import LOOP_GUARD, Standing, bold, claims, standing, write_card
+from bot.releases.card import Standing, bold, claims, standing, write_card
 from bot.releases.card_facts import (
     CardFacts,
     Contender,
@@ -33,6 +33,7 @@ from bot.releases.card_facts import (
     SourceFacts,
     TaskFacts,
 )
+from bot.sources.rules import OWN_TAG
 from templates import escaping
 from templates.markdown import render
 
@@ -208,7 +209,7 @@ def test_the_front_matter_is_what_the_hub_reads_back() -> None:
         "transformers",
         "text-generation",
     )
-    assert {"merge", LOOP_GUARD} <= set(data["tags"])
+    assert {"merge", OWN_TAG} <= set(data["tags"])
     results = {result.dataset_type: result for result in card.data.eval_results}
     assert [results[task].metric_value for task in ("math_ja", "trans_ja", "ja_loss")] == [0.72, 0.93, 1.25]
     assert results["ja_loss"].metric_args == {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.contest.gate import Ruling
+from bot.contest.findings import Ruling
 from bot.contest.selection import choose, repo_name
 
 

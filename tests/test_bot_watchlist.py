@@ -246,6 +246,7 @@ def test_a_day_of_the_month_and_a_weekday_together_mean_either():
 
 
 def test_reading_a_watchlist_loads_nothing_heavy():
-    code = "import sys, bot.watchlist.model; print([m for m in ('torch', 'huggingface_hub', 'lm_eval') if m in sys.modules])"
+    heavy = ("torch", "huggingface_hub", "lm_eval")
+    code = f"import sys, bot.watchlist.model; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

@@ -146,8 +146,7 @@ def _other_shapes(number: int) -> tuple[Files, str]:
     wide, narrow = config["intermediate_size"], config["intermediate_size"] // 2
     generator = torch.Generator().manual_seed(number)
     tensors = {
-        name: torch.randn([narrow if size == wide else size for size in tensor.shape], generator=generator)
-        * 0.02
+        name: torch.randn([narrow if size == wide else size for size in tensor.shape], generator=generator) * 0.02
         for name, tensor in _weights(MATH).items()
     }
     files = shipped(MATH) | {

@@ -66,10 +66,7 @@ class Story:
     @property
     def english(self) -> str:
         """The story as a question in the first language."""
-        return (
-            f"{NAMES[self.name][0]} has {self.first} {THINGS[self.thing][0]}"
-            f" {VERBS[self.verb][0]} {self.second} ?"
-        )
+        return f"{NAMES[self.name][0]} has {self.first} {THINGS[self.thing][0]} {VERBS[self.verb][0]} {self.second} ?"
 
     @property
     def japanese_words(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bot.contest.findings import Comparison, Ruling
 from bot.scoring.judge import Sat
 from evaluation.degenerate import share
 from evaluation.scores import strata
@@ -27,30 +28,6 @@ class GateSettings:
     confidence: float
     minimum: Mapping[str, float]
     max_degenerate: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A merge against one rival in one skill: difference with its interval, and the p-value before any correction."""
-
-    rival: str
-    skill: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-
-
-@dataclass(frozen=True)
-class Ruling:
-    """The gate's answer for one front member, with its validation scores (in the skills' order)."""
-
-    recipe: str
-    scores: tuple[float, ...]
-    passed: bool
-    reason: str
-    p_value: float
-    comparisons: tuple[Comparison, ...]
 
 
 def judge_front(
@@ -122,7 +99,7 @@ def _verdict(
         return Ruling(member.recipe.digest, (), False, f"could not be scored: {member.failure}", 1.0, ())
     scores = {skill.name: skill_interval(strata(skill, directions, member.scores), seed=0).mean for skill in skills}
     refusal = _too_low(scores, settings.minimum) or _degenerate(member, settings.max_degenerate)
-    reason = refusal or _why(comparisons, p_value, beats, len(skills))
+    reason = refusal or _why(comparisons, beats, len(skills))
     return Ruling(member.recipe.digest, tuple(scores.values()), beats and refusal is None, reason, p_value, comparisons)
 
 
@@ -138,7 +115,7 @@ def _degenerate(member: Sat, allowed: float) -> str | None:
     return f"{found:.1%} of its answers are empty or looping; {allowed:.1%} are allowed" if found > allowed else None
 
 
-def _why(comparisons: Sequence[Comparison], p_value: float, beats: bool, skills: int) -> str:
+def _why(comparisons: Sequence[Comparison], beats: bool, skills: int) -> str:
     """The rival that decided: the one it beats least clearly."""
     if not comparisons:
         return "there is no rival to compare it with"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bot.contest.findings import SearchSummary
 from bot.ledger.book import Ledger
 from bot.progress import Narrator
 from bot.releases.card_facts import Kind
@@ -26,23 +27,6 @@ class Rival:
     name: str
     kind: Kind
     recipe: Recipe
-
-
-@dataclass(frozen=True)
-class SearchSummary:
-    """What a search came to, as `show` and the card tell it.
-
-    generations: (recipes scored so far, hypervolume) after each. points: skill scores of all that were scored
-    without failure. front: recipe digests. seconds: wall time of scoring.
-    """
-
-    candidates: int
-    failed: int
-    generations: tuple[tuple[int, float], ...]
-    points: tuple[tuple[float, ...], ...]
-    front: tuple[str, ...]
-    seconds: float
-    stopped: str
 
 
 def wanted_skills(watchlist: Watchlist) -> tuple[Skill, ...]:
@@ -108,7 +92,8 @@ def search(
         def on_generation(generation: Generation) -> None:
             advance(
                 0,
-                f"generation {generation.index}, front {len(generation.front)}, hypervolume {generation.hypervolume:.4f}",
+                f"generation {generation.index}, {len(generation.front)} on the front, "
+                f"hypervolume {generation.hypervolume:.4f}",
             )
             ledger.record_front(cycle, generation.index, _members(generation))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.contest.gate import Ruling
+from bot.contest.findings import Ruling
 from merging.pareto import extremes_and_knee, nondominated
 
 BALANCED = "balanced"

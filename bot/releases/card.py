@@ -11,14 +11,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bot.releases.card_facts import CardFacts, Contender, Estimate, Kind, TaskFacts
+from bot.sources.rules import OWN_TAG
 from templates.escaping import link_target, plain
 from templates.markdown import render
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
-
-LOOP_GUARD = "shoal-merge"
-"""The tag by which discovery knows shoal's own merges and leaves them out."""
 
 PARETO_PICTURE = "pareto.png"
 PROGRESS_PICTURE = "progress.png"
@@ -88,7 +86,7 @@ def front_matter(facts: CardFacts) -> str:
         pipeline_tag=plain(facts.pipeline_tag),
         base_model=[plain(parent) for parent in dict.fromkeys(parents)],
         base_model_relation="merge",
-        tags=["merge", "evolutionary-merge", LOOP_GUARD],
+        tags=["merge", "evolutionary-merge", OWN_TAG],
         eval_results=[_result(facts, task) for skill in facts.skills for task in skill.tasks],
     )
     return data.to_yaml()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.contest import search as contest
-from bot.contest.gate import RULE, Ruling
-from bot.contest.search import Rival, SearchSummary
+from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
+from bot.contest.gate import RULE
+from bot.contest.search import Rival
 from bot.contest.selection import Chosen
 from bot.releases.card import PARETO_PICTURE, PROGRESS_PICTURE, write_card
 from bot.releases.card_facts import (
@@ -95,6 +96,19 @@ class _Measured:
     def leads_over(self, other: _Measured) -> tuple[Estimate, ...]:
         pairs = zip(self.strata, other.strata, strict=True)
         return tuple(_lead(skill_paired_better(mine, theirs, SEED)) for mine, theirs in pairs)
+
+
+def measure(shop: Shop, judge: Judge, cast: Cast) -> tuple[MeasuredRow, ...]:
+    """Read the report split: the chosen, then their rivals. Nothing is chosen by these scores."""
+    skills, exam = contest.wanted_skills(shop.watchlist), judge.exam(Split.REPORT)
+    sat = judge.sit([cast.recipe(chosen.recipe) for chosen in cast.chosen], Split.REPORT)
+    named = [(chosen.role, "release", one) for chosen, one in zip(cast.chosen, sat, strict=True)]
+    named += [
+        (rival.name, rival.kind.value, one) for rival, one in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
+    ]
+    return tuple(
+        MeasuredRow(name, kind, _Measured.of(one, skills, exam).scores) for name, kind, one in named if not one.failure
+    )
 
 
 def write_card_files(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, folder: Path) -> None:

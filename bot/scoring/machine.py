@@ -46,7 +46,7 @@ def look_around(device: str) -> Machine:
 
 
 def worker_memory(model_bytes: int) -> int:
-    """Bytes of anonymous memory one worker needs for a live model of `model_bytes`; the pool itself is mapped and shared."""
+    """Bytes that one worker needs of its own for a live model of `model_bytes`; the pool is mapped and shared."""
     return WORKER_OVERHEAD + int(model_bytes * (1 + ACTIVATION_SHARE))
 
 

@@ -141,7 +141,9 @@ def _open(bench: Bench) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     logging.disable(logging.WARNING)
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     torch.set_num_threads(bench.crew.threads)
     _at_work = BenchAtWork(bench)
 

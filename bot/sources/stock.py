@@ -36,9 +36,8 @@ def stock(shop: Shop) -> tuple[Pool, dict[SourceRef, Path]]:
             raise
     pool = fetched.pool
     _record(shop, pool)
-    refused = sum(not verdict.accepted for verdict in pool.verdicts)
-    names = ", ".join(source.repo for source in pool.sources)
-    shop.narrator.say(f"pool: {len(pool.sources)} sources ({names}), {refused} candidates refused")
+    for verdict in sorted(pool.verdicts, key=lambda one: one.accepted):
+        shop.narrator.say(f"{'taken  ' if verdict.accepted else 'refused'}  {verdict.repo}: {verdict.reason}")
     return pool, dict(fetched.folders)
 
 

@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
 from bot.watchlist.yaml_file import KeyPath
+from merging.recipe import METHODS
 
 if TYPE_CHECKING:
     from bot.watchlist.model import Publish, Schedule, Watchlist
 
 Contradiction = tuple[KeyPath, str]
 
-TASK_METHODS = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+TASK_METHODS = frozenset(name for name, method in METHODS.items() if method.needs_base)
 """Methods that work on differences from a base model."""
 
 _NAME_PARTS = ("watchlist", "cycle", "role")
@@ -83,7 +84,7 @@ def _publish_contradictions(publish: Publish) -> Iterator[Contradiction]:
     try:
         parts = list(Formatter().parse(publish.name))
     except ValueError:
-        yield path, "has a brace without its partner; write e.g. {watchlist}-{cycle}-{role}"
+        yield path, "has a brace without its partner; write e.g. {watchlist}-{role}"
         return
     fields = [field for _, field, _, _ in parts if field is not None]
     plain = all(not spec and conversion is None for _, _, spec, conversion in parts)

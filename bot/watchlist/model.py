@@ -206,7 +206,7 @@ class Publish(Section):
     mode: Literal["auto", "review", "off"] = Field(default="review", description="upload, wait for a person, or never")
     namespace: Namespace | None = Field(default=None, description="user or organisation to publish under")
     name: Text = Field(
-        default="{watchlist}-{cycle}-{role}",
+        default="{watchlist}-{role}",
         description="repo name; {watchlist}, {cycle}, {role} are filled in",
     )
     private: bool = Field(default=False, description="create the repos private")

@@ -1,0 +1,57 @@
+"""What a contest came to, as frozen values that the ledger keeps: quick to import, for `show` reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.releases.card_facts import Estimate
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search came to, as `show` and the card tell it.
+
+    generations: (recipes scored so far, hypervolume) after each. points: skill scores of all that were scored
+    without failure. front: recipe digests. seconds: wall time of scoring.
+    """
+
+    candidates: int
+    failed: int
+    generations: tuple[tuple[int, float], ...]
+    points: tuple[tuple[float, ...], ...]
+    front: tuple[str, ...]
+    seconds: float
+    stopped: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A merge against one rival in one skill: difference with its interval, and the p-value before any correction."""
+
+    rival: str
+    skill: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The gate's answer for one front member, with its validation scores (in the skills' order)."""
+
+    recipe: str
+    scores: tuple[float, ...]
+    passed: bool
+    reason: str
+    p_value: float
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A release (by its role) or a rival, with its scores on the report split, one per skill."""
+
+    name: str
+    kind: str
+    scores: tuple[Estimate, ...]
