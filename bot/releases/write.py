@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from bot.errors import ShoalError
+from bot.ledger.book import ReleaseEntry
 from bot.releases.publish import sha256_of
 from bot.scoring.judge import Judge, Sat
 from bot.scoring.workers import Failure
@@ -17,11 +18,14 @@ from merging.checkpoint import Checkpoint
 from merging.recipe import Recipe, SourceRef
 from merging.release import RECIPE_NAME, write_release
 
-__all__ = ["RECIPE_NAME", "confirm", "hashes", "packages", "write"]
+__all__ = ["RECIPE_NAME", "confirm", "hashes", "is_finished", "packages", "write"]
 
 PROVENANCE = "shoal.json"
 PACKAGES = ("shoal", "torch", "transformers", "safetensors", "lm_eval", "pymoo", "huggingface_hub")
 """What a release's weights and scores depend on, besides the sources."""
+
+LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*")
+"""Passed on with every release: permissive licences ask for it too."""
 
 
 def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef, target: Path, cycle: str) -> None:
@@ -34,7 +38,7 @@ def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef
             return
         shutil.rmtree(target)
     checkpoints = {source: Checkpoint.open(folders[source]) for source in recipe.origins}
-    documents = {PROVENANCE: provenance(recipe, cycle)}
+    documents = {PROVENANCE: provenance(recipe, cycle), **licence_texts(recipe, folders)}
     write_release(recipe, checkpoints, target, documents, skeleton=folders[skeleton])
 
 
@@ -48,6 +52,17 @@ def provenance(recipe: Recipe, cycle: str) -> str:
         "packages": dict(packages()),
     }
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
+
+
+def licence_texts(recipe: Recipe, folders: Mapping[SourceRef, Path]) -> dict[str, str]:
+    """The licence and notice files of everything merged, each under a name that tells whose it is."""
+    found = {}
+    for source in recipe.origins:
+        for pattern in LICENCE_FILES:
+            for path in sorted(folders[source].glob(pattern)):
+                name = f"{path.stem}-{source.repo.replace('/', '--')}{path.suffix}"
+                found[name] = path.read_text(encoding="utf-8", errors="replace")
+    return found
 
 
 def packages() -> tuple[tuple[str, str], ...]:
@@ -64,6 +79,17 @@ def confirm(judge: Judge, target: Path, sat: Sat) -> str | None:
     if changed:
         return f"the written checkpoint scores {changed} of {len(again)} validation items differently"
     return None
+
+
+def is_finished(recorded: Iterable[ReleaseEntry], role: str, recipe: str, folder: Path) -> bool:
+    """Whether a release is on record and lies there as recorded.
+
+    Such a one stays as it is, for it may be on the Hub already: a card written anew after an interruption could
+    tell of another machine or another port, and would be a second release.
+    """
+    return any(
+        entry.role == role and entry.recipe == recipe and dict(entry.files) == hashes(folder) for entry in recorded
+    )
 
 
 def hashes(folder: Path) -> dict[str, str]:

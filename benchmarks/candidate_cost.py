@@ -1,0 +1,91 @@
+"""Seconds for one candidate of the demo: shoal's way against a merge on disk for each candidate.
+
+    python -m benchmarks.candidate_cost [CANDIDATES]
+
+The other way is that of the systems beside shoal, with their own parts: mergekit writes the merged checkpoint,
+transformers loads it, and lm-eval's `simple_evaluate` scores it, the tasks being loaded once. Both sides take the
+same recipes, the same task files and the same number of items, in one process with one thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from benchmarks.zoo_bench import bench, checkpoints, demo_watchlist, random_recipes
+from bot.scoring.bench import BenchAtWork
+from bot.scoring.machine import Crew
+from evaluation.harness import quiet
+from evaluation.splits import Split
+from merging.checkpoint import Checkpoint
+from merging.mergekit_yaml import to_mergekit_yaml
+from merging.recipe import Recipe
+
+BATCH = 64
+
+
+def in_memory() -> Callable[[Recipe], None]:
+    """shoal: rewrite the live model, put the exam to it."""
+    at_work = BenchAtWork(bench(Crew(1, 1, "cpu", BATCH)))
+
+    def score(recipe: Recipe) -> None:
+        at_work.score(recipe, Split.SEARCH)
+
+    return score
+
+
+def on_disk() -> Callable[[Recipe], None]:
+    """mergekit to a folder, `from_pretrained`, `simple_evaluate`."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import MergeOptions, run_merge
+
+    watchlist = demo_watchlist()
+    folders = checkpoints()
+    names = Checkpoint.open(next(iter(folders.values()))).names
+    manager = TaskManager(include_path=watchlist.task_folders[0], include_defaults=False)
+    tasks: list[Any] = manager.load([task.task for skill in watchlist.skills for task in skill.tasks])["tasks"].values()
+
+    def score(recipe: Recipe) -> None:
+        text = to_mergekit_yaml(recipe, names, {source: str(folder) for source, folder in folders.items()})
+        with tempfile.TemporaryDirectory() as folder:
+            config = MergeConfiguration.model_validate(yaml.safe_load(text))
+            run_merge(config, folder, MergeOptions(device="cpu", copy_tokenizer=True, quiet=True, write_model_card=False))
+            model = HFLM(pretrained=str(Path(folder)), batch_size=BATCH, dtype="float32", device="cpu")
+            simple_evaluate(model, tasks=list(tasks), limit=watchlist.items.search, bootstrap_iters=0)
+
+    return score
+
+
+def seconds_each(score: Callable[[Recipe], None], recipes: Sequence[Recipe]) -> float:
+    """Mean seconds of a candidate after one to warm up."""
+    score(recipes[0])
+    started = time.monotonic()
+    for recipe in recipes[1:]:
+        score(recipe)
+    return (time.monotonic() - started) / (len(recipes) - 1)
+
+
+def main() -> None:
+    """Measure both and print the ratio."""
+    candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    torch.set_num_threads(1)
+    recipes = random_recipes(candidates + 1, seed=3)
+    with quiet():
+        ours, theirs = seconds_each(in_memory(), recipes), seconds_each(on_disk(), recipes)
+    print(f"shoal, in memory:            {ours:.3f} s a candidate")
+    print(f"mergekit + disk + lm-eval:   {theirs:.3f} s a candidate")
+    print(f"ratio:                       {theirs / ours:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A release's folder, beside its weights: provenance and the sources' licences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bot.errors import ShoalError
+from bot.releases.write import PROVENANCE, hashes, licence_texts, provenance, write
+from merging.recipe import Groups, Recipe, SourceRef
+from zoo.repo import BASE, LANGUAGE, MATH, MODELS
+
+REFS = {name: SourceRef(name, "0" * 40) for name in (BASE, MATH, LANGUAGE)}
+WHOLE = Groups.even(2, 1, modules_apart=False, ends_apart=False)
+
+
+def mean(seed: int = 0) -> Recipe:
+    weights = ("weight", ((1.0,), (1.0,)))
+    return Recipe("linear", (REFS[MATH], REFS[LANGUAGE]), None, WHOLE, (weights,), "float32", seed)
+
+
+@pytest.fixture
+def folders() -> dict[SourceRef, Path]:
+    return {REFS[name]: folder for name, folder in MODELS.items()}
+
+
+def test_licence_and_notice_files_are_passed_on_under_their_owners_names(tmp_path: Path) -> None:
+    places = {}
+    for source, name in ((REFS[MATH], "LICENSE"), (REFS[LANGUAGE], "NOTICE.txt")):
+        places[source] = tmp_path / source.repo.replace("/", "--")
+        places[source].mkdir()
+        (places[source] / name).write_text(f"of {source.repo}")
+    assert licence_texts(mean(), places) == {
+        "LICENSE-abacus-works--minnow-math": "of abacus-works/minnow-math",
+        "NOTICE-kotoba-lab--minnow-kotoba.txt": "of kotoba-lab/minnow-kotoba",
+    }
+
+
+def test_the_provenance_rebuilds_the_recipe() -> None:
+    record = json.loads(provenance(mean(), "demo-1"))
+    assert Recipe.from_json(record["recipe"]) == mean()
+    assert record["recipe_digest"] == mean().digest and record["packages"]["shoal"]
+
+
+def test_a_folder_that_is_complete_is_kept_and_one_of_another_recipe_is_written_anew(
+    tmp_path: Path, folders: dict[SourceRef, Path]
+) -> None:
+    target = tmp_path / "balanced"
+    write(mean(), folders, REFS[MATH], target, "demo-1")
+    first = hashes(target)
+    stamp = (target / "model.safetensors").stat().st_mtime_ns
+    write(mean(), folders, REFS[MATH], target, "demo-1")
+    assert (target / "model.safetensors").stat().st_mtime_ns == stamp
+    other = Recipe.single(REFS[LANGUAGE], WHOLE, "float32")
+    write(other, folders, REFS[MATH], target, "demo-1")
+    assert json.loads((target / PROVENANCE).read_text())["recipe_digest"] == other.digest
+    assert hashes(target)["model.safetensors"] != first["model.safetensors"]
+
+
+def test_an_empty_folder_is_no_release(tmp_path: Path) -> None:
+    with pytest.raises(ShoalError, match="holds no files"):
+        hashes(tmp_path)
