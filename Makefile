@@ -12,6 +12,7 @@ test: lint
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 setup: .venv/.ready

@@ -59,7 +59,8 @@ def on_disk() -> Callable[[Recipe], None]:
         text = to_mergekit_yaml(recipe, names, {source: str(folder) for source, folder in folders.items()})
         with tempfile.TemporaryDirectory() as folder:
             config = MergeConfiguration.model_validate(yaml.safe_load(text))
-            run_merge(config, folder, MergeOptions(device="cpu", copy_tokenizer=True, quiet=True, write_model_card=False))
+            options = MergeOptions(device="cpu", copy_tokenizer=True, quiet=True, write_model_card=False)
+            run_merge(config, folder, options)
             model = HFLM(pretrained=str(Path(folder)), batch_size=BATCH, dtype="float32", device="cpu")
             simple_evaluate(model, tasks=list(tasks), limit=watchlist.items.search, bootstrap_iters=0)
 

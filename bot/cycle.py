@@ -13,14 +13,14 @@ from pathlib import Path
 from bot.contest import search as contest
 from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import GateSettings, judge_front
-from bot.contest.selection import Chosen, choose, repo_name
+from bot.contest.selection import Chosen, choose
 from bot.home import Home
 from bot.hub import Hub
 from bot.ledger.book import Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.releases import write as release
 from bot.releases.card_desk import Cast, measure, write_card_files, write_cycle_report
-from bot.releases.handover import hand_over, require_waiting, upload_all
+from bot.releases.handover import check_names, hand_over, release_repo, require_waiting, upload_all
 from bot.scoring.bench import Bench
 from bot.scoring.judge import Judge, directions
 from bot.scoring.machine import Crew, fit_crew, look_around
@@ -46,20 +46,22 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
     ledger.keep(begun.id, "watchlist", watchlist, Watchlist)
 
     pool, folders = stock(shop)
-    if (earlier := done_before(shop)) is not None:
-        shop.finish(State.UNCHANGED, f"the same sources and watchlist as {earlier}")
-        return begun.id
+    check_names(shop, pool.licence.name_prefix)
     space = contest.make_space(watchlist, pool)
     crew = fit_crew(look_around(watchlist.workers.device), pool.model_bytes(watchlist.search.dtype), watchlist.workers)
     with Workers(bench_for(watchlist, pool, folders, crew)) as workers:
         judge = Judge(ledger, workers, crew.workers)
+        if (earlier := done_before(shop, write_exams(shop, judge))) is not None:
+            shop.finish(State.UNCHANGED, f"the same sources, tasks and watchlist as {earlier}")
+            return begun.id
         found = breed(shop, judge, space, pool)
         rulings = pass_gate(shop, judge, space, pool, found)
         chosen, rulings = write_chosen(shop, judge, pool, folders, rulings, found)
         cast = Cast(pool, space, found, rulings, chosen, crew)
         write_cards(shop, judge, cast)
-    hand_over(shop)
-    write_cycle_report(shop, judge, cast)
+    ending = hand_over(shop)
+    write_cycle_report(shop, judge, cast, ending)
+    shop.finish(ending.state, ending.note)
     return begun.id
 
 
@@ -70,7 +72,9 @@ def publish_waiting(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: 
     assert watchlist is not None  # kept before anything else of the cycle
     if watchlist.publish.namespace is not None:
         hub.check_can_write(watchlist.publish.namespace)
-    upload_all(Shop(watchlist, home, hub, ledger, narrator, cycle, ledger.cycle(cycle).number))
+    shop = Shop(watchlist, home, hub, ledger, narrator, cycle, ledger.cycle(cycle).number)
+    ending = upload_all(shop)
+    shop.finish(ending.state, ending.note)
 
 
 def bench_for(watchlist: Watchlist, pool: Pool, folders: Folders, crew: Crew) -> Bench:
@@ -93,10 +97,20 @@ def skeleton(pool: Pool) -> SourceRef:
     return pool.sources[0].ref
 
 
+def write_exams(shop: Shop, judge: Judge) -> tuple[str, ...]:
+    """Have all three exams written, keep and return their digests: of all that decides scores beside the weights."""
+    with shop.narrator.bar("writing the exams", len(Split)) as advance:
+        digests = []
+        for split in Split:
+            digests.append(judge.exam(split).digest)
+            advance(1, "")
+    shop.ledger.keep(shop.cycle, "exams", tuple(digests), tuple[str, ...])
+    return tuple(digests)
+
+
 def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchResult:
     """Search on the search split, the rivals' scores beside it, and keep the summary."""
-    with shop.narrator.bar("writing the exam", None):
-        exam = judge.exam(Split.SEARCH)
+    exam = judge.exam(Split.SEARCH)
     contest.sit_rivals(judge, contest.rivals(space, pool), Split.SEARCH)
     found = contest.search(shop.watchlist, space, judge, shop.ledger, shop.cycle, shop.narrator)
     summary = contest.summarise(found)
@@ -150,15 +164,15 @@ def write_chosen(
 
 def write_cards(shop: Shop, judge: Judge, cast: Cast) -> None:
     """Measure the chosen on the report split, write their cards, and record the finished releases."""
+    shop.ledger.drop_releases(shop.cycle, but=[chosen.role for chosen in cast.chosen])
     if not cast.chosen:
         return
     shop.ledger.keep(shop.cycle, "measured", measure(shop, judge, cast), tuple[MeasuredRow, ...])
-    prefix = cast.pool.licence.name_prefix
-    publish = shop.watchlist.publish
     for chosen in cast.chosen:
-        name = repo_name(publish.name, shop.watchlist.name, shop.number, chosen.role, prefix)
-        repo = f"{publish.namespace}/{name}" if publish.namespace else name
+        repo = release_repo(shop, chosen.role, cast.pool.licence.name_prefix)
         folder = shop.home.release(shop.cycle, chosen.role)
+        if release.is_finished(shop.ledger.releases(shop.cycle), chosen, repo, folder):
+            continue
         write_card_files(shop, judge, cast, chosen, repo, folder)
         entry = ReleaseEntry(shop.cycle, chosen.role, chosen.recipe, repo, release.hashes(folder))
         shop.ledger.record_release(entry, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -41,10 +42,11 @@ def run_demo(folder: Path, narrator: Narrator) -> str:
 
 def how_to_read_on(folder: Path, cycle: str) -> str:
     """What a person can look at after the demo, and how."""
+    shoal = _short(Path(sys.argv[0]).absolute())
     return (
-        f"\nRead the cards where you would read them on the Hub:  shoal hub {_short(folder / 'hub')}\n"
+        f"\nRead the cards where you would read them on the Hub:  {shoal} hub {_short(folder / 'hub')}\n"
         f"and open http://127.0.0.1:{PORT} in a browser.\n"
-        f"The cycle with its reasons:  shoal show {cycle} --home {_short(folder / 'home')}"
+        f"The cycle with its reasons:  {shoal} show {cycle} --home {_short(folder / 'home')}"
     )
 
 
@@ -56,11 +58,10 @@ def stock_hub(store: Store, namespace: str) -> None:
     def put(
         repo: str, files: Mapping[str, bytes | Path], *, gated: bool = False, downloads: int, likes: int, created: str
     ) -> None:
-        store.commit(repo, files, "Add the model")
+        store.commit(repo, files, "Add the model", moment=datetime.fromisoformat(created))
         store.set_gated(repo, gated)
         store.set_downloads(repo, downloads)
         store.set_likes(repo, likes)
-        store.set_created_at(repo, datetime.fromisoformat(created))
 
     populate(put)
     # Last, so that a stocking that was interrupted is done again.

@@ -25,8 +25,13 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that may run cycles."""
+        """Held by the one process that runs a cycle."""
         return self.folder / "lock"
+
+    @property
+    def schedule_lock(self) -> Path:
+        """Held by the one process that keeps the schedule."""
+        return self.folder / "schedule.lock"
 
     @property
     def sources(self) -> Path:

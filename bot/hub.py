@@ -128,14 +128,6 @@ class Hub:
         if token.get("role") == "read":
             raise HubForbidden(f"publish.namespace: got {namespace!r}: the token may only read; use one that writes")
 
-    def can_write(self, namespace: str) -> bool:
-        """Whether the token may create repos under `namespace`."""
-        try:
-            self.check_can_write(namespace)
-        except HubForbidden:
-            return False
-        return True
-
     def download(
         self, repo: str, sha: str, path: str, folder: Path, arrived: Callable[[int], None] = lambda _: None
     ) -> Path:

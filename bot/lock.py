@@ -1,9 +1,10 @@
-"""One process at a time works on a home."""
+"""One process at a time works on a home, and one keeps its schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -12,22 +13,43 @@ from bot.home import Home
 
 
 class HomeIsBusyError(ShoalError):
-    """Another process holds the home's lock."""
+    """Another process holds the lock."""
 
 
 @contextmanager
-def hold(home: Home) -> Iterator[None]:
-    """Hold the home while cycles run; HomeIsBusyError at once where another process does.
+def hold(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the home while a cycle runs; HomeIsBusyError at once where another process does.
 
-    The operating system lets go of the lock when its holder dies, however it dies.
+    on_wait: given, another process is waited for instead, after this is called.
     """
-    home.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home.lock)
+    busy = "another shoal process is at work in this home; wait for it, or choose another --home"
+    with _holding(home, home.lock, busy, on_wait):
+        yield
+
+
+@contextmanager
+def hold_schedule(home: Home) -> Iterator[None]:
+    """Hold the home's schedule: two processes on one job store would run every cycle twice."""
+    busy = "another `shoal serve` keeps the schedule of this home; stop that one, or choose another --home"
+    with _holding(home, home.schedule_lock, busy, None):
+        yield
+
+
+@contextmanager
+def _holding(home: Home, path: Path, busy: str, on_wait: Callable[[], None] | None) -> Iterator[None]:
+    """Hold the lock of one file. The operating system lets go of it when its holder dies, however it dies."""
+    lock = FileLock(path)
     try:
+        home.folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise HomeIsBusyError(
-            f"{home.folder}: another shoal process is running a cycle here; wait for it, or choose another --home"
+        if on_wait is None:
+            raise HomeIsBusyError(f"{home.folder}: {busy}") from error
+        on_wait()
+        lock.acquire()
+    except OSError as error:
+        raise ShoalError(
+            f"--home: got {str(home.folder)!r}: {error.strerror}; choose a folder that you may write to"
         ) from error
     try:
         yield

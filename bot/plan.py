@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,8 +67,10 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(hub: Hub, watchlist: Watchlist, now: datetime) -> Plan:
+def make_plan(hub: Hub, watchlist: Watchlist, now: datetime, tell: Callable[[str], None] = lambda _: None) -> Plan:
     """Look at everything a run would look at before it downloads weights.
+
+    tell: told in a few words what is being looked at.
 
     Raises:
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
@@ -78,7 +81,7 @@ def make_plan(hub: Hub, watchlist: Watchlist, now: datetime) -> Plan:
     sizes = SplitSizes(items.search, items.validation, items.report)
     planned = tuple(map(_task_plan, describe(skills, tasks, watchlist.search.seed, sizes)))
     try:
-        pool = find_pool(hub, watchlist, now)
+        pool = find_pool(hub, watchlist, now, tell)
     except NoPool as error:
         return Plan(watchlist.name, error.verdicts, None, planned, None, str(error))
     cost = estimate(watchlist, pool, planned)

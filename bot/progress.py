@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import textwrap
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 Advance = Callable[[int, str], None]
 """Called with how many units were done, and a few words on where the work stands ("" leaves them as they are)."""
+
+WINDOW_SECONDS, WINDOW_STEPS = 30.0, 20
+"""An estimate looks back over the longer of the two: bytes come often, candidates of a large model do not."""
+
+QUIET_SECONDS = 60.0
+"""Where there is no terminal, a line tells this often how far the work is."""
 
 
 class Narrator(Protocol):
@@ -29,41 +32,71 @@ class Narrator(Protocol):
         """One finished step, in a line."""
 
     @contextmanager
-    def bar(self, title: str, total: int | None) -> Iterator[Advance]:
+    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:
         """Countable work under way; `total` in its own units, None where it is not known."""
 
 
+class Pace:
+    """How long the rest of some work takes, judged by its newest steps.
+
+    So a search that goes on after an interruption is not judged by the scores that came from the ledger at once.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done = 0
+        self._marks = deque([(clock(), 0)])
+
+    def step(self, done: int) -> None:
+        """`done` more units (fewer, where some work has to be done again)."""
+        now = self._clock()
+        self._done += done
+        self._marks.append((now, self._done))
+        while len(self._marks) > WINDOW_STEPS + 1 and self._marks[1][0] < now - WINDOW_SECONDS:
+            self._marks.popleft()
+
+    def seconds_left(self, total: int) -> float | None:
+        """Seconds until `total` units are done; None while nothing is known."""
+        (first, before), (last, after) = self._marks[0], self._marks[-1]
+        if after <= before:
+            return None
+        needed = (total - after) * (last - first) / (after - before)
+        return max(0.0, needed - (self._clock() - last))
+
+
 class TerminalNarrator:
-    """Tells it on a terminal; on a pipe the bars are left out and the lines stay."""
+    """Tells it on a terminal; elsewhere the bars are left out, and long work tells a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def say(self, text: str) -> None:
-        # What is said may hold names from the Hub: never read them as markup.
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a line, wrapped between words on a terminal and whole elsewhere."""
+        shown = printable(text)
+        if self._console.is_terminal:
+            shown = "\n".join(wrapped(line, self._console.width) for line in shown.split("\n"))
+        self._console.print(shown, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, title: str, total: int | None) -> Iterator[Advance]:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
-        )
+    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:
+        """Show a bar while the block runs."""
+        live = self._console.is_terminal
+        pace, told = Pace(), time.monotonic()
         with Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
-        ) as progress:
-            task = progress.add_task(title, total=total, words="")
+            *_columns(total), console=self._console, transient=True, disable=not live, expand=True, refresh_per_second=5
+        ) as shown:
+            task = shown.add_task(title, total=total, words="", pace=pace, in_bytes=in_bytes)
 
             def advance(done: int, words: str = "") -> None:
-                progress.advance(task, done)
+                nonlocal told
+                if done:
+                    pace.step(done)
+                    shown.advance(task, done)
                 if words:
-                    progress.update(task, words=escape(words))
+                    shown.update(task, words=printable(words))
+                if not live and time.monotonic() - told > QUIET_SECONDS:
+                    told = time.monotonic()
+                    self.say(_in_a_line(shown.tasks[0]))
 
             yield advance
 
@@ -75,8 +108,67 @@ class SilentNarrator:
         """Say nothing."""
 
     @contextmanager
-    def bar(self, title: str, total: int | None) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
+    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
+        """Show nothing."""
         yield _ignore
+
+
+def printable(text: str) -> str:
+    """The text without control characters, with which names and answers from the Hub could steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+
+
+def wrapped(line: str, width: int) -> str:
+    """A line folded between words, so that what follows the first row is set in; paths and addresses stay whole."""
+    return textwrap.fill(
+        line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+
+
+class _Count(ProgressColumn):
+    """How much of how much is done."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_count(task))
+
+
+class _Left(ProgressColumn):
+    """How long the rest will take."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_left(task) or "estimating")
+
+
+def _columns(total: int | None) -> tuple[ProgressColumn, ...]:
+    """What fits 80 columns; the words are cut where they do not."""
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    words = TextColumn("{task.fields[words]}", markup=False, table_column=rest)
+    counted = () if total is None else (BarColumn(bar_width=16), _Count(), _Left())
+    return (SpinnerColumn(), TextColumn("{task.description}"), *counted, words)
+
+
+def _count(task: Task) -> str:
+    if task.fields["in_bytes"]:
+        return f"{decimal(int(task.completed))} of {decimal(int(task.total or 0))}"
+    return f"{task.completed:.0f}/{task.total:.0f}"
+
+
+def _left(task: Task) -> str | None:
+    seconds = task.fields["pace"].seconds_left(int(task.total or 0))
+    return None if seconds is None else f"{duration(seconds)} left"
+
+
+def _in_a_line(task: Task) -> str:
+    """The bar in words, for a log."""
+    counted = [] if task.total is None else [_count(task), _left(task)]
+    return f"{task.description}: " + ", ".join(part for part in (*counted, task.fields["words"]) if part)
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `3:05:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _ignore(_done: int, _words: str = "") -> None:

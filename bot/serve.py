@@ -6,21 +6,20 @@ stops one anywhere, a download included, the same way as Ctrl-C does.
 
 from __future__ import annotations
 
+import logging
 import queue
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot.errors import ShoalError
+from bot.errors import EXPECTED, ShoalError, told
 from bot.home import Home
 from bot.ledger.book import Ledger, State
-from bot.lock import hold
+from bot.lock import hold, hold_schedule
 from bot.progress import Narrator
 from bot.watchlist.model import Watchlist, cron_trigger, load
-from evaluation.errors import EvaluationError
-from merging.errors import MergingError
 
 _due: queue.Queue[str] = queue.Queue()
 """Paths of watchlists whose time has come. APScheduler stores jobs by name, so what they feed lives in the module."""
@@ -35,21 +34,20 @@ def announce(path: str) -> None:
 def serve(paths: Sequence[Path], home: Home, run: Callable[[Watchlist], None], narrator: Narrator) -> None:
     """Run each watchlist when it is due, for ever; first those whose cycle was interrupted.
 
-    run: does one cycle. One that fails is told and the schedule goes on. SIGTERM and Ctrl-C end the wait or the
-    cycle under way by KeyboardInterrupt; the next start goes on with that cycle. The home is held all the time.
+    run: does one cycle. One that fails is told and the schedule goes on. An exception that a signal handler raises
+    (KeyboardInterrupt) ends the wait or the cycle under way; the next start goes on with that cycle.
     """
     watchlists = load_scheduled(paths)
-    with hold(home), _scheduler(watchlists, home) as scheduler, _stops_on_sigterm():
-        for path in unfinished(watchlists, home):
-            announce(str(path))
+    with hold_schedule(home), _scheduler(watchlists, home) as scheduler:
         for job in scheduler.get_jobs():
             narrator.say(f"{job.name}: next at {job.next_run_time:%Y-%m-%d %H:%M %Z}")
         while True:
-            watchlist = watchlists[Path(_due.get())]
+            path = _due.get()
             try:
-                run(watchlist)
-            except (ShoalError, MergingError, EvaluationError) as error:
-                narrator.say(f"{watchlist.name}: {error}")
+                _run_one(watchlists[Path(path)], home, run, narrator)
+            except KeyboardInterrupt:
+                announce(path)
+                raise
 
 
 def load_scheduled(paths: Sequence[Path]) -> dict[Path, Watchlist]:
@@ -81,50 +79,67 @@ def unfinished(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, 
     )
 
 
+def _run_one(watchlist: Watchlist, home: Home, run: Callable[[Watchlist], None], narrator: Narrator) -> None:
+    """One cycle; the home is held only while it runs, so that `shoal publish` gets its turn between cycles."""
+    try:
+        with hold(home, lambda: narrator.say(f"{watchlist.name}: due; waits for another shoal process to end")):
+            run(watchlist)
+    except EXPECTED as error:
+        narrator.say(f"{watchlist.name}: {told(error)}")
+    except Exception as error:  # a fault in shoal itself must not end the others' schedule
+        logging.getLogger("shoal").exception("the cycle of %s failed", watchlist.name)
+        narrator.say(f"{watchlist.name}: a fault in shoal: {type(error).__name__}: {error}; please report it")
+
+
 @contextmanager
 def _scheduler(watchlists: Mapping[Path, Watchlist], home: Home) -> Iterator[Any]:
+    from apscheduler.executors.pool import ThreadPoolExecutor
     from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
     from apscheduler.schedulers.background import BackgroundScheduler
 
-    home.folder.mkdir(parents=True, exist_ok=True)
     scheduler = BackgroundScheduler(
         jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{home.schedule}")},
+        # One thread, so that watchlists are announced in the order in which they were due.
+        executors={"default": ThreadPoolExecutor(1)},
         # A run missed while the machine was off or a long cycle was under way is made up for, once.
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
     scheduler.start(paused=True)
-    wanted = {watchlist.name: path for path, watchlist in watchlists.items()}
+    try:
+        _bring_up_to_date(scheduler, watchlists)
+        for path in unfinished(watchlists, home):
+            announce(str(path))
+        scheduler.resume()
+        yield scheduler
+    finally:
+        scheduler.pause()
+        _put_back(scheduler, {str(path) for path in unfinished(watchlists, home)})
+        # At its end APScheduler looks once more for jobs that are due, and loses their runs if it finds any.
+        scheduler.remove_jobstore("default")
+        scheduler.shutdown(wait=False)
+
+
+def _put_back(scheduler: Any, begun: set[str]) -> None:
+    """Make watchlists that were announced but not begun due again, for the next start."""
+    waiting = set()
+    while not _due.empty():
+        waiting.add(_due.get())
+    for job in scheduler.get_jobs():
+        if job.args[0] in waiting - begun:
+            job.modify(next_run_time=datetime.now(UTC))
+
+
+def _bring_up_to_date(scheduler: Any, watchlists: Mapping[Path, Watchlist]) -> None:
+    """One stored job a watchlist. One whose cron string is the same is kept: it knows which run was missed."""
+    wanted = {watchlist.name for watchlist in watchlists.values()}
     for job in scheduler.get_jobs():
         if job.id not in wanted:
             job.remove()
     for path, watchlist in watchlists.items():
-        _schedule(scheduler, watchlist, path)
-    scheduler.resume()
-    try:
-        yield scheduler
-    finally:
-        scheduler.shutdown(wait=False)
-
-
-def _schedule(scheduler: Any, watchlist: Watchlist, path: Path) -> None:
-    """Add the job, or keep the stored one where its cron string is the same: it knows which run was missed."""
-    assert watchlist.schedule is not None  # load_scheduled refuses it
-    trigger = cron_trigger(watchlist.schedule)
-    stored = scheduler.get_job(watchlist.name)
-    if stored is not None and repr(stored.trigger) == repr(trigger) and stored.args == (str(path),):
-        return
-    scheduler.add_job(
-        announce, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
-    )
-
-
-@contextmanager
-def _stops_on_sigterm() -> Iterator[None]:
-    def stop(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        assert watchlist.schedule is not None  # load_scheduled refuses it
+        trigger = cron_trigger(watchlist.schedule)
+        stored = scheduler.get_job(watchlist.name)
+        if stored is None or repr(stored.trigger) != repr(trigger) or stored.args != (str(path),):
+            scheduler.add_job(
+                announce, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
+            )

@@ -1,143 +1,182 @@
-"""What commands print: frozen values as tables for a terminal. Text from the Hub is never read as markup."""
+"""What commands print: frozen values as sections of a page. Text from the Hub is never read as markup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.filesize import decimal
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bot.contest.findings import Ruling
-from bot.ledger.book import ReleaseEntry
+from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
+from bot.ledger.book import Cycle, ReleaseEntry, State
 from bot.overview import CyclePage, CycleRow
+from bot.progress import duration, printable
+from bot.sources.candidate import Verdict
 
 if TYPE_CHECKING:
     from bot.plan import Cost, Plan, TaskPlan
-from bot.sources.candidate import Verdict
+
+Section = tuple[str, RenderableType]
+"""A heading and what stands below it."""
+
+_DIGEST = 10
+"""Letters shown of a recipe's or a commit's name."""
 
 
-def plan_page(plan: Plan) -> Group:
+def plan_page(plan: Plan) -> RenderableType:
     """`shoal plan`."""
-    parts: list[RenderableType] = [_verdict_table(plan.verdicts), _task_table(plan.tasks)]
+    sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
     if plan.cost is not None:
-        parts.append(_cost_text(plan.cost, plan.licence or ""))
-    return Group(*parts)
+        sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
+    return _page(sections)
 
 
 def status_page(rows: Sequence[CycleRow]) -> RenderableType:
     """`shoal status`."""
-    table = _table("cycle", "started", "state", "releases", "note")
+    if not rows:
+        return Text("no cycle yet: shoal run WATCHLIST")
+    table = _table("cycle", "started (UTC)", "state", "note")
     for row in rows:
-        cycle = row.cycle
-        table.add_row(
-            cycle.id,
-            f"{cycle.started:%Y-%m-%d %H:%M}",
-            cycle.state,
-            str(len(row.releases)),
-            escape(cycle.note),
-        )
-    return table if rows else Text("no cycle yet: shoal run WATCHLIST")
+        _add(table, row.cycle.id, _minute(row.cycle.started), row.cycle.state, _note(row.cycle))
+    return table
 
 
-def cycle_page(page: CyclePage) -> Group:
+def cycle_page(page: CyclePage) -> RenderableType:
     """`shoal show`."""
-    cycle = page.cycle
-    parts: list[RenderableType] = [
-        Text(f"{cycle.id}: {cycle.state}. {cycle.note}"),
-        _verdict_table(page.verdicts),
-    ]
+    sections: list[Section] = [(f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_story(page)))))]
+    sections += _verdicts(page.verdicts)
     if page.search is not None:
-        found = page.search
-        parts.append(
-            Text(
-                f"search: {found.candidates} candidates ({found.failed} failed), {len(found.generations)} generations, "
-                f"{found.seconds:.0f} s of scoring, hypervolume {found.generations[-1][1]:.4f}; {found.stopped}"
-            )
-        )
-    if page.rulings:
-        parts.append(_gate_table(page.rulings, page.skills))
+        sections.append(("Search", _search(page.search)))
+    for passed, heading in ((True, "Passed the gate"), (False, "Held back by the gate")):
+        rulings = [ruling for ruling in page.rulings if ruling.passed == passed]
+        if rulings:
+            sections.append((f"{heading} ({len(rulings)}), scores on the validation split", _gate(rulings, page)))
     if page.measured:
-        parts.append(_score_table(page))
+        sections.append(_scores(page))
     if page.releases:
-        parts.append(_release_table(page.releases))
-    if page.report:
-        parts.append(Text(f"report: {page.report}"))
-    return Group(*parts)
+        sections.append((f"Releases ({len(page.releases)})", _releases(page.releases)))
+    return _page(sections)
 
 
-def result_page(page: CyclePage) -> Group:
+def result_page(page: CyclePage) -> RenderableType:
     """How `shoal run` ends: what was measured, if anything was released."""
-    return Group(*([_score_table(page)] if page.measured else []))
+    return _page([_scores(page)] if page.measured else [])
 
 
-def _score_table(page: CyclePage) -> Table:
-    """The releases and their rivals on the report split."""
-    table = _table("report split, with 95 % intervals", "", *page.skills)
-    for row in page.measured:
-        style = "bold" if row.kind == "release" else None
-        scores = [f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in row.scores]
-        table.add_row(escape(row.name), row.kind, *(escape(score) for score in scores), style=style)
-    return table
+def _page(sections: Iterable[Section]) -> Group:
+    parts: list[RenderableType] = []
+    for heading, body in sections:
+        parts += [Text(""), Text(printable(heading), style="bold"), Padding(body, (0, 0, 0, 2), expand=False)]
+    return Group(*parts[1:])
 
 
-def _verdict_table(verdicts: Iterable[Verdict]) -> Table:
-    table = _table("model", "commit", "", "reason")
-    for verdict in verdicts:
-        mark = "[green]taken[/]" if verdict.accepted else "[red]refused[/]"
-        table.add_row(escape(verdict.repo), (verdict.sha or "")[:8], mark, escape(verdict.reason))
-    return table
+def _story(page: CyclePage) -> list[str]:
+    """When the cycle was, how it ended, and where its report lies."""
+    cycle = page.cycle
+    when = f"started {_minute(cycle.started)} UTC"
+    if cycle.finished is not None:
+        when += f", ended after {duration((cycle.finished - cycle.started).total_seconds())}"
+    return [when, _note(cycle)] + ([f"report: {page.report}"] if page.report else [])
 
 
-def _task_table(tasks: Iterable[TaskPlan]) -> Table:
-    table = _table("skill", "task", "metric", "search items", "validation", "report")
+def _note(cycle: Cycle) -> str:
+    if cycle.state is State.RUNNING:
+        return "under way, or interrupted: then the next run goes on with it"
+    return cycle.note
+
+
+def _verdicts(verdicts: Iterable[Verdict]) -> list[Section]:
+    """The candidates that were taken, then those that were refused, each with the reason."""
+    told = tuple(verdicts)
+    sections: list[Section] = []
+    for accepted, heading in ((True, "Taken"), (False, "Refused")):
+        table = _table("model", "reason")
+        for verdict in told:
+            if verdict.accepted == accepted:
+                _add(table, verdict.repo, verdict.reason)
+        if table.row_count:
+            sections.append((f"{heading} ({table.row_count})", table))
+    return sections or [("No model was found", Text("nothing on the Hub fits `watch`"))]
+
+
+def _tasks(tasks: Iterable[TaskPlan]) -> Table:
+    table = _table("skill", "task", "metric", "search", "validation", "report")
     for task in tasks:
-        counts = (str(task.search), str(task.validation), str(task.report))
-        table.add_row(escape(task.skill), escape(task.task), escape(task.metric), *counts)
+        _add(table, task.skill, task.task, task.metric, str(task.search), str(task.validation), str(task.report))
     return table
 
 
-def _cost_text(cost: Cost, licence: str) -> Text:
-    lines = (
-        f"download   {_bytes(cost.download)}; disk with releases {_bytes(cost.disk)}",
-        f"memory     {_bytes(cost.memory)} for {cost.workers} workers of {cost.threads} threads on {cost.device}",
-        f"space      {cost.genes} genes, {cost.space:.3g} genomes",
-        f"search     {cost.candidates} candidates beside {cost.rivals} rivals, at most {cost.item_scores:,} item scores",
-        f"licence    releases would be {licence}",
+def _cost(cost: Cost, licence: str) -> Table:
+    threads = f"{cost.threads} thread{'s' if cost.threads > 1 else ''} each"
+    workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''} on {cost.device}, {threads}"
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in (
+        ("download", decimal(cost.download)),
+        ("disk", f"{decimal(cost.disk)}, with the releases"),
+        ("memory", f"{decimal(cost.memory)} for {workers}"),
+        ("space", f"{cost.genes} genes, {cost.space:.1g} possible merges"),
+        ("scoring", f"{cost.candidates} candidates beside {cost.rivals} rivals, {cost.item_scores:,} items at most"),
+        ("licence", f"{licence}, of the releases"),
+    ):
+        _add(table, name, value)
+    return table
+
+
+def _search(found: SearchSummary) -> Text:
+    told = (
+        f"{found.candidates} candidates in {len(found.generations)} generations, {len(found.front)} on the front, "
+        f"hypervolume {found.generations[-1][1]:.4f}; {duration(found.seconds)} of scoring; {found.stopped}"
     )
-    return Text("\n".join(lines))
+    return Text(printable("\n".join([told, *(f"{count} failed: {reason}" for reason, count in found.reasons)])))
 
 
-def _gate_table(rulings: Iterable[Ruling], skills: Sequence[str]) -> Table:
-    table = _table("recipe", *skills, "gate", "reason (validation split)")
-    for ruling in sorted(rulings, key=lambda one: (not one.passed, one.p_value)):
-        mark = "[green]passed[/]" if ruling.passed else "[yellow]held back[/]"
-        scores = [f"{score:.3f}" for score in ruling.scores] or ["-"] * len(skills)
-        table.add_row(ruling.recipe[:10], *scores, mark, escape(ruling.reason))
+def _gate(rulings: Iterable[Ruling], page: CyclePage) -> Table:
+    table = _table("recipe", *page.skills, "reason")
+    for ruling in sorted(rulings, key=lambda one: one.p_value):
+        scores = [f"{score:.3f}" for score in ruling.scores] or ["-"] * len(page.skills)
+        _add(table, ruling.recipe[:_DIGEST], *scores, ruling.reason)
     return table
 
 
-def _release_table(releases: Iterable[ReleaseEntry]) -> Table:
-    table = _table("release", "role", "recipe", "commit")
+def _scores(page: CyclePage) -> Section:
+    """The releases and their rivals on the report split."""
+    table = _table("", "", *page.skills)
+    for row in page.measured:
+        style = "bold" if row.kind == "release" else ""
+        table.add_row(Text(printable(row.name), style), Text(row.kind, style), *_estimates(row, style))
+    return "Scores on the report split, with 95 % intervals", table
+
+
+def _estimates(row: MeasuredRow, style: str) -> list[Text]:
+    return [
+        Text.assemble((f"{score.mean:.3f}", style), "\n", (f"{score.low:.3f}–{score.high:.3f}", "dim"))
+        for score in row.scores
+    ]
+
+
+def _releases(releases: Iterable[ReleaseEntry]) -> Table:
+    table = _table("repo", "role", "recipe", "commit")
     for release in releases:
-        table.add_row(escape(release.repo), release.role, release.recipe[:10], (release.commit or "waits")[:10])
+        commit = release.commit[:_DIGEST] if release.commit else "not uploaded"
+        _add(table, release.repo, release.role, release.recipe[:_DIGEST], commit)
     return table
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
-def _bytes(count: int) -> str:
-    """Bytes with a decimal unit."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+FINE = "ok"
 EMPTY = "empty"
 LOOPING = "looping"
 CUT_OFF = "cut off"
@@ -13,8 +14,8 @@ WORDS, LONGEST_UNIT_IN_WORDS = 6, 12  # ... if it fills at least so many words
 CHARACTERS, LONGEST_UNIT_IN_CHARACTERS = 24, 40  # ... or characters, for scripts without spaces
 
 
-def flag(text: str, stopped: bool | None) -> str | None:
-    """What is wrong with a generated answer: "empty", "looping", "cut off", or None.
+def flag(text: str, stopped: bool | None) -> str:
+    """What is wrong with a generated answer: "empty", "looping", "cut off", or "ok" for nothing.
 
     `stopped` tells whether the model ended the answer by itself (False: it ran out of tokens; None: unknown).
     Running out of tokens alone is reported but is no degeneration: see `share`.
@@ -26,16 +27,16 @@ def flag(text: str, stopped: bool | None) -> str | None:
         stripped, LONGEST_UNIT_IN_CHARACTERS, CHARACTERS
     ):
         return LOOPING
-    return CUT_OFF if stopped is False else None
+    return CUT_OFF if stopped is False else FINE
 
 
 def share(flags: Iterable[str | None]) -> float:
-    """Fraction of answers that are empty or looping. 0 for no answers.
+    """Fraction of the generated answers that are empty or looping; 0 if none was generated (every flag is None).
 
     "cut off" does not count: a model that was never taught to stop answers like that and may still be right.
     """
-    known = list(flags)
-    return sum(flag in (EMPTY, LOOPING) for flag in known) / len(known) if known else 0.0
+    generated = [flag for flag in flags if flag is not None]
+    return sum(flag in (EMPTY, LOOPING) for flag in generated) / len(generated) if generated else 0.0
 
 
 def _loops(units: Sequence[str], longest: int, least: int) -> bool:

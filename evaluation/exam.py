@@ -19,7 +19,7 @@ from evaluation.harness import Harness, chat_renderer, compiled_templates, quiet
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
-from evaluation.tasks import Doc, LoadedTask
+from evaluation.tasks import Doc, LoadedTask, divisions
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Entry:
     """One use of a task in the exam.
 
     `digest` covers all that determines an item's score besides the weights and the item itself: the task's
-    rules and code, metric, filter, few-shot examples, chat template, tokenizer, lm-eval's version. It does
-    not depend on other tasks or on item limits, so (recipe, digest, item) is a key for a cache of scores.
+    rules and code, metric, filter, few-shot examples, chat template, tokenizer, the versions of lm-eval, torch and
+    transformers, and the setting that the caller tells. It does not depend on item limits, nor on other tasks unless
+    these hold out some of its examples, so (recipe, digest, item) is a key for a cache of scores.
     """
 
     skill: str
@@ -107,11 +108,13 @@ class Exam:
         sizes: SplitSizes,
         seed: int,
         tokenizer: Any,
+        setting: Sequence[str] = (),
     ) -> Exam:
         """Write the exam; needs the tokenizer, but no model.
 
-        `tasks` comes from `load_tasks`. Raises EvaluationError for a split without items, too few examples
-        for few-shot prompts, or a chat template asked of a tokenizer that has none.
+        `tasks` comes from `load_tasks`, called with all skills of the watchlist. `setting` are further facts that
+        decide scores (device, batch size): every digest covers them. Raises EvaluationError for a split without
+        items, too few examples for few-shot prompts, or a chat template asked of a tokenizer that has none.
         """
         forms: dict[tuple[str, int, bool], list[tuple[str, SkillTask]]] = defaultdict(list)
         for skill in skills:
@@ -120,24 +123,15 @@ class Exam:
                 forms[form].append((skill.name, use))
         papers, entries = [], []
         with quiet(), compiled_templates():
+            divided = divisions(tasks, seed, sizes)
             for (name, shots, chat), uses in forms.items():
-                writer = _Writer(tasks[name], split, tasks[name].divide(seed, sizes), seed, shots)
+                writer = _Writer(tasks[name], split, divided[name], seed, shots)
                 paper = writer.paper(uses, chat_renderer(tokenizer) if chat else None)
                 papers.append(paper)
-                form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), chat=chat)
+                form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), setting, chat=chat)
                 entries += [_entry(mark, paper, form_digest) for mark in paper.marks]
         told = [[entry.skill, entry.task, entry.digest, entry.items] for entry in entries]
         return cls(tuple(papers), tuple(entries), digest(told))
-
-    @property
-    def item_count(self) -> int:
-        """Number of item scores that one model gets."""
-        return sum(len(entry.items) for entry in self.entries)
-
-    @property
-    def request_count(self) -> int:
-        """Number of requests that one model answers."""
-        return sum(len(paper.requests) for paper in self.papers)
 
     def score(self, lm: LM) -> tuple[ItemScore, ...]:
         """Put the exam to a model (`harness`); the scores of an earlier call leave no trace.
@@ -159,19 +153,15 @@ class _Writer:
     def __init__(self, loaded: LoadedTask, split: Split, division: Division, seed: int, shots: int) -> None:
         self.loaded, self.seed, self.shots = loaded, seed, shots
         self.items = division.items[split]
-        if not self.items:
-            raise EvaluationError(
-                f"task {loaded.name}: its {len(loaded.test)} documents leave none for the {split} split; "
-                "use a task with more"
-            )
-        # Items of validation and report are never shown with their answers, in whatever split's prompts.
-        pool = loaded.examples if shots else {}
-        self.pool = {item: doc for item, doc in pool.items() if item not in division.held_out}
+        # Items of validation and report are never shown with their answers, in whatever task's or split's prompts.
+        subjects = {item: loaded.subject(doc) for item, doc in loaded.examples.items()} if shots else {}
+        self.pool = {item: subject for item, subject in subjects.items() if subject not in division.held_out}
 
-    def digest(self, tokenizer: str, *, chat: bool) -> str:
+    def digest(self, tokenizer: str, setting: Sequence[str], *, chat: bool) -> str:
         """Digest of the form: all that makes the prompts of given items, and marks the answers."""
         examples = [self.shots, self.seed, list(self.pool)] if self.shots else None
-        return digest([self.loaded.name, task_rules(self.loaded.task), examples, chat, tokenizer])
+        rules = task_rules(self.loaded.task)
+        return digest([self.loaded.name, rules, examples, chat, tokenizer, list(setting)])
 
     def paper(self, uses: Sequence[tuple[str, SkillTask]], chat: Callable[..., str] | None) -> Paper:
         """The questions of all items, to be marked for the given (skill, use) pairs."""
@@ -182,7 +172,7 @@ class _Writer:
     def _question(self, item: str, index: int, chat: Callable[..., str] | None) -> Question:
         task, doc = self.loaded.task, self.loaded.document(item)
         if self.shots:
-            self._lay_out_examples(item)
+            self._lay_out_examples(item, doc)
         prompt = task.fewshot_context(
             doc,
             num_fewshot=self.shots,
@@ -201,14 +191,15 @@ class _Writer:
         )
         return Question(item, doc, tuple(made) if isinstance(made, list) else (made,))
 
-    def _lay_out_examples(self, item: str) -> None:
-        """Give lm-eval's sampler the examples for one item: never the item, drawn by a seed of its own.
+    def _lay_out_examples(self, item: str, asked: Doc) -> None:
+        """Give lm-eval's sampler the examples for one item: never on its subject, drawn by a seed of its own.
 
         lm-eval draws for item after item from one generator, so that a prompt would depend on how many
         items came before; and it keeps an item out of its own prompt only if the task names the same split
         for examples and test.
         """
-        pool = [doc for key, doc in self.pool.items() if key != item]
+        avoided = self.loaded.subject(asked)
+        pool = [self.loaded.examples[key] for key, subject in self.pool.items() if subject != avoided]
         config = self.loaded.task.config
         # lm-eval draws one more where it removes the item itself.
         spare = 1 if self.loaded.task.fewshot_cfg.split == config.test_split else 0

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval
+import torch
+import transformers
 from lm_eval.api.task import ConfigurableTask
 
 # Where the documents come from and what they are called: the items' ids say which documents they are.
@@ -39,12 +41,12 @@ def digest(value: Any) -> str:
 
 
 def task_rules(task: ConfigurableTask) -> str:
-    """Digest of how a task asks and marks, with lm-eval's version; the same on every machine."""
+    """Digest of how a task asks and marks, with the versions of what computes the scores; no path counts."""
     rules = {name: value for name, value in vars(task.config).items() if name not in NOT_RULES}
     rules["fewshot_config"] = {k: v for k, v in vars(task.fewshot_cfg).items() if k not in ("split", "samples")}
     rules["metadata"] = {k: v for k, v in (task.config.metadata or {}).items() if k != "config_source"}
     rules["class"] = None if type(task) is ConfigurableTask else type(task)
-    rules["lm_eval"] = lm_eval.__version__
+    rules["versions"] = [str(module.__version__) for module in (lm_eval, torch, transformers)]
     return digest(rules)
 
 

@@ -16,8 +16,8 @@ from evaluation.statistics import Stratum
 class ItemScore:
     """One item's value of one metric, as lm-eval gives it (not turned to higher-is-better).
 
-    `task` is the `SkillTask.key`. `flag` is "empty", "looping" or "cut off" for a generated answer that is,
-    else None.
+    `task` is the `SkillTask.key`. `flag` is "ok", "empty", "looping" or "cut off" for a generated answer, None
+    where nothing was generated.
     """
 
     skill: str

@@ -1,13 +1,12 @@
-"""Three disjoint sets of a task's items: the search sees one, the choice another, the card the third."""
+"""Three disjoint sets of an exam's items: the search sees one, the choice another, the card the third."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from evaluation.errors import EvaluationError
 
@@ -51,12 +50,24 @@ class SplitSizes:
 
 
 @dataclass(frozen=True)
+class Material:
+    """What one task brings to an exam, as item → subject.
+
+    `test` are the documents that the task is scored on, `own` the sets beside them (validation, training), best
+    first; of these only as many are read as are needed.
+    """
+
+    test: Mapping[str, str]
+    own: Iterable[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Division:
     """How one task's items are divided.
 
     `items` are the chosen ones, in a seeded order of which a smaller limit gives a prefix. `held_out` are all
-    items, chosen or not, that belong to validation or report: they may never be shown as examples.
-    `own_search` says that the search items come from documents beside the test set.
+    subjects, chosen or not, that belong to validation or report in any task of the exam: they may never be shown
+    as examples. `own_search` says that the search items come from documents beside the test set.
     """
 
     items: Mapping[Split, tuple[str, ...]]
@@ -64,23 +75,9 @@ class Division:
     own_search: bool
 
 
-def item_id(doc: Mapping[str, Any]) -> str:
-    """16 hex digits that name a document by its content alone."""
-    text = json.dumps(doc, sort_keys=True, ensure_ascii=False, default=_plain)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _plain(value: Any) -> Any:
-    """Columns that JSON does not know: arrays, bytes, dates. Anything else has no stable text."""
-    for method in ("tolist", "hex", "isoformat"):
-        if hasattr(value, method):
-            return getattr(value, method)()
-    raise EvaluationError(f"a document holds a {type(value).__name__}, which has no stable text; drop the column")
-
-
-def assign(seed: int, task: str, item: str, shares: Mapping[Split, float]) -> Split:
-    """The split of one item: a seeded hash of the item, so that other items and their order do not matter."""
-    position = _hash(seed, "split", task, item) / 2**64 * sum(shares.values())
+def assign(seed: int, subject: str, shares: Mapping[Split, float]) -> Split:
+    """The split of one subject: a seeded hash of it, so that its tasks, other subjects and order do not matter."""
+    position = _hash(seed, "split", subject) / 2**64 * sum(shares.values())
     for split, share in shares.items():
         position -= share
         if position < 0:
@@ -88,44 +85,59 @@ def assign(seed: int, task: str, item: str, shares: Mapping[Split, float]) -> Sp
     return split  # the last one: position can only be left at 0 by rounding
 
 
-def pick(seed: int, task: str, items: Iterable[str], limit: int | None) -> tuple[str, ...]:
+def pick(seed: int, items: Iterable[str], limit: int | None) -> tuple[str, ...]:
     """The first `limit` items in a seeded order."""
-    return tuple(sorted(items, key=lambda item: (_hash(seed, "order", task, item), item))[:limit])
+    return tuple(sorted(items, key=lambda item: (_hash(seed, "order", item), item))[:limit])
 
 
-def divide(seed: int, task: str, test: Sequence[str], own: Iterable[Sequence[str]], sizes: SplitSizes) -> Division:
-    """Divide a task's items among the three splits.
+def divide(seed: int, tasks: Mapping[str, Material], sizes: SplitSizes) -> dict[str, Division]:
+    """Divide the items of all tasks of an exam among the three splits: no subject is in two of them.
 
-    `test` are the task's test items. `own` are other sets of the task (validation, training), best first. The
-    first with `ENOUGH` items serves the search, and the whole test set goes to validation and report; fewer
-    will do if the limit, or a share of the test set, would not give the search more. Without such a set the
-    test set is divided 50/25/25. An item that is in the test set too is never taken from `own`.
+    A task's search items are the first of its own sets with `ENOUGH` items of subjects that no task is tested on;
+    fewer will do if the limit, or a share of the test set, would not give the search more. Its test set then goes
+    to validation and report. Without such a set the test set is divided 50/25/25, and so is whatever other tasks
+    share of it: what is searched here is not held out there, but left out.
     """
-    tested = frozenset(test)
-    parts = _parts(seed, task, tested, SHARES)
-    wanted = min(len(parts[Split.SEARCH]), sizes.search or ENOUGH, ENOUGH)
-    own_search = False
-    for candidates in own:
-        fresh = [item for item in dict.fromkeys(candidates) if item not in tested]
+    tested = frozenset(subject for material in tasks.values() for subject in material.test.values())
+    own = {name: _own_search(seed, material, tested, sizes) for name, material in tasks.items()}
+    searched = {subject for name in tasks if own[name] is None for subject in tasks[name].test.values()}
+    places = {subject: assign(seed, subject, SHARES if subject in searched else HELD_OUT_SHARES) for subject in tested}
+    held_out = frozenset(subject for subject, split in places.items() if split is not Split.SEARCH)
+    return {name: _division(seed, material, own[name], places, held_out, sizes) for name, material in tasks.items()}
+
+
+def _own_search(seed: int, material: Material, tested: Collection[str], sizes: SplitSizes) -> tuple[str, ...] | None:
+    """A task's own documents for the search, or None if its test set has to serve."""
+    shared = [subject for subject in material.test.values() if assign(seed, subject, SHARES) is Split.SEARCH]
+    wanted = min(len(shared), sizes.search or ENOUGH, ENOUGH)
+    for candidates in material.own:
+        fresh = tuple(item for item, subject in candidates.items() if subject not in tested)
         if fresh and len(fresh) >= wanted:
-            parts = {Split.SEARCH: fresh, **_parts(seed, task, tested, HELD_OUT_SHARES)}
-            own_search = True
-            break
+            return fresh
+    return None
+
+
+def _division(
+    seed: int,
+    material: Material,
+    own: tuple[str, ...] | None,
+    places: Mapping[str, Split],
+    held_out: frozenset[str],
+    sizes: SplitSizes,
+) -> Division:
+    parts: dict[Split, list[str]] = {split: [] for split in Split}
+    for item, subject in material.test.items():
+        parts[places[subject]].append(item)
+    if own is not None:
+        parts[Split.SEARCH] = list(own)
     return Division(
-        items={split: pick(seed, task, parts[split], sizes.limit(split)) for split in Split},
-        held_out=frozenset(parts[Split.VALIDATION]) | frozenset(parts[Split.REPORT]),
-        own_search=own_search,
+        items={split: pick(seed, parts[split], sizes.limit(split)) for split in Split},
+        held_out=held_out,
+        own_search=own is not None,
     )
 
 
-def _parts(seed: int, task: str, items: Iterable[str], shares: Mapping[Split, float]) -> dict[Split, list[str]]:
-    parts: dict[Split, list[str]] = {split: [] for split in shares}
-    for item in items:
-        parts[assign(seed, task, item, shares)].append(item)
-    return parts
-
-
-def _hash(seed: int, purpose: str, task: str, item: str) -> int:
+def _hash(seed: int, purpose: str, name: str) -> int:
     """64 bits; `purpose` keeps an item's split and its place in the order independent."""
-    text = json.dumps([seed, purpose, task, item])
+    text = json.dumps([seed, purpose, name])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -20,8 +20,9 @@ from lm_eval.tasks import TaskManager
 from evaluation.catalogue import near, open_catalogue
 from evaluation.errors import EvaluationError
 from evaluation.harness import compiled_templates, quiet
+from evaluation.identity import item_id, subject, telling_column
 from evaluation.skills import Skill, SkillTask
-from evaluation.splits import Division, Split, SplitSizes, divide, item_id
+from evaluation.splits import Division, Material, Split, SplitSizes, divide
 
 Doc = dict[str, Any]
 PROBE_TIMEOUT = 5.0  # seconds to wait for a sign of life from the Hub
@@ -54,13 +55,28 @@ class LoadedTask:
         """The documents that few-shot examples are drawn from, in the task's order."""
         return _by_item(self.task.fewshot_docs())
 
-    def divide(self, seed: int, sizes: SplitSizes) -> Division:
-        """The three splits; the training documents are read only if the validation documents do not do."""
-        return divide(seed, self.name, tuple(self.test), self._own(), sizes)
+    def subject(self, doc: Doc) -> str:
+        """What a document is about: the same in every task that asks of it in whatever words."""
+        return subject(doc, self._telling)
 
-    def _own(self) -> Iterator[tuple[str, ...]]:
-        yield tuple(self.validation)
-        yield tuple(self.training)
+    @cached_property
+    def _telling(self) -> str | None:
+        """Chosen among the data set's own columns: those that a task's code adds differ between its variants."""
+        config, added = self.task.config, self.task.features
+        split = config.test_split or config.validation_split  # None for a class that reads its data in its own way
+        own = getattr(self.task.dataset[split], "column_names", added) if split else added
+        return telling_column(self.test.values(), [column for column in added if column in own] or added)
+
+    def material(self) -> Material:
+        """What there is to divide; training documents are read only if the validation documents do not do."""
+        return Material(self._subjects(self.test), map(self._subjects, self._own()))
+
+    def _subjects(self, docs: Mapping[str, Doc]) -> dict[str, str]:
+        return {item: self.subject(doc) for item, doc in docs.items()}
+
+    def _own(self) -> Iterator[Mapping[str, Doc]]:
+        yield self.validation
+        yield self.training
 
     def document(self, item: str) -> Doc:
         """The document of an item id."""
@@ -133,6 +149,36 @@ def directions(skills: Iterable[Skill], tasks: Mapping[str, LoadedTask]) -> dict
     return {use.key: tasks[use.task].higher_is_better(use.metric) for use in uses}
 
 
+def divisions(tasks: Mapping[str, LoadedTask], seed: int, sizes: SplitSizes) -> dict[str, Division]:
+    """How the items of each task are divided, by name.
+
+    `tasks` are all that the watchlist names: what one of them holds out, no other may search or show. Raises
+    EvaluationError for a task with too few documents to have items in every split.
+    """
+    found = divide(seed, {name: loaded.material() for name, loaded in tasks.items()}, sizes)
+    for name, division in found.items():
+        for split, items in division.items.items():
+            if not items:
+                raise EvaluationError(
+                    f"task {name}: its {len(tasks[name].test)} documents, less those that other tasks use otherwise, "
+                    f"leave none for the {split} split; use a task with more"
+                )
+    return found
+
+
+def example_prompt(skills: Sequence[Skill], tasks: Mapping[str, LoadedTask], seed: int, sizes: SplitSizes) -> str:
+    """One question of the search split, the first task's, for showing how a model is asked.
+
+    It is the task's own text alone: no examples before it, no chat template around it.
+    """
+    name = skills[0].tasks[0].task
+    with quiet(), compiled_templates():
+        doc = tasks[name].document(divisions(tasks, seed, sizes)[name].items[Split.SEARCH][0])
+        text = tasks[name].task.doc_to_text(doc)
+        # A task whose choices differ before the answer names the right one's number instead of a text.
+        return text if isinstance(text, str) else str(tasks[name].task.doc_to_choice(doc)[text])
+
+
 @dataclass(frozen=True)
 class TaskFacts:
     """What a plan or a card tells about one use of a task."""
@@ -153,12 +199,11 @@ class TaskFacts:
 def describe(
     skills: Iterable[Skill], tasks: Mapping[str, LoadedTask], seed: int, sizes: SplitSizes
 ) -> tuple[TaskFacts, ...]:
-    """The facts of every use of a task, in the order of the skills."""
+    """The facts of every use of a task, in the order of the skills. Raises EvaluationError as `divisions` does."""
     with quiet():  # a task may prepare its documents only now
+        divided = divisions(tasks, seed, sizes)
         return tuple(
-            _facts(skill.name, use, tasks[use.task], tasks[use.task].divide(seed, sizes))
-            for skill in skills
-            for use in skill.tasks
+            _facts(skill.name, use, tasks[use.task], divided[use.task]) for skill in skills for use in skill.tasks
         )
 
 

@@ -2,7 +2,7 @@
 
 from localhub.access import Limits
 from localhub.faults import Fault, Faults
-from localhub.server import Running, first_admin, running, serve
+from localhub.server import Running, first_admin, listen, running, serve
 from localhub.store import Store
 
-__all__ = ["Fault", "Faults", "Limits", "Running", "Store", "first_admin", "running", "serve"]
+__all__ = ["Fault", "Faults", "Limits", "Running", "Store", "first_admin", "listen", "running", "serve"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 from urllib.parse import quote
 
@@ -53,32 +54,45 @@ class Caller:
             if self.sees(repo, settings):
                 yield repo, settings
 
+    def opens(self, repo: Repo, settings: Settings) -> bool:
+        """Whether the caller may read the files of the repo."""
+        asks = self.identity
+        let_in = asks is not None and (asks.reads(repo.owner) or asks.name in settings.granted)
+        return self.sees(repo, settings) and (let_in or not settings.gated)
+
+    def in_hand(self, wanted: Iterable[str], likely: Repo) -> set[str]:
+        """Those of some SHA-256 whose bytes are kept and could be had by the caller anyway: they have sent them, or
+        may read them in a repo, of which `likely` is looked at first. A 401 without a token."""
+        user = self.known().name
+        kept = {sha256 for sha256 in wanted if self.store.blobs.find(sha256)}
+        missing = {sha256 for sha256 in kept if not self.store.senders.has_sent(user, sha256)}
+        for repo, settings in chain([(likely, likely.settings())], self.visible()):
+            if not missing:
+                break  # mostly at once: a commit follows its uploads
+            if self.opens(repo, settings):
+                missing -= repo.holding(missing)
+        return kept - missing
+
     def readable(self, owner: str, name: str) -> Repo:
         """The repo; raises RepoNotFound, or sends the client on if the repo was renamed."""
-        if owner in RESERVED_OWNERS:
+        if owner.lower() in RESERVED_OWNERS:
             raise HubError(404, f"No such route on the local Hub: {self.path}")
         absent = repo_not_found(known_caller=self.identity is not None)
         if not (is_name(owner) and is_name(name)):
             raise absent
         id = f"{owner}/{name}"
-        try:
-            repo = self.store.repo(id)
-        except HubError:
-            new = self.store.moved_to(id)
-            raise (self._sent_on(id, new) if new else absent) from None
-        if not self.sees(repo, repo.settings()):
-            raise absent
+        repo = self.store.find(id) or self.store.find(self.store.moved_to(id) or id)
+        if repo is None or not self.sees(repo, repo.settings()):
+            raise absent  # for a renamed repo too: its new name is as private as the repo
+        if repo.id != id:
+            raise self._sent_on(id, repo.id)
         return repo
 
     def opened(self, owner: str, name: str) -> Repo:
         """The repo, of which the caller may read the files; raises GatedRepo as well."""
         repo = self.readable(owner, name)
-        settings = repo.settings()
-        known = self.identity is not None
-        if settings.gated and not (
-            self.identity and (self.identity.reads(repo.owner) or self.identity.name in settings.granted)
-        ):
-            raise gated(repo.id, known_caller=known)
+        if not self.opens(repo, repo.settings()):
+            raise gated(repo.id, known_caller=self.identity is not None)
         return repo
 
     def writable(self, owner: str, name: str) -> Repo:

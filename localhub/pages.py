@@ -17,7 +17,7 @@ from localhub.listing import Query, page
 from localhub.markup import card_html
 from localhub.repo import MAIN, Repo
 from localhub.routes_collections import readable as readable_collection
-from localhub.routes_collections import visible_items
+from localhub.routes_collections import visible, visible_collections
 from localhub.routes_models import model_at, visible_models
 
 router = APIRouter(include_in_schema=False)
@@ -60,7 +60,6 @@ def index(caller: Asking, search: str = "", tag: str = "", sort: str = "lastModi
     """The models, with a search field."""
     query = Query(tags=(tag,) if tag else (), search=search or None, sort=sort)
     found, more = page(visible_models(caller), query, size=SHOWN_MODELS, cursor=None)
-    collections = [value for value in caller.store.collections.all() if not value["private"]]
     return _page(
         "hub_index.html.j2",
         models=found,
@@ -68,7 +67,7 @@ def index(caller: Asking, search: str = "", tag: str = "", sort: str = "lastModi
         search=search,
         tag=tag,
         sort=sort,
-        collections=collections,
+        collections=visible_collections(caller),
     )
 
 
@@ -76,7 +75,7 @@ def index(caller: Asking, search: str = "", tag: str = "", sort: str = "lastModi
 def owner(caller: Asking, owner: str) -> HTMLResponse:
     """One owner's models."""
     found, more = page(visible_models(caller), Query(author=owner, sort="lastModified"), size=SHOWN_MODELS, cursor=None)
-    collections = [v for v in caller.store.collections.all() if not v["private"] and v["owner"] == owner]
+    collections = [value for value in visible_collections(caller) if value["owner"] == owner]
     if not found and not collections:
         raise HubError(404, f"No such owner: {owner}")
     return _page("hub_owner.html.j2", owner=owner, models=found, more=more, collections=collections)
@@ -85,10 +84,10 @@ def owner(caller: Asking, owner: str) -> HTMLResponse:
 @router.get("/collections/{owner}/{slug}")
 def collection(caller: Asking, owner: str, slug: str) -> HTMLResponse:
     """One collection and its models."""
-    value = readable_collection(caller, owner, slug)
+    value = visible(caller, readable_collection(caller, owner, slug))
     items = [
         (model_at(caller, repo, repo.settings()), item["note"])
-        for item in visible_items(caller, value)
+        for item in value["items"]
         for repo in [caller.store.repo(item["id"])]
     ]
     return _page("hub_collection.html.j2", collection=value, items=items)

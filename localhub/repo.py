@@ -6,7 +6,7 @@ rename is the moment at which it exists, so that a crash before it leaves the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -114,6 +114,13 @@ class Repo:
     def tree(self, commit: str) -> Tree:
         """The files at a commit."""
         return tree_from_json(read_json(self.folder / "trees" / f"{self.commit(commit).tree}.json", {}))
+
+    def holding(self, hashes: Set[str]) -> set[str]:
+        """Those of some SHA-256 that are a file's at any commit."""
+        found: set[str] = set()
+        for path in (self.folder / "trees").glob("*.json"):
+            found |= hashes & {entry["sha256"] for entry in read_json(path, {}).values()}
+        return found
 
     def resolve(self, revision: str) -> str:
         """The commit that a branch, tag, `refs/pr/N` or (abbreviated) commit id means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -67,8 +68,7 @@ def collections(
         held = {f"{entry['type']}s/{entry['id']}" for entry in value["items"]}
         return (not owner or value["owner"] in owner) and (not item or bool(held & set(item)))
 
-    found = [value for value in caller.store.collections.all() if _sees(caller, value) and wanted(value)]
-    shown = [_shown(caller, value) for value in found[:limit]]
+    shown = [_fields(value) for value in visible_collections(caller) if wanted(value)][:limit]
     for value in shown:
         del value["position"]  # in a list the client counts for itself
     return JSONResponse(shown)
@@ -140,17 +140,26 @@ def delete_item(caller: Asking, owner: str, slug: str, item: str) -> dict[str, s
 
 
 def readable(caller: Caller, owner: str, slug: str) -> dict[str, Any]:
-    """The collection; a 404 if it is absent or private to others."""
+    """The collection with all its items; a 404 if it is absent or private to others."""
     value = caller.store.collections.get(f"{owner}/{slug}")
     if not _sees(caller, value):
         raise HubError(404, f"Collection not found: {owner}/{slug}")
     return value
 
 
-def visible_items(caller: Caller, value: dict[str, Any]) -> list[dict[str, Any]]:
-    """The items whose repos exist for the caller."""
-    visible = {repo.id for repo, _ in caller.visible()}
-    return [item for item in value["items"] if item["id"] in visible]
+def visible_collections(caller: Caller) -> list[dict[str, Any]]:
+    """The collections that exist for the caller, the one changed last first, as the caller may see them."""
+    return _visible(caller, [value for value in caller.store.collections.all() if _sees(caller, value)])
+
+
+def visible(caller: Caller, value: dict[str, Any]) -> dict[str, Any]:
+    """The collection with those of its items whose repos exist for the caller."""
+    return _visible(caller, [value])[0]
+
+
+def _visible(caller: Caller, values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    ids = {repo.id for repo, _ in caller.visible()}
+    return [{**value, "items": [item for item in value["items"] if item["id"] in ids]} for value in values]
 
 
 def _halves(id: str) -> tuple[str, str]:
@@ -169,8 +178,12 @@ def _writable(caller: Caller, owner: str, slug: str) -> dict[str, Any]:
 
 
 def _shown(caller: Caller, value: dict[str, Any]) -> dict[str, Any]:
+    return _fields(visible(caller, value))
+
+
+def _fields(value: dict[str, Any]) -> dict[str, Any]:
     items = []
-    for position, item in enumerate(visible_items(caller, value)):
+    for position, item in enumerate(value["items"]):
         note = {"note": {"text": item["note"], "html": ""}} if item["note"] else {}
         items.append({"_id": item["_id"], "id": item["id"], "type": item["type"], "position": position, **note})
     return {

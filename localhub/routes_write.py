@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -175,7 +176,7 @@ class _Committing:
 
     def run(self, body: list[bytes]) -> dict[str, Any]:
         """Do it; gives the answer."""
-        order = read_order(body, self.caller.store.blobs)
+        order = read_order(body, self.caller.store.blobs, partial(self.caller.in_hand, likely=self.repo))
         url = f"{self.caller.endpoint}/{self.repo.id}"
         if self.create_pr:
             number, id = self._open_pull(order)

@@ -37,7 +37,7 @@ def running(
     """A Hub on this machine's loopback, on a free port unless one is given; stopped when the block ends."""
     faults = faults or Faults()
     app = create_app(root, faults, limits)
-    listener = _listen("127.0.0.1", port)
+    listener = listen("127.0.0.1", port)
     server = uvicorn.Server(_config(app, log_level="critical"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="local-hub", daemon=True)
     thread.start()
@@ -50,13 +50,9 @@ def running(
         listener.close()
 
 
-def serve(root: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
-    """Run a Hub until SIGINT or SIGTERM, which then takes its usual course. Raises OSError if the port is taken."""
-    listener = _listen(host, port)
-    try:
-        uvicorn.Server(_config(create_app(root), log_level="warning")).run(sockets=[listener])
-    finally:
-        listener.close()
+def serve(root: Path | str, listener: socket.socket) -> None:
+    """Run a Hub until SIGINT or SIGTERM, which then takes its usual course."""
+    uvicorn.Server(_config(create_app(root), log_level="warning")).run(sockets=[listener])
 
 
 def first_admin(root: Path | str) -> str | None:
@@ -77,12 +73,15 @@ def _config(app: object, log_level: str) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for `serve` on an address and a port (0: any free one); OSError where it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # At once, so that nobody else can take the port before the server is up.
+        listener.listen()
     except OSError:
         listener.close()
         raise

@@ -6,10 +6,10 @@ import secrets
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 from localhub.accounts import Accounts
 from localhub.blobs import Blobs
@@ -28,6 +28,7 @@ from localhub.errors import HubError, entry_not_found, repo_not_found
 from localhub.facts import Facts, gather
 from localhub.names import check_path, check_repo_id
 from localhub.repo import MAIN, Author, Refs, Repo, Settings
+from localhub.senders import Senders
 
 
 class Store:
@@ -43,6 +44,7 @@ class Store:
         self._locks = self.root / "locks"
         self.accounts = Accounts(self.root)
         self.blobs = Blobs(self.root / "blobs")
+        self.senders = Senders(self.root / "senders")
         self.collections = Collections(self.root / "collections", self._locks)
         self._facts = lru_cache(maxsize=4096)(self._gather)
 
@@ -56,12 +58,12 @@ class Store:
         return bytes.fromhex(read_json(path, ""))
 
     def now(self) -> str:
-        """The time in ISO 8601, UTC, to the millisecond: the Hub's form."""
-        return self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        """The time in the Hub's form."""
+        return _hub_time(self._now())
 
-    def author(self, name: str) -> Author:
-        """Somebody committing now."""
-        return Author(name, self.now())
+    def author(self, name: str, moment: datetime | None = None) -> Author:
+        """Somebody committing at a moment, which carries its time zone; now if none is given."""
+        return Author(name, _hub_time(moment or self._now()))
 
     # Accounts
 
@@ -77,28 +79,40 @@ class Store:
     # Repos
 
     def create_repo(
-        self, repo: str, *, private: bool = False, gated: bool | str = False, author: str | None = None
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        gated: bool | str = False,
+        author: str | None = None,
+        moment: datetime | None = None,
     ) -> Repo:
-        """A new repo, whose first commit holds .gitattributes; a 409 if there is one."""
+        """A new repo, made at `moment` (now if none is given), whose first commit holds .gitattributes; a 409 if
+        there is one."""
         created = self._repo(check_repo_id(repo))
         first = {".gitattributes": self.entry(".gitattributes", GITATTRIBUTES.encode())}
         with created.lock():
             if created.exists():
                 raise HubError(409, f"You already created this model repo: {repo}")
             shutil.rmtree(created.folder, ignore_errors=True)  # what a crash in the middle of this has left
-            who = self.author(author or created.owner)
+            who = self.author(author or created.owner, moment)
             created.write_settings(Settings(private=private, gated=gated, created_at=who.date))
             commit = created.write_commit(first, (), who, "initial commit", "")
             created.write_refs(Refs(branches={MAIN: commit}))
-        self._forget_move(repo)
+            self._change_moves({repo: None})  # a name that is in use again leads nowhere else
         return created
 
     def repo(self, repo: str) -> Repo:
         """The repo with this id; a 404 if there is none."""
-        found = self._repo(check_repo_id(repo))
-        if not found.exists():
+        found = self.find(repo)
+        if found is None:
             raise repo_not_found(known_caller=True)
         return found
+
+    def find(self, repo: str) -> Repo | None:
+        """The repo with this id, or None."""
+        found = self._repo(check_repo_id(repo))
+        return found if found.exists() else None
 
     def repos(self) -> Iterator[Repo]:
         """All repos, by id."""
@@ -107,8 +121,8 @@ class Store:
 
     def delete_repo(self, repo: str) -> None:
         """Take a repo away. Its blobs stay: others may share them."""
-        found = self.repo(repo)
-        with found.lock():
+        with self.repo(repo).lock():
+            found = self.repo(repo)  # again: others may have been faster
             trash = self.root / "trash" / uuid.uuid4().hex
             trash.parent.mkdir(parents=True, exist_ok=True)
             found.folder.rename(trash)
@@ -116,14 +130,16 @@ class Store:
 
     def move_repo(self, old: str, new: str) -> None:
         """Rename a repo; requests under the old name are sent on from then."""
-        source, target = self.repo(old), self._repo(check_repo_id(new))
-        with source.lock(), locked(self._locks / "moves.lock"):
+        with ExitStack() as locks:
+            for id in sorted({check_repo_id(old), check_repo_id(new)}):  # in one order, so that none wait in a ring
+                locks.enter_context(self._repo(id).lock())
+            source, target = self.repo(old), self._repo(new)
             if target.exists():
                 raise HubError(409, f"There is a model repo {new} already")
+            shutil.rmtree(target.folder, ignore_errors=True)  # what a crash while creating has left
             target.folder.parent.mkdir(parents=True, exist_ok=True)
             source.folder.rename(target.folder)
-            write_json(self._moves, {**read_json(self._moves, {}), old: new})
-        self._forget_move(new)
+            self._change_moves({old: new, new: None})
 
     def moved_to(self, repo: str) -> str | None:
         """The id that a renamed repo has now, None for an id that was never renamed."""
@@ -158,17 +174,19 @@ class Store:
         parent: str | None = None,
         branch: str = MAIN,
         author: str | None = None,
+        moment: datetime | None = None,
     ) -> str:
         """Set files (bytes, text, or a file to copy) and delete others in one commit; makes the repo if
-        there is none. Gives the commit's id; raises a 412 if `parent` is given and is not the head."""
-        if not self._repo(check_repo_id(repo)).exists():
-            self.create_repo(repo, author=author)
+        there is none. Both happen at `moment`, which carries its time zone; now if none is given. Gives the
+        commit's id; raises a 412 if `parent` is given and is not the head."""
+        if self.find(repo) is None:
+            self.create_repo(repo, author=author, moment=moment)
         entries = {
             path: self.entry(path, content.encode() if isinstance(content, str) else content)
             for path, content in files.items()
         }
         found = self.repo(repo)
-        who = self.author(author or found.owner)
+        who = self.author(author or found.owner, moment)
         return found.advance(branch, Changes(entries, tuple(deleted)), who, message, parent=parent)
 
     def head(self, repo: str, revision: str = MAIN) -> str:
@@ -208,8 +226,7 @@ class Store:
 
     def set_created_at(self, repo: str, moment: datetime) -> None:
         """Say when a repo was made; `moment` carries its time zone."""
-        text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.repo(repo).change_settings(created_at=text)
+        self.repo(repo).change_settings(created_at=_hub_time(moment))
 
     def set_security(self, repo: str, *, scans_done: bool, issues: Iterable[Mapping[str, str]] = ()) -> None:
         """Set the scanner's word: each issue has "path" and "level" ("unsafe", "suspicious", ...)."""
@@ -229,17 +246,21 @@ class Store:
         lock = self._locks / f"{owner}--{name}.lock"  # "--" is in no name, so that no two repos share one
         return Repo(repo, self._repos / owner / name, lambda: locked(lock))
 
-    def _forget_move(self, repo: str) -> None:
-        """A name that is in use again leads nowhere else."""
-        moves: dict[str, Any] = read_json(self._moves, {})
-        if repo in moves:
-            with locked(self._locks / "moves.lock"):
-                moves = read_json(self._moves, {})
-                moves.pop(repo, None)
-                write_json(self._moves, moves)
+    def _change_moves(self, changes: Mapping[str, str | None]) -> None:
+        """Say where old names lead; None for one that leads nowhere."""
+        with locked(self._locks / "moves.lock"):
+            before: dict[str, str] = read_json(self._moves, {})
+            after = {old: new for old, new in {**before, **changes}.items() if new is not None}
+            if after != before:
+                write_json(self._moves, after)
 
     def _gather(self, repo: str, commit: str) -> Facts:
         return gather(self.repo(repo).tree(commit), self.blobs)
+
+
+def _hub_time(moment: datetime) -> str:
+    """A moment as the Hub writes it: ISO 8601, UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _sample(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,14 @@ async def lines(stream: AsyncIterator[bytes], *, longest: int, most: int) -> lis
     return [*found, bytes(rest)] if rest.strip() else found
 
 
-def read_order(body: Iterable[bytes], blobs: Blobs) -> Order:
-    """Read the lines, and keep the files that they carry; a 400 that names what is wrong."""
+def read_order(body: Iterable[bytes], blobs: Blobs, in_hand: Callable[[Set[str]], Set[str]]) -> Order:
+    """Read the lines, and keep the files that they carry; a 400 that names what is wrong.
+
+    `in_hand` tells which of some SHA-256 the sender may name instead of sending the bytes.
+    """
     header: dict[str, Any] = {}
     files: dict[str, Entry] = {}
+    named: dict[str, str] = {}  # by SHA-256: a path that it is to stand at
     deleted: dict[str, list[str]] = {"deletedFile": [], "deletedFolder": []}
     for line in body:
         key, value = _operation(line)
@@ -58,11 +62,15 @@ def read_order(body: Iterable[bytes], blobs: Blobs) -> Order:
             blobs.put(content)
             files[path] = regular_entry(content)
         elif key == "lfsFile":
-            files[check_path(_text(value, "path"))] = _large(value, blobs)
+            path = check_path(_text(value, "path"))
+            files[path] = _large(path, value, blobs)
+            named[files[path].sha256] = path
         elif key in deleted:
             deleted[key].append(check_path(_text(value, "path").rstrip("/")))
         else:
             raise bad_request(f"Unknown commit operation {key!r}")
+    for oid in named.keys() - in_hand(named.keys()):
+        raise _not_uploaded(named[oid], oid)
     parent = header.get("parentCommit")
     if parent is not None and not (isinstance(parent, str) and COMMIT_ID.fullmatch(parent)):
         raise bad_request(f"Invalid parentCommit {str(parent)[:80]!r}: the 40 digits of a commit id are wanted")
@@ -99,12 +107,17 @@ def _inline(value: dict[str, Any]) -> tuple[str, bytes]:
     return path, content
 
 
-def _large(value: dict[str, Any], blobs: Blobs) -> Entry:
+def _large(path: str, value: dict[str, Any], blobs: Blobs) -> Entry:
     oid = _text(value, "oid")
     blob = blobs.find(oid)
     if blob is None or value.get("size", blob.size) != blob.size:
-        raise bad_request(f"LFS pointer of {value['path']!r} points to a file that was not uploaded: {oid}")
+        raise _not_uploaded(path, oid)
     return lfs_entry(blob.sha256, blob.size)
+
+
+def _not_uploaded(path: str, oid: str) -> HubError:
+    """One answer for a file that is absent and for another's: it must not tell which files are kept."""
+    return bad_request(f"LFS pointer of {path!r} points to a file that was not uploaded: {oid}")
 
 
 def _text(value: dict[str, Any], key: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
@@ -17,6 +18,18 @@ from merging.errors import MergingError
 from merging.family import MERGEABLE_DTYPES
 from merging.merge import TORCH_DTYPES
 from merging.recipe import SourceRef
+
+_UNBUILDABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    ArithmeticError,
+    StrictDataclassError,
+)
+"""What transformers is seen to raise of a config with values that fit no model."""
 
 
 def empty_model(folder: Path, dtype: str, device: str) -> Any:
@@ -30,8 +43,8 @@ def empty_model(folder: Path, dtype: str, device: str) -> Any:
             model = AutoModelForCausalLM.from_config(config, dtype=TORCH_DTYPES[dtype], trust_remote_code=False)
         model.tie_weights()  # skipped along with the initial values
         return model
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except _UNBUILDABLE as error:
+        reason = " ".join(str(error).split())[:300]
         raise MergingError(f"{folder / 'config.json'}: transformers cannot build this model ({reason})") from error
 
 

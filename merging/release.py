@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from merging.checkpoint import INDEX_NAME, Checkpoint
+from merging.companions import COMPANIONS
 from merging.errors import MergingError
 from merging.merge import loader, merge_tensor
 from merging.mergekit_yaml import to_mergekit_yaml
@@ -18,35 +19,20 @@ from merging.recipe import Recipe, SourceRef
 from merging.shards import write_file, write_weights
 
 RECIPE_NAME = "mergekit_config.yml"
-# What belongs to a model beside its weights and its config; a folder has some of these.
-COMPANIONS = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "chat_template.jinja",
-    "chat_template.json",
-)
 
 
 def write_release(
     recipe: Recipe,
     checkpoints: Mapping[SourceRef, Checkpoint],
     target: Path,
-    documents: Mapping[str, str],
+    documents: Mapping[str, bytes],
     *,
     max_shard_bytes: int = 5_000_000_000,
     skeleton: Path | None = None,
 ) -> dict[str, str]:
     """Write the merged model into the new folder `target`; returns file name → SHA-256 (hex), sorted.
 
-    documents: further texts by file name, such as the card.
+    documents: further files by name, such as the card.
     max_shard_bytes: weights beyond this are split into several files with an index.
     skeleton: folder of config, generation config, tokenizer and chat template: the one that the live model
         was built from. By default the base's, or the first source's.
@@ -68,27 +54,28 @@ def write_release(
 
 
 def _plain_files(
-    template: Path, recipe: Recipe, tensor_names: Mapping[str, object], documents: Mapping[str, str]
+    template: Path, recipe: Recipe, tensor_names: Mapping[str, object], documents: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """Everything but the weights, by file name."""
     files = {name: (template / name).read_bytes() for name in COMPANIONS if (template / name).is_file()}
     files["config.json"] = _config(template, recipe.dtype)
     files[RECIPE_NAME] = to_mergekit_yaml(recipe, tensor_names).encode()
-    for name, text in documents.items():
+    for name, content in documents.items():
         taken = name in files or name == INDEX_NAME or name.endswith(".safetensors")
         if taken or Path(name).name != name:
             raise MergingError(f"documents: got {name!r}: give a plain file name that the release leaves free")
-        files[name] = text.encode()
+        files[name] = content
     return files
 
 
 def _config(template: Path, dtype: str) -> bytes:
-    """The template's config.json, with the dtype that the release is in."""
+    """The template's config.json, with the dtype that the release is in and without where it came from."""
     try:
         config = json.loads((template / "config.json").read_bytes())
         # Both names are in use: "torch_dtype" is what older versions write and read.
         keys = [key for key in ("dtype", "torch_dtype") if key in config] or ["dtype"]
         config |= dict.fromkeys(keys, dtype)
+        config.pop("_name_or_path", None)  # a folder on somebody's machine
     except (OSError, ValueError, TypeError) as error:
         raise MergingError(f"{template / 'config.json'}: cannot be read as a JSON object ({error})") from error
     return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()

@@ -26,6 +26,12 @@ def weights(seed: int, *, layers: int = 2, hidden: int = HIDDEN, words: int = WO
     return {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def special(token: int, content: str) -> dict[str, Any]:
+    """A special token of a tokenizer.json."""
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": token, "content": content, **plain, "special": True}
+
+
 def tokenizer(words: int = WORDS, *, first: str = "a") -> dict[str, Any]:
     """A word-level tokenizer.json whose words start with `first`."""
     vocabulary = {f"{first}{index}": index for index in range(words)}
@@ -50,6 +56,7 @@ CONFIG: Mapping[str, Any] = {
     "vocab_size": WORDS,
     "rope_theta": 1000.0,
 }
+DEEPER: Mapping[str, Any] = {**CONFIG, "num_hidden_layers": 3}
 
 
 def card(*, licence: str | None = "apache-2.0", base: str | None = None, tags: tuple[str, ...] = ("fish",)) -> str:

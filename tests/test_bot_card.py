@@ -17,6 +17,7 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
+from bot.contest.findings import Kind
 from bot.releases.card import Standing, bold, claims, standing, write_card
 from bot.releases.card_facts import (
     CardFacts,
@@ -24,7 +25,6 @@ from bot.releases.card_facts import (
     Estimate,
     GateTest,
     ItemCounts,
-    Kind,
     LicenceFacts,
     RecipeFacts,
     SearchFacts,

@@ -196,12 +196,23 @@ def test_the_base_is_what_most_candidates_declare_and_must_be_fit_itself(hub):
         find_base(bot, wish(base={"repo": "reef/worse"}), candidates, now)
 
 
+def test_a_licence_file_or_a_config_of_many_megabytes_is_refused_before_any_of_it_is_read(hub, find):
+    for name in ("LICENSE.md", "config.json", "chat_template.jinja"):
+        hub.store.commit(f"reef/{name.lower()}", files(1) | {name: json.dumps(CONFIG).encode() + b" " * 2**20})
+    names, reasons = find()
+    assert names == []
+    assert reasons["reef/license.md"].startswith("its LICENSE.md is 1,048,")
+    assert all("more than the 1,048,576 that are fetched" in reason for reason in reasons.values())
+
+
 def test_a_hostile_card_is_only_text(hub):
     evil = files(1)
     front = {"tags": ["fish"], "license": ["mit", {"a": 1}], "base_model": ["../../etc", 7, "a b/c"]}
+    front["language"] = ["en", "English", "yue", False, "e\nn", "code", "zh-Hant"]
     evil["README.md"] = f"---\n{json.dumps(front | {'pipeline_tag': 'text-generation'})}\n---\n".encode()
     hub.store.commit("reef/evil", evil)
     bot = Hub(hub.endpoint, hub.token)
     found = discover(bot, wish(), datetime.now(UTC))
     assert [one.licence for one in found.candidates] == ["mit"]
+    assert found.candidates[0].languages == ("en", "yue", "code")
     assert declared_base(found.candidates) is None

@@ -47,6 +47,10 @@ def test_only_wanted_files_come_and_a_second_run_asks_nothing(hub, pool_of, tmp_
         "pytorch_model.bin": b"x",
         "onnx/model.onnx": b"x",
         "LICENSE": b"free",
+        "LICENSE.safetensors": b"x",
+        "NOTICE-of-others": b"x",
+        "spiece.model": b"pieces",
+        "chat_template.json": b"{}",
     }
     bot, pool = pool_of(cod=extra)
     arrived = []
@@ -55,8 +59,10 @@ def test_only_wanted_files_come_and_a_second_run_asks_nothing(hub, pool_of, tmp_
     assert cod == tmp_path / "sources" / "reef--cod" / hub.store.head("reef/cod")
     assert {path.name for path in cod.iterdir()} == {
         "LICENSE",
+        "chat_template.json",
         "config.json",
         "model.safetensors",
+        "spiece.model",
         "tokenizer.json",
         MANIFEST,
     }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bot.contest.gate import GateSettings, judge_front
+from bot.errors import ShoalError
 from bot.scoring.judge import Sat
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
@@ -24,7 +25,7 @@ def sat(name: str, math: float | list[float], language: float | list[float], fla
     for skill, given in zip(SKILLS, (math, language), strict=True):
         values = given if isinstance(given, list) else [float(item < given * N) for item in range(N)]
         scores += [
-            ItemScore(skill.name, skill.tasks[0].key, f"{item:04}", value, "empty" if item < flags else None)
+            ItemScore(skill.name, skill.tasks[0].key, f"{item:04}", value, "empty" if item < flags else "ok")
             for item, value in enumerate(values)
         ]
     return Sat(recipe, tuple(scores), None, 1.0)
@@ -57,15 +58,21 @@ def test_the_watchlists_minimum_and_degenerate_answers_hold_a_merge_back() -> No
     (low,) = judge_front([sat("merge", 0.8, 0.8)], RIVALS, SKILLS, DIRECTIONS, minimum)
     assert not low.passed and low.reason == "language is 0.800, below the watchlist's minimum of 0.85"
     (looping,) = judge_front([sat("merge", 0.8, 0.8, flags=20)], RIVALS, SKILLS, DIRECTIONS, SETTINGS)
-    assert not looping.passed and looping.reason == "10.0% of its answers are empty or looping; 2.0% are allowed"
-
-
-def test_a_member_that_could_not_be_scored_is_held_back_and_a_failed_rival_is_no_rival() -> None:
-    failed = Sat(sat("x", 1.0, 1.0).recipe, (), "its worker died", 0.0)
-    good, bad = judge_front(
-        [sat("merge", 0.8, 0.8), failed], [*RIVALS, ("broken", failed)], SKILLS, DIRECTIONS, SETTINGS
+    assert (
+        not looping.passed and looping.reason == "10.0% of its answers in math are empty or looping; 2.0% are allowed"
     )
+
+
+def test_a_member_that_could_not_be_scored_is_held_back() -> None:
+    failed = Sat(sat("x", 1.0, 1.0).recipe, (), "its worker died", 0.0)
+    good, bad = judge_front([sat("merge", 0.8, 0.8), failed], RIVALS, SKILLS, DIRECTIONS, SETTINGS)
     assert good.passed and not bad.passed and bad.reason == "could not be scored: its worker died"
+
+
+def test_a_rival_that_was_not_scored_stops_the_gate_rather_than_lowering_it() -> None:
+    strong = Sat(sat("strong", 1.0, 1.0).recipe, (), "CUDA out of memory", 0.0, transient=True)
+    with pytest.raises(ShoalError, match="strong: was not scored, so no merge can be compared with it"):
+        judge_front([sat("merge", 0.8, 0.8)], [*RIVALS, ("strong", strong)], SKILLS, DIRECTIONS, SETTINGS)
 
 
 def test_without_any_rival_nothing_passes() -> None:

@@ -69,3 +69,11 @@ def test_an_ancestor_that_forbids_counts_as_the_model_itself():
     ancestor = Declared("reef/grandmother", "cc-by-nd-4.0", ancestor=True)
     assert refusal(ancestor, noncommercial=True).startswith("its ancestor reef/grandmother")
     assert conflict([Declared("a/b", "llama3.1"), Declared("c/d", "gemma", ancestor=True)])
+
+
+def test_an_ancestor_that_cannot_be_seen_is_an_unknown_licence():
+    lost = Declared("reef/lost", None, ancestor=True, unseen="cannot be seen on the Hub")
+    reason = "its declared base model reef/lost cannot be seen on the Hub, so its licence is unknown"
+    assert refusal(lost, noncommercial=True) == reason
+    with pytest.raises(LicenceError, match=reason):
+        combine([Declared("reef/cod", "mit"), lost], noncommercial=False)

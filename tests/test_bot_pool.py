@@ -2,13 +2,15 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import TypeAdapter
 from safetensors.numpy import save
-from small_repos import CONFIG, files, tokenizer, weights
+from small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
 
 from bot.errors import ShoalError
 from bot.hub import Hub
-from bot.sources.inspection import tokenizer_digest
-from bot.sources.pool import NoPool, find_pool
+from bot.sources.configs import settings, settings_mismatch
+from bot.sources.pool import MAX_ANCESTORS, NoPool, Pool, find_pool
+from bot.sources.vocabulary import read_tokenizer, tokenizer_mismatch
 from bot.watchlist.model import Watchlist
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -53,12 +55,14 @@ def test_models_of_one_base_become_a_pool_at_pinned_commits_and_only_headers_are
     assert pool.weight_bytes == 3 * 4 * pool.parameters
     assert pool.model_bytes("bfloat16") == 2 * pool.parameters
     assert pool.download_bytes > pool.weight_bytes
+    kept = TypeAdapter(Pool)
+    assert kept.validate_json(kept.dump_json(pool)) == pool
 
 
 def test_each_unfit_model_is_refused_with_its_own_reason(hub):
     stock(
         hub,
-        shapes=files(3, tensors=weights(3, layers=3), base="reef/base"),
+        shapes=files(3, tensors=weights(3, layers=3), config=DEEPER, base="reef/base"),
         words=files(4, words=tokenizer(first="b"), base="reef/base"),
         rope=files(5, config={**CONFIG, "rope_theta": 5.0}, base="reef/base"),
         twin=files(1, base="reef/base"),
@@ -67,8 +71,8 @@ def test_each_unfit_model_is_refused_with_its_own_reason(hub):
     )
     found = reasons(find_pool(client(hub), wish(), NOW))
     assert "it has 3 layers" in found["shapes"]
-    assert "its tokenizer is not that of reef/base" in found["words"]
-    assert "its config says rope_theta 5.0, not 1000.0" in found["rope"]
+    assert "its tokenizer is not that of reef/base: another vocabulary" in found["words"]
+    assert "its config says rope_parameters.rope_theta 5.0, not 1000.0" in found["rope"]
     assert found["twin"] == "it has the same weights as reef/cod"
     assert found["moe"] == "it is a mixture of experts"
     assert found["garbled"] == "its config names no architecture"
@@ -83,7 +87,7 @@ def test_a_header_that_lies_about_its_length_is_refused_before_any_download(hub)
 
 
 def test_without_a_base_the_largest_group_that_agrees_is_the_family(hub):
-    hub.store.commit("reef/big", files(1, tensors=weights(1, layers=3)))
+    hub.store.commit("reef/big", files(1, tensors=weights(1, layers=3), config=DEEPER))
     hub.store.set_downloads("reef/big", 1000)
     for place, name in enumerate(("cod", "eel", "ray"), 2):
         hub.store.commit(f"reef/{name}", files(place))
@@ -100,6 +104,67 @@ def test_an_ancestor_with_a_forbidding_licence_keeps_its_descendant_out(hub):
     assert found["washed"] == (
         "its ancestor reef/mother has the licence cc-by-nc-nd-4.0, which forbids publishing a merge"
     )
+
+
+def test_an_ancestor_that_cannot_be_seen_keeps_its_descendant_out_and_as_the_bases_own_ends_the_search(hub):
+    stock(
+        hub,
+        orphan=files(3, base="reef/deleted"),
+        local=files(4, base="../outputs/run 7"),
+        shy=files(5, base="bob/hidden"),
+    )
+    hub.store.commit("bob/hidden", files(6, tags=("ancestor",)))
+    hub.store.set_private("bob/hidden", True)
+    found = reasons(find_pool(client(hub), wish(base={"repo": "reef/base"}), NOW))
+    for name, ancestor in (("orphan", "reef/deleted"), ("local", "../outputs/run 7"), ("shy", "bob/hidden")):
+        why = f"its declared base model {ancestor} cannot be seen on the Hub, so its licence is unknown"
+        assert found[name] == why
+    with pytest.raises(ShoalError, match=r"^base: got 'reef/orphan': its declared base model reef/deleted cannot be"):
+        find_pool(client(hub), wish(base={"repo": "reef/orphan"}), NOW)
+
+
+def test_ancestors_in_a_circle_are_followed_once_and_a_chain_without_end_is_not_trusted(hub):
+    stock(hub)
+    hub.store.commit("reef/base", files(0, tags=("ancestor",), base="reef/cod"))
+    for place in range(MAX_ANCESTORS):
+        parent = f"reef/old-{place + 1}"
+        hub.store.commit(f"reef/old-{place}", files(9, tags=("ancestor",), base=parent))
+    hub.store.commit(f"reef/old-{MAX_ANCESTORS}", files(9, tags=("ancestor",)))
+    hub.store.commit("reef/noble", files(3, base="reef/old-0"))
+    pool = find_pool(client(hub), wish(base={"repo": "reef/base"}), NOW)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
+    assert f"reef/old-{MAX_ANCESTORS} is beyond the {MAX_ANCESTORS} ancestors" in reasons(pool)["noble"]
+
+
+def test_a_key_that_points_to_code_or_to_another_store_of_weights_is_refused_in_every_file_that_goes_on(hub):
+    pointer = json.dumps({"auto_map": {"AutoTokenizer": ["evil/repo--t.T", None]}}).encode()
+    stock(
+        hub,
+        words=files(3, base="reef/base") | {"tokenizer_config.json": pointer},
+        speech=files(4, base="reef/base") | {"generation_config.json": pointer},
+        pipes=files(5, config={**CONFIG, "custom_pipelines": {"x": {}}}, base="reef/base"),
+    )
+    found = reasons(find_pool(client(hub), wish(), NOW))
+    assert found["words"] == "it needs custom code (auto_map in its tokenizer_config.json)"
+    assert found["speech"] == "it needs custom code (auto_map in its generation_config.json)"
+    assert found["pipes"] == "it needs custom code (custom_pipelines in its config)"
+
+
+def test_hostile_configs_and_tokenizers_are_refused_each_in_one_line(hub):
+    panic = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    stock(
+        hub,
+        endless=files(3, config={**CONFIG, "num_hidden_layers": 10**9}, base="reef/base"),
+        broken=files(4, config={**CONFIG, "rms_norm_eps": "a\nb"}, base="reef/base"),
+        alien=files(5, config={**CONFIG, "model_type": "fish"}, base="reef/base"),
+        panic=files(6, words={**tokenizer(), "normalizer": panic}, base="reef/base"),
+    )
+    found = reasons(find_pool(client(hub), wish(), NOW))
+    assert found["endless"] == "its config says num_hidden_layers 1000000000, its tensors have 2"
+    assert found["broken"].startswith("transformers cannot read its config (Validation error for field 'rms_norm_eps'")
+    assert found["alien"] == "transformers knows no model_type 'fish'"
+    assert found["panic"].startswith("its tokenizer.json cannot be read: not a tokenizer.json (")
+    assert not any("\n" in reason for reason in found.values())
 
 
 def test_a_licence_that_excludes_an_earlier_ones_gives_way_to_it(hub):
@@ -165,16 +230,108 @@ def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub)
     assert "lists tensor" in reasons(pool)["liar"]
 
 
-def test_spellings_of_one_tokenizer_are_one_and_another_vocabulary_is_another():
-    def digest(**changes):
-        data = tokenizer()
-        data["model"] |= {"merges": ["a b", "c d"]}
-        return tokenizer_digest(json.dumps(data | changes).encode())
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2}
+GEMMA2 = LLAMA | {"model_type": "gemma2"}
+GRANITE = LLAMA | {"model_type": "granite"}
+DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}
 
-    pairs = {**tokenizer()["model"], "merges": [["a", "b"], ["c", "d"]]}
-    special = [{"id": 3, "content": "<end>", "special": True}]
-    assert digest() == digest(model=pairs) == digest(padding={"strategy": "x"}, added_tokens=special)
-    assert digest() != digest(model={**pairs, "merges": [["a", "b"]]})
-    assert digest() != digest(added_tokens=[{"id": 12, "content": "word", "special": False}])
-    with pytest.raises(ValueError, match="no model"):
-        tokenizer_digest(b"[]")
+
+@pytest.mark.parametrize(
+    ("config", "change", "told"),
+    [
+        (LLAMA, {"rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05, not 1e-06"),
+        (LLAMA, {"attention_bias": True}, "attention_bias True, not False"),
+        (LLAMA, {"mlp_bias": True}, "mlp_bias True, not False"),
+        (LLAMA, {"tie_word_embeddings": True}, "tie_word_embeddings True, not False"),
+        (LLAMA, {"hidden_act": "gelu"}, "hidden_act 'gelu', not 'silu'"),
+        (LLAMA, {"is_causal": False}, "is_causal False, not True"),
+        (
+            LLAMA,
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope_parameters.rope_type 'linear', not 'default'",
+        ),
+        (LLAMA | DYNAMIC, {"max_position_embeddings": 9}, "max_position_embeddings 9, not 2048"),
+        (LLAMA | {"model_type": "mistral"}, {"sliding_window": None}, "sliding_window None, not 4096"),
+        (GEMMA2, {"layer_types": ["full_attention"] * 2}, "layer_types ['full_attention', 'full_attention'], not"),
+        (GEMMA2, {"attn_logit_softcapping": None}, "attn_logit_softcapping None, not 50.0"),
+        (GEMMA2, {"final_logit_softcapping": 20.0}, "final_logit_softcapping 20.0, not 30.0"),
+        (GEMMA2, {"query_pre_attn_scalar": 144}, "query_pre_attn_scalar 144, not 256"),
+        (GRANITE, {"embedding_multiplier": 12.0}, "embedding_multiplier 12.0, not 1.0"),
+        (GRANITE, {"residual_multiplier": 0.2}, "residual_multiplier 0.2, not 1.0"),
+        (GRANITE, {"logits_scaling": 8.0}, "logits_scaling 8.0, not 1.0"),
+        (GRANITE, {"attention_multiplier": 0.1}, "attention_multiplier 0.1, not 1.0"),
+        (LLAMA, {"model_type": "mistral"}, "model_type 'mistral', not 'llama'"),
+    ],
+)
+def test_a_config_under_which_the_same_weights_compute_something_else_is_another(config, change, told):
+    reason = settings_mismatch(settings(config, 2), settings(config | change, 2))
+    assert reason.startswith(f"its config says {told}")
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        (LLAMA, {"torch_dtype": "bfloat16", "_name_or_path": "/home/x", "transformers_version": "4.30.0"}),
+        (LLAMA, {"eos_token_id": [2, 7], "pad_token_id": 3, "use_cache": False, "attention_dropout": 0.1}),
+        (LLAMA, {"max_position_embeddings": 10**5, "rope_theta": 10000.0, "rope_scaling": None}),
+        (LLAMA, {"rms_norm_eps": 1e-6, "head_dim": None, "hidden_act": "silu", "num_key_value_heads": 32}),
+        (LLAMA, {"unsloth_fixed": True, "transformers.js_config": {"dtype": "q4"}, "pretraining_tp": 2}),
+        (LLAMA | {"model_type": "qwen2"}, {"head_dim": 128, "max_window_layers": 3, "sliding_window": 4096}),
+        (
+            LLAMA | {"rope_theta": 5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            {"rope_parameters": {"rope_theta": 5.0, "rope_type": "linear", "factor": 2}},
+        ),
+    ],
+)
+def test_spellings_of_one_config_and_what_computes_nothing_are_no_difference(config, change):
+    assert settings_mismatch(settings(config, 2), settings(config | change, 2)) is None
+
+
+def test_values_that_fit_no_model_are_told_or_compared_and_stop_nothing():
+    qwen = LLAMA | {"model_type": "qwen2"}
+    assert settings_mismatch(settings(qwen, 2), settings(qwen | {"num_attention_heads": 0}, 2))
+    twice = LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 1.0, "a.b": 1, "a": {"b": "x"}}}
+    assert settings_mismatch(settings(LLAMA, 2), settings(twice, 2))
+    for wrong in ({"model_type": 7}, {"self": 1}, {"to_dict": 1}, {"rope_parameters": "x"}):
+        with pytest.raises(
+            ValueError, match=r"^(transformers cannot read its config \(|its config names no model_type)"
+        ):
+            settings(LLAMA | wrong, 2)
+
+
+def pairs(**changes):
+    """A tokenizer.json with merges, its model and other parts changed."""
+    data = tokenizer()
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "unk_token": None}
+    return read_tokenizer(json.dumps(data | {"model": model | changes.pop("model", {})} | changes).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": {"vocab": {"b": 0, "a": 1, "ab": 2}}}, "another vocabulary"),
+        ({"model": {"merges": []}}, "another merges"),
+        ({"model": {"byte_fallback": True}}, "another model settings"),
+        ({"normalizer": {"type": "Lowercase"}}, "another normalizer"),
+        ({"pre_tokenizer": None}, "another pre_tokenizer"),
+        ({"added_tokens": [special(3, "<stop>")]}, "token 3 is '<stop>', not '<end>'"),
+        (
+            {"added_tokens": [special(3, "<end>"), {**special(4, "word"), "special": False}]},
+            "token 4 is 'word', not nothing",
+        ),
+    ],
+)
+def test_a_tokenizer_that_gives_other_ids_is_another_and_the_part_is_named(changes, told):
+    ours = pairs(added_tokens=[special(3, "<end>")])
+    assert tokenizer_mismatch(ours, pairs(**{"added_tokens": [special(3, "<end>")], **changes})) == told
+
+
+def test_spellings_of_one_tokenizer_are_one_and_special_tokens_may_be_added_at_new_ids():
+    ours = pairs(added_tokens=[special(3, "<end>")])
+    more = [special(3, "<end>"), special(4, "<user>")]
+    for theirs in (pairs(added_tokens=more), pairs(model={"merges": [["a", "b"]], "dropout": 0.1}, added_tokens=more)):
+        assert tokenizer_mismatch(ours, theirs) is None
+        assert tokenizer_mismatch(theirs, ours) is None
+    assert tokenizer_mismatch(pairs(), pairs(truncation=None, post_processor=None, decoder={"type": "Fuse"})) is None
+    with pytest.raises(ValueError, match=r"^not a tokenizer.json \("):
+        read_tokenizer(b"[]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bot.hub import Hub
 from bot.releases import publish as publishing
 from bot.releases.publish import Upload, collect, publish, sha256_of
 
-CARD = "---\nlicense: mit\n---\n# A merge\n"
+CARD = "---\nlicense: mit\ntags: [shoal-merge]\n---\n# A merge\n"
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def upload(tmp_path: Path) -> Upload:
     folder = tmp_path / "release"
     folder.mkdir()
     (folder / "README.md").write_text(CARD)
+    (folder / "shoal.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"\x01" * 2000)
     files = {path.name: sha256_of(path) for path in folder.iterdir()}
     return Upload(folder, files, "reef/merge", private=False, tag="tiny-1", message="Release")
@@ -55,7 +57,7 @@ def test_a_new_cycle_replaces_the_files_of_the_old_one_in_one_commit(hub: TestHu
     files = {path.name: sha256_of(path) for path in upload.folder.iterdir()}
     publish(client(hub), Upload(upload.folder, files, upload.repo, False, "tiny-2", "Release"))
     names = {sibling.rfilename for sibling in hub.api().model_info("reef/merge").siblings}
-    assert names == {".gitattributes", "README.md", "model-00001-of-00001.safetensors"}
+    assert names == {".gitattributes", "README.md", "shoal.json", "model-00001-of-00001.safetensors"}
     old = {sibling.rfilename for sibling in hub.api().model_info("reef/merge", revision="tiny-1").siblings}
     assert "model.safetensors" in old
     assert len(commits(hub, "reef/merge")) == 3
@@ -99,3 +101,34 @@ def test_a_busy_hub_is_waited_for(hub: TestHub, upload: Upload) -> None:
     hub.faults.unavailable("*/commit/*", method="POST", times=2)
     commit = publish(Hub(hub.endpoint, hub.token, sleep=waits.append), upload)
     assert len(waits) == 2 and commits(hub, "reef/merge")[0] == commit
+
+
+def test_a_persons_repo_of_that_name_is_never_written_to(hub: TestHub, upload: Upload) -> None:
+    hub.store.commit("reef/merge", {"README.md": b"# Mine", "notes.txt": b"years of work"}, "By hand")
+    before = commits(hub, "reef/merge")
+    with pytest.raises(ShoalError, match="got 'reef/merge': the Hub has this repo, and it is no release of shoal"):
+        publish(client(hub), upload)
+    assert commits(hub, "reef/merge") == before
+
+
+def test_what_should_be_private_does_not_go_into_a_public_repo(hub: TestHub, upload: Upload) -> None:
+    publish(client(hub), upload)
+    with pytest.raises(ShoalError, match="reef/merge is public on the Hub"):
+        publish(client(hub), replace(upload, private=True))
+
+
+def test_files_that_a_person_added_to_a_release_stay(hub: TestHub, upload: Upload) -> None:
+    publish(client(hub), upload)
+    hub.store.commit("reef/merge", {"gguf-instructions.md": b"run it so"}, "A hint")
+    (upload.folder / "README.md").write_text(CARD + "\nMore.\n")
+    files = {path.name: sha256_of(path) for path in upload.folder.iterdir()}
+    publish(client(hub), replace(upload, files=files, tag="tiny-2"))
+    assert hub.store.read("reef/merge", "gguf-instructions.md") == b"run it so"
+
+
+def test_a_card_written_anew_moves_the_cycles_tag(hub: TestHub, upload: Upload) -> None:
+    publish(client(hub), upload)
+    (upload.folder / "README.md").write_text(CARD + "\nCorrected.\n")
+    files = {path.name: sha256_of(path) for path in upload.folder.iterdir()}
+    commit = publish(client(hub), replace(upload, files=files))
+    assert hub.api().model_info("reef/merge", revision="tiny-1").sha == commit

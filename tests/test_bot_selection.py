@@ -7,7 +7,7 @@ from bot.contest.selection import choose, repo_name
 
 
 def ruling(recipe: str, scores: tuple[float, ...], passed: bool = True) -> Ruling:
-    return Ruling(recipe, scores, passed, "", 0.01, ())
+    return Ruling(recipe, scores, passed, "", 0.01, 0.05, ())
 
 
 FRONT = [ruling("left", (1.0, 0.1)), ruling("knee", (0.9, 0.9)), ruling("right", (0.1, 1.0))]

@@ -148,12 +148,22 @@ def test_keys_that_contradict_each_other_are_told_by_key(faults_of, line, told):
         ("{mode: off, name: 'a-{cycle}'}", "would give all releases of a cycle one name"),
         ("{mode: off, name: 'a/b-{role}'}", "is no repo name"),
         ("{mode: off, name: '{role'}", "has a brace without its partner"),
+        (f"{{mode: off, name: 'x{'long-' * 14}{{watchlist}}-{{role}}-{{cycle}}'}}", "up to 97 characters, where the"),
         ("{mode: of}", "publish.mode: got 'of': is not one of the words for this; did you mean 'off'?"),
     ],
 )
 def test_a_release_that_could_not_be_named_or_placed_is_refused(faults_of, publish, told):
     (fault,) = faults_of(changed("{mode: off}", publish))
     assert told in fault
+
+
+def test_the_longest_names_of_a_watchlist_and_a_skill_do_not_fit_together_into_a_repo_s_name(faults_of, tmp_path):
+    longest = GOOD.replace("name: fish", f"name: {'f' * 48}").replace("name: math", f"name: {'m' * 48}")
+    (fault,) = faults_of(longest)
+    assert "makes repo names of up to 108 characters, where the Hub allows 96; shorten it" in fault
+    path = tmp_path / "fits.yml"
+    path.write_text(longest.replace("m" * 48, "m" * 36))
+    assert load(path).name == "f" * 48
 
 
 @pytest.mark.parametrize(

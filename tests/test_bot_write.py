@@ -28,14 +28,23 @@ def folders() -> dict[SourceRef, Path]:
 
 def test_licence_and_notice_files_are_passed_on_under_their_owners_names(tmp_path: Path) -> None:
     places = {}
-    for source, name in ((REFS[MATH], "LICENSE"), (REFS[LANGUAGE], "NOTICE.txt")):
+    for source, name in ((REFS[MATH], "LICENSE"), (REFS[LANGUAGE], "NOTICE.md")):
         places[source] = tmp_path / source.repo.replace("/", "--")
         places[source].mkdir()
-        (places[source] / name).write_text(f"of {source.repo}")
+        (places[source] / name).write_bytes(b"\xa9 " + source.repo.encode())
+        (places[source] / "LICENSE.safetensors").write_bytes(b"no licence at all")
     assert licence_texts(mean(), places) == {
-        "LICENSE-abacus-works--minnow-math": "of abacus-works/minnow-math",
-        "NOTICE-kotoba-lab--minnow-kotoba.txt": "of kotoba-lab/minnow-kotoba",
+        "LICENSE-abacus-works--minnow-math.txt": b"\xa9 abacus-works/minnow-math",
+        "NOTICE-kotoba-lab--minnow-kotoba.md": b"\xa9 kotoba-lab/minnow-kotoba",
     }
+
+
+def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed_on_as_text(tmp_path: Path) -> None:
+    odd = SourceRef("reef/model.safetensors", "0" * 40)
+    for name in ("LICENSE", "LICENSE.txt"):
+        (tmp_path / name).write_text(f"{name}\n")
+    found = licence_texts(Recipe.single(odd, WHOLE, "float32"), {odd: tmp_path})
+    assert found == {"LICENSE-reef--model.safetensors.txt": b"LICENSE\nLICENSE.txt\n"}
 
 
 def test_the_provenance_rebuilds_the_recipe() -> None:

@@ -34,7 +34,7 @@ def test_a_unit_repeated_to_the_end_is_a_loop(text: str) -> None:
     ],
 )
 def test_plain_answers_are_not_flagged(text: str) -> None:
-    assert flag(text, stopped=True) is flag(text, stopped=None) is None
+    assert flag(text, stopped=True) == flag(text, stopped=None) == "ok"
 
 
 def test_nothing_is_empty_and_running_out_is_cut_off() -> None:
@@ -42,9 +42,10 @@ def test_nothing_is_empty_and_running_out_is_cut_off() -> None:
     assert flag("She has 3 apples and", stopped=False) == "cut off"
 
 
-def test_the_share_counts_empty_and_looping_answers() -> None:
-    assert share(["empty", None, "looping", "cut off"]) == 0.5
-    assert share([]) == 0.0
+def test_the_share_is_of_the_generated_answers_alone() -> None:
+    assert share(["empty", "ok", "looping", "cut off"]) == 0.5
+    assert share(["empty", "ok", *[None] * 98]) == 0.5
+    assert share([]) == share([None, None]) == 0.0
 
 
 def test_what_the_command_line_needs_imports_nothing_heavy() -> None:

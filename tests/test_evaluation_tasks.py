@@ -6,7 +6,7 @@ import pytest
 from evaluation.errors import EvaluationError
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import describe, load_tasks
+from evaluation.tasks import TaskFacts, describe, divisions, example_prompt, load_tasks
 
 FOLDER = Path(__file__).parent / "tasks_evaluation"
 
@@ -89,14 +89,26 @@ def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_plan_reads_the_facts_of_each_task() -> None:
-    skills = [
-        Skill("own", (SkillTask("ev_choice", "acc", num_fewshot=2),)),
-        Skill("shared", (SkillTask("ev_error", "error"),)),
-    ]
-    own, shared = describe(skills, load_tasks(skills, [FOLDER]), 1, SplitSizes(search=10, report=7))
+    def facts(skill: Skill) -> TaskFacts:
+        (told,) = describe([skill], load_tasks([skill], [FOLDER]), 1, SplitSizes(search=10, report=7))
+        return told
+
+    own = facts(Skill("own", (SkillTask("ev_choice", "acc", num_fewshot=2),)))
+    shared = facts(Skill("shared", (SkillTask("ev_error", "error"),)))
     assert (own.skill, own.num_fewshot, own.higher_is_better, own.own_search) == ("own", 2, True, True)
     assert (shared.metric, shared.filter, shared.num_fewshot) == ("error", "none", 0)
     assert (shared.higher_is_better, shared.own_search) == (False, False)
     assert own.items[Split.SEARCH] == shared.items[Split.SEARCH] == 10
     assert own.items[Split.REPORT] == shared.items[Split.REPORT] == 7
     assert own.items[Split.VALIDATION] > 7
+
+
+@pytest.mark.parametrize("task", ["ev_drawn", "ev_before"])
+def test_the_example_prompt_is_the_plain_text_of_a_search_item(task: str) -> None:
+    skills = [Skill("sums", (SkillTask(task, "acc"), SkillTask("ev_error", "error")), chat_template=True)]
+    tasks = load_tasks(skills, [FOLDER])
+    prompt = example_prompt(skills, tasks, 1, SplitSizes())
+    searched = [tasks[task].document(item) for item in divisions(tasks, 1, SplitSizes())[task].items[Split.SEARCH]]
+    known = {"ev_drawn": "question", "ev_before": "choices"}[task]
+    told = searched[0][known]
+    assert prompt == (told if isinstance(told, str) else told[searched[0]["gold"]])

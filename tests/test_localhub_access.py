@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +14,7 @@ from conftest import TestHub
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-from localhub import first_admin
+from localhub import first_admin, running
 
 
 def refused(status: int) -> pytest.RaisesExc[HfHubHTTPError]:
@@ -94,3 +98,90 @@ def test_the_first_start_makes_one_admin_who_may_write_everywhere(hub: TestHub, 
     assert all(token.encode() not in path.read_bytes() for path in (tmp_path / "fresh").rglob("*.json"))
     hub.store.add_user("root", "hf_root", admin=True)
     assert hub.api("hf_root").create_repo("anyone/model").repo_id == "anyone/model"
+
+
+WEIGHTS = random.Random(0).randbytes(300_000)  # more than one part
+OID = hashlib.sha256(WEIGHTS).hexdigest()
+
+
+def client_of(token: str, endpoint: str) -> httpx.Client:
+    return httpx.Client(base_url=endpoint, headers={"Authorization": f"Bearer {token}"})
+
+
+def offer(client: httpx.Client, repo: str) -> dict[str, Any]:
+    """What the LFS batch API answers to somebody who wants to upload the weights."""
+    wanted = {"operation": "upload", "transfers": ["multipart"], "objects": [{"oid": OID, "size": len(WEIGHTS)}]}
+    [answer] = client.post(f"/{repo}.git/info/lfs/objects/batch", json=wanted).json()["objects"]
+    return answer
+
+
+def claim(client: httpx.Client, repo: str, oid: str = OID, query: str = "") -> httpx.Response:
+    """A commit that names the hash of the weights in place of their bytes."""
+    header = {"key": "header", "value": {"summary": "mine now"}}
+    file = {"key": "lfsFile", "value": {"path": "w.safetensors", "algo": "sha256", "oid": oid}}
+    return client.post(f"/api/models/{repo}/commit/main{query}", content=f"{json.dumps(header)}\n{json.dumps(file)}")
+
+
+@pytest.mark.parametrize("hidden", [{"private": True}, {"gated": "manual"}])
+def test_knowing_the_hash_of_another_s_file_does_not_open_it(hub: TestHub, hidden: dict[str, Any]) -> None:
+    hub.api().create_repo("ada/secret")
+    hub.api().upload_file(path_or_fileobj=WEIGHTS, path_in_repo="w.safetensors", repo_id="ada/secret")
+    hub.api().update_repo_settings("ada/secret", **hidden)
+    hub.api(hub.other_token).create_repo("bob/loot")
+    hub.store.commit("ada/open", {"a.txt": "1"})
+    bob = client_of(hub.other_token, hub.endpoint)
+    refusals = [claim(bob, "bob/loot"), claim(bob, "ada/open", query="?create_pr=1"), claim(bob, "bob/loot", "0" * 64)]
+    assert [answer.status_code for answer in refusals] == [400, 400, 400]
+    assert refusals[0].text == refusals[2].text.replace("0" * 64, OID)  # nor does it tell whether there is one
+    verified = bob.post("/bob/loot.git/info/lfs/objects/verify", json={"oid": OID, "size": len(WEIGHTS)})
+    assert verified.status_code == 404
+    upload = offer(bob, "bob/loot")["actions"]["upload"]
+    parts = [{"partNumber": number, "etag": "x"} for number in (1, 2, 3)]
+    assert bob.post(upload["href"], json={"oid": OID, "parts": parts}).status_code == 400
+    assert bob.put(upload["header"]["1"].replace("by=bob", "by=ada"), content=WEIGHTS[:102_400]).status_code == 403
+    assert claim(bob, "bob/loot").status_code == 400
+    hub.api(hub.other_token).upload_file(path_or_fileobj=WEIGHTS, path_in_repo="w.safetensors", repo_id="bob/loot")
+    assert hub.store.read("bob/loot", "w.safetensors") == WEIGHTS
+
+
+def test_a_file_that_one_may_read_in_some_repo_is_committed_by_its_hash(hub: TestHub) -> None:
+    hub.store.commit("ada/gated", {"w.safetensors": WEIGHTS})
+    hub.store.set_gated("ada/gated", "manual")
+    hub.store.commit("ada/gated", {}, "Withdraw", deleted=["w.safetensors"])
+    hub.api(hub.other_token).create_repo("bob/m")
+    bob = client_of(hub.other_token, hub.endpoint)
+    assert "actions" in offer(bob, "bob/m")
+    hub.store.grant("ada/gated", "bob")
+    assert "actions" not in offer(bob, "bob/m")
+    assert claim(bob, "bob/m").status_code == 200
+    assert hub.store.read("bob/m", "w.safetensors") == WEIGHTS
+
+
+def test_an_upload_is_its_sender_s_after_a_restart_too(hub: TestHub) -> None:
+    hub.api().create_repo("ada/m")
+    ada = client_of(hub.token, hub.endpoint)
+    upload = offer(ada, "ada/m")["actions"]["upload"]
+    etags = []
+    for number in (1, 2, 3):
+        part = WEIGHTS[(number - 1) * 102_400 : number * 102_400]
+        etags.append(ada.put(upload["header"][str(number)], content=part).headers["etag"])
+    parts = [{"partNumber": number, "etag": etag} for number, etag in enumerate(etags, 1)]
+    for _ in range(2):  # a client that has lost the answer asks again
+        assert ada.post(upload["href"], json={"oid": OID, "parts": parts}).status_code == 200
+    with running(hub.store.root) as again:
+        assert "actions" not in offer(client_of(hub.token, again.endpoint), "ada/m")
+        assert claim(client_of(hub.token, again.endpoint), "ada/m").status_code == 200
+
+
+def test_a_renamed_private_repo_does_not_tell_others_its_new_name(hub: TestHub) -> None:
+    hub.store.commit("ada/old", {"a.txt": "1"})
+    hub.api().move_repo("ada/old", "reef/secret-plan")
+    assert "secret-plan" in httpx.get(f"{hub.endpoint}/api/models/ada/old").headers["location"]
+    hub.store.set_private("reef/secret-plan", True)
+    for token in (hub.other_token, False):
+        for path in ("/api/models/ada/{}", "/ada/{}/resolve/main/a.txt", "/ada/{}"):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            moved, absent = (httpx.get(hub.endpoint + path.format(name), headers=headers) for name in ("old", "no"))
+            assert (moved.status_code, moved.text) == (absent.status_code, absent.text)
+            assert "secret-plan" not in str(moved.headers)
+    assert hub.api().model_info("ada/old").id == "reef/secret-plan"

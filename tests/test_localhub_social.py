@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from conftest import TestHub
 from huggingface_hub.errors import HfHubHTTPError
@@ -103,4 +104,14 @@ def test_a_private_model_is_not_shown_in_a_public_collection(hub: TestHub) -> No
     slug = api.create_collection("Mixed").slug
     api.add_collection_item(slug, "ada/secret", "model")
     assert len(api.get_collection(slug).items) == 1
-    assert hub.api(hub.other_token).get_collection(slug).items == []
+    bob = hub.api(hub.other_token)
+    assert bob.get_collection(slug).items == []
+    assert [collection.items for collection in bob.list_collections(owner="ada")] == [[]]
+    assert list(bob.list_collections(item="models/ada/secret")) == []
+    assert [collection.slug for collection in api.list_collections(item="models/ada/secret")] == [slug]
+    for path in ("/", "/ada", f"/collections/{slug}"):
+        for token, count, shown in ((hub.token, "1 model<", True), (hub.other_token, "0 models", False)):
+            headers = {"Accept": "text/html", "Authorization": f"Bearer {token}"}
+            page = httpx.get(hub.endpoint + path, headers=headers).text
+            assert ("secret" in page) is shown
+            assert count in page or path.startswith("/collections")

@@ -50,7 +50,7 @@ def test_a_release_holds_all_that_a_model_needs_and_its_hashes_are_true(
     checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
 ) -> None:
     target = tmp_path / "releases" / "one"
-    hashes = write_release(recipe, checkpoints, target, {"README.md": "# Fische — 魚\n", "shoal.json": "{}"})
+    hashes = write_release(recipe, checkpoints, target, {"README.md": "# Fische — 魚\n".encode(), "shoal.json": b"{}"})
     assert sorted(path.name for path in target.iterdir()) == sorted(hashes) == list(hashes)
     assert {"model.safetensors", "config.json", "generation_config.json", "README.md", "shoal.json"} <= hashes.keys()
     assert {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "mergekit_config.yml"} <= hashes.keys()
@@ -65,13 +65,13 @@ def test_a_release_holds_all_that_a_model_needs_and_its_hashes_are_true(
 
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
-def test_the_config_says_the_release_s_dtype_and_else_what_the_base_says(
+def test_the_config_says_the_release_s_dtype_and_else_what_the_base_says_but_for_its_folder(
     key: str, checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
 ) -> None:
     path = tmp_path / "model-0" / "config.json"
     config = json.loads(path.read_text())
     del config["dtype"]
-    path.write_text(json.dumps({**config, key: "float32"}))
+    path.write_text(json.dumps({**config, "_name_or_path": "/home/somebody", key: "float32"}))
     write_release(recipe, checkpoints, tmp_path / "one", {})
     assert json.loads((tmp_path / "one" / "config.json").read_text()) == {**config, key: "bfloat16"}
 
@@ -199,9 +199,9 @@ def test_a_source_that_breaks_in_the_middle_leaves_nothing_behind(
 
 
 def test_a_folder_that_is_there_is_never_touched(checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path) -> None:
-    write_release(recipe, checkpoints, tmp_path / "one", {"README.md": "first"})
+    write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"first"})
     with pytest.raises(MergingError, match="one: it is there already"):
-        write_release(recipe, checkpoints, tmp_path / "one", {"README.md": "second"})
+        write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"second"})
     assert (tmp_path / "one" / "README.md").read_text() == "first"
 
 
@@ -210,5 +210,15 @@ def test_a_document_may_not_take_another_file_s_name(
     name: str, checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(MergingError, match="documents: got "):
-        write_release(recipe, checkpoints, tmp_path / "one", {name: "x"})
+        write_release(recipe, checkpoints, tmp_path / "one", {name: b"x"})
     assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"num_attention_heads": 0}, {"hidden_size": "32"}, {"rope_parameters": "x\ny"}])
+def test_a_config_that_transformers_cannot_build_is_said_in_one_line(
+    wrong: dict[str, object], checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "model-0" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(MergingError, match=r"^\S+config.json: transformers cannot build this model \([^\n]+\)$"):
+        write_release(recipe, checkpoints, tmp_path / "one", {})

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from bot.releases.card_facts import Estimate
+from evaluation.statistics import Interval
+
+
+class Kind(StrEnum):
+    """What a rival is, beside the merges that were bred."""
+
+    PLAIN = "plain merge"
+    SOURCE = "source"
+    BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -12,7 +21,7 @@ class SearchSummary:
     """What a search came to, as `show` and the card tell it.
 
     generations: (recipes scored so far, hypervolume) after each. points: skill scores of all that were scored
-    without failure. front: recipe digests. seconds: wall time of scoring.
+    without failure. front: recipe digests. seconds: wall time of scoring. reasons: (why candidates failed, how many).
     """
 
     candidates: int
@@ -22,6 +31,7 @@ class SearchSummary:
     front: tuple[str, ...]
     seconds: float
     stopped: str
+    reasons: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Ruling:
-    """The gate's answer for one front member, with its validation scores (in the skills' order)."""
+    """The gate's answer for one front member, with its validation scores (in the skills' order).
+
+    alpha: what its p-value was held against, by Holm's method.
+    """
 
     recipe: str
     scores: tuple[float, ...]
     passed: bool
     reason: str
     p_value: float
+    alpha: float
     comparisons: tuple[Comparison, ...]
 
 
@@ -54,4 +68,4 @@ class MeasuredRow:
 
     name: str
     kind: str
-    scores: tuple[Estimate, ...]
+    scores: tuple[Interval, ...]

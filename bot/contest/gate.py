@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.contest.findings import Comparison, Ruling
+from bot.errors import ShoalError
 from bot.scoring.judge import Sat
 from evaluation.degenerate import share
 from evaluation.scores import strata
@@ -30,6 +31,16 @@ class GateSettings:
     max_degenerate: float
 
 
+@dataclass(frozen=True)
+class Tested:
+    """A member's comparisons, the p-value that follows, what it is held against, and whether it is below."""
+
+    comparisons: tuple[Comparison, ...]
+    p_value: float
+    alpha: float
+    beats: bool
+
+
 def judge_front(
     members: Sequence[Sat],
     rivals: Sequence[tuple[str, Sat]],
@@ -39,16 +50,18 @@ def judge_front(
 ) -> tuple[Ruling, ...]:
     """Apply the rule to all members of a front at once; one verdict each, in order.
 
-    A member or rival that could not be scored has no scores to compare: a failed member is refused, a failed
-    rival is no rival.
+    A member that could not be scored is refused. Rivals must have been scored: without one of them, a merge that
+    need not beat it would pass too easily.
     """
-    standing = [(name, rival) for name, rival in rivals if rival.failure is None]
-    compared = [() if member.failure else _compare(member, standing, skills, directions) for member in members]
+    if unscored := [name for name, rival in rivals if rival.failure is not None]:
+        raise ShoalError(f"{unscored[0]}: was not scored, so no merge can be compared with it; run the cycle again")
+    compared = [() if member.failure else _compare(member, rivals, skills, directions) for member in members]
     p_values = [_p_value(comparisons, len(skills)) for comparisons in compared]
     better = holm(p_values, 1 - settings.confidence)
+    alphas = _thresholds(p_values, 1 - settings.confidence)
     return tuple(
-        _verdict(member, comparisons, p_value, beats, skills, directions, settings)
-        for member, comparisons, p_value, beats in zip(members, compared, p_values, better, strict=True)
+        _ruling(member, Tested(comparisons, p_value, alpha, beats), skills, directions, settings)
+        for member, comparisons, p_value, alpha, beats in zip(members, compared, p_values, alphas, better, strict=True)
     )
 
 
@@ -86,21 +99,30 @@ def _best_per_rival(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]
     return tuple(best.values())
 
 
-def _verdict(
-    member: Sat,
-    comparisons: tuple[Comparison, ...],
-    p_value: float,
-    beats: bool,
-    skills: Sequence[Skill],
-    directions: Mapping[str, bool],
-    settings: GateSettings,
+def _thresholds(p_values: Sequence[float], alpha: float) -> tuple[float, ...]:
+    """What each p-value is held against by Holm's method: the k-th smallest of m against alpha / (m - k + 1)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    ranks = {index: rank for rank, index in enumerate(order)}
+    return tuple(alpha / (len(p_values) - ranks[index]) for index in range(len(p_values)))
+
+
+def _ruling(
+    member: Sat, tested: Tested, skills: Sequence[Skill], directions: Mapping[str, bool], settings: GateSettings
 ) -> Ruling:
+    digest = member.recipe.digest
     if member.failure is not None:
-        return Ruling(member.recipe.digest, (), False, f"could not be scored: {member.failure}", 1.0, ())
+        return Ruling(digest, (), False, f"could not be scored: {member.failure}", 1.0, tested.alpha, ())
     scores = {skill.name: skill_interval(strata(skill, directions, member.scores), seed=0).mean for skill in skills}
-    refusal = _too_low(scores, settings.minimum) or _degenerate(member, settings.max_degenerate)
-    reason = refusal or _why(comparisons, beats, len(skills))
-    return Ruling(member.recipe.digest, tuple(scores.values()), beats and refusal is None, reason, p_value, comparisons)
+    refusal = _too_low(scores, settings.minimum) or _degenerate(member, skills, settings.max_degenerate)
+    return Ruling(
+        recipe=digest,
+        scores=tuple(scores.values()),
+        passed=tested.beats and refusal is None,
+        reason=refusal or _why(tested, len(skills)),
+        p_value=tested.p_value,
+        alpha=tested.alpha,
+        comparisons=tested.comparisons,
+    )
 
 
 def _too_low(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str | None:
@@ -110,17 +132,21 @@ def _too_low(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str |
     return None
 
 
-def _degenerate(member: Sat, allowed: float) -> str | None:
-    found = share(score.flag for score in member.scores)
-    return f"{found:.1%} of its answers are empty or looping; {allowed:.1%} are allowed" if found > allowed else None
+def _degenerate(member: Sat, skills: Sequence[Skill], allowed: float) -> str | None:
+    """Judged skill by skill, so that broken answers in one are not diluted by the others."""
+    for skill in skills:
+        found = share(score.flag for score in member.scores if score.skill == skill.name)
+        if found > allowed:
+            return f"{found:.1%} of its answers in {skill.name} are empty or looping; {allowed:.1%} are allowed"
+    return None
 
 
-def _why(comparisons: Sequence[Comparison], beats: bool, skills: int) -> str:
+def _why(tested: Tested, skills: int) -> str:
     """The rival that decided: the one it beats least clearly."""
-    if not comparisons:
+    if not tested.comparisons:
         return "there is no rival to compare it with"
-    closest = max(_best_per_rival(comparisons), key=lambda best: best.p_value)
+    closest = max(_best_per_rival(tested.comparisons), key=lambda best: best.p_value)
     told = f"{closest.difference:+.3f} in {closest.skill}, p = {min(1.0, closest.p_value * skills):.2g}"
-    if beats:
+    if tested.beats:
         return f"beats every rival in some skill; the closest is {closest.rival} ({told})"
     return f"does not clearly beat {closest.rival} in any skill (at best {told})"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.contest.findings import SearchSummary
+from bot.contest.findings import Kind, SearchSummary
+from bot.errors import ShoalError
 from bot.ledger.book import Ledger
 from bot.progress import Narrator
-from bot.releases.card_facts import Kind
 from bot.scoring.judge import Judge, Sat, directions
 from bot.sources.pool import Pool
 from bot.watchlist.model import Watchlist
@@ -70,9 +71,19 @@ def rivals(space: SearchSpace, pool: Pool) -> tuple[Rival, ...]:
 
 
 def sit_rivals(judge: Judge, rivals: Sequence[Rival], split: Split) -> tuple[tuple[Rival, Sat], ...]:
-    """The rivals' scores on a split."""
-    sat = judge.sit([rival.recipe for rival in rivals], split)
-    return tuple(zip(rivals, sat, strict=True))
+    """The rivals' scores on a split, of all that can be scored.
+
+    A source or base without scores stops the cycle: merges that need not beat it would pass too easily. A plain
+    merge alone may be broken in itself (its sums overflow in half precision, say): nobody could use it instead.
+    """
+    sat = tuple(zip(rivals, judge.sit([rival.recipe for rival in rivals], split, forgive=True), strict=True))
+    for rival, one in sat:
+        if one.failure is not None and (rival.kind is not Kind.PLAIN or one.transient):
+            raise ShoalError(
+                f"{rival.name}: could not be scored on the {split} split ({one.failure}), and merges have to beat it; "
+                "mend that (memory, workers.batch_size) or leave the model out, then run again"
+            )
+    return tuple((rival, one) for rival, one in sat if one.failure is None)
 
 
 def search(
@@ -109,8 +120,12 @@ def outcome(sat: Sat, skills: Sequence[Skill], directions: Mapping[str, bool]) -
 
 
 def summarise(result: SearchResult) -> SearchSummary:
-    """The search in numbers."""
+    """The search in numbers; ShoalError if not one candidate could be scored."""
+    reasons = Counter(scored.outcome.failure for scored in result.scored if scored.outcome.failure is not None)
     points = [scored.outcome.objectives for scored in result.scored if scored.outcome.objectives is not None]
+    if not points:
+        (reason, _), *_ = reasons.most_common(1)
+        raise ShoalError(f"search: not one of {len(result.scored)} candidates could be scored; most often: {reason}")
     return SearchSummary(
         candidates=len(result.scored),
         failed=len(result.scored) - len(points),
@@ -119,6 +134,7 @@ def summarise(result: SearchResult) -> SearchSummary:
         front=tuple(scored.recipe.digest for scored in result.front),
         seconds=sum(scored.outcome.seconds for scored in result.scored),
         stopped=result.stopped,
+        reasons=tuple(reasons.most_common()),
     )
 
 

@@ -31,6 +31,11 @@ def choose(verdicts: Sequence[Ruling], skills: Sequence[str], limit: int) -> tup
     return tuple(Chosen(role, front[index].recipe) for role, index in zip(roles, chosen, strict=True))
 
 
+def roles(skills: Sequence[str]) -> tuple[str, ...]:
+    """Every role that a release can have."""
+    return (BALANCED, *(f"best-{skill}" for skill in skills))
+
+
 def repo_name(pattern: str, watchlist: str, number: int, role: str, prefix: str | None) -> str:
     """The release's name on the Hub; some licences ask for a prefix."""
     name = pattern.format(watchlist=watchlist, cycle=number, role=role)

@@ -92,6 +92,7 @@ class EvaluationEntry:
     exam: str
     seconds: float
     failure: str | None
+    transient: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Ledger:
         """The watchlist's interrupted cycle, to go on with; else a new one.
 
         An interrupted cycle under other words (another digest) is closed as abandoned: its scores stay and are used.
+        A new cycle forgets failures that may have been the machine's.
         """
         with self._transaction() as session:
             newest = session.scalars(
@@ -156,6 +158,7 @@ class Ledger:
                     return _cycle(newest)
                 newest.state, newest.note = State.ABANDONED, "the watchlist changed before the cycle was done"
                 newest.finished = now.isoformat()
+            session.execute(delete(EvaluationRow).where(EvaluationRow.transient))
             number = 1 if newest is None else newest.number + 1
             row = CycleRow(
                 id=f"{watchlist}-{number}",
@@ -215,11 +218,12 @@ class Ledger:
             session.execute(delete(StageRow).where(StageRow.cycle == cycle, StageRow.stage == stage))
 
     def record_pool(self, cycle: str, verdicts: Iterable[Verdict], sources: Iterable[SourceEntry]) -> None:
-        """Record every candidate with its reason, and the pool's members."""
+        """Record every candidate with its reason, and the pool's members; those recorded earlier are replaced."""
         candidates = [{"cycle": cycle, **vars(verdict)} for verdict in verdicts]
         members = [{"cycle": cycle, **vars(source)} for source in sources]
         with self._transaction() as session:
             for table, rows in ((CandidateRow, candidates), (SourceRow, members)):
+                session.execute(delete(table).where(table.cycle == cycle))
                 if rows:
                     session.execute(_upsert(table), rows)
 
@@ -229,6 +233,14 @@ class Ledger:
         with Session(self._engine) as session:
             rows = session.scalars(query.order_by(CandidateRow.accepted.desc(), CandidateRow.repo)).all()
         return tuple(Verdict(row.repo, row.sha, row.accepted, row.reason) for row in rows)
+
+    def refusals(self, repo: str, sha: str) -> tuple[str, ...]:
+        """Why a repo at one commit was ever refused, the reasons of all cycles."""
+        query = select(CandidateRow.reason).where(
+            CandidateRow.repo == repo, CandidateRow.sha == sha, CandidateRow.accepted.is_(False)
+        )
+        with Session(self._engine) as session:
+            return tuple(session.scalars(query.distinct()))
 
     def sources(self, cycle: str) -> tuple[SourceEntry, ...]:
         """The members of a cycle's pool."""
@@ -252,7 +264,9 @@ class Ledger:
         """How a recipe fared under an exam, or None where it has not sat it."""
         with Session(self._engine) as session:
             row = session.get(EvaluationRow, (recipe, exam))
-            return None if row is None else EvaluationEntry(row.recipe, row.exam, row.seconds, row.failure)
+            return (
+                None if row is None else EvaluationEntry(row.recipe, row.exam, row.seconds, row.failure, row.transient)
+            )
 
     def item_values(self, recipe: str, tasks: Iterable[str]) -> dict[tuple[str, str], ItemValue]:
         """A recipe's scores on the named task digests, by (task, item)."""
@@ -317,10 +331,20 @@ class Ledger:
         if cycle is not None:
             query = query.where(ReleaseRow.cycle == cycle)
         with Session(self._engine) as session:
-            rows = session.scalars(query).all()
-        return tuple(
-            ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit) for row in rows
-        )
+            return tuple(map(_release, session.scalars(query)))
+
+    def drop_releases(self, cycle: str, but: Iterable[str]) -> None:
+        """Take back a cycle's unpublished releases, except in the roles named: what is chosen now is what counts."""
+        rows = delete(ReleaseRow).where(ReleaseRow.cycle == cycle, ReleaseRow.commit.is_(None))
+        with self._transaction() as session:
+            session.execute(rows.where(ReleaseRow.role.not_in(tuple(but))))
+
+    def last_published(self, repo: str) -> ReleaseEntry | None:
+        """What was put into a repo of the Hub last."""
+        query = select(ReleaseRow).where(ReleaseRow.repo == repo, ReleaseRow.published.is_not(None))
+        with Session(self._engine) as session:
+            row = session.scalars(query.order_by(ReleaseRow.published.desc()).limit(1)).first()
+            return None if row is None else _release(row)
 
 
 def _engine(path: Path) -> Engine:
@@ -344,6 +368,10 @@ def _upsert(table: type[Table]) -> Any:
         column.name: statement.excluded[column.name] for column in inspect(table).columns if column.name not in keys
     }
     return statement.on_conflict_do_update(index_elements=keys, set_=fresh)
+
+
+def _release(row: ReleaseRow) -> ReleaseEntry:
+    return ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit)
 
 
 def _cycle(row: CycleRow) -> Cycle:

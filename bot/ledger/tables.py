@@ -72,6 +72,8 @@ class EvaluationRow(Table):
     exam: Mapped[str] = mapped_column(primary_key=True)
     seconds: Mapped[float]
     failure: Mapped[str | None]
+    transient: Mapped[bool]
+    """The failure may be the machine's: it stands for the cycle that met it, and a new cycle tries again."""
 
 
 class ItemScoreRow(Table):

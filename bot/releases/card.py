@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bot.releases.card_facts import CardFacts, Contender, Estimate, Kind, TaskFacts
+from bot.contest.findings import Kind
+from bot.releases.card_facts import CardFacts, Contender, Estimate, TaskFacts
 from bot.sources.rules import OWN_TAG
 from templates.escaping import link_target, plain
 from templates.markdown import render

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.contest import search as contest
-from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
+from bot.contest.findings import Kind, MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import RULE
 from bot.contest.search import Rival
 from bot.contest.selection import Chosen
@@ -19,7 +19,6 @@ from bot.releases.card_facts import (
     Estimate,
     GateTest,
     ItemCounts,
-    Kind,
     LicenceFacts,
     RecipeFacts,
     SearchFacts,
@@ -29,12 +28,13 @@ from bot.releases.card_facts import (
     TaskFacts,
 )
 from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
+from bot.releases.handover import Ending
 from bot.releases.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
 from bot.releases.write import RECIPE_NAME, hashes, packages
 from bot.scoring.bench import ExamFacts
 from bot.scoring.judge import Judge, Sat, directions
 from bot.scoring.machine import Crew
-from bot.shop import Shop
+from bot.shop import Shop, now
 from bot.sources.inspection import Member
 from bot.sources.pool import Pool
 from evaluation.scores import strata
@@ -107,7 +107,8 @@ def measure(shop: Shop, judge: Judge, cast: Cast) -> tuple[MeasuredRow, ...]:
         (rival.name, rival.kind.value, one) for rival, one in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
     ]
     return tuple(
-        MeasuredRow(name, kind, _Measured.of(one, skills, exam).scores) for name, kind, one in named if not one.failure
+        MeasuredRow(name, kind, tuple(skill_interval(parts, SEED) for parts in _Measured.of(one, skills, exam).strata))
+        for name, kind, one in named
     )
 
 
@@ -189,15 +190,15 @@ def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
     )
 
 
-def write_cycle_report(shop: Shop, judge: Judge, cast: Cast) -> Path:
+def write_cycle_report(shop: Shop, judge: Judge, cast: Cast, ending: Ending) -> Path:
     """Write the page that tells how the cycle went; returns its path."""
     path = shop.home.report(shop.cycle)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(write_report(cycle_facts(shop, judge, cast)))
+    path.write_text(write_report(cycle_facts(shop, judge, cast, ending)))
     return path
 
 
-def cycle_facts(shop: Shop, judge: Judge, cast: Cast) -> CycleFacts:
+def cycle_facts(shop: Shop, judge: Judge, cast: Cast, ending: Ending) -> CycleFacts:
     """Everything the report of a cycle says."""
     skills = contest.wanted_skills(shop.watchlist)
     validation = judge.exam(Split.VALIDATION)
@@ -208,17 +209,13 @@ def cycle_facts(shop: Shop, judge: Judge, cast: Cast) -> CycleFacts:
         cycle=shop.cycle,
         hub_url=shop.hub.endpoint,
         started=f"{entry.started:%Y-%m-%d %H:%M} UTC",
-        finished=f"{entry.finished:%Y-%m-%d %H:%M} UTC" if entry.finished else "",
-        outcome=f"{entry.state}: {entry.note}",
+        finished=f"{now():%Y-%m-%d %H:%M} UTC",
+        outcome=f"{ending.state}: {ending.note}",
         skills=tuple(skill.name for skill in skills),
         verdicts=tuple(VerdictFacts(v.repo, v.sha, v.accepted, v.reason) for v in shop.ledger.verdicts(shop.cycle)),
         search=search_facts(shop, cast),
         hypervolumes=tuple(volume for _, volume in cast.summary.generations),
-        baselines=tuple(
-            ScoreRow(rival.name, _Measured.of(sat, skills, validation).scores)
-            for rival, sat in rivals
-            if sat.failure is None
-        ),
+        baselines=tuple(ScoreRow(rival.name, _Measured.of(sat, skills, validation).scores) for rival, sat in rivals),
         front=tuple(_front_facts(judge, cast, ruling, skills) for ruling in cast.rulings),
         releases=_release_facts(shop, judge, cast, skills),
     )
@@ -228,9 +225,7 @@ def _contenders(
     judge: Judge, cast: Cast, own: _Measured, skills: Sequence[Skill], exam: ExamFacts
 ) -> tuple[Contender, ...]:
     measured = [
-        (rival, _Measured.of(sat, skills, exam))
-        for rival, sat in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
-        if sat.failure is None
+        (rival, _Measured.of(sat, skills, exam)) for rival, sat in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
     ]
     return tuple(
         Contender(
@@ -268,15 +263,14 @@ def _values(sat: Sat, skill: str, task: str) -> list[float]:
 
 def _selection_facts(shop: Shop, cast: Cast, chosen: Chosen) -> SelectionFacts:
     ruling = cast.ruling(chosen.recipe)
-    confidence = shop.watchlist.gate.confidence
-    alpha = (1 - confidence) / len(shop.watchlist.skills)
+    alpha = ruling.alpha / len(shop.watchlist.skills)
     return SelectionFacts(
         role=chosen.role,
         front=len(cast.rulings),
         passed=sum(ruling.passed for ruling in cast.rulings),
         released=len(cast.chosen),
         rule=RULE,
-        confidence=confidence,
+        confidence=shop.watchlist.gate.confidence,
         tests=tuple(
             GateTest(test.skill, test.rival, test.difference, test.p_value, test.p_value <= alpha)
             for test in ruling.comparisons

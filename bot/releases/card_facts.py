@@ -8,15 +8,8 @@ tuple has one entry per skill, in the order of `CardFacts.skills`.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Kind(StrEnum):
-    """What a model in the card's tables is, beside the release itself."""
-
-    PLAIN = "plain merge"
-    SOURCE = "source"
-    BASE = "base"
+from bot.contest.findings import Kind
 
 
 @dataclass(frozen=True)

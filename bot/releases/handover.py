@@ -2,43 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bot.contest.selection import repo_name, roles
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.book import Ledger, ReleaseEntry, State
-from bot.releases.publish import Upload, collect, publish
+from bot.releases.publish import Upload, check_free, collect, publish
 from bot.shop import Shop, now
 
 
-def hand_over(shop: Shop) -> None:
-    """End the cycle as the watchlist's publish.mode says."""
+def release_repo(shop: Shop, role: str, prefix: str | None) -> str:
+    """The repo of a release by its role; `prefix` is what the licence asks names to start with."""
+    settings = shop.watchlist.publish
+    name = repo_name(settings.name, shop.watchlist.name, shop.number, role, prefix)
+    return f"{settings.namespace}/{name}" if settings.namespace else name
+
+
+def check_names(shop: Shop, prefix: str | None) -> None:
+    """ShoalError, before the search, if a repo that a release could go to is a person's own."""
+    if shop.watchlist.publish.mode == "off":
+        return
+    for role in roles([skill.name for skill in shop.watchlist.skills]):
+        check_free(shop.hub, release_repo(shop, role, prefix), shop.watchlist.publish.private)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a cycle ends: its state, and a line on it."""
+
+    state: State
+    note: str
+
+
+def hand_over(shop: Shop) -> Ending:
+    """Do with the cycle's releases what the watchlist's publish.mode says."""
     releases = shop.ledger.releases(shop.cycle)
     if not releases:
-        shop.finish(State.NOTHING, "no merge beat its sources and the plain merges")
-    elif shop.watchlist.publish.mode == "off":
-        shop.finish(State.WRITTEN, f"{len(releases)} releases lie in {shop.home.releases(shop.cycle)}")
-    elif shop.watchlist.publish.mode == "review":
-        shop.finish(State.REVIEW, f"{len(releases)} releases wait; look at them, then: shoal publish {shop.cycle}")
-    else:
-        upload_all(shop)
+        return Ending(State.NOTHING, "no merge beat its sources and the plain merges")
+    if shop.watchlist.publish.mode == "off":
+        return Ending(State.WRITTEN, f"{len(releases)} releases lie in {shop.home.releases(shop.cycle)}")
+    if shop.watchlist.publish.mode == "review":
+        waiting = f"{len(releases)} releases wait; look at them, then: shoal publish {shop.cycle}"
+        return Ending(State.REVIEW, waiting)
+    return upload_all(shop)
 
 
-def upload_all(shop: Shop) -> None:
-    """Publish every release of the cycle, file them in the collection, and close the cycle."""
+def upload_all(shop: Shop) -> Ending:
+    """Publish every release of the cycle and file them in the collection; what is there already is not sent again."""
     releases = shop.ledger.releases(shop.cycle)
-    uploaded = [_upload(shop, release) for release in releases]
+    fresh = sum([_upload(shop, release) for release in releases])
     settings = shop.watchlist.publish
     if settings.collection and settings.namespace:
         notes = {release.repo: f"{release.role}, cycle {shop.cycle}" for release in releases}
         collect(shop.hub, settings.namespace, settings.collection, notes, settings.private)
-    fresh = sum(uploaded)
     again = f", {len(releases) - fresh} were there already" if fresh < len(releases) else ""
-    shop.finish(
-        State.PUBLISHED,
-        f"{fresh} releases published{again}: {', '.join(release.repo for release in releases)}",
-    )
+    names = ", ".join(release.repo for release in releases)
+    return Ending(State.PUBLISHED, f"{fresh} releases published{again}: {names}")
 
 
 def require_waiting(ledger: Ledger, home: Home, cycle: str) -> None:
@@ -54,14 +75,10 @@ def require_waiting(ledger: Ledger, home: Home, cycle: str) -> None:
 
 
 def _upload(shop: Shop, release: ReleaseEntry) -> bool:
-    """Publish one release unless the ledger says that this recipe is in its repo; returns whether it was sent."""
-    earlier = [
-        other
-        for other in shop.ledger.releases()
-        if other.commit and other.recipe == release.recipe and other.repo == release.repo
-    ]
-    if earlier:
-        shop.ledger.record_release(replace(release, commit=earlier[-1].commit), now())
+    """Publish one release unless the ledger says that its repo holds this recipe; returns whether it was sent."""
+    there = shop.ledger.last_published(release.repo)
+    if there is not None and there.recipe == release.recipe:
+        shop.ledger.record_release(replace(release, commit=there.commit), now())
         return False
     folder: Path = shop.home.release(shop.cycle, release.role)
     commit = publish(

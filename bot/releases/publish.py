@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
+from bot.hub import HubNotFound
+from bot.sources.rules import OWN_TAG
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from bot.hub import Hub
 
 CHUNK = 2**20
+PROVENANCE = "shoal.json"
+"""shoal's own record, in every release."""
+
+
+OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*")
+"""What a release may leave behind when the next one of its role has other files; all else in a repo is a person's."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ def publish(hub: Hub, upload: Upload) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     check_files(upload.folder, upload.files)
+    check_free(hub, upload.repo, upload.private)
     hub.call(hub.api.create_repo, upload.repo, private=upload.private, exist_ok=True)
     head = hub.call(hub.api.model_info, upload.repo, files_metadata=True)
     commit = head.sha or ""
@@ -60,8 +70,40 @@ def publish(hub: Hub, upload: Upload) -> str:
                 f"{upload.repo}: changed on the Hub while the release was uploaded; nothing was overwritten: "
                 "look at its newest commit, then run `shoal publish` again"
             ) from error
-    hub.call(hub.api.create_tag, upload.repo, tag=upload.tag, revision=commit, exist_ok=True)
+    _tag(hub, upload.repo, upload.tag, commit)
     return commit
+
+
+def check_free(hub: Hub, repo: str, private: bool) -> None:
+    """ShoalError unless the name is free, or taken by an earlier release of shoal that may be followed by this one.
+
+    A release is known by the loop guard's tag beside its provenance. A person's repo is never written to, and
+    what should be private never goes where it is public.
+    """
+    try:
+        info = hub.call(hub.api.model_info, repo)
+    except HubNotFound:
+        return
+    names = {sibling.rfilename for sibling in info.siblings or ()}
+    fresh = names <= {".gitattributes"}
+    if not fresh and not (OWN_TAG in (info.tags or ()) and PROVENANCE in names):
+        raise ShoalError(
+            f"publish.name: got {repo!r}: the Hub has this repo, and it is no release of shoal: "
+            "choose another name, or move that repo"
+        )
+    if private and not info.private:
+        raise ShoalError(f"publish.private: got true: {repo} is public on the Hub; make it private there, or rename")
+
+
+def _tag(hub: Hub, repo: str, tag: str, commit: str) -> None:
+    """Point the cycle's tag at the commit; a card that was written anew moves it."""
+    tags = hub.call(hub.api.list_repo_refs, repo).tags
+    standing = next((ref.target_commit for ref in tags if ref.name == tag), None)
+    if standing == commit:
+        return
+    if standing is not None:
+        hub.call(hub.api.delete_tag, repo, tag=tag)
+    hub.call(hub.api.create_tag, repo, tag=tag, revision=commit)
 
 
 def collect(hub: Hub, namespace: str, title: str, repos: Mapping[str, str], private: bool) -> str:
@@ -114,10 +156,11 @@ def _holds(head: ModelInfo, upload: Upload) -> bool:
 
 
 def _operations(head: ModelInfo, upload: Upload) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """Add the release's files; delete weights and pictures of an earlier release that this one does not have."""
+    """Add the release's files; delete those that only an earlier release had."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    stale = {sibling.rfilename for sibling in head.siblings or ()} - set(upload.files) - {".gitattributes"}
+    others = {sibling.rfilename for sibling in head.siblings or ()} - set(upload.files)
+    stale = {name for name in others if any(fnmatchcase(name, pattern) for pattern in OURS)}
     return [
         *(CommitOperationAdd(name, upload.folder / name) for name in sorted(upload.files)),
         *(CommitOperationDelete(name) for name in sorted(stale)),

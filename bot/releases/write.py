@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from bot.contest.selection import Chosen
 from bot.errors import ShoalError
 from bot.ledger.book import ReleaseEntry
-from bot.releases.publish import sha256_of
+from bot.releases.publish import PROVENANCE, sha256_of
 from bot.scoring.judge import Judge, Sat
 from bot.scoring.workers import Failure
+from bot.sources.candidate import LICENCE_FILES
 from evaluation.splits import Split
 from merging.checkpoint import Checkpoint
 from merging.recipe import Recipe, SourceRef
@@ -20,12 +22,8 @@ from merging.release import RECIPE_NAME, write_release
 
 __all__ = ["RECIPE_NAME", "confirm", "hashes", "is_finished", "packages", "write"]
 
-PROVENANCE = "shoal.json"
 PACKAGES = ("shoal", "torch", "transformers", "safetensors", "lm_eval", "pymoo", "huggingface_hub")
 """What a release's weights and scores depend on, besides the sources."""
-
-LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*")
-"""Passed on with every release: permissive licences ask for it too."""
 
 
 def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef, target: Path, cycle: str) -> None:
@@ -38,7 +36,7 @@ def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef
             return
         shutil.rmtree(target)
     checkpoints = {source: Checkpoint.open(folders[source]) for source in recipe.origins}
-    documents = {PROVENANCE: provenance(recipe, cycle), **licence_texts(recipe, folders)}
+    documents = {PROVENANCE: provenance(recipe, cycle).encode(), **licence_texts(recipe, folders)}
     write_release(recipe, checkpoints, target, documents, skeleton=folders[skeleton])
 
 
@@ -54,14 +52,15 @@ def provenance(recipe: Recipe, cycle: str) -> str:
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
 
-def licence_texts(recipe: Recipe, folders: Mapping[SourceRef, Path]) -> dict[str, str]:
+def licence_texts(recipe: Recipe, folders: Mapping[SourceRef, Path]) -> dict[str, bytes]:
     """The licence and notice files of everything merged, each under a name that tells whose it is."""
-    found = {}
+    found: dict[str, bytes] = {}
     for source in recipe.origins:
-        for pattern in LICENCE_FILES:
-            for path in sorted(folders[source].glob(pattern)):
-                name = f"{path.stem}-{source.repo.replace('/', '--')}{path.suffix}"
-                found[name] = path.read_text(encoding="utf-8", errors="replace")
+        for path in (folders[source] / name for name in LICENCE_FILES):
+            if path.is_file():
+                # Always with an ending of its own, for the repo's name may look like one (.safetensors).
+                name = f"{path.stem}-{source.repo.replace('/', '--')}{path.suffix or '.txt'}"
+                found[name] = found.get(name, b"") + path.read_bytes()
     return found
 
 
@@ -81,15 +80,15 @@ def confirm(judge: Judge, target: Path, sat: Sat) -> str | None:
     return None
 
 
-def is_finished(recorded: Iterable[ReleaseEntry], role: str, recipe: str, folder: Path) -> bool:
-    """Whether a release is on record and lies there as recorded.
+def is_finished(releases: Iterable[ReleaseEntry], chosen: Chosen, repo: str, folder: Path) -> bool:
+    """Whether the ledger has this release for this repo, and its folder still holds those very files.
 
-    Such a one stays as it is, for it may be on the Hub already: a card written anew after an interruption could
-    tell of another machine or another port, and would be a second release.
+    Such a folder is left as it is: a card written again would tell of another run, and be published again.
     """
-    return any(
-        entry.role == role and entry.recipe == recipe and dict(entry.files) == hashes(folder) for entry in recorded
-    )
+    entries = [
+        entry for entry in releases if (entry.role, entry.recipe, entry.repo) == (chosen.role, chosen.recipe, repo)
+    ]
+    return any(folder.is_dir() and hashes(folder) == dict(entry.files) for entry in entries)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.scoring.machine import Crew
+from evaluation.errors import EvaluationError
 from evaluation.skills import Skill
 from evaluation.splits import Split, SplitSizes
 from merging.recipe import Recipe, SourceRef
@@ -55,7 +57,7 @@ class ExamItem:
 class ExamFacts:
     """What an exam asks, without its requests.
 
-    directions: task → whether higher is better. tasks: what a card tells of each. prompt: the first request's text.
+    directions: task → whether higher is better. tasks: what a card tells of each. prompt: an example's plain text.
     """
 
     digest: str
@@ -81,16 +83,20 @@ class BenchAtWork:
         self._exams: dict[Split, Exam] = {}
 
     def facts(self, split: Split) -> ExamFacts:
-        """What the exam of a split asks; a task that cannot be used raises EvaluationError."""
-        from evaluation.tasks import describe, directions
+        """What the exam of a split asks.
 
-        exam, bench = self._exam(split), self._bench
+        Raises EvaluationError for a task that cannot be used, MergingError for a model that cannot be built: the
+        first question to a worker, so that neither is taken for a fault of each candidate in turn.
+        """
+        from evaluation.tasks import describe, directions, example_prompt
+
+        exam, bench, _ = self._exam(split), self._bench, self._live
         return ExamFacts(
             digest=exam.digest,
             items=_items(exam),
             directions=tuple(directions(bench.skills, self._tasks).items()),
             tasks=describe(bench.skills, self._tasks, bench.seed, bench.sizes),
-            prompt=str(exam.papers[0].questions[0].requests[0].args[0]),
+            prompt=example_prompt(bench.skills, self._tasks, bench.seed, bench.sizes),
         )
 
     def score(self, recipe: Recipe, split: Split) -> Marks:
@@ -100,10 +106,18 @@ class BenchAtWork:
         return self._sit(self._live.model, split, started)
 
     def score_folder(self, folder: Path, split: Split) -> Marks:
-        """Load a written checkpoint as any user would, and let it sit the exam."""
-        from transformers import AutoModelForCausalLM
+        """Load a written checkpoint and its tokenizer as any user would, and let them sit the exam.
+
+        Raises EvaluationError if the tokenizer in the folder does not do what the candidates' did.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from evaluation.fingerprint import tokenizer_rules
 
         started = time.monotonic()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if tokenizer_rules(tokenizer, chat=True) != tokenizer_rules(self._tokenizer, chat=True):
+            raise EvaluationError(f"{folder}: its tokenizer is not the one that the candidates were scored with")
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype="auto", use_safetensors=True, trust_remote_code=False
         )
@@ -127,8 +141,18 @@ class BenchAtWork:
             from evaluation.exam import Exam
 
             bench = self._bench
-            self._exams[split] = Exam.build(bench.skills, self._tasks, split, bench.sizes, bench.seed, self._tokenizer)
+            self._exams[split] = Exam.build(
+                bench.skills, self._tasks, split, bench.sizes, bench.seed, self._tokenizer, setting=self._setting
+            )
         return self._exams[split]
+
+    @cached_property
+    def _setting(self) -> tuple[str, ...]:
+        """What decides scores beside weights and questions: the machine's part, and the model's own settings."""
+        crew, folder = self._bench.crew, dict(self._bench.checkpoints)[self._bench.skeleton]
+        settings = [folder / name for name in ("config.json", "generation_config.json") if (folder / name).is_file()]
+        digests = (f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in settings)
+        return (f"device {crew.device}", f"batch size {crew.batch_size}", *digests)
 
     @cached_property
     def _tasks(self) -> Any:

@@ -20,12 +20,14 @@ class Sat:
     """A recipe that sat an exam: its item scores in the exam's order, or the failure.
 
     seconds: its share of wall time when it was scored, so that a replay counts the same time.
+    transient: the failure may be this machine's (memory, a killed worker) rather than the recipe's.
     """
 
     recipe: Recipe
     scores: tuple[ItemScore, ...]
     failure: str | None
     seconds: float
+    transient: bool = False
 
 
 class Judge:
@@ -43,9 +45,19 @@ class Judge:
             self._exams[split] = self._examiners.facts(split)
         return self._exams[split]
 
-    def sit(self, recipes: Sequence[Recipe], split: Split, done: Callable[[], None] = lambda: None) -> tuple[Sat, ...]:
-        """Scores for each recipe, in order. Each is in the ledger before `done` is called for it."""
-        answers = {index: self._from_ledger(recipe, split) for index, recipe in enumerate(recipes)}
+    def sit(
+        self,
+        recipes: Sequence[Recipe],
+        split: Split,
+        done: Callable[[], None] = lambda: None,
+        *,
+        forgive: bool = False,
+    ) -> tuple[Sat, ...]:
+        """Scores for each recipe, in order. Each is in the ledger before `done` is called for it.
+
+        forgive: try those again whose recorded failure may have been the machine's.
+        """
+        answers = {index: self._from_ledger(recipe, split, forgive) for index, recipe in enumerate(recipes)}
         missing = [index for index, answer in answers.items() if answer is None]
         for _ in range(len(recipes) - len(missing)):
             done()
@@ -60,13 +72,13 @@ class Judge:
         marks = self._examiners.score_folder(folder, split)
         return marks if isinstance(marks, Failure) else _item_scores(self.exam(split), marks.values)
 
-    def _from_ledger(self, recipe: Recipe, split: Split) -> Sat | None:
+    def _from_ledger(self, recipe: Recipe, split: Split, forgive: bool) -> Sat | None:
         exam = self.exam(split)
         entry = self._ledger.evaluation(recipe.digest, exam.digest)
-        if entry is None:
+        if entry is None or (forgive and entry.transient):
             return None
         if entry.failure is not None:
-            return Sat(recipe, (), entry.failure, entry.seconds)
+            return Sat(recipe, (), entry.failure, entry.seconds, entry.transient)
         known = self._ledger.item_values(recipe.digest, {item.digest for item in exam.items})
         values = [known[item.digest, item.item] for item in exam.items]
         return Sat(recipe, _item_scores(exam, [(v.value, v.flag) for v in values]), None, entry.seconds)
@@ -75,9 +87,9 @@ class Judge:
         exam = self.exam(split)
         text = json.dumps(recipe.to_json(), sort_keys=True)
         if isinstance(marks, Failure):
-            entry = EvaluationEntry(recipe.digest, exam.digest, 0.0, marks.reason)
+            entry = EvaluationEntry(recipe.digest, exam.digest, 0.0, marks.reason, marks.transient)
             self._ledger.record_evaluation(text, entry, ())
-            return Sat(recipe, (), marks.reason, 0.0)
+            return Sat(recipe, (), marks.reason, 0.0, marks.transient)
         seconds = marks.seconds / self._workers
         items = [
             ItemValue(item.digest, item.item, value, flag)

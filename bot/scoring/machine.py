@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from bot.watchlist.model import Workers
+from bot.watchlist.sections import Workers
 
 WORKER_OVERHEAD = 700 * 2**20
 """Bytes a worker needs besides weights: the interpreter, torch, transformers, lm-eval and the requests (measured)."""

@@ -1,4 +1,8 @@
-"""Worker processes that score candidates. One that dies is replaced and its candidate tried once more."""
+"""Worker processes that score candidates. One that dies is replaced and its candidate tried once more.
+
+Each worker has a pipe of its own and shares no lock with anybody, so that it can be killed at any moment without
+harm to the others. (A pool with one queue for all cannot: whoever dies with the queue's lock in hand takes it along.)
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,14 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-from pebble import ProcessExpired, ProcessPool
+from typing import Any, Protocol
 
 from bot.errors import ShoalError
 from bot.scoring.bench import Bench, BenchAtWork, ExamFacts, Marks
@@ -22,17 +26,25 @@ from evaluation.splits import Split
 from merging.errors import MergingError
 from merging.recipe import Recipe
 
-T = TypeVar("T")
-
 TRIES = 2
 """A candidate whose worker died is tried once more: the death may have been another's fault (memory, a kill)."""
+
+FAREWELL_SECONDS = 2.0
+"""How long workers get to end by themselves before they are killed."""
+
+Job = tuple[Callable[..., Any], tuple[object, ...]]
+"""A method of BenchAtWork and its arguments."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A candidate that could not be scored, and why."""
+    """A candidate that could not be scored, and why.
+
+    transient: it may be this machine's fault (memory, a killed worker) rather than the candidate's.
+    """
 
     reason: str
+    transient: bool = False
 
 
 class Examiners(Protocol):
@@ -53,91 +65,165 @@ class Workers:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        self._crew: list[_Worker] = []
 
     def __enter__(self) -> Workers:
-        self._pool = ProcessPool(
-            max_workers=self._bench.crew.workers,
-            initializer=_open,
-            initargs=[self._bench],
-            # A forked copy of a process with threads or CUDA is not safe to use.
-            context=multiprocessing.get_context("spawn"),
-        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.stop()
-        self._pool.join()
+        self._dismiss(self._crew)
 
     def facts(self, split: Split) -> ExamFacts:
         """What the exam of a split asks; raises what makes it unusable, before anything is scored."""
-        answer = self._ask(_facts, split)
+        answer = self._ask((BenchAtWork.facts, (split,)))
         if isinstance(answer, Failure):
             raise ShoalError(f"the exam of the {split} split cannot be built: {answer.reason}")
+        assert isinstance(answer, ExamFacts)
         return answer
 
     def score(self, recipes: Sequence[Recipe], split: Split) -> Iterator[tuple[int, Marks | Failure]]:
         """Score recipes on all workers at once."""
-        running = {self._submit(_score, recipe, split): (index, 1) for index, recipe in enumerate(recipes)}
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                index, tries = running.pop(future)
-                answer = _answer(future)
-                if isinstance(answer, _Died) and tries < TRIES:
-                    running[self._submit(_score, recipes[index], split)] = (index, tries + 1)
-                else:
-                    yield index, _final(answer)
+        return self._work_off([(BenchAtWork.score, (recipe, split)) for recipe in recipes])
 
     def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
         """Score a written checkpoint in one worker."""
-        return self._ask(_score_folder, folder, split)
+        answer: Marks | Failure = self._ask((BenchAtWork.score_folder, (folder, split)))
+        return answer
 
-    def _ask(self, function: Callable[..., T], *arguments: object) -> T | Failure:
-        """One answer from one worker, asked again if the worker dies."""
-        answer = _answer(self._submit(function, *arguments))
-        return _final(_answer(self._submit(function, *arguments)) if isinstance(answer, _Died) else answer)
+    def _ask(self, job: Job) -> Any:
+        """One answer from one worker."""
+        ((_, answer),) = self._work_off([job])
+        return answer
 
-    def _submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
-        future: Future[T] = self._pool.schedule(function, args=arguments)
-        return future
+    def _work_off(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
+        """Have the jobs done; yields (index, answer or Failure) as they are done.
+
+        A job whose worker died is tried again after all others: if it was the job's fault, they are done by then.
+        """
+        waiting = deque((index, 1) for index in range(len(jobs)))
+        busy: dict[Any, tuple[_Worker, int, int]] = {}
+        try:
+            while waiting or busy:
+                while waiting and (worker := self._idle_one([worker for worker, _, _ in busy.values()])):
+                    index, tries = waiting.popleft()
+                    worker.ask(jobs[index])
+                    busy[worker.line] = worker, index, tries
+                for line in connection.wait(list(busy)):
+                    worker, index, tries = busy.pop(line)
+                    answer = worker.answer()
+                    if not isinstance(answer, _Died):
+                        yield index, answer
+                    elif tries < TRIES:
+                        waiting.append((index, tries + 1))
+                    else:
+                        reason = f"its worker died (exit code {answer.code}), also on the second try"
+                        yield index, Failure(reason, transient=True)
+        finally:
+            # Whoever stops listening leaves workers with answers that nobody may take for another's.
+            self._dismiss([worker for worker, _, _ in busy.values()])
+
+    def _idle_one(self, busy: Sequence[_Worker]) -> _Worker | None:
+        """A living worker that has nothing to do, started if need be; None if all are busy."""
+        self._dismiss([worker for worker in self._crew if worker not in busy and not worker.is_alive])
+        idle = [worker for worker in self._crew if worker not in busy]
+        if not idle and len(self._crew) < self._bench.crew.workers:
+            idle = [_Worker(self._bench)]
+            self._crew += idle
+        return idle[0] if idle else None
+
+    def _dismiss(self, leaving: Sequence[_Worker]) -> None:
+        leaving = [worker for worker in leaving if worker in self._crew]
+        for worker in leaving:
+            worker.line.close()
+            self._crew.remove(worker)
+        last_moment = time.monotonic() + FAREWELL_SECONDS
+        for worker in leaving:
+            worker.end(max(0.0, last_moment - time.monotonic()))
 
 
 @dataclass(frozen=True)
 class _Died:
     """A worker ended before it answered."""
 
-    reason: str
+    code: int | None
 
 
-def _answer(future: Future[T]) -> T | Failure | _Died:
-    try:
-        return future.result()
-    except ProcessExpired as error:
-        return _Died(f"its worker died (exit code {error.exitcode}), also on the second try")
-    except BrokenProcessPool as error:
-        raise ShoalError(
-            "no worker process can be started: is there memory left? see the log, or set workers.count"
-        ) from error
-    except (EvaluationError, MergingError) as error:
-        return Failure(str(error))
-    except Exception as error:  # whatever a candidate's model does, the search goes on without it
-        logging.getLogger("shoal").debug("a candidate failed", exc_info=error)
-        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+class _Worker:
+    """One process and the line to it."""
 
+    def __init__(self, bench: Bench) -> None:
+        # A forked copy of a process with threads or CUDA is not safe to use.
+        context = multiprocessing.get_context("spawn")
+        self.line, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(bench, far_end), name="shoal-worker")
+        self._process.start()
+        far_end.close()  # the worker's copy is the last one: its death ends the line
 
-def _final(answer: T | Failure | _Died) -> T | Failure:
-    return Failure(answer.reason) if isinstance(answer, _Died) else answer
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def ask(self, job: Job) -> None:
+        try:
+            self.line.send(job)
+        except OSError:
+            return  # it has just died, which `answer` tells
+
+    def answer(self) -> Any:
+        """What it answered, or _Died; waits for it."""
+        try:
+            return self.line.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return _Died(self._process.exitcode)
+
+    def end(self, patience: float) -> None:
+        """See it out; its line is closed, so it goes by itself when it is done with what it does."""
+        self._process.join(patience)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
 
 # -- in the worker ------------------------------------------------------------------------------------------------
 
-_at_work: BenchAtWork
-"""This process's bench: set once, when the process starts."""
+
+def _serve(bench: Bench, line: Any) -> None:
+    """Answer jobs until the line ends."""
+    _settle_in(bench)
+    at_work = BenchAtWork(bench)
+    while True:
+        try:
+            function, arguments = line.recv()
+        except (EOFError, OSError):
+            return
+        answer = _attempt(function, at_work, arguments)
+        try:
+            line.send(answer)
+        except OSError:
+            return
 
 
-def _open(bench: Bench) -> None:
-    """Start a worker: Ctrl-C is the parent's to handle, and threads stay within this worker's share of the cores."""
-    global _at_work
+def _attempt(function: Callable[..., Any], at_work: BenchAtWork, arguments: tuple[object, ...]) -> Any:
+    try:
+        return function(at_work, *arguments)
+    except (EvaluationError, MergingError) as error:
+        return Failure(str(error))
+    except Exception as error:  # whatever a candidate's model does, the search goes on without it
+        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", _is_of_memory(error))
+
+
+def _is_of_memory(error: Exception) -> bool:
+    import torch
+
+    # torch tells of the CPU's memory with a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _settle_in(bench: Bench) -> None:
+    """Ctrl-C is the parent's to handle, its death ends this process, and threads keep to this worker's share."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     logging.disable(logging.WARNING)
     import torch
@@ -145,16 +231,10 @@ def _open(bench: Bench) -> None:
 
     disable_progress_bar()
     torch.set_num_threads(bench.crew.threads)
-    _at_work = BenchAtWork(bench)
 
 
-def _facts(split: Split) -> ExamFacts:
-    return _at_work.facts(split)
-
-
-def _score(recipe: Recipe, split: Split) -> Marks:
-    return _at_work.score(recipe, split)
-
-
-def _score_folder(folder: Path, split: Split) -> Marks:
-    return _at_work.score_folder(folder, split)
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker is always somebody's child
+    connection.wait([parent.sentinel])
+    os._exit(1)

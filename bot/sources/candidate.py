@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from merging.companions import COMPANIONS
+from templates.escaping import plain
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-WANTED = (
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "LICENSE*",
-    "LICENCE*",
-    "NOTICE*",
+WEIGHTS = "model*.safetensors"
+"""The names of weight files; their sizes are the watchlist's to limit (watch.max_bytes)."""
+
+LICENCE_FILES = tuple(f"{name}{ending}" for name in ("LICENSE", "LICENCE", "NOTICE") for ending in ("", ".md", ".txt"))
+"""Passed on with every release: permissive licences ask for it too."""
+
+_MIB = 2**20
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
+
+LIMITS: Mapping[str, int] = MappingProxyType(
+    {
+        "config.json": _MIB,
+        "model.safetensors.index.json": 16 * _MIB,
+        **dict.fromkeys(COMPANIONS, _MIB),
+        **dict.fromkeys(("tokenizer_config.json", "added_tokens.json"), 16 * _MIB),
+        **dict.fromkeys(_VOCABULARIES, 64 * _MIB),
+        **dict.fromkeys(LICENCE_FILES, _MIB),
+    }
 )
-"""The only files that are ever fetched, all of them at the top of the repo."""
+"""The only files that are ever fetched beside the weights, all of them at the top of the repo: name → most bytes."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
+_OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
 
 def wanted(path: str) -> bool:
     """Whether a repo's file is of use; nothing else is fetched."""
-    return "/" not in path and any(fnmatchcase(path, pattern) for pattern in WANTED)
+    return path in LIMITS or ("/" not in path and fnmatchcase(path, WEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -61,12 +71,15 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a candidate, and why, in words for a person."""
+    """What became of a candidate, and why, in one line for a person: a stranger's words in it are made harmless."""
 
     repo: str
     sha: str | None
     accepted: bool
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", plain(self.reason))
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,8 @@ class Candidate:
     """A repo at a commit, as the Hub describes it. Its texts come from a stranger: escape them when shown.
 
     relation: how it descends from base_models, if it says: finetune, merge, adapter, quantized.
-    quantised: the method, if it is. security: files the Hub warns of; None where it says nothing.
+    languages: those that the Hub takes in a card. quantised: the method, if it is.
+    security: files the Hub warns of; None where it says nothing.
     pinned: its place in the watchlist's list of pinned models, None if it was found by listing.
     """
 
@@ -133,7 +147,7 @@ def candidate_of(info: ModelInfo, pinned: int | None = None) -> Candidate:
         sha=info.sha or "",
         author=info.author or info.id.split("/")[0],
         licence=", ".join(_words(card.get("license"))) or None,
-        languages=_words(card.get("language")),
+        languages=tuple(word for word in _words(card.get("language")) if _is_language(word)),
         tags=tuple(info.tags or ()),
         base_models=base_models,
         relation=relation,
@@ -155,6 +169,11 @@ def _words(value: object) -> tuple[str, ...]:
     """A card's field that may be one text, a list of them, or anything."""
     items: Iterable[object] = value if isinstance(value, list | tuple) else (value,)
     return tuple(item for item in items if isinstance(item, str) and item)
+
+
+def _is_language(word: str) -> bool:
+    """Whether the Hub takes it as a language: one wrong word would make a release's whole card invalid."""
+    return _LANGUAGE.fullmatch(word) is not None or word in _OTHER_LANGUAGES
 
 
 def _lineage(info: ModelInfo, card: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:

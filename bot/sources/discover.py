@@ -12,7 +12,8 @@ from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound
 from bot.sources.candidate import Candidate, Verdict, candidate_of
 from bot.sources.rules import NAMED_BASE, SAFETY, judge
-from bot.watchlist.model import ModelRef, Watchlist
+from bot.watchlist.model import Watchlist
+from bot.watchlist.sections import ModelRef
 
 LISTED = 1000
 """Entries read of a list, most downloaded first; what matches more is too wide a watchlist."""

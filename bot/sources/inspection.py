@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
@@ -14,21 +13,25 @@ from typing import Any
 from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound
 from bot.sources.candidate import Candidate, Verdict
+from bot.sources.configs import settings, settings_mismatch
+from bot.sources.vocabulary import Tokenizer, read_tokenizer, tokenizer_mismatch
 from merging.errors import MergingError
-from merging.family import TensorHeader
+from merging.family import TensorHeader, family_mismatch
 from merging.groups import layer_count
 from merging.recipe import SourceRef
+from templates.escaping import plain
 
-MAX_CONFIG_BYTES = 2**20
-MAX_TOKENIZER_BYTES = 64 * 2**20
-MAX_INDEX_BYTES = 16 * 2**20
 MAX_SHARDS = 200
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
+_COMPANIONS = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.json")
+"""The JSON files that a release takes over from a source and in which a key could point to code."""
+
+_CODE_POINTERS = ("auto_map", "custom_pipelines")
+
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_DEFAULT_ROPE_THETA = 10000.0
 
 
 class Unfit(Exception):  # noqa: N818 - a finding, not a fault
@@ -39,13 +42,15 @@ class Unfit(Exception):  # noqa: N818 - a finding, not a fault
 class Member:
     """A model that could be merged: what the Hub says of it, and what its small files and headers say.
 
-    headers: tensor name → header. config: its config.json. tokenizers: file → SHA-256 of what the file means.
+    headers: tensor name → header. settings: what its config.json means. tokenizer: what its tokenizer.json means,
+    if it has one. pieces: the Hub's hash of its tokenizer.model, if it has one.
     """
 
     candidate: Candidate
     headers: Mapping[str, TensorHeader]
-    config: Mapping[str, Any]
-    tokenizers: Mapping[str, str]
+    settings: Mapping[str, Any]
+    tokenizer: Tokenizer | None
+    pieces: str | None
 
     @property
     def repo(self) -> str:
@@ -80,23 +85,28 @@ class Member:
 
 
 def inspect(hub: Hub, candidate: Candidate) -> Member:
-    """Read config.json, the tokenizer and the safetensors headers at the candidate's commit.
+    """Read config.json, the tokenizer, the safetensors headers and the small files at the candidate's commit.
 
     Raises:
-        Unfit: one of them is missing, too large or broken.
+        Unfit: one of them is missing, too large or broken, or points to code.
         ShoalError: the Hub cannot be asked.
     """
+    if unmeasured := [file.path for file in candidate.wanted_files if file.size is None]:
+        raise Unfit(f"the Hub does not tell the size of its {unmeasured[0]}")
     try:
-        config = _json_file(hub, candidate, "config.json", MAX_CONFIG_BYTES)
-        if config.get("auto_map"):
-            raise Unfit("it needs custom code (auto_map in its config)")
-        if any(config.get(key) for key in ("num_local_experts", "num_experts", "n_routed_experts")):
-            raise Unfit("it is a mixture of experts")
+        config = _json_file(hub, candidate, "config.json")
+        _check_config(config)
         headers = _headers(hub, candidate)
-        if layer_count(headers) == 0:
+        layers = layer_count(headers)
+        if layers == 0:
             raise Unfit("it has no transformer layers")
-        return Member(candidate, headers, config, _tokenizers(hub, candidate))
-    except MergingError as error:
+        meaning = settings(config, layers)
+        tokenizer, pieces = _tokenizer(hub, candidate)
+        for path in _COMPANIONS:
+            if candidate.file(path):
+                _check_pointers(path, _json_file(hub, candidate, path))
+        return Member(candidate, headers, meaning, tokenizer, pieces)
+    except (MergingError, ValueError, RecursionError) as error:
         raise Unfit(str(error)) from error
     except (HubNotFound, HubForbidden) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
@@ -107,59 +117,50 @@ def refused(member: Member | Candidate, reason: str) -> Verdict:
     return Verdict(member.repo, member.sha, False, reason)
 
 
-def config_mismatch(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """What shapes do not tell: heads and rotary positions must be equal too, or weights mean other things."""
-    left, right = _structure(base), _structure(other)
-    for key, value in left.items():
-        if value != right[key]:
-            return f"its config says {key} {_short(right[key])}, not {_short(value)}"
-    return None
+def mismatch(reference: Member, other: Member) -> str | None:
+    """Why the two cannot be merged, None if they can: tensors first, then what shapes do not tell."""
+    return (
+        family_mismatch(reference.headers, other.headers)
+        or settings_mismatch(reference.settings, other.settings)
+        or _other_tokens(reference, other)
+    )
 
 
-def tokenizer_mismatch(base: Member, other: Member) -> str | None:
+def _other_tokens(base: Member, other: Member) -> str | None:
     """Whether the same token ids mean the same tokens, by the first tokenizer file that both have."""
-    common = [name for name in base.tokenizers if name in other.tokenizers]
-    if not common:
-        return f"it has no {' or '.join(base.tokenizers) or 'tokenizer'} to compare"
-    if base.tokenizers[common[0]] != other.tokenizers[common[0]]:
-        return f"its tokenizer is not that of {base.repo}"
-    return None
+    if base.tokenizer is not None and other.tokenizer is not None:
+        difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
+        return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
+    if base.pieces is None or other.pieces is None:
+        return f"it has no {'tokenizer.json' if base.tokenizer else 'tokenizer.model'} to compare"
+    return None if base.pieces == other.pieces else f"its tokenizer.model is not that of {base.repo}"
 
 
-def tokenizer_digest(content: bytes) -> str:
-    """SHA-256 (hex) of a tokenizer.json's vocabulary and merges.
-
-    Left out is what changes no token's id: padding, truncation, templates, special tokens, versions.
-
-    Raises:
-        ValueError: not a tokenizer.json.
-    """
-    data = json.loads(content)
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise ValueError("no model in it")
-    added = [token for token in data.get("added_tokens") or () if isinstance(token, dict)]
-    # Two spellings of one merge are in use: "a b", and the list of both.
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in data["model"].get("merges") or ()]
-    meaning = {
-        "vocabulary": data["model"].get("vocab"),
-        "merges": merges,
-        "added": sorted((token.get("id"), token.get("content")) for token in added if not token.get("special")),
-    }
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def _check_config(config: Mapping[str, Any]) -> None:
+    _check_pointers("config", config)
+    if config.get("quantization_config"):
+        raise Unfit("it is quantised (quantization_config in its config)")
+    if any(config.get(key) for key in ("num_local_experts", "num_experts", "n_routed_experts")):
+        raise Unfit("it is a mixture of experts")
 
 
-def _read(hub: Hub, candidate: Candidate, path: str, limit: int) -> bytes:
+def _check_pointers(path: str, content: Mapping[str, Any]) -> None:
+    """No code of a stranger runs here, nor does a release point to any."""
+    found = [key for key in _CODE_POINTERS if content.get(key)]
+    if found:
+        raise Unfit(f"it needs custom code ({found[0]} in its {path})")
+
+
+def _read(hub: Hub, candidate: Candidate, path: str) -> bytes:
     file = candidate.file(path)
     if file is None:
         raise Unfit(f"it has no {path}")
-    if file.size is None or file.size > limit:
-        raise Unfit(f"its {path} is {file.size} bytes, more than the {limit} that are read")
     return hub.read(candidate.repo, candidate.sha, path)
 
 
-def _json_file(hub: Hub, candidate: Candidate, path: str, limit: int) -> dict[str, Any]:
+def _json_file(hub: Hub, candidate: Candidate, path: str) -> dict[str, Any]:
     try:
-        data = json.loads(_read(hub, candidate, path, limit))
+        data = json.loads(_read(hub, candidate, path))
     except (ValueError, RecursionError) as error:
         raise Unfit(f"its {path} is not JSON") from error
     if not isinstance(data, dict):
@@ -167,21 +168,18 @@ def _json_file(hub: Hub, candidate: Candidate, path: str, limit: int) -> dict[st
     return data
 
 
-def _tokenizers(hub: Hub, candidate: Candidate) -> dict[str, str]:
+def _tokenizer(hub: Hub, candidate: Candidate) -> tuple[Tokenizer | None, str | None]:
     """tokenizer.json by its meaning, tokenizer.model by its bytes (whose hash the Hub knows)."""
-    found: dict[str, str] = {}
+    found = None
     if candidate.file("tokenizer.json"):
-        content = _read(hub, candidate, "tokenizer.json", MAX_TOKENIZER_BYTES)
         try:
-            found["tokenizer.json"] = tokenizer_digest(content)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise Unfit("its tokenizer.json cannot be read") from error
-    pieces = candidate.file("tokenizer.model")
-    if pieces and pieces.content_id:
-        found["tokenizer.model"] = pieces.content_id
-    if not found:
+            found = read_tokenizer(_read(hub, candidate, "tokenizer.json"))
+        except ValueError as error:
+            raise Unfit(f"its tokenizer.json cannot be read: {error}") from error
+    model = candidate.file("tokenizer.model")
+    if found is None and (model is None or model.content_id is None):
         raise Unfit("it has neither tokenizer.json nor tokenizer.model")
-    return found
+    return found, model.content_id if model else None
 
 
 def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
@@ -191,7 +189,7 @@ def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
     listed: dict[str, Any] | None = None
     names = [SINGLE]
     if candidate.file(SINGLE) is None:
-        weight_map = _json_file(hub, candidate, INDEX, MAX_INDEX_BYTES).get("weight_map")
+        weight_map = _json_file(hub, candidate, INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
             raise Unfit(f"its {INDEX} has no weight_map")
         listed, names = weight_map, sorted(set(weight_map.values()))
@@ -215,31 +213,6 @@ def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
     return headers
 
 
-def _structure(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a config that decide what weights mean, in one form for old and new files."""
-    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    theta = rope.pop("rope_theta", None) or config.get("rope_theta") or _DEFAULT_ROPE_THETA
-    kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
-    heads = config.get("num_attention_heads")
-    width = config.get("hidden_size")
-    split = width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
-    return {
-        "model_type": config.get("model_type"),
-        "architectures": config.get("architectures"),
-        "num_attention_heads": heads,
-        "num_key_value_heads": config.get("num_key_value_heads") or heads,
-        "head_dim": config.get("head_dim") or split,
-        "hidden_act": config.get("hidden_act"),
-        "rope_theta": float(theta) if isinstance(theta, int | float) else theta,
-        "rope_type": kind,
-        "rope_parameters": rope,
-    }
-
-
-def _short(value: object) -> str:
-    return repr(value)[:60]
-
-
 def inspect_base(hub: Hub, base: Candidate) -> Member:
     """As `inspect`, for the base: what is wrong with it stops the cycle.
 
@@ -249,4 +222,4 @@ def inspect_base(hub: Hub, base: Candidate) -> Member:
     try:
         return inspect(hub, base)
     except Unfit as error:
-        raise ShoalError(f"base: got {base.repo!r}: {error}; name another base in the watchlist") from error
+        raise ShoalError(f"base: got {base.repo!r}: {plain(str(error))}; name another base in the watchlist") from error

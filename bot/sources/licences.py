@@ -61,11 +61,13 @@ class Declared:
     """The licence that a repo's card declares: an id of the Hub, None where it declares none.
 
     ancestor: the repo is not merged itself; one of the merged models descends from it.
+    unseen: why its card cannot be read, in words, if so.
     """
 
     repo: str
     licence: str | None
     ancestor: bool = False
+    unseen: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def refusal(declared: Declared, *, noncommercial: bool) -> str | None:
     """Why this licence keeps a model out of every merge; None if it does not."""
     whose = f"its ancestor {declared.repo}" if declared.ancestor else "it"
     kind = kind_of(declared.licence)
+    if declared.unseen:
+        return f"its declared base model {declared.repo} {declared.unseen}, so its licence is unknown"
     if declared.licence is None:
         return f"{whose} declares no licence"
     if kind is None:

@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from bot.errors import ShoalError
-from bot.hub import Hub, HubForbidden, HubNotFound
+from bot.hub import Hub, HubForbidden, HubNotFound, HubRefused
 from bot.sources.candidate import Candidate, Verdict
 from bot.sources.discover import discover, find_base, look
-from bot.sources.inspection import (
-    Member,
-    Unfit,
-    config_mismatch,
-    inspect,
-    inspect_base,
-    refused,
-    tokenizer_mismatch,
-)
+from bot.sources.inspection import Member, Unfit, inspect, inspect_base, mismatch, refused
 from bot.sources.licences import Declared, ReleaseLicence, combine, conflict, refusal
 from bot.watchlist.contradictions import TASK_METHODS
 from bot.watchlist.model import Watchlist
-from merging.family import family_mismatch
 from merging.groups import layer_count
+from templates.escaping import plain
 
-MAX_GENERATIONS = 4
-"""How far a chain of declared base models is followed; it is the authors' word, and may be a circle."""
+MAX_ANCESTORS = 32
+"""How many declared base models, and theirs, are looked at for one model; a longer list leaves licences unknown."""
 
 Told = Callable[[str], None]
 
@@ -44,7 +37,7 @@ class Pool:
     """Sources of one family, best first, with their base if there is one.
 
     verdicts: one for every candidate, accepted ones first.
-    lineage: for each member's repo, the licences of the ancestors that it declares and that can be seen.
+    lineage: for each member's repo, the licences of the ancestors that it declares.
     layers: of one model. noncommercial: as the watchlist has it.
     """
 
@@ -96,11 +89,15 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, tell: Told = lambda
     if base is None and watchlist.base == "auto" and watchlist.search.method in TASK_METHODS:
         why = f"base: got 'auto': no candidate declares one, and {watchlist.search.method} needs it; name it"
         raise NoPool(why, found.refused)
+    look_up = cache(lambda name: _page(hub, name))
+    lineage = {base.repo: ancestors(look_up, base)} if base else {}
     inspected_base = inspect_base(hub, base) if base else None
+    if inspected_base is not None:
+        _check_licences(inspected_base, lineage, watchlist.noncommercial)
     members, unfit = _inspected(hub, found.candidates, base, tell)
     family, strangers = of_one_family(members, inspected_base)
     distinct, twins = without_duplicates(family, inspected_base)
-    lineage = {member.repo: ancestors(hub, member.candidate) for member in _and_base(distinct, inspected_base)}
+    lineage |= {member.repo: ancestors(look_up, member.candidate) for member in distinct}
     compatible, conflicting = with_compatible_licences(distinct, inspected_base, lineage, watchlist.noncommercial)
     sources, surplus = compatible[: watchlist.max_sources], compatible[watchlist.max_sources :]
     limit = f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
@@ -169,15 +166,6 @@ def of_one_family(members: Sequence[Member], base: Member | None) -> tuple[list[
     return kept, strangers
 
 
-def mismatch(reference: Member, other: Member) -> str | None:
-    """Why the two cannot be merged, None if they can: tensors first, then what shapes do not tell."""
-    return (
-        family_mismatch(reference.headers, other.headers)
-        or config_mismatch(reference.config, other.config)
-        or tokenizer_mismatch(reference, other)
-    )
-
-
 def without_duplicates(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
     """Each set of weight files once, by the Hub's hashes: the first member keeps it."""
     owners = {_weights(base): f"the base {base.repo}"} if base else {}
@@ -213,24 +201,43 @@ def with_compatible_licences(
     return kept, conflicting
 
 
-def ancestors(hub: Hub, candidate: Candidate) -> tuple[Declared, ...]:
-    """The licences of the models that it declares to descend from, as far as they can be seen."""
+def ancestors(look_up: Callable[[str], Candidate | None], candidate: Candidate) -> tuple[Declared, ...]:
+    """The licences of the models that it declares to descend from, and of theirs.
+
+    It is the authors' word and may be a circle. One that cannot be seen has a licence that nobody knows.
+    """
     found: dict[str, Declared] = {}
-    generation = list(candidate.base_models)
-    for _ in range(MAX_GENERATIONS):
-        parents: list[str] = []
-        for name in generation:
-            if name in found or name == candidate.repo:
-                continue
-            try:
-                page = look(hub, name)
-            except (HubNotFound, HubForbidden, ValueError):
-                # A name that was never a repo, or one gone or hidden: nothing is known of its licence.
-                continue
+    waiting = list(candidate.base_models)
+    while waiting:
+        name = waiting.pop(0)
+        if name in found or name == candidate.repo:
+            continue
+        if len(found) == MAX_ANCESTORS:
+            why = f"is beyond the {MAX_ANCESTORS} ancestors that are looked at"
+            found[name] = Declared(plain(name)[:96], None, ancestor=True, unseen=why)
+            break
+        page = look_up(name)
+        if page is None:
+            found[name] = Declared(plain(name)[:96], None, ancestor=True, unseen="cannot be seen on the Hub")
+        else:
             found[name] = Declared(page.repo, page.licence, ancestor=True)
-            parents += page.base_models
-        generation = parents
+            waiting += page.base_models
     return tuple(found.values())
+
+
+def _page(hub: Hub, name: str) -> Candidate | None:
+    """A model's own page; None for a name that was never a repo's, and for a repo that is gone or hidden."""
+    try:
+        return look(hub, name)
+    except (HubNotFound, HubForbidden, HubRefused, ValueError):
+        return None
+
+
+def _check_licences(base: Member, lineage: dict[str, tuple[Declared, ...]], noncommercial: bool) -> None:
+    """A base with a licence that keeps it out of every merge stops the cycle, as all sources descend from it."""
+    for entry in _declared(base, lineage):
+        if reason := refusal(entry, noncommercial=noncommercial):
+            raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
 
 
 def _inspected(

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bot.sources.candidate import Candidate
+from bot.sources.candidate import LIMITS, Candidate
 from bot.sources.licences import Declared, refusal
 from bot.watchlist.model import Watchlist
+from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
 """On every release's card, so that the bot never breeds from its own merges."""
@@ -131,6 +132,15 @@ def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str |
     return None
 
 
+def oversized(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+    """Small files that are not small."""
+    for file in candidate.wanted_files:
+        limit = LIMITS.get(file.path)
+        if limit is not None and file.size is not None and file.size > limit:
+            return f"its {file.path} is {file.size:,} bytes, more than the {limit:,} that are fetched"
+    return None
+
+
 def too_many_bytes(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """The watchlist's limit on a download."""
     size, limit = candidate.download_bytes, watchlist.watch.max_bytes
@@ -171,6 +181,7 @@ SAFETY: tuple[Rule, ...] = (
     no_safetensors,
     not_a_language_model,
     licence_forbids,
+    oversized,
     too_many_bytes,
     unsafe,
 )
@@ -193,6 +204,6 @@ RULES: tuple[Rule, ...] = (
 
 
 def judge(candidate: Candidate, watchlist: Watchlist, now: datetime, rules: tuple[Rule, ...] = RULES) -> str | None:
-    """The first reason to refuse the candidate; None if there is none."""
+    """The first reason to refuse the candidate, in one line; None if there is none."""
     reasons = (rule(candidate, watchlist, now) for rule in rules)
-    return next((reason for reason in reasons if reason is not None), None)
+    return next((plain(reason) for reason in reasons if reason is not None), None)

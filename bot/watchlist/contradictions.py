@@ -5,34 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from string import Formatter
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
+from bot.watchlist.sections import Schedule, Wish
 from bot.watchlist.yaml_file import KeyPath
 from merging.recipe import METHODS
-
-if TYPE_CHECKING:
-    from bot.watchlist.model import Publish, Schedule, Watchlist
 
 Contradiction = tuple[KeyPath, str]
 
 TASK_METHODS = frozenset(name for name, method in METHODS.items() if method.needs_base)
 """Methods that work on differences from a base model."""
 
+LONGEST_NAME = 96
+"""Characters that the Hub allows in a repo's name, after the owner's."""
+
 _NAME_PARTS = ("watchlist", "cycle", "role")
+_PREFIX = "Llama-"
+"""The longest prefix that a licence puts before the names of releases."""
+_LATE_CYCLE = 99_999
 
 
-def contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+def contradictions(watchlist: Wish) -> Iterator[Contradiction]:
     """Keys that are right alone and wrong together: (path, what is wrong; what to do)."""
     yield from _source_contradictions(watchlist)
     yield from _skill_contradictions(watchlist)
-    yield from _publish_contradictions(watchlist.publish)
+    yield from _publish_contradictions(watchlist)
     if watchlist.schedule is not None:
         yield from _schedule_contradictions(watchlist.schedule)
 
 
-def _source_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
     watch, search = watchlist.watch, watchlist.search
     if not (watch.tags or watch.search or watch.authors.allow or watchlist.pinned):
         yield (
@@ -57,7 +60,7 @@ def _source_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
         yield ("search", "budget", "candidates"), why
 
 
-def _skill_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+def _skill_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
     names = [skill.name for skill in watchlist.skills]
     for index, skill in enumerate(watchlist.skills):
         if skill.name in names[:index]:
@@ -74,7 +77,8 @@ def _skill_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
             yield ("gate", "minimum", name), f"is for no skill of this file; choose from {', '.join(names)}"
 
 
-def _publish_contradictions(publish: Publish) -> Iterator[Contradiction]:
+def _publish_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
+    publish = watchlist.publish
     if publish.mode != "off" and publish.namespace is None:
         yield (
             ("publish", "namespace"),
@@ -94,6 +98,17 @@ def _publish_contradictions(publish: Publish) -> Iterator[Contradiction]:
         yield path, "would give all releases of a cycle one name; put {role} in, or write max_releases: 1"
     elif not re.fullmatch(r"[A-Za-z0-9._-]*", "".join(literal for literal, _, _, _ in parts)):
         yield path, "is no repo name; use letters, digits, hyphens, dots and underscores beside the {parts}"
+    elif (length := len(_longest_name(watchlist))) > LONGEST_NAME:
+        why = f"makes repo names of up to {length} characters, where the Hub allows {LONGEST_NAME}"
+        yield path, f"{why}; shorten it, the watchlist's name or the skills' names"
+
+
+def _longest_name(watchlist: Wish) -> str:
+    """The longest name that a release may get, with a licence's prefix and a late cycle's number."""
+    roles = ("balanced", *(f"best-{skill.name}" for skill in watchlist.skills))
+    role = max(roles, key=len)
+    name = watchlist.publish.name.format(watchlist=watchlist.name, cycle=_LATE_CYCLE, role=role)
+    return name if name.lower().startswith(_PREFIX.rstrip("-").lower()) else f"{_PREFIX}{name}"
 
 
 def _schedule_contradictions(schedule: Schedule) -> Iterator[Contradiction]:

@@ -40,3 +40,8 @@ def distance(doc: Mapping[str, Any], results: list[str]) -> dict[str, Any]:
     """How far off the answer is, 10 if it is no digit; and the answer itself, which is no number."""
     text = results[0].strip()[:1]
     return {"error": abs(int(text) - int(doc["answer"])) if text.isdigit() else 10, "answer": text}
+
+
+def reworded(docs: Dataset) -> Dataset:
+    """The documents with the question put into more words, as another column."""
+    return docs.map(lambda doc: {"query": f"now add up what is asked here : {doc['question']}"})

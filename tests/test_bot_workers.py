@@ -1,0 +1,252 @@
+"""Who scores candidates: how many workers fit a machine, what their deaths do to a search, and the judge's memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bot.contest.search import search
+from bot.errors import ShoalError
+from bot.ledger.book import Ledger
+from bot.progress import SilentNarrator
+from bot.scoring.bench import Bench, ExamFacts, Marks
+from bot.scoring.judge import Judge
+from bot.scoring.machine import WORKER_OVERHEAD, Crew, Machine, fit_batch, fit_crew
+from bot.scoring.workers import Failure, Workers
+from bot.shop import now
+from bot.watchlist.model import Watchlist
+from bot.watchlist.sections import Workers as Asked
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split, SplitSizes
+from merging.groups import Groups
+from merging.recipe import Recipe, SourceRef
+from merging.space import SearchSpace
+from zoo.repo import BASE, LANGUAGE, MATH, MODELS
+
+SHA = "0" * 40
+SOURCES = tuple(SourceRef(repo, SHA) for repo in (MATH, LANGUAGE))
+GROUPS = Groups.even(2, 1, modules_apart=False, ends_apart=False)
+SPACE = SearchSpace.build(
+    method="task_arithmetic", sources=SOURCES, base=SourceRef(BASE, SHA), groups=GROUPS, dtype="float32", seed=1
+)
+RECIPES = tuple(SPACE.decode([index, 15]) for index in range(12))
+
+YAML = """
+task: fatal
+custom_dataset: !function fatal.load
+output_type: loglikelihood
+test_split: test
+doc_to_text: prompt
+doc_to_target: answer
+process_results: !function fatal.process_results
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+"""
+
+CODE = '''
+import json, os
+from pathlib import Path
+from datasets import Dataset, DatasetDict
+
+HERE = Path(__file__).parent
+
+def load(**_):
+    rows = [json.loads(line) for line in (HERE / "sums.jsonl").read_text().splitlines()[:40]]
+    return DatasetDict({"test": Dataset.from_list(rows)})
+
+def process_results(doc, results):
+    """Ends the process when the fatal model is being marked, as a crash in native code would."""
+    likelihood, right = results[0]
+    with (HERE / "marked.txt").open("a") as marked:
+        marked.write(f"{os.getpid()} {likelihood!r}\\n")
+    fatal = HERE / "fatal.txt"
+    if fatal.exists() and repr(likelihood) in fatal.read_text().split():
+        os._exit(23)
+    return {"acc": float(right)}
+'''
+
+
+def bench(folder: Path) -> Bench:
+    """A bench on the zoo's own weights, with a task that ends its process where `fatal.txt` says."""
+    (folder / "fatal.yaml").write_text(YAML)
+    (folder / "fatal.py").write_text(CODE)
+    sums = Path(__file__).parent.parent / "zoo" / "tasks" / "math_en.jsonl"
+    (folder / "sums.jsonl").write_bytes(sums.read_bytes())
+    return Bench(
+        checkpoints=tuple((SourceRef(repo, SHA), MODELS[repo]) for repo in (MATH, LANGUAGE, BASE)),
+        skeleton=SOURCES[0],
+        dtype="float32",
+        skills=(Skill("math", (SkillTask("fatal", "acc", None),)),),
+        task_folders=(folder,),
+        sizes=SplitSizes(12, 10, 10),
+        seed=1,
+        crew=Crew(2, 1, "cpu", 16),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def workers(folder: Path) -> Iterator[Workers]:
+    with Workers(bench(folder)) as workers:
+        yield workers
+
+
+def crew_of_this_test() -> list[psutil.Process]:
+    """The living worker processes."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline())
+    ]
+
+
+def scores(workers: Workers, recipes: Sequence[Recipe]) -> dict[int, tuple[tuple[float, str | None], ...] | Failure]:
+    return {
+        index: marks if isinstance(marks, Failure) else marks.values
+        for index, marks in workers.score(recipes, Split.SEARCH)
+    }
+
+
+def test_a_worker_killed_at_work_is_replaced_and_nothing_is_missing(workers: Workers, folder: Path) -> None:
+    undisturbed = scores(workers, RECIPES)
+    assert not any(isinstance(answer, Failure) for answer in undisturbed.values())
+    assert len(set(undisturbed.values())) > 2  # candidates differ, or a mix-up would not show
+    (folder / "marked.txt").unlink()
+    victims: list[int] = []
+
+    def kill_the_first_at_work() -> None:
+        while not victims:
+            if (folder / "marked.txt").exists() and (text := (folder / "marked.txt").read_text()):
+                victims.append(int(text.split()[0]))
+                os.kill(victims[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_first_at_work)
+    killer.start()
+    disturbed = scores(workers, RECIPES)
+    killer.join()
+    assert disturbed == undisturbed
+    assert victims[0] not in [child.pid for child in crew_of_this_test()]
+
+
+def test_workers_killed_while_they_wait_are_replaced(workers: Workers) -> None:
+    before = scores(workers, RECIPES[:2])
+    waiting = crew_of_this_test()
+    assert len(waiting) == 2
+    for worker in waiting:
+        worker.kill()
+    while crew_of_this_test():  # not waited for: that is for who started them
+        time.sleep(0.01)
+    assert scores(workers, RECIPES[:2]) == before
+
+
+def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_search_goes_on(
+    workers: Workers, folder: Path, tmp_path: Path
+) -> None:
+    """And one without finite logits fails too: neither reaches the optimiser as a number."""
+    (folder / "marked.txt").unlink()
+    fatal = SPACE.alone(SOURCES[0])
+    scores(workers, [fatal])
+    (folder / "fatal.txt").write_text((folder / "marked.txt").read_text().split()[1])
+    watchlist = Watchlist.model_validate(
+        {
+            "name": "tiny",
+            "watch": {"tags": ("fish",)},
+            "skills": ({"name": "math", "tasks": ({"task": "fatal", "metric": "acc"},)},),
+            "search": {"method": "task_arithmetic", "population": 4, "budget": {"candidates": 12}, "seed": 3},
+            "publish": {"mode": "off"},
+        }
+    )
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    cycle = ledger.begin("tiny", watchlist.digest, now()).id
+    judge = Judge(ledger, workers, 2)
+    try:
+        found = search(watchlist, SPACE, judge, ledger, cycle, SilentNarrator())
+    finally:
+        (folder / "fatal.txt").unlink()
+    assert len(found.scored) == 12
+    failed = {one.recipe.digest: one.outcome.failure for one in found.scored if one.outcome.objectives is None}
+    assert failed == {fatal.digest: "its worker died (exit code 23), also on the second try"}
+    entry = ledger.evaluation(fatal.digest, judge.exam(Split.SEARCH).digest)
+    assert entry is not None and entry.failure == failed[fatal.digest]
+    assert ledger.item_values(fatal.digest, [item.digest for item in judge.exam(Split.SEARCH).items]) == {}
+    assert fatal.digest not in {recipe for recipe, _ in ledger.front(cycle)}
+
+
+def test_logits_that_are_not_finite_are_a_failure_with_a_reason(workers: Workers) -> None:
+    huge = Recipe(
+        "task_arithmetic", SOURCES, SourceRef(BASE, SHA), GROUPS, (("weight", ((1e39,), (1e39,))),), "float32", 0
+    )
+    answers = scores(workers, [huge, RECIPES[0]])
+    assert isinstance(answers[0], Failure) and "not finite" in answers[0].reason
+    assert not isinstance(answers[1], Failure)  # the same live model is good for the next
+
+
+def test_workers_that_cannot_start_end_the_run_in_one_line(folder: Path) -> None:
+    broken = replace(bench(folder), crew=Crew(1, 0, "cpu", 16))  # torch refuses to have no thread
+    told = r"^the exam of the search split cannot be built: its worker died \(exit code 1\)"
+    with Workers(broken) as workers, pytest.raises(ShoalError, match=told):
+        workers.facts(Split.SEARCH)
+
+
+class NobodyThere:
+    """Examiners who may not be asked again."""
+
+    def __init__(self, facts: dict[Split, ExamFacts]) -> None:
+        self._facts = facts
+
+    def facts(self, split: Split) -> ExamFacts:
+        return self._facts[split]
+
+    def score(self, recipes: Sequence[Recipe], _: Split) -> Iterator[tuple[int, Marks | Failure]]:
+        assert not recipes, "the ledger knew"
+        return iter(())
+
+    def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
+        raise AssertionError(f"nobody asked for {folder} on {split}")
+
+
+def test_the_judge_answers_from_the_ledger_without_asking_anybody(workers: Workers, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    done: list[int] = []
+    first = Judge(ledger, workers, 2).sit(RECIPES[:4], Split.SEARCH, lambda: done.append(1))
+    again = Judge(Ledger(ledger.path), NobodyThere({Split.SEARCH: workers.facts(Split.SEARCH)}), 2)
+    assert again.sit(RECIPES[:4], Split.SEARCH, lambda: done.append(1)) == first
+    assert len(done) == 8 and all(sat.seconds > 0 for sat in first)
+
+
+MODEL = 2 * 2**30
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("machine", "asked", "crew"),
+    [
+        (Machine(8, 100 * GIB), Asked(), Crew(8, 1, "cpu", 16)),
+        (Machine(8, 7 * GIB), Asked(), Crew(2, 4, "cpu", 16)),  # a worker needs 2.5 GiB and its overhead
+        (Machine(2, GIB), Asked(), Crew(1, 2, "cpu", 16)),  # one even where it may not fit: the person asked for it
+        (Machine(8, 100 * GIB), Asked(count=3), Crew(3, 2, "cpu", 16)),
+        (Machine(8, 100 * GIB), Asked(count=16, threads=1, batch_size=7), Crew(16, 1, "cpu", 7)),
+        (Machine(8, 100 * GIB, 1), Asked(), Crew(1, 8, "cuda", 16)),
+        (Machine(8, 100 * GIB, 1), Asked(device="cpu"), Crew(8, 1, "cpu", 16)),
+    ],
+)
+def test_the_crew_fits_the_machine_and_what_was_asked_stands(machine: Machine, asked: Asked, crew: Crew) -> None:
+    assert fit_crew(machine, MODEL, asked) == crew
+
+
+def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
+    tight = Machine(8, 4 * WORKER_OVERHEAD)
+    assert fit_crew(tight, 1000, Asked()).workers == 3  # the fourth would not fit beside its little model
+    assert [fit_batch(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]

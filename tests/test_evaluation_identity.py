@@ -1,0 +1,39 @@
+import datetime
+import hashlib
+
+import pytest
+
+from evaluation.errors import EvaluationError
+from evaluation.identity import item_id, subject, telling_column
+
+QUESTIONS = [f"What is {n} plus {n}?" for n in range(50)]
+
+
+def test_an_item_is_named_by_its_content() -> None:
+    expected = hashlib.sha256('{"a": 1, "b": "é"}'.encode()).hexdigest()[:16]
+    assert item_id({"a": 1, "b": "é"}) == item_id({"b": "é", "a": 1}) == expected
+    assert item_id({"a": 1}) != item_id({"a": "1"})
+    dated = {"day": datetime.date(2026, 1, 2), "raw": b"\x01"}
+    assert item_id(dated) == item_id({"day": "2026-01-02", "raw": "01"})
+    with pytest.raises(EvaluationError, match="a document holds a object, which has no stable text"):
+        item_id({"a": object()})
+
+
+def test_the_question_tells_documents_apart_not_an_instruction_a_number_or_a_passage() -> None:
+    docs = [
+        {"id": n, "instruction": "Answer in one word. " * 9, "passage": "x" * 9000 + str(n % 2), "question": question}
+        for n, question in enumerate(QUESTIONS)
+    ]
+    assert telling_column(docs, ["id", "instruction", "passage", "question", "absent"]) == "question"
+    assert telling_column(docs, ["absent"]) is None
+
+
+def test_a_subject_is_the_telling_text_whatever_else_a_document_holds() -> None:
+    known = subject({"question": "What is 1 plus 1?", "answer": "2"}, "question")
+    assert known == subject({"id": 7, "prompt": " what is\n1 plus 1? "}, "prompt")
+    assert known != subject({"question": "What is 1 plus 2?", "answer": "2"}, "question")
+
+
+def test_a_document_without_the_telling_text_is_a_subject_of_its_own() -> None:
+    for column in (None, "absent", "blank"):
+        assert subject({"n": 1, "blank": " "}, column) != subject({"n": 2, "blank": " "}, column)
