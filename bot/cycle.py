@@ -27,7 +27,7 @@ from bot.scoring.machine import Crew, fit_crew, look_around
 from bot.scoring.workers import Workers
 from bot.shop import Shop, now
 from bot.sources.pool import Pool
-from bot.sources.stock import check_before, done_before, stock
+from bot.stock import check_before, done_before, stock
 from bot.watchlist.model import Watchlist
 from evaluation.splits import Split, SplitSizes
 from merging.evolution import SearchResult

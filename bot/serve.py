@@ -40,7 +40,8 @@ def serve(paths: Sequence[Path], home: Home, run: Callable[[Watchlist], None], n
     watchlists = load_scheduled(paths)
     with hold_schedule(home), _scheduler(watchlists, home) as scheduler:
         for job in scheduler.get_jobs():
-            narrator.say(f"{job.name}: next at {job.next_run_time:%Y-%m-%d %H:%M %Z}")
+            when = "next at" if job.next_run_time > datetime.now(UTC) else "due since"
+            narrator.say(f"{job.name}: {when} {job.next_run_time:%Y-%m-%d %H:%M %Z}")
         while True:
             path = _due.get()
             try:
@@ -97,10 +98,11 @@ def _scheduler(watchlists: Mapping[Path, Watchlist], home: Home) -> Iterator[Any
     from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
     from apscheduler.schedulers.background import BackgroundScheduler
 
+    # One thread, so that watchlists are announced in the order in which they were due.
+    announcer = ThreadPoolExecutor(1)
     scheduler = BackgroundScheduler(
         jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{home.schedule}")},
-        # One thread, so that watchlists are announced in the order in which they were due.
-        executors={"default": ThreadPoolExecutor(1)},
+        executors={"default": announcer},
         # A run missed while the machine was off or a long cycle was under way is made up for, once.
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
@@ -113,18 +115,20 @@ def _scheduler(watchlists: Mapping[Path, Watchlist], home: Home) -> Iterator[Any
         yield scheduler
     finally:
         scheduler.pause()
-        _put_back(scheduler, {str(path) for path in unfinished(watchlists, home)})
+        jobs = scheduler.get_jobs()  # comes after a look for due jobs that is under way
+        announcer.shutdown()
+        _put_back(jobs, {str(path) for path in unfinished(watchlists, home)})
         # At its end APScheduler looks once more for jobs that are due, and loses their runs if it finds any.
         scheduler.remove_jobstore("default")
         scheduler.shutdown(wait=False)
 
 
-def _put_back(scheduler: Any, begun: set[str]) -> None:
+def _put_back(jobs: Sequence[Any], begun: set[str]) -> None:
     """Make watchlists that were announced but not begun due again, for the next start."""
     waiting = set()
     while not _due.empty():
         waiting.add(_due.get())
-    for job in scheduler.get_jobs():
+    for job in jobs:
         if job.args[0] in waiting - begun:
             job.modify(next_run_time=datetime.now(UTC))
 

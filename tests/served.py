@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +31,8 @@ def main(home: str, diary: str, *watchlists: str) -> None:
             time.sleep(0.5)
             file.write(f"{watchlist.name} ends\n")
 
-    serve([Path(one) for one in watchlists], Home(Path(home)), run, TerminalNarrator(Console(stderr=True)))
+    with suppress(KeyboardInterrupt):
+        serve([Path(one) for one in watchlists], Home(Path(home)), run, TerminalNarrator(Console(stderr=True)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
 from bot.releases.card_facts import Estimate, SearchFacts
-from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
+from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
+from bot.sources.candidate import Verdict
 
 
 def estimate(mean: float, half: float = 0.04) -> Estimate:
@@ -26,10 +27,10 @@ def published() -> CycleFacts:
         outcome="1 release is on the Hub, 1 waits for a person.",
         skills=("math", "cross"),
         verdicts=(
-            VerdictFacts("demo/tiny-math", "1" * 40, True, "taken"),
-            VerdictFacts("demo/tiny-language", "2" * 40, True, "taken"),
-            VerdictFacts("stranger/pickled", "3" * 40, False, "no safetensors: only pickle files"),
-            VerdictFacts("stranger/gated", None, False, "gated"),
+            Verdict("demo/tiny-math", "1" * 40, True, "taken"),
+            Verdict("demo/tiny-language", "2" * 40, True, "taken"),
+            Verdict("stranger/pickled", "3" * 40, False, "no safetensors: only pickle files"),
+            Verdict("stranger/gated", None, False, "gated"),
         ),
         search=SearchFacts(240, 3, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
         hypervolumes=(0.41, 0.523, 0.6),

@@ -8,8 +8,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from zoo_ground import NAMESPACE, SMALL, Listener
+from zoo_ground import NAMESPACE, SMALL, Company, Listener
 
+import bot.cycle
 from bot import demo
 from bot.demo import how_to_read_on, run_demo, stock_hub
 from bot.home import Home
@@ -30,6 +31,8 @@ def test_the_demo_breeds_on_its_own_hub_and_a_second_run_finds_nothing_new(
     watchlist = tmp_path / "demo.yml"
     watchlist.write_text(json.dumps(SMALL))  # JSON is YAML
     monkeypatch.setattr(demo, "WATCHLIST", watchlist)
+    company = Company()
+    monkeypatch.setattr(bot.cycle, "Workers", company.hire)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -37,6 +40,7 @@ def test_the_demo_breeds_on_its_own_hub_and_a_second_run_finds_nothing_new(
         listener = Listener()
         cycle = run_demo(tmp_path / "demo", listener)
         again = run_demo(tmp_path / "demo", listener)
+    company.close()
     ledger = Ledger(Home(tmp_path / "demo" / "home").ledger)
     assert listener.said[0].startswith("a Hub with 14 models is up at http://127.0.0.1:")
     assert ledger.cycle(cycle).state is State.PUBLISHED
@@ -57,18 +61,18 @@ def test_what_to_do_next_is_told_as_commands_that_hold_for_this_folder(
 def test_a_stocking_that_was_interrupted_is_done_again_and_a_stocked_hub_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, genuine = Store(tmp_path), Store.set_created_at
+    store, genuine = Store(tmp_path), Store.set_likes
 
-    def interrupted(self: Store, repo: str, created: object) -> None:
+    def interrupted(self: Store, repo: str, likes: int) -> None:
         if repo == decoys()[2].name:
             raise KeyboardInterrupt
-        genuine(self, repo, created)  # type: ignore[arg-type]
+        genuine(self, repo, likes)
 
-    monkeypatch.setattr(Store, "set_created_at", interrupted)
+    monkeypatch.setattr(Store, "set_likes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stock_hub(store, NAMESPACE)
     assert store.accounts.empty()
-    monkeypatch.setattr(Store, "set_created_at", genuine)
+    monkeypatch.setattr(Store, "set_likes", genuine)
     stock_hub(store, NAMESPACE)
     assert names(store) == {repo.name for repo in (*population.models(), *decoys())}
     heads = {name: store.head(name) for name in names(store)}

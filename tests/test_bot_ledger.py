@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -143,3 +145,17 @@ def test_the_ledger_is_read_while_another_connection_writes(ledger: Ledger) -> N
     writer.execute("BEGIN IMMEDIATE")
     assert ledger.cycles() == ()
     writer.execute("ROLLBACK")
+
+
+def test_a_new_ledger_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """As `shoal status` does while the first run begins."""
+    for attempt in range(10):
+        path, start = tmp_path / f"{attempt}.sqlite", threading.Barrier(6)
+
+        def open_together(path: Path = path, start: threading.Barrier = start) -> tuple[object, ...]:
+            start.wait()
+            return Ledger(path).cycles()
+
+        with ThreadPoolExecutor(6) as pool:
+            opened = [pool.submit(open_together) for _ in range(6)]
+            assert [one.result() for one in opened] == [()] * 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,32 +55,32 @@ def jobs(home: Home) -> dict[str, str]:
 
 
 class Served:
-    """A process that keeps the schedule of a home (tests/served.py), and its diary."""
+    """A process that keeps the schedule of a home (tests/served.py), its diary, and what it says."""
 
     def __init__(self, home: Home, *watchlists: Path) -> None:
-        self.diary = home.folder.with_suffix(".diary")
+        self.diary, self.said = home.folder.with_suffix(".diary"), home.folder.with_suffix(".said")
         self.diary.touch()
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "served.py"), home.folder, self.diary, *watchlists],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said: list[str] = []
+        with self.said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parent / "served.py"), home.folder, self.diary, *watchlists],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
 
     def lines(self) -> list[str]:
         """What the diary says."""
         return self.diary.read_text(encoding="utf-8").splitlines()
 
     def __enter__(self) -> Served:
-        assert self.process.stderr is not None
-        # The first line is said when the schedule is up.
-        self.said.append(self.process.stderr.readline())
+        # The schedule is up when the process says when each watchlist is due.
+        until(lambda: "\n" in self.said.read_text(encoding="utf-8"), self.process)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGINT)
-        self.said += self.process.communicate(timeout=20)[1].splitlines()
+        self.process.communicate(timeout=20)
 
 
 def miss(home: Home, **days: int) -> None:
@@ -103,7 +104,7 @@ def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: 
 def test_the_job_store_follows_the_watchlists_and_makes_up_for_missed_runs(tmp_path: Path) -> None:
     home, one, two = Home(tmp_path / "home"), scheduled(tmp_path, "one"), scheduled(tmp_path, "two")
     with Served(home, one, two) as served:
-        assert served.said[0].startswith("one: next at 20") and served.said[0].endswith("-01-01 00:00 UTC\n")
+        assert re.match(r"one: next at 20\d\d-01-01 00:00 UTC\n", served.said.read_text(encoding="utf-8"))
     first = jobs(home)
     assert set(first) == {"one", "two"}
     with job_store(home) as scheduler:
@@ -148,7 +149,8 @@ def test_a_cycle_that_fails_is_told_and_the_schedule_goes_on(tmp_path: Path) -> 
     miss(home, mendable=4, full=3, bug=2, good=1)
     with Served(home, *watchlists) as served:
         until(lambda: "good ends" in served.lines(), served.process)
-    said = "\n".join(served.said)
+    said = served.said.read_text(encoding="utf-8")
+    assert "mendable: due since 20" in said
     assert "mendable: the Hub is down" in said
     assert "full: this machine: No space left; free some space, then run it again" in said
     assert "bug: a fault in shoal: KeyError: 'oops'; please report it" in said

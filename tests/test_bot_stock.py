@@ -9,14 +9,14 @@ import pytest
 import zoo_ground
 from zoo_ground import BASE, LANGUAGE, MATH, Listener, client, small_watchlist
 
+from bot import stock as stocking
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.book import Ledger, State
 from bot.shop import Shop, now
-from bot.sources import stock as stocking
 from bot.sources.fetch import SourceGone
 from bot.sources.pool import NoPool
-from bot.sources.stock import stock
+from bot.stock import stock
 from bot.watchlist.model import Watchlist
 from localhub import Running
 

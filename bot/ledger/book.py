@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine, delete, event, func, inspect, sele
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from bot.errors import ShoalError
 from bot.ledger.tables import (
@@ -115,7 +116,7 @@ class Ledger:
         self.path = path
         self._engine = _engine(path)
         try:
-            Table.metadata.create_all(self._engine)
+            _make_tables(self._engine)
         except OperationalError as error:
             raise ShoalError(
                 f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk"
@@ -358,6 +359,15 @@ def _engine(path: Path) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _make_tables(engine: Engine) -> None:
+    """Make what is not there yet. Not create_all: it looks first, and then fails if another process was quicker."""
+    with engine.begin() as connection:
+        for table in Table.metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _upsert(table: type[Table]) -> Any:

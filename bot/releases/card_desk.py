@@ -27,7 +27,7 @@ from bot.releases.card_facts import (
     SourceFacts,
     TaskFacts,
 )
-from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, VerdictFacts, write_report
+from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
 from bot.releases.handover import Ending
 from bot.releases.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
 from bot.releases.write import RECIPE_NAME, hashes, packages
@@ -212,7 +212,7 @@ def cycle_facts(shop: Shop, judge: Judge, cast: Cast, ending: Ending) -> CycleFa
         finished=f"{now():%Y-%m-%d %H:%M} UTC",
         outcome=f"{ending.state}: {ending.note}",
         skills=tuple(skill.name for skill in skills),
-        verdicts=tuple(VerdictFacts(v.repo, v.sha, v.accepted, v.reason) for v in shop.ledger.verdicts(shop.cycle)),
+        verdicts=shop.ledger.verdicts(shop.cycle),
         search=search_facts(shop, cast),
         hypervolumes=tuple(volume for _, volume in cast.summary.generations),
         baselines=tuple(ScoreRow(rival.name, _Measured.of(sat, skills, validation).scores) for rival, sat in rivals),

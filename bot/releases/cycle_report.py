@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.releases.card_facts import Estimate, SearchFacts
+from bot.sources.candidate import Verdict
 from templates.markdown import render
-
-
-@dataclass(frozen=True)
-class VerdictFacts:
-    """A repository that discovery met, and why it was taken or refused."""
-
-    repo: str
-    sha: str | None
-    accepted: bool
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class CycleFacts:
     finished: str
     outcome: str
     skills: tuple[str, ...]
-    verdicts: tuple[VerdictFacts, ...]
+    verdicts: tuple[Verdict, ...]
     search: SearchFacts | None
     hypervolumes: tuple[float, ...]
     baselines: tuple[ScoreRow, ...]

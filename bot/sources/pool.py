@@ -85,6 +85,8 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, tell: Told = lambda
     """
     tell("listing candidates")
     found = discover(hub, watchlist, now)
+    if not found.candidates:
+        raise NoPool(_too_few((), found.refused), found.refused)
     base = find_base(hub, watchlist, found.candidates, now)
     if base is None and watchlist.base == "auto" and watchlist.search.method in TASK_METHODS:
         why = f"base: got 'auto': no candidate declares one, and {watchlist.search.method} needs it; name it"
