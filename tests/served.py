@@ -3,6 +3,7 @@ write when they begin and end into DIARY, half a second apart. Watchlists with a
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -31,6 +32,7 @@ def main(home: str, diary: str, *watchlists: str) -> None:
             time.sleep(0.5)
             file.write(f"{watchlist.name} ends\n")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         serve([Path(one) for one in watchlists], Home(Path(home)), run, TerminalNarrator(Console(stderr=True)))
 

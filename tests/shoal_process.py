@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ def start(*arguments: object, hurry: bool = False, **options: Any) -> subprocess
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0"}
     if token := options.pop("token", None):
         environment["HF_TOKEN"] = token
+    # Tests that were started in the background would pass their deafness to Ctrl-C on.
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     how = ["-c", HURRY] if hurry else ["-m", "bot.cli"]
     return subprocess.Popen(
         [sys.executable, *how, *map(str, arguments)],
