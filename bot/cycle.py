@@ -40,7 +40,8 @@ Folders = Mapping[SourceRef, Path]
 def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) -> str:
     """Run a cycle, or go on with the interrupted one; returns its id. The caller holds the home's lock."""
     ledger = Ledger(home.ledger)
-    check_before(watchlist, hub)
+    with narrator.bar("checking the tasks and the token", None):
+        check_before(watchlist, hub)
     begun = ledger.begin(watchlist.name, watchlist.digest, now())
     shop = Shop(watchlist, home, hub, ledger, narrator, begun.id, begun.number)
     ledger.keep(begun.id, "watchlist", watchlist, Watchlist)
@@ -68,6 +69,9 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
 def publish_waiting(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: Narrator) -> None:
     """Send off the releases of a cycle that waits for a person; those that are there already are not sent again."""
     require_waiting(ledger, home, cycle)
+    if all(release.commit for release in ledger.releases(cycle)):
+        narrator.say(f"{cycle}: published already, nothing waits")
+        return
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
     if watchlist.publish.namespace is not None:

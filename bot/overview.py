@@ -26,12 +26,16 @@ class CycleRow:
 
 @dataclass(frozen=True)
 class CyclePage:
-    """One cycle whole. `search` and `rulings` are empty where it has not come so far."""
+    """One cycle whole. `search` and `rulings` are empty where it has not come so far.
+
+    front: (recipe digest, scores on the search split) after the newest generation.
+    """
 
     cycle: Cycle
     skills: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     search: SearchSummary | None
+    front: tuple[tuple[str, tuple[float, ...]], ...]
     rulings: tuple[Ruling, ...]
     measured: tuple[MeasuredRow, ...]
     releases: tuple[ReleaseEntry, ...]
@@ -46,6 +50,7 @@ class CyclePage:
             "skills": list(self.skills),
             "candidates": [asdict(verdict) for verdict in self.verdicts],
             "search": search,
+            "front": [{"recipe": recipe, "scores": list(scores)} for recipe, scores in self.front],
             "gate": [asdict(ruling) for ruling in self.rulings],
             "measured": [asdict(row) for row in self.measured],
             "releases": [asdict(release) for release in self.releases],
@@ -68,6 +73,7 @@ def cycle_page(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         skills=tuple(skill.name for skill in watchlist.skills) if watchlist else (),
         verdicts=ledger.verdicts(cycle),
         search=ledger.kept(cycle, "search", SearchSummary),
+        front=ledger.front(cycle),
         rulings=ledger.kept(cycle, "gate", tuple[Ruling, ...]) or (),
         measured=ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or (),
         releases=ledger.releases(cycle),

@@ -101,18 +101,6 @@ class TerminalNarrator:
             yield advance
 
 
-class SilentNarrator:
-    """Tells nobody: for callers that only want what comes out."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
-
-    @contextmanager
-    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - the protocol's names
-        """Show nothing."""
-        yield _ignore
-
-
 def printable(text: str) -> str:
     """The text without control characters, with which names and answers from the Hub could steer a terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
@@ -169,7 +157,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _ignore(_done: int, _words: str = "") -> None:
-    """Advance nothing."""

@@ -52,6 +52,8 @@ def cycle_page(page: CyclePage) -> RenderableType:
     sections += _verdicts(page.verdicts)
     if page.search is not None:
         sections.append(("Search", _search(page.search)))
+    if page.front and not page.rulings:
+        sections.append((f"Front so far ({len(page.front)}), scores on the search split", _front(page)))
     for passed, heading in ((True, "Passed the gate"), (False, "Held back by the gate")):
         rulings = [ruling for ruling in page.rulings if ruling.passed == passed]
         if rulings:
@@ -133,6 +135,13 @@ def _search(found: SearchSummary) -> Text:
         f"hypervolume {found.generations[-1][1]:.4f}; {duration(found.seconds)} of scoring; {found.stopped}"
     )
     return Text(printable("\n".join([told, *(f"{count} failed: {reason}" for reason, count in found.reasons)])))
+
+
+def _front(page: CyclePage) -> Table:
+    table = _table("recipe", *page.skills)
+    for recipe, scores in page.front:
+        _add(table, recipe[:_DIGEST], *(f"{score:.3f}" for score in scores))
+    return table
 
 
 def _gate(rulings: Iterable[Ruling], page: CyclePage) -> Table:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from zoo_ground import Listener
 
 from bot.contest.search import search
 from bot.errors import ShoalError
 from bot.ledger.book import Ledger
-from bot.progress import SilentNarrator
 from bot.scoring.bench import Bench, ExamFacts, Marks
 from bot.scoring.judge import Judge
 from bot.scoring.machine import WORKER_OVERHEAD, Crew, Machine, fit_batch, fit_crew
@@ -172,7 +172,7 @@ def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_sea
     cycle = ledger.begin("tiny", watchlist.digest, now()).id
     judge = Judge(ledger, workers, 2)
     try:
-        found = search(watchlist, SPACE, judge, ledger, cycle, SilentNarrator())
+        found = search(watchlist, SPACE, judge, ledger, cycle, Listener())
     finally:
         (folder / "fatal.txt").unlink()
     assert len(found.scored) == 12

@@ -24,7 +24,7 @@ from bot.demo import TOKEN, stock_hub
 from bot.home import Home
 from bot.hub import Hub
 from bot.ledger.book import Ledger, ReleaseEntry
-from bot.progress import SilentNarrator
+from bot.progress import Advance
 from bot.scoring.bench import Bench
 from bot.scoring.workers import Workers
 from bot.watchlist.model import Watchlist
@@ -88,14 +88,19 @@ def client(server: Running, token: str = TOKEN) -> Hub:
 
 
 @dataclass
-class Listener(SilentNarrator):
-    """Keeps what was said."""
+class Listener:
+    """A narrator who shows nothing and keeps what was said."""
 
     said: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         """Keep it."""
         self.said.append(text)
+
+    @contextmanager
+    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:  # noqa: ARG002
+        """Show nothing."""
+        yield lambda _done, _words="": None
 
 
 def commits(server: Running, repo: str) -> list[str]:
@@ -189,7 +194,7 @@ def main(endpoint: str, home: str, watchlist: str, point: str) -> None:
     """Run a cycle and die where told."""
     POINTS[point]()
     wanted = Watchlist.model_validate_json(Path(watchlist).read_bytes())
-    run_cycle(wanted, Home(Path(home)), Hub(endpoint, TOKEN), SilentNarrator())
+    run_cycle(wanted, Home(Path(home)), Hub(endpoint, TOKEN), Listener())
 
 
 if __name__ == "__main__":

@@ -177,7 +177,9 @@ def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
     """What the search cost."""
     summary = cast.summary
     crew = cast.crew
-    where = f"{crew.workers} workers of {crew.threads} threads on {platform.machine()}"
+    workers = "1 worker process" if crew.workers == 1 else f"{crew.workers} worker processes"
+    threads = "1 thread" if crew.threads == 1 else f"{crew.threads} threads"
+    where = f"{workers} with {threads} each ({platform.machine()})"
     return SearchFacts(
         candidates=summary.candidates,
         failed=summary.failed,
