@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock
 from pydantic import TypeAdapter
 from sqlalchemy import Engine, create_engine, delete, event, func, inspect, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -116,7 +117,9 @@ class Ledger:
         self.path = path
         self._engine = _engine(path)
         try:
-            _make_tables(self._engine)
+            # SQLite turns a new file to WAL for one connection alone and tells all others at once that it is locked.
+            with FileLock(path.with_name(f"{path.name}.opening"), timeout=BUSY_SECONDS):
+                _make_tables(self._engine)
         except OperationalError as error:
             raise ShoalError(
                 f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk"
