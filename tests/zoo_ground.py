@@ -187,7 +187,14 @@ def start_process(server: Running, home: Home, watchlist: Watchlist, point: str 
     file.write_text(watchlist.model_dump_json())
     command = [sys.executable, __file__, server.endpoint, str(home.folder), str(file), point]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL, preexec_fn=_hear_interrupts
+    )
+
+
+def _hear_interrupts() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C, and their children with them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def main(endpoint: str, home: str, watchlist: str, point: str) -> None:
