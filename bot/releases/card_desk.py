@@ -271,13 +271,20 @@ def _selection_facts(shop: Shop, cast: Cast, chosen: Chosen) -> SelectionFacts:
         front=len(cast.rulings),
         passed=sum(ruling.passed for ruling in cast.rulings),
         released=len(cast.chosen),
-        rule=RULE,
+        rule=_rule(cast, ruling),
         confidence=shop.watchlist.gate.confidence,
         tests=tuple(
             GateTest(test.skill, test.rival, test.difference, test.p_value, test.p_value <= alpha)
             for test in ruling.comparisons
         ),
     )
+
+
+def _rule(cast: Cast, ruling: Ruling) -> str:
+    """The gate's rule, and which plain merges were no rivals because they are broken in themselves."""
+    compared = {comparison.rival for comparison in ruling.comparisons}
+    broken = [rival.name for rival in cast.rivals if rival.name not in compared]
+    return f"{RULE} Not compared, for it could not be scored: {', '.join(broken)}." if broken else RULE
 
 
 def _recipe_facts(recipe: Recipe, mergekit_yaml: str) -> RecipeFacts:
