@@ -89,8 +89,8 @@ class Breeder:
         strangers = self._new_strangers(self._size - len(bred))
         return Population.merge(bred, Population.new(X=np.array(strangers))) if strangers else bred
 
-    def tell(self, batch: Population, scores: Sequence[tuple[float, ...] | None]) -> None:
-        """Give NSGA-II the scores of what was asked, None for a failed candidate.
+    def tell(self, told: Sequence[Any], scores: Sequence[tuple[float, ...] | None]) -> None:
+        """Give NSGA-II the scores of what was asked, None for a failed candidate; earlier ones may be told anew.
 
         Failures get the worst scores seen so far and a violated constraint: NaN would survive selection.
         """
@@ -102,8 +102,12 @@ class Breeder:
             F=np.array([worst if row is None else row for row in costs]),
             G=np.array([[float(row is None)] for row in costs]),
         )
-        self._nsga2.evaluator.eval(answers, batch)
-        self._nsga2.tell(infills=batch)
+        individuals = Population.create(*told)
+        for individual in individuals:
+            individual.evaluated.clear()  # or pymoo would keep what it was told of it first
+        self._nsga2.evaluator.eval(answers, individuals)
+        living = set(map(id, self._nsga2.pop if self._nsga2.pop is not None else ()))
+        self._nsga2.tell(infills=Population.create(*(one for one in told if id(one) not in living)))
 
     @property
     def exhausted(self) -> str:

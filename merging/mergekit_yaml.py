@@ -9,13 +9,14 @@ import yaml
 
 from merging.errors import MergingError
 from merging.groups import place_of
-from merging.recipe import METHODS, Recipe, SourceRef
+from merging.method_specs import METHODS, Parameter
+from merging.recipe import Recipe, SourceRef
 
 # A group for the tensors whose name contains the filter; None matches all. The first that matches counts.
 Condition = tuple[str | None, int]
 
-_DARE_NOTE = (
-    "# mergekit draws DARE's random masks from a generator of its own, and rescales by the norm:\n"
+_DRAW_NOTE = (
+    "# mergekit draws its random masks from a generator of its own, and rescales by the norm:\n"
     "# it makes a merge like this one, not the same bytes.\n"
 )
 
@@ -28,24 +29,20 @@ def to_mergekit_yaml(recipe: Recipe, tensor_names: Iterable[str], names: Mapping
     MergingError if the names do not allow the recipe's groups to be told apart.
     """
     call = {origin: (names or {}).get(origin, str(origin)) for origin in recipe.origins}
-    config: dict[str, Any] = {
-        "merge_method": recipe.method,
+    config: dict[str, Any] = {"merge_method": recipe.method}
+    if recipe.base is not None or METHODS[recipe.method].base != "optional":
         # Where a method reads no base, mergekit still takes the config and the tokenizer from it.
-        "base_model": call[recipe.origins[0]],
-        "dtype": "float32",
-        "out_dtype": recipe.dtype,
-    }
-    if recipe.base is not None:
-        config["parameters"] = {"normalize": False, "int8_mask": False, "lambda": 1.0}
-    if all(len(set(row)) == 1 for _, rows in recipe.parameters for row in rows):
-        everywhere: list[Condition] = [(None, 0)]
+        config["base_model"] = call[recipe.origins[0]]
+    config |= {"dtype": "float32", "out_dtype": recipe.dtype}
+    everywhere: list[Condition] = [(None, 0)]
+    if all(_is_even(recipe, name) for name in METHODS[recipe.method].parameters):
         config["models"] = _inputs(recipe, everywhere, call, {})
-        _add_shared(config, recipe, everywhere)
     else:
         config["slices"] = [
             _slice(recipe, band, conditions, call) for band, conditions in enumerate(_filters(recipe, tensor_names))
         ]
-    note = _DARE_NOTE if recipe.method.startswith("dare_") else ""
+    _add_shared(config, recipe, everywhere, even=True)
+    note = _DRAW_NOTE if METHODS[recipe.method].draws else ""
     return note + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
@@ -54,7 +51,7 @@ def _slice(recipe: Recipe, band: int, conditions: Sequence[Condition], call: Map
     layers: dict[str, Any] = {"sources": _inputs(recipe, conditions, call, place)}
     if recipe.base is not None:
         layers["sources"].append({"model": call[recipe.base], **place})
-    _add_shared(layers, recipe, conditions)
+    _add_shared(layers, recipe, conditions, even=False)
     return layers
 
 
@@ -65,23 +62,28 @@ def _inputs(
     inputs = []
     for index, source in enumerate(recipe.sources):
         own = {
-            name: _setting(rows[index], conditions)
-            for name, rows in recipe.parameters
-            if METHODS[recipe.method].parameters[name]
+            name: _setting(parameter, recipe.rows(name)[index], conditions)
+            for name, parameter in METHODS[recipe.method].parameters.items()
+            if parameter.per_source
         }
         inputs.append({"model": call[source], **place, **({"parameters": own} if own else {})})
     return inputs
 
 
-def _add_shared(target: dict[str, Any], recipe: Recipe, conditions: Sequence[Condition]) -> None:
-    """Add the parameters that all sources share, slerp's "t"."""
-    for name, rows in recipe.parameters:
-        if not METHODS[recipe.method].parameters[name]:
-            target.setdefault("parameters", {})[name] = _setting(rows[0], conditions)
+def _add_shared(target: dict[str, Any], recipe: Recipe, conditions: Sequence[Condition], *, even: bool) -> None:
+    """Add the parameters that all sources share: those with one value for all groups, or (not even) the others."""
+    for name, parameter in METHODS[recipe.method].parameters.items():
+        if not parameter.per_source and _is_even(recipe, name) == even:
+            target.setdefault("parameters", {})[name] = _setting(parameter, recipe.rows(name)[0], conditions)
 
 
-def _setting(row: Sequence[float], conditions: Sequence[Condition]) -> float | list[dict[str, Any]]:
-    values = [row[group] for _, group in conditions]
+def _is_even(recipe: Recipe, name: str) -> bool:
+    return all(len(set(row)) == 1 for row in recipe.rows(name))
+
+
+def _setting(parameter: Parameter, row: Sequence[float], conditions: Sequence[Condition]) -> Any:
+    spell = {"switch": bool, "count": int, "number": float}[parameter.kind]
+    values = [spell(row[group]) for _, group in conditions]
     if len(set(values)) == 1:
         return values[0]
     return [

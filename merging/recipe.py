@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 from merging.errors import MergingError
 from merging.groups import Groups
+from merging.method_specs import METHODS, Method, check_values
 
 __all__ = ["DTYPES", "METHODS", "Groups", "Method", "Parameters", "Recipe", "SourceRef"]
 
@@ -33,51 +32,15 @@ class SourceRef:
 
 
 @dataclass(frozen=True)
-class Method:
-    """What a merge method asks of a recipe.
-
-    parameters: name → whether it has one row per source (else a single row for all of them).
-    """
-
-    parameters: Mapping[str, bool]
-    needs_base: bool
-    min_sources: int = 1
-    max_sources: int | None = None
-
-
-_WEIGHT = MappingProxyType({"weight": True})
-_WEIGHT_DENSITY = MappingProxyType({"density": True, "weight": True})
-
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        "linear": Method(_WEIGHT, needs_base=False),
-        "slerp": Method(MappingProxyType({"t": False}), needs_base=False, min_sources=2, max_sources=2),
-        "task_arithmetic": Method(_WEIGHT, needs_base=True),
-        "ties": Method(_WEIGHT_DENSITY, needs_base=True),
-        "dare_linear": Method(_WEIGHT_DENSITY, needs_base=True),
-        "dare_ties": Method(_WEIGHT_DENSITY, needs_base=True),
-    }
-)
-
-_RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = MappingProxyType(
-    {
-        "weight": ("a finite number", math.isfinite),
-        "density": ("above 0 and at most 1", lambda value: 0 < value <= 1),
-        "t": ("between 0 and 1", lambda value: 0 <= value <= 1),
-    }
-)
-
-
-@dataclass(frozen=True)
 class Recipe:
     """One merge.
 
     sources: what is merged, in order (slerp goes from the first, t = 0, to the second, t = 1).
     base: what the task vectors are differences from; None for methods that have none.
-    parameters: sorted by name; each is (name, rows): a row per source (one row for slerp's "t"), and in it a
-        value per group.
+    parameters: sorted by name; each is (name, rows): a row per source (one row for what all share, as slerp's
+        "t"), and in it a value per group. Parameters that have their default everywhere are left out.
     dtype: of the live model and of the release; the sums themselves are done in float32.
-    seed: of DARE's draws; other methods do not read it.
+    seed: of the draws of methods that draw; others do not read it.
     """
 
     method: str
@@ -89,13 +52,15 @@ class Recipe:
     seed: int
 
     def __post_init__(self) -> None:
-        # Adding 0.0 turns an int into a float and -0.0 into 0.0: equal recipes must have equal digests.
+        # Equal recipes must have equal digests: adding 0.0 turns an int into a float and -0.0 into 0.0.
         numbers = tuple(
             (name, tuple(tuple(value + 0.0 for value in row) for row in rows)) for name, rows in sorted(self.parameters)
         )
         object.__setattr__(self, "parameters", numbers)
         _check_method(self)
         _check_parameters(self)
+        told = tuple((name, rows) for name, rows in numbers if not _is_default(self.method, name, rows))
+        object.__setattr__(self, "parameters", told)
 
     @classmethod
     def single(cls, source: SourceRef, groups: Groups, dtype: str) -> Recipe:
@@ -115,9 +80,22 @@ class Recipe:
         return self.sources if self.base is None else (self.base, *self.sources)
 
     def values(self, parameter: str, tensor_name: str) -> tuple[float, ...]:
-        """A parameter's values for one tensor, one per source (a single one for slerp's "t")."""
+        """A parameter's values for one tensor, one per source (a single one where all share it)."""
         group = self.groups.of(tensor_name)
-        return tuple(row[group] for row in dict(self.parameters)[parameter])
+        return tuple(row[group] for row in self.rows(parameter))
+
+    def rows(self, parameter: str) -> tuple[tuple[float, ...], ...]:
+        """A parameter's rows, one per source (a single one where all share it); defaults where it is left out."""
+        return self._every_row[parameter]
+
+    @cached_property
+    def _every_row(self) -> Mapping[str, tuple[tuple[float, ...], ...]]:
+        width, told = len(self.groups.labels), dict(self.parameters)
+        return {
+            name: told.get(name)
+            or ((parameter.default or 0.0,) * width,) * (len(self.sources) if parameter.per_source else 1)
+            for name, parameter in METHODS[self.method].parameters.items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; from_json reads them back to an equal recipe."""
@@ -175,7 +153,7 @@ def _check_method(recipe: Recipe) -> None:
         raise MergingError(f"sources: got {len(recipe.sources)}: {recipe.method} needs {wanted}")
     if method.needs_base and recipe.base is None:
         raise MergingError(f"base: got none: {recipe.method} merges differences from a base model, name it")
-    if not method.needs_base and recipe.base is not None:
+    if not method.reads_base and recipe.base is not None:
         raise MergingError(f"base: got {recipe.base}: {recipe.method} does not read one, leave it out")
     if len(set(recipe.origins)) != len(recipe.origins):
         raise MergingError(f"sources: got {', '.join(map(str, recipe.origins))}: name each model once")
@@ -183,31 +161,22 @@ def _check_method(recipe: Recipe) -> None:
 
 def _check_parameters(recipe: Recipe) -> None:
     expected = METHODS[recipe.method].parameters
-    if [name for name, _ in recipe.parameters] != sorted(expected):
-        given = ", ".join(name for name, _ in recipe.parameters) or "none"
-        raise MergingError(f"parameters: got {given}: {recipe.method} takes {', '.join(sorted(expected))}")
+    given = [name for name, _ in recipe.parameters]
+    needed = {name for name, parameter in expected.items() if parameter.default is None}
+    if not needed <= set(given) <= set(expected) or len(set(given)) != len(given):
+        takes = ", ".join(sorted(expected)) or "none"
+        raise MergingError(f"parameters: got {', '.join(given) or 'none'}: {recipe.method} takes {takes}")
+    width = len(recipe.groups.labels)
     for name, rows in recipe.parameters:
-        height = len(recipe.sources) if expected[name] else 1
-        width = len(recipe.groups.labels)
+        height = len(recipe.sources) if expected[name].per_source else 1
         if len(rows) != height or any(len(row) != width for row in rows):
             shape = f"rows of {', '.join(str(len(row)) for row in rows)} values"
             raise MergingError(f"parameters.{name}: got {shape}: {height} rows of {width} groups are needed")
-        _check_range(name, rows)
-        if recipe.method == "linear":
-            _check_sums(recipe.groups.labels, rows)
+    for group, label in enumerate(recipe.groups.labels):
+        values = {name: tuple(row[group] for row in recipe.rows(name)) for name in expected}
+        check_values(recipe.method, values, label)
 
 
-def _check_range(name: str, rows: Sequence[Sequence[float]]) -> None:
-    wanted, fits = _RANGES[name]
-    for row in rows:
-        for value in row:
-            if not fits(value):
-                raise MergingError(f"parameters.{name}: got {value}: it must be {wanted}")
-
-
-def _check_sums(labels: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
-    for group, label in enumerate(labels):
-        # Weights are divided by their sum, so a sum near zero would blow rounding up into the weights.
-        if abs(sum(row[group] for row in rows)) < 1e-6:
-            values = [row[group] for row in rows]
-            raise MergingError(f"parameters.weight: got {values} for {label}: their sum must not be 0")
+def _is_default(method: str, name: str, rows: tuple[tuple[float, ...], ...]) -> bool:
+    default = METHODS[method].parameters[name].default
+    return default is not None and all(value == default for row in rows for value in row)

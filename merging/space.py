@@ -9,72 +9,44 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import floor, gcd, prod
+from math import prod
 from types import MappingProxyType
 
+from merging.canonical import BETWEEN, BY_ELEMENT, RATIOS, Rows, by_element_rows, largest_ratio, task_vector_rows
 from merging.errors import MergingError
-from merging.recipe import METHODS, Groups, Recipe, SourceRef
+from merging.genes import Gene, genes_of
+from merging.method_specs import METHODS, SEARCHED
+from merging.recipe import Groups, Recipe, SourceRef
+
+__all__ = ["Gene", "Genome", "SearchSpace"]
 
 Genome = tuple[int, ...]
-_Rows = tuple[tuple[float, ...], ...]
 
-_STOCHASTIC = frozenset({"dare_linear", "dare_ties"})
-
-# Above 1 a task vector is amplified, which merges of weak specialists profit from. A density near 0 leaves
-# next to nothing of a task vector, and DARE's rescaling by its inverse turns the rest into noise.
-_RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
-    {
-        "linear": {"weight": (0.0, 1.0)},
-        "slerp": {"t": (0.0, 1.0)},
-        "task_arithmetic": {"weight": (0.0, 1.5)},
-        "ties": {"density": (0.1, 1.0), "weight": (0.0, 1.5)},
-        "dare_linear": {"density": (0.1, 1.0), "weight": (0.0, 1.5)},
-        "dare_ties": {"density": (0.1, 1.0), "weight": (0.0, 1.5)},
-    }
-)
-
-# What people merge with when they tune nothing: task vectors added whole (Ilharco et al. 2022), TIES with the
-# top fifth of each (Yadav et al. 2023), DARE with half dropped (Yu et al. 2023).
-_DEFAULTS: Mapping[str, tuple[str, Mapping[str, float]]] = MappingProxyType(
+# What people merge with when they tune nothing, the same for every source: task vectors added whole (Ilharco et al.
+# 2022), TIES with the top fifth of each (Yadav et al. 2023), DARE with half dropped (Yu et al. 2023), DELLA likewise,
+# Breadcrumbs with 85 % masked (Davari & Belilovsky 2024), SCE with the top tenth (Wan et al. 2024).
+_CUSTOMARY: Mapping[str, tuple[str, Mapping[str, float]]] = MappingProxyType(
     {
         "slerp": ("slerp halfway", {"t": 0.5}),
+        "nuslerp": ("nuslerp halfway", {"weight": 1.0}),
+        "multislerp": ("multislerp, equal weights", {"weight": 1.0}),
         "task_arithmetic": ("task_arithmetic, weight 1", {"weight": 1.0}),
         "ties": ("ties, weight 1, density 0.2", {"density": 0.2, "weight": 1.0}),
         "dare_linear": ("dare_linear, weight 1, density 0.5", {"density": 0.5, "weight": 1.0}),
         "dare_ties": ("dare_ties, weight 1, density 0.5", {"density": 0.5, "weight": 1.0}),
+        "della": ("della, weight 1, density 0.5", {"density": 0.5, "epsilon": 0.15, "weight": 1.0}),
+        "della_linear": ("della_linear, weight 1, density 0.5", {"density": 0.5, "epsilon": 0.15, "weight": 1.0}),
+        "breadcrumbs": ("breadcrumbs, weight 1, density 0.15", {"density": 0.15, "gamma": 0.01, "weight": 1.0}),
+        "breadcrumbs_ties": (
+            "breadcrumbs_ties, weight 1, density 0.15",
+            {"density": 0.15, "gamma": 0.01, "weight": 1.0},
+        ),
+        "sce": ("sce, top tenth", {"select_topk": 0.1}),
+        "nearswap": ("nearswap, t 0.001", {"t": 0.001}),
+        "ram": ("ram", {"epsilon": 1e-5}),
+        "ramplus_tl": ("ramplus_tl", {"alpha": 0.2, "r": 0.1}),
     }
 )
-
-
-@dataclass(frozen=True)
-class Gene:
-    """One number of a recipe, on a grid: low, low + step, ... up to high.
-
-    source: index of the source it belongs to (0 for slerp's "t", which belongs to both).
-    group: index of the group of tensors it belongs to.
-    """
-
-    parameter: str
-    source: int
-    group: int
-    low: float
-    high: float
-    step: float
-
-    @property
-    def levels(self) -> int:
-        """How many values the grid has."""
-        return round((self.high - self.low) / self.step) + 1
-
-    def value(self, index: int) -> float:
-        """The grid value at an index, as the shortest decimal: 3 steps of 0.05 are 0.15."""
-        return round(self.low + index * self.step, 6)
-
-    def index(self, value: float) -> int | None:
-        """Index of a value, or None where it is not on the grid."""
-        index = round((value - self.low) / self.step)
-        on_grid = 0 <= index < self.levels and abs(self.value(index) - value) < 1e-9
-        return index if on_grid else None
 
 
 @dataclass(frozen=True)
@@ -111,16 +83,13 @@ class SearchSpace:
         on the grid.
         """
         if method not in METHODS:
-            raise MergingError(f"method: got {method!r}: use one of {', '.join(METHODS)}")
-        if not 0 < step <= 1 or round(step, 6) != step or abs(round(1 / step) * step - 1) > 1e-9:
-            raise MergingError(f"step: got {step}: give a decimal that divides 1, such as 0.05 or 0.1")
-        genes = tuple(
-            Gene(parameter, source, group, *_on_grid(*_RANGES[method][parameter], step), step)
-            for parameter, per_source in sorted(METHODS[method].parameters.items())
-            for source in range(len(sources) if per_source else 1)
-            for group in range(len(groups.labels))
-        )
-        base = base if METHODS[method].needs_base else None
+            raise MergingError(f"method: got {method!r}: use one of {', '.join(SEARCHED)}")
+        if method not in SEARCHED:
+            raise MergingError(
+                f"method: got {method!r}: it has nothing to search for: use one of {', '.join(SEARCHED)}"
+            )
+        genes = genes_of(method, len(sources), len(groups.labels), step)
+        base = base if METHODS[method].reads_base else None
         space = cls(method, tuple(sources), base, groups, dtype, seed, genes)
         space.plain_recipes()  # a recipe checks its sources, base and dtype when it is made: refuse them now
         return space
@@ -148,102 +117,122 @@ class SearchSpace:
         mean = self._recipe("linear", self.sources, {"weight": ((1.0,),) * len(self.sources)})
         if self.method == "linear":
             return (("linear mean", mean),)
-        name, values = _DEFAULTS[self.method]
+        name, values = _CUSTOMARY[self.method]
         rows = {
-            parameter: ((values[parameter],),) * (len(self.sources) if per_source else 1)
-            for parameter, per_source in METHODS[self.method].parameters.items()
+            parameter: ((value,),) * (len(self.sources) if METHODS[self.method].parameters[parameter].per_source else 1)
+            for parameter, value in values.items()
         }
         return (("linear mean", mean), (name, self._recipe(self.method, self.sources, rows)))
 
     def seeds(self) -> tuple[Genome, ...]:
         """Genomes to start from, as far as the grid has them: sources alone, the base alone, plain merges."""
+        wanted = [*self._extremes(), *self._plain_values()]
+        genomes = dict.fromkeys(genome for values in wanted if (genome := self._constant(values)) is not None)
+        return tuple(genomes)
+
+    def _extremes(self) -> list[dict[str, list[float]]]:
+        """Values that give a source or the base back; where the method cannot say that, the ends of its grid."""
         count = len(self.sources)
-        if self.method == "slerp":
-            wanted = [{"t": [t]} for t in (0.0, 1.0, 0.5)]
-        else:
-            density = {"density": [1.0] * count} if "density" in _RANGES[self.method] else {}
-            weights = [[float(source == chosen) for source in range(count)] for chosen in range(count)]
-            # For linear, weights of zero would be no merge; for the others they leave the base.
-            weights += [] if self.base is None else [[0.0] * count]
-            weights += [[1.0] * count] if self.base is None else [[1.0 / count] * count]
-            wanted = [{"weight": row, **density} for row in weights]
-            if self.method in _DEFAULTS:
-                wanted += [{name: [value] * count for name, value in _DEFAULTS[self.method][1].items()}]
-        genomes = (self._constant(values) for values in wanted)
-        return tuple(genome for genome in genomes if genome is not None)
+        if self.method in BETWEEN:
+            return [{"t": [0.0]}, *([{"t": [1.0]}] if self.method == "slerp" else [])]
+        if self.method in BY_ELEMENT:
+            ends = [{name: [gene.low] for name, gene in self._others.items()}]
+            return [*ends, {name: [gene.high] for name, gene in self._others.items()}]
+        weights = [[float(source == chosen) for source in range(count)] for chosen in range(count)]
+        # For weights of which the ratio counts, none at all would be no merge; for others they leave the base.
+        weights += [] if self.method in RATIOS else [[0.0] * count]
+        whole = {name: [1.0 if name == "density" else gene.low] * count for name, gene in self._others.items()}
+        return [{**whole, "weight": row} for row in weights]
+
+    def _plain_values(self) -> list[dict[str, list[float]]]:
+        count = len(self.sources)
+        if self.method == "linear":
+            return [{"weight": [1.0] * count}]
+        customary = {name: [value] * count for name, value in _CUSTOMARY[self.method][1].items()}
+        if self.method in RATIOS | BETWEEN | BY_ELEMENT:
+            return [customary]
+        whole = {name: [1.0 if name == "density" else gene.low] * count for name, gene in self._others.items()}
+        return [{**whole, "weight": [1.0 / count] * count}, customary]
+
+    @cached_property
+    def _others(self) -> Mapping[str, Gene]:
+        """A gene of each parameter beside the weight."""
+        return {gene.parameter: gene for gene in self.genes if gene.parameter != "weight"}
 
     def decode(self, genome: Sequence[int]) -> Recipe:
         """The recipe that a genome means.
 
         Canonical: what gives one model back unchanged is that model's `alone`; sources without weight are
-        left out; values that are equal in all groups make one group of the whole model; linear weights, of
-        which only the ratio counts, are the largest on the grid with that ratio (none at all counts as equal
-        weights); the density of what has no weight is 1; the seed of methods that draw nothing is 0.
+        left out; values that are equal in all groups make one group of the whole model; weights of which only
+        the ratio counts are the largest on the grid with that ratio (none at all counts as equal weights); what
+        makes no difference has its default (merging.canonical); the seed of methods that draw nothing is 0.
         A genome of wrong length, or with an index off its grid, raises MergingError.
         """
         self._check(genome)
-        if self.method == "linear":
-            return self._decode_linear([int(index) for index in genome])
+        if self.method in RATIOS:
+            return self._decode_ratios([int(index) for index in genome])
         rows = self._rows([gene.value(int(index)) for gene, index in zip(self.genes, genome, strict=True)])
-        return self._decode_slerp(rows) if self.method == "slerp" else self._decode_task_vectors(rows)
+        if self.method in BETWEEN:
+            return self._decode_between(rows)
+        if self.method in BY_ELEMENT:
+            return self._recipe(self.method, self.sources, by_element_rows(self.method, rows))
+        return self._decode_task_vectors(rows)
 
-    def _decode_linear(self, genome: Sequence[int]) -> Recipe:
+    def _decode_ratios(self, genome: Sequence[int]) -> Recipe:
         width = len(self.groups.labels)
-        gene = self.genes[0]  # all genes of a linear space share one grid
-        columns = [_largest_ratio(genome[group::width], gene.levels - 1) for group in range(width)]
+        gene = self.genes[0]  # all genes of weights share one grid
+        columns = [largest_ratio(genome[group::width], gene.levels - 1) for group in range(width)]
         rows = dict(zip(self.sources, zip(*columns, strict=True), strict=True))
         weights = {source: tuple(map(gene.value, row)) for source, row in rows.items() if any(row)}
         if len(weights) == 1:
             return self.alone(*weights)
-        return self._recipe("linear", tuple(weights), {"weight": tuple(weights.values())})
+        return self._recipe(self.method, tuple(weights), {"weight": tuple(weights.values())})
 
-    def _decode_slerp(self, rows: Mapping[str, _Rows]) -> Recipe:
-        for end, source in enumerate(self.sources):
+    def _decode_between(self, rows: Mapping[str, Rows]) -> Recipe:
+        ends = self.sources if self.method == "slerp" else self.sources[:1]
+        for end, source in enumerate(ends):
             if all(t == end for t in rows["t"][0]):
                 return self.alone(source)
-        return self._recipe("slerp", self.sources, rows)
+        return self._recipe(self.method, self.sources, rows)
 
-    def _decode_task_vectors(self, rows: Mapping[str, _Rows]) -> Recipe:
-        used = [source for source, row in enumerate(rows["weight"]) if any(row)]
-        kept = {"weight": tuple(rows["weight"][source] for source in used)}
-        if "density" in rows:
-            kept["density"] = tuple(
-                tuple(
-                    density if weight else 1.0
-                    for density, weight in zip(rows["density"][source], rows["weight"][source], strict=True)
-                )
-                for source in used
-            )
+    def _decode_task_vectors(self, rows: Mapping[str, Rows]) -> Recipe:
+        used, kept = task_vector_rows(self.method, rows, self.genes[-1].step)
         if not used and self.base is not None:
             return self.alone(self.base)
-        if len(used) == 1 and all(value == 1 for (row,) in kept.values() for value in row):
+        whole = (kept["weight"], kept.get("density", ()))
+        if len(used) == 1 and all(value == 1 for table in whole for row in table for value in row):
             return self.alone(self.sources[used[0]])
         return self._recipe(self.method, [self.sources[source] for source in used], kept)
 
-    def _recipe(self, method: str, sources: Sequence[SourceRef], rows: Mapping[str, _Rows]) -> Recipe:
+    def _recipe(self, method: str, sources: Sequence[SourceRef], rows: Mapping[str, Rows]) -> Recipe:
         """A recipe with as few groups as say the same."""
-        groups = self.groups
+        rule, groups = METHODS[method], self.groups
         if all(len(set(row)) == 1 for table in rows.values() for row in table):
             groups = self._whole
             rows = {name: tuple(row[:1] for row in table) for name, table in rows.items()}
+        fixed = {
+            name: ((parameter.searched_as,) * len(groups.labels),)
+            for name, parameter in rule.parameters.items()
+            if parameter.searched_as is not None
+        }
         return Recipe(
             method=method,
             sources=tuple(sources),
-            base=self.base if METHODS[method].needs_base else None,
+            base=self.base if rule.reads_base else None,
             groups=groups,
-            parameters=tuple(sorted(rows.items())),
+            parameters=tuple({**fixed, **rows}.items()),
             dtype=self.dtype,
-            seed=self.seed if method in _STOCHASTIC else 0,
+            seed=self.seed if rule.draws else 0,
         )
 
     @cached_property
     def _whole(self) -> Groups:
         return Groups.even(self.groups.layers, 1, modules_apart=False, ends_apart=False)
 
-    def _rows(self, values: Sequence[float]) -> Mapping[str, _Rows]:
+    def _rows(self, values: Sequence[float]) -> Mapping[str, Rows]:
         """Values in gene order as parameter → [source][group]."""
         width = len(self.groups.labels)
-        rows: dict[str, tuple[tuple[float, ...], ...]] = {}
+        rows: dict[str, Rows] = {}
         for start in range(0, len(values), width):
             name = self.genes[start].parameter
             rows[name] = (*rows.get(name, ()), tuple(values[start : start + width]))
@@ -266,18 +255,3 @@ class SearchSpace:
             if not 0 <= index < gene.levels:
                 where = f"{gene.parameter} of source {gene.source} in {self.groups.labels[gene.group]}"
                 raise MergingError(f"genome: got {index} for {where}: give 0 to {gene.levels - 1}")
-
-
-def _on_grid(low: float, high: float, step: float) -> tuple[float, float]:
-    """The part of a range that a grid of multiples around 1 reaches: 1 is always on it."""
-    below, above = (floor(abs(edge - 1) / step + 1e-9) for edge in (low, high))
-    return round(1 - below * step, 6), round(1 + above * step, 6)
-
-
-def _largest_ratio(weights: Sequence[int], most: int) -> tuple[int, ...]:
-    """The largest whole numbers up to `most` with the same ratios; equal ones where all weights are zero."""
-    divisor = gcd(*weights)
-    if divisor == 0:
-        return (most,) * len(weights)
-    factor = most // (max(weights) // divisor)
-    return tuple(weight // divisor * factor for weight in weights)

@@ -21,10 +21,14 @@ Load = Callable[[SourceRef, str], Tensor]
 
 
 def recipe(method: str, *, dtype: str = "float32", seed: int = 7, **values: tuple[float, ...]) -> Recipe:
-    """One group; `values` are a parameter's values, one per source (slerp's t has one)."""
-    rows = tuple((name, tuple((value,) for value in row)) for name, row in values.items())
-    sources = (A, B) if method == "slerp" else (A, B, C)[: len(values["weight"])]
-    return Recipe(method, sources, BASE if METHODS[method].needs_base else None, WHOLE, rows, dtype, seed)
+    """One group; `values` are a parameter's values, one per source (or one that all share). As a search normalises."""
+    rule = METHODS[method]
+    fixed = {
+        name: (parameter.searched_as,) for name, parameter in rule.parameters.items() if parameter.searched_as == 0
+    }
+    rows = tuple((name, tuple((value,) for value in row)) for name, row in {**fixed, **values}.items())
+    sources = (A, B, C)[: len(values["weight"]) if "weight" in values else rule.max_sources]
+    return Recipe(method, sources, BASE if rule.needs_base else None, WHOLE, rows, dtype, seed)
 
 
 def tensors(*shape: int, dtype: torch.dtype = torch.float32) -> Load:
@@ -35,14 +39,31 @@ def tensors(*shape: int, dtype: torch.dtype = torch.float32) -> Load:
     return lambda source, _: found[source].to(dtype)
 
 
+WEIGHTS = (0.7, 0.4, 0.35)
+DENSITIES = (0.3, 0.6, 0.8)
 RECIPES = [
-    recipe("linear", weight=(0.7, 0.4, 0.35)),
+    recipe("linear", weight=WEIGHTS),
     recipe("slerp", t=(0.35,)),
-    recipe("task_arithmetic", weight=(0.7, 0.4, 0.35)),
+    recipe("nuslerp", weight=(0.7, 0.4)),
+    recipe("multislerp", weight=WEIGHTS),
+    recipe("karcher"),
+    recipe("task_arithmetic", weight=WEIGHTS),
     recipe("ties", weight=(0.7, 0.4, 1.35), density=(0.3, 0.6, 1.0)),
-    recipe("dare_linear", weight=(0.7, 0.4, 0.35), density=(0.3, 0.6, 0.9)),
-    recipe("dare_ties", weight=(0.7, 0.4, 0.35), density=(0.3, 0.6, 0.9)),
+    recipe("dare_linear", weight=WEIGHTS, density=DENSITIES),
+    recipe("dare_ties", weight=WEIGHTS, density=DENSITIES),
+    recipe("della", weight=WEIGHTS, density=DENSITIES),
+    recipe("della_linear", weight=WEIGHTS, density=DENSITIES),
+    recipe("breadcrumbs", weight=WEIGHTS, density=DENSITIES),
+    recipe("breadcrumbs_ties", weight=WEIGHTS, density=DENSITIES, gamma=(0.1, 0.2, 0.3)),
+    recipe("sce", select_topk=(0.3,)),
+    recipe("model_stock"),
+    recipe("nearswap", t=(0.1,)),
+    recipe("arcee_fusion"),
+    recipe("ram", epsilon=(0.1,)),
+    recipe("ramplus_tl", epsilon=(0.1,)),
+    recipe("passthrough", scale=(0.7,)),
 ]
+BY_METHOD = {example.method: example for example in RECIPES}
 
 
 @pytest.fixture
@@ -59,7 +80,7 @@ def test_every_method_that_a_recipe_may_name_is_there() -> None:
 
 def test_linear_is_the_weighted_mean() -> None:
     load = tensors(30, 20)
-    merged = merge_tensor(RECIPES[0], NAME, load)
+    merged = merge_tensor(BY_METHOD["linear"], NAME, load)
     expected = np.average([load(ref, NAME).numpy() for ref in (A, B, C)], axis=0, weights=(0.7, 0.4, 0.35))
     np.testing.assert_allclose(merged.numpy(), expected, rtol=1e-5, atol=1e-6)
 
@@ -86,7 +107,9 @@ def test_task_arithmetic_adds_differences() -> None:
     base, *sources = (load(ref, NAME).numpy() for ref in (BASE, A, B, C))
     weighted = [weight * (x - base) for weight, x in zip((0.7, 0.4, 0.35), sources, strict=True)]
     expected = base + np.sum(weighted, axis=0)
-    np.testing.assert_allclose(merge_tensor(RECIPES[2], NAME, load).numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        merge_tensor(BY_METHOD["task_arithmetic"], NAME, load).numpy(), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def ties_by_hand(base: float, differences: list[float], weights: list[float]) -> float:
@@ -105,7 +128,7 @@ def test_ties_trims_and_elects_element_by_element() -> None:
         smallest = sorted(map(abs, difference), reverse=True)[int(density * 40) - 1]
         trimmed.append([value if abs(value) >= smallest else 0.0 for value in difference])
     expected = [ties_by_hand(b, list(row), [0.7, 0.4, 1.35]) for b, *row in zip(base, *trimmed, strict=True)]
-    torch.testing.assert_close(merge_tensor(RECIPES[3], NAME, load).flatten(), torch.tensor(expected))
+    torch.testing.assert_close(merge_tensor(BY_METHOD["ties"], NAME, load).flatten(), torch.tensor(expected))
 
 
 def test_trimming_among_equals_keeps_exactly_the_share_asked_for() -> None:
@@ -135,7 +158,9 @@ def test_a_density_too_small_for_a_tensor_keeps_its_largest_element() -> None:
 def test_dare_keeps_the_share_asked_for_and_scales_it_up(method: str) -> None:
     values = {BASE: torch.zeros(100, 100), A: torch.ones(100, 100)}
     merged = merge_tensor(recipe(method, weight=(0.5,), density=(0.4,)), NAME, lambda source, _: values[source])
-    assert set(merged.unique().tolist()) == {0.0, 1.25}
+    # The density is a number of sixteen bits, and what it became is what survivors are scaled by.
+    density = round(0.4 * 2**16) / 2**16
+    assert merged.unique().tolist() == pytest.approx([0.0, 0.5 / density])
     # 10,000 draws: four standard deviations are 0.02.
     assert (merged > 0).float().mean().item() == pytest.approx(0.4, abs=0.02)
 
@@ -165,7 +190,25 @@ def test_dare_draws_anew_for_each_seed_tensor_and_source() -> None:
     assert torch.equal(draws[0], kept())
 
 
-@pytest.mark.parametrize(("size", "digest"), [(64, "033eedf3563f45e5"), (300_001, "d83cba8c6cd250c8")])
+def test_della_keeps_an_element_by_the_rank_of_its_magnitude_and_its_value_on_average() -> None:
+    rows, width = 4000, 50
+    generator = torch.Generator().manual_seed(3)
+    ranks = torch.argsort(torch.rand(rows, width, generator=generator), dim=1)
+    signs = torch.where(torch.rand(rows, width, generator=generator) < 0.5, -1.0, 1.0)
+    values = {BASE: torch.zeros(rows, width), A: (1.0 + ranks) * signs}
+    thin = recipe("della_linear", weight=(1.0,), density=(0.5,), epsilon=(0.3,))
+    merged = merge_tensor(thin, NAME, lambda source, _: values[source])
+    of_rank = merged.gather(1, torch.argsort(ranks, dim=1))
+    expected = torch.linspace(0.2, 0.8, width)
+    # 4,000 draws: four standard deviations are 0.032, and of the mean value 4 sqrt((1 - p) / p / 4000) at most 0.13.
+    torch.testing.assert_close((of_rank != 0).float().mean(dim=0), expected, rtol=0, atol=0.032)
+    means = of_rank.abs().mean(dim=0) / (1 + torch.arange(width))
+    torch.testing.assert_close(means, torch.ones(width), rtol=0, atol=0.13)
+    kept = of_rank.abs()[of_rank != 0] * expected.expand(rows, width)[of_rank != 0]
+    torch.testing.assert_close(kept, kept.round(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "digest"), [(64, "3bcb01c9e5889a36"), (300_001, "bfed6919cb0cffcb")])
 def test_the_draw_is_pinned_for_releases_are_rebuilt_from_it(size: int, digest: str) -> None:
     values = {BASE: torch.zeros(size), A: torch.ones(size)}
     thin = recipe("dare_linear", weight=(0.5,), density=(0.5,))
@@ -228,6 +271,9 @@ def test_equal_bfloat16_tensors_merge_into_themselves() -> None:
 
 def test_without_any_weight_there_is_the_base() -> None:
     load = tensors(20)
-    for method in ("task_arithmetic", "ties", "dare_linear", "dare_ties"):
-        values = {name: (0.0 if name == "weight" else 0.5,) * 2 for name in METHODS[method].parameters}
+    for method in ("task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "breadcrumbs"):
+        values = {
+            name: (0.0 if name == "weight" else 0.5,) * 2
+            for name in {"weight", "density"} & {*METHODS[method].parameters}
+        }
         assert torch.equal(merge_tensor(recipe(method, **values), NAME, load), load(BASE, NAME))

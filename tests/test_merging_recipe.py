@@ -95,6 +95,15 @@ def test_the_digest_changes_with_everything_in_the_recipe_and_with_nothing_else(
     assert len({recipe.digest, *(other.digest for other in others)}) == 6
 
 
+def test_a_default_that_is_spelt_out_is_the_same_recipe() -> None:
+    spelt = Recipe(
+        "linear", (A, B), None, WHOLE, (("normalize", ((1.0,),)), ("weight", ((0.5,), (0.5,)))), "float32", 0
+    )
+    assert spelt == linear(((0.5,), (0.5,)))
+    assert spelt.digest == linear(((0.5,), (0.5,))).digest
+    assert spelt.values("normalize", "lm_head.weight") == (1.0,)
+
+
 def test_the_digest_is_pinned_for_ledgers_hold_it() -> None:
     assert (
         Recipe.single(A, WHOLE, "float32").digest == "0f1cb4a291327108c029b7409cb30ced618f873e0fcfa8ca139aa14059ca9a08"
@@ -111,13 +120,25 @@ def test_the_digest_is_pinned_for_ledgers_hold_it() -> None:
         ({"sources": (A, A)}, r"name each model once"),
         ({"sources": (), "parameters": (("weight", ()),)}, r"sources: got 0: linear needs at least 1"),
         ({"method": "slerp", "sources": (A,)}, r"sources: got 1: slerp needs exactly 2"),
-        ({"parameters": (("t", ((0.5,),)),)}, r"parameters: got t: linear takes weight"),
+        ({"parameters": (("t", ((0.5,),)),)}, r"parameters: got t: linear takes normalize, weight"),
         ({"parameters": (("weight", ((0.5,),)),)}, r"parameters\.weight: .* 2 rows of 1 groups"),
         ({"parameters": (("weight", ((0.5,), (math.nan,))),)}, r"parameters\.weight: got nan"),
         ({"parameters": (("weight", ((0.5,), (-0.5,))),)}, r"for layers 0-3: their sum must not be 0"),
         (
-            {"method": "ties", "base": C, "parameters": (("density", ((0.0,), (1.0,))), ("weight", ((1.0,), (1.0,))))},
-            r"parameters\.density: got 0\.0: it must be above 0",
+            {"method": "ties", "base": C, "parameters": (("density", ((1.5,), (1.0,))), ("weight", ((1.0,), (1.0,))))},
+            r"parameters\.density: got 1\.5: it must be between 0 and 1",
+        ),
+        (
+            {"method": "della", "base": C, "parameters": (("density", ((0.1,), (1.0,))), ("weight", ((1.0,), (1.0,))))},
+            r"parameters\.epsilon: got 0\.15 for layers 0-3: with density 0\.1 it must be below 0\.1",
+        ),
+        (
+            {"parameters": (("normalize", ((0.5,),)), ("weight", ((0.5,), (0.5,))))},
+            r"parameters\.normalize: got 0\.5: it must be 0 \(off\) or 1 \(on\)",
+        ),
+        (
+            {"method": "karcher", "parameters": (("max_iter", ((2.5,),)),)},
+            r"max_iter: got 2\.5: it must be a whole number",
         ),
         ({"method": "slerp", "parameters": (("t", ((1.5,),)),)}, r"parameters\.t: got 1\.5"),
     ],

@@ -13,6 +13,7 @@ import torch
 
 from merging.errors import MergingError
 from merging.merge import merge_tensor
+from merging.method_specs import SEARCHED
 from merging.recipe import METHODS, Groups, Recipe, SourceRef
 from merging.space import SearchSpace
 
@@ -20,7 +21,8 @@ MATH, LANGUAGE, CODE = (SourceRef(f"org/{name}", "0" * 40) for name in ("math", 
 BASE = SourceRef("org/base", "f" * 40)
 TWO_BANDS = Groups.even(4, 2, modules_apart=False, ends_apart=False)
 ENDS_APART = Groups.even(4, 2, modules_apart=True, ends_apart=True)
-TASK_METHODS = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+TASK_METHODS = tuple(name for name in SEARCHED if METHODS[name].needs_base and "weight" in METHODS[name].parameters)
+BY_ELEMENT = ("sce", "ram", "ramplus_tl")
 
 
 def space_of(method, sources=(MATH, LANGUAGE), groups=TWO_BANDS, step=0.05, base=BASE, seed=7):
@@ -49,14 +51,17 @@ def literal_recipe(space, genome):
     values = values_of(space, genome)
     columns = range(len(space.groups.labels))
     parameters = []
-    for name, per_source in METHODS[space.method].parameters.items():
-        rows = range(len(space.sources) if per_source else 1)
-        parameters.append((name, tuple(tuple(values[name, row, col] for col in columns) for row in rows)))
+    for name, parameter in METHODS[space.method].parameters.items():
+        rows = range(len(space.sources) if parameter.per_source else 1)
+        if parameter.gene:
+            parameters.append((name, tuple(tuple(values[name, row, col] for col in columns) for row in rows)))
+        elif parameter.searched_as is not None:
+            parameters.append((name, (tuple(parameter.searched_as for _ in columns),)))
     return Recipe(space.method, space.sources, space.base, space.groups, tuple(parameters), space.dtype, space.seed)
 
 
 def is_a_merge(space, genome):
-    """False for linear weights that are all zero in a group, which a recipe refuses."""
+    """False for what a recipe refuses: weights to divide by that are all zero in a group, DELLA's epsilon too large."""
     try:
         literal_recipe(space, genome)
     except MergingError:
@@ -72,8 +77,8 @@ def test_a_canonical_recipe_merges_to_the_tensors_that_its_genome_literally_says
         for source in (BASE, MATH, LANGUAGE, CODE)
         for name in names
     }
-    for method in METHODS:
-        sources = (MATH, LANGUAGE) if method == "slerp" else (MATH, LANGUAGE, CODE)
+    for method in SEARCHED:
+        sources = (MATH, LANGUAGE) if METHODS[method].max_sources == 2 else (MATH, LANGUAGE, CODE)
         space = space_of(method, sources, groups=TWO_BANDS, step=0.5)
         genomes = [genome for genome in random_genomes(space, 120, seed=3) if is_a_merge(space, genome)]
         changed = 0
@@ -117,28 +122,30 @@ def test_task_vector_genomes_are_one_recipe_exactly_when_they_say_the_same(metho
     assert len(set().union(*digests.values())) == len(digests)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SEARCHED)
 def test_a_model_alone_is_one_recipe_whatever_the_method_and_the_groups(method):
     spaces = [space_of(method), space_of(method, groups=ENDS_APART, step=0.1), space_of(method, seed=8)]
     expected = [MATH, LANGUAGE, *([BASE] if method in TASK_METHODS else [])]
+    expected = [] if method in BY_ELEMENT else expected[:1] if method == "nearswap" else expected
     for space in spaces:
         decoded = [space.decode(genome) for genome in space.seeds()[: len(expected)]]
-        assert [recipe.sources for recipe in decoded] == [(source,) for source in expected]
-        assert decoded == list(space.singles()) == [spaces[0].alone(source) for source in expected]
+        assert decoded == [spaces[0].alone(source) for source in expected]
+        assert set(decoded) <= set(space.singles())
         assert all(recipe.method == "linear" and recipe.base is None for recipe in decoded)
 
 
 def test_the_plain_merges_are_on_the_grid_and_named_as_the_baselines_are():
-    for method in METHODS:
+    for method in SEARCHED:
         space = space_of(method, groups=ENDS_APART)
         plain = space.plain_recipes()
         decoded = [space.decode(genome) for genome in space.seeds()]
         assert plain[0][0] == "linear mean"
         assert plain[0][1] == space_of("linear").plain_recipes()[0][1]
-        assert plain[-1][1] in decoded
+        assert plain[-1][1] in decoded or method == "ram", "RAM's customary threshold is below the grid's first step"
         assert len(plain) == (1 if method == "linear" else 2)
     ties = dict(space_of("ties").plain_recipes())["ties, weight 1, density 0.2"]
-    assert dict(ties.parameters) == {"density": ((0.2,), (0.2,)), "weight": ((1.0,), (1.0,))}
+    spelt = {"density": ((0.2,), (0.2,)), "normalize": ((0.0,),), "weight": ((1.0,), (1.0,))}
+    assert dict(ties.parameters) == spelt
 
 
 def test_a_mean_of_task_vectors_is_a_seed_where_the_grid_has_it():
@@ -149,16 +156,21 @@ def test_a_mean_of_task_vectors_is_a_seed_where_the_grid_has_it():
 
 
 def test_values_are_exact_decimals_of_the_grid():
-    for method, step in itertools.product(METHODS, (0.05, 0.1, 0.02, 0.25, 0.125)):
+    for method, step in itertools.product(SEARCHED, (0.05, 0.1, 0.02, 0.25, 0.125)):
         space = space_of(method, step=step)
         for gene in space.genes:
             values = [gene.value(index) for index in range(gene.levels)]
             assert values == sorted(set(values))
-            assert gene.low == values[0] and gene.high == values[-1] and 1.0 in values
-            assert all((Decimal(str(value)) - 1) % Decimal(str(step)) == 0 for value in values)
+            unit = Decimal(str(METHODS[method].genes[gene.parameter].unit))
+            assert gene.low == values[0] and gene.high == values[-1]
+            if gene.parameter != "epsilon" or method == "ram":
+                assert float(unit) in values
+            assert all((Decimal(str(value)) - unit) % (Decimal(str(step)) * unit) == 0 for value in values)
             assert [gene.index(value) for value in values] == list(range(gene.levels))
         recipe = space.decode(random_genomes(space, 1)[0])
-        numbers = {value for _, rows in recipe.parameters for row in rows for value in row}
+        searched = dict(recipe.parameters).keys() & METHODS[method].genes
+        numbers = {value for name in searched for row in recipe.rows(name) for value in row}
+        numbers -= {parameter.default for parameter in METHODS[method].parameters.values()}
         assert numbers <= {gene.value(index) for gene in space.genes for index in range(gene.levels)}
 
 
@@ -167,10 +179,24 @@ def test_density_never_reaches_zero():
     assert low == {0.05: 0.1, 0.1: 0.1, 0.25: 0.25, 0.5: 0.5, 1.0: 1.0}
 
 
+def test_della_never_leaves_a_probability_outside_of_0_to_1():
+    space = space_of("della", step=0.1)
+    for genome in random_genomes(space, 300):
+        recipe = space.decode(genome)
+        densities, epsilons = (recipe.rows(name) for name in ("density", "epsilon")) if recipe.base else ((), ())
+        for density, epsilon in zip(sum(densities, ()), sum(epsilons, ()), strict=True):
+            assert density == 1 or 0 < density - epsilon <= density + epsilon < 1
+
+
 def test_only_methods_that_draw_carry_the_seed():
-    genome = {method: random_genomes(space_of(method), 1)[0] for method in METHODS}
-    seeds = {method: space_of(method, seed=7).decode(genome[method]).seed for method in METHODS}
-    assert {method for method, seed in seeds.items() if seed == 7} == {"dare_linear", "dare_ties"}
+    genome = {method: random_genomes(space_of(method), 1)[0] for method in SEARCHED}
+    seeds = {method: space_of(method, seed=7).decode(genome[method]).seed for method in SEARCHED}
+    assert {method for method, seed in seeds.items() if seed == 7} == {
+        "dare_linear",
+        "dare_ties",
+        "della",
+        "della_linear",
+    }
     assert set(seeds.values()) == {0, 7}
 
 
@@ -178,6 +204,7 @@ def test_only_methods_that_draw_carry_the_seed():
     ("wrong", "message"),
     [
         ({"method": "average"}, "method: got 'average'"),
+        ({"method": "karcher"}, "method: got 'karcher': it has nothing to search for"),
         ({"method": "linear", "step": 0.3}, "step: got 0.3"),
         ({"method": "linear", "step": 0}, "step: got 0"),
         ({"method": "linear", "step": 1 / 3}, "step: got 0.333"),

@@ -25,6 +25,30 @@ _LLAMA_LIKE: dict[str, Any] = {
     "eos_token_id": 2,
 }
 _GPT2 = {"n_embd": 32, "n_head": 4, "vocab_size": 50, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+_SHORT_NAMED: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "vocab_size": 50,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_STATES: dict[str, Any] = {"hidden_size": 32, "vocab_size": 50, "state_size": 8, "bos_token_id": 1, "eos_token_id": 2}
+_EXPERTS: dict[str, Any] = {**_LLAMA_LIKE, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+_LATENT: dict[str, Any] = {
+    **{key: value for key, value in _LLAMA_LIKE.items() if key != "head_dim"},
+    "num_key_value_heads": 4,
+    "moe_intermediate_size": 24,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "kv_lora_rank": 8,
+    "q_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
 
 CONFIGS: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]] = {
     "llama": (transformers.LlamaConfig, {**_LLAMA_LIKE, "tie_word_embeddings": False}),
@@ -36,10 +60,31 @@ CONFIGS: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]
     "gpt2": (transformers.GPT2Config, _GPT2),
 }
 
+FAMILIES: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]] = {
+    **CONFIGS,
+    "granite": (transformers.GraniteConfig, _LLAMA_LIKE),
+    "gemma3": (transformers.Gemma3TextConfig, _LLAMA_LIKE),
+    "phi3": (transformers.Phi3Config, _LLAMA_LIKE),
+    "olmo2": (transformers.Olmo2Config, _LLAMA_LIKE),
+    "smollm3": (transformers.SmolLM3Config, _LLAMA_LIKE),
+    "stablelm": (transformers.StableLmConfig, _LLAMA_LIKE),
+    "cohere": (transformers.CohereConfig, _LLAMA_LIKE),
+    "gpt-neox": (transformers.GPTNeoXConfig, {**_SHORT_NAMED, "intermediate_size": 48}),
+    "falcon": (transformers.FalconConfig, _SHORT_NAMED),
+    "bloom": (transformers.BloomConfig, {"hidden_size": 32, "n_head": 4, "vocab_size": 50}),
+    "mixtral": (transformers.MixtralConfig, {**_LLAMA_LIKE, "num_local_experts": 4}),
+    "qwen3-moe": (transformers.Qwen3MoeConfig, _EXPERTS),
+    "granite-moe": (transformers.GraniteMoeConfig, {**_LLAMA_LIKE, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "deepseek-v3": (transformers.DeepseekV3Config, _LATENT),
+    "mamba": (transformers.MambaConfig, _STATES),
+    "mamba2": (transformers.Mamba2Config, {**_STATES, "num_heads": 8, "head_dim": 8, "n_groups": 1}),
+}
+"""Every architecture that a test has merged, written and loaded again."""
+
 
 def tiny_model(kind: str, *, seed: int, layers: int = 2) -> Any:
     """A model whose every weight, norms and biases too, is random; seeds are siblings, not strangers."""
-    config_class, values = CONFIGS[kind]
+    config_class, values = FAMILIES[kind]
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config_class(num_hidden_layers=layers, **values))
     generator = torch.Generator().manual_seed(seed)
@@ -69,12 +114,24 @@ def recipe_of(
     base, sources = (origins[0], origins[1:]) if rule.needs_base else (None, origins)
     sources = sources[: rule.max_sources]
     width = len(groups.labels)
-    rows = {
-        "weight": tuple(tuple(0.9 - 0.25 * row + 0.05 * group for group in range(width)) for row in range(4)),
-        "density": tuple(tuple(0.4 + 0.2 * row + 0.03 * group for group in range(width)) for row in range(4)),
-        "t": (tuple(0.3 + 0.06 * group for group in range(width)),),
+    numbers = {
+        "weight": (0.9, -0.25, 0.05),
+        "density": (0.4, 0.2, 0.03),
+        "gamma": (0.1, 0.02, 0.01),
+        "epsilon": (0.02, 0.0, 0.001),
+        "t": (0.3, 0.0, 0.06),
+        "select_topk": (0.3, 0.0, 0.05),
+        "r": (0.5, 0.0, 0.05),
+        "alpha": (0.4, 0.0, 0.05),
+        "scale": (0.7, 0.0, 0.05),
     }
-    parameters = tuple(
-        (name, rows[name][: len(sources) if by_source else 1]) for name, by_source in rule.parameters.items()
-    )
-    return Recipe(method, tuple(sources), base, groups, parameters, dtype, seed)
+    parameters = []
+    for name, parameter in rule.parameters.items():
+        if name in numbers:
+            first, by_source, by_group = numbers[name]
+            heights = range(len(sources) if parameter.per_source else 1)
+            rows = tuple(tuple(first + by_source * row + by_group * group for group in range(width)) for row in heights)
+            parameters.append((name, rows))
+        elif parameter.searched_as is not None:
+            parameters.append((name, ((parameter.searched_as,) * width,)))
+    return Recipe(method, tuple(sources), base, groups, tuple(parameters), dtype, seed)
