@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig
 
 from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
 from merging.merge import loader, merge_tensor
-from merging.placement import empty_model, places
-from merging.recipe import Recipe, SourceRef
+from merging.methods import Measurements
+from merging.placement import empty_model, places, stored_weights
+from merging.recipe import METHODS, Recipe, SourceRef
+
+_Formula = tuple[object, ...]
+"""All that one tensor's merge depends on, but for the checkpoints."""
 
 
 class LiveModel:
@@ -36,18 +40,53 @@ class LiveModel:
         if (skeleton / "generation_config.json").is_file():
             self.model.generation_config = GenerationConfig.from_pretrained(skeleton, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
-        state: dict[str, Tensor] = self.model.state_dict(keep_vars=True)
-        self._weights = {name: state[place] for name, place in places(self.model, checkpoints).items()}
+        weights = stored_weights(self.model)
+        self._weights = {name: weights[place] for name, place in places(self.model, checkpoints).items()}
+        self._formulas: Mapping[str, _Formula] = {}
+        self._measurements = Measurements()
 
-    @torch.no_grad()
-    def become(self, recipe: Recipe) -> None:
-        """Rewrite every weight from the recipe; nothing is reallocated, tied weights stay tied.
+    def become(self, recipe: Recipe) -> tuple[str, ...]:
+        """Rewrite the weights that the recipe gives other values than the last one did; returns their stored names.
 
+        Nothing is reallocated, tied weights stay tied. As many tensors are merged at once as torch has threads.
         MergingError for a recipe of another dtype, of an unknown source, or whose merge is not finite (the
-        model is then half rewritten: become another recipe before using it).
+        model is then half rewritten: become another recipe before using it, which writes every weight).
         """
         if recipe.dtype != self._dtype:
             raise MergingError(f"dtype: got {recipe.dtype}: this live model was built in {self._dtype}")
-        load = loader(recipe, self._checkpoints)
-        for name, weight in self._weights.items():
-            weight.copy_(merge_tensor(recipe, name, load))
+        loader(recipe, self._checkpoints)  # an unknown source is refused before anything is written
+        formulas = {name: _formula(recipe, name) for name in self._weights}
+        changed = tuple(name for name, formula in formulas.items() if self._formulas.get(name) != formula)
+        self._formulas = {}
+        self._rewrite(recipe, changed)
+        self._formulas = formulas
+        return changed
+
+    def _rewrite(self, recipe: Recipe, names: Iterable[str]) -> None:
+        """Merge tensors into their weights, the largest first, so that all threads are done at about the same time."""
+        ordered = sorted(names, key=lambda name: -self._weights[name].numel())
+        threads = torch.get_num_threads()
+        if threads == 1 or len(ordered) < 2:
+            for name in ordered:
+                self._write(recipe, name)
+            return
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for _ in pool.map(lambda name: self._write(recipe, name), ordered):
+                    pass
+        finally:
+            torch.set_num_threads(threads)  # some of it is set for the whole process, not for a thread
+
+    @torch.no_grad()
+    def _write(self, recipe: Recipe, name: str) -> None:
+        weight = self._weights[name]
+        into = weight if weight.is_cpu and weight.is_contiguous() else None
+        merged = merge_tensor(recipe, name, loader(recipe, self._checkpoints), self._measurements, into=into)
+        if merged is not weight:
+            weight.copy_(merged)
+
+
+def _formula(recipe: Recipe, name: str) -> _Formula:
+    method = METHODS[recipe.method]
+    values = tuple(recipe.values(parameter, name) for parameter in method.parameters)
+    return recipe.method, recipe.sources, recipe.base, values, recipe.seed if method.draws else None

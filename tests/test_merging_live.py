@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-import time
+import random
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -171,14 +174,91 @@ def test_a_config_that_transformers_cannot_build_is_refused(tmp_path: Path) -> N
         LiveModel(tmp_path / "model-0", checkpoints, dtype="float32")
 
 
-def test_a_candidate_costs_milliseconds(tmp_path: Path) -> None:
+def wandering(checkpoints: dict[SourceRef, Checkpoint]) -> Iterator[Recipe]:
+    """Recipes as a search makes them: mostly one gene changes, now and then the method, the seed or the base."""
+    draw, origins = random.Random(0), list(checkpoints)
+    recipe = recipe_of("ties", origins, TWO, dtype="bfloat16")
+    for step in range(40):
+        if step % 8 == 7:
+            method = draw.choice(["linear", "dare_ties", "slerp", "breadcrumbs", "sce", "task_arithmetic", "ties"])
+            recipe = recipe_of(method, draw.sample(origins, 3), TWO, dtype="bfloat16", seed=step)
+        elif step % 8 == 3:
+            recipe = replace(recipe, seed=step)
+        else:
+            searched = [entry for entry in recipe.parameters if entry[0] in ("weight", "density", "t", "select_topk")]
+            name, rows = draw.choice(searched)
+            values = [list(row) for row in rows]
+            values[draw.randrange(len(rows))][draw.randrange(len(rows[0]))] = draw.randrange(1, 8) / 8
+            changed = (name, tuple(map(tuple, values)))
+            others = tuple(other for other in recipe.parameters if other[0] != name)
+            recipe = replace(recipe, parameters=(*others, changed))
+        yield recipe
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_candidate_after_another_has_the_bits_of_a_model_made_anew(threads: int, tmp_path: Path) -> None:
+    checkpoints = pool(tmp_path, "llama-tied", dtype=torch.bfloat16)
+    live = LiveModel(tmp_path / "model-0", checkpoints, dtype="bfloat16")
+    before = torch.get_num_threads()
+    rewritten = []
+    try:
+        for recipe in wandering(checkpoints):
+            torch.set_num_threads(threads)
+            rewritten.append(len(live.become(recipe)))
+            assert torch.get_num_threads() == threads
+            torch.set_num_threads(1)
+            anew = LiveModel(tmp_path / "model-0", checkpoints, dtype="bfloat16")
+            anew.become(recipe)
+            for name, weight in anew.model.state_dict().items():
+                assert torch.equal(live.model.state_dict()[name], weight), name
+    finally:
+        torch.set_num_threads(before)
+    assert sum(rewritten) < len(rewritten) * rewritten[0] / 2
+
+
+def test_a_candidate_touches_only_what_its_genes_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = pool(tmp_path, "llama")
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype="float32")
+    merged: list[str] = []
+
+    def counted(recipe: Recipe, name: str, *rest: Any, **named: Any) -> torch.Tensor:
+        merged.append(name)
+        return merge_tensor(recipe, name, *rest, **named)
+
+    monkeypatch.setattr("merging.live.merge_tensor", counted)
     recipe = recipe_of("ties", list(checkpoints), TWO)
-    live.become(recipe)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        live.become(recipe)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.1
+
+    def becomes(recipe: Recipe) -> set[str]:
+        merged.clear()
+        assert set(live.become(recipe)) == set(merged)
+        return set(merged)
+
+    every = set(checkpoints[recipe.sources[0]].names)
+    assert becomes(recipe) == every
+    assert becomes(replace(recipe, seed=99)) == set(), "ties draws nothing"
+    (density, rows), *others = recipe.parameters
+    head = TWO.labels.index("head")
+    last_changed = (*rows[0][:head], rows[0][head] / 2)
+    assert becomes(replace(recipe, parameters=((density, (last_changed, *rows[1:])), *others))) == {
+        "lm_head.weight",
+        "model.norm.weight",
+    }
+    assert becomes(recipe_of("dare_ties", list(checkpoints), TWO)) == every
+    assert becomes(recipe_of("dare_ties", list(checkpoints), TWO, seed=8)) == every, "another draw"
+    assert becomes(recipe_of("dare_ties", [*checkpoints][::-1], TWO, seed=8)) == every, "another base"
+
+
+def test_after_a_merge_that_failed_every_weight_is_written_anew(tmp_path: Path) -> None:
+    checkpoints = pool(tmp_path, "llama", sources=2)
+    base, source = checkpoints
+    live = LiveModel(tmp_path / "model-0", checkpoints, dtype="float16")
+
+    def recipe(weight: float) -> Recipe:
+        weights = (*[0.5] * (len(TWO.labels) - 1), weight)
+        return Recipe("task_arithmetic", (source,), base, TWO, (("weight", (weights,)),), "float16", 0)
+
+    every = live.become(recipe(0.5))
+    with pytest.raises(MergingError, match="is not finite in float16"):
+        live.become(recipe(1e7))
+    assert live.become(recipe(0.5)) == every
+    assert live.become(recipe(0.5)) == ()

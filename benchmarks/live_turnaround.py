@@ -1,0 +1,155 @@
+"""How long the live model takes to become the next candidate, against the memory traffic that it cannot avoid.
+
+    python -m benchmarks.live_turnaround [--parameters 0.1e9 0.5e9] [--threads 1 2]
+
+For random bf16 Llamas (a base and two siblings) it prints the time of a candidate of which every gene changed, of
+one of which one gene changed, and of writing and loading the same candidate as files; each also as a ratio to the
+floor: one pass that reads every byte of the three models and writes every byte of one, timed in the same run with one
+thread and with all. The best of some rounds counts. Thresholds and angles are known after the first candidates, as
+in a search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from benchmarks.random_models import random_llamas
+from merging.checkpoint import Checkpoint
+from merging.live import LiveModel
+from merging.recipe import Groups, Recipe, SourceRef
+from merging.release import write_release
+
+ROUNDS = 5
+METHODS = ("linear", "task_arithmetic", "ties")
+_CHUNK = 1 << 16  # words of 8 bytes: what a step of the floor's kernel writes stays in the cache until it is done
+
+Pool = dict[SourceRef, Checkpoint]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live_turnaround")
+    parser.add_argument("--parameters", type=float, nargs="+", default=[0.1e9, 0.5e9])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    asked = parser.parse_args()
+    print(f"{'':>44}{'every gene':>18}{'one gene':>18}{'files':>18}")
+    for parameters in asked.parameters:
+        with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
+            folders = random_llamas(Path(folder), parameters)
+            pool = {SourceRef(f"random/{path.name}", "0" * 40): Checkpoint.open(path) for path in folders}
+            live = LiveModel(folders[0], pool, dtype="bfloat16")
+            for threads in asked.threads:
+                torch.set_num_threads(threads)
+                report(live, pool, Path(folder) / "release", f"{parameters:g} parameters, {threads} threads")
+
+
+def report(live: LiveModel, pool: Pool, target: Path, title: str) -> None:
+    """Print one line for the floor and one for each method."""
+    lowest = lowest_floor(live, pool)
+    print(f"{title + ', floor':>44}{lowest:16.3f} s")
+    for method in METHODS:
+        candidates = recipes(method, pool)
+        for candidate in candidates:
+            live.become(candidate)  # what a search measures once
+        every = best_of([lambda candidate=candidate: live.become(candidate) for candidate in candidates])
+        one = best_of([lambda candidate=candidate: live.become(candidate) for candidate in neighbours(candidates[-1])])
+        files = best_of([lambda candidate=candidates[0]: through_files(candidate, pool, target)])
+        ratios = "".join(f"{seconds:8.3f} s {seconds / lowest:6.2f}x" for seconds in (every, one, files))
+        print(f"{title + ', ' + method:>44}{ratios}")
+
+
+def best_of(steps: Sequence[Callable[[], object]]) -> float:
+    """Seconds of the fastest step."""
+    times = []
+    for step in steps:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def lowest_floor(live: LiveModel, pool: Pool) -> float:
+    """Seconds of the fastest pass, with one thread or with all: on a busy machine more threads may be slower."""
+    threads, times = torch.get_num_threads(), []
+    for number in {1, threads}:
+        torch.set_num_threads(number)
+        times.append(best_of(floor(live, pool)))
+    torch.set_num_threads(threads)
+    return min(times)
+
+
+def floor(live: LiveModel, pool: Pool) -> list[Callable[[], object]]:
+    """The pass over all bytes, as often as there are rounds; it leaves nonsense in the model."""
+    state = live.model.state_dict()
+    rows = [[words(state[name]), *(words(each.tensor(name)) for each in pool.values())] for name in state]
+
+    def read_all_and_write_one() -> None:
+        for row in rows:
+            for target, *sources in zip(*(torch.split(tensor, _CHUNK) for tensor in row), strict=True):
+                torch.bitwise_xor(sources[0], sources[1], out=target)
+                target.bitwise_xor_(sources[2])
+
+    return [read_all_and_write_one] * (2 * ROUNDS)
+
+
+def words(tensor: Tensor) -> Tensor:
+    """A tensor's bytes as numbers of 8 bytes."""
+    return tensor.view(-1).view(torch.int64)
+
+
+def recipes(method: str, pool: Pool) -> list[Recipe]:
+    """Candidates of which each has other weights than the one before it, for every tensor."""
+    layers = next(iter(pool.values())).layers
+    groups = Groups.even(layers, 4, modules_apart=True, ends_apart=True)
+    base, sources = (None, tuple(pool)) if method == "linear" else (next(iter(pool)), tuple(pool)[1:])
+    draw = random.Random(0)
+
+    def row(low: float, high: float) -> tuple[float, ...]:
+        return tuple(round(draw.uniform(low, high), 3) for _ in groups.labels)
+
+    densities = (("density", tuple(row(0.3, 0.9) for _ in sources)),) if method == "ties" else ()
+    return [
+        Recipe(
+            method,
+            sources,
+            base,
+            groups,
+            (("weight", tuple(row(0.2, 1.0) for _ in sources)), *densities),
+            "bfloat16",
+            0,
+        )
+        for _ in range(ROUNDS)
+    ]
+
+
+def neighbours(recipe: Recipe) -> list[Recipe]:
+    """Candidates of which each differs from the one before it in one gene: a band's attention."""
+    values = dict(recipe.parameters)
+    first, *others = values["weight"]
+    found = []
+    for step in range(ROUNDS):
+        changed = (first[0], (step + 1) / 100, *first[2:])
+        found.append(replace(recipe, parameters=tuple({**values, "weight": (changed, *others)}.items())))
+    return found
+
+
+def through_files(recipe: Recipe, pool: Pool, target: Path) -> None:
+    """What a candidate costs that is written as a model and loaded again."""
+    write_release(recipe, pool, target, {})
+    AutoModelForCausalLM.from_pretrained(target)
+    shutil.rmtree(target)
+
+
+if __name__ == "__main__":
+    main()
