@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import json
-import logging
-import os
-import signal
-import sys
-import warnings
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 
-from bot.errors import EXPECTED, ShoalError, told
+from bot.command import (
+    AsJson,
+    CycleId,
+    Endpoint,
+    HomePath,
+    Terminated,
+    WatchlistPath,
+    one_line_errors,
+    open_hub,
+    prepare_client,
+    quiet_libraries,
+    show_json,
+    show_page,
+    size_in_bytes,
+    terminal_narrator,
+)
+from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.model import Watchlist, load
-
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses after Ctrl-C and after SIGTERM, as shells have them; `serve` and `hub`, which nothing else ends
-in good order, end with 0 on SIGTERM."""
-
-WIDE = 10_000
-"""Columns where there is no terminal: there a line is a line, for grep and its kin."""
 
 app = typer.Typer(
     name="shoal",
@@ -42,48 +39,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-WatchlistPath = Annotated[Path, typer.Argument(metavar="WATCHLIST", help="A watchlist, a YAML file.")]
-CycleId = Annotated[str, typer.Argument(metavar="CYCLE", help="A cycle's id, as `shoal status` shows it.")]
-HomePath = Annotated[
-    Path | None,
-    typer.Option("--home", help="The bot's folder; else SHOAL_HOME, else ~/.shoal.", show_default=False),
-]
-Endpoint = Annotated[
-    str | None,
-    typer.Option("--endpoint", help="The Hub to talk to; else HF_ENDPOINT, else the real one.", show_default=False),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: whatever is under way stops as it does at Ctrl-C."""
-
-
-def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """The only place where an error becomes a line for a person and an exit status."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        signal.signal(signal.SIGTERM, _terminate)
-        try:
-            command(*args, **kwargs)
-        except EXPECTED as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # the reader of a pipe has seen enough; typer knows
-            _fail(told(error))
-        except Terminated:
-            _fail("stopped; nothing is lost: the same command goes on where it stopped", TERMINATED)
-        except KeyboardInterrupt:
-            _fail("interrupted; nothing is lost: the same command goes on where it stopped", INTERRUPTED)
-
-    return run
-
-
-def _terminate(_number: int, _frame: Any) -> None:
-    # Once is enough: a second one must not break into the putting away of workers and locks.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
-
 
 @app.command()
 @one_line_errors
@@ -94,7 +49,7 @@ def check(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
     """
     loaded = load(watchlist)
     if as_json:
-        _print_json({"watchlist": loaded.name, "digest": loaded.digest, "valid": True})
+        show_json({"watchlist": loaded.name, "digest": loaded.digest, "valid": True})
     else:
         due = f"{loaded.schedule.cron} {loaded.schedule.timezone}" if loaded.schedule else "by hand"
         skills = ", ".join(skill.name for skill in loaded.skills)
@@ -108,16 +63,16 @@ def plan(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: AsJson = 
 
     Example: `shoal plan watchlists/laptop-360m.yml`
     """
-    loaded, client = load(watchlist), _hub(endpoint)
-    with _narrator().bar("looking", None) as advance:
+    loaded, client = load(watchlist), open_hub(endpoint)
+    with terminal_narrator().bar("looking", None) as advance:
         from bot import terminal
         from bot.plan import make_plan
 
         made = make_plan(client, loaded, datetime.now(UTC), lambda words: advance(0, words))
     if as_json:
-        _print_json(made.as_json())
+        show_json(made.as_json())
     else:
-        _print(terminal.plan_page(made))
+        show_page(terminal.plan_page(made))
     if made.refusal is not None:
         raise ShoalError(made.refusal)
 
@@ -134,7 +89,7 @@ def run(watchlist: WatchlistPath, home: HomePath = None, endpoint: Endpoint = No
     """
     from bot.lock import hold
 
-    loaded, place, client, narrator = load(watchlist), find_home(home), _hub(endpoint), _narrator()
+    loaded, place, client, narrator = load(watchlist), find_home(home), open_hub(endpoint), terminal_narrator()
     with hold(place):
         with narrator.bar("starting", None):
             from bot.cycle import run_cycle
@@ -158,7 +113,7 @@ def serve(
     """
     from bot.serve import serve as serve_schedule
 
-    place, client, narrator = find_home(home), _hub(endpoint), _narrator()
+    place, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
 
     def run_one(loaded: Watchlist) -> None:
         from bot.cycle import run_cycle
@@ -183,9 +138,9 @@ def status(home: HomePath = None, as_json: AsJson = False) -> None:
 
     rows = cycle_rows(_ledger(find_home(home)))
     if as_json:
-        _print_json([row.as_json() for row in rows])
+        show_json([row.as_json() for row in rows])
     else:
-        _print(terminal.status_page(rows))
+        show_page(terminal.status_page(rows))
 
 
 @app.command()
@@ -207,13 +162,53 @@ def publish(cycle: CycleId, home: HomePath = None, endpoint: Endpoint = None, as
     """
     from bot.lock import hold
 
-    place, client, narrator = find_home(home), _hub(endpoint), _narrator()
+    place, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
     ledger = _ledger(place)
     with hold(place):
         with narrator.bar("starting", None):
             from bot.cycle import publish_waiting
         publish_waiting(ledger, place, client, cycle, narrator)
     _show(place, cycle, as_json)
+
+
+@app.command()
+@one_line_errors
+def merge(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A merge in mergekit's format, a YAML file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder for the merged model.")],
+    check_only: Annotated[
+        bool, typer.Option("--check", "--dry-run", help="Show faults and the plan; fetch and write nothing.")
+    ] = False,
+    max_shard_size: Annotated[str, typer.Option(help="Weights beyond this go to several files.")] = "5GB",
+    seed: Annotated[int, typer.Option("--seed", "--random-seed", help="Of methods that draw random numbers.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "--num-threads", "-j", help="Processor threads to use.", min=1)
+    ] = None,
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge models as a mergekit YAML file says.
+
+    Models are folders, as seen from here or from the file, and repos of the Hub. All that can be known without
+    their weights is checked before anything is downloaded. OUT appears when it is complete, or not at all.
+
+    Example: `shoal merge slerp.yml ./merged`
+    """
+    shard_bytes, client, narrator = (
+        size_in_bytes("--max-shard-size", max_shard_size),
+        open_hub(endpoint),
+        terminal_narrator(),
+    )
+    with narrator.bar("starting", None):
+        from bot.merges.merge import Merger
+        from bot.merges.page import merge_page
+    merger = Merger(find_home(home), client, narrator, shard_bytes, seed, threads)
+    merged = merger.check(recipe, out) if check_only else merger.merge(recipe, out)
+    if as_json:
+        show_json(merged.as_json())
+    else:
+        show_page(merge_page(merged))
 
 
 @app.command()
@@ -232,7 +227,7 @@ def hub(
     """
     from bot.local_hub import serve_folder
 
-    narrator = _narrator()
+    narrator = terminal_narrator()
     try:
         serve_folder(folder, host, port, narrator)
     except KeyboardInterrupt:
@@ -253,8 +248,8 @@ def demo(
 
     Example: `shoal demo`
     """
-    _prepare_client(local=True)
-    folder, narrator = folder.absolute(), _narrator()
+    prepare_client(local=True)
+    folder, narrator = folder.absolute(), terminal_narrator()
     with narrator.bar("starting", None):
         from bot.demo import how_to_read_on, run_demo
     cycle = run_demo(folder, narrator)
@@ -264,53 +259,8 @@ def demo(
 
 def main() -> None:
     """The console script."""
-    _quiet()
+    quiet_libraries()
     app()
-
-
-def _quiet() -> None:
-    """What libraries have to say below an error is not for the person who runs the bot (-W and PYTHON* still rule)."""
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
-    for library in ("HF_HUB", "TRANSFORMERS", "DATASETS"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-        os.environ["PYTHONWARNINGS"] = "ignore"  # for the workers
-
-
-def _hub(endpoint: str | None) -> Any:
-    address = _address(endpoint)
-    _prepare_client(local=address is not None and "huggingface.co" not in address)
-    from bot.hub import Hub
-
-    return Hub(address)
-
-
-def _address(endpoint: str | None) -> str | None:
-    """The Hub's address, from the option or the environment; None: the client's own default."""
-    key, given = ("--endpoint", endpoint) if endpoint else ("HF_ENDPOINT", os.environ.get("HF_ENDPOINT"))
-    if not given:
-        return None
-    try:
-        parts = urlsplit(given)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise ShoalError(f"{key}: got {given!r}: is not a Hub's address; write one such as http://127.0.0.1:8300")
-    return given.rstrip("/")
-
-
-def _prepare_client(*, local: bool) -> None:
-    """Set what the Hub's client reads once, when it is imported.
-
-    A Hub without Xet storage takes uploads only from a client that is told so. The client's own bars are for
-    large files on a terminal.
-    """
-    if local:
-        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
-    if local or not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _ledger(home: Home) -> Any:
@@ -332,9 +282,9 @@ def _print_result(home: Home, cycle: str, as_json: bool) -> None:
 
     page = _cycle_page(home, cycle)
     if as_json:
-        _print_json(page.as_json())
+        show_json(page.as_json())
     else:
-        _print(terminal.result_page(page))
+        show_page(terminal.result_page(page))
 
 
 def _show(home: Home, cycle: str, as_json: bool) -> None:
@@ -342,37 +292,9 @@ def _show(home: Home, cycle: str, as_json: bool) -> None:
 
     page = _cycle_page(home, cycle)
     if as_json:
-        _print_json(page.as_json())
+        show_json(page.as_json())
     else:
-        _print(terminal.cycle_page(page))
-
-
-def _narrator() -> Any:
-    from bot.progress import TerminalNarrator
-
-    return TerminalNarrator(Console(stderr=True))
-
-
-def _print(page: Any) -> None:
-    """Show a page on standard output: as wide as the terminal, or with whole lines where there is none."""
-    if sys.stdout.isatty():
-        Console().print(page)
-        return
-    text = io.StringIO()
-    Console(file=text, width=WIDE).print(page)
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
-
-
-def _print_json(value: Mapping[str, Any] | list[Any]) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _fail(message: str, status: int = 1) -> None:
-    from bot.progress import printable
-
-    for line in printable(message).splitlines():
-        typer.echo(f"shoal: {line}", err=True)
-    raise typer.Exit(status)
+        show_page(terminal.cycle_page(page))
 
 
 if __name__ == "__main__":

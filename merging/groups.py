@@ -37,10 +37,24 @@ def place_of(tensor_name: str) -> Place:
     """Read a tensor's place from its name: the first whole-number component is the layer."""
     parts = tensor_name.split(".")
     for position, part in enumerate(parts[:-1]):
-        if part.isascii() and part.isdigit() and len(part) <= _LAYER_DIGITS:
+        if _is_layer(part):
             stack = parts[position - 1] if position else ""
             return Place(int(part), stack, parts[position + 1], is_embedding=False)
     return Place(None, "", "", is_embedding=not EMBEDDING_NAMES.isdisjoint(parts))
+
+
+def _is_layer(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) <= _LAYER_DIGITS
+
+
+def renumbered(tensor_name: str, layer: int) -> str:
+    """The name of the same tensor in another layer; a name outside the layers stays as it is."""
+    if place_of(tensor_name).layer is None:
+        return tensor_name
+    parts = tensor_name.split(".")
+    position = next(index for index, part in enumerate(parts) if _is_layer(part))
+    parts[position] = str(layer)
+    return ".".join(parts)
 
 
 def layer_count(tensor_names: Iterable[str]) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from merging.blueprint import read_config_json
 from merging.checkpoint import INDEX_NAME, Checkpoint
-from merging.companions import COMPANIONS
+from merging.companions import companion_files
 from merging.errors import MergingError
 from merging.merge import loader, merge_tensor
 from merging.mergekit_yaml import to_mergekit_yaml
@@ -19,6 +23,37 @@ from merging.recipe import Recipe, SourceRef
 from merging.shards import write_file, write_weights
 
 RECIPE_NAME = "mergekit_config.yml"
+MAX_SHARD_BYTES = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a merged model's folder holds, before any of it is made.
+
+    shapes: tensor name → shape, in the order of writing. make: gives a tensor of that shape in `dtype`.
+    files: everything but the weights, by name.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: str
+    make: Callable[[str], Tensor]
+    files: Mapping[str, bytes]
+
+
+def write_folder(target: Path, contents: Contents, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> dict[str, str]:
+    """Write a merged model into the new folder `target`; returns file name → SHA-256 (hex), sorted.
+
+    max_shard_bytes: weights beyond this are split into several files with an index.
+    The folder appears under its name only when every byte is on the disk. MergingError, with nothing left
+    behind, if it is there already, if a file's name is not free, and if writing fails.
+    """
+    for name in contents.files:
+        if name == INDEX_NAME or name.endswith(".safetensors") or Path(name).name != name:
+            raise MergingError(f"documents: got {name!r}: give a plain file name that the release leaves free")
+    with _appearing(target) as folder:
+        hashes = write_weights(folder, contents.shapes, contents.dtype, contents.make, max_shard_bytes)
+        hashes |= {name: write_file(folder / name, [content]) for name, content in contents.files.items()}
+    return dict(sorted(hashes.items()))
 
 
 def write_release(
@@ -27,57 +62,47 @@ def write_release(
     target: Path,
     documents: Mapping[str, bytes],
     *,
-    max_shard_bytes: int = 5_000_000_000,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
     skeleton: Path | None = None,
 ) -> dict[str, str]:
-    """Write the merged model into the new folder `target`; returns file name → SHA-256 (hex), sorted.
+    """Write the model that a recipe describes, as `write_folder` does.
 
     documents: further files by name, such as the card.
-    max_shard_bytes: weights beyond this are split into several files with an index.
     skeleton: folder of config, generation config, tokenizer and chat template: the one that the live model
         was built from. By default the base's, or the first source's.
-    The folder appears under its name only when every byte is on the disk. MergingError, with nothing left
-    behind, if it is there already, if a document's name is not free, and if writing fails.
     """
     load = loader(recipe, checkpoints)
     origins = {origin: checkpoints[origin] for origin in recipe.origins}
     first = origins[recipe.origins[0]]
     template = skeleton or first.folder
     shapes = {name: first.header(name).shape for name in places(empty_model(template, recipe.dtype, "meta"), origins)}
-    files = _plain_files(template, recipe, shapes, documents)
-    with _appearing(target) as folder:
-        hashes = write_weights(
-            folder, shapes, recipe.dtype, lambda name: merge_tensor(recipe, name, load), max_shard_bytes
-        )
-        hashes |= {name: write_file(folder / name, [content]) for name, content in files.items()}
-    return dict(sorted(hashes.items()))
+    files = companion_files(template)
+    files["config.json"] = config_text(in_dtype(read_config_json(template), recipe.dtype))
+    files[RECIPE_NAME] = to_mergekit_yaml(recipe, shapes).encode()
+    contents = Contents(
+        shapes, recipe.dtype, lambda name: merge_tensor(recipe, name, load), with_documents(files, documents)
+    )
+    return write_folder(target, contents, max_shard_bytes=max_shard_bytes)
 
 
-def _plain_files(
-    template: Path, recipe: Recipe, tensor_names: Mapping[str, object], documents: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """Everything but the weights, by file name."""
-    files = {name: (template / name).read_bytes() for name in COMPANIONS if (template / name).is_file()}
-    files["config.json"] = _config(template, recipe.dtype)
-    files[RECIPE_NAME] = to_mergekit_yaml(recipe, tensor_names).encode()
-    for name, content in documents.items():
-        taken = name in files or name == INDEX_NAME or name.endswith(".safetensors")
-        if taken or Path(name).name != name:
+def with_documents(files: Mapping[str, bytes], documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Both together; MergingError if a document takes another file's name."""
+    for name in documents:
+        if name in files:
             raise MergingError(f"documents: got {name!r}: give a plain file name that the release leaves free")
-        files[name] = content
-    return files
+    return {**files, **documents}
 
 
-def _config(template: Path, dtype: str) -> bytes:
-    """The template's config.json, with the dtype that the release is in and without where it came from."""
-    try:
-        config = json.loads((template / "config.json").read_bytes())
-        # Both names are in use: "torch_dtype" is what older versions write and read.
-        keys = [key for key in ("dtype", "torch_dtype") if key in config] or ["dtype"]
-        config |= dict.fromkeys(keys, dtype)
-        config.pop("_name_or_path", None)  # a folder on somebody's machine
-    except (OSError, ValueError, TypeError) as error:
-        raise MergingError(f"{template / 'config.json'}: cannot be read as a JSON object ({error})") from error
+def in_dtype(config: Mapping[str, object], dtype: str) -> dict[str, object]:
+    """A config that tells the dtype that the weights are in, and not where it came from."""
+    # Both names are in use: "torch_dtype" is what older versions write and read.
+    keys = [key for key in ("dtype", "torch_dtype") if key in config] or ["dtype"]
+    without_folder = {key: value for key, value in config.items() if key != "_name_or_path"}
+    return without_folder | dict.fromkeys(keys, dtype)
+
+
+def config_text(config: Mapping[str, object]) -> bytes:
+    """The content of config.json."""
     return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -54,12 +54,17 @@ def provenance(recipe: Recipe, cycle: str) -> str:
 
 def licence_texts(recipe: Recipe, folders: Mapping[SourceRef, Path]) -> dict[str, bytes]:
     """The licence and notice files of everything merged, each under a name that tells whose it is."""
+    return licence_files({source.repo: folders[source] for source in recipe.origins})
+
+
+def licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
+    """The licence and notice files in the folders of some repos, each under a name that tells whose it is."""
     found: dict[str, bytes] = {}
-    for source in recipe.origins:
-        for path in (folders[source] / name for name in LICENCE_FILES):
+    for repo, folder in folders.items():
+        for path in (folder / name for name in LICENCE_FILES):
             if path.is_file():
                 # Always with an ending of its own, for the repo's name may look like one (.safetensors).
-                name = f"{path.stem}-{source.repo.replace('/', '--')}{path.suffix or '.txt'}"
+                name = f"{path.stem}-{repo.replace('/', '--')}{path.suffix or '.txt'}"
                 found[name] = found.get(name, b"") + path.read_bytes()
     return found
 

@@ -22,12 +22,15 @@ WEIGHTS = "model*.safetensors"
 LICENCE_FILES = tuple(f"{name}{ending}" for name in ("LICENSE", "LICENCE", "NOTICE") for ending in ("", ".md", ".txt"))
 """Passed on with every release: permissive licences ask for it too."""
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""What an adapter is made of; a repo that has them is none that models are bred from."""
+
 _MIB = 2**20
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
 
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
-        "config.json": _MIB,
+        **dict.fromkeys(("config.json", ADAPTER_CONFIG), _MIB),
         "model.safetensors.index.json": 16 * _MIB,
         **dict.fromkeys(COMPANIONS, _MIB),
         **dict.fromkeys(("tokenizer_config.json", "added_tokens.json"), 16 * _MIB),
@@ -43,7 +46,7 @@ _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
 def wanted(path: str) -> bool:
     """Whether a repo's file is of use; nothing else is fetched."""
-    return path in LIMITS or ("/" not in path and fnmatchcase(path, WEIGHTS))
+    return path in LIMITS or path == ADAPTER_WEIGHTS or ("/" not in path and fnmatchcase(path, WEIGHTS))
 
 
 @dataclass(frozen=True)

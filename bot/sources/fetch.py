@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound, HubUnavailable
-from bot.sources.candidate import RemoteFile, Verdict
+from bot.sources.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
 from bot.sources.inspection import Member, refused
 from bot.sources.pool import Pool, without
 from merging.errors import MergingError
@@ -65,7 +65,7 @@ def fetch(hub: Hub, pool: Pool, folder: Path, arrived: Arrived = lambda _, __: N
     bad = []
     for member in missing:
         try:
-            _fetch_member(hub, member, place(folder, member.ref), arrived)
+            fetch_member(hub, member, folder, arrived)
         except Damaged as error:
             bad.append(refused(member, f"damaged: {error}"))
     left = without(pool, bad) if bad else pool
@@ -115,8 +115,16 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _fetch_member(hub: Hub, member: Member, target: Path, arrived: Arrived) -> None:
-    """One member to its place: all or nothing. A cut download stays, for the next run to go on with."""
+def fetch_member(hub: Hub, member: Member, folder: Path, arrived: Arrived = lambda _, __: None) -> Path:
+    """One member to its place, which is returned: all or nothing. A cut download stays, for the next run to go on with.
+
+    Raises:
+        Damaged: a file is not what the Hub says it is.
+        SourceGone, ShoalError: as `fetch`.
+    """
+    target = place(folder, member.ref)
+    if is_complete(target):
+        return target
     partial = target.with_name(f".{member.sha}.partial")
     keep_partial = False
     try:
@@ -129,6 +137,7 @@ def _fetch_member(hub: Hub, member: Member, target: Path, arrived: Arrived) -> N
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         _sync(target.parent)
+        return target
     except (HubNotFound, HubForbidden) as error:
         raise _gone(member, error) from error
     except (HubUnavailable, KeyboardInterrupt):
@@ -171,9 +180,13 @@ def content_id(path: Path, *, git: bool) -> str:
 
 def _check_tensors(member: Member, folder: Path) -> None:
     """The files' own headers must be those that the decision was made on, and every weight a number."""
-    from merging.checkpoint import Checkpoint
+    from merging.checkpoint import Checkpoint, read_headers
 
     try:
+        if member.candidate.file(ADAPTER_CONFIG):
+            if read_headers(folder / ADAPTER_WEIGHTS) != member.headers:
+                raise Damaged("its tensors are not those that the Hub's headers told")
+            return
         checkpoint = Checkpoint.open(folder)
         if dict(checkpoint.headers) != dict(member.headers):
             raise Damaged("its tensors are not those that the Hub's headers told")

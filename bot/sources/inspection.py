@@ -31,7 +31,8 @@ _COMPANIONS = ("tokenizer_config.json", "generation_config.json", "special_token
 
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Of an element, by the format's name of its dtype."""
 
 
 class Unfit(Exception):  # noqa: N818 - a finding, not a fault
@@ -75,7 +76,7 @@ class Member:
     @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all tensors as they are stored."""
-        return sum(math.prod(header.shape) * _BYTES.get(header.dtype, 1) for header in self.headers.values())
+        return sum(math.prod(header.shape) * BYTES.get(header.dtype, 1) for header in self.headers.values())
 
     @cached_property
     def dtype(self) -> str:
@@ -95,7 +96,7 @@ def inspect(hub: Hub, candidate: Candidate) -> Member:
         raise Unfit(f"the Hub does not tell the size of its {unmeasured[0]}")
     try:
         config = _json_file(hub, candidate, "config.json")
-        _check_config(config)
+        check_config(config)
         headers = _headers(hub, candidate)
         layers = layer_count(headers)
         if layers == 0:
@@ -136,7 +137,8 @@ def _other_tokens(base: Member, other: Member) -> str | None:
     return None if base.pieces == other.pieces else f"its tokenizer.model is not that of {base.repo}"
 
 
-def _check_config(config: Mapping[str, Any]) -> None:
+def check_config(config: Mapping[str, Any]) -> None:
+    """Unfit for a config that points to code, or says that the weights are quantised or a mixture of experts."""
     _check_pointers("config", config)
     if config.get("quantization_config"):
         raise Unfit("it is quantised (quantization_config in its config)")

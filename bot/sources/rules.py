@@ -19,6 +19,8 @@ OWN_TAG = "shoal-merge"
 """On every release's card, so that the bot never breeds from its own merges."""
 
 Rule = Callable[[Candidate, Watchlist, datetime], str | None]
+FormRule = Callable[[Candidate, object, object], str | None]
+"""One that asks no watchlist."""
 
 _QUANTISED_TAGS = frozenset({"gguf", "gptq", "awq", "exl2", "exl3", "mlx", "bitsandbytes", "compressed-tensors", "fp8"})
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -54,14 +56,14 @@ def private(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | No
     return None
 
 
-def adapter(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def adapter(candidate: Candidate, _: object, __: object) -> str | None:
     """An adapter holds differences, not a model."""
     if candidate.relation == "adapter" or candidate.file("adapter_config.json"):
         return "it is an adapter, not a whole model"
     return None
 
 
-def quantised(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def quantised(candidate: Candidate, _: object, __: object) -> str | None:
     """Rounded weights do not average."""
     if candidate.quantised:
         return f"it is quantised ({candidate.quantised[:40]})"
@@ -71,7 +73,7 @@ def quantised(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
     return None
 
 
-def custom_code(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
     """No code of a stranger runs here, nor is any passed on."""
     scripts = [file.path for file in candidate.files if file.path.endswith(".py")]
     if candidate.custom_code or scripts:
@@ -79,7 +81,7 @@ def custom_code(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
     return None
 
 
-def no_safetensors(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     """A pickle can run code when it is read."""
     paths = [file.path for file in candidate.files]
     if "model.safetensors" in paths or "model.safetensors.index.json" in paths:
@@ -91,7 +93,7 @@ def no_safetensors(candidate: Candidate, _: Watchlist, __: datetime) -> str | No
     return "it has no model.safetensors"
 
 
-def not_a_language_model(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def not_a_language_model(candidate: Candidate, _: object, __: object) -> str | None:
     """What this version merges: one plain causal language model."""
     if not candidate.architectures:
         return "its config names no architecture"
@@ -132,7 +134,7 @@ def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str |
     return None
 
 
-def oversized(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def oversized(candidate: Candidate, _: object, __: object) -> str | None:
     """Small files that are not small."""
     for file in candidate.wanted_files:
         limit = LIMITS.get(file.path)
@@ -165,12 +167,23 @@ def too_old(candidate: Candidate, watchlist: Watchlist, now: datetime) -> str | 
     return None
 
 
-def unsafe(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+def unsafe(candidate: Candidate, _: object, __: object) -> str | None:
     """The Hub's own scanners."""
     if candidate.security:
         return f"the Hub's security scan warns of {candidate.security[0][:60]}"
     return None
 
+
+FORM: tuple[FormRule, ...] = (
+    adapter,
+    quantised,
+    custom_code,
+    no_safetensors,
+    not_a_language_model,
+    oversized,
+    unsafe,
+)
+"""What no merge can take in, whatever anybody asks for."""
 
 SAFETY: tuple[Rule, ...] = (
     gated,
@@ -206,4 +219,10 @@ RULES: tuple[Rule, ...] = (
 def judge(candidate: Candidate, watchlist: Watchlist, now: datetime, rules: tuple[Rule, ...] = RULES) -> str | None:
     """The first reason to refuse the candidate, in one line; None if there is none."""
     reasons = (rule(candidate, watchlist, now) for rule in rules)
+    return next((plain(reason) for reason in reasons if reason is not None), None)
+
+
+def unmergeable(candidate: Candidate) -> str | None:
+    """The first reason why no merge can take the model in, in one line; None if there is none."""
+    reasons = (rule(candidate, None, None) for rule in FORM)
     return next((plain(reason) for reason in reasons if reason is not None), None)

@@ -21,6 +21,9 @@ KeyPath = tuple[str | int, ...]
 ABSENT = object()
 """Stands for a key that is not in the file, which is not the same as null."""
 
+MAX_NODES, MAX_DEPTH = 100_000, 50
+"""Of a file with aliases: a few lines of them can stand for gigabytes, or for themselves."""
+
 MAX_BYTES = 2**20
 """A watchlist is written by hand: anything larger is another kind of file."""
 
@@ -82,8 +85,12 @@ class _Reader:
         self.lines: dict[KeyPath, int] = {}
         self.texts: dict[KeyPath, str] = {}
         self.faults: list[str] = []
+        self.nodes = 0
 
     def read(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise ShoalError(f"{self.name}: its aliases stand for too much; write it out")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             self.fault(node, path, node.tag, "is a YAML tag; remove it")
@@ -119,47 +126,54 @@ def dotted(path: KeyPath) -> str:
     return text.removeprefix(".") or "file"
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, kind: str) -> str:
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ShoalError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if len(raw) > MAX_BYTES:
-        raise ShoalError(f"{path}: is larger than {MAX_BYTES} bytes; this is no watchlist")
+        raise ShoalError(f"{path}: is larger than {MAX_BYTES} bytes; this is no {kind}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ShoalError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
-def _compose(text: str, name: str) -> yaml.Node:
-    """The node tree; aliases are refused, since a few lines of them can stand for gigabytes."""
+def _compose(text: str, name: str, kind: str, example: str, aliases: bool) -> yaml.Node:
+    """The node tree."""
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
+            if isinstance(event, yaml.AliasEvent) and not aliases:
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not read; write it out")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
+        if error.problem == "but found another document":
+            raise ShoalError(f"{name}:{line}: got a second document: write one in a file") from error
         raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; mend it") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; mend it") from error
     if not isinstance(node, yaml.MappingNode):
-        raise ShoalError(f"{name}:1: got no `key: value` lines: not a watchlist; start from watchlists/demo.yml")
+        raise ShoalError(f"{name}:1: got no `key: value` lines: not a {kind}; start from {example}")
     return node
 
 
-def read_yaml(path: Path) -> YamlFile:
+def read_yaml(
+    path: Path, kind: str = "watchlist", example: str = "watchlists/demo.yml", *, aliases: bool = False
+) -> YamlFile:
     """Read one YAML file whose top level is a mapping.
+
+    kind, example: what errors call such a file, and where they send a person for one. aliases: whether it may
+    have any.
 
     Raises:
         ShoalError: unreadable, not UTF-8, not YAML, or a key twice: one line for each fault.
     """
     name = str(path)
-    node = _compose(_text_of(path), name)
+    node = _compose(_text_of(path, kind), name, kind, example, aliases)
     reader = _Reader(name)
     data = reader.read(node, ())
     if reader.faults:

@@ -1,0 +1,156 @@
+"""One merge from its YAML to a folder: read, find, plan, fetch, write. Also what came of it, as values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub import Hub
+from bot.lock import hold
+from bot.merges.documents import documents
+from bot.merges.preparation import Plan, prepare
+from bot.merges.recipe_file import read_recipe
+from bot.merges.vocabularies import by_token
+from bot.progress import Advance, Narrator
+from bot.sources.fetch import Damaged, fetch_member
+from merging.chat_template import with_chat_template
+from merging.companions import companion_files
+from merging.mergekit_config import ModelName
+from merging.release import MAX_SHARD_BYTES, Contents, config_text, with_documents, write_folder
+from merging.vocabulary_view import vocabulary_views
+from merging.weights import Weights
+
+
+@dataclass(frozen=True)
+class Merged:
+    """files: what was written, file name → SHA-256 (hex); none where the merge was only planned."""
+
+    plan: Plan
+    target: Path
+    files: dict[str, str]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        plan = self.plan
+        return {
+            "folder": str(self.target),
+            "written": bool(self.files),
+            "method": plan.config.method,
+            "models": [
+                {
+                    "name": str(name),
+                    "repo": origin.repo,
+                    "sha": origin.member.sha if origin.member else None,
+                    "folder": str(origin.folder) if origin.folder else None,
+                    "adapter": origin.adapter.pinned if origin.adapter else None,
+                }
+                for name, origin in plan.origins.items()
+            ],
+            "dtype": plan.assembly.dtype,
+            "layers": plan.layers,
+            "tensors": len(plan.assembly.tasks),
+            "parameters": plan.parameters,
+            "bytes": plan.bytes,
+            "bytes_read": plan.bytes_read,
+            "download_bytes": plan.download_bytes,
+            "remarks": list(plan.remarks),
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Merger:
+    """How merges are done.
+
+    max_shard_bytes: weights beyond this go to several files. seed: of methods that draw random numbers.
+    threads: of the processor; None leaves that to torch.
+    """
+
+    home: Home
+    hub: Hub
+    narrator: Narrator
+    max_shard_bytes: int = MAX_SHARD_BYTES
+    seed: int = 0
+    threads: int | None = None
+
+    def check(self, recipe: Path, target: Path) -> Merged:
+        """Read and plan everything, and touch nothing.
+
+        Raises:
+            ShoalError: all that stands in the way, a line each.
+        """
+        start = time.monotonic()
+        return Merged(self._plan(recipe, target), target, {}, time.monotonic() - start)
+
+    def merge(self, recipe: Path, target: Path) -> Merged:
+        """Write the merge into the new folder `target`, whole or not at all.
+
+        Raises:
+            ShoalError, MergingError: what stands in the way; what was fetched stays for the next time.
+        """
+        start = time.monotonic()
+        plan = self._plan(recipe, target)
+        folders = self._fetch(plan)
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        with self.narrator.bar("merging", plan.bytes, in_bytes=True) as advance:
+            contents = self._contents(plan, folders, target.name, advance)
+            hashes = write_folder(target, contents, max_shard_bytes=self.max_shard_bytes)
+        return Merged(plan, target, hashes, time.monotonic() - start)
+
+    def _plan(self, recipe: Path, target: Path) -> Plan:
+        with self.narrator.bar("looking", None) as advance:
+            return prepare(read_recipe(recipe), target, self.home, self.hub, lambda words: advance(0, words))
+
+    def _contents(self, plan: Plan, folders: Mapping[ModelName, Path], name: str, advance: Advance) -> Contents:
+        """What the folder will hold. name: of the merge. advance: told the bytes of each tensor that is made."""
+        names = {model: origin.pinned for model, origin in plan.origins.items()}
+        weights: Mapping[ModelName, Weights] = {
+            model: origin.open_weights(self.home.sources) for model, origin in plan.origins.items()
+        }
+        if plan.vocabulary is not None:
+            weights = vocabulary_views(plan.vocabulary, weights, by_token(plan.origins))
+        make = plan.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), names, self.seed)
+
+        def make_and_tell(tensor_name: str) -> Tensor:
+            tensor = make(tensor_name)
+            advance(tensor.nbytes, tensor_name)
+            return tensor
+
+        files = _companions(plan, folders)
+        files["config.json"] = config_text(plan.assembly.config)
+        everything = with_documents(files, documents(plan, folders, name, self.hub.endpoint))
+        return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_tell, everything)
+
+    def _fetch(self, plan: Plan) -> dict[ModelName, Path]:
+        """Every model's folder, after fetching and checking those that are not here yet."""
+        with ExitStack() as stack:
+            if plan.missing:
+                stack.enter_context(hold(self.home))
+            advance = stack.enter_context(self.narrator.bar("fetching", plan.download_bytes, in_bytes=True))
+            for member in plan.missing:
+                try:
+                    fetch_member(self.hub, member, self.home.sources, lambda repo, count: advance(count, repo))
+                except Damaged as error:
+                    raise ShoalError(f"{member.repo}@{member.sha}: damaged: {error}; name another model") from error
+        return {name: origin.lies_in(self.home.sources) for name, origin in plan.origins.items()}
+
+
+def _companions(plan: Plan, folders: Mapping[ModelName, Path]) -> dict[str, bytes]:
+    """The donor's companions, or those of the vocabulary, with the chat template that the file asks for."""
+    vocabulary, template = plan.vocabulary, plan.config.chat_template
+    files = companion_files(folders[plan.config.donor]) if vocabulary is None else dict(vocabulary.files)
+    if template is None:
+        return files
+    return with_chat_template(files, template, [companion_files(folder) for folder in folders.values()])

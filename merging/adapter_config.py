@@ -1,0 +1,189 @@
+"""What an adapter's adapter_config.json says of its weights: which modules it changes, and how strongly.
+
+The rules are those of peft, which writes these files.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from merging.errors import MergingError
+
+_Number = TypeVar("_Number", int, float)
+
+_REMEDY = "save it with plain LoRA weights, or merge it with peft and name the result"
+_REFUSED = {
+    "target_parameters": "it changes parameters, such as fused experts, instead of modules",
+    "layer_replication": "it repeats layers of its base",
+    "trainable_token_indices": "it trains single tokens' embeddings",
+    "alora_invocation_tokens": "it works only after certain tokens, so no weights stand for it",
+    "megatron_config": "its weights are spread over machines",
+    "use_qalora": "its weights are grouped as QA-LoRA has them",
+    "use_bdlora": "its weights are block-diagonal",
+    "arrow_config": "it chooses among adapters by token",
+    "kasa_config": "its weights are not those of plain LoRA",
+    "monteclora_config": "its weights are drawn at random",
+}
+"""Settings under which the formula of plain LoRA is wrong, and why; none of them may be set."""
+
+_SHIFTING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Ways to begin that take the adapter's first value out of the base, so that it belongs to a changed base."""
+
+_EVERY_LINEAR = "all-linear"
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """A LoRA adapter's settings.
+
+    label: what errors call the adapter. targets, excluded: module name endings, or a pattern for whole names.
+    ranks, alphas: pattern → value for the modules whose name ends like that. layers: None stands for all.
+    layer_stacks: the names that stand before a layer's number; none stands for any.
+    saved: names of modules that are replaced whole.
+    """
+
+    label: str
+    rank: int
+    alpha: float
+    ranks: Mapping[str, int]
+    alphas: Mapping[str, float]
+    rank_stabilised: bool
+    dora: bool
+    targets: str | tuple[str, ...]
+    excluded: str | tuple[str, ...]
+    layers: tuple[int, ...] | None
+    layer_stacks: tuple[str, ...]
+    saved: tuple[str, ...]
+
+    def rank_of(self, module: str) -> int:
+        """The rank of a module's two matrices."""
+        return self.ranks.get(_pattern_for(module, self.ranks), self.rank)
+
+    def scaling_of(self, module: str) -> float:
+        """What the product of the matrices is multiplied by: α/r, or α/√r (rsLoRA, arXiv:2312.03732)."""
+        rank = self.rank_of(module)
+        alpha = self.alphas.get(_pattern_for(module, self.alphas), self.alpha)
+        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+
+    def targets_module(self, module: str) -> bool | None:
+        """Whether the adapter changes a module of this name; None where names alone do not tell."""
+        if _named(self.excluded, module) or any(re.match(rf"(^|.*\.){name}($|\..*)", module) for name in self.saved):
+            return False
+        if self.targets == _EVERY_LINEAR:
+            return None
+        if not _named(self.targets, module):
+            return False
+        # A pattern says everything there is to say: peft does not look at the layers then.
+        return isinstance(self.targets, str) or self.layers is None or self._layer_of(module) in self.layers
+
+    def _layer_of(self, module: str) -> int | None:
+        patterns = [rf"(?:^|.*?\.){stack}\.(\d+)\." for stack in self.layer_stacks] or [r".*?\.[^.]*\.(\d+)\."]
+        found = next(filter(None, (re.match(pattern, module) for pattern in patterns)), None)
+        return int(found[1]) if found else None
+
+
+def read_adapter_config(label: str, config: Mapping[str, Any]) -> AdapterConfig:
+    """The settings in a parsed adapter_config.json; MergingError names the key that cannot be followed.
+
+    label: what errors call the adapter.
+    """
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise MergingError(f"{label}: peft_type: got {kind!r}: only LORA can be merged")
+    for key, why in _REFUSED.items():
+        if config.get(key):
+            raise MergingError(f"{label}: {key}: got {_short(config[key])}: {why}; {_REMEDY}")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_SHIFTING_STARTS):
+        remedy = "save it with path_initial_model_for_weight_conversion"
+        raise MergingError(f"{label}: init_lora_weights: got {start!r}: its weights belong to a changed base; {remedy}")
+    reader = _Reader(label, config)
+    found = AdapterConfig(
+        label=label,
+        rank=reader.whole("r", config.get("r", 8)),
+        alpha=reader.finite("lora_alpha", config.get("lora_alpha", 8)),
+        ranks=reader.by_pattern("rank_pattern", reader.whole),
+        alphas=reader.by_pattern("alpha_pattern", reader.finite),
+        rank_stabilised=bool(config.get("use_rslora")),
+        dora=bool(config.get("use_dora")),
+        targets=reader.names("target_modules"),
+        excluded=reader.names("exclude_modules"),
+        layers=reader.layers(),
+        layer_stacks=reader.listed("layers_pattern"),
+        saved=reader.listed("modules_to_save"),
+    )
+    reader.check_patterns(found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Takes values of the right kind out of a stranger's JSON."""
+
+    label: str
+    config: Mapping[str, Any]
+
+    def whole(self, key: str, value: object) -> int:
+        if type(value) is not int or value < 1:
+            raise self.wrong(key, value, "a whole number above 0")
+        return value
+
+    def finite(self, key: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self.wrong(key, value, "a finite number")
+        return float(value)
+
+    def by_pattern(self, key: str, read: Callable[[str, object], _Number]) -> dict[str, _Number]:
+        values = self.config.get(key) or {}
+        if not isinstance(values, dict):
+            raise self.wrong(key, values, "a mapping of patterns to numbers")
+        return {pattern: read(f"{key}.{pattern}", value) for pattern, value in values.items()}
+
+    def names(self, key: str) -> str | tuple[str, ...]:
+        value = self.config.get(key)
+        return value if isinstance(value, str) else self.listed(key)
+
+    def listed(self, key: str) -> tuple[str, ...]:
+        value = self.config.get(key) or ()
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise self.wrong(key, value, "a list of module names")
+        return tuple(sorted(value))
+
+    def layers(self) -> tuple[int, ...] | None:
+        value = self.config.get("layers_to_transform")
+        numbers = [value] if type(value) is int else value
+        if numbers is not None and not (isinstance(numbers, list) and all(type(layer) is int for layer in numbers)):
+            raise self.wrong("layers_to_transform", value, "a list of layer numbers")
+        return tuple(numbers) if numbers else None
+
+    def check_patterns(self, config: AdapterConfig) -> None:
+        whole = [names for names in (config.targets, config.excluded) if isinstance(names, str)]
+        for pattern in (*whole, *config.ranks, *config.alphas, *config.saved, *config.layer_stacks):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                why = f"no regular expression ({error})"
+                raise MergingError(f"{self.label}: pattern {_short(pattern)}: {why}") from error
+
+    def wrong(self, key: str, value: object, wanted: str) -> MergingError:
+        return MergingError(f"{self.label}: {key}: got {_short(value)}: it must be {wanted}")
+
+
+def _pattern_for(module: str, patterns: Collection[str]) -> str:
+    """The first pattern that a module's name ends with, at a dot; else the name itself."""
+    return next((pattern for pattern in patterns if re.match(rf"(.*\.)?({pattern})$", module)), module)
+
+
+def _named(names: str | tuple[str, ...], module: str) -> bool:
+    if isinstance(names, str):
+        return bool(names) and re.fullmatch(names, module) is not None
+    return any(module == name or module.endswith(f".{name}") for name in names)
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]

@@ -1,0 +1,82 @@
+"""The config.json of a model made of others' layers: their number, and every setting that goes by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from merging.errors import MergingError
+
+_LAYERS = "num_hidden_layers"
+_NOT_BY_LAYER = ("token_id", "token_ids")
+"""Endings of keys whose lists may happen to be as long as the model is deep."""
+
+LayerOrigin = tuple[Mapping[str, Any], int]
+"""A layer as (the config of its model, its number there)."""
+
+
+def layer_total(config: Mapping[str, Any], label: str) -> int:
+    """The number of layers that a config says, whatever its family calls it. label: what errors call the config."""
+    return int(getattr(_as_read(config, label), _LAYERS))
+
+
+def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOrigin]], label: str) -> dict[str, Any]:
+    """The donor's config for a model of these layers, in their order.
+
+    origins: for each layer of the result the layers that are merged into it, the leading one first.
+    MergingError where layers of different kinds (layer_types and the like) would be merged into one.
+    """
+    leading = [merged[0] for merged in origins]
+    settings = [_by_layer(config, label) for config, _ in leading]
+    names = sorted(set.intersection(*(set(found) for found in settings)))
+    wanted = {name: [found[name][layer] for found, (_, layer) in zip(settings, leading, strict=True)] for name in names}
+    for place, merged in enumerate(origins):
+        _check_alike(place, merged, label)
+    keys = _layer_keys(donor, label)
+    changed = dict(donor) | dict.fromkeys(keys, len(origins))
+    written = {name: values for name, values in wanted.items() if name in donor}
+    computed = _by_layer({key: value for key, value in changed.items() if key not in written} | written, label)
+    return changed | {name: values for name, values in wanted.items() if name in donor or computed.get(name) != values}
+
+
+def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
+    (first, layer), *others = merged
+    settings = _by_layer(first, label)
+    for config, number in others:
+        found = _by_layer(config, label)
+        for name in settings.keys() & found.keys():
+            one, other = settings[name][layer], found[name][number]
+            if one != other:
+                raise MergingError(
+                    f"layer {place}: {name} is {one!r} in one model and {other!r} in another: choose layers of one kind"
+                )
+
+
+def _layer_keys(config: Mapping[str, Any], label: str) -> list[str]:
+    """What this config calls the number of its layers."""
+    names = {_LAYERS, type(_as_read(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
+    return sorted(names & config.keys()) or [max(names - {_LAYERS}, default=_LAYERS)]
+
+
+def _by_layer(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
+    """The settings that have a value for each layer, given or computed from others by transformers."""
+    read = _as_read(config, label)
+    depth = getattr(read, _LAYERS)
+    return {
+        name: list(value)
+        for name, value in read.to_dict().items()
+        if isinstance(value, list | tuple) and len(value) == depth and not name.endswith(_NOT_BY_LAYER)
+        if name != "architectures"
+    }
+
+
+def _as_read(config: Mapping[str, Any], label: str) -> Any:
+    from transformers import AutoConfig
+
+    kind = config.get("model_type")
+    values = {key: value for key, value in config.items() if key != "model_type"}
+    try:
+        return AutoConfig.for_model(kind, **values)
+    except Exception as error:  # a stranger's values in other people's constructors: nearly anything is raised
+        reason = " ".join(str(error).split())[:200]
+        raise MergingError(f"{label}: transformers cannot read this config ({reason})") from error

@@ -1,0 +1,293 @@
+"""`shoal merge` on folders and on a Hub: what is refused before anything is fetched, and what is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import TestHub
+from huggingface_hub import ModelCard
+from rich.console import Console
+from safetensors.torch import load_file
+from small_repos import card, tokenizer
+from tiny_models import recipe_of, tiny_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from bot.cli import app
+from bot.command import size_in_bytes
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub import Hub
+from bot.merges.merge import Merger
+from bot.progress import TerminalNarrator
+from merging.checkpoint import Checkpoint
+from merging.recipe import Groups, SourceRef
+from merging.release import write_release
+
+WORDS = 50
+
+
+def save(
+    folder: Path, *, seed: int, kind: str = "llama", words: Mapping[str, Any] | None = None, **options: Any
+) -> Path:
+    """A tiny model with a tokenizer in a folder, as a person would have it."""
+    tiny_model(kind, seed=seed, **options).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(words or tokenizer(WORDS)))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    return folder
+
+
+def put(hub: TestHub, repo: str, folder: Path, *, licence: str | None = "apache-2.0", **more: bytes) -> str:
+    """Commit a folder to a repo of the Hub; gives the commit."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    hub.store.commit(repo, files | {"README.md": card(licence=licence).encode()} | more)
+    return hub.store.head(repo)
+
+
+def merger(hub: TestHub, tmp_path: Path, *, token: str | None = None, **options: Any) -> Merger:
+    """What the command works with."""
+    client = Hub(hub.endpoint, token or hub.token, sleep=lambda _: None)
+    return Merger(Home(tmp_path / "home"), client, TerminalNarrator(Console(quiet=True)), **options)
+
+
+def recipe(tmp_path: Path, **content: Any) -> Path:
+    """A recipe in a file."""
+    path = tmp_path / "recipe.yml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def linear(*models: str, **more: Any) -> dict[str, Any]:
+    """The mean of some models."""
+    return {
+        "merge_method": "linear",
+        "models": [{"model": model, "parameters": {"weight": 1}} for model in models],
+        **more,
+    }
+
+
+def test_models_of_the_hub_are_pinned_fetched_and_merged(hub: TestHub, tmp_path: Path) -> None:
+    one = put(hub, "reef/cod", save(tmp_path / "cod", seed=1), LICENSE=b"free")
+    two = put(hub, "reef/eel", save(tmp_path / "eel", seed=2))
+    file = recipe(tmp_path, **linear("reef/cod", "reef/eel@main", dtype="bfloat16", out_dtype="float32"))
+    file.write_text("# made by hand\n" + file.read_text())
+    target = tmp_path / "out"
+    merged = merger(hub, tmp_path, max_shard_bytes=20_000).merge(file, target)
+    assert set(merged.files) == {path.name for path in target.iterdir()}
+    assert len(list(target.glob("model-*.safetensors"))) > 1
+    sources = [load_file(tmp_path / name / "model.safetensors") for name in ("cod", "eel")]
+    found = AutoModelForCausalLM.from_pretrained(target).state_dict()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, (sources[0][name] + sources[1][name]) / 2, rtol=0, atol=1e-6)
+    assert AutoTokenizer.from_pretrained(target)("a3 a4").input_ids == [3, 4]
+    text = (target / "mergekit_config.yml").read_text()
+    assert text == file.read_text().replace("reef/cod", f"reef/cod@{one}").replace("reef/eel@main", f"reef/eel@{two}")
+    metadata = ModelCard.load(target / "README.md").data
+    assert metadata.base_model == ["reef/cod", "reef/eel"]
+    assert (metadata.license, metadata.library_name) == ("apache-2.0", "transformers")
+    assert "merge" in metadata.tags
+    assert (target / "LICENSE-reef--cod.txt").read_text() == "free"
+    again = merger(hub, tmp_path).merge(target / "mergekit_config.yml", tmp_path / "again")
+    assert again.plan.missing == ()
+
+
+def test_folders_are_found_beside_the_recipe_and_no_card_names_them(hub: TestHub, tmp_path: Path) -> None:
+    save(tmp_path / "models" / "cod", seed=1)
+    save(tmp_path / "models" / "eel", seed=2)
+    file = recipe(tmp_path, **linear("models/cod", str(tmp_path / "models" / "eel")))
+    target = tmp_path / "out"
+    merged = merger(hub, tmp_path).merge(file, target)
+    assert merged.as_json()["models"][0]["folder"] == str(tmp_path / "models" / "cod")
+    metadata = ModelCard.load(target / "README.md").data
+    assert (metadata.base_model, metadata.license) == (None, None)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_release_s_own_yaml_gives_its_bytes_again(hub: TestHub, tmp_path: Path) -> None:
+    origins = {}
+    for seed, name in enumerate(("base", "cod", "eel")):
+        folder = save(tmp_path / name, seed=seed)
+        origins[SourceRef(f"reef/{name}", put(hub, f"reef/{name}", folder))] = Checkpoint.open(folder)
+    made = recipe_of("dare_ties", list(origins), Groups.even(2, 2, True, True), dtype="bfloat16", seed=7)
+    hashes = write_release(made, origins, tmp_path / "release", {})
+    merged = merger(hub, tmp_path, seed=7).merge(tmp_path / "release" / "mergekit_config.yml", tmp_path / "out")
+    assert merged.files["model.safetensors"] == hashes["model.safetensors"]
+    assert merged.files["config.json"] == hashes["config.json"]
+
+
+def test_vocabularies_are_merged_as_mergekit_merges_them(hub: TestHub, tmp_path: Path) -> None:
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    one, two = tokenizer(WORDS), tokenizer(WORDS)
+    two["model"]["vocab"] = {word: index for index, word in enumerate([*list(one["model"]["vocab"])[:40], *"vwxyz"])}
+    save(tmp_path / "cod", seed=1, words=one)
+    save(tmp_path / "eel", seed=2, words=two)
+    content = linear(str(tmp_path / "cod"), str(tmp_path / "eel"), tokenizer_source="union", dtype="float32")
+    content["base_model"] = str(tmp_path / "cod")
+    merger(hub, tmp_path).merge(recipe(tmp_path, **content), tmp_path / "ours")
+    options = MergeOptions(device="cpu", quiet=True, write_model_card=False)
+    run_merge(MergeConfiguration.model_validate(content), str(tmp_path / "theirs"), options=options)
+    vocabularies = [AutoTokenizer.from_pretrained(tmp_path / name).get_vocab() for name in ("ours", "theirs")]
+    assert set(vocabularies[0]) == set(vocabularies[1])
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("ours", "theirs"))
+    for name, tensor in found.items():
+        rows = [[vocabulary[word] for word in sorted(vocabularies[0])] for vocabulary in vocabularies]
+        by_word = tensor.shape[0] == len(vocabularies[0])
+        ours, theirs = (tensor[rows[0]], expected[name][rows[1]]) if by_word else (tensor, expected[name])
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+    assert model.config.vocab_size == len(vocabularies[0]) == 55
+
+
+def test_an_adapter_is_put_on_its_base_as_peft_does(hub: TestHub, tmp_path: Path) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    base = put(hub, "reef/cod", save(tmp_path / "cod", seed=1))
+    torch.manual_seed(0)
+    settings = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tmp_path / "cod"), settings).save_pretrained(tmp_path / "lora")
+    adapter = put(hub, "reef/lora", tmp_path / "lora")
+    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "cod"), tmp_path / "lora")
+    expected = merged.merge_and_unload().state_dict()
+    for name, target in ((f"{tmp_path}/cod+{tmp_path}/lora", "local"), ("reef/cod+reef/lora", "remote")):
+        merger(hub, tmp_path).merge(recipe(tmp_path, **linear(name)), tmp_path / target)
+        for tensor, value in load_file(tmp_path / target / "model.safetensors").items():
+            torch.testing.assert_close(value, expected[tensor], rtol=1e-5, atol=1e-6)
+    pinned = yaml.safe_load((tmp_path / "remote" / "mergekit_config.yml").read_text())
+    assert pinned["models"][0]["model"] == f"reef/cod@{base}+reef/lora@{adapter}"
+    assert ModelCard.load(tmp_path / "remote" / "README.md").data.base_model == ["reef/cod", "reef/lora"]
+    put(hub, "reef/wide", save(tmp_path / "wide", seed=1, kind="gpt2"))
+    with pytest.raises(ShoalError, match=r"models\[0\]\.model: got reef/wide\+reef/lora@main: its adapter"):
+        merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/wide+reef/lora@main")), tmp_path / "out")
+
+
+def test_the_chat_template_is_the_one_asked_for(hub: TestHub, tmp_path: Path) -> None:
+    for seed, (name, template) in enumerate((("cod", "{{ 1 }}"), ("eel", "{{ 2 }}"), ("ray", "{{ 2 }}"))):
+        (save(tmp_path / name, seed=seed) / "chat_template.jinja").write_text(template)
+    for asked, given in ((None, "{{ 1 }}"), ("auto", "{{ 2 }}"), ("{{ 3 }}", "{{ 3 }}")):
+        content = linear("cod", "eel", "ray", **({"chat_template": asked} if asked else {}))
+        merger(hub, tmp_path).merge(recipe(tmp_path, **content), tmp_path / f"out {given}")
+        assert AutoTokenizer.from_pretrained(tmp_path / f"out {given}").chat_template == given
+
+
+def test_all_that_can_be_refused_is_refused_before_the_download_a_line_each(hub: TestHub, tmp_path: Path) -> None:
+    good = save(tmp_path / "good", seed=1)
+    put(hub, "reef/good", good)
+    put(hub, "ada/closed", good)
+    hub.store.set_gated("ada/closed", "manual")
+    put(hub, "reef/code", good, **{"modeling.py": b"print()"})
+    pickled = {
+        "config.json": (good / "config.json").read_bytes(),
+        "pytorch_model.bin": b"x",
+        "README.md": card().encode(),
+    }
+    hub.store.commit("reef/pickled", pickled)
+    quantised = json.loads((good / "config.json").read_text()) | {"quantization_config": {"quant_method": "gptq"}}
+    put(hub, "reef/quantised", good, **{"config.json": json.dumps(quantised).encode()})
+    (tmp_path / "empty").mkdir()
+    names = (
+        "reef/good",
+        "reef/code",
+        "reef/pickled",
+        "reef/quantised",
+        "reef/lost",
+        "ada/closed",
+        "./empty",
+        "not/a/place",
+    )
+    with pytest.raises(ShoalError) as caught:
+        merger(hub, tmp_path, token=hub.other_token).check(recipe(tmp_path, **linear(*names)), tmp_path / "out")
+    lines = dict(zip(names[1:], str(caught.value).splitlines(), strict=True))
+    wanted = {
+        "reef/code": "it needs custom code (modeling.py)",
+        "reef/pickled": "its weights are pickled, without safetensors",
+        "reef/quantised": "it is quantised (gptq)",
+        "reef/lost": "not on the Hub, or private",
+        "ada/closed": "found, but gated; accept its terms on the Hub",
+        "./empty": "config.json: cannot be read",
+        "not/a/place": "there is no such folder here",
+    }
+    for number, (name, reason) in enumerate(wanted.items(), 1):
+        assert f": models[{number}].model: got {name}: " in lines[name]
+        assert reason in lines[name]
+    assert not (tmp_path / "home").exists()
+
+
+def test_models_that_do_not_fit_together_are_refused_before_the_download(hub: TestHub, tmp_path: Path) -> None:
+    put(hub, "reef/good", save(tmp_path / "good", seed=1))
+    put(hub, "reef/deep", save(tmp_path / "deep", seed=2, layers=3))
+    put(hub, "reef/words", save(tmp_path / "words", seed=2, words=tokenizer(WORDS, first="b")))
+    put(hub, "reef/other", save(tmp_path / "other", seed=2, kind="qwen3"))
+    put(hub, "reef/turned", turned := save(tmp_path / "turned", seed=2))
+    config = json.loads((turned / "config.json").read_text()) | {
+        "rope_parameters": {"rope_theta": 5.0, "rope_type": "default"}
+    }
+    put(hub, "reef/turned", turned, **{"config.json": json.dumps(config).encode()})
+    bot = merger(hub, tmp_path)
+    for other, reason in {
+        "reef/deep": "models of unequal depth (reef/good 2, reef/deep 3)",
+        "reef/words": "its tokenizer is not that of reef/good (another vocabulary); add `tokenizer_source: union`",
+        "reef/other": "reef/other: it has model.layers.0.self_attn.k_norm.weight, for which a model like",
+    }.items():
+        with pytest.raises(ShoalError, match=r"recipe\.yml:") as caught:
+            bot.check(recipe(tmp_path, **linear("reef/good", other)), tmp_path / "out")
+        assert reason in str(caught.value)
+    sliced = {"merge_method": "passthrough", "slices": [{"sources": [{"model": "reef/deep", "layer_range": [1, 4]}]}]}
+    with pytest.raises(
+        ShoalError, match=r"slices\[0\]\.sources\[0\]\.layer_range: got \[1, 4\]: reef/deep has 3 layers"
+    ):
+        bot.check(recipe(tmp_path, **sliced), tmp_path / "out")
+    plan = bot.check(recipe(tmp_path, **linear("reef/good", "reef/turned")), tmp_path / "out").plan
+    assert plan.download_bytes > 0
+    assert plan.remarks == (
+        "reef/turned: its config says rope_parameters.rope_theta 5.0, not 10000.0; the result has what reef/good says",
+    )
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_merge_that_cannot_fit_the_disk_is_refused(
+    hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(hub, "reef/good", save(tmp_path / "good", seed=1))
+    monkeypatch.setattr("bot.merges.preparation.SPARE_BYTES", 2**62)
+    with pytest.raises(ShoalError, match="bytes free where the merge needs"):
+        merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/good")), tmp_path / "out")
+
+
+def test_the_command_tells_its_plan_then_writes_and_then_keeps_its_hands_off(tmp_path: Path) -> None:
+    save(tmp_path / "cod", seed=1)
+    save(tmp_path / "eel", seed=2)
+    file, out = recipe(tmp_path, **linear("cod", "eel", parameters={"int8_mask": True})), tmp_path / "out"
+
+    def shoal_merge(*options: str) -> Any:
+        return CliRunner().invoke(app, ["merge", str(file), str(out), "--home", str(tmp_path / "home"), *options])
+
+    planned = shoal_merge("--check")
+    assert planned.exit_code == 0 and not out.exists()
+    assert "nothing: this was a check" in planned.stdout
+    assert "parameters.int8_mask" in planned.stdout
+    done = shoal_merge("--json", "--max-shard-size", "20KB")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["files"].keys() == {path.name for path in out.iterdir()}
+    again = shoal_merge()
+    assert again.exit_code == 1
+    assert again.stderr == f"shoal: {out}: it is there already: remove it, or give another folder\n"
+
+
+@pytest.mark.parametrize(("text", "size"), [("5GB", 5 * 10**9), ("1.5 mib", 1_572_864), ("20000", 20_000)])
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert size_in_bytes("--max-shard-size", text) == size
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-5GB", "5 parsec"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(ShoalError, match=f"^--max-shard-size: got '{text}': write a size such as 5GB or 500MB$"):
+        size_in_bytes("--max-shard-size", text)
