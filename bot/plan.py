@@ -13,6 +13,7 @@ from bot.hub import Hub
 from bot.scoring.machine import fit_crew, look_around, worker_memory
 from bot.sources.candidate import Verdict
 from bot.sources.pool import NoPool, Pool, find_pool
+from bot.visibility import ASSUMPTION, Visible, visible_differences
 from bot.watchlist.model import Watchlist
 from evaluation.splits import Split, SplitSizes
 from evaluation.tasks import TaskFacts, describe, load_tasks
@@ -53,12 +54,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """The verdict on every candidate, the tasks, and the cost; where there is no pool, why."""
+    """The verdict on every candidate, the tasks, what these can tell apart, and the cost.
+
+    visible_if: what that rests on, in words. refusal: why there is no pool, where there is none.
+    """
 
     watchlist: str
     verdicts: tuple[Verdict, ...]
     licence: str | None
     tasks: tuple[TaskPlan, ...]
+    visible: tuple[Visible, ...]
+    visible_if: str
     cost: Cost | None
     refusal: str | None
 
@@ -79,13 +85,16 @@ def make_plan(hub: Hub, watchlist: Watchlist, now: datetime, tell: Callable[[str
     items = watchlist.items
     tasks = load_tasks(skills, [Path(folder) for folder in watchlist.task_folders])
     sizes = SplitSizes(items.search, items.validation, items.report)
-    planned = tuple(map(_task_plan, describe(skills, tasks, watchlist.search.seed, sizes)))
+    facts = describe(skills, tasks, watchlist.search.seed, sizes)
+    planned = tuple(map(_task_plan, facts))
     try:
         pool = find_pool(hub, watchlist, now, tell)
     except NoPool as error:
-        return Plan(watchlist.name, error.verdicts, None, planned, None, str(error))
+        visible = visible_differences(watchlist, facts, rivals=watchlist.max_sources + 1)  # with a base
+        return Plan(watchlist.name, error.verdicts, None, planned, visible, ASSUMPTION, None, str(error))
     cost = estimate(watchlist, pool, planned)
-    return Plan(watchlist.name, pool.verdicts, pool.licence.id, planned, cost, None)
+    visible = visible_differences(watchlist, facts, cost.rivals)
+    return Plan(watchlist.name, pool.verdicts, pool.licence.id, planned, visible, ASSUMPTION, cost, None)
 
 
 def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> Cost:

@@ -31,6 +31,7 @@ _DIGEST = 10
 def plan_page(plan: Plan) -> RenderableType:
     """`shoal plan`."""
     sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
+    sections.append(("The smallest difference that can be seen", _visible(plan)))
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
     return _page(sections)
@@ -111,6 +112,13 @@ def _tasks(tasks: Iterable[TaskPlan]) -> Table:
     for task in tasks:
         _add(table, task.skill, task.task, task.metric, str(task.search), str(task.validation), str(task.report))
     return table
+
+
+def _visible(plan: Plan) -> Group:
+    table = _table("skill", "split", "difference")
+    for one in plan.visible:
+        _add(table, one.skill, one.split, one.words)
+    return Group(table, Text(plan.visible_if, "dim"))
 
 
 def _cost(cost: Cost, licence: str) -> Table:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 FINE = "ok"
 EMPTY = "empty"
 LOOPING = "looping"
 CUT_OFF = "cut off"
+OTHER_LANGUAGE = "other language"
+NO_LANGUAGE = "no language"
+FLAGS = (FINE, EMPTY, LOOPING, CUT_OFF, OTHER_LANGUAGE, NO_LANGUAGE)
+"""All that may be said of a generated answer; the last two only where a skill requires a language."""
 
-REPEATS = 4  # a unit that often in a row, up to the end, is a loop ...
-WORDS, LONGEST_UNIT_IN_WORDS = 6, 12  # ... if it fills at least so many words
-CHARACTERS, LONGEST_UNIT_IN_CHARACTERS = 24, 40  # ... or characters, for scripts without spaces
+REPEATS = 4
+"""A unit that often in a row, up to the end, is a loop ..."""
+WORDS, LONGEST_UNIT_IN_WORDS = 6, 64
+"""... if it fills at least so many words ..."""
+CHARACTERS, LONGEST_UNIT_IN_CHARACTERS = 24, 240
+"""... or characters, for scripts without spaces. Long units need not come so often:"""
+LONG_REPEATS, MANY_WORDS, MANY_CHARACTERS = 3, 40, 200
+
+_NUMBER = re.compile(r"[\d.,%\s]+")
+_LONGEST_NUMBER = 60
+_RULER = re.compile(r"[-=*_#~|+:.\s]+")
+_LONGEST_RULER = 160
+"""Lines drawn with signs, such as the head of a table, are no loops up to this many characters."""
+_WORDS_OF_A_COUNTED_UNIT = 3
 
 
 def flag(text: str, stopped: bool | None) -> str:
@@ -19,13 +36,16 @@ def flag(text: str, stopped: bool | None) -> str:
 
     `stopped` tells whether the model ended the answer by itself (False: it ran out of tokens; None: unknown).
     Running out of tokens alone is reported but is no degeneration: see `share`.
+
+    A loop is a unit repeated up to the end of the answer, the last time perhaps in part; numbered rounds of the same
+    words ("1. So it is 5. 2. So it is 5. ...") are one, too. Long numbers and ruled lines are not.
     """
-    if not text.strip():
+    visible = _visible(text)
+    if not visible.strip():
         return EMPTY
-    stripped = text.rstrip()
-    if _loops(stripped.split(), LONGEST_UNIT_IN_WORDS, WORDS) or _loops(
-        stripped, LONGEST_UNIT_IN_CHARACTERS, CHARACTERS
-    ):
+    stripped = visible.rstrip()
+    words = stripped.split()
+    if _loops(words, LONGEST_UNIT_IN_WORDS, WORDS, MANY_WORDS) or _counts_on(words) or _loops_by_character(stripped):
         return LOOPING
     return CUT_OFF if stopped is False else FINE
 
@@ -39,12 +59,62 @@ def share(flags: Iterable[str | None]) -> float:
     return sum(flag in (EMPTY, LOOPING) for flag in generated) / len(generated) if generated else 0.0
 
 
-def _loops(units: Sequence[str], longest: int, least: int) -> bool:
+def _visible(text: str) -> str:
+    """The text without characters that show nothing, such as zero-width spaces."""
+    return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf", "Cn"))
+
+
+def _loops(units: Sequence[str], longest: int, least: int, many: int) -> bool:
     """Whether the end of `units` repeats a block of at most `longest` units, over at least `least` units."""
-    for block in range(1, min(longest, len(units) // REPEATS) + 1):
-        tail = block
-        while tail < len(units) and units[-tail - 1] == units[-tail - 1 + block]:
-            tail += 1
-        if tail >= max(least, REPEATS * block):
-            return True
-    return False
+    return any(
+        tail >= max(least, REPEATS * block) or tail >= max(many, LONG_REPEATS * block)
+        for block in range(1, min(longest, len(units) // LONG_REPEATS) + 1)
+        for tail in [_repeating_tail(units, block)]
+    )
+
+
+def _repeating_tail(units: Sequence[str], block: int) -> int:
+    """How many units at the end equal the one a block later."""
+    tail = block
+    while tail < len(units) and units[-tail - 1] == units[-tail - 1 + block]:
+        tail += 1
+    return tail
+
+
+def _loops_by_character(text: str) -> bool:
+    """As `_loops`, with what may rightly be long and monotonous taken from the end first."""
+    number, ruler = (re.search(f"(?:{kind.pattern})$", text) for kind in (_NUMBER, _RULER))
+    if (number and len(number[0]) <= _LONGEST_NUMBER) or (ruler and len(ruler[0]) <= _LONGEST_RULER):
+        return False
+    return _loops(text, LONGEST_UNIT_IN_CHARACTERS, CHARACTERS, MANY_CHARACTERS)
+
+
+def _counts_on(words: Sequence[str]) -> bool:
+    """Whether the answer ends in rounds that differ by one number alone, which goes up by one."""
+    return any(
+        sum(word.isalpha() for word in words[-block:]) >= _WORDS_OF_A_COUNTED_UNIT
+        and _counting_tail(words, block) >= max(WORDS, REPEATS * block)
+        for block in range(_WORDS_OF_A_COUNTED_UNIT + 1, min(LONGEST_UNIT_IN_WORDS, len(words) // REPEATS) + 1)
+    )
+
+
+def _counting_tail(words: Sequence[str], block: int) -> int:
+    """As `_repeating_tail`, where one place of the block may count up."""
+    tail, counter = block, None
+    while tail < len(words):
+        earlier, later = words[-tail - 1], words[-tail - 1 + block]
+        if earlier != later:
+            place = tail % block
+            if not _next_number(earlier, later) or counter not in (None, place):
+                break
+            counter = place
+        tail += 1
+    return tail
+
+
+def _next_number(earlier: str, later: str) -> bool:
+    """Whether the words are alike but for one number, which is one higher in the later."""
+    if re.sub(r"\d+", "0", earlier) != re.sub(r"\d+", "0", later):
+        return False
+    changed = [(a, b) for a, b in zip(re.findall(r"\d+", earlier), re.findall(r"\d+", later), strict=True) if a != b]
+    return len(changed) == 1 and int(changed[0][1]) == int(changed[0][0]) + 1

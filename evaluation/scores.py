@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.errors import EvaluationError
+from evaluation.intervals import Stratum
 from evaluation.skills import Skill
-from evaluation.statistics import Stratum
 
 
 @dataclass(frozen=True)
 class ItemScore:
     """One item's value of one metric, as lm-eval gives it (not turned to higher-is-better).
 
-    `task` is the `SkillTask.key`. `flag` is "ok", "empty", "looping" or "cut off" for a generated answer, None
-    where nothing was generated.
+    `task` is the `SkillTask.key`. `flag` is one of `degenerate.FLAGS` for a generated answer, None where nothing was
+    generated.
     """
 
     skill: str
@@ -62,4 +62,9 @@ def skill_scores(
 ) -> dict[str, float]:
     """Each skill's score, higher being better: the weighted mean over its tasks of their item means."""
     known = list(item_scores)
-    return {skill.name: math.fsum(s.weight * s.mean for s in strata(skill, directions, known)) for skill in skills}
+    return {skill.name: weighted_mean(strata(skill, directions, known)) for skill in skills}
+
+
+def weighted_mean(parts: Iterable[Stratum]) -> float:
+    """A skill's score from its strata."""
+    return math.fsum(stratum.weight * stratum.mean for stratum in parts)

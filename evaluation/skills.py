@@ -41,11 +41,15 @@ class SkillTask:
 
 @dataclass(frozen=True)
 class Skill:
-    """One objective of a search; `chat_template` says whether prompts go through the tokenizer's template."""
+    """One objective of a search; `chat_template` says whether prompts go through the tokenizer's template.
+
+    `language` is an ISO 639-1 code: an item then counts only if it is right and answered in that language.
+    """
 
     name: str
     tasks: tuple[SkillTask, ...]
     chat_template: bool = False
+    language: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks:

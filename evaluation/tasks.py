@@ -131,8 +131,9 @@ def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, Lo
 
     Raises EvaluationError, naming the task: unknown task, metric or filter (with near matches), a group of
     tasks, data that cannot be loaded, a metric whose item values are no numbers or whose score is not
-    their mean.
+    their mean; or a language asked of a task that generates no text.
     """
+    skills = tuple(skills)
     uses = [use for skill in skills for use in skill.tasks]
     names = sorted({use.task for use in uses})
     with quiet(), compiled_templates():
@@ -140,6 +141,8 @@ def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, Lo
         loaded = {name: LoadedTask(name, _load(catalogue, name)) for name in names}
         for use in uses:
             _check_use(use, loaded[use.task])
+        for skill in skills:
+            _check_language(skill, loaded)
     return loaded
 
 
@@ -194,6 +197,7 @@ class TaskFacts:
     dataset: str
     items: Mapping[Split, int]
     own_search: bool  # the search items are the task's own validation or training documents
+    language: str | None  # that answers must be in to count
 
 
 def describe(
@@ -202,15 +206,13 @@ def describe(
     """The facts of every use of a task, in the order of the skills. Raises EvaluationError as `divisions` does."""
     with quiet():  # a task may prepare its documents only now
         divided = divisions(tasks, seed, sizes)
-        return tuple(
-            _facts(skill.name, use, tasks[use.task], divided[use.task]) for skill in skills for use in skill.tasks
-        )
+        return tuple(_facts(skill, use, tasks[use.task], divided[use.task]) for skill in skills for use in skill.tasks)
 
 
-def _facts(skill: str, use: SkillTask, loaded: LoadedTask, division: Division) -> TaskFacts:
+def _facts(skill: Skill, use: SkillTask, loaded: LoadedTask, division: Division) -> TaskFacts:
     config = loaded.task.config
     return TaskFacts(
-        skill=skill,
+        skill=skill.name,
         key=use.key,
         task=use.task,
         metric=use.metric,
@@ -221,6 +223,7 @@ def _facts(skill: str, use: SkillTask, loaded: LoadedTask, division: Division) -
         dataset=_data_set(vars(config)),
         items={split: len(items) for split, items in division.items.items()},
         own_search=division.own_search,
+        language=skill.language,
     )
 
 
@@ -320,6 +323,22 @@ def _check_use(use: SkillTask, loaded: LoadedTask) -> None:
             f"task {use.task}: num_fewshot is {use.num_fewshot}, but the task fixes it at 0; leave it out"
         )
     _check_metric(use, loaded)
+
+
+def _check_language(skill: Skill, tasks: Mapping[str, LoadedTask]) -> None:
+    """Raise EvaluationError if a skill asks for a language where there is no answer to tell it from."""
+    for use in skill.tasks if skill.language is not None else ():
+        kind = tasks[use.task].task.config.output_type
+        if kind != "generate_until":
+            raise EvaluationError(
+                f"skill {skill.name}: language is {skill.language}, but task {use.task} generates no text ({kind}); "
+                "leave language out, or use a task that generates its answers"
+            )
+        if not tasks[use.task].higher_is_better(use.metric):
+            raise EvaluationError(
+                f"skill {skill.name}: language is {skill.language}, but {use.metric} of task {use.task} is better when "
+                "lower, and answers in other languages count 0; use a metric where higher is better"
+            )
 
 
 def _check_metric(use: SkillTask, loaded: LoadedTask) -> None:

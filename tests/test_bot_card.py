@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -18,13 +19,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
 from bot.contest.findings import Kind
-from bot.releases.card import Standing, bold, claims, standing, write_card
+from bot.releases.card import write_card
 from bot.releases.card_facts import (
+    AnswerCounts,
     CardFacts,
     Contender,
     Estimate,
     GateTest,
     ItemCounts,
+    Lead,
     LicenceFacts,
     RecipeFacts,
     SearchFacts,
@@ -37,9 +40,19 @@ from bot.sources.rules import OWN_TAG
 from templates import escaping
 from templates.markdown import render
 
+ITEMS = ItemCounts(200, 150, 400)
+ANSWERS = AnswerCounts(400, 0, 2, 5, 7, 31)
+UNASKED = AnswerCounts(400, 1, 0, 0, 0, 0)
+
 
 def estimate(mean: float, half: float = 0.04) -> Estimate:
     return Estimate(mean, round(mean - half, 4), round(mean + half, 4))
+
+
+def lead(mean: float, half: float = 0.04) -> Lead:
+    """A difference whose p-value is that of a normal distribution with this interval."""
+    z = 1.96 * abs(mean) / half
+    return Lead(mean, round(mean - half, 4), round(mean + half, 4), 2 * NormalDist().cdf(-z))
 
 
 def honest() -> CardFacts:
@@ -54,13 +67,26 @@ def honest() -> CardFacts:
         skills=(
             SkillFacts(
                 "cross",
-                (TaskFacts("math_ja", "exact_match", True, 0, ItemCounts(200, 150, 400), estimate(0.72)),),
+                (
+                    TaskFacts(
+                        "math_ja", "exact_match", True, 0, ItemCounts(200, 150, 400), estimate(0.72), "ja", ANSWERS
+                    ),
+                ),
             ),
             SkillFacts(
                 "language",
                 (
-                    TaskFacts("trans_ja", "exact_match", True, 0, ItemCounts(200, 150, 400), estimate(0.93, 0.02)),
-                    TaskFacts("ja_loss", "nll", False, 2, ItemCounts(80, 60, 90), estimate(1.25, 0.1)),
+                    TaskFacts(
+                        "trans_ja",
+                        "exact_match",
+                        True,
+                        0,
+                        ItemCounts(200, 150, 400),
+                        estimate(0.93, 0.02),
+                        None,
+                        UNASKED,
+                    ),
+                    TaskFacts("ja_loss", "nll", False, 2, ItemCounts(80, 60, 90), estimate(1.25, 0.1), None, None),
                 ),
             ),
         ),
@@ -71,28 +97,28 @@ def honest() -> CardFacts:
                 Kind.PLAIN,
                 None,
                 (estimate(0.66), estimate(0.81)),
-                (estimate(0.06), estimate(0.03)),
+                (lead(0.06), lead(0.03)),
             ),
             Contender(
                 "demo/tiny-math",
                 Kind.SOURCE,
                 "demo/tiny-math",
                 (estimate(0.10), estimate(0.12)),
-                (estimate(0.62), estimate(0.72)),
+                (lead(0.62), lead(0.72)),
             ),
             Contender(
                 "demo/tiny-language",
                 Kind.SOURCE,
                 "demo/tiny-language",
                 (estimate(0.55), estimate(0.95, 0.02)),
-                (estimate(0.17), estimate(-0.11)),
+                (lead(0.17), lead(-0.11)),
             ),
             Contender(
                 "demo/tiny-base",
                 Kind.BASE,
                 "demo/tiny-base",
                 (estimate(0.28), estimate(0.40)),
-                (estimate(0.44), estimate(0.44)),
+                (lead(0.44), lead(0.44)),
             ),
         ),
         base=SourceFacts("demo/tiny-base", "0" * 40, "apache-2.0"),
@@ -113,7 +139,7 @@ def honest() -> CardFacts:
             ),
             mergekit_yaml="merge_method: ties\nmodels:\n  - model: demo/tiny-math\n    weight: 0.4\n",
         ),
-        search=SearchFacts(240, 3, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
+        search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
         selection=SelectionFacts(
             role="knee",
             front=11,
@@ -121,6 +147,8 @@ def honest() -> CardFacts:
             released=3,
             rule="For every rival there is a skill in which the merge is better. Corrected by Holm's method.",
             confidence=0.95,
+            p_value=0.024,
+            alpha=0.05,
             tests=(
                 GateTest("cross", "demo/tiny-language", 0.18, 0.00004, True),
                 GateTest("cross", "linear mean", 0.05, 0.012, True),
@@ -230,28 +258,6 @@ def test_a_licence_of_its_own_is_named_and_linked() -> None:
         "https://a.example/licence",
     )
     assert data.license_link in body(write_card(replace(honest(), licence=licence)))
-
-
-def test_a_claim_needs_an_interval_that_excludes_zero() -> None:
-    ahead, touching, behind = Estimate(0.1, 0.01, 0.2), Estimate(0.1, 0.0, 0.2), Estimate(-0.1, -0.2, -0.01)
-    assert standing([ahead, ahead]) is Standing.AHEAD
-    assert standing([ahead, touching]) is Standing.LEVEL
-    assert standing([ahead, touching, behind]) is Standing.BEHIND
-
-
-def test_claims_name_the_best_source_or_the_one_that_is_better() -> None:
-    found = {s: [(c.skill, c.rival) for c in made] for s, made in claims(honest(), Kind.SOURCE).items()}
-    assert found == {
-        Standing.AHEAD: [("cross", "demo/tiny-language")],
-        Standing.BEHIND: [("language", "demo/tiny-language")],
-    }
-    assert claims(replace(honest(), contenders=()), Kind.SOURCE) == {}
-
-
-def test_bold_is_one_score_a_column_and_only_beyond_chance() -> None:
-    assert bold(honest()) == ((True, False), (False, False), (False, False), (False, True), (False, False))
-    unclear = [replace(c, leads=(Estimate(0.0, -0.5, 0.5),) * 2) for c in honest().contenders]
-    assert not any(any(row) for row in bold(replace(honest(), contenders=tuple(unclear))))
 
 
 def test_facts_that_do_not_fit_together_are_refused() -> None:

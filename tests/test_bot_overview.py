@@ -19,8 +19,10 @@ from bot.ledger.book import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, 
 from bot.overview import cycle_page, cycle_rows
 from bot.plan import Cost, Plan, TaskPlan
 from bot.sources.candidate import Verdict
+from bot.visibility import Visible
 from bot.watchlist.model import Watchlist
-from evaluation.statistics import Interval
+from evaluation.intervals import Interval
+from evaluation.splits import Split
 
 BEGUN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 WON, LOST = "a1" * 32, "b2" * 32
@@ -30,6 +32,8 @@ VERDICTS = (
     Verdict("reef/refused", "d4" * 20, False, HOSTILE),
 )
 COST = Cost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 18, 10**26, 200, 6, 120_000)
+SEEN_IF = "  If they differ on half."
+SEEN = Visible("math", Split.SEARCH, 200, 1, 0.05, 0.095)
 TASK = TaskPlan("math", "zoo_math_en", "acc", 200, 357, 433)
 
 
@@ -137,11 +141,13 @@ def test_a_cycle_that_has_not_come_far_shows_what_there_is(ledger: Ledger, home:
 
 
 def test_a_plan_tells_verdicts_items_and_cost() -> None:
-    plan = Plan("small", VERDICTS, "apache-2.0", (TASK,), COST, None)
+    plan = Plan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), COST, None)
     parts = [part.splitlines() for part in shown(terminal.plan_page(plan)).split("\n\n")]
-    assert [part[0] for part in parts] == ["Taken (1)", "Refused (1)", "Items of each task", "A run would take"]
+    seen = "The smallest difference that can be seen"
+    assert [part[0] for part in parts] == ["Taken (1)", "Refused (1)", "Items of each task", seen, "A run would take"]
     assert parts[2][2].split() == ["math", "zoo_math_en", "acc", "200", "357", "433"]
-    assert parts[3][1:] == [
+    assert parts[3][2:] == ["  math   search  with 200 items you cannot see less than ±9.5 points", SEEN_IF]
+    assert parts[4][1:] == [
         "  download  2.0 GB",
         "  disk      3.0 GB, with the releases",
         "  memory    1.0 GB for 2 workers on cpu, 1 thread each",
@@ -149,4 +155,6 @@ def test_a_plan_tells_verdicts_items_and_cost() -> None:
         "  scoring   200 candidates beside 6 rivals, 120,000 items at most",
         "  licence   apache-2.0, of the releases",
     ]
-    assert shown(terminal.plan_page(Plan("small", (), None, (), None, "no candidate"))).startswith("No model was found")
+    assert shown(terminal.plan_page(Plan("small", (), None, (), (), "", None, "no candidate"))).startswith(
+        "No model was found"
+    )

@@ -79,6 +79,12 @@ def test_the_shipped_json_schema_is_the_models_own():
     assert shipped == json.loads(json.dumps(json_schema())), "write it anew from bot.watchlist.model.json_schema()"
 
 
+def test_a_language_is_one_that_answers_can_be_told_to_be_in(faults_of):
+    (fault,) = faults_of(changed("  - name: math\n", "  - name: math\n    language: jp\n"))
+    told = "is no language that can be told here; write an ISO 639-1 code such as ja, de or zh"
+    assert fault == f"5: skills[0].language: got 'jp': {told}"
+
+
 def test_a_typo_names_line_key_value_and_the_nearest_word(faults_of):
     assert faults_of(changed("watch: {tags: [fish]}", "watch:\n  tgas: [fish]")) == [
         "3: watch.tgas: got a list of 1: is not a known key; did you mean 'tags'?"

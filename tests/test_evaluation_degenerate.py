@@ -15,6 +15,18 @@ from evaluation.degenerate import flag, share
         "答えは二十二です。答えは二十二です。答えは二十二です。答えは二十二です。",
         "!" * 40,
         "22\n\n22\n\n22\n\n22\n\n22\n\n22\n",
+        "1. The answer is 5. 2. The answer is 5. 3. The answer is 5. 4. The answer is 5. 5. The answer",
+        "الجواب هو خمسة. الجواب هو خمسة. الجواب هو خمسة. الجواب هو خمسة.",
+        "คำตอบคือสิบสองคำตอบคือสิบสองคำตอบคือสิบสองคำตอบคือสิบสองคำตอบ",
+        "まず三と四を足すと七になり、それから五を引くと二になるので、答えは二であると分かります。もう一度考えます。"
+        * 4,
+        "Let me think about this once more and check every single step of the sum that we made above before. " * 3,
+        "return x\n    return x\n    return x\n    return x\n    return x",
+        "Q: how many? A: five. " * 5 + "Q: how",
+        "\\frac{1}{2}" * 8,
+        "<pad>" * 10,
+        "3" * 100,
+        "-" * 300,
     ],
 )
 def test_a_unit_repeated_to_the_end_is_a_loop(text: str) -> None:
@@ -31,6 +43,17 @@ def test_a_unit_repeated_to_the_end_is_a_loop(text: str) -> None:
         "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
         "7 7 7 7 7 7 and that is all of them",
         "She has 3 apples and he has 3 apples, so they have 3 + 3 = 6 apples.",
+        "1000000000000000000000000000000",
+        "0.333333333333333333333333333333333",
+        "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]",
+        "7 x 1 = 7\n7 x 2 = 14\n7 x 3 = 21\n7 x 4 = 28\n7 x 5 = 35\n7 x 6 = 42",
+        "Day 1: he eats 3 more. Day 2: he eats 6 more. Day 3: he eats 9 more. Day 4: he eats 12 more.",
+        "x[0] = 0\nx[1] = 1\nx[2] = 2\nx[3] = 3\nx[4] = 4",
+        "        }\n      }\n    }\n  }\n}",
+        "| a | b |\n|---|---|---|---|---|---|---|---|---|---|---|",
+        "# ============================================",
+        "Row, row, row your boat. Merrily, merrily, merrily, merrily, life is but a dream.",
+        "いろいろ、だんだん、ますます",
     ],
 )
 def test_plain_answers_are_not_flagged(text: str) -> None:
@@ -38,7 +61,7 @@ def test_plain_answers_are_not_flagged(text: str) -> None:
 
 
 def test_nothing_is_empty_and_running_out_is_cut_off() -> None:
-    assert flag(" \n\t", stopped=False) == "empty"
+    assert flag(" \n\t", stopped=False) == flag("\u200b\u200b \ufeff", stopped=True) == "empty"
     assert flag("She has 3 apples and", stopped=False) == "cut off"
 
 

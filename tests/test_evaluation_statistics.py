@@ -2,19 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from evaluation.errors import EvaluationError
-from evaluation.statistics import (
-    Stratum,
-    bootstrap_interval,
-    holm,
-    interval,
-    paired_better,
-    skill_interval,
-    skill_paired_better,
-    wilson,
-)
+from evaluation.intervals import Stratum, bootstrap_interval, interval, skill_interval, tango, wilson
+from evaluation.statistics import holm, mcnemar, paired_better, skill_paired_better, skill_paired_p_value
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 10), (52, 250), (250, 250), (81, 263), (999, 2000)])
@@ -36,6 +28,44 @@ def test_wilson_gives_newcombes_published_limits() -> None:
     for (successes, n), limits in published.items():
         found = wilson(successes, n)
         assert (found.low, found.high) == pytest.approx(limits, abs=5e-5)
+
+
+def test_tango_gives_the_published_limits() -> None:
+    # Fagerland, Lydersen & Laake (2014), Statistics in Medicine 33:2850, of airway hyper-responsiveness: 1 and 7 of 21.
+    found = tango(1, 7, 21)
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.286, -0.517, -0.026), abs=5e-4)
+    turned = tango(7, 1, 21)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+@pytest.mark.parametrize(("wins", "losses", "n"), [(5, 2, 50), (0, 0, 50), (30, 4, 80), (0, 6, 40), (40, 0, 40)])
+def test_tangos_limits_are_where_the_likeliest_table_under_them_is_just_rejected(
+    wins: int, losses: int, n: int
+) -> None:
+    """The nuisance share found by maximising the likelihood numerically, instead of by the quadratic equation."""
+
+    def score(delta: float) -> float:
+        def minus_likelihood(q: float) -> float:
+            shares, counts = (q + delta, q, 1 - 2 * q - delta), (wins, losses, n - wins - losses)
+            return -sum(
+                count * np.log(max(share, 1e-300)) for count, share in zip(counts, shares, strict=True) if count
+            )
+
+        low, high = max(0.0, -delta), (1 - delta) / 2
+        q = optimize.minimize_scalar(minus_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+        return (wins - losses - n * delta) / np.sqrt(n * (2 * q + delta - delta**2))
+
+    found = tango(wins, losses, n)
+    for limit, z in ((found.low, 1.96), (found.high, -1.96)):
+        assert abs(limit) == 1 or score(limit) == pytest.approx(z, abs=0.002)
+
+
+def test_tangos_limits_hold_about_as_often_as_they_say_even_where_models_hardly_differ() -> None:
+    rng = np.random.default_rng(4)
+    for wins, losses, n in ((0.25, 0.25, 60), (0.3, 0.05, 100), (0.04, 0.0, 100), (0.02, 0.01, 200)):
+        draws = rng.multinomial(n, [wins, losses, 1 - wins - losses], size=1500)[:, :2].tolist()
+        limits = [tango(won, lost, n) for won, lost in draws]
+        assert 0.93 <= np.mean([one.low <= wins - losses <= one.high for one in limits]) <= 0.985
 
 
 def test_the_bootstrap_covers_a_skewed_mean_about_as_often_as_it_says() -> None:
@@ -105,6 +135,13 @@ def two_tasks(values: list[float]) -> tuple[Stratum, Stratum]:
     return Stratum(0.7, items[:20], tuple(values[:20])), Stratum(0.3, items[20:], tuple(values[20:]))
 
 
+def test_a_two_sided_p_is_twice_the_smaller_and_the_same_from_either_side() -> None:
+    a, b = two_tasks([1.0] * 30 + [0.0] * 30), two_tasks([0.0] * 12 + [1.0] * 48)
+    assert skill_paired_p_value(a, b, seed=0) == pytest.approx(skill_paired_p_value(b, a, seed=0), abs=0.01)
+    one, other = (Stratum(1.0, ("i", "j", "k"), values) for values in ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+    assert skill_paired_p_value([one], [other], seed=0) == 2 * mcnemar(3, 0) == 0.25
+
+
 def test_a_better_model_is_found() -> None:
     rng = np.random.default_rng(2)
     for a, b in [
@@ -135,7 +172,7 @@ def test_the_limits_of_a_paired_difference_cover_it(kinship: float) -> None:
 
 def test_two_models_that_agree_on_every_item_may_still_differ_a_little() -> None:
     found = paired_better([0.0] * 50, [0.0] * 50, seed=0)
-    assert found.low == -found.high == pytest.approx(-wilson(0, 50).high)
+    assert found.low == -found.high == pytest.approx(-wilson(0, 50).high, abs=1e-9)
     assert found.p_value == 1.0
 
 
@@ -163,7 +200,7 @@ def test_values_that_tell_nothing_are_refused() -> None:
         interval([], seed=0)
     with pytest.raises(EvaluationError, match="not a finite number"):
         interval([0.5, float("nan")], seed=0)
-    with pytest.raises(EvaluationError, match="2 values against 1: a paired test needs the same items"):
+    with pytest.raises(EvaluationError, match=r"scored on different items \(2 values against 1\)"):
         paired_better([1, 0], [1], seed=0)
     other = Stratum(0.3, ("x",), (1.0,))
     with pytest.raises(EvaluationError, match="scored on different items"):

@@ -51,6 +51,24 @@ def test_what_cannot_be_scored_is_refused_with_what_can(use: SkillTask, message:
         load(use)
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (
+            SkillTask("ev_choice", "acc"),
+            r"skill sums: language is ja, but task ev_choice generates no text \(multiple_choice\); leave language out",
+        ),
+        (
+            SkillTask("ev_error", "error"),
+            "language is ja, but error of task ev_error is better when lower, and answers in other languages count 0",
+        ),
+    ],
+)
+def test_a_language_is_asked_only_of_generated_answers_that_can_be_marked_wrong(use: SkillTask, message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        load_tasks([Skill("sums", (use,), language="ja")], [FOLDER])
+
+
 def test_an_unknown_task_is_refused_with_its_like_and_the_files_not_read(tmp_path: Path) -> None:
     (tmp_path / "sound.yaml").write_text("task: rather_odd_sums\noutput_type: generate_until\n")
     (tmp_path / "broken.yaml").write_text("task: [unfinished\n")

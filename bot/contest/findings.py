@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evaluation.statistics import Interval
+from evaluation.intervals import Interval
 
 
 class Kind(StrEnum):
@@ -22,6 +22,8 @@ class SearchSummary:
 
     generations: (recipes scored so far, hypervolume) after each. points: skill scores of all that were scored
     without failure. front: recipe digests. seconds: wall time of scoring. reasons: (why candidates failed, how many).
+    candidates: all that were tried. fully_scored: those of them that answered every item of the search split;
+    item_scores: what all answered (both 0 in ledgers from before they were counted).
     """
 
     candidates: int
@@ -32,6 +34,8 @@ class SearchSummary:
     seconds: float
     stopped: str
     reasons: tuple[tuple[str, int], ...]
+    fully_scored: int = 0
+    item_scores: int = 0
 
 
 @dataclass(frozen=True)

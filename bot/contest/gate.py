@@ -9,9 +9,10 @@ from bot.contest.findings import Comparison, Ruling
 from bot.errors import ShoalError
 from bot.scoring.judge import Sat
 from evaluation.degenerate import share
-from evaluation.scores import strata
+from evaluation.intervals import Stratum
+from evaluation.scores import strata, weighted_mean
 from evaluation.skills import Skill
-from evaluation.statistics import Paired, holm, skill_interval, skill_paired_better
+from evaluation.statistics import Paired, holm, skill_paired_better
 
 RULE = (
     "For every rival (each source, the base, each plain merge) there is a skill in which the merge is better, by a "
@@ -29,6 +30,10 @@ class GateSettings:
     confidence: float
     minimum: Mapping[str, float]
     max_degenerate: float
+
+
+Values = Mapping[str, tuple[Stratum, ...]]
+"""A model's item values by skill."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +60,39 @@ def judge_front(
     """
     if unscored := [name for name, rival in rivals if rival.failure is not None]:
         raise ShoalError(f"{unscored[0]}: was not scored, so no merge can be compared with it; run the cycle again")
-    compared = [() if member.failure else _compare(member, rivals, skills, directions) for member in members]
+    known = [(name, _values(rival, skills, directions)) for name, rival in rivals]
+    values = [None if member.failure else _values(member, skills, directions) for member in members]
+    compared = [() if own is None else _compare(own, known) for own in values]
     p_values = [_p_value(comparisons, len(skills)) for comparisons in compared]
     better = holm(p_values, 1 - settings.confidence)
     alphas = _thresholds(p_values, 1 - settings.confidence)
     return tuple(
-        _ruling(member, Tested(comparisons, p_value, alpha, beats), skills, directions, settings)
-        for member, comparisons, p_value, alpha, beats in zip(members, compared, p_values, alphas, better, strict=True)
-    )
-
-
-def _compare(
-    member: Sat, rivals: Sequence[tuple[str, Sat]], skills: Sequence[Skill], directions: Mapping[str, bool]
-) -> tuple[Comparison, ...]:
-    return tuple(
-        _comparison(
-            name,
-            skill,
-            skill_paired_better(
-                strata(skill, directions, member.scores), strata(skill, directions, rival.scores), seed=0
-            ),
+        _ruling(member, own, Tested(comparisons, p_value, alpha, beats), settings)
+        for member, own, comparisons, p_value, alpha, beats in zip(
+            members, values, compared, p_values, alphas, better, strict=True
         )
-        for name, rival in rivals
-        for skill in skills
     )
 
 
-def _comparison(rival: str, skill: Skill, paired: Paired) -> Comparison:
-    return Comparison(rival, skill.name, paired.difference, paired.low, paired.high, paired.p_value)
+def first_threshold(confidence: float, skills: int, members: int) -> float:
+    """What the smallest p-value of a single test must not exceed: of the rule's corrections, the strictest case."""
+    return (1 - confidence) / (skills * members)
+
+
+def _values(sat: Sat, skills: Sequence[Skill], directions: Mapping[str, bool]) -> Values:
+    return {skill.name: strata(skill, directions, sat.scores) for skill in skills}
+
+
+def _compare(own: Values, rivals: Sequence[tuple[str, Values]]) -> tuple[Comparison, ...]:
+    return tuple(
+        _comparison(name, skill, skill_paired_better(own[skill], theirs[skill], seed=0))
+        for name, theirs in rivals
+        for skill in own
+    )
+
+
+def _comparison(rival: str, skill: str, paired: Paired) -> Comparison:
+    return Comparison(rival, skill, paired.difference, paired.low, paired.high, paired.p_value)
 
 
 def _p_value(comparisons: Sequence[Comparison], skills: int) -> float:
@@ -106,19 +116,17 @@ def _thresholds(p_values: Sequence[float], alpha: float) -> tuple[float, ...]:
     return tuple(alpha / (len(p_values) - ranks[index]) for index in range(len(p_values)))
 
 
-def _ruling(
-    member: Sat, tested: Tested, skills: Sequence[Skill], directions: Mapping[str, bool], settings: GateSettings
-) -> Ruling:
+def _ruling(member: Sat, own: Values | None, tested: Tested, settings: GateSettings) -> Ruling:
     digest = member.recipe.digest
-    if member.failure is not None:
+    if own is None:
         return Ruling(digest, (), False, f"could not be scored: {member.failure}", 1.0, tested.alpha, ())
-    scores = {skill.name: skill_interval(strata(skill, directions, member.scores), seed=0).mean for skill in skills}
-    refusal = _too_low(scores, settings.minimum) or _degenerate(member, skills, settings.max_degenerate)
+    scores = {skill: weighted_mean(parts) for skill, parts in own.items()}
+    refusal = _too_low(scores, settings.minimum) or _degenerate(member, list(own), settings.max_degenerate)
     return Ruling(
         recipe=digest,
         scores=tuple(scores.values()),
         passed=tested.beats and refusal is None,
-        reason=refusal or _why(tested, len(skills)),
+        reason=refusal or _why(tested, len(own)),
         p_value=tested.p_value,
         alpha=tested.alpha,
         comparisons=tested.comparisons,
@@ -132,12 +140,12 @@ def _too_low(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str |
     return None
 
 
-def _degenerate(member: Sat, skills: Sequence[Skill], allowed: float) -> str | None:
+def _degenerate(member: Sat, skills: Sequence[str], allowed: float) -> str | None:
     """Judged skill by skill, so that broken answers in one are not diluted by the others."""
     for skill in skills:
-        found = share(score.flag for score in member.scores if score.skill == skill.name)
+        found = share(score.flag for score in member.scores if score.skill == skill)
         if found > allowed:
-            return f"{found:.1%} of its answers in {skill.name} are empty or looping; {allowed:.1%} are allowed"
+            return f"{found:.1%} of its answers in {skill} are empty or looping; {allowed:.1%} are allowed"
     return None
 
 

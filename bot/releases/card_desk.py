@@ -6,9 +6,10 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot.contest import search as contest
-from bot.contest.findings import Kind, MeasuredRow, Ruling, SearchSummary
+from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import RULE
 from bot.contest.search import Rival
 from bot.contest.selection import Chosen
@@ -16,7 +17,6 @@ from bot.releases.card import PARETO_PICTURE, PROGRESS_PICTURE, write_card
 from bot.releases.card_facts import (
     CardFacts,
     Contender,
-    Estimate,
     GateTest,
     ItemCounts,
     LicenceFacts,
@@ -29,6 +29,7 @@ from bot.releases.card_facts import (
 )
 from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
 from bot.releases.handover import Ending
+from bot.releases.measured import SEED, Measured, answer_counts, estimate
 from bot.releases.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
 from bot.releases.write import RECIPE_NAME, hashes, packages
 from bot.scoring.bench import ExamFacts
@@ -37,16 +38,15 @@ from bot.scoring.machine import Crew
 from bot.shop import Shop, now
 from bot.sources.inspection import Member
 from bot.sources.pool import Pool
-from evaluation.scores import strata
+from evaluation.intervals import interval
 from evaluation.skills import Skill
 from evaluation.splits import Split
-from evaluation.statistics import Interval, Paired, Stratum, interval, skill_interval, skill_paired_better
 from merging.evolution import SearchResult
 from merging.recipe import Recipe
 from merging.space import SearchSpace
 
-SEED = 0
-"""Of the bootstrap: the same scores give the same intervals."""
+if TYPE_CHECKING:
+    from evaluation.tasks import TaskFacts as TaskOfExam
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,6 @@ class Cast:
         """What merges had to beat."""
         return contest.rivals(self.space, self.pool)
 
-    @property
-    def summary(self) -> SearchSummary:
-        """The search in numbers."""
-        return contest.summarise(self.found)
-
     def recipe(self, digest: str) -> Recipe:
         """A front member's recipe."""
         return next(scored.recipe for scored in self.found.front if scored.recipe.digest == digest)
@@ -79,23 +74,11 @@ class Cast:
         return next(ruling for ruling in self.rulings if ruling.recipe == digest)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """One model's values on the report split, by skill."""
-
-    strata: tuple[tuple[Stratum, ...], ...]
-
-    @classmethod
-    def of(cls, sat: Sat, skills: Sequence[Skill], exam: ExamFacts) -> _Measured:
-        return cls(tuple(strata(skill, directions(exam), sat.scores) for skill in skills))
-
-    @property
-    def scores(self) -> tuple[Estimate, ...]:
-        return tuple(_estimate(skill_interval(parts, SEED)) for parts in self.strata)
-
-    def leads_over(self, other: _Measured) -> tuple[Estimate, ...]:
-        pairs = zip(self.strata, other.strata, strict=True)
-        return tuple(_lead(skill_paired_better(mine, theirs, SEED)) for mine, theirs in pairs)
+def search_summary(shop: Shop) -> SearchSummary:
+    """The search in numbers, as the cycle kept it."""
+    summary = shop.ledger.kept(shop.cycle, "search", SearchSummary)
+    assert summary is not None  # kept before anything is written about it
+    return summary
 
 
 def measure(shop: Shop, judge: Judge, cast: Cast) -> tuple[MeasuredRow, ...]:
@@ -107,8 +90,7 @@ def measure(shop: Shop, judge: Judge, cast: Cast) -> tuple[MeasuredRow, ...]:
         (rival.name, rival.kind.value, one) for rival, one in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
     ]
     return tuple(
-        MeasuredRow(name, kind, tuple(skill_interval(parts, SEED) for parts in _Measured.of(one, skills, exam).strata))
-        for name, kind, one in named
+        MeasuredRow(name, kind, Measured.of(one, skills, directions(exam)).intervals) for name, kind, one in named
     )
 
 
@@ -116,7 +98,7 @@ def write_card_files(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo:
     """Put the card and its pictures beside a release's weights."""
     (folder / "README.md").write_text(write_card(card_facts(shop, judge, cast, chosen, repo, folder)))
     (folder / PARETO_PICTURE).write_bytes(pareto_plot(pareto_facts(shop, judge, cast)))
-    (folder / PROGRESS_PICTURE).write_bytes(progress_plot([volume for _, volume in cast.summary.generations]))
+    (folder / PROGRESS_PICTURE).write_bytes(progress_plot([volume for _, volume in search_summary(shop).generations]))
 
 
 def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, folder: Path) -> CardFacts:
@@ -125,7 +107,7 @@ def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, 
     exam = judge.exam(Split.REPORT)
     recipe = cast.recipe(chosen.recipe)
     (sat,) = judge.sit([recipe], Split.REPORT)
-    own = _Measured.of(sat, skills, exam)
+    own = Measured.of(sat, skills, directions(exam))
     pool = cast.pool
     merged = {member.ref: member for member in pool.sources}
     licence = pool.licence
@@ -167,7 +149,7 @@ def pareto_facts(shop: Shop, judge: Judge, cast: Cast) -> ParetoFacts:
     ]
     return ParetoFacts(
         skills=tuple(skill.name for skill in skills),
-        candidates=cast.summary.points,
+        candidates=search_summary(shop).points,
         front=tuple(points.values()),
         marks=(*releases, *marks),
     )
@@ -175,7 +157,7 @@ def pareto_facts(shop: Shop, judge: Judge, cast: Cast) -> ParetoFacts:
 
 def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
     """What the search cost."""
-    summary = cast.summary
+    summary = search_summary(shop)
     crew = cast.crew
     workers = "1 worker process" if crew.workers == 1 else f"{crew.workers} worker processes"
     threads = "1 thread" if crew.threads == 1 else f"{crew.threads} threads"
@@ -183,6 +165,8 @@ def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
     return SearchFacts(
         candidates=summary.candidates,
         failed=summary.failed,
+        fully_scored=summary.fully_scored,
+        item_scores=summary.item_scores,
         generations=len(summary.generations),
         population=shop.watchlist.search.population,
         seed=shop.watchlist.search.seed,
@@ -205,6 +189,7 @@ def cycle_facts(shop: Shop, judge: Judge, cast: Cast, ending: Ending) -> CycleFa
     skills = contest.wanted_skills(shop.watchlist)
     validation = judge.exam(Split.VALIDATION)
     entry = shop.ledger.cycle(shop.cycle)
+    turned = directions(validation)
     rivals = contest.sit_rivals(judge, cast.rivals, Split.VALIDATION)
     return CycleFacts(
         watchlist=shop.watchlist.name,
@@ -216,51 +201,41 @@ def cycle_facts(shop: Shop, judge: Judge, cast: Cast, ending: Ending) -> CycleFa
         skills=tuple(skill.name for skill in skills),
         verdicts=shop.ledger.verdicts(shop.cycle),
         search=search_facts(shop, cast),
-        hypervolumes=tuple(volume for _, volume in cast.summary.generations),
-        baselines=tuple(ScoreRow(rival.name, _Measured.of(sat, skills, validation).scores) for rival, sat in rivals),
+        hypervolumes=tuple(volume for _, volume in search_summary(shop).generations),
+        baselines=tuple(ScoreRow(rival.name, Measured.of(sat, skills, turned).scores) for rival, sat in rivals),
         front=tuple(_front_facts(judge, cast, ruling, skills) for ruling in cast.rulings),
         releases=_release_facts(shop, judge, cast, skills),
     )
 
 
 def _contenders(
-    judge: Judge, cast: Cast, own: _Measured, skills: Sequence[Skill], exam: ExamFacts
+    judge: Judge, cast: Cast, own: Measured, skills: Sequence[Skill], exam: ExamFacts
 ) -> tuple[Contender, ...]:
-    measured = [
-        (rival, _Measured.of(sat, skills, exam)) for rival, sat in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
-    ]
     return tuple(
-        Contender(
-            name=rival.name,
-            kind=rival.kind,
-            repo=None if rival.kind is Kind.PLAIN else rival.name,
-            scores=their.scores,
-            leads=own.leads_over(their),
-        )
-        for rival, their in measured
+        own.contender(rival.name, rival.kind, Measured.of(sat, skills, directions(exam)))
+        for rival, sat in contest.sit_rivals(judge, cast.rivals, Split.REPORT)
     )
 
 
 def _skill_facts(skill: Skill, exam: ExamFacts, sat: Sat) -> SkillFacts:
     return SkillFacts(
         skill.name,
-        tuple(
-            TaskFacts(
-                task=task.task,
-                metric=task.metric,
-                higher_is_better=task.higher_is_better,
-                num_fewshot=task.num_fewshot,
-                items=ItemCounts(*(task.items[split] for split in Split)),
-                score=_estimate(interval(_values(sat, skill.name, task.key), SEED)),
-            )
-            for task in exam.tasks
-            if task.skill == skill.name
-        ),
+        tuple(_task_facts(task, sat) for task in exam.tasks if task.skill == skill.name),
     )
 
 
-def _values(sat: Sat, skill: str, task: str) -> list[float]:
-    return [score.value for score in sat.scores if (score.skill, score.task) == (skill, task)]
+def _task_facts(task: TaskOfExam, sat: Sat) -> TaskFacts:
+    answered = [score for score in sat.scores if (score.skill, score.task) == (task.skill, task.key)]
+    return TaskFacts(
+        task=task.task,
+        metric=task.metric,
+        higher_is_better=task.higher_is_better,
+        num_fewshot=task.num_fewshot,
+        items=ItemCounts(*(task.items[split] for split in Split)),
+        score=estimate(interval([score.value for score in answered], SEED)),
+        language=task.language,
+        answers=answer_counts([score.flag for score in answered]),
+    )
 
 
 def _selection_facts(shop: Shop, cast: Cast, chosen: Chosen) -> SelectionFacts:
@@ -273,6 +248,8 @@ def _selection_facts(shop: Shop, cast: Cast, chosen: Chosen) -> SelectionFacts:
         released=len(cast.chosen),
         rule=_rule(cast, ruling),
         confidence=shop.watchlist.gate.confidence,
+        p_value=ruling.p_value,
+        alpha=ruling.alpha,
         tests=tuple(
             GateTest(test.skill, test.rival, test.difference, test.p_value, test.p_value <= alpha)
             for test in ruling.comparisons
@@ -302,7 +279,7 @@ def _recipe_facts(recipe: Recipe, mergekit_yaml: str) -> RecipeFacts:
 def _front_facts(judge: Judge, cast: Cast, ruling: Ruling, skills: Sequence[Skill]) -> FrontFacts:
     recipe = cast.recipe(ruling.recipe)
     (sat,) = judge.sit([recipe], Split.VALIDATION)
-    scores = () if sat.failure else _Measured.of(sat, skills, judge.exam(Split.VALIDATION)).scores
+    scores = () if sat.failure else Measured.of(sat, skills, directions(judge.exam(Split.VALIDATION))).scores
     return FrontFacts(ruling.recipe, recipe.method, scores, ruling.passed, ruling.reason)
 
 
@@ -310,7 +287,7 @@ def _release_facts(shop: Shop, judge: Judge, cast: Cast, skills: Sequence[Skill]
     facts = []
     for entry in shop.ledger.releases(shop.cycle):
         (sat,) = judge.sit([cast.recipe(entry.recipe)], Split.REPORT)
-        scores = _Measured.of(sat, skills, judge.exam(Split.REPORT)).scores
+        scores = Measured.of(sat, skills, directions(judge.exam(Split.REPORT))).scores
         facts.append(ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, scores))
     return tuple(facts)
 
@@ -322,11 +299,3 @@ def _source_facts(member: Member) -> SourceFacts:
 def _languages(pool: Pool) -> tuple[str, ...]:
     """The languages that the sources' cards declare, in the order of the sources."""
     return tuple(dict.fromkeys(language for source in pool.sources for language in source.candidate.languages))
-
-
-def _estimate(interval: Interval) -> Estimate:
-    return Estimate(interval.mean, interval.low, interval.high)
-
-
-def _lead(paired: Paired) -> Estimate:
-    return Estimate(paired.difference, paired.low, paired.high)

@@ -26,6 +26,28 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Lead(Estimate):
+    """A paired difference over the same items; `p_value` is that of "equally good", two-sided, uncorrected."""
+
+    p_value: float
+
+
+@dataclass(frozen=True)
+class AnswerCounts:
+    """How generated answers came out: of so many, those that were empty, went in circles or ran out of tokens.
+
+    `other_language` and `no_language` (a bare number, say) are looked for where a skill requires a language.
+    """
+
+    generated: int
+    empty: int
+    looping: int
+    cut_off: int
+    other_language: int
+    no_language: int
+
+
+@dataclass(frozen=True)
 class ItemCounts:
     """How many items of one task each split holds."""
 
@@ -36,7 +58,11 @@ class ItemCounts:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """One lm-eval task and what the release scored on it: the raw metric, its direction not turned."""
+    """One lm-eval task and what the release scored on it: the raw metric, its direction not turned.
+
+    `language` is the ISO 639-1 code of the language that answers must be in to count; `answers` is None where
+    nothing is generated.
+    """
 
     task: str
     metric: str
@@ -44,6 +70,8 @@ class TaskFacts:
     num_fewshot: int
     items: ItemCounts
     score: Estimate
+    language: str | None
+    answers: AnswerCounts | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +94,16 @@ class Contender:
     kind: Kind
     repo: str | None
     scores: tuple[Estimate, ...]
-    leads: tuple[Estimate, ...]
+    leads: tuple[Lead, ...]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The release's scores by skill, and the models that it is compared with."""
+
+    skills: tuple[str, ...]
+    scores: tuple[Estimate, ...]
+    contenders: tuple[Contender, ...]
 
 
 @dataclass(frozen=True)
@@ -121,10 +158,16 @@ class GateTest:
 
 @dataclass(frozen=True)
 class SearchFacts:
-    """What the search cost. `seconds` is wall time; `stopped` says in words why it ended."""
+    """What the search cost: candidates tried, those without a result, those scored on every item.
+
+    `item_scores` are the answers that were asked for in all. `seconds` is wall time; `stopped` says in words why it
+    ended.
+    """
 
     candidates: int
     failed: int
+    fully_scored: int
+    item_scores: int
     generations: int
     population: int
     seed: int
@@ -137,8 +180,9 @@ class SearchFacts:
 class SelectionFacts:
     """How this merge was chosen among the front.
 
-    `role` is what it stands for ("knee"); `rule` is the gate's in whole sentences, with its correction for
-    many tests; `confidence` is the share of one that it asks for.
+    `role` is what it stands for ("knee"); `front` counts the members tested, all of the front; `rule` is the gate's
+    in whole sentences, with its correction for many tests; `confidence` is the share of one that it asks for.
+    `p_value` is the release's after the correction for rivals and skills, `alpha` what it was held against.
     """
 
     role: str
@@ -147,7 +191,14 @@ class SelectionFacts:
     released: int
     rule: str
     confidence: float
+    p_value: float
+    alpha: float
     tests: tuple[GateTest, ...]
+
+    @property
+    def rivals(self) -> int:
+        """How many models it was tested against."""
+        return len({test.rival for test in self.tests})
 
 
 @dataclass(frozen=True)
@@ -179,6 +230,19 @@ class CardFacts:
     pipeline_tag: str
     prompt: str
     chat_template: bool
+
+    @property
+    def table(self) -> ScoreTable:
+        """What is compared with what."""
+        return ScoreTable(tuple(skill.name for skill in self.skills), self.scores, self.contenders)
+
+    @property
+    def items(self) -> ItemCounts:
+        """Items of all tasks together."""
+        counts = [task.items for skill in self.skills for task in skill.tasks]
+        return ItemCounts(
+            sum(one.search for one in counts), sum(one.validation for one in counts), sum(one.report for one in counts)
+        )
 
     def __post_init__(self) -> None:
         _one_per("skill", len(self.skills), [("scores of the release", self.scores)])

@@ -51,13 +51,17 @@ def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
     for index, repo in enumerate(repos):
         if repo in repos[:index]:
             yield ("pinned", index, "repo"), "is pinned twice; remove one"
-    if search.method == "slerp" and watchlist.max_sources != 2:
-        yield ("max_sources",), "does not fit slerp, which merges exactly two; write max_sources: 2"
+    if METHODS[search.method].max_sources == 2 and watchlist.max_sources != 2:
+        yield ("max_sources",), f"does not fit {search.method}, which merges exactly two; write max_sources: 2"
     if search.method in TASK_METHODS and watchlist.base is None:
         yield ("base",), f"does not fit {search.method}, which needs a base; name it, or write auto"
     if search.budget.candidates < search.population:
         why = f"is less than search.population ({search.population}); raise it or shrink the population"
         yield ("search", "budget", "candidates"), why
+    items, racing = watchlist.items.search, search.racing
+    if racing is not None and "racing" in search.model_fields_set and items is not None and items < 2**racing.rounds:
+        why = f"divides {items} items of a task (items.search) too far; at most {max(2, items.bit_length() - 1)} here"
+        yield ("search", "racing", "rounds"), f"{why}, or write racing: null"
 
 
 def _skill_contradictions(watchlist: Wish) -> Iterator[Contradiction]:

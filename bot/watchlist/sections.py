@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
+from evaluation.language import LANGUAGES
+
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMBGT]?)B?")
 
@@ -50,6 +52,15 @@ Amount = Annotated[
     Field(ge=0),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _AMOUNT.pattern}]}),
 ]
+
+
+def _language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError("is no language that can be told here; write an ISO 639-1 code such as ja, de or zh")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"enum": list(LANGUAGES), "type": "string"})]
 
 
 class Section(BaseModel):
@@ -115,6 +126,9 @@ class Skill(Section):
     name: Slug = Field(description="a short name such as math")
     tasks: tuple[SkillTask, ...] = Field(min_length=1, description="lm-eval tasks")
     chat_template: bool = Field(default=False, description="put prompts into the model's chat template")
+    language: Language | None = Field(
+        default=None, description="ISO 639-1 code; answers in another language count as wrong; null: any"
+    )
 
 
 class Items(Section):
@@ -138,23 +152,54 @@ class Groups(Section):
 class Budget(Section):
     """When the search ends."""
 
-    candidates: int = Field(default=200, ge=1, description="recipes to score")
+    candidates: int = Field(
+        default=200, ge=1, description="recipes to score on all search items, or the like in shares"
+    )
     minutes: float | None = Field(default=None, gt=0, description="minutes of scoring; null: no such limit")
+
+
+SearchedMethod = Literal[
+    "linear",
+    "slerp",
+    "nuslerp",
+    "multislerp",
+    "task_arithmetic",
+    "ties",
+    "dare_linear",
+    "dare_ties",
+    "della",
+    "della_linear",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "sce",
+    "nearswap",
+    "ram",
+    "ramplus_tl",
+]
+"""The methods that have something to search."""
+
+
+class Racing(Section):
+    """Candidates answer the search items in rounds; those that others beat leave, and few answer all."""
+
+    rounds: int = Field(default=4, ge=2, le=10, description="each doubles the items that were answered")
+    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test by which a candidate leaves")
 
 
 class Search(Section):
     """How merges are bred."""
 
     space: Literal["parameter"] = Field(default="parameter", description="what is evolved: coefficients of weights")
-    method: Literal["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"] = Field(
-        default="task_arithmetic", description="the merge method"
-    )
+    method: SearchedMethod = Field(default="task_arithmetic", description="the merge method")
     groups: Groups = Field(default=Groups(), description="which tensors share a gene")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="of candidates and releases"
     )
     population: int = Field(default=20, ge=4, le=1000, description="recipes in a generation")
     budget: Budget = Field(default=Budget(), description="when the search ends")
+    racing: Racing | None = Field(
+        default=Racing(), description="weak candidates leave early, so that more are tried; null: all answer all items"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")
 
@@ -166,6 +211,11 @@ class Workers(Section):
     threads: int | None = Field(default=None, ge=1, le=1024, description="threads of each")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the models run")
     batch_size: int | None = Field(default=None, ge=1, le=4096, description="prompts at once")
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds for a candidate, then its worker is replaced; null: by the slowest so far",
+    )
 
 
 class Gate(Section):

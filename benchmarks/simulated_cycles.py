@@ -1,0 +1,196 @@
+"""Cycles whose truth is known: simulated models sit the three splits, and the bot's own code judges them.
+
+A model answers item i of a skill rightly where a + √k·h_i + √l·f_i + √(1 - k - l)·e_i > 0: h is the item's ease for
+all models, f what all merges of a cycle have in common on it, e the model's own luck; all standard normal. So over all
+items that could be asked the model's rate is Φ(a), exactly, and k and l say how alike models answer. A graded answer is
+worth Φ(a + the same sum), with the mean Φ(a/√2). Candidates, selection by search scores, gate, choice and card follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from bot.contest.findings import Kind
+from bot.contest.gate import GateSettings, judge_front
+from bot.contest.selection import choose
+from bot.releases.card_facts import ScoreTable
+from bot.releases.claims import Standing, standings
+from bot.releases.measured import Measured
+from bot.scoring.judge import Sat
+from evaluation.intervals import wilson
+from evaluation.scores import ItemScore
+from evaluation.skills import Skill, SkillTask
+from merging.pareto import nondominated
+from merging.recipe import Groups, Recipe, SourceRef
+
+GATE = GateSettings(confidence=0.95, minimum={}, max_degenerate=1.0)
+LIMIT = 3
+"""Releases of a cycle, at most."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A kind of cycle.
+
+    items: of each skill in the search, validation and report split. spread: of the candidates' abilities about their
+    mean; at 0 they all equal the strongest rival in every skill, and none is better than it. ease, kinship: k and l.
+    """
+
+    name: str
+    candidates: int
+    items: tuple[int, int, int]
+    skills: int
+    spread: float
+    ease: float = 0.4
+    kinship: float = 0.3
+    graded: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a cycle; every bool of `scores`, `leads` and `naive` says whether an interval holds the truth.
+
+    published: how many were released. falsely: whether one passed the gate that has not, for every rival, a skill in
+    which it is truly better. wrong_cards: how many claim what is not so. naive: of the best search score of each
+    skill, had it been published; gains: by how much such a score is above the true one.
+    """
+
+    front: int
+    published: int
+    falsely: bool
+    scores: tuple[bool, ...]
+    leads: tuple[bool, ...]
+    wrong_cards: int
+    naive: tuple[bool, ...]
+    gains: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The models of a cycle, the rivals first: abilities (models, skills), and what they answer to."""
+
+    setting: Setting
+    abilities: NDArray[np.float64]
+    rivals: int
+    rng: np.random.Generator
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        return tuple(Skill(f"s{index}", (SkillTask(f"t{index}", "acc"),)) for index in range(self.setting.skills))
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        return {task.key: True for skill in self.skills for task in skill.tasks}
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """True scores (models, skills)."""
+        return ndtr(self.abilities / math.sqrt(2) if self.setting.graded else self.abilities)
+
+    def answers(self, models: Sequence[int], items: int) -> NDArray[np.float64]:
+        """Item values (models, skills, items) of a split that nobody has seen before."""
+        ease, kinship, skills = self.setting.ease, self.setting.kinship, self.setting.skills
+        merges = np.array([model >= self.rivals for model in models])[:, None, None]
+        own = self.rng.standard_normal((len(models), skills, items))
+        common = math.sqrt(kinship) * self.rng.standard_normal((skills, items))
+        alone = math.sqrt(kinship) * self.rng.standard_normal((len(models), skills, items))
+        luck = np.where(merges, common, alone) + math.sqrt(1 - ease - kinship) * own
+        latent = self.abilities[list(models)][:, :, None] + math.sqrt(ease) * self.rng.standard_normal((skills, items))
+        return ndtr(latent + luck) if self.setting.graded else (latent + luck > 0).astype(np.float64)
+
+    def sit(self, models: Sequence[int], items: int) -> list[Sat]:
+        """The same as the bot's judge gives it."""
+        return [
+            Sat(_recipe(model), tuple(self._item_scores(values)), None, 0.0)
+            for model, values in zip(models, self.answers(models, items).tolist(), strict=True)
+        ]
+
+    def _item_scores(self, values: Sequence[Sequence[float]]) -> Iterator[ItemScore]:
+        for skill, row in zip(self.skills, values, strict=True):
+            key = skill.tasks[0].key
+            for item, value in enumerate(row):
+                yield ItemScore(skill.name, key, f"{item:05}", value, None)
+
+
+def simulate(setting: Setting, seed: int) -> Told:
+    """One cycle, from the candidates to the cards."""
+    cast = make_cast(setting, np.random.default_rng(seed))
+    searched, validated, reported = setting.items
+    merges = range(cast.rivals, len(cast.abilities))
+    search = cast.answers(merges, searched).mean(axis=2)
+    front = [merges[index] for index in nondominated(search.tolist())]
+    sat = cast.sit([*range(cast.rivals), *front], validated)
+    rivals = [(f"r{index}", sat[index]) for index in range(cast.rivals)]
+    rulings = judge_front(sat[cast.rivals :], rivals, cast.skills, cast.directions, GATE)
+    by_recipe = {ruling.recipe: model for ruling, model in zip(rulings, front, strict=True)}
+    passed = [by_recipe[ruling.recipe] for ruling in rulings if ruling.passed]
+    chosen = [by_recipe[one.recipe] for one in choose(rulings, [skill.name for skill in cast.skills], LIMIT)]
+    return Told(
+        len(front),
+        len(chosen),
+        any(not _worth_it(cast, model) for model in passed),
+        *_cards(cast, chosen, reported),
+        *_best_of_many(cast, search),
+    )
+
+
+def make_cast(setting: Setting, rng: np.random.Generator) -> Cast:
+    """A specialist for each skill, a plain merge, and the candidates (with one rival that they equal at spread 0)."""
+    specialists = np.where(np.eye(setting.skills, dtype=bool), 0.7, -0.8)
+    plain = np.zeros((1, setting.skills))
+    mean = rng.uniform(-0.3, 0.8)
+    equal = np.full((1, setting.skills), mean)
+    candidates = mean + setting.spread * rng.standard_normal((setting.candidates, setting.skills))
+    rivals = [specialists, plain, equal] if setting.spread == 0 else [specialists, plain]
+    return Cast(setting, np.vstack([*rivals, candidates]), sum(map(len, rivals)), rng)
+
+
+def _worth_it(cast: Cast, model: int) -> bool:
+    """Whether a merge deserves to pass: for every rival there is a skill in which it is truly better."""
+    return bool((cast.truth[model] > cast.truth[: cast.rivals]).any(axis=1).all())
+
+
+def _cards(cast: Cast, chosen: Sequence[int], items: int) -> tuple[tuple[bool, ...], tuple[bool, ...], int]:
+    """Which intervals of the cards hold the truth: of scores, of leads; and how many cards claim what is not true."""
+    if not chosen:
+        return (), (), 0
+    sat = cast.sit([*range(cast.rivals), *chosen], items)
+    rows = [Measured.of(one, cast.skills, cast.directions) for one in sat]
+    scores: list[bool] = []
+    leads: list[bool] = []
+    wrong = 0
+    for model, own in zip(chosen, rows[cast.rivals :], strict=True):
+        others = tuple(own.contender(f"r{i}", Kind.SOURCE, rows[i]) for i in range(cast.rivals))
+        table = ScoreTable(tuple(skill.name for skill in cast.skills), own.scores, others)
+        true_leads = cast.truth[model] - cast.truth[: cast.rivals]
+        scores += [one.low <= true <= one.high for one, true in zip(own.scores, cast.truth[model], strict=True)]
+        cells = [lead for other in others for lead in other.leads]
+        leads += [lead.low <= true <= lead.high for lead, true in zip(cells, true_leads.flat, strict=True)]
+        claimed = [place for row in standings(table) for place in row]
+        wrong += any(_false(place, true) for place, true in zip(claimed, true_leads.flat, strict=True))
+    return tuple(scores), tuple(leads), wrong
+
+
+def _false(place: Standing, lead: float) -> bool:
+    return (place is Standing.AHEAD and lead <= 0) or (place is Standing.BEHIND and lead >= 0)
+
+
+def _best_of_many(cast: Cast, search: NDArray[np.float64]) -> tuple[tuple[bool, ...], tuple[float, ...]]:
+    """The best search score of each skill as a claim: whether its interval holds, and by how much it is too high."""
+    best = search.argmax(axis=0)
+    claimed = search.max(axis=0)
+    true = np.diagonal(cast.truth[cast.rivals + best])
+    items = cast.setting.items[0]
+    naive = [] if cast.setting.graded else [wilson(round(score * items), items) for score in claimed.tolist()]
+    held = tuple(bool(one.low <= truth <= one.high) for one, truth in zip(naive, true, strict=False))
+    return held, tuple((claimed - true).tolist())
+
+
+def _recipe(model: int) -> Recipe:
+    return Recipe.single(SourceRef(f"sim/m{model}", "0"), Groups.even(1, 1, False, False), "float32")

@@ -1,0 +1,96 @@
+"""What a card may claim of its scores: only what the paired tests show, corrected for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.contest.findings import Kind
+from bot.releases.card_facts import Contender, Lead, ScoreTable
+from evaluation.statistics import holm
+
+CLAIM_ALPHA = 0.05
+"""The chance that anything claimed on a card is an accident of its items, at most."""
+
+
+class Standing(StrEnum):
+    """Where the release stands against a model, or a group of models, at one skill."""
+
+    AHEAD = "ahead of all"
+    LEVEL = "not told apart from the best"
+    BEHIND = "behind one at least"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the tests allow to say of one skill: `rival` is the model that the sentence names."""
+
+    skill: str
+    standing: Standing
+    own: float
+    rival: str
+    rival_score: float
+
+
+def standings(table: ScoreTable) -> tuple[tuple[Standing, ...], ...]:
+    """Where each lead puts the release: a row per contender, a column per skill.
+
+    All leads of the table are tested together by Holm's method, two-sided: the chance that any model is called better
+    or worse that is neither is at most `CLAIM_ALPHA`. An interval that leaves out zero is asked for besides, so that
+    no claim contradicts what stands beside it.
+    """
+    leads = [lead for contender in table.contenders for lead in contender.leads]
+    shown = iter(holm([lead.p_value for lead in leads], CLAIM_ALPHA))
+    return tuple(tuple(_standing(lead, next(shown)) for lead in contender.leads) for contender in table.contenders)
+
+
+def _standing(lead: Lead, shown: bool) -> Standing:
+    if shown and lead.low > 0:
+        return Standing.AHEAD
+    return Standing.BEHIND if shown and lead.high < 0 else Standing.LEVEL
+
+
+def overall(single: Iterable[Standing]) -> Standing:
+    """Where the release stands against a group, from where it stands against each."""
+    found = set(single)
+    if Standing.BEHIND in found:
+        return Standing.BEHIND
+    return Standing.AHEAD if found == {Standing.AHEAD} else Standing.LEVEL
+
+
+def claims(table: ScoreTable, kind: Kind) -> dict[Standing, list[Claim]]:
+    """What may be said of each skill against all models of a kind, by standing; empty without such models."""
+    rows = zip(table.contenders, standings(table), strict=True)
+    rivals = [(contender, row) for contender, row in rows if contender.kind is kind]
+    made = [_claim(table, rivals, column) for column in range(len(table.skills))] if rivals else []
+    by_standing = {standing: [claim for claim in made if claim.standing is standing] for standing in Standing}
+    return {standing: found for standing, found in by_standing.items() if found}
+
+
+def _claim(table: ScoreTable, rivals: Sequence[tuple[Contender, tuple[Standing, ...]]], column: int) -> Claim:
+    position = overall(row[column] for _, row in rivals)
+    named = [rival for rival, row in rivals if position is not Standing.BEHIND or row[column] is Standing.BEHIND]
+    best = max(named, key=lambda rival: rival.scores[column].mean)
+    own, other = table.scores[column].mean, best.scores[column].mean
+    return Claim(table.skills[column], position, own, best.name, other)
+
+
+def bold(table: ScoreTable) -> tuple[tuple[bool, ...], ...]:
+    """Which scores are set in bold: a row for the release, then one per contender; a column per skill.
+
+    It is the highest of its column, where chance does not explain it: the release's if it is ahead of every
+    contender, a contender's if the release is behind it.
+    """
+    rows = standings(table)
+    columns = [_bold_column(table, rows, column) for column in range(len(table.skills))]
+    return tuple(zip(*columns, strict=True))
+
+
+def _bold_column(table: ScoreTable, rows: Sequence[tuple[Standing, ...]], column: int) -> list[bool]:
+    best = max(scores[column].mean for scores in (table.scores, *(other.scores for other in table.contenders)))
+    others = [
+        row[column] is Standing.BEHIND and contender.scores[column].mean == best
+        for contender, row in zip(table.contenders, rows, strict=True)
+    ]
+    return [overall(row[column] for row in rows) is Standing.AHEAD, *others]

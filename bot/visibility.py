@@ -1,0 +1,74 @@
+"""How small a difference a watchlist's items can show, split by split: told before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.contest.gate import first_threshold
+from bot.releases.claims import CLAIM_ALPHA
+from bot.watchlist.sections import Skill, Wish
+from evaluation.power import MOST_DISCORDANT, POWER, detectable_difference, effective_items
+from evaluation.splits import Split
+
+if TYPE_CHECKING:
+    from evaluation.tasks import TaskFacts
+
+ASSUMPTION = (
+    f"A true difference of that size is found in {POWER:.0%} of all cases, smaller ones less often. For scores "
+    f"between 0 and 1, if just one of the two solves {MOST_DISCORDANT:.0%} of the items; related models differ on "
+    "fewer, and then smaller differences can be seen."
+)
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The smallest difference between two models that one split shows in one skill.
+
+    items: of all the skill's tasks. tests: how many are corrected for. alpha: one-sided level of a single test after
+    the correction. difference: of scores between 0 and 1; None if the items are too few to show any.
+    """
+
+    skill: str
+    split: Split
+    items: int
+    tests: int
+    alpha: float
+    difference: float | None
+
+    @property
+    def words(self) -> str:
+        """In a person's words."""
+        if self.difference is None:
+            return f"with {self.items} items you can see no difference at all"
+        return f"with {self.items} items you cannot see less than ±{100 * self.difference:.1f} points"
+
+
+def visible_differences(watchlist: Wish, tasks: Sequence[TaskFacts], rivals: int) -> tuple[Visible, ...]:
+    """For each skill what the search, the gate and the card can tell apart.
+
+    search: two candidates, one comparison at the gate's confidence, nothing corrected. validation: a merge against its
+    rival under the gate's correction, for a front as large as the population. report: a lead on the card, two-sided
+    and corrected for all `rivals` in all skills. `tasks` are in the order of the watchlist's skills.
+    """
+    skills, confidence = len(watchlist.skills), watchlist.gate.confidence
+    tested = {
+        Split.SEARCH: (1, 1 - confidence),
+        Split.VALIDATION: (
+            skills * watchlist.search.population,
+            first_threshold(confidence, skills, watchlist.search.population),
+        ),
+        Split.REPORT: (skills * rivals, CLAIM_ALPHA / 2 / (skills * rivals)),
+    }
+    return tuple(
+        _visible(skill, [task for task in tasks if task.skill == skill.name], split, *tested[split])
+        for skill in watchlist.skills
+        for split in Split
+    )
+
+
+def _visible(skill: Skill, tasks: Sequence[TaskFacts], split: Split, tests: int, alpha: float) -> Visible:
+    counts = [task.items[split] for task in tasks]
+    items = effective_items([task.weight for task in skill.tasks], counts)
+    return Visible(skill.name, split, sum(counts), tests, alpha, detectable_difference(items, alpha))

@@ -1,0 +1,176 @@
+"""Confidence intervals of item scores and of their paired differences. Standard library and numpy only.
+
+Every interval speaks of other items of the same kind: its truth is the mean over all items that could have been asked.
+Right or wrong: Wilson's interval for a rate, and Tango's for the difference of two models on the same items; both are
+closed forms that hold at few items and near 0 and 1, where the bootstrap does not. Graded scores: the bootstrap, of
+the paired differences where two models are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.errors import EvaluationError
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 9_999
+BLOCK = 2_000_000
+"""Random numbers drawn at a time: 16 MB."""
+
+_HALVINGS = 40
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean of `n` values with its confidence limits."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The item values of one task of a skill, higher being better; weights of a skill add up to 1."""
+
+    weight: float
+    items: tuple[str, ...]
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the items."""
+        return math.fsum(self.values) / len(self.values)
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a proportion (Wilson 1927).
+
+    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n): it stays inside [0, 1], and has a width at 0 and n.
+    """
+    if not 0 <= successes <= n or n < 1:
+        raise EvaluationError(f"{successes} successes of {n}: an interval needs 0 <= successes <= n and n >= 1")
+    z = _z(confidence)
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    # At the ends the limit is the end exactly; only rounding could put it beside.
+    low = 0.0 if successes == 0 else centre - reach
+    high = 1.0 if successes == n else centre + reach
+    return Interval(p, low, high, n)
+
+
+def tango(wins: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a difference of two paired proportions (Tango 1998).
+
+    Of `n` items `wins` were solved by the first model alone, `losses` by the second alone. The limits are the
+    differences Δ that the score test just does not reject: (wins - losses - nΔ) / √(n (2q + Δ(1 - Δ))) = ±z, with q
+    the likeliest share of losses under Δ. At Δ = 0 this is McNemar's test, so interval and test agree.
+    """
+    if min(wins, losses) < 0 or not 0 < n >= wins + losses:
+        raise EvaluationError(f"{wins} wins and {losses} losses of {n}: counts must add up to at most n >= 1")
+    low = -_furthest(losses, wins, n, _z(confidence))
+    return Interval((wins - losses) / n, low, _furthest(wins, losses, n, _z(confidence)), n)
+
+
+def _furthest(wins: int, losses: int, n: int, z: float) -> float:
+    """The largest difference that is not rejected, by halving: the score falls as the difference grows."""
+    inside, outside = (wins - losses) / n, 1.0
+    for _ in range(_HALVINGS):
+        middle = (inside + outside) / 2
+        if _score(middle, wins, losses, n) >= -z:
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
+def _score(delta: float, wins: int, losses: int, n: int) -> float:
+    """Tango's score statistic of a true difference below 1; q solves 2n q² + b q + c = 0."""
+    b = (2 * n - wins + losses) * delta - wins - losses
+    c = -losses * delta * (1 - delta)
+    q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    variance = n * (2 * q + delta * (1 - delta))
+    return (wins - losses - n * delta) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+def bootstrap_interval(
+    values: Sequence[float] | Array, seed: int, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """Percentile bootstrap of the mean (Efron 1979): quantiles of means of samples drawn with replacement.
+
+    The resampled means are spread by √(n/(n-1)), for they vary as if the sample's mean were the true one (Hesterberg
+    2015). Values that are all equal give an interval of no width.
+    """
+    data = array(values)
+    means = np.empty(resamples)
+    rng = np.random.default_rng(seed)
+    rows = max(1, BLOCK // len(data))
+    for start in range(0, resamples, rows):
+        stop = min(start + rows, resamples)
+        means[start:stop] = data[rng.integers(len(data), size=(stop - start, len(data)))].mean(axis=1)
+    mean = float(data.mean())
+    spread = math.sqrt(len(data) / max(len(data) - 1, 1))
+    tail = (1 - confidence) / 2
+    low, high = mean + spread * (np.quantile(means, [tail, 1 - tail]) - mean)
+    return Interval(mean, float(low), float(high), len(data))
+
+
+def interval(values: Sequence[float], seed: int, confidence: float = 0.95) -> Interval:
+    """Wilson's interval if every value is 0 or 1, else the bootstrap's."""
+    data = array(values)
+    if binary(data):
+        return wilson(int(data.sum()), len(data), confidence)
+    return bootstrap_interval(data, seed, confidence)
+
+
+def difference_interval(a: Array, b: Array, seed: int, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of a - b over the same items: Tango's for 0/1 values, else the paired bootstrap's."""
+    if binary(a) and binary(b):
+        return tango(int((a > b).sum()), int((a < b).sum()), len(a), confidence)
+    return bootstrap_interval(a - b, seed, confidence)
+
+
+def skill_interval(strata: Sequence[Stratum], seed: int, confidence: float = 0.95) -> Interval:
+    """Interval of a skill: of its weighted mean over tasks of item means."""
+    return combine([(stratum.weight, interval(stratum.values, seed, confidence)) for stratum in strata])
+
+
+def combine(parts: Sequence[tuple[float, Interval]]) -> Interval:
+    """Limits of Σ w θ from limits of each independent θ, by the MOVER (Zou & Donner 2008).
+
+    low = Σ w θ - √Σ w²(θ - l)², high = Σ w θ + √Σ w²(u - θ)².
+    """
+    if len(parts) == 1 and parts[0][0] == 1:
+        return parts[0][1]
+    mean = math.fsum(weight * part.mean for weight, part in parts)
+    below = math.sqrt(math.fsum((weight * (part.mean - part.low)) ** 2 for weight, part in parts))
+    above = math.sqrt(math.fsum((weight * (part.high - part.mean)) ** 2 for weight, part in parts))
+    return Interval(mean, mean - below, mean + above, sum(part.n for _, part in parts))
+
+
+def array(values: Sequence[float] | Array) -> Array:
+    """Item values as an array; EvaluationError if there are none, or one is not a finite number."""
+    data = np.asarray(values, dtype=np.float64)
+    if not len(data):
+        raise EvaluationError("no values: an interval or a test needs at least one item")
+    if not np.isfinite(data).all():
+        raise EvaluationError("a value is not a finite number; failed answers must be refused, not averaged")
+    return data
+
+
+def binary(data: Array) -> bool:
+    """Whether every value is 0 or 1: right or wrong."""
+    return bool(((data == 0) | (data == 1)).all())
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf(0.5 + confidence / 2)

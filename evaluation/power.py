@@ -1,0 +1,52 @@
+"""How small a difference a number of items can show: what a person should know before a run. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from evaluation.errors import EvaluationError
+
+MOST_DISCORDANT = 0.5
+"""Share of items that one of two models solves and the other does not, if nothing is known of them.
+
+Models of equal strength that answer independently differ on 2p(1 - p) of the items, at most on half. A merge and its
+sources are kin and differ on fewer, so what is said with this share errs on the side of caution.
+"""
+
+POWER = 0.8
+
+
+def detectable_difference(
+    items: float, alpha: float, discordant: float = MOST_DISCORDANT, power: float = POWER
+) -> float | None:
+    """The smallest true difference (0 to 1) that a paired one-sided test at level `alpha` shows with this power.
+
+    For McNemar's test, whose variance is ψ under no difference and ψ - δ² under a difference δ, with ψ the share of
+    `discordant` items (Miettinen 1968; Connor 1987), and with the continuity correction 1/n that stands for the exact
+    test:
+
+        δ √n = a + z_β √(ψ - δ²),  a = z_α √ψ + 1/√n
+        δ = (a √n + z_β √(ψ (n + z_β²) - a²)) / (n + z_β²)
+
+    None if no difference can be shown: even if one model won all discordant items, the power would not be reached.
+    """
+    if items <= 0 or not 0 < alpha < 1 or not 0 < discordant <= 1 or not 0.5 <= power < 1:
+        raise EvaluationError(
+            f"items {items}, alpha {alpha}, discordant {discordant}, power {power}: give items above 0, shares between "
+            "0 and 1, and a power of at least 0.5"
+        )
+    z_alpha, z_beta = NormalDist().inv_cdf(1 - alpha), NormalDist().inv_cdf(power)
+    bar = z_alpha * math.sqrt(discordant) + 1 / math.sqrt(items)
+    inner = discordant * (items + z_beta**2) - bar**2
+    if inner < 0:
+        return None
+    difference = (bar * math.sqrt(items) + z_beta * math.sqrt(inner)) / (items + z_beta**2)
+    return difference if difference < discordant else None
+
+
+def effective_items(weights: Sequence[float], items: Sequence[int]) -> float:
+    """As how many items of one task those of several tasks count, in a weighted mean: 1 / Σ w² / n, Σ w = 1."""
+    total = math.fsum(weights)
+    return 1 / math.fsum((weight / total) ** 2 / count for weight, count in zip(weights, items, strict=True))
