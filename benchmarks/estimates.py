@@ -1,0 +1,134 @@
+"""How well a candidate's full scores are told from a part of its answers: item response, low rank, plain means.
+
+    python -m benchmarks.estimates [SEEDS]
+
+For each seed the demo's search is run on all items; models are fitted on its first candidates and asked about the
+later ones, which are better than those: the situation of a race. All see the same items, chosen at random or by what
+they tell about the present front. Printed, over all skills and seeds: Spearman's rank correlation with the full
+scores, the mean absolute error in points, and how often the 95 % interval holds the full score.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from benchmarks.zoo_bench import demo_space, in_process_scores
+from evaluation.estimates import ItemModel, Predicted, fit
+from merging.evolution import Outcome, Settings, evolve
+from merging.pareto import nondominated
+from merging.recipe import Recipe
+
+Array = NDArray[np.float64]
+
+CANDIDATES, POPULATION = 180, 20
+LEARNT_FROM = (30, 80)
+ASKED_ABOUT = 60
+SHARES = (0.1, 0.2, 0.4)
+
+
+def searched(seed: int, answers: Callable[[Recipe], Array], tasks: Array) -> Array:
+    """Candidates × items of a search on all items, in the order of the search."""
+    rows: list[Array] = []
+
+    def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
+        found = [answers(recipe) for recipe in recipes]
+        rows.extend(found)
+        return [Outcome(tuple(map(float, _means(row[None], tasks)[0])), None, 0.0) for row in found]
+
+    evolve(demo_space(), Settings(POPULATION, CANDIDATES, None, seed), evaluate, objectives=int(tasks.max()) + 1)
+    return np.array(rows)
+
+
+def low_rank(learnt: Array, rows: Array, tasks: Array, rank: int = 5) -> Predicted:
+    """The alternative: probabilistic principal components of the complete rows (Tipping and Bishop 1999)."""
+    mean = learnt.mean(axis=0)
+    _, singular, axes = np.linalg.svd(learnt - mean, full_matrices=False)
+    kept = min(rank, len(learnt) - 1)
+    noise = float((singular[kept:] ** 2).sum() / (len(learnt) * (learnt.shape[1] - kept))) + 1e-3
+    loadings = axes[:kept].T * (singular[:kept] / np.sqrt(len(learnt)))
+    seen = ~np.isnan(rows[0])
+    covariance = np.linalg.inv(loadings[seen].T @ loadings[seen] / noise + np.eye(kept))
+    traits = (rows[:, seen] - mean[seen]) @ loadings[seen] / noise @ covariance
+    items = np.where(np.isnan(rows), np.clip(mean + traits @ loadings.T, 0, 1), rows)
+    member = np.where(seen[:, None], 0.0, tasks[:, None] == np.arange(tasks.max() + 1))
+    slopes = loadings.T @ member
+    variance = noise * member.sum(axis=0) + np.einsum("kt,kl,lt->t", slopes, covariance, slopes)
+    deviations = np.sqrt(variance) / np.bincount(tasks)
+    return Predicted(items, _means(items, tasks), np.tile(deviations, (len(rows), 1)))
+
+
+def plain(rows: Array, tasks: Array) -> Predicted:
+    """The mean of the answers seen, with the deviation of a draw without replacement."""
+    seen = np.bincount(tasks[~np.isnan(rows[0])])
+    mean = _means(rows, tasks)
+    smooth = (mean * seen + 1) / (seen + 2)
+    return Predicted(rows, mean, np.sqrt(smooth * (1 - smooth) / seen * (1 - seen / np.bincount(tasks))))
+
+
+def chosen(share: float, tasks: Array, worth: Array) -> NDArray[np.bool_]:
+    """The items that are worth most, the same share of each task."""
+    mask = np.zeros(len(tasks), dtype=bool)
+    for task in range(int(tasks.max()) + 1):
+        of = np.flatnonzero(tasks == task)
+        mask[of[np.argsort(-worth[of], kind="stable")][: round(share * len(of))]] = True
+    return mask
+
+
+def by_information(model: ItemModel, learnt: Array, tasks: Array) -> Array:
+    """What each item tells about models like those on the front, of whom nothing but their like is known yet."""
+    front = learnt[list(nondominated(_means(learnt, tasks)))]
+    blurred = np.where(np.random.default_rng(0).random(front.shape) < 0.9, np.nan, front)
+    return np.asarray(model.information(blurred))
+
+
+def measure(rows: Array, tasks: Array, seed: int, found: dict[Any, list[tuple[float, float, float]]]) -> None:
+    """Add each method's (correlation, error, coverage) by skill for one search."""
+    for count in LEARNT_FROM:
+        learnt, asked = rows[:count], rows[count : count + ASKED_ABOUT]
+        truth, model = _means(asked, tasks), fit(learnt, tasks, seed=0)
+        orders = {"random": np.random.default_rng(seed).random(len(tasks))}
+        orders["informative"] = by_information(model, learnt, tasks)
+        for order, worth in orders.items():
+            for share in SHARES:
+                part = np.where(chosen(share, tasks, worth), asked, np.nan)
+                answers = {"item response": model.predict(part), "low rank": low_rank(learnt, part, tasks)}
+                for method, predicted in {**answers, "plain mean": plain(part, tasks)}.items():
+                    found[order, share, method] += _figures(predicted, truth)
+
+
+def _figures(predicted: Predicted, truth: Array) -> list[tuple[float, float, float]]:
+    misses = np.abs(predicted.means - truth)
+    held = misses <= 1.96 * predicted.deviations + 1e-9
+    return [
+        (float(spearmanr(predicted.means[:, task], truth[:, task])[0]), misses[:, task].mean(), held[:, task].mean())
+        for task in range(truth.shape[1])
+    ]
+
+
+def _means(rows: Array, tasks: Array) -> Array:
+    return np.stack([np.nanmean(rows[:, tasks == task], axis=1) for task in range(int(tasks.max()) + 1)], axis=1)
+
+
+def main() -> None:
+    """Run the searches and print the table."""
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    answers, tasks = in_process_scores()
+    found: dict[Any, list[tuple[float, float, float]]] = defaultdict(list)
+    for seed in range(1, seeds + 1):
+        measure(searched(seed, answers, tasks), tasks, seed, found)
+    print(f"{seeds} searches, models fitted on {LEARNT_FROM} candidates and asked about the next {ASKED_ABOUT}")
+    print(f"{'items':12s} {'share':>5s} {'method':14s} {'rank corr.':>10s} {'error':>7s} {'held':>6s}")
+    for (order, share, method), figures in found.items():
+        correlation, error, held = np.nanmean(figures, axis=0)
+        print(f"{order:12s} {share:5.0%} {method:14s} {correlation:10.3f} {error * 100:7.2f} {held:6.1%}")
+
+
+if __name__ == "__main__":
+    main()
