@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +56,7 @@ class _Endings:
     """lm-eval's cache hook, told of each answer right after its batch: pairs it with how the answer ended."""
 
     def __init__(self) -> None:
-        self.stopped: dict[str, bool] = {}
+        self.stopped: dict[tuple[str, str], bool] = {}
         self._batch: list[bool] = []
 
     def expect(self, batch: Sequence[bool]) -> None:
@@ -67,7 +66,7 @@ class _Endings:
     def add_partial(self, kind: str, request: tuple[Any, ...], _answer: object) -> None:
         """Called by lm-eval for each answered request."""
         if kind == "generate_until":
-            self.stopped[_prompt_key(request)] = self._batch.pop(0)
+            self.stopped[prompt_key(request)] = self._batch.pop(0)
 
 
 class Harness(HFLM):  # type: ignore[misc]  # lm-eval is untyped
@@ -79,7 +78,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval is untyped
 
     def stopped(self, request: Instance) -> bool | None:
         """Whether the last answer to a generation request ended by itself; None if it was not asked."""
-        return self._endings.stopped.get(_prompt_key(request.args))
+        return self._endings.stopped.get(prompt_key(request.args))
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **options: Any) -> Any:
         tokens = super()._model_generate(context, max_length, stop, **options)
@@ -103,9 +102,10 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         return super()._loglikelihood_tokens(requests, **{**options, "disable_tqdm": True})
 
 
-def _prompt_key(request: tuple[Any, ...]) -> str:
+def prompt_key(request: tuple[Any, ...]) -> tuple[str, str]:
+    """What tells a generation request (prompt, options) from others."""
     prompt, options = request
-    return json.dumps([prompt, options], sort_keys=True, default=str)
+    return prompt, repr(options)
 
 
 def harness(model: Any, tokenizer: Any, device: str, batch_size: int) -> Harness:

@@ -1,0 +1,185 @@
+"""Items per second of shoal's engine against lm-eval's HFLM on the same model in memory, answers compared.
+
+    python -m benchmarks.engine [small|large]
+
+Both sides get the same requests, one after the other, in one process with one thread; HFLM the best of a few batch
+sizes. `small` is the demo's model with the demo's own sums, `large` a random Llama of 100 million weights with
+prompts as long as those of a few-shot task. Of several rounds the quickest counts, so that the engine's plan, which
+serves every candidate of a search, is made before. What is asked:
+
+- generation: greedy answers behind few-shot examples that all items share
+- choice: one of four answers, without examples: only the question is shared
+- choice, few-shot: with examples
+- generation, own examples: nothing is shared, so that only batching differs
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+import zoo
+from benchmarks.zoo_bench import checkpoints
+from evaluation.engine.engine import engine
+from evaluation.harness import quiet
+
+Item = tuple[str, tuple[str, ...]]
+"""A question, and its choices, the right one first."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A model and its items; shots: examples of a few-shot prompt; tokens: the longest answer."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    items: Sequence[Item]
+    shots: int
+    tokens: int
+    batch_sizes: tuple[int, ...]
+    rounds: int
+
+
+def small() -> Ground:
+    """The demo's specialist for sums on the demo's sums; 64 positions leave room for three examples."""
+    folder = next(folder for source, folder in checkpoints().items() if "math" in folder.name)
+    lines = (Path(zoo.__file__).parent / "tasks" / "math_en.jsonl").read_text().splitlines()[:203]
+    docs = [json.loads(line) for line in lines]
+    draw = random.Random(1)
+    items = [(doc["prompt"], (doc["answer"], *(f"{draw.randrange(10, 99)}</s>" for _ in range(3)))) for doc in docs]
+    return Ground(
+        "demo's model, 0.1 M",
+        transformers.AutoModelForCausalLM.from_pretrained(folder).eval(),
+        transformers.AutoTokenizer.from_pretrained(folder),
+        items,
+        shots=3,
+        tokens=6,
+        batch_sizes=(16, 64, 200),
+        rounds=5,
+    )
+
+
+def large() -> Ground:
+    """A Llama of 12 layers and 768 dimensions; questions of 40 words, answers of 4, examples of both."""
+    words = [f"w{number}" for number in range(8000)]
+    plain = Tokenizer(WordLevel({word: index for index, word in enumerate(["</s>", *words])}, unk_token="</s>"))
+    plain.pre_tokenizer = WhitespaceSplit()
+    config = transformers.LlamaConfig(
+        vocab_size=8001,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight *= 10  # random logits lie so close that rounding would decide
+    draw = random.Random(1)
+
+    def say(count: int) -> str:
+        return " ".join(draw.choice(words) for _ in range(count))
+
+    items = [(say(40), tuple(say(4) for _ in range(4))) for _ in range(13)]
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>", unk_token="</s>")
+    return Ground("random Llama, 90 M", model, tokenizer, items, 5, 16, batch_sizes=(4, 12), rounds=1)
+
+
+def tasks(ground: Ground) -> Iterator[tuple[str, str, list[Instance]]]:
+    """(name, kind, requests) of each task."""
+    *examples, asked = ground.items[: ground.shots], ground.items[ground.shots :]
+    shown = examples_text(examples[0])
+    draw = random.Random(2)
+    options = {"until": ["</s>"], "max_gen_toks": ground.tokens, "do_sample": False}
+    own = [examples_text(draw.sample(list(ground.items), ground.shots)) for _ in asked]
+    yield "generation", "generate_until", instances("generate_until", [(shown + q, options) for q, _ in asked])
+    yield "choice", "loglikelihood", instances("loglikelihood", [(q, f" {c}") for q, four in asked for c in four])
+    yield (
+        "choice, few-shot",
+        "loglikelihood",
+        instances("loglikelihood", [(shown + q, f" {c}") for q, four in asked for c in four]),
+    )
+    yield (
+        "generation, own examples",
+        "generate_until",
+        instances("generate_until", [(shots + q, options) for shots, (q, _) in zip(own, asked, strict=True)]),
+    )
+
+
+def examples_text(items: Sequence[Item]) -> str:
+    """Questions with their answers."""
+    return "".join(f"{question} {choices[0]} " for question, choices in items)
+
+
+def instances(kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Instance]:
+    """lm-eval's requests."""
+    return [Instance(kind, {}, one, 0) for one in arguments]
+
+
+def quickest(ask: Callable[[], list[Any]], rounds: int) -> tuple[float, list[Any]]:
+    """Seconds of the quickest round, and the answers."""
+    seconds = []
+    answers: list[Any] = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        answers = ask()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds), answers
+
+
+def differences(kind: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:
+    """What differs between the answers, in words."""
+    if kind == "generate_until":
+        return f"{sum(a != b for a, b in zip(ours, theirs, strict=True))} texts differ"
+    apart = max(abs(a[0] - b[0]) for a, b in zip(ours, theirs, strict=True))
+    flags = sum(a[1] != b[1] for a, b in zip(ours, theirs, strict=True))
+    return f"likelihoods differ by {apart:.0e} at most, {flags} greedy flags"
+
+
+def compare(ground: Ground) -> None:
+    """Measure both sides on every task."""
+    items = len(ground.items) - ground.shots
+    print(f"{ground.name}, {items} items")
+    own = engine(ground.model, ground.tokenizer, "cpu", ground.batch_sizes[0])
+    for name, kind, requests in tasks(ground):
+        rivals = {}
+        for size in ground.batch_sizes:
+            plain = HFLM(pretrained=ground.model, tokenizer=ground.tokenizer, batch_size=size)
+            rivals[size] = quickest(lambda lm=plain: getattr(lm, kind)(requests, disable_tqdm=True), ground.rounds)  # type: ignore[misc]
+        ours, answers = quickest(lambda: getattr(own, kind)(requests), ground.rounds)
+        best = min(rivals, key=lambda size: rivals[size][0])
+        theirs, expected = rivals[best]
+        rates = f"engine {items / ours:8.1f}, HFLM {items / theirs:8.1f} items/s (batches of {best})"
+        print(f"  {name:26}{rates}, ratio {theirs / ours:5.1f}; {differences(kind, answers, expected)}")
+
+
+def main() -> None:
+    """Measure what was asked for, or both."""
+    torch.set_num_threads(1)
+    grounds = {"small": small, "large": large}
+    with quiet():
+        for name in sys.argv[1:] or grounds:
+            compare(grounds[name]())
+
+
+if __name__ == "__main__":
+    main()

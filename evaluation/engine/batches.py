@@ -1,0 +1,80 @@
+"""How much goes through the model at once, and which rows go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.engine.tree import Cut
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bounds of memory and of what pays; functions of the model alone, so that batches are the same at each score.
+
+    tokens: columns of one forward pass, padding included.
+    logits: positions of one forward pass that get logits.
+    cache: columns of keys and values that a batch of generations may hold.
+    likelihoods, generations: how the tree of each kind is cut.
+    """
+
+    tokens: int
+    logits: int
+    cache: int
+    likelihoods: Cut
+    generations: Cut
+
+    @classmethod
+    def of(cls, model: Any) -> Budget:
+        """What suits a transformers model on its device."""
+        config = model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        layers = config.num_hidden_layers
+        weights = model.num_parameters() - config.vocab_size * config.hidden_size
+        gain = max(LEAST_GAIN, layers * LAYER_OVERHEAD // max(1, weights))
+        # In rows longer than the model is wide, attention costs more than the shared products save.
+        row = min(max(config.hidden_size, ROWS.start), ROWS.stop)
+        return cls(
+            tokens=TOKENS_ON_CPU if model.device.type == "cpu" else TOKENS_ON_GPU,
+            logits=max(1, LOGITS_BYTES // (config.vocab_size * 4)),
+            cache=CACHE_BYTES // (2 * layers * heads * head * model.dtype.itemsize),
+            likelihoods=Cut(row, gain),
+            generations=Cut(0, gain),
+        )
+
+
+TOKENS_ON_CPU, TOKENS_ON_GPU = 1024, 16384
+"""Beyond these, wider batches gain nothing but padding (measured on a CPU)."""
+
+LOGITS_BYTES, CACHE_BYTES = 2**28, 2**30
+ROWS = range(64, 512)
+"""Columns that a row of several branches may have."""
+
+LAYER_OVERHEAD = 12_500_000
+"""Weights times tokens whose products take as long as a layer takes for its mere calls (0.5 ms, at 50 GFLOP/s)."""
+
+LEAST_GAIN = 64
+
+
+def runs(widths: Sequence[int], area: int, loads: Sequence[int] | None = None, load: int = 0) -> list[slice]:
+    """Cut a sequence of rows into runs that go together.
+
+    A run is as wide as its widest row; rows × width stays within `area`, the sum of its `loads` within `load`. A row
+    that is too large by itself goes alone.
+    """
+    cuts: list[slice] = []
+    start, widest, carried = 0, 0, 0
+    for index, width in enumerate(widths):
+        widest = max(widest, width)
+        carried += loads[index] if loads else 0
+        if index > start and (widest * (index - start + 1) > area or (loads and carried > load)):
+            cuts.append(slice(start, index))
+            start, widest, carried = index, width, loads[index] if loads else 0
+    return [*cuts, slice(start, len(widths))] if widths else []
+
+
+def longest_first(lengths: Sequence[int]) -> list[int]:
+    """Indices of rows in an order that pads little; the memory that is needed shows at once."""
+    return sorted(range(len(lengths)), key=lambda index: -lengths[index])

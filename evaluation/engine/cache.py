@@ -1,0 +1,133 @@
+"""Keys and values that rows borrow from a trunk, and those that grow with a generation.
+
+All layers keep every position, sliding windows or not: who sees what is the mask's business (masks.py), so that
+shared beginnings and rows of many lengths need no special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+State = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values of a beginning, by layer, each [1, heads, tokens, head size]."""
+
+
+class _Borrowing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
+    """Puts a trunk before what is computed, and keeps nothing."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, trunk: tuple[Tensor, Tensor] | None) -> None:
+        super().__init__()
+        self._trunk = trunk
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if self._trunk is None:
+            return key_states, value_states
+        return _behind(self._trunk[0], key_states), _behind(self._trunk[1], value_states)
+
+
+class _Keeping(_Borrowing):
+    """Keeps the trunk and what was computed behind it."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = super().update(key_states, value_states)
+        return self.keys, self.values
+
+
+def _behind(trunk: Tensor, states: Tensor) -> Tensor:
+    return torch.cat([trunk.expand(states.shape[0], -1, -1, -1), states], dim=2)
+
+
+def borrowing(trunk: State | None, layers: int) -> Cache:
+    """A cache for rows that are read once."""
+    return Cache(layers=[_Borrowing(states) for states in trunk or [None] * layers])
+
+
+def keeping(trunk: State | None, layers: int) -> Cache:
+    """A cache that becomes the next trunk's: see `state_of`."""
+    return Cache(layers=[_Keeping(states) for states in trunk or [None] * layers])
+
+
+def state_of(cache: Cache) -> State:
+    """What a cache made by `keeping` holds after its forward pass."""
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+class _Growing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
+    """Room for every token that the rows may come to; the column of a token is its position."""
+
+    keys: Tensor
+    values: Tensor
+    is_initialized: bool
+
+    def __init__(self, growth: Growth) -> None:
+        super().__init__()
+        self._growth = growth
+        self.trunk: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        growth = self._growth
+        if not self.is_initialized:
+            self.keys, self.values = growth.room(key_states), growth.room(value_states)
+            self.is_initialized = True
+        if growth.columns is None:
+            keys, values = self.trunk or (None, None)
+            return self._prefill(self.keys, key_states, keys), self._prefill(self.values, value_states, values)
+        every = growth.every
+        self.keys[every, :, growth.columns] = key_states[:, :, 0]
+        self.values[every, :, growth.columns] = value_states[:, :, 0]
+        return self.keys[:, :, : growth.seen], self.values[:, :, : growth.seen]
+
+    def _prefill(self, held: Tensor, states: Tensor, trunk: Tensor | None) -> Tensor:
+        rows, start = self._growth.rows, 0
+        if trunk is not None:
+            start = trunk.shape[2]
+            held[rows, :, :start] = trunk
+        end = start + states.shape[2]
+        held[rows, :, start:end] = states
+        return held[rows, :, :end]
+
+
+class Growth:
+    """The cache of a batch of generations: filled row by row, then longer by a token at each step.
+
+    rows: that are being filled. columns: where the next token of each row goes, [rows]; None while filling.
+    """
+
+    def __init__(self, count: int, width: int, layers: int) -> None:
+        self._count, self._width = count, width
+        self.cache = Cache(layers=[_Growing(self) for _ in range(layers)])
+        self.rows = slice(0, count)
+        self.columns: Tensor | None = None
+        self.every: Tensor | None = None
+        self.seen = 0
+
+    def room(self, states: Tensor) -> Tensor:
+        """Zeros: what a mask hides must be finite all the same."""
+        return states.new_zeros(self._count, states.shape[1], self._width, states.shape[3])
+
+    def fill(self, rows: slice, trunk: State | None) -> Cache:
+        """The cache for the beginnings of some rows behind a trunk."""
+        self.rows, self.columns = rows, None
+        for layer, states in zip(self.cache.layers, trunk or [None] * len(self.cache.layers), strict=True):
+            layer.trunk = states
+        return self.cache
+
+    def step(self, columns: Tensor, seen: int) -> Cache:
+        """The cache for one more token of every row; columns from `seen` on are empty."""
+        self.columns, self.seen = columns, seen
+        self.every = torch.arange(len(columns), device=columns.device)
+        return self.cache
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Lets go of all rows but these."""
+        for layer in self.cache.layers:
+            index = torch.tensor(rows, device=layer.keys.device)
+            layer.keys, layer.values = layer.keys[index], layer.values[index]

@@ -1,0 +1,116 @@
+"""Which models and requests the engine answers itself; all others go lm-eval's own way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FAMILIES = frozenset(
+    {
+        "arcee",
+        "cohere",
+        "cohere2",
+        "ernie4_5",
+        "exaone4",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "glm",
+        "glm4",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "helium",
+        "llama",
+        "ministral",
+        "mistral",
+        "mixtral",
+        "nemotron",
+        "olmo",
+        "olmo2",
+        "olmo3",
+        "olmoe",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "seed_oss",
+        "smollm3",
+        "stablelm",
+        "starcoder2",
+    }
+)
+"""Model types whose forward takes masks, positions and a cache as the engine gives them (all are tested).
+
+Left out, among others: recurrent and hybrid models, ALiBi and relative positions, encoder-decoders, attention in
+chunks or with layers that share a cache.
+"""
+
+LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
+
+STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn", "proportional"})
+"""Rotary embeddings that depend on a token's position alone, not on the longest sequence of its batch."""
+
+GREEDY_KEYS = frozenset(
+    {
+        "bos_token_id",
+        "cache_implementation",
+        "do_sample",
+        "eos_token_id",
+        "epsilon_cutoff",
+        "eta_cutoff",
+        "max_length",
+        "max_new_tokens",
+        "min_p",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "temperature",
+        "top_h",
+        "top_k",
+        "top_p",
+        "transformers_version",
+        "typical_p",
+        "use_cache",
+        "_from_model_config",
+    }
+)
+"""Settings of a generation config that leave greedy search as it is, besides where an answer ends."""
+
+
+def refusal(model: Any) -> str | None:
+    """Why the engine leaves a transformers model to lm-eval's own way; None if it does not."""
+    config = model.config.get_text_config()
+    if config is not model.config or config.model_type not in FAMILIES:
+        return f"model type {model.config.model_type}"
+    if odd := set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES:
+        return f"layer types {', '.join(sorted(odd))}"
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"attention implementation {config._attn_implementation}"
+    if odd := _rope_types(getattr(config, "rope_parameters", None)) - STATIC_ROPE:
+        return f"rope type {', '.join(sorted(odd))}"
+    if getattr(config, "use_bidirectional_attention", None):
+        return "bidirectional attention"
+    return None
+
+
+def refuses_generation(model: Any) -> str | None:
+    """Why greedy answers of a model are more than the likeliest token at each step; None if they are not."""
+    odd = set(model.generation_config.to_diff_dict()) - GREEDY_KEYS
+    return f"its generation config sets {', '.join(sorted(odd))}" if odd else None
+
+
+def is_greedy(options: Mapping[str, Any]) -> bool:
+    """Whether generation options, as lm-eval normalizes them, ask for plain greedy search."""
+    rest = set(options) - {"until", "max_gen_toks", "do_sample", "temperature"}
+    return not rest and not options.get("do_sample") and not options.get("temperature")
+
+
+def _rope_types(parameters: Any) -> set[str]:
+    if not isinstance(parameters, Mapping):
+        return set()
+    nested = [_rope_types(value) for value in parameters.values() if isinstance(value, Mapping)]
+    own = {str(parameters["rope_type"])} if "rope_type" in parameters else set()
+    return own.union(*nested)

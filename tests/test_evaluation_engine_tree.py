@@ -1,0 +1,99 @@
+"""Rows and trunks hold every path once, and batches stay within their bounds."""
+
+import random
+
+import pytest
+
+from evaluation.engine.batches import longest_first, runs
+from evaluation.engine.tree import Cut, Path, Row, Trunk, cut_tree
+
+
+def beginning(trunks: list[Trunk], number: int | None) -> tuple[int, ...]:
+    """All tokens up to the end of a trunk."""
+    if number is None:
+        return ()
+    return beginning(trunks, trunks[number].parent) + trunks[number].tokens
+
+
+def seen_from(row: Row, column: int) -> list[int]:
+    return [key for key in range(len(row.tokens)) if key <= column < row.ends[key]]
+
+
+def random_paths(seed: int) -> list[Path]:
+    """Sequences of few tokens, so that many share beginnings and some are the beginning of others."""
+    draw = random.Random(seed)
+    tokens = {tuple(draw.randrange(3) for _ in range(draw.randint(1, 9))) for _ in range(60)}
+    examples = (7, 8, 9) * 4
+    made = sorted(tokens) + [examples + one for one in sorted(tokens)[:25]]
+    draw.shuffle(made)
+    return [Path(one, draw.randint(max(0, len(one) - 4), len(one) - 1)) for one in made]
+
+
+@pytest.mark.parametrize("cut", [Cut(0, 1), Cut(0, 10**9), Cut(8, 4), Cut(40, 2), Cut(10**6, 1)], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_path_is_a_leaf_that_sees_itself_alone(seed: int, cut: Cut) -> None:
+    paths = random_paths(seed)
+    trunks = cut_tree(paths, cut)
+    found = []
+    for number, trunk in enumerate(trunks):
+        assert trunk.parent is None or (trunk.parent < number and trunk.start == trunks[trunk.parent].end)
+        for row in trunk.rows:
+            assert len(row.tokens) == len(row.positions) == len(row.ends)
+            for leaf, columns in row.leaves:
+                path = paths[leaf]
+                assert path.tokens == beginning(trunks, number) + tuple(row.tokens[column] for column in columns)
+                assert [row.positions[column] for column in columns] == list(range(trunk.end, len(path.tokens)))
+                assert seen_from(row, columns[-1]) == list(columns)
+                assert trunk.end <= path.free
+                found.append(leaf)
+    assert sorted(found) == list(range(len(paths)))
+
+
+def test_what_is_shared_is_laid_out_once() -> None:
+    examples, questions = tuple(range(100, 140)), [(number, 50, 51) for number in range(30)]
+    paths = [Path((*examples, *question, choice), 43) for question in questions for choice in (60, 61, 62)]
+    trunks = cut_tree(paths, Cut(row=64, gain=64))
+    assert [trunk.tokens for trunk in trunks] == [(), examples]
+    assert not trunks[0].rows
+    assert [len(row.tokens) for row in trunks[1].rows] == [6] * 30
+    alone = cut_tree(paths, Cut(row=0, gain=64))
+    assert sum(len(row.tokens) for trunk in alone for row in trunk.rows) == 90 * 4
+
+
+def test_a_beginning_that_saves_too_little_is_no_trunk() -> None:
+    paths = [Path((1, 2, 3, number), 3) for number in range(10)]
+    assert [len(trunk.tokens) for trunk in cut_tree(paths, Cut(0, 27))] == [0, 3]
+    assert [len(trunk.tokens) for trunk in cut_tree(paths, Cut(0, 28))] == [0]
+
+
+def test_a_trunk_ends_before_the_first_token_that_needs_logits() -> None:
+    paths = [Path((1, 2, 3, 4, number), 2) for number in range(20)]
+    trunks = cut_tree(paths, Cut(0, 1))
+    assert [trunk.tokens for trunk in trunks] == [(), (1, 2)]
+
+
+def test_thousands_of_nested_paths_need_no_deep_recursion() -> None:
+    paths = [Path(tuple(range(length)), length - 1) for length in range(1, 3000)]
+    rows = [row for trunk in cut_tree(paths, Cut(4000, 10**9)) for row in trunk.rows]
+    assert [len(row.tokens) for row in rows] == [2999]
+    assert len(rows[0].leaves) == 2999
+
+
+def test_no_paths_make_no_rows() -> None:
+    assert [trunk.rows for trunk in cut_tree([], Cut(8, 1))] == [[]]
+
+
+def test_runs_stay_within_area_and_load() -> None:
+    draw = random.Random(1)
+    widths = [draw.randint(1, 40) for _ in range(200)]
+    loads = [draw.randint(0, 9) for _ in widths]
+    order = longest_first(widths)
+    assert [widths[index] for index in order] == sorted(widths, reverse=True)
+    for sequence in (widths, [widths[index] for index in order]):
+        cuts = runs(sequence, 100, loads, 30)
+        assert [index for cut in cuts for index in range(cut.start, cut.stop)] == list(range(200))
+        for cut in cuts:
+            rows = sequence[cut]
+            assert len(rows) * max(rows) <= 100 and sum(loads[cut]) <= 30
+    assert runs([500, 1], 100) == [slice(0, 1), slice(1, 2)]
+    assert runs([], 100) == []
