@@ -31,18 +31,15 @@ from merging.recipe import Recipe
 BATCH = 64
 
 
-def in_memory() -> Callable[[Recipe], None]:
+def in_memory() -> Callable[[Recipe], object]:
     """shoal: rewrite the live model, put the exam to it."""
     at_work = BenchAtWork(bench(Crew(1, 1, "cpu", BATCH)))
 
-    def score(recipe: Recipe) -> None:
-        at_work.score(recipe, Split.SEARCH)
-
-    return score
+    return lambda recipe: at_work.score(recipe, Split.SEARCH)
 
 
-def on_disk() -> Callable[[Recipe], None]:
-    """mergekit to a folder, `from_pretrained`, `simple_evaluate`."""
+def on_disk() -> Callable[[Recipe], tuple[float, ...]]:
+    """mergekit to a folder, `from_pretrained`, `simple_evaluate`; gives the score of each skill."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -55,19 +52,21 @@ def on_disk() -> Callable[[Recipe], None]:
     manager = TaskManager(include_path=watchlist.task_folders[0], include_defaults=False)
     tasks: list[Any] = manager.load([task.task for skill in watchlist.skills for task in skill.tasks])["tasks"].values()
 
-    def score(recipe: Recipe) -> None:
+    def score(recipe: Recipe) -> tuple[float, ...]:
         text = to_mergekit_yaml(recipe, names, {source: str(folder) for source, folder in folders.items()})
         with tempfile.TemporaryDirectory() as folder:
             config = MergeConfiguration.model_validate(yaml.safe_load(text))
             options = MergeOptions(device="cpu", copy_tokenizer=True, quiet=True, write_model_card=False)
             run_merge(config, folder, options)
             model = HFLM(pretrained=str(Path(folder)), batch_size=BATCH, dtype="float32", device="cpu")
-            simple_evaluate(model, tasks=list(tasks), limit=watchlist.items.search, bootstrap_iters=0)
+            found: Any = simple_evaluate(model, tasks=list(tasks), limit=watchlist.items.search, bootstrap_iters=0)
+        uses = [skill.tasks[0] for skill in watchlist.skills]
+        return tuple(float(found["results"][use.task][f"{use.metric},{use.filter or 'none'}"]) for use in uses)
 
     return score
 
 
-def seconds_each(score: Callable[[Recipe], None], recipes: Sequence[Recipe]) -> float:
+def seconds_each(score: Callable[[Recipe], object], recipes: Sequence[Recipe]) -> float:
     """Mean seconds of a candidate after one to warm up."""
     score(recipes[0])
     started = time.monotonic()

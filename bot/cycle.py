@@ -50,7 +50,7 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
     check_names(shop, pool.licence.name_prefix)
     space = contest.make_space(watchlist, pool)
     crew = fit_crew(look_around(watchlist.workers.device), pool.model_bytes(watchlist.search.dtype), watchlist.workers)
-    with Workers(bench_for(watchlist, pool, folders, crew)) as workers:
+    with Workers(bench_for(watchlist, pool, folders, crew), watchlist.workers.timeout) as workers:
         judge = Judge(ledger, workers, crew.workers)
         if (earlier := done_before(shop, write_exams(shop, judge))) is not None:
             shop.finish(State.UNCHANGED, f"the same sources, tasks and watchlist as {earlier}")
@@ -93,6 +93,7 @@ def bench_for(watchlist: Watchlist, pool: Pool, folders: Folders, crew: Crew) ->
         sizes=SplitSizes(items.search, items.validation, items.report),
         seed=watchlist.search.seed,
         crew=crew,
+        rounds=watchlist.search.racing.rounds if watchlist.search.racing else 1,
     )
 
 
@@ -115,13 +116,14 @@ def write_exams(shop: Shop, judge: Judge) -> tuple[str, ...]:
 def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchResult:
     """Search on the search split, the rivals' scores beside it, and keep the summary."""
     exam = judge.exam(Split.SEARCH)
-    contest.sit_rivals(judge, contest.rivals(space, pool), Split.SEARCH)
-    found = contest.search(shop.watchlist, space, judge, shop.ledger, shop.cycle, shop.narrator)
-    summary = contest.summarise(found)
+    rivals = [sat for _, sat in contest.sit_rivals(judge, contest.rivals(space, pool), Split.SEARCH)]
+    found = contest.search(shop.watchlist, space, judge, rivals, shop.ledger, shop.cycle, shop.narrator)
+    summary = contest.summarise(found, len(exam.items))
     shop.ledger.keep(shop.cycle, "search", summary, SearchSummary)
     shop.narrator.say(
-        f"search: {summary.candidates} candidates on {len(exam.items)} item scores each, {summary.failed} failed, "
-        f"{len(summary.front)} on the front; {summary.stopped}"
+        f"search: {summary.candidates} candidates, {summary.fully_scored} of them on all {len(exam.items)} items, "
+        f"{summary.failed} failed; {summary.item_scores:,} item scores, {len(summary.front)} on the front; "
+        f"{summary.stopped}"
     )
     return found
 

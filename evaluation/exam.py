@@ -6,16 +6,18 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from evaluation.degenerate import flag
+from evaluation.degenerate import EMPTY, LOOPING, OTHER_LANGUAGE, flag
 from evaluation.errors import EvaluationError
 from evaluation.fingerprint import digest, task_rules, tokenizer_rules
 from evaluation.harness import Harness, chat_renderer, compiled_templates, quiet
+from evaluation.language import language_flag, language_rules
+from evaluation.racing import round_ends
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
@@ -40,12 +42,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Mark:
-    """Which number of an answered question is whose score."""
+    """Which number of an answered question is whose score, and in which language it must be answered to count."""
 
     skill: str
     key: str
     metric: str
     filter: str
+    language: str | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Paper:
                 value = float(results[mark.filter][mark.metric])
                 if not math.isfinite(value):
                     raise EvaluationError(f"{mark.key}: item {question.item} has the score {value}, not a number")
-                yield ItemScore(mark.skill, mark.key, question.item, value, flagged)
+                yield _in_language(ItemScore(mark.skill, mark.key, question.item, value, flagged), question, mark)
 
     def _results(self, question: Question, name: str) -> Mapping[str, Any]:
         answers = [request.filtered_resps[name] for request in question.requests]
@@ -116,11 +119,11 @@ class Exam:
         decide scores (device, batch size): every digest covers them. Raises EvaluationError for a split without
         items, too few examples for few-shot prompts, or a chat template asked of a tokenizer that has none.
         """
-        forms: dict[tuple[str, int, bool], list[tuple[str, SkillTask]]] = defaultdict(list)
+        forms: dict[tuple[str, int, bool], list[tuple[Skill, SkillTask]]] = defaultdict(list)
         for skill in skills:
             for use in skill.tasks:
                 form = use.task, tasks[use.task].shots(use), skill.chat_template
-                forms[form].append((skill.name, use))
+                forms[form].append((skill, use))
         papers, entries = [], []
         with quiet(), compiled_templates():
             divided = divisions(tasks, seed, sizes)
@@ -130,8 +133,32 @@ class Exam:
                 papers.append(paper)
                 form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), setting, chat=chat)
                 entries += [_entry(mark, paper, form_digest) for mark in paper.marks]
+        return cls.of(papers, entries)
+
+    @classmethod
+    def of(cls, papers: Sequence[Paper], entries: Sequence[Entry]) -> Exam:
+        """An exam of these papers, told by these entries."""
         told = [[entry.skill, entry.task, entry.digest, entry.items] for entry in entries]
         return cls(tuple(papers), tuple(entries), digest(told))
+
+    def rounds(self, count: int) -> tuple[Exam, ...]:
+        """The exam in at most `count` exams: together they ask every question once, and each its share of every task.
+
+        After each round about twice as many items of a task are answered as before it (`round_ends`). A round that
+        would ask nothing is left out. Items' order is a draw by the split's seed, so that every round is a sample.
+        """
+        cuts = [round_ends(len(paper.questions), count) for paper in self.papers]
+        made = []
+        for place in range(count):
+            spans = [slice(ends[place - 1] if place else 0, ends[place]) for ends in cuts]
+            papers = [
+                replace(paper, questions=paper.questions[span]) for paper, span in zip(self.papers, spans, strict=True)
+            ]
+            sizes = [span for paper, span in zip(self.papers, spans, strict=True) for _ in paper.marks]
+            entries = [replace(entry, items=entry.items[span]) for entry, span in zip(self.entries, sizes, strict=True)]
+            if any(paper.questions for paper in papers):
+                made.append(Exam.of(papers, entries))
+        return tuple(made)
 
     def score(self, lm: LM) -> tuple[ItemScore, ...]:
         """Put the exam to a model (`harness`); the scores of an earlier call leave no trace.
@@ -163,10 +190,12 @@ class _Writer:
         rules = task_rules(self.loaded.task)
         return digest([self.loaded.name, rules, examples, chat, tokenizer, list(setting)])
 
-    def paper(self, uses: Sequence[tuple[str, SkillTask]], chat: Callable[..., str] | None) -> Paper:
+    def paper(self, uses: Sequence[tuple[Skill, SkillTask]], chat: Callable[..., str] | None) -> Paper:
         """The questions of all items, to be marked for the given (skill, use) pairs."""
         questions = tuple(self._question(item, index, chat) for index, item in enumerate(self.items))
-        marks = tuple(Mark(skill, use.key, use.metric, self.loaded.filter(use)) for skill, use in uses)
+        marks = tuple(
+            Mark(skill.name, use.key, use.metric, self.loaded.filter(use), skill.language) for skill, use in uses
+        )
         return Paper(self.loaded, questions, marks)
 
     def _question(self, item: str, index: int, chat: Callable[..., str] | None) -> Question:
@@ -214,7 +243,8 @@ class _Writer:
 
 def _entry(mark: Mark, paper: Paper, form_digest: str) -> Entry:
     items = tuple(question.item for question in paper.questions)
-    return Entry(mark.skill, mark.key, digest([form_digest, mark.metric, mark.filter]), items)
+    language = [mark.language, *language_rules()] if mark.language is not None else []
+    return Entry(mark.skill, mark.key, digest([form_digest, mark.metric, mark.filter, *language]), items)
 
 
 def _answer(lm: LM, requests: Sequence[Instance]) -> None:
@@ -239,3 +269,12 @@ def _flag(question: Question, lm: LM) -> str | None:
     if request.request_type != "generate_until":
         return None
     return flag(request.resps[0], lm.stopped(request) if isinstance(lm, Harness) else None)
+
+
+def _in_language(score: ItemScore, question: Question, mark: Mark) -> ItemScore:
+    """The score if the answer is in the language asked for; in another it counts for nothing."""
+    if mark.language is None or score.flag == EMPTY:
+        return score
+    found = language_flag(question.requests[0].resps[0], mark.language)
+    value = min(score.value, 0.0) if found == OTHER_LANGUAGE else score.value
+    return replace(score, value=value, flag=score.flag if score.flag == LOOPING else found or score.flag)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,17 @@ class Outcome:
     objectives: one score per skill, higher is better; None if scoring failed.
     failure: why, in words; None if it did not fail.
     seconds: the candidate's share of the wall time; recorded, so that a replay counts the same time.
+    share: how much of the full scoring was spent on it, 1 for all of it.
+    estimated: the objectives are expected, not measured: they guide the search, and are never on a front.
+    waiting: it may yet be scored in full: the recipe is sent again with the next generation.
     """
 
     objectives: tuple[float, ...] | None
     failure: str | None
     seconds: float
+    share: float = 1.0
+    estimated: bool = False
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Settings:
     """How to search.
 
     population: candidates per generation (the first also holds all seeds of the space, if they are more).
-    candidates: budget of recipes to score.
+    candidates: budget of full scorings; where some recipes take a share only, more of them are tried.
     minutes: budget of time, the sum of the outcomes' seconds; None for no limit.
     """
 
@@ -71,7 +78,7 @@ class Scored:
 class Generation:
     """Where the search stands after a generation.
 
-    scored: recipes scored so far, failed ones included.
+    scored: recipes tried so far, failed ones included. spent: of the budget, in full scorings.
     hypervolume: of the front, above the reference point of the search; 0 while nothing has succeeded.
     front: as SearchResult's, of all scored so far.
     """
@@ -80,14 +87,15 @@ class Generation:
     scored: int
     hypervolume: float
     front: tuple[Scored, ...]
+    spent: float
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """A search's end.
 
-    scored: every recipe that was scored, once each, in the order of scoring.
-    front: those of them that no other dominates, the best in the first objective first, ties by digest.
+    scored: every recipe that was tried, once each, in the order of trying, with the newest outcome.
+    front: those measured in full that no other such dominates, the best in the first objective first, ties by digest.
     stopped: the reason, in words.
     """
 
@@ -111,7 +119,8 @@ def evolve(
 ) -> SearchResult:
     """Search a space for recipes that are not dominated in `objectives` scores.
 
-    evaluate is given one generation at a time and answers in the same order; no recipe is sent twice. What it
+    evaluate is given one generation at a time and answers in the same order; behind it come the recipes that wait
+    (`Outcome.waiting`), and no other is sent twice. Once nothing new can be bred it is given those alone. What it
     raises passes through: calling again with the outcomes so far answered from a record resumes the search.
     An outcome with a score that is not finite counts as failed.
 
@@ -122,35 +131,53 @@ def evolve(
     """
     breeder = Breeder(space, objectives, population=settings.population, seed=settings.seed)
     scored: list[Scored] = []
+    individuals: list[Any] = []
     generations: list[Generation] = []
     corner = None if reference is None else tuple(reference)
     while True:
         allowed, spent = _allowance(settings, scored)
         asked = breeder.ask() if allowed else []
-        batch = asked[:allowed]
-        if not len(batch):
+        waiting = [index for index, one in enumerate(scored) if one.outcome.waiting] if allowed else []
+        batch = [*asked[:allowed]]
+        if not (batch or waiting):
             return _result(scored, generations, breeder.exhausted if allowed else spent)
-        recipes = [breeder.decode(individual) for individual in batch]
-        outcomes = _checked(evaluate(recipes), len(recipes), objectives)
         index = len(generations)
-        scored += [Scored(recipe, outcome, index) for recipe, outcome in zip(recipes, outcomes, strict=True)]
+        fresh = list(map(breeder.decode, batch))
+        recipes = fresh + [scored[place].recipe for place in waiting]
+        outcomes = _checked(evaluate(recipes), len(recipes), objectives)
+        told = batch + [individuals[place] for place in waiting]
+        _record(scored, fresh, waiting, outcomes, index)
+        individuals += batch
         corner = corner or _reference(space, scored)
         generations.append(_generation(index, scored, corner))
         if on_generation is not None:
             on_generation(generations[-1])
-        if len(batch) < len(asked):
-            return _result(scored, generations, spent)
-        breeder.tell(batch, [outcome.objectives for outcome in outcomes])
+        if len(batch) < len(asked) or not batch:
+            return _result(scored, generations, spent if batch else breeder.exhausted)
+        breeder.tell(told, [outcome.objectives for outcome in outcomes])
+
+
+def _record(
+    scored: list[Scored], fresh: Sequence[Recipe], waiting: Sequence[int], outcomes: Sequence[Outcome], index: int
+) -> None:
+    """Add a generation's outcomes to those so far; the last ones are news of those that waited."""
+    for place, outcome in zip(waiting, outcomes[len(fresh) :], strict=True):
+        scored[place] = replace(scored[place], outcome=outcome)
+    scored += [Scored(recipe, outcome, index) for recipe, outcome in zip(fresh, outcomes[: len(fresh)], strict=True)]
 
 
 def _allowance(settings: Settings, scored: Sequence[Scored]) -> tuple[int, str]:
     """How many candidates the budget still allows, and what to say when it is spent.
 
-    Time is foreseen from the mean so far, so that the last batch is cut rather than the limit overrun; the
-    first generation, of which nothing is known, is scored whole.
+    Time and shares are foreseen from the mean so far, so that the last batch is cut rather than the limit overrun;
+    the first generation, of which nothing is known, is scored whole.
     """
-    left = settings.candidates - len(scored)
     by_count = f"the budget of {settings.candidates} candidates is spent"
+    spent = _spent(scored)
+    # Rounded, or the last bit of a sum of shares would decide.
+    left = max(
+        0, math.floor(round((settings.candidates - spent) * len(scored) / spent, 6) if spent else settings.candidates)
+    )
     seconds = sum(one.outcome.seconds for one in scored)
     if settings.minutes is None or not seconds:
         return left, by_count
@@ -170,18 +197,20 @@ def _checked(outcomes: Sequence[Outcome], asked: int, objectives: int) -> tuple[
 def _checked_one(outcome: Outcome, objectives: int) -> Outcome:
     if not (math.isfinite(outcome.seconds) and outcome.seconds >= 0):
         raise MergingError(f"evaluate: got {outcome.seconds} seconds: give a finite time, 0 or more")
+    if not 0 <= outcome.share <= 1:
+        raise MergingError(f"evaluate: got a share of {outcome.share}: give 0 to 1")
     if outcome.objectives is None:
         return replace(outcome, failure=outcome.failure or "no scores, and no reason given")
     if len(outcome.objectives) != objectives:
         raise MergingError(f"evaluate: got {len(outcome.objectives)} scores: give one for each of {objectives}")
     odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
-    return Outcome(None, ", ".join(odd), outcome.seconds) if odd else outcome
+    return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share) if odd else outcome
 
 
 def _reference(space: SearchSpace, scored: Sequence[Scored]) -> tuple[float, ...] | None:
     """The reference point for hypervolume, as evolve's docstring has it; None while nothing has succeeded."""
     singles = {recipe.digest for recipe in space.singles()}
-    succeeded = [one for one in scored if one.outcome.objectives is not None]
+    succeeded = [one for one in scored if _measured(one)]
     chosen = [one for one in succeeded if one.recipe.digest in singles] or succeeded
     if not chosen:
         return None
@@ -195,14 +224,22 @@ def _reference(space: SearchSpace, scored: Sequence[Scored]) -> tuple[float, ...
 def _generation(index: int, scored: Sequence[Scored], corner: tuple[float, ...] | None) -> Generation:
     front = _front(scored)
     points = [one.outcome.objectives for one in front if one.outcome.objectives is not None]
-    return Generation(index, len(scored), hypervolume(points, corner) if corner else 0.0, front)
+    return Generation(index, len(scored), hypervolume(points, corner) if corner else 0.0, front, _spent(scored))
 
 
 def _front(scored: Sequence[Scored]) -> tuple[Scored, ...]:
-    succeeded = [(one.outcome.objectives, one) for one in scored if one.outcome.objectives is not None]
+    succeeded = [(one.outcome.objectives or (), one) for one in scored if _measured(one)]
     best = [succeeded[index] for index in nondominated([scores for scores, _ in succeeded])]
     best.sort(key=lambda pair: (tuple(-score for score in pair[0]), pair[1].recipe.digest))
     return tuple(one for _, one in best)
+
+
+def _spent(scored: Sequence[Scored]) -> float:
+    return math.fsum(one.outcome.share for one in scored)
+
+
+def _measured(one: Scored) -> bool:
+    return one.outcome.objectives is not None and not one.outcome.estimated
 
 
 def _result(scored: Sequence[Scored], generations: Sequence[Generation], stopped: str) -> SearchResult:

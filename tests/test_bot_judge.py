@@ -11,7 +11,7 @@ from bot.contest.findings import Kind
 from bot.contest.search import Rival, sit_rivals
 from bot.errors import ShoalError
 from bot.ledger.book import Ledger
-from bot.scoring.bench import ExamFacts, ExamItem, Marks
+from bot.scoring.bench import ExamFacts, ExamItem, Marks, RoundFacts
 from bot.scoring.judge import Judge
 from bot.scoring.workers import Failure
 from bot.shop import now
@@ -34,13 +34,20 @@ class Faulty:
 
     def facts(self, split: Split) -> ExamFacts:
         items = tuple(ExamItem("math", "m:acc", "task-digest", f"{split}-{index}") for index in range(2))
-        return ExamFacts(f"exam of {split}", items, (("m:acc", True),), (), "a question")
+        rounds = tuple(RoundFacts(f"round {part} of {split}", (item,)) for part, item in enumerate(items))
+        return ExamFacts(f"exam of {split}", items, (("m:acc", True),), (), "a question", rounds)
 
-    def score(self, recipes: Sequence[Recipe], split: Split) -> Iterator[tuple[int, Marks | Failure]]:  # noqa: ARG002
+    def score(
+        self,
+        recipes: Sequence[Recipe],
+        split: Split,  # noqa: ARG002
+        part: int | None = None,
+    ) -> Iterator[tuple[int, Marks | Failure]]:
         for index, recipe in reversed(list(enumerate(recipes))):  # in the order in which they are done, not asked
             name = recipe.sources[0].repo
             self.asked.append(name)
-            yield index, self.faults.get(name) or Marks(((1.0, None), (0.0, None)), 3.0)
+            values = ((1.0, None), (0.0, None))
+            yield index, self.faults.get(name) or Marks(values if part is None else values[part : part + 1], 3.0)
 
     def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
         raise NotImplementedError
@@ -69,6 +76,22 @@ def test_splits_are_different_exams(judge: Judge, faulty: Faulty) -> None:
     judge.sit([single("a/one")], Split.SEARCH)
     judge.sit([single("a/one")], Split.REPORT)
     assert faulty.asked == ["a/one", "a/one"]
+
+
+def test_each_round_of_an_exam_is_asked_and_remembered_by_itself(judge: Judge, faulty: Faulty) -> None:
+    (first,) = judge.sit([single("a/one")], Split.SEARCH, part=0)
+    (second,) = judge.sit([single("a/one")], Split.SEARCH, part=1)
+    assert [(score.item, score.value) for score in (*first.scores, *second.scores)] == [
+        ("search-0", 1.0),
+        ("search-1", 0.0),
+    ]
+    assert judge.sit([single("a/one")], Split.SEARCH, part=0) == (first,)
+    assert faulty.asked == ["a/one", "a/one"]
+
+
+def test_the_time_of_a_failed_candidate_counts_and_is_remembered(judge: Judge, faulty: Faulty) -> None:
+    faulty.faults["a/one"] = Failure("no scores after 60 seconds", transient=True, seconds=60.0)
+    assert [sat.seconds for _ in range(2) for sat in judge.sit([single("a/one")], Split.SEARCH)] == [30.0, 30.0]
 
 
 def test_a_failure_stands_for_a_candidate_and_a_replay_meets_it_again(judge: Judge, faulty: Faulty) -> None:

@@ -17,7 +17,7 @@ from zoo_ground import Listener
 from bot.contest.search import search
 from bot.errors import ShoalError
 from bot.ledger.book import Ledger
-from bot.scoring.bench import Bench, ExamFacts, Marks
+from bot.scoring.bench import Bench, ExamFacts, ExamItem, Marks
 from bot.scoring.judge import Judge
 from bot.scoring.machine import WORKER_OVERHEAD, Crew, Machine, fit_batch, fit_crew
 from bot.scoring.workers import Failure, Workers
@@ -52,7 +52,7 @@ metric_list:
 """
 
 CODE = '''
-import json, os
+import json, os, time
 from pathlib import Path
 from datasets import Dataset, DatasetDict
 
@@ -63,13 +63,15 @@ def load(**_):
     return DatasetDict({"test": Dataset.from_list(rows)})
 
 def process_results(doc, results):
-    """Ends the process when the fatal model is being marked, as a crash in native code would."""
+    """Ends the process when the fatal model is being marked, as a crash in native code would; or hangs for good."""
     likelihood, right = results[0]
     with (HERE / "marked.txt").open("a") as marked:
         marked.write(f"{os.getpid()} {likelihood!r}\\n")
     fatal = HERE / "fatal.txt"
     if fatal.exists() and repr(likelihood) in fatal.read_text().split():
         os._exit(23)
+    if (HERE / "hang.txt").exists() and repr(likelihood) in (HERE / "hang.txt").read_text().split():
+        time.sleep(3600)
     return {"acc": float(right)}
 '''
 
@@ -164,7 +166,7 @@ def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_sea
             "name": "tiny",
             "watch": {"tags": ("fish",)},
             "skills": ({"name": "math", "tasks": ({"task": "fatal", "metric": "acc"},)},),
-            "search": {"method": "task_arithmetic", "population": 4, "budget": {"candidates": 12}, "seed": 3},
+            "search": {"population": 4, "budget": {"candidates": 12}, "seed": 3, "racing": None},
             "publish": {"mode": "off"},
         }
     )
@@ -172,7 +174,7 @@ def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_sea
     cycle = ledger.begin("tiny", watchlist.digest, now()).id
     judge = Judge(ledger, workers, 2)
     try:
-        found = search(watchlist, SPACE, judge, ledger, cycle, Listener())
+        found = search(watchlist, SPACE, judge, (), ledger, cycle, Listener())
     finally:
         (folder / "fatal.txt").unlink()
     assert len(found.scored) == 12
@@ -193,6 +195,40 @@ def test_logits_that_are_not_finite_are_a_failure_with_a_reason(workers: Workers
     assert not isinstance(answers[1], Failure)  # the same live model is good for the next
 
 
+def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored(
+    workers: Workers, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(workers, RECIPES[:4])  # all have started
+    (folder / "marked.txt").unlink()
+    (before,) = scores(workers, RECIPES[:1]).values()
+    (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
+    monkeypatch.setattr(workers, "_timeout", 15.0)
+    try:
+        answers = dict(workers.score(RECIPES[:3], Split.SEARCH))
+    finally:
+        monkeypatch.undo()
+        (folder / "hang.txt").unlink()
+    hung = answers[0]
+    assert isinstance(hung, Failure) and hung.transient and hung.seconds >= 15
+    assert hung.reason == "no scores after 15 seconds; its worker was ended"
+    assert not any(isinstance(answers[index], Failure) for index in (1, 2))
+    assert scores(workers, RECIPES[:1]) == {0: before}
+
+
+def test_the_rounds_of_an_exam_give_the_scores_of_the_whole(folder: Path) -> None:
+    with Workers(replace(bench(folder), rounds=3)) as workers:
+        exam = workers.facts(Split.SEARCH)
+        ((_, answer),) = workers.score(RECIPES[:1], Split.SEARCH)
+        assert isinstance(answer, Marks)
+        whole = dict(zip(exam.items, answer.values, strict=True))
+        parts: dict[ExamItem, tuple[float, str | None]] = {}
+        for part, facts in enumerate(exam.rounds):
+            ((_, marks),) = workers.score(RECIPES[:1], Split.SEARCH, part)
+            assert isinstance(marks, Marks)
+            parts |= dict(zip(facts.items, marks.values, strict=True))
+    assert [len(facts.items) for facts in exam.rounds] == [3, 3, 6] and parts == whole
+
+
 def test_workers_that_cannot_start_end_the_run_in_one_line(folder: Path) -> None:
     broken = replace(bench(folder), crew=Crew(1, 0, "cpu", 16))  # torch refuses to have no thread
     told = r"^the exam of the search split cannot be built: its worker died \(exit code 1\)"
@@ -209,7 +245,12 @@ class NobodyThere:
     def facts(self, split: Split) -> ExamFacts:
         return self._facts[split]
 
-    def score(self, recipes: Sequence[Recipe], _: Split) -> Iterator[tuple[int, Marks | Failure]]:
+    def score(
+        self,
+        recipes: Sequence[Recipe],
+        split: Split,  # noqa: ARG002
+        part: int | None = None,  # noqa: ARG002
+    ) -> Iterator[tuple[int, Marks | Failure]]:
         assert not recipes, "the ledger knew"
         return iter(())
 

@@ -1,5 +1,6 @@
 """Exams are put to a tiny random Llama; lm-eval's own evaluation is the reference."""
 
+import itertools
 import logging
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from evaluation.errors import EvaluationError
 from evaluation.exam import Exam
 from evaluation.harness import harness
 from evaluation.identity import item_id
+from evaluation.racing import round_ends
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
@@ -318,6 +320,50 @@ def test_answers_are_flagged(tokenizer: Any, word: str, use: SkillTask, flag: st
     exam = build_exam(tokenizer, skill(use))
     scores = exam.score(harness(says_always(word), tokenizer, "cpu", 4))
     assert {score.flag for score in scores} == {flag}
+
+
+def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(tokenizer: Any) -> None:
+    uses = (
+        SkillTask("ev_generate", "exact_match", "raw"),
+        SkillTask("ev_choice", "acc"),
+        SkillTask("ev_choice", "acc_norm"),
+    )
+    exam = build_exam(tokenizer, skill(*uses))
+    rounds = exam.rounds(3)
+    assert exam.rounds(1)[0].digest == exam.digest and len({part.digest for part in (exam, *rounds)}) == 4
+    for place, entry in enumerate(exam.entries):
+        parts = [part.entries[place] for part in rounds]
+        assert {part.digest for part in parts} == {entry.digest}
+        assert tuple(item for part in parts for item in part.items) == entry.items
+        assert [len(part.items) for part in parts] == [
+            end - start for start, end in itertools.pairwise((0, *round_ends(len(entry.items), 3)))
+        ]
+    lm = harness(build_model(), tokenizer, "cpu", 8)
+    assert {score for part in rounds for score in part.score(lm)} == set(exam.score(lm))
+
+
+def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers, marked for three skills: with no language, with theirs and with another."""
+    use = SkillTask("ev_generate", "exact_match", "last-digit")
+    skills = [Skill(str(language), (use,), language=language) for language in (None, "ja", "en")]
+    exam = build_exam(tokenizer, *skills)
+    assert len({entry.digest for entry in exam.entries}) == 3
+    rights = {question.item: str(question.doc["answer"]).strip()[-1] for question in exam.papers[0].questions}
+    lm = harness(build_model(), tokenizer, "cpu", 8)
+    frames = itertools.cycle(["答えは{}です。", "The answer to this question is {}", "{}"])
+    monkeypatch.setattr(
+        lm,
+        "generate_until",
+        lambda asked, **_: [
+            frame.format(str(one.doc["answer"]).strip()[-1]) for one, frame in zip(asked, frames, strict=False)
+        ],
+    )
+    found = {(s.skill, s.item): (s.value, s.flag) for s in exam.score(lm)}
+    items = list(rights)
+    told = {name: [found[name, item] for item in items[:3]] for name in ("None", "ja", "en")}
+    assert told["None"] == [(1.0, "ok")] * 3
+    assert told["ja"] == [(1.0, "ok"), (0.0, "other language"), (1.0, "no language")]
+    assert told["en"] == [(0.0, "other language"), (1.0, "ok"), (1.0, "no language")]
 
 
 def test_an_answer_is_cut_off_exactly_if_it_ran_out_of_tokens(tokenizer: Any) -> None:

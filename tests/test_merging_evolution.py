@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from merging.errors import MergingError
 from merging.evolution import Outcome, Settings, evolve
 from merging.pareto import hypervolume, nondominated
-from merging.recipe import METHODS, Groups, SourceRef
+from merging.recipe import Groups, SourceRef
 from merging.space import SearchSpace
 
 MATH, LANGUAGE, CODE = (SourceRef(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
@@ -144,7 +145,7 @@ def test_it_beats_random_search_at_the_same_budget():
 
 
 def test_the_first_generation_has_the_sources_the_base_the_plain_merges_and_random_ones_of_both_kinds():
-    for method in METHODS:
+    for method in ("linear", "slerp", "task_arithmetic", "ties", "dare_ties", "della", "breadcrumbs_ties"):
         space = space_of(method)
         first = evolve(space, settings_of(24, 24), always(0.0, 1.0), objectives=2).scored
         recipes = [one.recipe for one in first]
@@ -183,6 +184,75 @@ def test_the_budget_of_candidates_is_kept_to_the_letter(candidates):
     assert len(result.scored) == sum(recorder.batches) == candidates
     assert all(batch == 12 for batch in recorder.batches[:-1])
     assert result.stopped == f"the budget of {candidates} candidates is spent"
+
+
+def estimating(evaluate, doubtful, *, waiting=False):
+    """As `evaluate`, but recipes of which `doubtful` says so take a quarter of the scoring and flattering estimates."""
+
+    def estimated(recipes):
+        outcomes = zip(recipes, evaluate(recipes), strict=True)
+        return [
+            Outcome(tuple(score + 5.0 for score in one.objectives), None, 0.25, 0.25, estimated=True, waiting=waiting)
+            if doubtful(recipe)
+            else one
+            for recipe, one in outcomes
+        ]
+
+    return estimated
+
+
+def test_estimates_guide_the_search_but_are_never_on_a_front_and_leave_budget_for_more_candidates():
+    space = space_of()
+    seen = []
+    evaluate = estimating(closeness(space, *random_targets(space, 1)), lambda recipe: int(recipe.digest, 16) % 4)
+    result = evolve(space, settings_of(12, 60), evaluate, objectives=2, on_generation=seen.append)
+    assert not any(one.outcome.estimated for generation in seen for one in generation.front)
+    assert len(result.scored) > 90
+    assert seen[-1].spent == sum(one.outcome.share for one in result.scored)
+    assert 58 <= seen[-1].spent <= 63  # the last batch is cut by what candidates took so far
+    measured = [one for one in result.scored if not one.outcome.estimated]
+    assert {one.recipe for one in result.front} == {measured[i].recipe for i in nondominated(points(measured))}
+
+
+def test_who_waits_is_sent_again_with_each_generation_until_it_is_measured_or_leaves():
+    space = space_of()
+    exact, sent = closeness(space, *random_targets(space, 1)), Counter()
+
+    def evaluate(recipes):
+        sent.update(recipe.digest for recipe in recipes)
+        return estimating(exact, lambda recipe: sent[recipe.digest] < 3, waiting=True)(recipes)
+
+    result = evolve(space, settings_of(12, 60), evaluate, objectives=2)
+    assert len(set(digests(result))) == len(result.scored)
+    assert set(sent.values()) == {1, 2, 3}
+    for one in result.scored:
+        assert one.outcome.estimated == (sent[one.recipe.digest] < 3)
+    assert evolve(space, settings_of(12, 60), Forgetful(exact), objectives=2) == result
+
+
+class Forgetful:
+    """The same outcomes from a process that begins anew."""
+
+    def __init__(self, exact):
+        self.exact, self.sent = exact, Counter()
+
+    def __call__(self, recipes):
+        self.sent.update(recipe.digest for recipe in recipes)
+        return estimating(self.exact, lambda recipe: self.sent[recipe.digest] < 3, waiting=True)(recipes)
+
+
+def test_once_nothing_new_can_be_bred_those_that_wait_are_asked_for_alone():
+    space = space_of("slerp", groups=ONE_GROUP, step=0.25)  # five recipes
+    batches = []
+
+    def evaluate(recipes):
+        known = {recipe for batch in batches for recipe in batch}
+        batches.append(recipes)
+        return [Outcome((1.0,), None, 1.0, 0.5, not set(recipes) <= known, not set(recipes) <= known) for _ in recipes]
+
+    result = evolve(space, settings_of(12, 60), evaluate, objectives=1)
+    assert [len(batch) for batch in batches] == [5, 5]
+    assert not any(one.outcome.estimated for one in result.scored) and len(result.front) == 5
 
 
 def test_the_budget_of_minutes_counts_the_recorded_seconds_and_cuts_the_last_batch():

@@ -53,6 +53,7 @@ SMALL: dict[str, Any] = {
         "population": 8,
         "budget": {"candidates": 40},
         "seed": SEED,
+        "racing": None,  # a few items tell little: `test_bot_race` and the demo's test have the race
     },
     "workers": {"count": 1, "threads": 1, "device": "cpu"},
     "gate": {"confidence": 0.5},
@@ -126,11 +127,11 @@ class Company:
         self._kept: dict[Bench, Workers] = {}
 
     @contextmanager
-    def hire(self, bench: Bench) -> Iterator[Workers]:
-        """In place of `Workers(bench)`."""
+    def hire(self, bench: Bench, timeout: float | None) -> Iterator[Workers]:
+        """In place of `Workers(bench, timeout)`."""
         key = replace(bench, checkpoints=tuple((source, Path()) for source, _ in bench.checkpoints))
         if key not in self._kept:
-            self._kept[key] = self._all.enter_context(Workers(bench))
+            self._kept[key] = self._all.enter_context(Workers(bench, timeout))
         yield self._kept[key]
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.contest.findings import Kind, SearchSummary
+from bot.contest.race import Race
 from bot.errors import ShoalError
 from bot.ledger.book import Ledger
 from bot.progress import Narrator
@@ -37,6 +38,7 @@ def wanted_skills(watchlist: Watchlist) -> tuple[Skill, ...]:
             skill.name,
             tuple(SkillTask(t.task, t.metric, t.filter, t.weight, t.num_fewshot) for t in skill.tasks),
             skill.chat_template,
+            skill.language,
         )
         for skill in watchlist.skills
     )
@@ -87,18 +89,31 @@ def sit_rivals(judge: Judge, rivals: Sequence[Rival], split: Split) -> tuple[tup
 
 
 def search(
-    watchlist: Watchlist, space: SearchSpace, judge: Judge, ledger: Ledger, cycle: str, narrator: Narrator
+    watchlist: Watchlist,
+    space: SearchSpace,
+    judge: Judge,
+    rivals: Sequence[Sat],
+    ledger: Ledger,
+    cycle: str,
+    narrator: Narrator,
 ) -> SearchResult:
-    """Evolve recipes on the search split. Resuming is doing it again: known scores come from the ledger."""
+    """Evolve recipes on the search split. Resuming is doing it again: known scores come from the ledger.
+
+    rivals: their scores on the search split, with which candidates are compared in a race.
+    """
     skills = wanted_skills(watchlist)
     asked = watchlist.search
     settings = Settings(asked.population, asked.budget.candidates, asked.budget.minutes, asked.seed)
+    exam = judge.exam(Split.SEARCH)
 
-    with narrator.bar("breeding", settings.candidates) as advance:
+    with narrator.bar("breeding", settings.candidates * len(exam.items)) as advance:
 
-        def evaluate(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
-            sat = judge.sit(recipes, Split.SEARCH, lambda: advance(1, ""))
-            return [outcome(one, skills, directions(judge.exam(Split.SEARCH))) for one in sat]
+        def answered(items: int) -> None:
+            advance(items, "")
+
+        def evaluate_in_full(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
+            sat = judge.sit(recipes, Split.SEARCH, lambda: answered(len(exam.items)))
+            return [outcome(one, skills, directions(exam)) for one in sat]
 
         def on_generation(generation: Generation) -> None:
             advance(
@@ -108,6 +123,7 @@ def search(
             )
             ledger.record_front(cycle, generation.index, _members(generation))
 
+        evaluate = Race(judge, skills, rivals, asked.racing, answered).evaluate if asked.racing else evaluate_in_full
         return evolve(space, settings, evaluate, objectives=len(skills), on_generation=on_generation)
 
 
@@ -119,22 +135,25 @@ def outcome(sat: Sat, skills: Sequence[Skill], directions: Mapping[str, bool]) -
     return Outcome(tuple(scores[skill.name] for skill in skills), None, sat.seconds)
 
 
-def summarise(result: SearchResult) -> SearchSummary:
-    """The search in numbers; ShoalError if not one candidate could be scored."""
+def summarise(result: SearchResult, items: int) -> SearchSummary:
+    """The search in numbers, on a split of so many items; ShoalError if not one candidate could be scored."""
     reasons = Counter(scored.outcome.failure for scored in result.scored if scored.outcome.failure is not None)
-    points = [scored.outcome.objectives for scored in result.scored if scored.outcome.objectives is not None]
+    measured = [scored.outcome.objectives for scored in result.scored if not scored.outcome.estimated]
+    points = [point for point in measured if point is not None]
     if not points:
         (reason, _), *_ = reasons.most_common(1)
         raise ShoalError(f"search: not one of {len(result.scored)} candidates could be scored; most often: {reason}")
     return SearchSummary(
         candidates=len(result.scored),
-        failed=len(result.scored) - len(points),
+        failed=len(measured) - len(points),
         generations=tuple((generation.scored, generation.hypervolume) for generation in result.generations),
         points=tuple(points),
         front=tuple(scored.recipe.digest for scored in result.front),
         seconds=sum(scored.outcome.seconds for scored in result.scored),
         stopped=result.stopped,
         reasons=tuple(reasons.most_common()),
+        fully_scored=len(points),
+        item_scores=round(items * sum(scored.outcome.share for scored in result.scored)),
     )
 
 

@@ -16,6 +16,7 @@ from evaluation.splits import Split, SplitSizes
 from merging.recipe import Recipe, SourceRef
 
 if TYPE_CHECKING:
+    from evaluation.engine.engine import Engine
     from evaluation.exam import Exam
     from evaluation.tasks import TaskFacts
 
@@ -30,7 +31,7 @@ class Bench:
 
     checkpoints: every source's folder, complete and verified.
     skeleton: the one of them whose config and tokenizer the candidates have.
-    seed: of the splits.
+    seed: of the splits. rounds: into how many each exam is divided, for candidates that may leave early.
     """
 
     checkpoints: tuple[tuple[SourceRef, Path], ...]
@@ -41,6 +42,7 @@ class Bench:
     sizes: SplitSizes
     seed: int
     crew: Crew
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,19 @@ class ExamItem:
 
 
 @dataclass(frozen=True)
+class RoundFacts:
+    """What one round of an exam asks."""
+
+    digest: str
+    items: tuple[ExamItem, ...]
+
+
+@dataclass(frozen=True)
 class ExamFacts:
     """What an exam asks, without its requests.
 
     directions: task → whether higher is better. tasks: what a card tells of each. prompt: an example's plain text.
+    rounds: the same items in the order in which candidates that may leave early are asked.
     """
 
     digest: str
@@ -65,6 +76,7 @@ class ExamFacts:
     directions: tuple[tuple[str, bool], ...]
     tasks: tuple[TaskFacts, ...]
     prompt: str
+    rounds: tuple[RoundFacts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class BenchAtWork:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._exams: dict[Split, Exam] = {}
+        self._rounds: dict[Split, tuple[Exam, ...]] = {}
 
     def facts(self, split: Split) -> ExamFacts:
         """What the exam of a split asks.
@@ -97,13 +110,15 @@ class BenchAtWork:
             directions=tuple(directions(bench.skills, self._tasks).items()),
             tasks=describe(bench.skills, self._tasks, bench.seed, bench.sizes),
             prompt=example_prompt(bench.skills, self._tasks, bench.seed, bench.sizes),
+            rounds=tuple(RoundFacts(part.digest, _items(part)) for part in self._parts(split)),
         )
 
-    def score(self, recipe: Recipe, split: Split) -> Marks:
-        """Rewrite the live model to a recipe and let it sit the exam."""
+    def score(self, recipe: Recipe, split: Split, part: int | None = None) -> Marks:
+        """Rewrite the live model to a recipe and let it sit the exam, or one round of it (counted from 0)."""
         started = time.monotonic()
         self._live.become(recipe)
-        return self._sit(self._live.model, split, started)
+        exam = self._exam(split) if part is None else self._parts(split)[part]
+        return self._sit(self._engine, exam, started)
 
     def score_folder(self, folder: Path, split: Split) -> Marks:
         """Load a written checkpoint and its tokenizer as any user would, and let them sit the exam.
@@ -112,6 +127,7 @@ class BenchAtWork:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from evaluation.engine.engine import engine
         from evaluation.fingerprint import tokenizer_rules
 
         started = time.monotonic()
@@ -121,19 +137,18 @@ class BenchAtWork:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype="auto", use_safetensors=True, trust_remote_code=False
         )
-        return self._sit(model.to(self._bench.crew.device).eval(), split, started)
-
-    def _sit(self, model: Any, split: Split, started: float) -> Marks:
-        from evaluation.harness import harness
-
         crew = self._bench.crew
-        watch = model.get_output_embeddings().register_forward_hook(_refuse_non_finite)
+        lm = engine(model.eval(), self._tokenizer, crew.device, crew.batch_size)
+        return self._sit(lm, self._exam(split), started)
+
+    def _sit(self, lm: Engine, exam: Exam, started: float) -> Marks:
+        watch = lm.model.get_output_embeddings().register_forward_hook(_refuse_non_finite)
         try:
-            scores = self._exam(split).score(harness(model, self._tokenizer, crew.device, crew.batch_size))
+            scores = exam.score(lm)
         finally:
             watch.remove()
         found = {(score.skill, score.task, score.item): (score.value, score.flag) for score in scores}
-        values = tuple(found[item.skill, item.task, item.item] for item in _items(self._exam(split)))
+        values = tuple(found[item.skill, item.task, item.item] for item in _items(exam))
         return Marks(values, time.monotonic() - started)
 
     def _exam(self, split: Split) -> Exam:
@@ -145,6 +160,11 @@ class BenchAtWork:
                 bench.skills, self._tasks, split, bench.sizes, bench.seed, self._tokenizer, setting=self._setting
             )
         return self._exams[split]
+
+    def _parts(self, split: Split) -> tuple[Exam, ...]:
+        if split not in self._rounds:
+            self._rounds[split] = self._exam(split).rounds(self._bench.rounds)
+        return self._rounds[split]
 
     @cached_property
     def _setting(self) -> tuple[str, ...]:
@@ -167,6 +187,14 @@ class BenchAtWork:
         return AutoTokenizer.from_pretrained(
             dict(self._bench.checkpoints)[self._bench.skeleton], trust_remote_code=False
         )
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """The live model as lm-eval sees it; what it plans for an exam serves every candidate."""
+        from evaluation.engine.engine import engine
+
+        crew = self._bench.crew
+        return engine(self._live.model, self._tokenizer, crew.device, crew.batch_size)
 
     @cached_property
     def _live(self) -> Any:

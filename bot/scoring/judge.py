@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.ledger.book import EvaluationEntry, ItemValue, Ledger
-from bot.scoring.bench import ExamFacts, Marks
+from bot.scoring.bench import ExamFacts, ExamItem, Marks, RoundFacts
 from bot.scoring.workers import Examiners, Failure
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
@@ -52,28 +52,29 @@ class Judge:
         done: Callable[[], None] = lambda: None,
         *,
         forgive: bool = False,
+        part: int | None = None,
     ) -> tuple[Sat, ...]:
         """Scores for each recipe, in order. Each is in the ledger before `done` is called for it.
 
-        forgive: try those again whose recorded failure may have been the machine's.
+        forgive: try those again whose recorded failure may have been the machine's. part: one round of the exam alone.
         """
-        answers = {index: self._from_ledger(recipe, split, forgive) for index, recipe in enumerate(recipes)}
+        asked = _asked(self.exam(split), part)
+        answers = {index: self._from_ledger(recipe, asked, forgive) for index, recipe in enumerate(recipes)}
         missing = [index for index, answer in answers.items() if answer is None]
         for _ in range(len(recipes) - len(missing)):
             done()
-        for position, marks in self._examiners.score([recipes[index] for index in missing], split):
+        for position, marks in self._examiners.score([recipes[index] for index in missing], split, part):
             index = missing[position]
-            answers[index] = self._record(recipes[index], split, marks)
+            answers[index] = self._record(recipes[index], asked, marks)
             done()
         return tuple(answer for answer in answers.values() if answer is not None)
 
     def sit_folder(self, folder: Path, split: Split) -> tuple[ItemScore, ...] | Failure:
         """Scores of a written checkpoint. They are not kept: they only ever confirm those of its recipe."""
         marks = self._examiners.score_folder(folder, split)
-        return marks if isinstance(marks, Failure) else _item_scores(self.exam(split), marks.values)
+        return marks if isinstance(marks, Failure) else _item_scores(self.exam(split).items, marks.values)
 
-    def _from_ledger(self, recipe: Recipe, split: Split, forgive: bool) -> Sat | None:
-        exam = self.exam(split)
+    def _from_ledger(self, recipe: Recipe, exam: RoundFacts, forgive: bool) -> Sat | None:
         entry = self._ledger.evaluation(recipe.digest, exam.digest)
         if entry is None or (forgive and entry.transient):
             return None
@@ -81,22 +82,21 @@ class Judge:
             return Sat(recipe, (), entry.failure, entry.seconds, entry.transient)
         known = self._ledger.item_values(recipe.digest, {item.digest for item in exam.items})
         values = [known[item.digest, item.item] for item in exam.items]
-        return Sat(recipe, _item_scores(exam, [(v.value, v.flag) for v in values]), None, entry.seconds)
+        return Sat(recipe, _item_scores(exam.items, [(v.value, v.flag) for v in values]), None, entry.seconds)
 
-    def _record(self, recipe: Recipe, split: Split, marks: Marks | Failure) -> Sat:
-        exam = self.exam(split)
+    def _record(self, recipe: Recipe, exam: RoundFacts, marks: Marks | Failure) -> Sat:
         text = json.dumps(recipe.to_json(), sort_keys=True)
-        if isinstance(marks, Failure):
-            entry = EvaluationEntry(recipe.digest, exam.digest, 0.0, marks.reason, marks.transient)
-            self._ledger.record_evaluation(text, entry, ())
-            return Sat(recipe, (), marks.reason, 0.0, marks.transient)
         seconds = marks.seconds / self._workers
+        if isinstance(marks, Failure):
+            entry = EvaluationEntry(recipe.digest, exam.digest, seconds, marks.reason, marks.transient)
+            self._ledger.record_evaluation(text, entry, ())
+            return Sat(recipe, (), marks.reason, seconds, marks.transient)
         items = [
             ItemValue(item.digest, item.item, value, flag)
             for item, (value, flag) in zip(exam.items, marks.values, strict=True)
         ]
         self._ledger.record_evaluation(text, EvaluationEntry(recipe.digest, exam.digest, seconds, None), items)
-        return Sat(recipe, _item_scores(exam, marks.values), None, seconds)
+        return Sat(recipe, _item_scores(exam.items, marks.values), None, seconds)
 
 
 def directions(exam: ExamFacts) -> Mapping[str, bool]:
@@ -104,8 +104,12 @@ def directions(exam: ExamFacts) -> Mapping[str, bool]:
     return dict(exam.directions)
 
 
-def _item_scores(exam: ExamFacts, values: Sequence[tuple[float, str | None]]) -> tuple[ItemScore, ...]:
+def _asked(exam: ExamFacts, part: int | None) -> RoundFacts:
+    return RoundFacts(exam.digest, exam.items) if part is None else exam.rounds[part]
+
+
+def _item_scores(items: Sequence[ExamItem], values: Sequence[tuple[float, str | None]]) -> tuple[ItemScore, ...]:
     return tuple(
         ItemScore(item.skill, item.task, item.item, value, flag)
-        for item, (value, flag) in zip(exam.items, values, strict=True)
+        for item, (value, flag) in zip(items, values, strict=True)
     )

@@ -1,4 +1,5 @@
-"""Worker processes that score candidates. One that dies is replaced and its candidate tried once more.
+"""Worker processes that score candidates. One that dies is replaced and its candidate tried once more; one that takes
+far too long is ended.
 
 Each worker has a pipe of its own and shares no lock with anybody, so that it can be killed at any moment without
 harm to the others. (A pool with one queue for all cannot: whoever dies with the queue's lock in hand takes it along.)
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,10 @@ TRIES = 2
 FAREWELL_SECONDS = 2.0
 """How long workers get to end by themselves before they are killed."""
 
+LEAST_TIMEOUT, SLOWER = 300.0, 10.0
+"""Where no limit is given, a candidate has so many seconds, or so many times the longest of those before it if that is
+more; the first has all the time it needs. A new worker has to start in that time, too."""
+
 Job = tuple[Callable[..., Any], tuple[object, ...]]
 """A method of BenchAtWork and its arguments."""
 
@@ -41,10 +46,12 @@ class Failure:
     """A candidate that could not be scored, and why.
 
     transient: it may be this machine's fault (memory, a killed worker) rather than the candidate's.
+    seconds: of a worker's time that went into it.
     """
 
     reason: str
     transient: bool = False
+    seconds: float = 0.0
 
 
 class Examiners(Protocol):
@@ -53,8 +60,13 @@ class Examiners(Protocol):
     def facts(self, split: Split) -> ExamFacts:
         """What the exam of a split asks."""
 
-    def score(self, recipes: Sequence[Recipe], split: Split) -> Iterator[tuple[int, Marks | Failure]]:
-        """Score recipes; yields (index into `recipes`, marks or failure) in the order in which they are done."""
+    def score(
+        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
+    ) -> Iterator[tuple[int, Marks | Failure]]:
+        """Score recipes on an exam, or on one round of it (counted from 0).
+
+        Yields (index into `recipes`, marks or failure) in the order in which they are done.
+        """
 
     def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
         """Score a written checkpoint."""
@@ -63,9 +75,12 @@ class Examiners(Protocol):
 class Workers:
     """Worker processes on this machine; a context manager, for they are stopped whatever happens."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, timeout: float | None = None) -> None:
+        """timeout: seconds that a candidate may take; None: many times what the slowest took so far."""
         self._bench = bench
         self._crew: list[_Worker] = []
+        self._timeout = timeout
+        self._longest = 0.0
 
     def __enter__(self) -> Workers:
         return self
@@ -81,9 +96,14 @@ class Workers:
         assert isinstance(answer, ExamFacts)
         return answer
 
-    def score(self, recipes: Sequence[Recipe], split: Split) -> Iterator[tuple[int, Marks | Failure]]:
+    def score(
+        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
+    ) -> Iterator[tuple[int, Marks | Failure]]:
         """Score recipes on all workers at once."""
-        return self._work_off([(BenchAtWork.score, (recipe, split)) for recipe in recipes])
+        for index, answer in self._work_off([(BenchAtWork.score, (recipe, split, part)) for recipe in recipes]):
+            if isinstance(answer, Marks):
+                self._longest = max(self._longest, answer.seconds)
+            yield index, answer
 
     def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
         """Score a written checkpoint in one worker."""
@@ -101,26 +121,45 @@ class Workers:
         A job whose worker died is tried again after all others: if it was the job's fault, they are done by then.
         """
         waiting = deque((index, 1) for index in range(len(jobs)))
-        busy: dict[Any, tuple[_Worker, int, int]] = {}
+        busy: dict[Any, _Task] = {}
+        spent = [0.0] * len(jobs)
         try:
             while waiting or busy:
-                while waiting and (worker := self._idle_one([worker for worker, _, _ in busy.values()])):
+                while waiting and (worker := self._idle_one([task.worker for task in busy.values()])):
                     index, tries = waiting.popleft()
                     worker.ask(jobs[index])
-                    busy[worker.line] = worker, index, tries
-                for line in connection.wait(list(busy)):
-                    worker, index, tries = busy.pop(line)
-                    answer = worker.answer()
-                    if not isinstance(answer, _Died):
-                        yield index, answer
-                    elif tries < TRIES:
-                        waiting.append((index, tries + 1))
+                    busy[worker.line] = _Task(worker, index, tries, time.monotonic())
+                for task, answer in self._answers(busy):
+                    spent[task.index] += task.seconds
+                    if isinstance(answer, _Died) and task.tries < TRIES:
+                        waiting.append((task.index, task.tries + 1))
+                    elif isinstance(answer, _Died | Failure):
+                        yield task.index, replace(_failure(answer), seconds=spent[task.index])
                     else:
-                        reason = f"its worker died (exit code {answer.code}), also on the second try"
-                        yield index, Failure(reason, transient=True)
+                        yield task.index, answer
         finally:
             # Whoever stops listening leaves workers with answers that nobody may take for another's.
-            self._dismiss([worker for worker, _, _ in busy.values()])
+            self._dismiss([task.worker for task in busy.values()])
+
+    def _answers(self, busy: dict[Any, _Task]) -> Iterator[tuple[_Task, Any]]:
+        """The next answers, their tasks taken from `busy`; the time limit's where a worker has passed it."""
+        limit = self._limit()
+        patience = None if limit is None else max(0.0, limit - max(task.seconds for task in busy.values()))
+        for line in connection.wait(list(busy), patience):
+            task = busy.pop(line)
+            yield task, task.worker.answer()
+        for line, task in list(busy.items()):
+            if limit is not None and task.seconds >= limit:
+                del busy[line]
+                task.worker.kill()
+                self._dismiss([task.worker])
+                yield task, Failure(f"no scores after {limit:.0f} seconds; its worker was ended", transient=True)
+
+    def _limit(self) -> float | None:
+        """Seconds that a job may take now; None for no limit."""
+        if self._timeout is not None or not self._longest:
+            return self._timeout
+        return max(LEAST_TIMEOUT, SLOWER * self._longest)
 
     def _idle_one(self, busy: Sequence[_Worker]) -> _Worker | None:
         """A living worker that has nothing to do, started if need be; None if all are busy."""
@@ -146,6 +185,26 @@ class _Died:
     """A worker ended before it answered."""
 
     code: int | None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A job in a worker's hands: its index, which try it is, and when it was handed over."""
+
+    worker: _Worker
+    index: int
+    tries: int
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def _failure(answer: _Died | Failure) -> Failure:
+    if isinstance(answer, Failure):
+        return answer
+    return Failure(f"its worker died (exit code {answer.code}), also on the second try", transient=True)
 
 
 class _Worker:
@@ -176,6 +235,9 @@ class _Worker:
         except (EOFError, OSError):
             self._process.join()
             return _Died(self._process.exitcode)
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def end(self, patience: float) -> None:
         """See it out; its line is closed, so it goes by itself when it is done with what it does."""

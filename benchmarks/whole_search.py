@@ -1,0 +1,111 @@
+"""A whole search of the demo, to the same hypervolume: shoal's way against the peers' way, in wall time.
+
+    python -m benchmarks.whole_search [CANDIDATES_OF_THE_PEERS]
+
+The peers' way is that of `benchmarks.candidate_cost`: mergekit writes each candidate, transformers loads it, lm-eval's
+`simple_evaluate` scores it with tasks loaded once. It is given shoal's own NSGA-II and space, so that only the cost of
+a candidate differs, and as many of its items. Hypervolume, above 0 in every skill, is that of a front's scores on the
+search split, computed outside the clock for both. shoal's clock runs from the start of its worker processes, through
+the scoring of sources and plain merges, to the first generation whose front has the peers' last hypervolume.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.candidate_cost import on_disk
+from benchmarks.racing import Silence
+from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores
+from bot.contest.search import search
+from bot.ledger.book import Ledger
+from bot.scoring.judge import Judge
+from bot.scoring.machine import Crew
+from bot.scoring.workers import Workers
+from bot.shop import now
+from evaluation.harness import quiet
+from evaluation.splits import Split
+from merging.evolution import Generation, Outcome, Settings, evolve
+from merging.pareto import hypervolume
+from merging.recipe import Recipe
+
+SEED, POPULATION = 1, 20
+CREW = Crew(2, 1, "cpu", 64)
+
+
+def hypervolume_of(front: Sequence[tuple[float, ...]]) -> float:
+    """Above 0 in every skill."""
+    return hypervolume(front, (0.0,) * len(front[0]))
+
+
+class Clocked(Ledger):
+    """A ledger that remembers when each generation's front was recorded, and its hypervolume."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.started = time.monotonic()
+        self.fronts: list[tuple[float, float]] = []
+
+    def record_front(self, cycle: str, generation: int, members: Sequence[tuple[str, tuple[float, ...]]]) -> None:
+        """As the ledger does, with a look at the clock."""
+        super().record_front(cycle, generation, members)
+        self.fronts.append((time.monotonic() - self.started, hypervolume_of([scores for _, scores in members])))
+
+
+def peers(candidates: int, truth: Callable[[Recipe], tuple[float, ...]]) -> tuple[float, float]:
+    """Seconds of a search by the peers' way, and its last front's hypervolume."""
+    score = on_disk()
+    seconds, generations = 0.0, list[Generation]()
+
+    def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
+        nonlocal seconds
+        started = time.monotonic()
+        outcomes = [Outcome(score(recipe), None, 0.0) for recipe in recipes]
+        seconds += time.monotonic() - started
+        return outcomes
+
+    settings = Settings(POPULATION, candidates, None, SEED)
+    evolve(demo_space(), settings, evaluate, objectives=3, on_generation=generations.append)
+    return seconds, hypervolume_of([truth(one.recipe) for one in generations[-1].front])
+
+
+def shoal(goal: float) -> tuple[float, float]:
+    """Seconds until shoal's front has a hypervolume, and that hypervolume."""
+    space, watchlist = demo_space(), demo_watchlist()
+    racing = watchlist.search.racing
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Clocked(Path(folder) / "ledger.sqlite")
+        cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
+        with Workers(replace(bench(CREW), rounds=racing.rounds if racing else 1)) as workers:
+            judge = Judge(ledger, workers, CREW.workers)
+            rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
+            search(watchlist, space, judge, rivals, ledger, cycle, Silence())
+    reached = [(seconds, volume) for seconds, volume in ledger.fronts if volume >= goal]
+    if not reached:
+        sys.exit(f"shoal came to {ledger.fronts[-1][1]:.4f} in {ledger.fronts[-1][0]:.1f} s, short of {goal:.4f}")
+    return reached[0]
+
+
+def main() -> None:
+    """Run both and print the ratio."""
+    candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    answers, tasks = in_process_scores()
+
+    def truth(recipe: Recipe) -> tuple[float, ...]:
+        row = answers(recipe)
+        return tuple(float(row[tasks == task].mean()) for task in range(int(tasks.max()) + 1))
+
+    with quiet():
+        theirs, goal = peers(candidates, truth)
+        ours, volume = shoal(goal)
+    print(f"peers' way: {candidates} candidates in {theirs:.1f} s, hypervolume {goal:.4f}")
+    print(f"shoal:      hypervolume {volume:.4f} after {ours:.1f} s")
+    print(f"ratio:      {theirs / ours:.1f}")
+
+
+if __name__ == "__main__":
+    main()

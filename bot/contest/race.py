@@ -1,0 +1,194 @@
+"""The race of a search: candidates answer the search split in rounds, and only those worth it answer all of it.
+
+Estimates steer the breeding and say who goes on; a front has only those who answered every item. All of it follows
+from the recipes and their scores, so that a search done again from the ledger takes the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bot.scoring.bench import ExamFacts, ExamItem
+from bot.scoring.judge import Judge, Sat, directions
+from bot.watchlist.sections import Racing
+from evaluation.scores import ItemScore
+from evaluation.skills import Skill
+from evaluation.splits import Split
+from merging.evolution import Outcome
+from merging.recipe import Recipe
+
+if TYPE_CHECKING:
+    from evaluation.racing import Decision, Panel
+
+Key = tuple[str, str, str]
+"""Skill, task and item."""
+
+LEARNING = 0.1
+"""Share of a generation that goes on at least: from what these answer in full the estimates learn."""
+
+
+WAITING = 40
+"""So many candidates wait at most, the most promising."""
+
+
+@dataclass
+class Runner:
+    """Where a candidate stands: what it answered, in how many rounds, and what was decided last. It left for good, or
+    may go on later."""
+
+    scores: dict[Key, float] = field(default_factory=dict)
+    rounds: int = 0
+    items: int = 0
+    seconds: float = 0.0
+    failure: str | None = None
+    decision: Decision | None = None
+    left: bool = False
+
+
+class Race:
+    """Scores generation after generation; a function of the recipes it was given and of their scores alone."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        skills: Sequence[Skill],
+        rivals: Sequence[Sat],
+        racing: Racing,
+        done: Callable[[int], None],
+    ) -> None:
+        """rivals: fully scored, the first to compare candidates with. done: told how many items were answered."""
+        self._judge = judge
+        self._exam = judge.exam(Split.SEARCH)
+        self._racing = racing
+        self._done = done
+        self._keys = [_key(item) for item in self._exam.items]
+        self._signs = [1.0 if directions(self._exam)[item.task] else -1.0 for item in self._exam.items]
+        self._panel = panel_of(self._exam, skills)
+        self._full = {one.recipe.digest: one for one in rivals}
+        self._rows = {one.recipe.digest: self._row(_values(one.scores)) for one in rivals}
+        self._runners: dict[str, Runner] = {}
+
+    def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
+        """The outcomes of a generation and of those that wait; with nobody new, all that may be worth it go on."""
+        fresh = [recipe for recipe in recipes if recipe.digest not in {*self._full, *self._runners}]
+        self._runners |= {recipe.digest: Runner() for recipe in fresh}
+        at_least = round(LEARNING * len(fresh)) if fresh else len(recipes)
+        race = _Standings(self._panel, self._table(), self._racing.confidence)
+        waiting = [recipe for recipe in recipes if self._is_running(recipe) and self._runners[recipe.digest].rounds]
+        going = {recipe.digest for recipe in fresh} | self._go_on(waiting, race, at_least)
+        for part in range(len(self._exam.rounds)):
+            group = [one for one in recipes if one.digest in going and self._runners[one.digest].rounds == part]
+            self._sit(group, part)
+            going -= {one.digest for one in group} - self._go_on(group, race, at_least)
+        for recipe in recipes:
+            self._keep_if_full(recipe)
+        self._dismiss_all_but_the_best([recipe for recipe in recipes if self._is_running(recipe)])
+        return [self._outcome(recipe) for recipe in recipes]
+
+    def _sit(self, group: Sequence[Recipe], part: int) -> None:
+        """Have a group answer one round."""
+        items = len(self._exam.rounds[part].items)
+        for sat in self._judge.sit(group, Split.SEARCH, lambda: self._done(items), part=part):
+            runner = self._runners[sat.recipe.digest]
+            runner.scores |= _values(sat.scores)
+            runner.rounds, runner.items = part + 1, runner.items + items
+            runner.seconds, runner.failure = runner.seconds + sat.seconds, sat.failure
+
+    def _go_on(self, group: Sequence[Recipe], race: _Standings, at_least: int) -> set[str]:
+        """Decide on a group; the digests of those that go on."""
+        from evaluation.racing import Standing
+
+        digests = [one.digest for one in group if self._is_running(one)]
+        decisions = race.decide([self._row(self._runners[digest].scores) for digest in digests], at_least)
+        for digest, decision in zip(digests, decisions, strict=True):
+            self._runners[digest].decision = decision
+            self._runners[digest].left = decision.standing is Standing.LEAVES
+        return {digest for digest, one in zip(digests, decisions, strict=True) if one.standing is Standing.GOES_ON}
+
+    def _dismiss_all_but_the_best(self, waiting: Sequence[Recipe]) -> None:
+        """Only the most promising keep waiting, or a long search would spend its time on estimates."""
+        runners = [self._runners[recipe.digest] for recipe in waiting]
+        runners.sort(key=lambda runner: runner.decision.dominated if runner.decision else 0.0)
+        for runner in runners[WAITING:]:
+            runner.left = True
+
+    def _is_running(self, recipe: Recipe) -> bool:
+        runner = self._runners.get(recipe.digest)
+        if runner is None or runner.failure is not None or runner.left:
+            return False
+        return runner.rounds < len(self._exam.rounds)
+
+    def _keep_if_full(self, recipe: Recipe) -> None:
+        runner = self._runners.get(recipe.digest)
+        if runner is None or runner.failure is not None or runner.rounds < len(self._exam.rounds):
+            return
+        self._rows[recipe.digest] = self._row(runner.scores)
+
+    def _outcome(self, recipe: Recipe) -> Outcome:
+        if recipe.digest in self._full:
+            return Outcome(self._measured(recipe), None, self._full[recipe.digest].seconds)
+        runner = self._runners[recipe.digest]
+        share = runner.items / len(self._keys)
+        if runner.failure is not None:
+            return Outcome(None, runner.failure, runner.seconds, share)
+        if recipe.digest in self._rows or runner.decision is None:
+            return Outcome(self._measured(recipe), None, runner.seconds, share)
+        means = runner.decision.estimate.means
+        return Outcome(means, None, runner.seconds, share, estimated=True, waiting=not runner.left)
+
+    def _measured(self, recipe: Recipe) -> tuple[float, ...]:
+        import numpy as np
+
+        return tuple(map(float, self._panel.skills(np.array([self._rows[recipe.digest]]))[0]))
+
+    def _row(self, scores: Mapping[Key, float]) -> list[float]:
+        """Scores in the panel's order, higher being better; NaN where there is none."""
+        return [sign * scores.get(key, float("nan")) for key, sign in zip(self._keys, self._signs, strict=True)]
+
+    def _table(self) -> Any:
+        import numpy as np
+
+        return np.array(list(self._rows.values()))
+
+
+class _Standings:
+    """What the fully scored models at the start of a generation say of candidates."""
+
+    def __init__(self, panel: Panel, full: Any, confidence: float) -> None:
+        from evaluation.estimates import fit
+
+        self._panel, self._full, self._confidence = panel, full, confidence
+        self._model = fit(full, panel.tasks, seed=0)
+
+    def decide(self, rows: Sequence[Sequence[float]], at_least: int) -> tuple[Decision, ...]:
+        """Decide on candidates by their rows."""
+        import numpy as np
+
+        from evaluation.racing import decide
+
+        table = np.array(rows).reshape(len(rows), len(self._panel.tasks))
+        return decide(table, self._full, self._panel, self._model, confidence=self._confidence, at_least=at_least)
+
+
+def panel_of(exam: ExamFacts, skills: Sequence[Skill]) -> Panel:
+    """An exam's items as columns of a table."""
+    import numpy as np
+
+    from evaluation.racing import Panel
+
+    uses = [(skill.name, task.key) for skill in skills for task in skill.tasks]
+    weights = np.zeros((len(uses), len(skills)))
+    for column, skill in enumerate(skills):
+        for task in skill.tasks:
+            weights[uses.index((skill.name, task.key)), column] = task.weight / sum(one.weight for one in skill.tasks)
+    return Panel(tuple(uses.index((item.skill, item.task)) for item in exam.items), weights)
+
+
+def _key(item: ExamItem) -> Key:
+    return item.skill, item.task, item.item
+
+
+def _values(scores: Sequence[ItemScore]) -> dict[Key, float]:
+    return {(score.skill, score.task, score.item): score.value for score in scores}

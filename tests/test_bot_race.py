@@ -1,0 +1,135 @@
+"""A search with a race over synthetic models: what is asked, what is remembered, and who may stand on the front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from zoo_ground import Listener
+
+from bot.contest.search import search, summarise
+from bot.ledger.book import Ledger
+from bot.scoring.bench import ExamFacts, ExamItem, Marks, RoundFacts
+from bot.scoring.judge import Judge
+from bot.scoring.workers import Failure
+from bot.shop import now
+from bot.watchlist.model import Watchlist
+from evaluation.racing import round_ends
+from evaluation.splits import Split
+from merging.evolution import SearchResult
+from merging.recipe import Groups, Recipe, SourceRef
+from merging.space import SearchSpace
+
+ITEMS, ROUNDS, BUDGET = 64, 4, 60
+SPACE = SearchSpace.build(
+    method="task_arithmetic",
+    sources=[SourceRef("org/math", "0" * 40), SourceRef("org/language", "0" * 40)],
+    base=SourceRef("org/base", "0" * 40),
+    groups=Groups.even(4, 2, modules_apart=False, ends_apart=False),
+    dtype="float32",
+    seed=0,
+)
+
+
+def watchlist(racing: bool = True) -> Watchlist:
+    return Watchlist.model_validate(
+        {
+            "name": "tiny",
+            "watch": {"tags": ("fish",)},
+            "skills": tuple({"name": name, "tasks": ({"task": name, "metric": "acc"},)} for name in ("one", "two")),
+            "search": {
+                "population": 12,
+                "budget": {"candidates": BUDGET},
+                "seed": 3,
+                "racing": {"rounds": ROUNDS} if racing else None,
+            },
+            "publish": {"mode": "off"},
+        }
+    )
+
+
+class Synthetic:
+    """Models whose weights' distances to two points decide which of the items, from easy to hard, they solve."""
+
+    def __init__(self, faulty: bool = False) -> None:
+        self.asked = 0
+        self._faulty = faulty
+
+    def facts(self, split: Split) -> ExamFacts:
+        assert split is Split.SEARCH
+        items = tuple(
+            ExamItem(name, f"{name}:acc", name, str(item)) for name in ("one", "two") for item in range(ITEMS)
+        )
+        ends = (0, *round_ends(ITEMS, ROUNDS))
+        rounds = tuple(
+            RoundFacts(f"round {part}", tuple(one for one in items if ends[part] <= int(one.item) < ends[part + 1]))
+            for part in range(ROUNDS)
+        )
+        return ExamFacts("whole", items, (("one:acc", True), ("two:acc", True)), (), "", rounds)
+
+    def score(
+        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
+    ) -> Iterator[tuple[int, Marks | Failure]]:
+        exam = self.facts(split)
+        items = exam.items if part is None else exam.rounds[part].items
+        for index, recipe in enumerate(recipes):
+            self.asked += len(items)
+            if self._faulty and part == 1 and int(recipe.digest, 16) % 3 == 0:
+                yield index, Failure("the merge is not finite", seconds=1.0)
+            else:
+                yield index, Marks(tuple((solved(recipe, item), None) for item in items), len(items) / 100)
+
+    def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
+        raise NotImplementedError
+
+
+def solved(recipe: Recipe, item: ExamItem) -> float:
+    weights = np.zeros((2, 2))
+    for source, row in zip(recipe.sources, dict(recipe.parameters)["weight"], strict=True):
+        if source in SPACE.sources:
+            weights[SPACE.sources.index(source)] = np.resize(row, 2)
+    target = {"one": 0.9, "two": 0.5}[item.skill]
+    difficulty = np.random.default_rng([len(item.skill), int(item.item)]).random()
+    return float(np.exp(-((weights - target) ** 2).sum()) > difficulty)
+
+
+def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist) -> SearchResult:
+    cycle = ledger.begin("tiny", wanted.digest, now()).id
+    judge = Judge(ledger, examiners, 1)
+    rivals = judge.sit(SPACE.singles(), Split.SEARCH)
+    return search(wanted, SPACE, judge, rivals, ledger, cycle, Listener())
+
+
+def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_front(tmp_path: Path) -> None:
+    examiners = Synthetic()
+    race = searched(Ledger(tmp_path / "race.sqlite"), examiners, watchlist())
+    full = searched(Ledger(tmp_path / "full.sqlite"), Synthetic(), watchlist(racing=False))
+    assert len(full.scored) == BUDGET and len(race.scored) > 1.5 * BUDGET
+    assert race.generations[-1].hypervolume >= 0.99 * full.generations[-1].hypervolume
+    summary = summarise(race, 2 * ITEMS)
+    # The rivals' items are asked for once, and count for those candidates that are rivals too.
+    assert abs(summary.item_scores - examiners.asked) <= len(SPACE.singles()) * 2 * ITEMS
+    assert summary.item_scores <= 1.05 * BUDGET * 2 * ITEMS
+    assert summary.candidates > summary.fully_scored == len(summary.points) >= len(summary.front)
+
+
+def test_the_front_holds_only_candidates_whose_every_item_is_in_the_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    race = searched(ledger, Synthetic(), watchlist())
+    for one in race.front:
+        known = ledger.item_values(one.recipe.digest, ["one", "two"])
+        assert len(known) == 2 * ITEMS
+        means = [np.mean([v.value for (task, _), v in known.items() if task == name]) for name in ("one", "two")]
+        assert one.outcome.objectives == pytest.approx(means)
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tmp_path: Path, faulty: bool) -> None:
+    ledger, again = Ledger(tmp_path / "ledger.sqlite"), Synthetic(faulty)
+    first = searched(ledger, Synthetic(faulty), watchlist())
+    assert searched(ledger, again, watchlist()) == first
+    assert again.asked == 0
+    failed = [one for one in first.scored if one.outcome.failure]
+    assert bool(failed) == faulty and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)

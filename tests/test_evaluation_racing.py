@@ -1,0 +1,125 @@
+"""Decisions of a race: rounds, who is beaten, who is worth the rest of the items; closed formulas are the reference."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from evaluation.errors import EvaluationError
+from evaluation.estimates import fit
+from evaluation.racing import (
+    Decision,
+    Estimate,
+    Panel,
+    Standing,
+    beaten_by_any,
+    chance_dominated,
+    decide,
+    round_ends,
+)
+from evaluation.scores import ItemScore, skill_scores
+from evaluation.skills import Skill, SkillTask
+
+EACH = 40
+PANEL = Panel((0,) * EACH + (1,) * EACH + (2,) * EACH, np.array([[1.0, 0.0], [0.0, 0.25], [0.0, 0.75]]))
+
+
+def answers(*rates: float, seed: int = 0) -> np.ndarray:
+    """One model's right and wrong answers, the same share of each task's first items whatever the round."""
+    random = np.random.default_rng(seed)
+    return np.concatenate([(random.random(EACH) < rate).astype(float) for rate in rates])
+
+
+def seen(row: np.ndarray, items: int) -> np.ndarray:
+    """The first items of each task."""
+    parts = row.reshape(3, EACH).copy()
+    parts[:, items:] = np.nan
+    return parts.ravel()
+
+
+def test_each_round_doubles_the_items_and_the_last_asks_all_that_are_left() -> None:
+    assert round_ends(200, 4) == (25, 50, 100, 200)
+    assert round_ends(3, 4) == (1, 1, 2, 3)
+    assert round_ends(7, 1) == (7,)
+    with pytest.raises(EvaluationError, match="got 0 rounds of 7 items"):
+        round_ends(7, 0)
+
+
+def test_a_panels_skills_are_those_of_the_scores() -> None:
+    row = answers(0.8, 0.3, 0.6)
+    tasks = [SkillTask(name, "acc", weight=weight) for name, weight in (("a", 1.0), ("b", 1.0), ("c", 3.0))]
+    skills = [Skill("first", tuple(tasks[:1])), Skill("second", tuple(tasks[1:]))]
+    names = [("first", tasks[0].key)] * EACH + [("second", tasks[1].key)] * EACH + [("second", tasks[2].key)] * EACH
+    scores = [
+        ItemScore(skill, task, str(index), value, None)
+        for index, ((skill, task), value) in enumerate(zip(names, row, strict=True))
+    ]
+    expected = skill_scores(skills, {task.key: True for task in tasks}, scores)
+    assert PANEL.skills(row[None])[0] == pytest.approx([expected["first"], expected["second"]])
+
+
+def test_the_chance_to_be_dominated_is_that_of_the_normal_distributions() -> None:
+    guess = Estimate((0.5, 0.5), (0.1, 0.2))
+    phi = NormalDist().cdf
+    assert chance_dominated([guess], np.array([[0.6, 0.6]]))[0] == pytest.approx(phi(1) * phi(0.5), abs=0.06)
+    # Either of two points will do: P(A) + P(B) - P(A and B).
+    either = phi(1) * phi(0) + phi(0) * phi(1) - phi(0) * phi(0)
+    two = np.array([[0.6, 0.5], [0.5, 0.7]])
+    assert chance_dominated([guess], two)[0] == pytest.approx(either, abs=0.06)
+    assert list(chance_dominated([Estimate((0.5, 0.5), (0.0, 0.0))], np.array([[0.5, 0.4]]))) == [0.0]
+
+
+def test_a_candidate_is_beaten_only_where_one_model_is_better_in_every_skill() -> None:
+    weak = seen(answers(0.2, 0.2, 0.2), 20)
+    strong, specialist = answers(0.9, 0.9, 0.9, seed=1), answers(0.9, 0.1, 0.1, seed=2)
+    assert beaten_by_any(weak, np.array([strong]), PANEL) > 0.99
+    assert beaten_by_any(weak, np.array([specialist]), PANEL) < 0.8
+    assert beaten_by_any(weak, np.array([specialist, strong]), PANEL) > 0.99
+    assert beaten_by_any(seen(strong, 20), np.array([strong]), PANEL) < 0.5  # none beats its equal
+
+
+def test_the_paired_test_of_one_skill_is_as_careful_as_mcnemars() -> None:
+    """Wins of the model among the first 20 items, against the exact p of that many wins and no loss."""
+    one = Panel((0,) * EACH, np.array([[1.0]]))
+    for wins in (3, 5, 8):
+        row = np.where(np.arange(EACH) < 20, 1.0, np.nan)
+        row[:wins] = 0.0
+        confidence = beaten_by_any(row, np.ones((1, EACH)), one)
+        assert confidence == pytest.approx(1 - 2.0**-wins, abs=0.08)
+
+
+def test_few_leave_wrongly_and_the_hopeless_leave_early() -> None:
+    """A thousand races of equals: at 95 % one as good as the model in a skill leaves in 5 % of them."""
+    random = np.random.default_rng(0)
+    model = answers(0.6, 0.6, 0.6, seed=5)
+    wrong = 0
+    for _ in range(1000):
+        first = random.permutation(model[:EACH])
+        rest = np.zeros(2 * EACH)
+        wrong += beaten_by_any(seen(np.concatenate([first, rest]), 10), model[None], PANEL) >= 0.95
+    assert wrong <= 60
+    assert beaten_by_any(seen(np.zeros(3 * EACH), 10), np.ones((1, 3 * EACH)), PANEL) >= 0.95
+
+
+def decided(rows: list[np.ndarray], full: np.ndarray, at_least: int = 0) -> tuple[Decision, ...]:
+    model = fit(full, PANEL.tasks, seed=0)
+    return decide(np.array(rows), full, PANEL, model, confidence=0.95, at_least=at_least)
+
+
+def test_the_good_go_on_the_beaten_leave_and_the_rest_wait() -> None:
+    full = np.array([answers(0.3 + 0.05 * index, 0.5, 0.5, seed=index) for index in range(8)])
+    good, middling, bad = (seen(answers(rate, rate, rate, seed=30), 20) for rate in (1.0, 0.45, 0.0))
+    standings = [one.standing for one in decided([bad, middling, good], full)]
+    assert standings == [Standing.LEAVES, Standing.WAITS, Standing.GOES_ON]
+    assert [one.standing for one in decided([bad, middling, good], full, at_least=3)] == [
+        Standing.LEAVES,
+        Standing.GOES_ON,
+        Standing.GOES_ON,
+    ]
+    (guess,) = decided([good], full)
+    assert all(0 <= mean <= 1 and deviation > 0 for mean, deviation in zip(*vars(guess.estimate).values(), strict=True))
+    assert decide(np.empty((0, 3 * EACH)), full, PANEL, fit(full, PANEL.tasks, seed=0), confidence=0.95) == ()
+    assert math.isclose(decided([good], full)[0].dominated, guess.dominated)
