@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,41 @@ Item = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Ground:
-    """A model and its items; shots: examples of a few-shot prompt; tokens: the longest answer."""
+    """A model and its items.
+
+    few: how many of the items are asked in the tasks that cost HFLM most. shots: examples of a few-shot prompt.
+    tokens: the longest answer.
+    """
 
     name: str
     model: Any
     tokenizer: Any
-    items: Sequence[Item]
+    items: list[Item]
+    few: int
     shots: int
     tokens: int
     batch_sizes: tuple[int, ...]
     rounds: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """lm-eval's requests of one kind for so many items."""
+
+    name: str
+    kind: str
+    items: int
+    requests: list[Instance]
+
+    @classmethod
+    def of(cls, name: str, kind: str, items: int, arguments: Sequence[tuple[Any, ...]]) -> Task:
+        """From the arguments of each request."""
+        return cls(name, kind, items, [Instance(kind, {}, one, 0) for one in arguments])
+
+    def ask(self, lm: HFLM) -> list[Any]:
+        """The answers of a model."""
+        answers: list[Any] = getattr(lm, self.kind)(self.requests, disable_tqdm=True)
+        return answers
 
 
 def small() -> Ground:
@@ -67,6 +93,7 @@ def small() -> Ground:
         transformers.AutoModelForCausalLM.from_pretrained(folder).eval(),
         transformers.AutoTokenizer.from_pretrained(folder),
         items,
+        few=200,
         shots=3,
         tokens=6,
         batch_sizes=(16, 64, 200),
@@ -99,40 +126,30 @@ def large() -> Ground:
     def say(count: int) -> str:
         return " ".join(draw.choice(words) for _ in range(count))
 
-    items = [(say(40), tuple(say(4) for _ in range(4))) for _ in range(13)]
+    items = [(say(40), tuple(say(4) for _ in range(4))) for _ in range(21)]
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>", unk_token="</s>")
-    return Ground("random Llama, 90 M", model, tokenizer, items, 5, 16, batch_sizes=(4, 12), rounds=1)
+    return Ground("random Llama, 90 M", model, tokenizer, items, 4, 5, 16, batch_sizes=(4, 16), rounds=1)
 
 
-def tasks(ground: Ground) -> Iterator[tuple[str, str, list[Instance]]]:
-    """(name, kind, requests) of each task."""
-    *examples, asked = ground.items[: ground.shots], ground.items[ground.shots :]
-    shown = examples_text(examples[0])
+def tasks(ground: Ground) -> Iterator[Task]:
+    """What is asked of both sides."""
+    asked, shown = ground.items[ground.shots :], examples_text(ground.items[: ground.shots])
+    few = asked[: ground.few]
     draw = random.Random(2)
+    own = [examples_text(draw.sample(ground.items, ground.shots)) for _ in few]
     options = {"until": ["</s>"], "max_gen_toks": ground.tokens, "do_sample": False}
-    own = [examples_text(draw.sample(list(ground.items), ground.shots)) for _ in asked]
-    yield "generation", "generate_until", instances("generate_until", [(shown + q, options) for q, _ in asked])
-    yield "choice", "loglikelihood", instances("loglikelihood", [(q, f" {c}") for q, four in asked for c in four])
-    yield (
-        "choice, few-shot",
-        "loglikelihood",
-        instances("loglikelihood", [(shown + q, f" {c}") for q, four in asked for c in four]),
-    )
-    yield (
-        "generation, own examples",
-        "generate_until",
-        instances("generate_until", [(shots + q, options) for shots, (q, _) in zip(own, asked, strict=True)]),
-    )
+    yield Task.of("generation", "generate_until", len(asked), [(shown + question, options) for question, _ in asked])
+    choices = [(question, f" {choice}") for question, four in asked for choice in four]
+    yield Task.of("choice", "loglikelihood", len(asked), choices)
+    choices = [(shown + question, f" {choice}") for question, four in few for choice in four]
+    yield Task.of("choice, few-shot", "loglikelihood", len(few), choices)
+    prompts = [(shots + question, options) for shots, (question, _) in zip(own, few, strict=True)]
+    yield Task.of("generation, own examples", "generate_until", len(few), prompts)
 
 
 def examples_text(items: Sequence[Item]) -> str:
     """Questions with their answers."""
     return "".join(f"{question} {choices[0]} " for question, choices in items)
-
-
-def instances(kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Instance]:
-    """lm-eval's requests."""
-    return [Instance(kind, {}, one, 0) for one in arguments]
 
 
 def quickest(ask: Callable[[], list[Any]], rounds: int) -> tuple[float, list[Any]]:
@@ -155,21 +172,17 @@ def differences(kind: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:
     return f"likelihoods differ by {apart:.0e} at most, {flags} greedy flags"
 
 
-def compare(ground: Ground) -> None:
-    """Measure both sides on every task."""
-    items = len(ground.items) - ground.shots
-    print(f"{ground.name}, {items} items")
-    own = engine(ground.model, ground.tokenizer, "cpu", ground.batch_sizes[0])
-    for name, kind, requests in tasks(ground):
-        rivals = {}
-        for size in ground.batch_sizes:
-            plain = HFLM(pretrained=ground.model, tokenizer=ground.tokenizer, batch_size=size)
-            rivals[size] = quickest(lambda lm=plain: getattr(lm, kind)(requests, disable_tqdm=True), ground.rounds)  # type: ignore[misc]
-        ours, answers = quickest(lambda: getattr(own, kind)(requests), ground.rounds)
-        best = min(rivals, key=lambda size: rivals[size][0])
-        theirs, expected = rivals[best]
-        rates = f"engine {items / ours:8.1f}, HFLM {items / theirs:8.1f} items/s (batches of {best})"
-        print(f"  {name:26}{rates}, ratio {theirs / ours:5.1f}; {differences(kind, answers, expected)}")
+def compare(ground: Ground, task: Task, own: HFLM) -> None:
+    """Measure both sides on one task and print what came out."""
+    rivals = {}
+    for size in ground.batch_sizes:
+        plain = HFLM(pretrained=ground.model, tokenizer=ground.tokenizer, batch_size=size)
+        rivals[size] = quickest(partial(task.ask, plain), ground.rounds)
+    ours, answers = quickest(partial(task.ask, own), ground.rounds)
+    best, (theirs, expected) = min(rivals.items(), key=lambda rival: rival[1][0])
+    rates = f"engine {task.items / ours:7.1f}, HFLM {task.items / theirs:7.1f} items/s (batches of {best:3})"
+    found = differences(task.kind, answers, expected)
+    print(f"  {task.name:25} {task.items:4} items: {rates}, ratio {theirs / ours:5.1f}; {found}", flush=True)
 
 
 def main() -> None:
@@ -178,7 +191,11 @@ def main() -> None:
     grounds = {"small": small, "large": large}
     with quiet():
         for name in sys.argv[1:] or grounds:
-            compare(grounds[name]())
+            ground = grounds[name]()
+            print(ground.name)
+            own = engine(ground.model, ground.tokenizer, "cpu", ground.batch_sizes[0])
+            for task in tasks(ground):
+                compare(ground, task, own)
 
 
 if __name__ == "__main__":

@@ -92,10 +92,8 @@ class Words:
         """Multiple choices of different lengths on questions behind the same examples."""
         examples = self.say(shots)
         stems = [f"{examples} {number} {self.say(1 + number % 6)}" for number in range(questions)]
-        return asked(
-            "loglikelihood",
-            [(stem, f" {self.say(1 + choice)}") for stem in stems for choice in range(len(stem) % 4 + 1)],
-        )
+        pairs = [(stem, f" {self.say(1 + choice)}") for stem in stems for choice in range(len(stem) % 4 + 1)]
+        return asked("loglikelihood", pairs)
 
     def prompts(self, count: int, options: dict[str, Any], shots: int = 12) -> list[Instance]:
         """Prompts of different lengths behind the same examples."""

@@ -19,6 +19,9 @@ GRID = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt2", "mistral")
 TIGHT = Budget(tokens=150, logits=40, cache=300, likelihoods=Cut(12, 4), generations=Cut(0, 4))
 """Forces trunks, many batches, rows that leave, and rows that are too long for a batch."""
 
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+EITHER = pytest.mark.parametrize(("kind", "budget"), [("bytes", None), ("words", TIGHT)], ids=["bytes", "words, tight"])
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_quiet_thread() -> Iterator[None]:
@@ -64,8 +67,7 @@ def test_every_family_answers_as_with_lm_eval(family: str) -> None:
     assert trunks_of(own) > 0
 
 
-@pytest.mark.parametrize("budget", [None, TIGHT], ids=["usual", "tight"])
-@pytest.mark.parametrize("kind", ["bytes", "words"])
+@EITHER
 @pytest.mark.parametrize("family", GRID)
 def test_likelihoods_are_those_of_lm_eval(family: str, kind: str, budget: Budget | None) -> None:
     words = Words(seed=1)
@@ -92,8 +94,7 @@ def test_rolling_likelihoods_are_those_of_lm_eval(family: str) -> None:
         assert own.loglikelihood_rolling(requests) == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
-@pytest.mark.parametrize("budget", [None, TIGHT], ids=["usual", "tight"])
-@pytest.mark.parametrize("kind", ["bytes", "words"])
+@EITHER
 @pytest.mark.parametrize("family", GRID)
 def test_generated_texts_are_those_of_lm_eval(family: str, kind: str, budget: Budget | None) -> None:
     words = Words(seed=3)

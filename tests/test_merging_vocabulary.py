@@ -1,4 +1,4 @@
-"""Merges of models with different tokenizers: rows as mergekit has them, and tokenizers that plain transformers reads."""
+"""Merges of models with different tokenizers: rows as mergekit has them, tokenizers that plain transformers reads."""
 
 from __future__ import annotations
 
@@ -352,6 +352,6 @@ def test_a_tokenizer_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     name = model(tmp_path / "a", byte_pairs(SEA, 290, [END]), seed=1)
     files = companion_files(Path(name.path)) | {"config.json": (Path(name.path) / "config.json").read_bytes()}
     for content in (b"{", b'{"model": {"type": "BPE"}}'):
-        with pytest.raises(MergingError, match="^ada/model: transformers cannot read its tokenizer") as error:
+        with pytest.raises(MergingError, match=r"^ada/model: transformers cannot read its tokenizer") as error:
             read_source_tokenizer("ada/model", files | {"tokenizer.json": content}, 290)
         assert "\n" not in str(error.value)
