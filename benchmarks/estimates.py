@@ -4,22 +4,23 @@
 
 For each seed the demo's search is run on all items; models are fitted on its first candidates and asked about the
 later ones, which are better than those: the situation of a race. All see the same items, chosen at random or by what
-they tell about the present front. Printed, over all skills and seeds: Spearman's rank correlation with the full
-scores, the mean absolute error in points, and how often the 95 % interval holds the full score.
+they tell about the present front. Printed for each skill, over all seeds and numbers of candidates learnt from:
+Spearman's rank correlation with the full scores, the mean absolute error in points, and how often the 95 % interval
+holds the full score. Then, in words, which order and which method has the smaller error.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.zoo_bench import demo_space, in_process_scores
+from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores
+from bot.contest.search import wanted_skills
 from evaluation.estimates import ItemModel, Predicted, fit
 from merging.evolution import Outcome, Settings, evolve
 from merging.pareto import nondominated
@@ -27,10 +28,13 @@ from merging.recipe import Recipe
 
 Array = NDArray[np.float64]
 
-CANDIDATES, POPULATION = 180, 20
-LEARNT_FROM = (30, 80)
+CANDIDATES, POPULATION = 140, 20
+LEARNT_FROM = (10, 30, 80)
 ASKED_ABOUT = 60
 SHARES = (0.1, 0.2, 0.4)
+
+Figures = dict[tuple[str, float, str], list[Array]]
+"""By order, share of the items and method: skills × (correlation, error, coverage) of each measurement."""
 
 
 def searched(seed: int, answers: Callable[[Recipe], Array], tasks: Array) -> Array:
@@ -88,8 +92,8 @@ def by_information(model: ItemModel, learnt: Array, tasks: Array) -> Array:
     return np.asarray(model.information(blurred))
 
 
-def measure(rows: Array, tasks: Array, seed: int, found: dict[Any, list[tuple[float, float, float]]]) -> None:
-    """Add each method's (correlation, error, coverage) by skill for one search."""
+def measure(rows: Array, tasks: Array, seed: int, found: Figures) -> None:
+    """Add each method's figures for one search."""
     for count in LEARNT_FROM:
         learnt, asked = rows[:count], rows[count : count + ASKED_ABOUT]
         truth, model = _means(asked, tasks), fit(learnt, tasks, seed=0)
@@ -100,16 +104,29 @@ def measure(rows: Array, tasks: Array, seed: int, found: dict[Any, list[tuple[fl
                 part = np.where(chosen(share, tasks, worth), asked, np.nan)
                 answers = {"item response": model.predict(part), "low rank": low_rank(learnt, part, tasks)}
                 for method, predicted in {**answers, "plain mean": plain(part, tasks)}.items():
-                    found[order, share, method] += _figures(predicted, truth)
+                    found[order, share, method].append(_figures(predicted, truth))
 
 
-def _figures(predicted: Predicted, truth: Array) -> list[tuple[float, float, float]]:
+def _figures(predicted: Predicted, truth: Array) -> Array:
     misses = np.abs(predicted.means - truth)
     held = misses <= 1.96 * predicted.deviations + 1e-9
-    return [
-        (float(spearmanr(predicted.means[:, task], truth[:, task])[0]), misses[:, task].mean(), held[:, task].mean())
-        for task in range(truth.shape[1])
-    ]
+    ranks = [spearmanr(predicted.means[:, task], truth[:, task])[0] for task in range(truth.shape[1])]
+    return np.stack([np.array(ranks), 100 * misses.mean(axis=0), 100 * held.mean(axis=0)], axis=1)
+
+
+def verdict(found: Figures) -> Iterator[str]:
+    """Which method and which order has the smaller error."""
+    for order in ("random", "informative"):
+        errors = {method: _error(found, order, method) for method in ("item response", "low rank", "plain mean")}
+        best = min(errors, key=errors.__getitem__)
+        yield f"{order} items: best by error is {best} ({', '.join(f'{m} {e:.2f}' for m, e in errors.items())} points)"
+    random, informative = (_error(found, order, "item response") for order in ("random", "informative"))
+    better = "random" if random <= informative else "informative"
+    yield f"order for item response: {better} is better ({random:.2f} random, {informative:.2f} informative)"
+
+
+def _error(found: Figures, order: str, method: str) -> float:
+    return float(np.mean([figures[:, 1] for share in SHARES for figures in found[order, share, method]]))
 
 
 def _means(rows: Array, tasks: Array) -> Array:
@@ -120,14 +137,18 @@ def main() -> None:
     """Run the searches and print the table."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     answers, tasks = in_process_scores()
-    found: dict[Any, list[tuple[float, float, float]]] = defaultdict(list)
+    # Tasks are numbered in the order of their keys.
+    skills = [name for _, name in sorted((t.key, s.name) for s in wanted_skills(demo_watchlist()) for t in s.tasks)]
+    found: Figures = defaultdict(list)
     for seed in range(1, seeds + 1):
         measure(searched(seed, answers, tasks), tasks, seed, found)
     print(f"{seeds} searches, models fitted on {LEARNT_FROM} candidates and asked about the next {ASKED_ABOUT}")
-    print(f"{'items':12s} {'share':>5s} {'method':14s} {'rank corr.':>10s} {'error':>7s} {'held':>6s}")
+    print("each skill: rank correlation, error in points, share of 95 % intervals that hold")
+    print(f"{'items':12s} {'share':>5s} {'method':14s}" + "".join(f" {skill:>20s}" for skill in skills))
     for (order, share, method), figures in found.items():
-        correlation, error, held = np.nanmean(figures, axis=0)
-        print(f"{order:12s} {share:5.0%} {method:14s} {correlation:10.3f} {error * 100:7.2f} {held:6.1%}")
+        cells = [f"{rank:8.3f} {error:5.2f} {held:4.0f}%" for rank, error, held in np.nanmean(figures, axis=0)]
+        print(f"{order:12s} {share:5.0%} {method:14s}" + "".join(f" {cell:>20s}" for cell in cells))
+    print(*verdict(found), sep="\n")
 
 
 if __name__ == "__main__":

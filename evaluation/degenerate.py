@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 FINE = "ok"
 EMPTY = "empty"
@@ -31,6 +32,7 @@ _LONGEST_RULER = 160
 _WORDS_OF_A_COUNTED_UNIT = 3
 
 
+@lru_cache(maxsize=2**14)  # candidates of one search give the same answers again and again
 def flag(text: str, stopped: bool | None) -> str:
     """What is wrong with a generated answer: "empty", "looping", "cut off", or "ok" for nothing.
 

@@ -22,16 +22,17 @@ CHATTY = ("lm_eval", "datasets", "transformers", "huggingface_hub")
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps lm-eval and what it uses from printing while the block runs: errors alone are logged."""
-    loggers = [logging.getLogger(name) for name in CHATTY]
-    levels = [logger.level for logger in loggers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, CHATTY)}
+    # To set a level takes milliseconds, for every logger there is forgets what it knew: not where it is set already.
+    loud = {logger: level for logger, level in levels.items() if level != logging.ERROR}
     bars = not datasets.are_progress_bars_disabled()
     try:
-        for logger in loggers:
+        for logger in loud:
             logger.setLevel(logging.ERROR)
         datasets.disable_progress_bars()
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in loud.items():
             logger.setLevel(level)
         if bars:
             datasets.enable_progress_bars()

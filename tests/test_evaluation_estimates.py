@@ -13,11 +13,27 @@ TASKS = np.repeat([0, 1], 150)
 
 def answers(models: int, *, seed: int) -> Array:
     """Right and wrong answers by a two-parameter model: correlated abilities in two tasks, items of their own."""
+    return simulated(models, seed=seed)[0]
+
+
+def simulated(models: int, *, seed: int) -> tuple[Array, Array, Array]:
+    """Answers with the abilities and the difficulties that they come from."""
     random = np.random.default_rng(seed)
     abilities = random.multivariate_normal([0, 0], [[1.5, 0.9], [0.9, 1.5]], models)
     slopes, difficulties = random.uniform(2, 5, len(TASKS)), random.normal(0, 1.5, len(TASKS))
     chance = 1 / (1 + np.exp(-(abilities[:, TASKS] - difficulties) * slopes))
-    return (random.random(chance.shape) < chance).astype(float)
+    return (random.random(chance.shape) < chance).astype(float), abilities, difficulties
+
+
+def graded(models: int, *, seed: int) -> Array:
+    """Bits per byte: items differ by much, models by little."""
+    random = np.random.default_rng(seed)
+    return (
+        np.exp(random.normal(0, 0.7, len(TASKS)))
+        + random.normal(0, 0.1, (models, 1))
+        + random.normal(0, 0.05, (models, 2))[:, TASKS]
+        + random.normal(0, 0.3, (models, len(TASKS)))
+    )
 
 
 def hidden(rows: Array, share: float, *, seed: int) -> Array:
@@ -34,6 +50,15 @@ def task_means(rows: Array) -> Array:
     return np.stack([np.nanmean(rows[:, task == TASKS], axis=1) for task in (0, 1)], axis=1)
 
 
+def test_known_abilities_and_difficulties_are_found_again() -> None:
+    data, abilities, difficulties = simulated(150, seed=2)
+    model = fit(data, TASKS, seed=0)
+    found = model.items.traits(model.scale.answers(data)).design[:, 1:3]
+    for task in (0, 1):
+        assert abs(np.corrcoef(found[:, task], abilities[:, task])[0, 1]) > 0.95
+    assert np.corrcoef(model.items.coefficients[:, 0], -difficulties)[0, 1] > 0.9
+
+
 def test_estimates_from_a_fifth_of_the_items_are_nearer_to_the_truth_than_their_plain_means() -> None:
     errors = {"estimate": 0.0, "plain mean": 0.0}
     for seed in range(5):
@@ -46,7 +71,7 @@ def test_estimates_from_a_fifth_of_the_items_are_nearer_to_the_truth_than_their_
     assert errors["estimate"] < 0.75 * errors["plain mean"], errors
 
 
-@pytest.mark.parametrize("models", [10, 30, 100])
+@pytest.mark.parametrize("models", [3, 10, 30, 100])
 def test_the_intervals_hold_about_as_often_as_they_say(models: int) -> None:
     held = []
     for seed in range(12):
@@ -91,14 +116,46 @@ def test_items_that_all_or_none_solve_leave_everything_finite() -> None:
     assert np.isfinite(predicted.deviations).all()
 
 
-def test_scores_on_another_scale_come_back_on_it_with_intervals_that_fit_their_noise() -> None:
-    random = np.random.default_rng(4)
-    rates = 20 + 5 * random.standard_normal((90, 1)) + random.standard_normal((90, len(TASKS)))
-    predicted = fit(rates[:60], TASKS, seed=0).predict(hidden(rates[60:], 0.2, seed=1))
-    misses = np.abs(predicted.means - task_means(rates[60:]))
-    assert misses.mean() < 0.5
-    assert np.mean(misses <= 1.96 * predicted.deviations) > 0.8
-    assert predicted.deviations.mean() < 2
+def test_with_three_models_estimates_are_as_good_as_plain_means() -> None:
+    errors = {"estimate": 0.0, "plain mean": 0.0}
+    for seed in range(12):
+        data = answers(43, seed=seed)
+        part, truth = hidden(data[3:], 0.25, seed=seed), task_means(data[3:])
+        errors["estimate"] += float(np.abs(fit(data[:3], TASKS, seed=0).predict(part).means - truth).mean())
+        errors["plain mean"] += float(np.abs(task_means(part) - truth).mean())
+    assert errors["estimate"] < 1.05 * errors["plain mean"], errors
+
+
+@pytest.mark.parametrize("models", [1, 3, 30])
+def test_bits_per_byte_come_back_on_their_scale_with_intervals_that_fit_their_noise(models: int) -> None:
+    held, errors, deviations = [], [], []
+    for seed in range(8):
+        data = graded(models + 30, seed=seed)
+        predicted = fit(data[:models], TASKS, seed=0).predict(hidden(data[models:], 0.2, seed=seed))
+        misses = np.abs(predicted.means - task_means(data[models:]))
+        held.append(misses <= 1.96 * predicted.deviations)
+        errors.append(misses.mean())
+        deviations.append(predicted.deviations.mean())
+    assert np.mean(held) >= 0.9
+    if models > 1:  # one model alone cannot tell what its items differ by from what models differ by
+        assert np.mean(errors) < 0.06
+        assert np.mean(deviations) < 2.5 * np.mean(errors)
+
+
+def test_a_skill_of_right_and_wrong_beside_one_of_bits_per_byte_keeps_both_scales() -> None:
+    mixed = np.where(TASKS == 0, answers(60, seed=5), graded(60, seed=5))
+    predicted = fit(mixed[:40], TASKS, seed=0).predict(hidden(mixed[40:], 0.3, seed=0))
+    assert 0 <= predicted.items[:, TASKS == 0].min() <= predicted.items[:, TASKS == 0].max() <= 1
+    assert np.abs(predicted.means - task_means(mixed[40:])).mean() < 0.06
+
+
+def test_scores_turned_to_where_higher_is_better_give_the_mirrored_estimates() -> None:
+    data = answers(40, seed=6)
+    part = hidden(data[30:], 0.3, seed=0)
+    straight = fit(data[:30], TASKS, seed=0).predict(part)
+    turned = fit(data[:30] - 1, TASKS, seed=0).predict(part - 1)
+    assert np.allclose(turned.means, straight.means - 1, atol=1e-9)
+    assert np.allclose(turned.deviations, straight.deviations, atol=1e-9)
 
 
 def test_items_near_a_models_ability_tell_most() -> None:
@@ -122,6 +179,31 @@ def test_a_task_nobody_was_scored_on_is_refused() -> None:
     data[:, TASKS == 1] = np.nan
     with pytest.raises(EvaluationError, match="task 1 has no score"):
         fit(data, TASKS, seed=0)
+
+
+def test_a_model_without_any_score_teaches_nothing_and_harms_nothing() -> None:
+    data = answers(20, seed=8)
+    silent = np.vstack([data, np.full((1, len(TASKS)), np.nan)])
+    part = hidden(data[:4], 0.3, seed=0)
+    assert np.allclose(
+        fit(silent, TASKS, seed=0).predict(part).means, fit(data, TASKS, seed=0).predict(part).means, atol=0.01
+    )
+
+
+def test_no_candidates_get_no_estimates() -> None:
+    assert fit(answers(5, seed=0), TASKS, seed=0).predict(np.empty((0, len(TASKS)))).means.shape == (0, 2)
+
+
+def test_items_of_tasks_that_are_not_counted_from_0_are_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"tasks \[0, 2\]: count tasks from 0 without gaps"):
+        fit(np.ones((3, 2)), [0, 2], seed=0)
+    with pytest.raises(EvaluationError, match="no items"):
+        fit(np.ones((3, 0)), [], seed=0)
+
+
+def test_an_infinite_score_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="infinite score"):
+        fit(np.full((2, len(TASKS)), np.inf), TASKS, seed=0)
 
 
 def test_rows_of_another_exam_are_refused() -> None:

@@ -253,7 +253,13 @@ class _Worker:
 def _serve(bench: Bench, line: Any) -> None:
     """Answer jobs until the line ends."""
     _settle_in(bench)
-    at_work = BenchAtWork(bench)
+    from evaluation.harness import quiet
+
+    with quiet():  # once and for all: it costs more than a tiny candidate's questions
+        _answer_jobs(BenchAtWork(bench), line)
+
+
+def _answer_jobs(at_work: BenchAtWork, line: Any) -> None:
     while True:
         try:
             function, arguments = line.recv()

@@ -36,10 +36,11 @@ class Budget:
         gain = max(LEAST_GAIN, layers * LAYER_OVERHEAD // max(1, weights))
         # In rows longer than the model is wide, attention costs more than the shared products save.
         row = min(max(config.hidden_size, ROWS.start), ROWS.stop)
+        cache = max(LEAST_CACHE_BYTES, model.num_parameters() * model.dtype.itemsize // CACHE_SHARE)
         return cls(
             tokens=TOKENS_ON_CPU if model.device.type == "cpu" else TOKENS_ON_GPU,
             logits=max(1, LOGITS_BYTES // (config.vocab_size * 4)),
-            cache=CACHE_BYTES // (2 * layers * heads * head * model.dtype.itemsize),
+            cache=cache // (2 * layers * heads * head * model.dtype.itemsize),
             likelihoods=Cut(row, gain),
             generations=Cut(0, gain),
         )
@@ -48,7 +49,10 @@ class Budget:
 TOKENS_ON_CPU, TOKENS_ON_GPU = 1024, 16384
 """Beyond these, wider batches gain nothing but padding (measured on a CPU)."""
 
-LOGITS_BYTES, CACHE_BYTES = 2**28, 2**30
+LOGITS_BYTES, LEAST_CACHE_BYTES = 2**26, 2**28
+CACHE_SHARE = 4
+"""The cache of a batch may take one part in so many of the model's own bytes, if that is more."""
+
 ROWS = range(64, 512)
 """Columns that a row of several branches may have."""
 

@@ -24,8 +24,8 @@ from evaluation.harness import Harness, prompt_key, quiet
 
 Made = TypeVar("Made")
 
-PLANS_KEPT = 16
-"""Three splits of three kinds of requests, and some to spare."""
+PLANS_KEPT = 64
+"""The kinds of requests of three splits, and of each round of a race."""
 
 
 class Engine(Harness):
