@@ -6,7 +6,7 @@ For each seed the demo's search is run on all items; models are fitted on its fi
 later ones, which are better than those: the situation of a race. All see the same items, chosen at random or by what
 they tell about the present front. Printed for each skill, over all seeds and numbers of candidates learnt from:
 Spearman's rank correlation with the full scores, the mean absolute error in points, and how often the 95 % interval
-holds the full score. Then, in words, which order and which method has the smaller error.
+holds the full score. Then, in words, which method and which order is better.
 """
 
 from __future__ import annotations
@@ -115,18 +115,21 @@ def _figures(predicted: Predicted, truth: Array) -> Array:
 
 
 def verdict(found: Figures) -> Iterator[str]:
-    """Which method and which order has the smaller error."""
+    """Which method and which order is the better one, by error and by ranks."""
+    methods = ("item response", "low rank", "plain mean")
     for order in ("random", "informative"):
-        errors = {method: _error(found, order, method) for method in ("item response", "low rank", "plain mean")}
-        best = min(errors, key=errors.__getitem__)
-        yield f"{order} items: best by error is {best} ({', '.join(f'{m} {e:.2f}' for m, e in errors.items())} points)"
-    random, informative = (_error(found, order, "item response") for order in ("random", "informative"))
-    better = "random" if random <= informative else "informative"
-    yield f"order for item response: {better} is better ({random:.2f} random, {informative:.2f} informative)"
+        errors = {method: _mean(found, order, method)[1] for method in methods}
+        listed = ", ".join(f"{method} {error:.2f}" for method, error in errors.items())
+        yield f"{order} items: smallest error by {min(errors, key=errors.__getitem__)} ({listed} points)"
+    random, informative = (_mean(found, order, "item response") for order in ("random", "informative"))
+    for what, at, sign in (("rank correlation", 0, 1), ("error", 1, -1)):
+        better = "informative" if sign * (informative[at] - random[at]) > 0 else "random"
+        yield f"item response, by {what}: {better} items ({random[at]:.3f} random, {informative[at]:.3f} informative)"
 
 
-def _error(found: Figures, order: str, method: str) -> float:
-    return float(np.mean([figures[:, 1] for share in SHARES for figures in found[order, share, method]]))
+def _mean(found: Figures, order: str, method: str) -> Array:
+    """Correlation, error and coverage over all shares, skills and measurements."""
+    return np.nanmean([figures for share in SHARES for figures in found[order, share, method]], axis=(0, 1))
 
 
 def _means(rows: Array, tasks: Array) -> Array:

@@ -169,11 +169,9 @@ def test_one_process_keeps_the_schedule_and_leaves_the_home_free_between_cycles(
 def test_sigterm_ends_the_wait_with_status_0(tmp_path: Path) -> None:
     process = start("serve", scheduled(tmp_path, "one"), "--home", tmp_path / "home")
     assert process.stderr is not None and "one: next at" in process.stderr.readline()
-    asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "stopped")
-    assert time.monotonic() - asked < 3
 
 
 def test_sigterm_stops_a_cycle_and_the_next_start_goes_on_with_it(tmp_path: Path) -> None:
@@ -186,11 +184,9 @@ def test_sigterm_stops_a_cycle_and_the_next_start_goes_on_with_it(tmp_path: Path
         arguments = ("serve", path, "--home", home.folder, "--endpoint", server.endpoint)
         process = start(*arguments, token=TOKEN)
         until(lambda: ledger.count_evaluations() > 12, process)
-        asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=20)
         assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
-        assert time.monotonic() - asked < 5
         assert [cycle.state for cycle in ledger.cycles()] == [State.RUNNING]
         with hold(home):
             before = ledger.count_evaluations()

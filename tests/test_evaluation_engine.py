@@ -1,19 +1,27 @@
 """lm-eval's own model class is the reference: the engine must give the same answers to every kind of request."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import zoo
 from evaluation.engine.batches import Budget
 from evaluation.engine.engine import Engine, engine
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.support import FAMILIES
 from evaluation.engine.tree import Cut
-from evaluation.harness import quiet
+from evaluation.exam import Exam
+from evaluation.harness import harness, quiet
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split, SplitSizes
+from evaluation.tasks import load_tasks
 from tests.engine_ground import TEXT, Words, asked, model, tokenizer
+from zoo.repo import LANGUAGE, MODELS
 
 GRID = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt2", "mistral")
 TIGHT = Budget(tokens=150, logits=40, cache=300, likelihoods=Cut(12, 4), generations=Cut(0, 4))
@@ -290,3 +298,19 @@ def test_what_does_not_fit_the_model_is_refused_as_lm_eval_does(kind: str, reque
     for lm in (plain, own):
         with pytest.raises(AssertionError, match=message if lm is own else None):
             getattr(lm, kind)(asked(kind, [request_of]))
+
+
+def test_the_demos_exam_has_the_same_scores_either_way() -> None:
+    """Real weights, real tasks: every item's score and flag, through lm-eval's filters and metrics."""
+    skills = [
+        Skill("sums", (SkillTask("zoo_math_en", "acc"), SkillTask("zoo_math_ja", "acc"))),
+        Skill("stories", (SkillTask("zoo_translation", "exact_match", "statement"),)),
+    ]
+    folder = MODELS[LANGUAGE]
+    coded = AutoTokenizer.from_pretrained(folder)
+    loaded = load_tasks(skills, [Path(zoo.__file__).parent / "tasks"])
+    exam = Exam.build(skills, loaded, Split.SEARCH, SplitSizes(40, 40, 40), 1, coded)
+    weights = AutoModelForCausalLM.from_pretrained(folder).eval()
+    found = exam.score(engine(weights, coded, "cpu", 16))
+    assert found == exam.score(harness(weights, coded, "cpu", 16))
+    assert {score.value for score in found} == {0.0, 1.0}
