@@ -42,18 +42,29 @@ def hypervolume_of(front: Sequence[tuple[float, ...]]) -> float:
     return hypervolume(front, (0.0,) * len(front[0]))
 
 
-class Clocked(Ledger):
-    """A ledger that remembers when each generation's front was recorded, and its hypervolume."""
+class Reached(Exception):
+    """The goal is reached; says after how many seconds, and the hypervolume."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, seconds: float, volume: float) -> None:
+        super().__init__(seconds, volume)
+        self.seconds, self.volume = seconds, volume
+
+
+class Clocked(Ledger):
+    """A ledger that ends the search, by `Reached`, at the first front with the hypervolume aimed at."""
+
+    def __init__(self, path: Path, goal: float) -> None:
         super().__init__(path)
         self.started = time.monotonic()
-        self.fronts: list[tuple[float, float]] = []
+        self.goal = goal
+        self.volume = 0.0
 
     def record_front(self, cycle: str, generation: int, members: Sequence[tuple[str, tuple[float, ...]]]) -> None:
-        """As the ledger does, with a look at the clock."""
+        """As the ledger does, with a look at the goal and the clock."""
         super().record_front(cycle, generation, members)
-        self.fronts.append((time.monotonic() - self.started, hypervolume_of([scores for _, scores in members])))
+        self.volume = hypervolume_of([scores for _, scores in members])
+        if self.volume >= self.goal:
+            raise Reached(time.monotonic() - self.started, self.volume)
 
 
 def peers(candidates: int, truth: Callable[[Recipe], tuple[float, ...]]) -> tuple[float, float]:
@@ -78,16 +89,16 @@ def shoal(goal: float) -> tuple[float, float]:
     space, watchlist = demo_space(), demo_watchlist()
     racing = watchlist.search.racing
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Clocked(Path(folder) / "ledger.sqlite")
+        ledger = Clocked(Path(folder) / "ledger.sqlite", goal)
         cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
         with Workers(replace(bench(CREW), rounds=racing.rounds if racing else 1)) as workers:
             judge = Judge(ledger, workers, CREW.workers)
             rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
-            search(watchlist, space, judge, rivals, ledger, cycle, Silence())
-    reached = [(seconds, volume) for seconds, volume in ledger.fronts if volume >= goal]
-    if not reached:
-        sys.exit(f"shoal came to {ledger.fronts[-1][1]:.4f} in {ledger.fronts[-1][0]:.1f} s, short of {goal:.4f}")
-    return reached[0]
+            try:
+                search(watchlist, space, judge, rivals, ledger, cycle, Silence())
+            except Reached as reached:
+                return reached.seconds, reached.volume
+    sys.exit(f"shoal came to {ledger.volume:.4f}, short of {goal:.4f}")
 
 
 def main() -> None:

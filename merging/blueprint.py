@@ -95,7 +95,7 @@ def blueprint_from_headers(label: str, config: Mapping[str, Any], headers: Mappi
 
 
 def _blueprint(config: Mapping[str, Any], checkpoint: Any, label: str) -> Blueprint:
-    model = _built(config, label)
+    model = built_model(config, label)
     found = places(model, {SourceRef(label, ""): checkpoint})
     stored = {place: checkpoint.header(name) for name, place in found.items()}
     return Blueprint(config, stored, _vocabulary(model) & stored.keys())
@@ -103,7 +103,7 @@ def _blueprint(config: Mapping[str, Any], checkpoint: Any, label: str) -> Bluepr
 
 def skeleton(config: Mapping[str, Any], label: str) -> Skeleton:
     """The model that a config describes. label: what errors call it. MergingError if transformers cannot build it."""
-    model = _built(config, label)
+    model = built_model(config, label)
     state, tied = stored_weights(model), tied_names(model)
     firsts: dict[int, str] = {}
     for name in sorted(state, key=lambda name: (name in tied, name)):
@@ -131,11 +131,11 @@ def _vocabulary(model: Any) -> frozenset[str]:
     return frozenset(name for name, weight in stored_weights(model).items() if id(weight) in wanted)
 
 
-def _built(config: Mapping[str, Any], label: str) -> Any:
-    """The model on no device, from a config in a folder of its own."""
+def built_model(config: Mapping[str, Any], label: str, dtype: str = "float32", device: str = "meta") -> Any:
+    """The model that a config.json describes, as `empty_model` builds it. label: what errors call the config."""
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
         try:
-            return empty_model(Path(folder), "float32", "meta")
+            return empty_model(Path(folder), dtype, device)
         except MergingError as error:
             raise MergingError(str(error).replace(folder, label)) from error

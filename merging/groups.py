@@ -12,7 +12,16 @@ from merging.errors import MergingError
 ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
 # What stands before the first block in the common layouts; everything else outside the blocks is the head.
 EMBEDDING_NAMES = frozenset(
-    {"embed_tokens", "embed_in", "word_embeddings", "embeddings", "wte", "wpe", "tok_embeddings"}
+    {
+        "embed_tokens",
+        "embed_in",
+        "word_embeddings",
+        "word_embeddings_layernorm",
+        "embeddings",
+        "wte",
+        "wpe",
+        "tok_embeddings",
+    }
 )
 
 _LAYER_DIGITS = 6  # a name comes from a source: a longer number is none of a layer

@@ -17,7 +17,7 @@ LayerOrigin = tuple[Mapping[str, Any], int]
 
 def layer_total(config: Mapping[str, Any], label: str) -> int:
     """The number of layers that a config says, whatever its family calls it. label: what errors call the config."""
-    return int(getattr(_as_read(config, label), _LAYERS))
+    return int(getattr(read_config(config, label), _LAYERS))
 
 
 def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOrigin]], label: str) -> dict[str, Any]:
@@ -27,7 +27,10 @@ def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOri
     MergingError where layers of different kinds (layer_types and the like) would be merged into one.
     """
     leading = [merged[0] for merged in origins]
-    settings = [_by_layer(config, label) for config, _ in leading]
+    # Read once each: a deep path takes its layers from few configs.
+    distinct = {id(config): config for config, _ in leading}
+    read = {key: _by_layer(config, label) for key, config in distinct.items()}
+    settings = [read[id(config)] for config, _ in leading]
     names = sorted(set.intersection(*(set(found) for found in settings)))
     wanted = {name: [found[name][layer] for found, (_, layer) in zip(settings, leading, strict=True)] for name in names}
     for place, merged in enumerate(origins):
@@ -39,9 +42,18 @@ def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOri
     return changed | {name: values for name, values in wanted.items() if name in donor or computed.get(name) != values}
 
 
+def check_layer_lists(config: Mapping[str, Any], layers: int, label: str) -> None:
+    """MergingError, by the setting's name, where a list that goes by layer is not as long as the model is deep."""
+    kind = config.get("model_type")
+    for name in _by_layer({"model_type": kind, _LAYERS: layers}, label):
+        given = config.get(name)
+        if isinstance(given, list | tuple) and len(given) != layers:
+            raise MergingError(f"{label}: {name} has {len(given)} entries for {layers} layers: mend its config.json")
+
+
 def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
     (first, layer), *others = merged
-    settings = _by_layer(first, label)
+    settings = _by_layer(first, label) if others else {}
     for config, number in others:
         found = _by_layer(config, label)
         for name in settings.keys() & found.keys():
@@ -54,13 +66,13 @@ def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
 
 def _layer_keys(config: Mapping[str, Any], label: str) -> list[str]:
     """What this config calls the number of its layers."""
-    names = {_LAYERS, type(_as_read(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
+    names = {_LAYERS, type(read_config(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
     return sorted(names & config.keys()) or [max(names - {_LAYERS}, default=_LAYERS)]
 
 
 def _by_layer(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
     """The settings that have a value for each layer, given or computed from others by transformers."""
-    read = _as_read(config, label)
+    read = read_config(config, label)
     depth = getattr(read, _LAYERS)
     return {
         name: list(value)
@@ -70,13 +82,23 @@ def _by_layer(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
     }
 
 
-def _as_read(config: Mapping[str, Any], label: str) -> Any:
+def read_config(config: Mapping[str, Any], label: str) -> Any:
+    """A config.json as transformers reads it; MergingError if it cannot. label: what errors call it."""
     from transformers import AutoConfig
 
     kind = config.get("model_type")
-    values = {key: value for key, value in config.items() if key != "model_type"}
+    values = {key: _decoded(value) for key, value in config.items() if key != "model_type"}
     try:
         return AutoConfig.for_model(kind, **values)
     except Exception as error:  # a stranger's values in other people's constructors: nearly anything is raised
         reason = " ".join(str(error).split())[:200]
         raise MergingError(f"{label}: transformers cannot read this config ({reason})") from error
+
+
+def _decoded(value: Any) -> Any:
+    """A value of config.json, with the numbers that JSON cannot write: transformers has {"__float__": "Infinity"}."""
+    if isinstance(value, Mapping):
+        return (
+            float(value["__float__"]) if value.keys() == {"__float__"} else {k: _decoded(v) for k, v in value.items()}
+        )
+    return [_decoded(entry) for entry in value] if isinstance(value, list) else value

@@ -68,6 +68,11 @@ class Recipe:
         weights = ((1.0,) * len(groups.labels),)
         return cls("linear", (source,), None, groups, (("weight", weights),), dtype, 0)
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it gives a source back unchanged."""
+        return self == Recipe.single(self.sources[0], self.groups, self.dtype)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the recipe's canonical JSON."""

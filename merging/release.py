@@ -12,15 +12,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from merging.blueprint import read_config_json
 from merging.checkpoint import INDEX_NAME, Checkpoint
 from merging.companions import companion_files
+from merging.dataflow.path import AnyRecipe, PathRecipe
+from merging.dataflow.written import written_path
 from merging.errors import MergingError
-from merging.merge import loader, merge_tensor
-from merging.mergekit_yaml import to_mergekit_yaml
-from merging.placement import empty_model, places
-from merging.recipe import Recipe, SourceRef
+from merging.recipe import SourceRef
 from merging.shards import write_file, write_weights
+from merging.written import written_merge
 
 RECIPE_NAME = "mergekit_config.yml"
 MAX_SHARD_BYTES = 5_000_000_000
@@ -57,7 +56,7 @@ def write_folder(target: Path, contents: Contents, *, max_shard_bytes: int = MAX
 
 
 def write_release(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     checkpoints: Mapping[SourceRef, Checkpoint],
     target: Path,
     documents: Mapping[str, bytes],
@@ -71,17 +70,17 @@ def write_release(
     skeleton: folder of config, generation config, tokenizer and chat template: the one that the live model
         was built from. By default the base's, or the first source's.
     """
-    load = loader(recipe, checkpoints)
-    origins = {origin: checkpoints[origin] for origin in recipe.origins}
-    first = origins[recipe.origins[0]]
-    template = skeleton or first.folder
-    shapes = {name: first.header(name).shape for name in places(empty_model(template, recipe.dtype, "meta"), origins)}
+    if unknown := [origin for origin in recipe.origins if origin not in checkpoints]:
+        raise MergingError(f"sources: got {unknown[0]}: its checkpoint was not given")
+    template = skeleton or checkpoints[recipe.origins[0]].folder
+    if isinstance(recipe, PathRecipe):
+        written = written_path(recipe, checkpoints, template)
+    else:
+        written = written_merge(recipe, checkpoints, template)
     files = companion_files(template)
-    files["config.json"] = config_text(in_dtype(read_config_json(template), recipe.dtype))
-    files[RECIPE_NAME] = to_mergekit_yaml(recipe, shapes).encode()
-    contents = Contents(
-        shapes, recipe.dtype, lambda name: merge_tensor(recipe, name, load), with_documents(files, documents)
-    )
+    files["config.json"] = config_text(in_dtype(written.config, recipe.dtype))
+    files[RECIPE_NAME] = written.recipe.encode()
+    contents = Contents(written.shapes, recipe.dtype, written.make, with_documents(files, documents))
     return write_folder(target, contents, max_shard_bytes=max_shard_bytes)
 
 

@@ -1,0 +1,81 @@
+"""A path as the YAML that mergekit reads: `passthrough` slices of one layer each, with scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from merging.dataflow.folding import FoldingRule, factor
+from merging.dataflow.path import PathRecipe
+from merging.mergekit_yaml import to_mergekit_yaml
+from merging.recipe import SourceRef
+
+_STAGES_NOTE = "# Several stages: mergekit-multi makes the named merges first.\n"
+_NORMS_NOTE = (
+    "# The norms behind this family's layers multiply by 1 + weight, so a scale S makes them (1 + weight) / S - 1.\n"
+    "# mergekit can only multiply: it makes this path without its scales.\n"
+)
+
+
+def path_to_mergekit_yaml(
+    path: PathRecipe, rule: FoldingRule, tensor_names: Iterable[str], names: Mapping[SourceRef, str] | None = None
+) -> str:
+    """A configuration whose merge by mergekit has our tensors; parts that are merges are documents of their own.
+
+    rule: the family's. tensor_names: of a whole part. names: what to call a source instead of "repo@sha".
+    A slice without layers says which part gives the embedding, or the head, where that is not the first or last hop's.
+    For a family that is not scaled by factors alone, a comment says so, and the scales are left out.
+    """
+    tensors = tuple(tensor_names)
+    merges = {part.digest: f"stage-{number}" for number, part in enumerate(path.parts) if not part.is_single}
+    calls = [merges.get(part.digest) or _called(part.origins[0], names) for part in path.parts]
+    slices = [
+        _slice(calls[hop.part], hop.layer, _scales(rule, stream))
+        for hop, stream in zip(path.hops, path.streams, strict=True)
+    ]
+    if path.embedding != path.hops[0].part:
+        slices.insert(0, _slice(calls[path.embedding], None, None))
+    if path.head != path.hops[-1].part:
+        slices.append(_slice(calls[path.head], None, None))
+    final = {
+        "merge_method": path.method,
+        "base_model": calls[0],
+        "dtype": "float32",
+        "out_dtype": path.dtype,
+        "slices": slices,
+    }
+    stages = [
+        f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}"
+        for part in path.parts
+        if part.digest in merges
+    ]
+    notes = (_STAGES_NOTE if stages else "") + ("" if rule.by_factor or _unscaled(path) else _NORMS_NOTE)
+    return notes + "---\n".join([*stages, _dump(final)])
+
+
+def _unscaled(path: PathRecipe) -> bool:
+    return all(stream == 1 for stream in path.streams)
+
+
+def _called(source: SourceRef, names: Mapping[SourceRef, str] | None) -> str:
+    return (names or {}).get(source, str(source))
+
+
+def _scales(rule: FoldingRule, stream: float) -> list[dict[str, Any]] | None:
+    if stream == 1 or not rule.by_factor:
+        return None
+    # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot.
+    return [{"filter": part.removesuffix("."), "value": factor(fold, stream)} for part, fold in rule.parts.items()]
+
+
+def _slice(model: str, layer: int | None, scales: list[dict[str, Any]] | None) -> dict[str, Any]:
+    source: dict[str, Any] = {"model": model, "layer_range": [0, 0] if layer is None else [layer, layer + 1]}
+    if scales is not None:
+        source["parameters"] = {"scale": scales}
+    return {"sources": [source]}
+
+
+def _dump(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,44 @@
+"""The files of a path: each tensor taken from its part, with its hop's scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from merging.blueprint import read_config_json
+from merging.checkpoint import Checkpoint
+from merging.dataflow.folding import folded, folding_rule
+from merging.dataflow.layout import lay_out, path_config
+from merging.dataflow.mergekit import path_to_mergekit_yaml
+from merging.dataflow.path import PathRecipe
+from merging.merge import loader, merge_tensor
+from merging.placement import empty_model, places
+from merging.recipe import SourceRef
+from merging.written import Written
+
+
+def written_path(path: PathRecipe, checkpoints: Mapping[SourceRef, Checkpoint], template: Path) -> Written:
+    """Plan the files of a path.
+
+    checkpoints: of every origin. template: folder of the parts' config.json. MergingError as `lay_out` raises it.
+    """
+    loads = [loader(part, checkpoints) for part in path.parts]
+    origins = {origin: checkpoints[origin] for origin in path.origins}
+    config = read_config_json(template)
+    names = tuple(places(empty_model(template, path.dtype, "meta"), origins))
+    layout = lay_out(path, names, config)
+    first = origins[path.origins[0]]
+
+    def make(name: str) -> Tensor:
+        taken = layout[name]
+        tensor = merge_tensor(path.parts[taken.part], taken.name, loads[taken.part])
+        return folded(tensor, taken.fold, taken.stream)
+
+    return Written(
+        shapes={name: first.header(taken.name).shape for name, taken in layout.items()},
+        make=make,
+        config=path_config(path, config),
+        recipe=path_to_mergekit_yaml(path, folding_rule(config, str(template)), names),
+    )

@@ -1,0 +1,44 @@
+"""All of a merge that depends on its recipe: the tensors of its files, its config, and its recipe's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from merging.blueprint import read_config_json
+from merging.checkpoint import Checkpoint
+from merging.merge import loader, merge_tensor
+from merging.mergekit_yaml import to_mergekit_yaml
+from merging.placement import empty_model, places
+from merging.recipe import Recipe, SourceRef
+
+
+@dataclass(frozen=True)
+class Written:
+    """shapes: tensor name → shape, in the order of writing. make: gives a tensor of that shape in the recipe's dtype.
+
+    config: the config.json, but for its dtype. recipe: as mergekit's YAML.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    make: Callable[[str], Tensor]
+    config: Mapping[str, Any]
+    recipe: str
+
+
+def written_merge(recipe: Recipe, checkpoints: Mapping[SourceRef, Checkpoint], template: Path) -> Written:
+    """Plan the files of a merge of weights. checkpoints: of every origin. template: folder of its config.json."""
+    load = loader(recipe, checkpoints)
+    origins = {origin: checkpoints[origin] for origin in recipe.origins}
+    first = origins[recipe.origins[0]]
+    shapes = {name: first.header(name).shape for name in places(empty_model(template, recipe.dtype, "meta"), origins)}
+    return Written(
+        shapes=shapes,
+        make=lambda name: merge_tensor(recipe, name, load),
+        config=read_config_json(template),
+        recipe=to_mergekit_yaml(recipe, shapes),
+    )
