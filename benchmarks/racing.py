@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores
 from bot.contest.search import search
+from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
 from bot.progress import Advance
 from bot.scoring.bench import BenchAtWork, ExamFacts, Marks
@@ -94,7 +95,7 @@ def generations(seed: int, racing: Racing | None, examiners: Recalled) -> tuple[
         cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
         judge = Judge(ledger, examiners, 1)
         rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
-        return search(watchlist, space, judge, rivals, ledger, cycle, Silence()).generations
+        return search(watchlist, Spaces(space), judge, rivals, ledger, cycle, Silence()).generations
 
 
 def reached(run: Sequence[Generation], goal: float) -> float:

@@ -22,6 +22,7 @@ from benchmarks.candidate_cost import on_disk
 from benchmarks.racing import Silence
 from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores
 from bot.contest.search import search
+from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
 from bot.scoring.judge import Judge
 from bot.scoring.machine import Crew
@@ -42,7 +43,7 @@ def hypervolume_of(front: Sequence[tuple[float, ...]]) -> float:
     return hypervolume(front, (0.0,) * len(front[0]))
 
 
-class Reached(Exception):
+class Reached(Exception):  # noqa: N818 - good news
     """The goal is reached; says after how many seconds, and the hypervolume."""
 
     def __init__(self, seconds: float, volume: float) -> None:
@@ -95,7 +96,7 @@ def shoal(goal: float) -> tuple[float, float]:
             judge = Judge(ledger, workers, CREW.workers)
             rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
             try:
-                search(watchlist, space, judge, rivals, ledger, cycle, Silence())
+                search(watchlist, Spaces(space), judge, rivals, ledger, cycle, Silence())
             except Reached as reached:
                 return reached.seconds, reached.volume
     sys.exit(f"shoal came to {ledger.volume:.4f}, short of {goal:.4f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -240,19 +240,23 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo keeps its Hub and its home.")] = Path(
         "shoal-demo"
     ),
+    space: Annotated[
+        Literal["parameter", "dataflow", "both"],
+        typer.Option(help="What is bred: mixtures of weights, paths through layers, or paths after mixtures."),
+    ] = "parameter",
     as_json: AsJson = False,
 ) -> None:
     """The whole bot once, on a Hub of its own; takes two minutes.
 
     The Hub holds three tiny models that are worth merging, and decoys: one for each reason to refuse a model.
 
-    Example: `shoal demo`
+    Example: `shoal demo --space both`
     """
     prepare_client(local=True)
     folder, narrator = folder.absolute(), terminal_narrator()
     with narrator.bar("starting", None):
         from bot.demo import how_to_read_on, run_demo
-    cycle = run_demo(folder, narrator)
+    cycle = run_demo(folder, narrator, space)
     _print_result(Home(folder / "home"), cycle, as_json)
     narrator.say(how_to_read_on(folder, cycle))
 

@@ -14,6 +14,7 @@ from bot.contest import search as contest
 from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import GateSettings, judge_front
 from bot.contest.selection import Chosen, choose
+from bot.contest.spaces import Spaces, candidate_bytes, make_spaces
 from bot.home import Home
 from bot.hub import Hub
 from bot.ledger.book import Ledger, ReleaseEntry, State
@@ -32,7 +33,6 @@ from bot.watchlist.model import Watchlist
 from evaluation.splits import Split, SplitSizes
 from merging.evolution import SearchResult
 from merging.recipe import SourceRef
-from merging.space import SearchSpace
 
 Folders = Mapping[SourceRef, Path]
 
@@ -48,17 +48,18 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
 
     pool, folders = stock(shop)
     check_names(shop, pool.licence.name_prefix)
-    space = contest.make_space(watchlist, pool)
-    crew = fit_crew(look_around(watchlist.workers.device), pool.model_bytes(watchlist.search.dtype), watchlist.workers)
+    spaces = make_spaces(watchlist, pool)
+    needed = candidate_bytes(spaces, pool, watchlist.search.dtype)
+    crew = fit_crew(look_around(watchlist.workers.device), needed, watchlist.workers)
     with Workers(bench_for(watchlist, pool, folders, crew), watchlist.workers.timeout) as workers:
         judge = Judge(ledger, workers, crew.workers)
         if (earlier := done_before(shop, write_exams(shop, judge))) is not None:
             shop.finish(State.UNCHANGED, f"the same sources, tasks and watchlist as {earlier}")
             return begun.id
-        found = breed(shop, judge, space, pool)
-        rulings = pass_gate(shop, judge, space, pool, found)
+        found = breed(shop, judge, spaces, pool)
+        rulings = pass_gate(shop, judge, spaces, pool, found)
         chosen, rulings = write_chosen(shop, judge, pool, folders, rulings, found)
-        cast = Cast(pool, space, found, rulings, chosen, crew)
+        cast = Cast(pool, spaces, found, rulings, chosen, crew)
         write_cards(shop, judge, cast)
     ending = hand_over(shop)
     write_cycle_report(shop, judge, cast, ending)
@@ -113,12 +114,12 @@ def write_exams(shop: Shop, judge: Judge) -> tuple[str, ...]:
     return tuple(digests)
 
 
-def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchResult:
+def breed(shop: Shop, judge: Judge, spaces: Spaces, pool: Pool) -> SearchResult:
     """Search on the search split, the rivals' scores beside it, and keep the summary."""
     exam = judge.exam(Split.SEARCH)
-    rivals = [sat for _, sat in contest.sit_rivals(judge, contest.rivals(space, pool), Split.SEARCH)]
-    found = contest.search(shop.watchlist, space, judge, rivals, shop.ledger, shop.cycle, shop.narrator)
-    summary = contest.summarise(found, len(exam.items))
+    rivals = [sat for _, sat in contest.sit_rivals(judge, contest.rivals(spaces, pool), Split.SEARCH)]
+    found = contest.search(shop.watchlist, spaces, judge, rivals, shop.ledger, shop.cycle, shop.narrator)
+    summary = contest.summarise(found, len(exam.items), len(shop.watchlist.skills))
     shop.ledger.keep(shop.cycle, "search", summary, SearchSummary)
     shop.narrator.say(
         f"search: {summary.candidates} candidates, {summary.fully_scored} of them on all {len(exam.items)} items, "
@@ -128,13 +129,13 @@ def breed(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool) -> SearchRes
     return found
 
 
-def pass_gate(shop: Shop, judge: Judge, space: SearchSpace, pool: Pool, found: SearchResult) -> tuple[Ruling, ...]:
+def pass_gate(shop: Shop, judge: Judge, spaces: Spaces, pool: Pool, found: SearchResult) -> tuple[Ruling, ...]:
     """Score the front and its rivals on the validation split, and apply the gate's rule."""
     gate = shop.watchlist.gate
     recipes = [scored.recipe for scored in found.front]
     with shop.narrator.bar("validating the front", len(recipes)) as advance:
         members = judge.sit(recipes, Split.VALIDATION, lambda: advance(1, ""))
-    standing = contest.sit_rivals(judge, contest.rivals(space, pool), Split.VALIDATION)
+    standing = contest.sit_rivals(judge, contest.rivals(spaces, pool), Split.VALIDATION)
     return judge_front(
         members,
         [(rival.name, sat) for rival, sat in standing],

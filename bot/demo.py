@@ -13,7 +13,8 @@ from bot.home import Home
 from bot.hub import Hub
 from bot.lock import hold
 from bot.progress import Narrator
-from bot.watchlist.model import load
+from bot.watchlist.model import Watchlist, load
+from bot.watchlist.sections import SpaceKind
 from localhub import Store, running
 from zoo.populate import populate
 
@@ -26,14 +27,24 @@ TOKEN = "hf_demo_of_the_local_hub"
 """Good for the demo's own Hub alone, which listens on this machine only while the demo runs."""
 
 
-def run_demo(folder: Path, narrator: Narrator) -> str:
+def demo_watchlist(space: SpaceKind) -> Watchlist:
+    """The demo's watchlist; in another space than that of its file it has a name of its own."""
+    watchlist = load(WATCHLIST)
+    if space == watchlist.search.space:
+        return watchlist
+    search = watchlist.search.model_copy(update={"space": space})
+    return watchlist.model_copy(update={"name": f"{watchlist.name}-{space}", "search": search})
+
+
+def run_demo(folder: Path, narrator: Narrator, space: SpaceKind = "parameter") -> str:
     """Stock a Hub in `folder`/hub, run the demo's watchlist against it with its home in `folder`/home.
 
-    Run again, it goes on where it was interrupted, or finds that there is nothing new. Returns the cycle's id.
+    space: where merges are looked for. Run again, it goes on where it was interrupted, or finds that there is
+    nothing new. Returns the cycle's id.
     """
     home = Home(folder / "home")
     with hold(home), running(folder / "hub", PORT if _is_free(PORT) else 0) as server:
-        watchlist = load(WATCHLIST)
+        watchlist = demo_watchlist(space)
         assert watchlist.publish.namespace is not None  # the demo's watchlist publishes
         stock_hub(server.store, watchlist.publish.namespace)
         narrator.say(f"a Hub with {sum(1 for _ in server.store.repos())} models is up at {server.endpoint}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bot.contest.search import make_space, rivals, wanted_skills
+from bot.contest.search import rivals, wanted_skills
+from bot.contest.spaces import candidate_bytes, make_spaces
 from bot.hub import Hub
 from bot.scoring.machine import fit_crew, look_around, worker_memory
 from bot.sources.candidate import Verdict
@@ -36,6 +38,8 @@ class Cost:
     """What a run would take. Bytes, counts of recipes and of item scores.
 
     disk: the downloads and the releases. memory: what all workers need at once; the sources are mapped, not counted.
+    largest: bytes of the largest merge, which has `layers` layers. genes: of the largest stage.
+    space_log10: decimal logarithm of the number of genomes, which may have thousands of digits.
     item_scores: of the search, if it uses its whole budget.
     """
 
@@ -45,8 +49,10 @@ class Cost:
     workers: int
     threads: int
     device: str
+    largest: int
+    layers: int
     genes: int
-    space: int
+    space_log10: float
     candidates: int
     rivals: int
     item_scores: int
@@ -99,21 +105,24 @@ def make_plan(hub: Hub, watchlist: Watchlist, now: datetime, tell: Callable[[str
 
 def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> Cost:
     """The cost of a run over a pool on this machine."""
-    space = make_space(watchlist, pool)
-    model = pool.model_bytes(watchlist.search.dtype)
-    crew = fit_crew(look_around(watchlist.workers.device), model, watchlist.workers)
+    spaces, dtype = make_spaces(watchlist, pool), watchlist.search.dtype
+    needed = candidate_bytes(spaces, pool, dtype)
+    crew = fit_crew(look_around(watchlist.workers.device), needed, watchlist.workers)
+    largest = pool.model_bytes(dtype) * spaces.most_layers // pool.layers
     candidates = watchlist.search.budget.candidates
     return Cost(
         download=pool.download_bytes,
-        disk=pool.download_bytes + watchlist.publish.max_releases * model,
-        memory=crew.workers * worker_memory(model),
+        disk=pool.download_bytes + watchlist.publish.max_releases * largest,
+        memory=crew.workers * worker_memory(needed),
         workers=crew.workers,
         threads=crew.threads,
         device=crew.device,
-        genes=len(space.genes),
-        space=space.size,
+        largest=largest,
+        layers=spaces.most_layers,
+        genes=spaces.genes,
+        space_log10=round(math.log10(spaces.size), 1),
         candidates=candidates,
-        rivals=len(rivals(space, pool)),
+        rivals=len(rivals(spaces, pool)),
         item_scores=candidates * sum(task.search for task in tasks),
     )
 

@@ -129,7 +129,8 @@ def _cost(cost: Cost, licence: str) -> Table:
         ("download", decimal(cost.download)),
         ("disk", f"{decimal(cost.disk)}, with the releases"),
         ("memory", f"{decimal(cost.memory)} for {workers}"),
-        ("space", f"{cost.genes} genes, {cost.space:.1g} possible merges"),
+        ("space", f"{cost.genes} genes, some 10^{cost.space_log10:.0f} possible merges"),
+        ("largest", f"{decimal(cost.largest)}, a merge of {cost.layers} layers"),
         ("scoring", f"{cost.candidates} candidates beside {cost.rivals} rivals, {cost.item_scores:,} items at most"),
         ("licence", f"{licence}, of the releases"),
     ):

@@ -138,6 +138,8 @@ def _layers(config: MergeConfig, blueprints: Mapping[ModelName, Blueprint]) -> I
         last = max(len(ranges[0]) - 1, 1)
         for offset, taken in enumerate(zip(*ranges, strict=False)):
             found.append(_Layer(one, taken, offset / last if len(ranges[0]) > 1 else 1.0))
+    if not (found or faults):
+        faults.append(Fault(("slices",), "no layers", "give at least one slice with a layer"))
     if faults:
         raise ConfigFaults(faults)
     yield from found
@@ -207,8 +209,8 @@ class _Planner:
         place = place_of(name)
         if place.layer is not None:
             return self.layers[place.layer]
-        end = self.layers[0 if place.is_embedding else -1]
-        return _Layer(end.slice, end.taken, 0.0 if place.is_embedding else 1.0)
+        end = self.config.slices[0 if place.is_embedding else -1]
+        return _Layer(end, (0,) * len(end.inputs), 0.0 if place.is_embedding else 1.0)
 
     def stored(self, model: ModelName, own: str, name: str) -> str:
         """The name under which a model's files have a tensor; one that does not fit is noted."""
@@ -230,7 +232,7 @@ class _Planner:
         """A tensor that the result has no place for, in a layer or at an end that is taken, is noted."""
         used = {part for task in tasks for part in (*task.sources, *([task.base] if task.base else []))}
         taken = {(entry.model, number) for one in self.layers for entry, number in one.pairs}
-        ends = [{entry.model for entry in self.layers[end].slice.inputs} for end in (0, -1)]
+        ends = [{entry.model for entry in self.config.slices[end].inputs} for end in (0, -1)]
         for model, blueprint in self.blueprints.items():
             for name, header in blueprint.stored.items():
                 place = place_of(name)

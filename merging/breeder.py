@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
-from pymoo.operators.crossover.sbx import SBX
-from pymoo.operators.mutation.pm import PM
-from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.problems.static import StaticProblem
 
+from merging.dataflow.path import AnyRecipe
+from merging.operators import Crossing, Mending, Mutating
 from merging.recipe import Recipe
-from merging.space import Genome, SearchSpace
+from merging.space import Genome
 
 # After so many draws that were all scored before, a space counts as searched through. Spaces of at most this
 # size are gone through one by one instead, so that for them it is certain.
 _PATIENCE = 2000
+
+
+class Space(Protocol):
+    """What can be searched: genomes, each an index per gene, and the recipes that they mean."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many values each gene has."""
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The genes whose values have no order."""
+
+    @property
+    def size(self) -> int:
+        """Number of genomes."""
+
+    def singles(self) -> tuple[Recipe, ...]:
+        """The models that are merged, each alone."""
+
+    def seeds(self) -> tuple[Genome, ...]:
+        """Genomes to start from."""
+
+    def strangers(self, random: np.random.Generator) -> Iterator[Genome]:
+        """Random genomes without end."""
+
+    def repaired(self, genome: Sequence[int]) -> Genome:
+        """A genome that means a recipe, as like the given one as may be."""
+
+    def decode(self, genome: Sequence[int]) -> AnyRecipe:
+        """The recipe that a genome means."""
 
 
 class Breeder:
@@ -30,35 +60,36 @@ class Breeder:
     It is also the duplicate elimination that pymoo calls: two candidates are one if their recipes are.
     """
 
-    def __init__(self, space: SearchSpace, objectives: int, *, population: int, seed: int) -> None:
+    def __init__(
+        self, space: Space, objectives: int, *, population: int, seed: int, known: Collection[str] = ()
+    ) -> None:
+        """known: digests of recipes that are not to be handed out."""
         self._space = space
         self._size = population
-        self._recipes: dict[Genome, Recipe] = {}
-        self._handed_out: set[str] = set()
+        self._recipes: dict[Genome, AnyRecipe] = {}
+        self._handed_out = set(known)
         # pymoo draws from default_rng(seed): this is another stream.
         self._strangers = _draws(space, np.random.default_rng([seed, 1]))
         self._worst = np.full(objectives, -np.inf)
         self._problem = Problem(
-            n_var=len(space.genes),
+            n_var=len(space.levels),
             n_obj=objectives,
             n_ieq_constr=1,
-            xl=np.zeros(len(space.genes), dtype=int),
-            xu=np.array([gene.levels - 1 for gene in space.genes]),
+            xl=np.zeros(len(space.levels), dtype=int),
+            xu=np.array(space.levels) - 1,
             vtype=int,
         )
-        # The operators work on real numbers and are rounded once, after both. Their small eta makes steps of
-        # several grid points, for a step below one half is none.
         self._nsga2 = NSGA2(
             pop_size=population,
             sampling=np.array(space.seeds()),
-            crossover=SBX(prob=0.9, eta=3, vtype=float),
-            mutation=PM(prob=1.0, eta=3, vtype=float),
-            repair=RoundingRepair(),
+            crossover=Crossing(self._problem, space.choices),
+            mutation=Mutating(self._problem, space.choices),
+            repair=Mending(space.repaired),
             eliminate_duplicates=self,
         )
         self._nsga2.setup(self._problem, termination=NoTermination(), seed=seed)
 
-    def decode(self, individual: Any) -> Recipe:
+    def decode(self, individual: Any) -> AnyRecipe:
         """The recipe of a pymoo individual."""
         return self._decode(tuple(map(int, individual.X)))
 
@@ -116,7 +147,7 @@ class Breeder:
             return f"all {len(self._handed_out)} recipes of the space are scored"
         return f"no new recipe in {_PATIENCE} draws: the space is all but searched through"
 
-    def _decode(self, genome: Genome) -> Recipe:
+    def _decode(self, genome: Genome) -> AnyRecipe:
         if genome not in self._recipes:
             self._recipes[genome] = self._space.decode(genome)
         return self._recipes[genome]
@@ -138,19 +169,9 @@ class Breeder:
         return found
 
 
-def _draws(space: SearchSpace, random: np.random.Generator) -> Iterator[Genome]:
-    """Random genomes: for a small space each once, else without end.
-
-    In a large space every other genome has one value per parameter and source for all groups: independent
-    values of many groups all but average out, and merges of one strong source would never be drawn.
-    """
-    levels = [gene.levels for gene in space.genes]
-    if space.size <= _PATIENCE:
-        genomes = list(product(*map(range, levels)))
-        yield from (genomes[position] for position in random.permutation(len(genomes)))
-        return
-    width = len(space.groups.labels)
-    while True:
-        shared = random.integers(levels[::width])
-        yield tuple(map(int, np.repeat(shared, width)))
-        yield tuple(map(int, random.integers(levels)))
+def _draws(space: Space, random: np.random.Generator) -> Iterator[Genome]:
+    """Random genomes: for a small space each once, else without end."""
+    if space.size > _PATIENCE:
+        return space.strangers(random)
+    genomes = list(product(*map(range, space.levels)))
+    return (space.repaired(genomes[position]) for position in random.permutation(len(genomes)))

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from merging.breeder import Breeder
+from merging.breeder import Breeder, Space
+from merging.dataflow.path import AnyRecipe
 from merging.errors import MergingError
 from merging.pareto import hypervolume, nondominated
-from merging.recipe import Recipe
-from merging.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Settings:
 class Scored:
     """A recipe with what came of it, and the index of the generation that scored it."""
 
-    recipe: Recipe
+    recipe: AnyRecipe
     outcome: Outcome
     generation: int
 
@@ -96,25 +95,27 @@ class SearchResult:
 
     scored: every recipe that was tried, once each, in the order of trying, with the newest outcome.
     front: those measured in full that no other such dominates, the best in the first objective first, ties by digest.
-    stopped: the reason, in words.
+    stopped: the reason, in words. reference: the point above which hypervolume was measured, if one was found.
     """
 
     scored: tuple[Scored, ...]
     front: tuple[Scored, ...]
     generations: tuple[Generation, ...]
     stopped: str
+    reference: tuple[float, ...] | None
 
 
-Evaluate = Callable[[Sequence[Recipe]], Sequence[Outcome]]
+Evaluate = Callable[[Sequence[AnyRecipe]], Sequence[Outcome]]
 
 
 def evolve(
-    space: SearchSpace,
+    space: Space,
     settings: Settings,
     evaluate: Evaluate,
     *,
     objectives: int,
     reference: Sequence[float] | None = None,
+    earlier: SearchResult | None = None,
     on_generation: Callable[[Generation], None] | None = None,
 ) -> SearchResult:
     """Search a space for recipes that are not dominated in `objectives` scores.
@@ -128,37 +129,66 @@ def evolve(
     the first generation that has a success: from the lowest score of the single models in each objective
     (of all candidates, if no single model succeeded), a tenth of their spread lower, so that sources at the
     ends of the front count too.
+
+    earlier: a search in another space that this one goes on from, with as many objectives. What it scored competes
+    for the front, is in the result and is not scored again; the budget is this search's own.
     """
+    before = earlier.scored if earlier else ()
+    ask = _remembering(evaluate, before, objectives)
     breeder = Breeder(space, objectives, population=settings.population, seed=settings.seed)
     scored: list[Scored] = []
     individuals: list[Any] = []
-    generations: list[Generation] = []
-    corner = None if reference is None else tuple(reference)
+    generations = list(earlier.generations) if earlier else []
+    corner = tuple(reference) if reference else earlier.reference if earlier else None
     while True:
         allowed, spent = _allowance(settings, scored)
         asked = breeder.ask() if allowed else []
         waiting = [index for index, one in enumerate(scored) if one.outcome.waiting] if allowed else []
         batch = [*asked[:allowed]]
         if not (batch or waiting):
-            return _result(scored, generations, breeder.exhausted if allowed else spent)
+            return _result(_joined(before, scored), generations, breeder.exhausted if allowed else spent, corner)
         index = len(generations)
         fresh = list(map(breeder.decode, batch))
         recipes = fresh + [scored[place].recipe for place in waiting]
-        outcomes = _checked(evaluate(recipes), len(recipes), objectives)
+        outcomes = ask(recipes)
         told = batch + [individuals[place] for place in waiting]
         _record(scored, fresh, waiting, outcomes, index)
         individuals += batch
         corner = corner or _reference(space, scored)
-        generations.append(_generation(index, scored, corner))
+        generations.append(_generation(index, _joined(before, scored), corner))
         if on_generation is not None:
             on_generation(generations[-1])
         if len(batch) < len(asked) or not batch:
-            return _result(scored, generations, spent if batch else breeder.exhausted)
+            return _result(_joined(before, scored), generations, spent if batch else breeder.exhausted, corner)
         breeder.tell(told, [outcome.objectives for outcome in outcomes])
 
 
+def _remembering(
+    evaluate: Evaluate, before: Sequence[Scored], objectives: int
+) -> Callable[[Sequence[AnyRecipe]], tuple[Outcome, ...]]:
+    """The function that evaluates, checked; what was measured before is answered at no cost."""
+    known = {one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0) for one in before if _measured(one)}
+
+    def answered(recipes: Sequence[AnyRecipe]) -> tuple[Outcome, ...]:
+        new = [recipe for recipe in recipes if recipe.digest not in known]
+        fresh = iter(_checked(evaluate(new), len(new), objectives) if new else ())
+        return tuple(known.get(recipe.digest) or next(fresh) for recipe in recipes)
+
+    return answered
+
+
+def _joined(before: Sequence[Scored], scored: Sequence[Scored]) -> tuple[Scored, ...]:
+    """What two searches scored, each recipe once, as the first one scored it where it measured it in full."""
+    measured = {one.recipe.digest for one in before if _measured(one)}
+    again = {one.recipe.digest for one in scored} - measured
+    return (
+        *(one for one in before if one.recipe.digest not in again),
+        *(one for one in scored if one.recipe.digest not in measured),
+    )
+
+
 def _record(
-    scored: list[Scored], fresh: Sequence[Recipe], waiting: Sequence[int], outcomes: Sequence[Outcome], index: int
+    scored: list[Scored], fresh: Sequence[AnyRecipe], waiting: Sequence[int], outcomes: Sequence[Outcome], index: int
 ) -> None:
     """Add a generation's outcomes to those so far; the last ones are news of those that waited."""
     for place, outcome in zip(waiting, outcomes[len(fresh) :], strict=True):
@@ -173,15 +203,13 @@ def _allowance(settings: Settings, scored: Sequence[Scored]) -> tuple[int, str]:
     the first generation, of which nothing is known, is scored whole.
     """
     by_count = f"the budget of {settings.candidates} candidates is spent"
-    spent = _spent(scored)
+    spent, count = _spent(scored), sum(one.outcome.share > 0 for one in scored)
     # Rounded, or the last bit of a sum of shares would decide.
-    left = max(
-        0, math.floor(round((settings.candidates - spent) * len(scored) / spent, 6) if spent else settings.candidates)
-    )
+    left = max(0, math.floor(round((settings.candidates - spent) * count / spent, 6) if spent else settings.candidates))
     seconds = sum(one.outcome.seconds for one in scored)
     if settings.minutes is None or not seconds:
         return left, by_count
-    in_time = max(0, math.floor((settings.minutes * 60 - seconds) * len(scored) / seconds))
+    in_time = max(0, math.floor((settings.minutes * 60 - seconds) * count / seconds))
     if in_time < left:
         return in_time, f"the budget of {settings.minutes:g} minutes is spent"
     return left, by_count
@@ -207,7 +235,7 @@ def _checked_one(outcome: Outcome, objectives: int) -> Outcome:
     return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share) if odd else outcome
 
 
-def _reference(space: SearchSpace, scored: Sequence[Scored]) -> tuple[float, ...] | None:
+def _reference(space: Space, scored: Sequence[Scored]) -> tuple[float, ...] | None:
     """The reference point for hypervolume, as evolve's docstring has it; None while nothing has succeeded."""
     singles = {recipe.digest for recipe in space.singles()}
     succeeded = [one for one in scored if _measured(one)]
@@ -242,5 +270,7 @@ def _measured(one: Scored) -> bool:
     return one.outcome.objectives is not None and not one.outcome.estimated
 
 
-def _result(scored: Sequence[Scored], generations: Sequence[Generation], stopped: str) -> SearchResult:
-    return SearchResult(tuple(scored), _front(scored), tuple(generations), stopped)
+def _result(
+    scored: Sequence[Scored], generations: Sequence[Generation], stopped: str, reference: tuple[float, ...] | None
+) -> SearchResult:
+    return SearchResult(tuple(scored), _front(scored), tuple(generations), stopped, reference)

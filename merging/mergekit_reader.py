@@ -159,7 +159,8 @@ class _Reader:
 
     def layer_range(self, data: object, path: KeyPath) -> tuple[int, int] | None:
         whole = isinstance(data, list | tuple) and [type(part) for part in data] == [int, int]
-        if whole and isinstance(data, list | tuple) and 0 <= data[0] < data[1]:
+        # One without layers says where the embedding or the head comes from.
+        if whole and isinstance(data, list | tuple) and 0 <= data[0] <= data[1]:
             return data[0], data[1]
         self.fault(path, told(data), "write [first, last + 1], two whole numbers, such as [0, 8]")
         return None

@@ -6,17 +6,21 @@ with one digest wherever that can be told without looking at tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from merging.canonical import BETWEEN, BY_ELEMENT, RATIOS, Rows, by_element_rows, largest_ratio, task_vector_rows
 from merging.errors import MergingError
 from merging.genes import Gene, genes_of
 from merging.method_specs import METHODS, SEARCHED
 from merging.recipe import Groups, Recipe, SourceRef
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Gene", "Genome", "SearchSpace"]
 
@@ -94,10 +98,20 @@ class SearchSpace:
         space.plain_recipes()  # a recipe checks its sources, base and dtype when it is made: refuse them now
         return space
 
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """How many values each gene has."""
+        return tuple(gene.levels for gene in self.genes)
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The genes whose values have no order: none."""
+        return ()
+
     @property
     def size(self) -> int:
         """Number of genomes; the number of different recipes is smaller."""
-        return prod(gene.levels for gene in self.genes)
+        return prod(self.levels)
 
     def alone(self, source: SourceRef) -> Recipe:
         """The recipe that gives a source (or the base) back: the only one this space ever makes for it."""
@@ -129,6 +143,22 @@ class SearchSpace:
         wanted = [*self._extremes(), *self._plain_values()]
         genomes = dict.fromkeys(genome for values in wanted if (genome := self._constant(values)) is not None)
         return tuple(genomes)
+
+    def strangers(self, random: np.random.Generator) -> Iterator[Genome]:
+        """Random genomes without end.
+
+        Every other one has one value per parameter and source for all groups: independent values of many groups all
+        but average out, and merges of one strong source would never be drawn.
+        """
+        width = len(self.groups.labels)
+        while True:
+            shared = random.integers(self.levels[::width])
+            yield tuple(int(index) for index in shared for _ in range(width))
+            yield tuple(map(int, random.integers(self.levels)))
+
+    def repaired(self, genome: Sequence[int]) -> Genome:
+        """The genome as it is: here each one means a merge."""
+        return tuple(map(int, genome))
 
     def _extremes(self) -> list[dict[str, list[float]]]:
         """Values that give a source or the base back; where the method cannot say that, the ends of its grid."""

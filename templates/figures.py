@@ -31,6 +31,16 @@ def rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
+def amount(value: int) -> str:
+    """A large number in three digits, as sizes of models are told: "135 M", "6.43 M", "7.24 B"."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= 0.9995 * size:
+            scaled = value / size
+            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+            return f"{scaled:.{digits}f} {unit}"
+    return str(value)
+
+
 def p_value(value: float) -> str:
     """Three decimals, or "< 0.001" where they would say nothing."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -13,7 +13,7 @@ from jinja2.runtime import Undefined
 from markupsafe import Markup
 
 from templates import FOLDER, escaping
-from templates.figures import coefficient, duration, number, p_value, percent, rate, signed
+from templates.figures import amount, coefficient, duration, number, p_value, percent, rate, signed
 
 
 def render(template: str, **values: object) -> str:
@@ -42,6 +42,7 @@ def _environment() -> Environment:
         "signed": _vouched(signed),
         "p_value": _vouched(p_value),
         "duration": _vouched(duration),
+        "amount": _vouched(amount),
         "coefficient": _vouched(coefficient),
         "percent": _vouched(percent),
         "rate": _vouched(rate),

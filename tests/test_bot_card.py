@@ -24,11 +24,15 @@ from bot.releases.card_facts import (
     AnswerCounts,
     CardFacts,
     Contender,
+    CostFacts,
     Estimate,
     GateTest,
     ItemCounts,
     Lead,
     LicenceFacts,
+    MixtureFacts,
+    PartFacts,
+    PathFacts,
     RecipeFacts,
     SearchFacts,
     SelectionFacts,
@@ -37,6 +41,7 @@ from bot.releases.card_facts import (
     TaskFacts,
 )
 from bot.sources.rules import OWN_TAG
+from merging.dataflow.path import Hop
 from templates import escaping
 from templates.markdown import render
 
@@ -53,6 +58,19 @@ def lead(mean: float, half: float = 0.04) -> Lead:
     """A difference whose p-value is that of a normal distribution with this interval."""
     z = 1.96 * abs(mean) / half
     return Lead(mean, round(mean - half, 4), round(mean + half, 4), 2 * NormalDist().cdf(-z))
+
+
+TIES = MixtureFacts(
+    method="ties",
+    draws=False,
+    base="demo/tiny-base",
+    sources=("demo/tiny-math", "demo/tiny-language"),
+    groups=("embed", "layers 0-0 attention", "layers 0-0 rest", "head"),
+    parameters=(
+        ("density", ((0.5, 0.55, 1.0, 0.3), (0.9, 0.45, 0.6, 0.7))),
+        ("weight", ((0.4, 0.35, 1.05, 0.0), (0.6, 0.65, 0.45, 1.0))),
+    ),
+)
 
 
 def honest() -> CardFacts:
@@ -128,17 +146,12 @@ def honest() -> CardFacts:
         ),
         licence=LicenceFacts("apache-2.0", None, None, ("demo/tiny-language is under the MIT licence.",)),
         recipe=RecipeFacts(
-            method="ties",
+            merge=TIES,
             dtype="float32",
-            seed=7,
             digest="ab" * 32,
-            groups=("embed", "layers 0-0 attention", "layers 0-0 rest", "head"),
-            parameters=(
-                ("density", ((0.5, 0.55, 1.0, 0.3), (0.9, 0.45, 0.6, 0.7))),
-                ("weight", ((0.4, 0.35, 1.05, 0.0), (0.6, 0.65, 0.45, 1.0))),
-            ),
             mergekit_yaml="merge_method: ties\nmodels:\n  - model: demo/tiny-math\n    weight: 0.4\n",
         ),
+        cost=CostFacts(6_432_768, 6_432_768, 1.0),
         search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
         selection=SelectionFacts(
             role="knee",
@@ -164,9 +177,24 @@ def honest() -> CardFacts:
     )
 
 
-def hostile(text: str = POISON) -> CardFacts:
+def of_a_path() -> CardFacts:
+    """Layers of a source and of a merge, one of them twice, some scaled; the head from another model."""
+    path = PathFacts(
+        parts=(PartFacts("demo/tiny-language", None), PartFacts("merge 1", TIES)),
+        depth=4,
+        hops=(Hop(0, 0, 1.0), Hop(1, 1, 0.85), Hop(1, 1, 1.2), Hop(0, 2, 1.0), Hop(0, 3, 1.0)),
+        embedding=0,
+        head=1,
+        scales_in_yaml=True,
+    )
+    yaml_text = "name: merge-1\nmerge_method: ties\n---\nmerge_method: passthrough\n"
+    recipe = RecipeFacts(path, "float32", "ab" * 32, yaml_text)
+    return replace(honest(), recipe=recipe, cost=CostFacts(9_123_456, 6_432_768, 1.4183))
+
+
+def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:
     named = LicenceFacts("other", "a name", None, ("a notice",))
-    return with_texts(replace(honest(), licence=named, chat_template=True), text)
+    return with_texts(replace(facts or honest(), licence=named, chat_template=True), text)
 
 
 def body(card: str) -> str:
@@ -177,13 +205,18 @@ def test_the_card_of_a_two_skill_release_reads_as_agreed() -> None:
     check_golden("card.md", write_card(honest()))
 
 
+def test_the_card_of_a_path_reads_as_agreed() -> None:
+    check_golden("card_path.md", write_card(of_a_path()))
+
+
 def test_the_card_of_hostile_facts_reads_as_agreed() -> None:
     check_golden("card_hostile.md", write_card(hostile()))
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_injection_in_every_text_changes_words_and_nothing_else(attack: str) -> None:
-    harmless, card = write_card(hostile("word")), write_card(hostile(attack))
+@pytest.mark.parametrize("facts", [honest(), of_a_path()], ids=["merge", "path"])
+def test_an_injection_in_every_text_changes_words_and_nothing_else(facts: CardFacts, attack: str) -> None:
+    harmless, card = write_card(hostile("word", facts)), write_card(hostile(attack, facts))
     assert structure(body(card)) == structure(body(harmless))
     shape, expected = (skeleton(yaml.safe_load(text.split("\n---\n")[0])) for text in (card, harmless))
     assert shape == expected
@@ -227,6 +260,37 @@ def test_a_missing_fact_stops_the_card_instead_of_leaving_a_gap() -> None:
         render("cycle_report.md.j2")
 
 
+def with_path(**changes: Any) -> str:
+    """The card of a path that is a little different."""
+    facts = of_a_path()
+    assert facts.recipe.path
+    return write_card(replace(facts, recipe=replace(facts.recipe, merge=replace(facts.recipe.path, **changes))))
+
+
+def test_a_long_path_is_folded_and_a_short_one_is_open() -> None:
+    assert "The path as a table" not in with_path()
+    long = with_path(hops=(Hop(0, 0, 1.0), *(Hop(1, 3, 1.0),) * 59))
+    assert long.index("![The path") < long.index("The path as a table") < long.index("| 59 | merge 1 | 3 | 1 |")
+    assert "A path of 60 layers" in long and "58 of the hops take a layer" in long
+
+
+def test_a_path_says_no_more_of_scales_and_parts_than_it_has() -> None:
+    plain = with_path(parts=(PartFacts("demo/tiny-math", None),), hops=(Hop(0, 0, 1.0), Hop(0, 2, 1.0)), head=0)
+    assert (
+        "taken from demo/tiny-math (which has 4); the embedding, the final norm and the head come from demo/tiny-math."
+        in plain
+    )
+    assert "This is an ordinary model of its architecture, with 2 layers" in plain
+    assert not any(word in plain for word in ("residual", "through merges", "merge 1", "mergekit-multi", "earlier one"))
+
+
+def test_a_card_says_where_mergekit_makes_another_model() -> None:
+    assert "leaves out the scales" in with_path(scales_in_yaml=False)
+    assert "leaves out the scales" not in with_path(scales_in_yaml=False, hops=(Hop(0, 0, 1.0), Hop(1, 0, 1.0)))
+    drawn = (PartFacts("demo/tiny-language", None), PartFacts("merge 1", replace(TIES, draws=True)))
+    assert "draws at random" in with_path(parts=drawn) and "draws at random" not in with_path()
+
+
 def test_the_front_matter_is_what_the_hub_reads_back() -> None:
     card = ModelCard(write_card(honest()))
     data = card.data.to_dict()
@@ -265,7 +329,7 @@ def test_facts_that_do_not_fit_together_are_refused() -> None:
         short = replace(honest().contenders[1], scores=(estimate(0.1),))
         replace(honest(), contenders=(short,))
     with pytest.raises(ValueError, match="weight of source 0: got 1 values, expected one per group"):
-        replace(honest(), recipe=replace(honest().recipe, parameters=(("weight", ((1.0,),)),)))
+        replace(TIES, parameters=(("weight", ((1.0,),)),))
     with pytest.raises(ValueError, match="finite"):
         Estimate(float("nan"), 0.0, 1.0)
 

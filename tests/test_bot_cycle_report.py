@@ -40,7 +40,7 @@ def published() -> CycleFacts:
         ),
         front=(
             FrontFacts("ab" * 32, "ties", (estimate(0.97), estimate(0.72)), True, "better at cross"),
-            FrontFacts("cd" * 32, "linear", (estimate(0.5), estimate(0.6)), False, "not better than any"),
+            FrontFacts("cd" * 32, "path of 9 layers", (estimate(0.5), estimate(0.6)), False, "not better than any"),
             FrontFacts("12" * 32, "linear", (), False, "could not be scored: the worker died"),
         ),
         releases=(

@@ -27,8 +27,9 @@ from bot.hub import Hub
 from bot.merges.merge import Merger
 from bot.progress import TerminalNarrator
 from merging.checkpoint import Checkpoint
-from merging.recipe import Groups, SourceRef
-from merging.release import write_release
+from merging.dataflow.path import Hop, PathRecipe
+from merging.recipe import Groups, Recipe, SourceRef
+from merging.release import RECIPE_NAME, write_release
 
 WORDS = 50
 
@@ -280,6 +281,24 @@ def test_the_command_tells_its_plan_then_writes_and_then_keeps_its_hands_off(tmp
     again = shoal_merge()
     assert again.exit_code == 1
     assert again.stderr == f"shoal: {out}: it is there already: remove it, or give another folder\n"
+
+
+def test_the_recipe_of_a_path_makes_the_path_s_release(hub: TestHub, tmp_path: Path) -> None:
+    folders = [save(tmp_path / name, seed=seed) for seed, name in enumerate(("cod", "eel"))]
+    sources = {SourceRef(f"tiny/{folder.name}", "0" * 40): Checkpoint.open(folder) for folder in folders}
+    layers = next(iter(sources.values())).layers
+    parts = tuple(Recipe.single(source, Groups.even(layers, 1, False, False), "float32") for source in sources)
+    hops = (Hop(1, 0, 0.8), Hop(0, 1, 1.0), Hop(0, 0, 1.35))
+    path = PathRecipe(parts, hops, 0, 1)
+    write_release(path, sources, tmp_path / "released", {})
+    text = (tmp_path / "released" / RECIPE_NAME).read_text()
+    for source, checkpoint in sources.items():
+        text = text.replace(str(source), str(checkpoint.folder))
+    (tmp_path / "path.yml").write_text(text)
+    merger(hub, tmp_path).merge(tmp_path / "path.yml", tmp_path / "out")
+    released, merged = (load_file(tmp_path / name / "model.safetensors") for name in ("released", "out"))
+    assert released.keys() == merged.keys()
+    assert all(torch.equal(weight, merged[name]) for name, weight in released.items())
 
 
 @pytest.mark.parametrize(("text", "size"), [("5GB", 5 * 10**9), ("1.5 mib", 1_572_864), ("20000", 20_000)])

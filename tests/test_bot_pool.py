@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -6,12 +7,14 @@ from pydantic import TypeAdapter
 from safetensors.numpy import save
 from small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
 
+from bot.contest.spaces import candidate_bytes, make_spaces
 from bot.errors import ShoalError
 from bot.hub import Hub
 from bot.sources.configs import settings, settings_mismatch
 from bot.sources.pool import MAX_ANCESTORS, NoPool, Pool, find_pool
 from bot.sources.vocabulary import read_tokenizer, tokenizer_mismatch
 from bot.watchlist.model import Watchlist
+from merging.errors import MergingError
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -206,6 +209,26 @@ def test_more_bands_than_layers_and_a_base_that_is_not_there_are_named_by_key(hu
         find_pool(client(hub), wish(search={"groups": {"layers": 3}}), NOW)
     with pytest.raises(ShoalError, match=r"^base: reef/nobody: not on the Hub"):
         find_pool(client(hub), wish(base={"repo": "reef/nobody"}), NOW)
+
+
+def test_paths_are_planned_only_through_models_that_can_have_them(hub):
+    stock(hub)
+    asked = wish(search={"method": "linear", "space": "both", "dataflow": {"max_layers": 3}})
+    pool = find_pool(client(hub), asked, NOW)
+    spaces = make_spaces(asked, pool)
+    assert spaces.tied is False
+    assert spaces.most_layers == 3
+    assert candidate_bytes(spaces, pool, "float32") == pool.model_bytes("float32") * 3 // 2 + 4 * pool.model_bytes(
+        "float32"
+    )
+    assert [name for name, _ in spaces.plain_recipes()] == ["linear mean", "halves stacked"]
+    with pytest.raises(ShoalError, match=r"search\.dataflow: layers: got 3 to 3: a source, which has 2, must be among"):
+        make_spaces(
+            wish(search={"method": "linear", "space": "dataflow", "dataflow": {"min_layers": 3, "max_layers": 3}}), pool
+        )
+    odd = replace(pool.sources[0], settings={**pool.sources[0].settings, "model_type": "opt"})
+    with pytest.raises(MergingError, match="model_type is 'opt': no way is known to fold a path's scales"):
+        make_spaces(asked, replace(pool, sources=(odd, *pool.sources[1:])))
 
 
 def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub):

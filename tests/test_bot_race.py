@@ -10,6 +10,7 @@ import pytest
 from zoo_ground import Listener
 
 from bot.contest.search import search, summarise
+from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
 from bot.scoring.bench import ExamFacts, ExamItem, Marks, RoundFacts
 from bot.scoring.judge import Judge
@@ -99,7 +100,7 @@ def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist) -> SearchR
     cycle = ledger.begin("tiny", wanted.digest, now()).id
     judge = Judge(ledger, examiners, 1)
     rivals = judge.sit(SPACE.singles(), Split.SEARCH)
-    return search(wanted, SPACE, judge, rivals, ledger, cycle, Listener())
+    return search(wanted, Spaces(SPACE), judge, rivals, ledger, cycle, Listener())
 
 
 def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_front(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_fron
     full = searched(Ledger(tmp_path / "full.sqlite"), Synthetic(), watchlist(racing=False))
     assert len(full.scored) == BUDGET and len(race.scored) > 1.5 * BUDGET
     assert race.generations[-1].hypervolume >= 0.99 * full.generations[-1].hypervolume
-    summary = summarise(race, 2 * ITEMS)
+    summary = summarise(race, 2 * ITEMS, 2)
     # The rivals' items are asked for once, and count for those candidates that are rivals too.
     assert abs(summary.item_scores - examiners.asked) <= len(SPACE.singles()) * 2 * ITEMS
     assert summary.item_scores <= 1.05 * BUDGET * 2 * ITEMS

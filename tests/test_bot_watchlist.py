@@ -69,7 +69,7 @@ def test_the_tasks_of_the_real_watchlists_are_in_lm_eval():
     homes = ("gsm8k", "japanese_leaderboard", "mgsm/direct", "arc", "sciq", "piqa", "asdiv")
     texts = [path.read_text("utf-8") for home in homes for path in (folder / home).glob("*.yaml")]
     known = {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("task: ")}
-    for name in ("japanese-math-7b", "laptop-360m"):
+    for name in ("japanese-math-7b", "japanese-math-10b", "laptop-360m"):
         watchlist = load(ROOT / "watchlists" / f"{name}.yml")
         assert {entry.task for skill in watchlist.skills for entry in skill.tasks} <= known
 

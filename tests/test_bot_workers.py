@@ -15,6 +15,7 @@ import pytest
 from zoo_ground import Listener
 
 from bot.contest.search import search
+from bot.contest.spaces import Spaces
 from bot.errors import ShoalError
 from bot.ledger.book import Ledger
 from bot.scoring.bench import Bench, ExamFacts, ExamItem, Marks
@@ -174,7 +175,7 @@ def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_sea
     cycle = ledger.begin("tiny", watchlist.digest, now()).id
     judge = Judge(ledger, workers, 2)
     try:
-        found = search(watchlist, SPACE, judge, (), ledger, cycle, Listener())
+        found = search(watchlist, Spaces(SPACE), judge, (), ledger, cycle, Listener())
     finally:
         (folder / "fatal.txt").unlink()
     assert len(found.scored) == 12

@@ -180,7 +180,19 @@ def test_the_same_weights_give_the_same_answers_whatever_came_before() -> None:
     assert (own.loglikelihood(choices), own.generate_until(prompts)) == first != second
     fresh = both(made)[1]
     assert (fresh.loglikelihood(choices), fresh.generate_until(prompts)) == first
-    assert len(own._plans) == 2
+    assert len(own._plans) == 4  # tokens and plan of each kind
+
+
+def test_one_engine_answers_for_models_of_every_depth() -> None:
+    words = Words(seed=8)
+    choices, prompts = words.choices(10), words.prompts(10, {"until": ["."], "max_gen_toks": 6})
+    models = [model("gemma2", layers=layers) for layers in (2, 5, 3)]
+    own = both(models[0])[1]
+    for made in (*models, models[0]):
+        own.put(made)
+        fresh = both(made)[1]
+        assert own.loglikelihood(choices) == fresh.loglikelihood(choices)
+        assert own.generate_until(prompts) == fresh.generate_until(prompts)
 
 
 def test_requests_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:

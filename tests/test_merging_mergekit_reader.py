@@ -98,7 +98,7 @@ def test_slices_are_checked_and_all_faults_come_at_once() -> None:
           - sources: [{model: reef/cod, layer_range: [0, 4]}, {model: reef/eel, layer_range: [0, 3]}]
           - sources: [{model: reef/cod, layer_range: [0, 4]}, {model: reef/cod, layer_range: [0, 4]}]
           - sources: [{model: reef/eel, layer_range: [0, 4]}, {model: reef/ray, layer_range: [0, 4]}]
-          - sources: [{model: reef/cod, layer_range: [4, 4]}]
+          - sources: [{model: reef/cod, layer_range: [4, 3]}]
           - sources: [{model: reef/cod, layer_range: [0, 1]}]
             residual_weight: 0.5
     """)

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from zoo import train
 from zoo.muon import orthogonalised
+from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
 
 def _short() -> dict[str, train.Course]:
@@ -28,6 +30,23 @@ def test_a_specialist_starts_from_the_base():
     base, math = zoo["base"].state_dict(), zoo["math"].state_dict()
     distance = sum((math[key] - base[key]).norm() for key in base) / sum(base[key].norm() for key in base)
     assert 0 < distance < 0.1
+
+
+def test_a_zoo_may_be_deeper_than_the_shipped_one_and_is_not_unless_asked():
+    deep, usual = train.train_zoo(3, _short(), layers=3), train.train_zoo(3, _short())
+    assert {len(model.model.layers) for model in deep.values()} == {3}
+    for model, repo in zip(usual.values(), (BASE, MATH, LANGUAGE), strict=True):
+        shipped = load_file(MODELS[repo] / "model.safetensors")
+        assert {name: tensor.shape for name, tensor in model.state_dict().items()} == {
+            name: tensor.shape for name, tensor in shipped.items()
+        }
+
+
+def test_a_zoo_without_layers_is_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train", "nowhere", "--layers", "0"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "--layers: got 0: give 1 or more" in capsys.readouterr().err
 
 
 def test_training_lowers_the_loss():

@@ -1,4 +1,4 @@
-"""Train the zoo from nothing: `python -m zoo.train OUT [--seed N]` writes base, math and language to OUT."""
+"""Train the zoo from nothing: `python -m zoo.train OUT [--seed N] [--layers N]` writes its three models to OUT."""
 
 from __future__ import annotations
 
@@ -124,14 +124,14 @@ def learning_rate(course: Course, step: int) -> float:
     return min(1.0, (step + 1) / WARM_UP) * decay
 
 
-def newborn(seed: int) -> LlamaForCausalLM:
+def newborn(seed: int, layers: int = LAYERS) -> LlamaForCausalLM:
     """An untrained model of the zoo's architecture."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(IDS),
         hidden_size=HIDDEN,
         intermediate_size=FEED_FORWARD,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         max_position_embeddings=POSITIONS,
@@ -166,14 +166,14 @@ def train(name: str, course: Course, model: LlamaForCausalLM, seed: int) -> None
             print(f"{name:9} step {step + 1:4}/{course.steps}  loss {loss.item():.4f}", flush=True)
 
 
-def train_zoo(seed: int, courses: Mapping[str, Course] = COURSES) -> dict[str, LlamaForCausalLM]:
+def train_zoo(seed: int, courses: Mapping[str, Course] = COURSES, layers: int = LAYERS) -> dict[str, LlamaForCausalLM]:
     """All models of the zoo, trained from nothing in the order of `courses`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
         models: dict[str, LlamaForCausalLM] = {}
         for name, course in courses.items():
-            model = newborn(seed) if course.parent is None else copy.deepcopy(models[course.parent])
+            model = newborn(seed, layers) if course.parent is None else copy.deepcopy(models[course.parent])
             train(name, course, model, seed)
             models[name] = model
         return models
@@ -210,9 +210,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m zoo.train", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write the three models to")
     parser.add_argument("--seed", type=int, default=0, help="the shipped weights have seed 0 (default)")
+    parser.add_argument("--layers", type=int, default=LAYERS, help=f"of each model; the shipped ones have {LAYERS}")
     arguments = parser.parse_args()
+    if arguments.layers < 1:
+        parser.error(f"--layers: got {arguments.layers}: give 1 or more")
     start = time.perf_counter()
-    models = train_zoo(arguments.seed)
+    models = train_zoo(arguments.seed, layers=arguments.layers)
     print(f"trained in {time.perf_counter() - start:.0f} s; exact match on {SHOWN} held-out questions each:")
     exam = {file: questions[:SHOWN] for file, questions in deal() if "search" not in file}
     for name, model in models.items():

@@ -16,8 +16,8 @@ from bot.watchlist.sections import Racing
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill
 from evaluation.splits import Split
+from merging.dataflow.path import AnyRecipe
 from merging.evolution import Outcome
-from merging.recipe import Recipe
 
 if TYPE_CHECKING:
     from evaluation.racing import Decision, Panel
@@ -70,7 +70,7 @@ class Race:
         self._rows = {one.recipe.digest: self._row(_values(one.scores)) for one in rivals}
         self._runners: dict[str, Runner] = {}
 
-    def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
+    def evaluate(self, recipes: Sequence[AnyRecipe]) -> list[Outcome]:
         """The outcomes of a generation and of those that wait; with nobody new, all that may be worth it go on."""
         fresh = [recipe for recipe in recipes if recipe.digest not in {*self._full, *self._runners}]
         self._runners |= {recipe.digest: Runner() for recipe in fresh}
@@ -87,7 +87,7 @@ class Race:
         self._dismiss_all_but_the_best([recipe for recipe in recipes if self._is_running(recipe)])
         return [self._outcome(recipe) for recipe in recipes]
 
-    def _sit(self, group: Sequence[Recipe], part: int) -> None:
+    def _sit(self, group: Sequence[AnyRecipe], part: int) -> None:
         """Have a group answer one round."""
         items = len(self._exam.rounds[part].items)
         for sat in self._judge.sit(group, Split.SEARCH, lambda: self._done(items), part=part):
@@ -96,7 +96,7 @@ class Race:
             runner.rounds, runner.items = part + 1, runner.items + items
             runner.seconds, runner.failure = runner.seconds + sat.seconds, sat.failure
 
-    def _go_on(self, group: Sequence[Recipe], race: _Standings, at_least: int) -> set[str]:
+    def _go_on(self, group: Sequence[AnyRecipe], race: _Standings, at_least: int) -> set[str]:
         """Decide on a group; the digests of those that go on."""
         from evaluation.racing import Standing
 
@@ -107,26 +107,26 @@ class Race:
             self._runners[digest].left = decision.standing is Standing.LEAVES
         return {digest for digest, one in zip(digests, decisions, strict=True) if one.standing is Standing.GOES_ON}
 
-    def _dismiss_all_but_the_best(self, waiting: Sequence[Recipe]) -> None:
+    def _dismiss_all_but_the_best(self, waiting: Sequence[AnyRecipe]) -> None:
         """Only the most promising keep waiting, or a long search would spend its time on estimates."""
         runners = [self._runners[recipe.digest] for recipe in waiting]
         runners.sort(key=lambda runner: runner.decision.dominated if runner.decision else 0.0)
         for runner in runners[WAITING:]:
             runner.left = True
 
-    def _is_running(self, recipe: Recipe) -> bool:
+    def _is_running(self, recipe: AnyRecipe) -> bool:
         runner = self._runners.get(recipe.digest)
         if runner is None or runner.failure is not None or runner.left:
             return False
         return runner.rounds < len(self._exam.rounds)
 
-    def _keep_if_full(self, recipe: Recipe) -> None:
+    def _keep_if_full(self, recipe: AnyRecipe) -> None:
         runner = self._runners.get(recipe.digest)
         if runner is None or runner.failure is not None or runner.rounds < len(self._exam.rounds):
             return
         self._rows[recipe.digest] = self._row(runner.scores)
 
-    def _outcome(self, recipe: Recipe) -> Outcome:
+    def _outcome(self, recipe: AnyRecipe) -> Outcome:
         if recipe.digest in self._full:
             return Outcome(self._measured(recipe), None, self._full[recipe.digest].seconds)
         runner = self._runners[recipe.digest]
@@ -138,7 +138,7 @@ class Race:
         means = runner.decision.estimate.means
         return Outcome(means, None, runner.seconds, share, estimated=True, waiting=not runner.left)
 
-    def _measured(self, recipe: Recipe) -> tuple[float, ...]:
+    def _measured(self, recipe: AnyRecipe) -> tuple[float, ...]:
         import numpy as np
 
         return tuple(map(float, self._panel.skills(np.array([self._rows[recipe.digest]]))[0]))

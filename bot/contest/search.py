@@ -1,4 +1,4 @@
-"""The contest of a cycle: which merges are possible, which rivals they must beat, and the search among them."""
+"""The contest of a cycle: which rivals merges must beat, and the search among all that are possible."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from bot.contest.findings import Kind, SearchSummary
 from bot.contest.race import Race
+from bot.contest.spaces import Spaces
+from bot.contest.stages import Contest, run_stages
 from bot.errors import ShoalError
 from bot.ledger.book import Ledger
 from bot.progress import Narrator
@@ -17,9 +19,8 @@ from bot.watchlist.model import Watchlist
 from evaluation.scores import skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
-from merging.evolution import Generation, Outcome, SearchResult, Settings, evolve
-from merging.recipe import Groups, Recipe
-from merging.space import SearchSpace
+from merging.dataflow.path import AnyRecipe
+from merging.evolution import Generation, Outcome, SearchResult, Settings
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Rival:
 
     name: str
     kind: Kind
-    recipe: Recipe
+    recipe: AnyRecipe
 
 
 def wanted_skills(watchlist: Watchlist) -> tuple[Skill, ...]:
@@ -44,31 +45,12 @@ def wanted_skills(watchlist: Watchlist) -> tuple[Skill, ...]:
     )
 
 
-def make_space(watchlist: Watchlist, pool: Pool) -> SearchSpace:
-    """The search space that a watchlist asks for over a pool; MergingError where the pool does not fit it."""
-    search = watchlist.search
-    groups = Groups.even(
-        pool.layers,
-        search.groups.layers,
-        modules_apart=search.groups.modules == "apart",
-        ends_apart=search.groups.ends == "apart",
-    )
-    return SearchSpace.build(
-        method=search.method,
-        sources=[source.ref for source in pool.sources],
-        base=pool.base.ref if pool.base else None,
-        groups=groups,
-        dtype=search.dtype,
-        seed=search.seed,
-        step=search.step,
-    )
-
-
-def rivals(space: SearchSpace, pool: Pool) -> tuple[Rival, ...]:
+def rivals(spaces: Spaces, pool: Pool) -> tuple[Rival, ...]:
     """Every source and the base alone, and the plain merges."""
-    singles = [Rival(source.repo, Kind.SOURCE, space.alone(source)) for source in space.sources]
-    bases = [Rival(pool.base.repo, Kind.BASE, space.alone(pool.base.ref))] if pool.base else []
-    plain = [Rival(name, Kind.PLAIN, recipe) for name, recipe in space.plain_recipes()]
+    alone = spaces.weights.alone
+    singles = [Rival(source.repo, Kind.SOURCE, alone(source)) for source in spaces.weights.sources]
+    bases = [Rival(pool.base.repo, Kind.BASE, alone(pool.base.ref))] if pool.base else []
+    plain = [Rival(name, Kind.PLAIN, recipe) for name, recipe in spaces.plain_recipes()]
     return (*plain, *singles, *bases)
 
 
@@ -90,7 +72,7 @@ def sit_rivals(judge: Judge, rivals: Sequence[Rival], split: Split) -> tuple[tup
 
 def search(
     watchlist: Watchlist,
-    space: SearchSpace,
+    spaces: Spaces,
     judge: Judge,
     rivals: Sequence[Sat],
     ledger: Ledger,
@@ -103,17 +85,20 @@ def search(
     """
     skills = wanted_skills(watchlist)
     asked = watchlist.search
-    settings = Settings(asked.population, asked.budget.candidates, asked.budget.minutes, asked.seed)
     exam = judge.exam(Split.SEARCH)
 
-    with narrator.bar("breeding", settings.candidates * len(exam.items)) as advance:
+    with narrator.bar("breeding", asked.budget.candidates * len(exam.items)) as advance:
 
         def answered(items: int) -> None:
             advance(items, "")
 
-        def evaluate_in_full(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
+        def evaluate_in_full(recipes: Sequence[AnyRecipe]) -> Sequence[Outcome]:
             sat = judge.sit(recipes, Split.SEARCH, lambda: answered(len(exam.items)))
             return [outcome(one, skills, directions(exam)) for one in sat]
+
+        def validate(recipes: Sequence[AnyRecipe]) -> Sequence[tuple[float, ...] | None]:
+            turned = directions(judge.exam(Split.VALIDATION))
+            return [outcome(one, skills, turned).objectives for one in judge.sit(recipes, Split.VALIDATION)]
 
         def on_generation(generation: Generation) -> None:
             advance(
@@ -121,10 +106,11 @@ def search(
                 f"generation {generation.index}, {len(generation.front)} on the front, "
                 f"hypervolume {generation.hypervolume:.4f}",
             )
-            ledger.record_front(cycle, generation.index, _members(generation))
+            ledger.record_front(cycle, generation.index, _members(generation, len(skills)))
 
         evaluate = Race(judge, skills, rivals, asked.racing, answered).evaluate if asked.racing else evaluate_in_full
-        return evolve(space, settings, evaluate, objectives=len(skills), on_generation=on_generation)
+        settings = Settings(asked.population, asked.budget.candidates, asked.budget.minutes, asked.seed)
+        return run_stages(Contest(spaces, settings, evaluate, validate, len(skills), on_generation))
 
 
 def outcome(sat: Sat, skills: Sequence[Skill], directions: Mapping[str, bool]) -> Outcome:
@@ -135,8 +121,11 @@ def outcome(sat: Sat, skills: Sequence[Skill], directions: Mapping[str, bool]) -
     return Outcome(tuple(scores[skill.name] for skill in skills), None, sat.seconds)
 
 
-def summarise(result: SearchResult, items: int) -> SearchSummary:
-    """The search in numbers, on a split of so many items; ShoalError if not one candidate could be scored."""
+def summarise(result: SearchResult, items: int, skills: int) -> SearchSummary:
+    """The search in numbers, on a split of so many items; ShoalError if not one candidate could be scored.
+
+    skills: how many of the objectives are skills.
+    """
     reasons = Counter(scored.outcome.failure for scored in result.scored if scored.outcome.failure is not None)
     measured = [scored.outcome.objectives for scored in result.scored if not scored.outcome.estimated]
     points = [point for point in measured if point is not None]
@@ -147,7 +136,7 @@ def summarise(result: SearchResult, items: int) -> SearchSummary:
         candidates=len(result.scored),
         failed=len(measured) - len(points),
         generations=tuple((generation.scored, generation.hypervolume) for generation in result.generations),
-        points=tuple(points),
+        points=tuple(point[:skills] for point in points),
         front=tuple(scored.recipe.digest for scored in result.front),
         seconds=sum(scored.outcome.seconds for scored in result.scored),
         stopped=result.stopped,
@@ -157,5 +146,5 @@ def summarise(result: SearchResult, items: int) -> SearchSummary:
     )
 
 
-def _members(generation: Generation) -> list[tuple[str, tuple[float, ...]]]:
-    return [(scored.recipe.digest, scored.outcome.objectives or ()) for scored in generation.front]
+def _members(generation: Generation, skills: int) -> list[tuple[str, tuple[float, ...]]]:
+    return [(scored.recipe.digest, (scored.outcome.objectives or ())[:skills]) for scored in generation.front]

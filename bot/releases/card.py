@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.contest.findings import Kind
-from bot.releases.card_facts import CardFacts, TaskFacts
+from bot.releases.card_facts import CardFacts, MixtureFacts, TaskFacts
 from bot.releases.claims import CLAIM_ALPHA, Standing, bold, claims, standings
 from bot.sources.rules import OWN_TAG
 from templates.escaping import link_target, plain
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PARETO_PICTURE = "pareto.png"
 PROGRESS_PICTURE = "progress.png"
+PATH_PICTURE = "path.png"
 _PUBLIC_HUB = "https://huggingface.co"
 
 
@@ -33,7 +34,7 @@ class Column:
 
 
 def write_card(facts: CardFacts) -> str:
-    """README.md of a release: YAML front matter and Markdown, with the two pictures as relative links."""
+    """README.md of a release: YAML front matter and Markdown, with its pictures as relative links."""
     body = render(
         "model_card.md.j2",
         facts=facts,
@@ -47,10 +48,13 @@ def write_card(facts: CardFacts) -> str:
         claim_alpha=CLAIM_ALPHA,
         generating=[(skill, task) for skill in facts.skills for task in skill.tasks if task.answers is not None],
         languages=list(dict.fromkeys(task.language for s in facts.skills for task in s.tasks if task.language)),
-        coefficient_columns=coefficient_columns(facts),
+        path=facts.recipe.path,
+        draws=any(mixture.draws for mixture in facts.recipe.mixtures),
+        coefficient_columns=coefficient_columns,
         address=lambda repo, sha=None: _address(facts.hub_url, repo, sha),
         pareto=PARETO_PICTURE,
         progress=PROGRESS_PICTURE,
+        path_picture=PATH_PICTURE,
         Standing=Standing,
     )
     return f"---\n{front_matter(facts)}\n---\n\n{body}"
@@ -98,12 +102,12 @@ def _result(facts: CardFacts, task: TaskFacts) -> EvalResult:
     )
 
 
-def coefficient_columns(facts: CardFacts) -> list[Column]:
-    """The recipe's numbers as columns of a table, a row per tensor group."""
-    sources = [source.repo for source in facts.sources]
+def coefficient_columns(mixture: MixtureFacts) -> list[Column]:
+    """A weighted merge's numbers as columns of a table, a row per tensor group."""
+    sources = mixture.sources
     return [
         Column(parameter, sources[row] if len(rows) == len(sources) else None, values)
-        for parameter, rows in facts.recipe.parameters
+        for parameter, rows in mixture.parameters
         for row, values in enumerate(rows)
     ]
 

@@ -13,37 +13,36 @@ from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import RULE
 from bot.contest.search import Rival
 from bot.contest.selection import Chosen
-from bot.releases.card import PARETO_PICTURE, PROGRESS_PICTURE, write_card
+from bot.contest.spaces import Spaces
+from bot.releases.card import PARETO_PICTURE, PATH_PICTURE, PROGRESS_PICTURE, write_card
 from bot.releases.card_facts import (
     CardFacts,
     Contender,
     GateTest,
     ItemCounts,
     LicenceFacts,
-    RecipeFacts,
     SearchFacts,
     SelectionFacts,
     SkillFacts,
-    SourceFacts,
     TaskFacts,
 )
 from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
 from bot.releases.handover import Ending
 from bot.releases.measured import SEED, Measured, answer_counts, estimate
+from bot.releases.path_plot import path_plot
 from bot.releases.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
+from bot.releases.recipe_facts import base_facts, cost_facts, merge_kind, recipe_facts, sources_facts
 from bot.releases.write import RECIPE_NAME, hashes, packages
 from bot.scoring.bench import ExamFacts
 from bot.scoring.judge import Judge, Sat, directions
 from bot.scoring.machine import Crew
 from bot.shop import Shop, now
-from bot.sources.inspection import Member
 from bot.sources.pool import Pool
 from evaluation.intervals import interval
 from evaluation.skills import Skill
 from evaluation.splits import Split
+from merging.dataflow.path import AnyRecipe
 from merging.evolution import SearchResult
-from merging.recipe import Recipe
-from merging.space import SearchSpace
 
 if TYPE_CHECKING:
     from evaluation.tasks import TaskFacts as TaskOfExam
@@ -54,7 +53,7 @@ class Cast:
     """Who appeared in a cycle and what became of them: all that its texts tell of."""
 
     pool: Pool
-    space: SearchSpace
+    spaces: Spaces
     found: SearchResult
     rulings: tuple[Ruling, ...]
     chosen: tuple[Chosen, ...]
@@ -63,9 +62,9 @@ class Cast:
     @property
     def rivals(self) -> tuple[Rival, ...]:
         """What merges had to beat."""
-        return contest.rivals(self.space, self.pool)
+        return contest.rivals(self.spaces, self.pool)
 
-    def recipe(self, digest: str) -> Recipe:
+    def recipe(self, digest: str) -> AnyRecipe:
         """A front member's recipe."""
         return next(scored.recipe for scored in self.found.front if scored.recipe.digest == digest)
 
@@ -96,9 +95,12 @@ def measure(shop: Shop, judge: Judge, cast: Cast) -> tuple[MeasuredRow, ...]:
 
 def write_card_files(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, folder: Path) -> None:
     """Put the card and its pictures beside a release's weights."""
-    (folder / "README.md").write_text(write_card(card_facts(shop, judge, cast, chosen, repo, folder)))
+    facts = card_facts(shop, judge, cast, chosen, repo, folder)
+    (folder / "README.md").write_text(write_card(facts))
     (folder / PARETO_PICTURE).write_bytes(pareto_plot(pareto_facts(shop, judge, cast)))
     (folder / PROGRESS_PICTURE).write_bytes(progress_plot([volume for _, volume in search_summary(shop).generations]))
+    if facts.recipe.path:
+        (folder / PATH_PICTURE).write_bytes(path_plot(facts.recipe.path))
 
 
 def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, folder: Path) -> CardFacts:
@@ -109,7 +111,6 @@ def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, 
     (sat,) = judge.sit([recipe], Split.REPORT)
     own = Measured.of(sat, skills, directions(exam))
     pool = cast.pool
-    merged = {member.ref: member for member in pool.sources}
     licence = pool.licence
     return CardFacts(
         repo=repo,
@@ -121,10 +122,11 @@ def card_facts(shop: Shop, judge: Judge, cast: Cast, chosen: Chosen, repo: str, 
         skills=tuple(_skill_facts(skill, exam, sat) for skill in skills),
         scores=own.scores,
         contenders=_contenders(judge, cast, own, skills, exam),
-        base=_source_facts(pool.base) if pool.base else None,
-        sources=tuple(_source_facts(merged[source]) for source in recipe.sources),
+        base=base_facts(recipe, pool),
+        sources=sources_facts(recipe, pool),
         licence=LicenceFacts(licence.id, licence.name, licence.link, licence.notices),
-        recipe=_recipe_facts(recipe, (folder / RECIPE_NAME).read_text()),
+        recipe=recipe_facts(recipe, pool, (folder / RECIPE_NAME).read_text()),
+        cost=cost_facts(recipe, pool, folder),
         search=search_facts(shop, cast),
         selection=_selection_facts(shop, cast, chosen),
         packages=packages(),
@@ -140,7 +142,7 @@ def pareto_facts(shop: Shop, judge: Judge, cast: Cast) -> ParetoFacts:
     """What the picture of the front shows, on the search split."""
     skills = contest.wanted_skills(shop.watchlist)
     turned = directions(judge.exam(Split.SEARCH))
-    points = {scored.recipe.digest: scored.outcome.objectives or () for scored in cast.found.front}
+    points = {scored.recipe.digest: (scored.outcome.objectives or ())[: len(skills)] for scored in cast.found.front}
     releases = [Mark(chosen.role, MarkKind.RELEASE, points[chosen.recipe]) for chosen in cast.chosen]
     marks = [
         Mark(rival.name, MarkKind(rival.kind.value), objectives)
@@ -264,23 +266,11 @@ def _rule(cast: Cast, ruling: Ruling) -> str:
     return f"{RULE} Not compared, for it could not be scored: {', '.join(broken)}." if broken else RULE
 
 
-def _recipe_facts(recipe: Recipe, mergekit_yaml: str) -> RecipeFacts:
-    return RecipeFacts(
-        method=recipe.method,
-        dtype=recipe.dtype,
-        seed=recipe.seed,
-        digest=recipe.digest,
-        groups=recipe.groups.labels,
-        parameters=recipe.parameters,
-        mergekit_yaml=mergekit_yaml,
-    )
-
-
 def _front_facts(judge: Judge, cast: Cast, ruling: Ruling, skills: Sequence[Skill]) -> FrontFacts:
     recipe = cast.recipe(ruling.recipe)
     (sat,) = judge.sit([recipe], Split.VALIDATION)
     scores = () if sat.failure else Measured.of(sat, skills, directions(judge.exam(Split.VALIDATION))).scores
-    return FrontFacts(ruling.recipe, recipe.method, scores, ruling.passed, ruling.reason)
+    return FrontFacts(ruling.recipe, merge_kind(recipe), scores, ruling.passed, ruling.reason)
 
 
 def _release_facts(shop: Shop, judge: Judge, cast: Cast, skills: Sequence[Skill]) -> tuple[ReleaseFacts, ...]:
@@ -290,10 +280,6 @@ def _release_facts(shop: Shop, judge: Judge, cast: Cast, skills: Sequence[Skill]
         scores = Measured.of(sat, skills, directions(judge.exam(Split.REPORT))).scores
         facts.append(ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, scores))
     return tuple(facts)
-
-
-def _source_facts(member: Member) -> SourceFacts:
-    return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown")
 
 
 def _languages(pool: Pool) -> tuple[str, ...]:

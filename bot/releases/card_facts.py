@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.contest.findings import Kind
+from merging.dataflow.path import Hop
 
 
 @dataclass(frozen=True)
@@ -126,20 +127,94 @@ class LicenceFacts:
 
 
 @dataclass(frozen=True)
-class RecipeFacts:
-    """The merge, as the recipe has it: `groups` are the labels of the tensor groups, in order.
+class MixtureFacts:
+    """A weighted merge: `groups` are the labels of the tensor groups, in order.
 
     Each of `parameters` is (name, rows): a row per source (one row where the sources share it, as slerp's t),
-    and in it a value per group. `mergekit_yaml` is the whole recipe in mergekit's words.
+    and in it a value per group.
     """
 
     method: str
-    dtype: str
-    seed: int
-    digest: str
+    draws: bool
+    base: str | None
+    sources: tuple[str, ...]
     groups: tuple[str, ...]
     parameters: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
+
+    def __post_init__(self) -> None:
+        for name, rows in self.parameters:
+            genes = [(f"{name} of source {i}", row) for i, row in enumerate(rows)]
+            _one_per("group", len(self.groups), genes)
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """A model that gives a path layers or ends: a source by its repo, or a merge, which has a number for a name."""
+
+    name: str
+    mixture: MixtureFacts | None
+
+
+@dataclass(frozen=True)
+class PathFacts:
+    """A path through the layers of several models; `embedding` and `head` are indices of `parts`, as each hop's part.
+
+    `depth` is the number of layers of each part. `scales_in_yaml` tells whether mergekit can fold the path's scales:
+    it multiplies tensors, which is not enough for every family.
+    """
+
+    parts: tuple[PartFacts, ...]
+    depth: int
+    hops: tuple[Hop, ...]
+    embedding: int
+    head: int
+    scales_in_yaml: bool
+
+    @property
+    def scaled(self) -> bool:
+        """Whether any hop scales what flows into it."""
+        return any(hop.scale != 1 for hop in self.hops)
+
+    @property
+    def repeats(self) -> int:
+        """How many hops take a layer that an earlier one took."""
+        return len(self.hops) - len({(hop.part, hop.layer) for hop in self.hops})
+
+    @property
+    def mixtures(self) -> tuple[tuple[str, MixtureFacts], ...]:
+        """The parts that are merges themselves, with their names."""
+        return tuple((part.name, part.mixture) for part in self.parts if part.mixture)
+
+
+@dataclass(frozen=True)
+class CostFacts:
+    """Weights of the release and of one source, and how often a source's cost per token the release's is."""
+
+    parameters: int
+    source_parameters: int
+    times: float
+
+
+@dataclass(frozen=True)
+class RecipeFacts:
+    """The merge, as the recipe has it; `mergekit_yaml` is the whole of it in mergekit's words."""
+
+    merge: MixtureFacts | PathFacts
+    dtype: str
+    digest: str
     mergekit_yaml: str
+
+    @property
+    def path(self) -> PathFacts | None:
+        """The path, if it is one."""
+        return self.merge if isinstance(self.merge, PathFacts) else None
+
+    @property
+    def mixtures(self) -> tuple[MixtureFacts, ...]:
+        """Every weighted merge in it: itself, or those parts of the path that are merges."""
+        if isinstance(self.merge, MixtureFacts):
+            return (self.merge,)
+        return tuple(mixture for _, mixture in self.merge.mixtures)
 
 
 @dataclass(frozen=True)
@@ -205,8 +280,9 @@ class SelectionFacts:
 class CardFacts:
     """Everything the card of one release says.
 
-    `sources` are those merged, in the recipe's order; `contenders` may hold more (all of the pool). `prompt`
-    is an example for the code to copy, `files` are (name, sha256) of the weights, `packages` (name, version).
+    `sources` and `base` are those whose weights went into it, in the recipe's order; `contenders` may hold more (all
+    of the pool). `prompt` is an example for the code to copy, `files` are (name, sha256) of the weights, `packages`
+    (name, version).
     """
 
     repo: str
@@ -222,6 +298,7 @@ class CardFacts:
     sources: tuple[SourceFacts, ...]
     licence: LicenceFacts
     recipe: RecipeFacts
+    cost: CostFacts
     search: SearchFacts
     selection: SelectionFacts
     packages: tuple[tuple[str, str], ...]
@@ -249,9 +326,6 @@ class CardFacts:
         for contender in self.contenders:
             columns = [("scores", contender.scores), ("leads", contender.leads)]
             _one_per("skill", len(self.skills), [(f"{what} of {contender.name}", c) for what, c in columns])
-        for name, rows in self.recipe.parameters:
-            genes = [(f"{name} of source {i}", row) for i, row in enumerate(rows)]
-            _one_per("group", len(self.recipe.groups), genes)
 
 
 def _one_per(unit: str, expected: int, columns: Iterable[tuple[str, tuple[object, ...]]]) -> None:

@@ -19,10 +19,13 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class FrontFacts:
-    """A front member at the gate: its scores on the validation split (none if it failed), and the verdict."""
+    """A front member at the gate: its scores on the validation split (none if it failed), and the verdict.
+
+    `merge` is the kind of merge in a few words.
+    """
 
     digest: str
-    method: str
+    merge: str
     scores: tuple[Estimate, ...]
     passed: bool
     reason: str

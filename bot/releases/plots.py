@@ -1,19 +1,25 @@
-"""The pictures of a card, drawn from plain values into PNG bytes.
-
-Equal values give equal bytes: a figure of its own on the Agg canvas, matplotlib's defaults whatever the
-user's configuration, no time stamp. Names are drawn as they are, never read as formulas.
-"""
+"""The pictures of a card's scores and of its search, drawn from plain values into PNG bytes."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from bot.releases.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    LABEL_LENGTH,
+    PURPLE,
+    VERMILLION,
+    dress,
+    new_figure,
+    own_settings,
+    png,
+)
 from bot.releases.plot_labels import Label, drawable, place
 
 if TYPE_CHECKING:
@@ -63,20 +69,15 @@ class _Style:
     area: float  # square points
 
 
-# Okabe and Ito's palette: told apart with any colour vision. The shapes differ as well.
+# Told apart by shape as well as by colour.
 _STYLES = {
-    MarkKind.RELEASE: _Style("*", "#D55E00", 260),
-    MarkKind.SOURCE: _Style("s", "#009E73", 64),
-    MarkKind.PLAIN: _Style("D", "#CC79A7", 56),
-    MarkKind.BASE: _Style("v", "#4d4d4d", 70),
+    MarkKind.RELEASE: _Style("*", VERMILLION, 260),
+    MarkKind.SOURCE: _Style("s", GREEN, 64),
+    MarkKind.PLAIN: _Style("D", PURPLE, 56),
+    MarkKind.BASE: _Style("v", GREY, 70),
 }
-_FRONT = _Style("o", "#0072B2", 30)
+_FRONT = _Style("o", BLUE, 30)
 _CANDIDATE = _Style("o", "#9fb3c2", 14)
-_INK, _GRID = "#222222", "#e3e7ea"
-
-_DPI = 200
-_WIDTH = 8.0  # inches: 1600 pixels, drawn to be read when a page shows them at 800
-_LABEL_LENGTH = 36  # characters
 
 
 def pareto_plot(facts: ParetoFacts) -> bytes:
@@ -86,23 +87,23 @@ def pareto_plot(facts: ParetoFacts) -> bytes:
     the points carry letters, explained in the grid's last place. A single skill is drawn over how many
     candidates score lower.
     """
-    with _defaults():
+    with own_settings():
         facts = _ranked(facts) if len(facts.skills) == 1 else facts
-        return _png(_pair_figure(facts) if len(facts.skills) == 2 else _grid_figure(facts))
+        return png(_pair_figure(facts) if len(facts.skills) == 2 else _grid_figure(facts))
 
 
 def progress_plot(hypervolumes: Sequence[float]) -> bytes:
     """PNG of the front's hypervolume after each generation."""
     from matplotlib.ticker import MaxNLocator
 
-    with _defaults():
-        figure = _figure(2.6)
+    with own_settings():
+        figure = new_figure(2.6)
         axes = figure.subplots()
         generations = range(1, len(hypervolumes) + 1)
         axes.plot(generations, hypervolumes, color=_FRONT.colour, marker="o", markersize=4)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        _dress(axes, "generation", "hypervolume")
-        return _png(figure)
+        dress(axes, "generation", "hypervolume")
+        return png(figure)
 
 
 def _ranked(facts: ParetoFacts) -> ParetoFacts:
@@ -120,20 +121,20 @@ def _ranked(facts: ParetoFacts) -> ParetoFacts:
 
 
 def _pair_figure(facts: ParetoFacts) -> Figure:
-    figure = _figure(5.6)
+    figure = new_figure(5.6)
     axes = figure.subplots()
     _draw_pair(axes, facts, (0, 1))
     _draw_front_line(axes, facts.front)
     handles, labels = _legend(axes, facts)
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handletextpad=0.2)
-    place(figure, axes, [_label(mark, drawable(mark.name, _LABEL_LENGTH), (0, 1)) for mark in facts.marks])
+    place(figure, axes, [_label(mark, drawable(mark.name, LABEL_LENGTH), (0, 1)) for mark in facts.marks])
     return figure
 
 
 def _grid_figure(facts: ParetoFacts) -> Figure:
     pairs = list(combinations(range(len(facts.skills)), 2))
     rows = len(pairs) // 2 + 1
-    figure = _figure(3.7 * rows)
+    figure = new_figure(3.7 * rows)
     cells = list(figure.subplots(rows, 2, squeeze=False).flat)
     letters = [chr(ord("A") + i) for i in range(len(facts.marks))]
     for axes, pair in zip(cells, pairs, strict=False):
@@ -156,7 +157,7 @@ def _draw_pair(axes: Axes, facts: ParetoFacts, pair: tuple[int, int]) -> None:
         look = _look(_STYLES[kind]) | {"edgecolors": "white", "linewidths": 0.8}
         axes.scatter([p[x] for p in points], [p[y] for p in points], zorder=depth, **look)
     axes.margins(0.1)
-    _dress(axes, facts.skills[x], facts.skills[y])
+    dress(axes, facts.skills[x], facts.skills[y])
 
 
 def _look(style: _Style) -> dict[str, Any]:
@@ -168,14 +169,6 @@ def _draw_front_line(axes: Axes, front: Sequence[Point]) -> None:
     corners = sorted(front)
     columns = [p[0] for p in corners], [p[1] for p in corners]
     axes.step(*columns, where="pre", color=_FRONT.colour, linewidth=1.2, alpha=0.6, zorder=2)
-
-
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(drawable(x_label, _LABEL_LENGTH), parse_math=False)
-    axes.set_ylabel(drawable(y_label, _LABEL_LENGTH), parse_math=False)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _label(mark: Mark, words: str, pair: tuple[int, int]) -> Label:
@@ -195,7 +188,7 @@ def _draw_key(axes: Axes, facts: ParetoFacts, letters: Sequence[str]) -> None:
     """The grid's last place: the symbols, and which letter is which model."""
     handles, labels = _legend(axes, facts)
     axes.legend(handles, labels, loc="upper left", ncols=2, frameon=False, handletextpad=0.2, borderpad=0)
-    names = [drawable(mark.name, _LABEL_LENGTH) for mark in facts.marks]
+    names = [drawable(mark.name, LABEL_LENGTH) for mark in facts.marks]
     for x, column in ((0.03, letters), (0.1, names)):
         axes.text(
             x,
@@ -207,34 +200,3 @@ def _draw_key(axes: Axes, facts: ParetoFacts, letters: Sequence[str]) -> None:
             transform=axes.transAxes,
             parse_math=False,
         )
-
-
-def _figure(height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-@contextmanager
-def _defaults() -> Iterator[None]:
-    """matplotlib's own settings and ours, whatever a matplotlibrc says; the caller's come back afterwards."""
-    import matplotlib
-
-    parts = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": 11})
-        matplotlib.rcParams.update(dict.fromkeys(parts, _INK))
-        yield
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # Without Software, matplotlib would write its version, and equal pictures would differ after an upgrade.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

@@ -24,7 +24,7 @@ PROVENANCE = "shoal.json"
 """shoal's own record, in every release."""
 
 
-OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*")
+OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*", "path.png")
 """What a release may leave behind when the next one of its role has other files; all else in a repo is a person's."""
 
 

@@ -14,10 +14,11 @@ from bot.ledger.book import ReleaseEntry
 from bot.releases.publish import PROVENANCE, sha256_of
 from bot.scoring.judge import Judge, Sat
 from bot.scoring.workers import Failure
-from bot.sources.candidate import LICENCE_FILES
+from bot.sources.licences import licence_files
 from evaluation.splits import Split
 from merging.checkpoint import Checkpoint
-from merging.recipe import Recipe, SourceRef
+from merging.dataflow.path import AnyRecipe
+from merging.recipe import SourceRef
 from merging.release import RECIPE_NAME, write_release
 
 __all__ = ["RECIPE_NAME", "confirm", "hashes", "is_finished", "packages", "write"]
@@ -26,7 +27,7 @@ PACKAGES = ("shoal", "torch", "transformers", "safetensors", "lm_eval", "pymoo",
 """What a release's weights and scores depend on, besides the sources."""
 
 
-def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef, target: Path, cycle: str) -> None:
+def write(recipe: AnyRecipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef, target: Path, cycle: str) -> None:
     """Write the merged checkpoint with its recipe and provenance; one that is there already is kept.
 
     A folder appears whole or not at all, so one with this recipe's provenance is complete.
@@ -40,7 +41,7 @@ def write(recipe: Recipe, folders: Mapping[SourceRef, Path], skeleton: SourceRef
     write_release(recipe, checkpoints, target, documents, skeleton=folders[skeleton])
 
 
-def provenance(recipe: Recipe, cycle: str) -> str:
+def provenance(recipe: AnyRecipe, cycle: str) -> str:
     """shoal's own record of a release: what to merge, exactly, and with what it was done."""
     record = {
         "shoal": 1,
@@ -52,21 +53,9 @@ def provenance(recipe: Recipe, cycle: str) -> str:
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
 
-def licence_texts(recipe: Recipe, folders: Mapping[SourceRef, Path]) -> dict[str, bytes]:
+def licence_texts(recipe: AnyRecipe, folders: Mapping[SourceRef, Path]) -> dict[str, bytes]:
     """The licence and notice files of everything merged, each under a name that tells whose it is."""
     return licence_files({source.repo: folders[source] for source in recipe.origins})
-
-
-def licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
-    """The licence and notice files in the folders of some repos, each under a name that tells whose it is."""
-    found: dict[str, bytes] = {}
-    for repo, folder in folders.items():
-        for path in (folder / name for name in LICENCE_FILES):
-            if path.is_file():
-                # Always with an ending of its own, for the repo's name may look like one (.safetensors).
-                name = f"{path.stem}-{repo.replace('/', '--')}{path.suffix or '.txt'}"
-                found[name] = found.get(name, b"") + path.read_bytes()
-    return found
 
 
 def packages() -> tuple[tuple[str, str], ...]:

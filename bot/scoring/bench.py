@@ -13,7 +13,8 @@ from bot.scoring.machine import Crew
 from evaluation.errors import EvaluationError
 from evaluation.skills import Skill
 from evaluation.splits import Split, SplitSizes
-from merging.recipe import Recipe, SourceRef
+from merging.dataflow.path import AnyRecipe, PathRecipe
+from merging.recipe import SourceRef
 
 if TYPE_CHECKING:
     from evaluation.engine.engine import Engine
@@ -113,10 +114,14 @@ class BenchAtWork:
             rounds=tuple(RoundFacts(part.digest, _items(part)) for part in self._parts(split)),
         )
 
-    def score(self, recipe: Recipe, split: Split, part: int | None = None) -> Marks:
-        """Rewrite the live model to a recipe and let it sit the exam, or one round of it (counted from 0)."""
+    def score(self, recipe: AnyRecipe, split: Split, part: int | None = None) -> Marks:
+        """Make the model of a recipe in memory and let it sit the exam, or one round of it (counted from 0)."""
         started = time.monotonic()
-        self._live.become(recipe)
+        if isinstance(recipe, PathRecipe):
+            self._engine.put(self._paths.model(recipe))
+        else:
+            self._live.become(recipe)
+            self._engine.put(self._live.model)
         exam = self._exam(split) if part is None else self._parts(split)[part]
         return self._sit(self._engine, exam, started)
 
@@ -198,17 +203,31 @@ class BenchAtWork:
 
     @cached_property
     def _live(self) -> Any:
-        from merging.checkpoint import Checkpoint
         from merging.live import LiveModel
 
-        folders = dict(self._bench.checkpoints)
-        checkpoints = {source: Checkpoint.open(folder) for source, folder in folders.items()}
         return LiveModel(
-            folders[self._bench.skeleton],
-            checkpoints,
+            dict(self._bench.checkpoints)[self._bench.skeleton],
+            self._checkpoints,
             device=self._bench.crew.device,
             dtype=self._bench.dtype,
         )
+
+    @cached_property
+    def _paths(self) -> Any:
+        from merging.dataflow.live import PathModels
+
+        return PathModels(
+            dict(self._bench.checkpoints)[self._bench.skeleton],
+            self._checkpoints,
+            device=self._bench.crew.device,
+            dtype=self._bench.dtype,
+        )
+
+    @cached_property
+    def _checkpoints(self) -> Any:
+        from merging.checkpoint import Checkpoint
+
+        return {source: Checkpoint.open(folder) for source, folder in self._bench.checkpoints}
 
 
 def _items(exam: Exam) -> tuple[ExamItem, ...]:

@@ -12,7 +12,7 @@ from bot.scoring.bench import ExamFacts, ExamItem, Marks, RoundFacts
 from bot.scoring.workers import Examiners, Failure
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
-from merging.recipe import Recipe
+from merging.dataflow.path import AnyRecipe
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sat:
     transient: the failure may be this machine's (memory, a killed worker) rather than the recipe's.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     scores: tuple[ItemScore, ...]
     failure: str | None
     seconds: float
@@ -47,7 +47,7 @@ class Judge:
 
     def sit(
         self,
-        recipes: Sequence[Recipe],
+        recipes: Sequence[AnyRecipe],
         split: Split,
         done: Callable[[], None] = lambda: None,
         *,
@@ -74,7 +74,7 @@ class Judge:
         marks = self._examiners.score_folder(folder, split)
         return marks if isinstance(marks, Failure) else _item_scores(self.exam(split).items, marks.values)
 
-    def _from_ledger(self, recipe: Recipe, exam: RoundFacts, forgive: bool) -> Sat | None:
+    def _from_ledger(self, recipe: AnyRecipe, exam: RoundFacts, forgive: bool) -> Sat | None:
         entry = self._ledger.evaluation(recipe.digest, exam.digest)
         if entry is None or (forgive and entry.transient):
             return None
@@ -84,7 +84,7 @@ class Judge:
         values = [known[item.digest, item.item] for item in exam.items]
         return Sat(recipe, _item_scores(exam.items, [(v.value, v.flag) for v in values]), None, entry.seconds)
 
-    def _record(self, recipe: Recipe, exam: RoundFacts, marks: Marks | Failure) -> Sat:
+    def _record(self, recipe: AnyRecipe, exam: RoundFacts, marks: Marks | Failure) -> Sat:
         text = json.dumps(recipe.to_json(), sort_keys=True)
         seconds = marks.seconds / self._workers
         if isinstance(marks, Failure):

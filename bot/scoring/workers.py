@@ -24,8 +24,8 @@ from bot.errors import ShoalError
 from bot.scoring.bench import Bench, BenchAtWork, ExamFacts, Marks
 from evaluation.errors import EvaluationError
 from evaluation.splits import Split
+from merging.dataflow.path import AnyRecipe
 from merging.errors import MergingError
-from merging.recipe import Recipe
 
 TRIES = 2
 """A candidate whose worker died is tried once more: the death may have been another's fault (memory, a kill)."""
@@ -61,7 +61,7 @@ class Examiners(Protocol):
         """What the exam of a split asks."""
 
     def score(
-        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
+        self, recipes: Sequence[AnyRecipe], split: Split, part: int | None = None
     ) -> Iterator[tuple[int, Marks | Failure]]:
         """Score recipes on an exam, or on one round of it (counted from 0).
 
@@ -97,7 +97,7 @@ class Workers:
         return answer
 
     def score(
-        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
+        self, recipes: Sequence[AnyRecipe], split: Split, part: int | None = None
     ) -> Iterator[tuple[int, Marks | Failure]]:
         """Score recipes on all workers at once."""
         for index, answer in self._work_off([(BenchAtWork.score, (recipe, split, part)) for recipe in recipes]):

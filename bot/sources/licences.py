@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
 from bot.errors import ShoalError
+from bot.sources.candidate import LICENCE_FILES
 
 
 class Kind(StrEnum):
@@ -179,3 +181,15 @@ def _bound(kind: Kind, licence: str, notices: tuple[str, ...]) -> ReleaseLicence
     else:
         extra = ("Commercial use is not allowed.",)
     return ReleaseLicence(licence, None, None, (*notices, *extra), None)
+
+
+def licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
+    """The licence and notice files in the folders of some repos, each under a name that tells whose it is."""
+    found: dict[str, bytes] = {}
+    for repo, folder in folders.items():
+        for path in (folder / name for name in LICENCE_FILES):
+            if path.is_file():
+                # Always with an ending of its own, for the repo's name may look like one (.safetensors).
+                name = f"{path.stem}-{repo.replace('/', '--')}{path.suffix or '.txt'}"
+                found[name] = found.get(name, b"") + path.read_bytes()
+    return found

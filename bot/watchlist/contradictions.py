@@ -8,7 +8,7 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
-from bot.watchlist.sections import Schedule, Wish
+from bot.watchlist.sections import Dataflow, Schedule, Wish
 from bot.watchlist.yaml_file import KeyPath
 from merging.recipe import METHODS
 
@@ -53,6 +53,19 @@ def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
             yield ("pinned", index, "repo"), "is pinned twice; remove one"
     if METHODS[search.method].max_sources == 2 and watchlist.max_sources != 2:
         yield ("max_sources",), f"does not fit {search.method}, which merges exactly two; write max_sources: 2"
+    if search.space == "parameter" and search.dataflow != Dataflow():
+        yield (
+            ("search", "dataflow"),
+            "is not read where search.space is parameter; write dataflow or both, or remove it",
+        )
+    least, most = search.dataflow.min_layers, search.dataflow.max_layers
+    if least is not None and most is not None and least > most:
+        yield ("search", "dataflow", "min_layers"), f"is more than max_layers ({most}); swap them"
+    if search.dataflow.smaller and search.racing is not None:
+        yield (
+            ("search", "dataflow", "smaller"),
+            "does not fit search.racing, in which candidates leave for their skills alone; write racing: null",
+        )
     if search.method in TASK_METHODS and watchlist.base is None:
         yield ("base",), f"does not fit {search.method}, which needs a base; name it, or write auto"
     if search.budget.candidates < search.population:

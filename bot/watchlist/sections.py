@@ -186,10 +186,33 @@ class Racing(Section):
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test by which a candidate leaves")
 
 
+SpaceKind = Literal["parameter", "dataflow", "both"]
+"""Mixtures of weights, paths through layers, or paths through what the mixtures came to."""
+
+
+class Dataflow(Section):
+    """How layers are laid out, where paths through them are bred."""
+
+    models: int = Field(default=3, ge=2, le=8, description="models whose layers are laid out, at most")
+    repeats: int = Field(default=2, ge=1, le=8, description="how often all their layers are laid out")
+    min_layers: int | None = Field(default=None, ge=1, description="of a path; null: half as many as a source has")
+    max_layers: int | None = Field(default=None, ge=1, description="of a path; null: half as many again as a source")
+    ends: Literal["free", "first"] = Field(
+        default="free",
+        description="embedding and head: of any model, or, with the first and last layer, of the first model",
+    )
+    scales: bool = Field(default=True, description="evolve a scale before each layer, too")
+    share: float = Field(default=0.5, gt=0, lt=1, description="of the budget, for paths; where both are bred")
+    smaller: bool = Field(default=False, description="fewer layers are an objective of their own")
+
+
 class Search(Section):
     """How merges are bred."""
 
-    space: Literal["parameter"] = Field(default="parameter", description="what is evolved: coefficients of weights")
+    space: SpaceKind = Field(
+        default="parameter", description="what is evolved: coefficients of weights, paths through layers, or both"
+    )
+    dataflow: Dataflow = Field(default=Dataflow(), description="how layers are laid out for paths")
     method: SearchedMethod = Field(default="task_arithmetic", description="the merge method")
     groups: Groups = Field(default=Groups(), description="which tensors share a gene")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(

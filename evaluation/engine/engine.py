@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -24,8 +24,8 @@ from evaluation.harness import Harness, prompt_key, quiet
 
 Made = TypeVar("Made")
 
-PLANS_KEPT = 64
-"""The kinds of requests of three splits, and of each round of a race."""
+PLANS_KEPT = 128
+"""The kinds of requests of three splits, and of each round of a race, for models of several depths."""
 
 
 class Engine(Harness):
@@ -41,16 +41,24 @@ class Engine(Harness):
         super().__init__(model, tokenizer, batch_size)
         self.refused = refusal(model)
         self.generation_refused = self.refused or refuses_generation(model)
-        self._plans: deque[tuple[str, list[Any], Any]] = deque(maxlen=PLANS_KEPT)
+        self._plans: deque[tuple[Hashable, list[Any], Any]] = deque(maxlen=PLANS_KEPT)
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._text = lru_cache(maxsize=2**16)(self._decoded)
+
+    def put(self, model: Any) -> None:
+        """Answer with another model from now on: of the same family, tokenizer and device, and of any depth."""
+        self._model, self._config = model, model.config
+        for derived in ("_forward", "_budget"):
+            self.__dict__.pop(derived, None)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy) of each continuation."""
         if self.refused:
             answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
             return answers
-        plan = self._plan("pairs", requests, lambda: self._likelihoods(self._pairs(requests)))
+        plan = self._kept(
+            ("pairs", self._budget.likelihoods), requests, lambda: self._likelihoods(self._pairs(requests))
+        )
         return plan.answer(self._forward, self.softmax_dtype)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
@@ -58,13 +66,13 @@ class Engine(Harness):
         if self.refused:
             answers: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
             return answers
-        plan, counts = self._plan("texts", requests, lambda: self._rolling(requests))
+        plan, counts = self._kept(("texts", self._budget.likelihoods), requests, lambda: self._rolling(requests))
         parts = iter(plan.answer(self._forward, self.softmax_dtype))
         return [sum(next(parts)[0] for _ in range(count)) for count in counts]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The text that each prompt is continued with."""
-        plan, own, others = self._plan("prompts", requests, lambda: self._generations(requests))
+        plan, own, others = self._kept(("prompts", self._budget), requests, lambda: self._generations(requests))
         answers: dict[int, str] = {}
         if others:
             left = [requests[index] for index in others]
@@ -82,13 +90,16 @@ class Engine(Harness):
     def _budget(self) -> Budget:
         return Budget.of(self.model)
 
-    def _plan(self, kind: str, requests: Sequence[Instance], make: Callable[[], Made]) -> Made:
+    def _kept(self, kind: Hashable, requests: Sequence[Instance], make: Callable[[], Made]) -> Made:
+        """What was made of these requests before, or is now; of what is seldom asked for, it is made again."""
         asked = [request.args for request in requests]
-        for other, known, plan in self._plans:
+        for index, (other, known, _) in enumerate(self._plans):
             if other == kind and known == asked:
-                kept: Made = plan
-                return kept
-        made = make()
+                made: Made = self._plans[index][2]
+                del self._plans[index]
+                break
+        else:
+            made = make()
         self._plans.append((kind, asked, made))
         return made
 
@@ -107,8 +118,12 @@ class Engine(Harness):
             prefix_token_id=self.prefix_token_id,
             _loglikelihood_tokens=record,
         )
-        encoded = TemplateLM.loglikelihood(recorder, list(requests), disable_tqdm=True)
-        return [(context, continuation) for _, context, continuation in encoded]
+
+        def encode() -> list[Pair]:
+            encoded = TemplateLM.loglikelihood(recorder, list(requests), disable_tqdm=True)
+            return [(context, continuation) for _, context, continuation in encoded]
+
+        return self._kept("tokens", requests, encode)
 
     def _rolling(self, requests: Sequence[Instance]) -> tuple[LikelihoodPlan, list[int]]:
         """The plan for all windows of all texts, and how many windows each text has."""
@@ -129,7 +144,11 @@ class Engine(Harness):
 
     def _generations(self, requests: Sequence[Instance]) -> tuple[GenerationPlan, list[int], list[int]]:
         """The plan for the requests that the engine answers itself; the indices of these, and of the others."""
-        prompts = [None if self.generation_refused else self._prompt(request) for request in requests]
+        prompts = self._kept(
+            "prompt tokens",
+            requests,
+            lambda: [None if self.generation_refused else self._prompt(request) for request in requests],
+        )
         own = {index: prompt for index, prompt in enumerate(prompts) if prompt is not None}
         others = [index for index, prompt in enumerate(prompts) if prompt is None]
         return GenerationPlan.of(list(own.values()), self._budget, self.device) if own else _NOTHING, list(own), others

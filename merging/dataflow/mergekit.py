@@ -29,7 +29,7 @@ def path_to_mergekit_yaml(
     For a family that is not scaled by factors alone, a comment says so, and the scales are left out.
     """
     tensors = tuple(tensor_names)
-    merges = {part.digest: f"stage-{number}" for number, part in enumerate(path.parts) if not part.is_single}
+    merges = {part.digest: f"merge-{number}" for number, part in enumerate(path.merges, start=1)}
     calls = [merges.get(part.digest) or _called(part.origins[0], names) for part in path.parts]
     slices = [
         _slice(calls[hop.part], hop.layer, _scales(rule, stream))
@@ -46,11 +46,7 @@ def path_to_mergekit_yaml(
         "out_dtype": path.dtype,
         "slices": slices,
     }
-    stages = [
-        f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}"
-        for part in path.parts
-        if part.digest in merges
-    ]
+    stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}" for part in path.merges]
     notes = (_STAGES_NOTE if stages else "") + ("" if rule.by_factor or _unscaled(path) else _NORMS_NOTE)
     return notes + "---\n".join([*stages, _dump(final)])
 

@@ -92,6 +92,11 @@ class PathRecipe:
         return tuple(dict.fromkeys(origin for part in self.parts for origin in part.origins))
 
     @cached_property
+    def merges(self) -> tuple[Recipe, ...]:
+        """Those of the parts that are merges themselves, in their order."""
+        return tuple(part for part in self.parts if not part.is_single)
+
+    @cached_property
     def streams(self) -> tuple[float, ...]:
         """For each hop, the product of all scales up to and with its own."""
         return tuple(accumulate((hop.scale for hop in self.hops), mul))

@@ -1,0 +1,122 @@
+"""Where a watchlist's merges are looked for: among mixtures of weights, among paths through layers, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.errors import ShoalError
+from bot.sources.pool import Pool
+from bot.watchlist.model import Watchlist
+from bot.watchlist.sections import Dataflow, SpaceKind
+from merging.dataflow.layout import check_rearrangeable
+from merging.dataflow.path import AnyRecipe
+from merging.dataflow.space import PathSpace
+from merging.errors import MergingError
+from merging.recipe import Groups, Recipe
+from merging.space import SearchSpace
+
+AS_USUAL = Dataflow()
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """weights: the space of mixtures, whose sources, base and plain merges serve every kind of search.
+
+    dataflow: how layers are laid out, where they are. tied: the models' embeddings are their heads.
+    """
+
+    weights: SearchSpace
+    kind: SpaceKind = "parameter"
+    dataflow: Dataflow = AS_USUAL
+    tied: bool = False
+
+    def paths(self, parts: Sequence[Recipe]) -> PathSpace:
+        """The paths through some parts."""
+        asked = self.dataflow
+        return PathSpace.build(
+            parts,
+            tied=self.tied,
+            repeats=asked.repeats,
+            least=asked.min_layers,
+            most=asked.max_layers,
+            ends=asked.ends,
+            scales=asked.scales,
+            step=self.weights.genes[0].step,
+        )
+
+    def over_sources(self) -> PathSpace | None:
+        """The paths through the sources as they are; None where no layers are laid out."""
+        if self.kind == "parameter":
+            return None
+        return self.paths([self.weights.alone(source) for source in self.weights.sources[: self.dataflow.models]])
+
+    def plain_recipes(self) -> tuple[tuple[str, AnyRecipe], ...]:
+        """Named merges of each kind that anyone gets without a search."""
+        paths = self.over_sources()
+        return (*self.weights.plain_recipes(), *(paths.plain_recipes() if paths else ()))
+
+    @property
+    def size(self) -> int:
+        """Number of genomes, in all stages together."""
+        paths = self.over_sources()
+        return (self.weights.size if self.kind != "dataflow" else 0) + (paths.size if paths else 0)
+
+    @property
+    def genes(self) -> int:
+        """Number of genes of the largest stage."""
+        paths = self.over_sources()
+        return max(len(self.weights.levels) if self.kind != "dataflow" else 0, len(paths.levels) if paths else 0)
+
+    @property
+    def most_layers(self) -> int:
+        """Of the deepest candidate."""
+        paths = self.over_sources()
+        return paths.most if paths else self.weights.groups.layers
+
+
+def candidate_bytes(spaces: Spaces, pool: Pool, dtype: str) -> int:
+    """Bytes that a worker needs for its candidates' weights, at most.
+
+    The deepest path counts whole, though it only refers to weights that are there: what it has of its own is hard to
+    foretell. Where paths are laid through mixtures these are held too, beside the model that becomes mixtures.
+    """
+    model = pool.model_bytes(dtype)
+    largest = model * spaces.most_layers // spaces.weights.groups.layers
+    return largest + (model * (spaces.dataflow.models + 1) if spaces.kind == "both" else 0)
+
+
+def make_spaces(watchlist: Watchlist, pool: Pool) -> Spaces:
+    """The spaces that a watchlist asks for over a pool; an error says where the pool does not fit them."""
+    search = watchlist.search
+    first = pool.sources[0]
+    weights = _weights(watchlist, pool)
+    if search.space == "parameter":
+        return Spaces(weights)
+    shapes = {name: header.shape for name, header in first.headers.items()}
+    check_rearrangeable(first.settings, shapes, pool.layers, first.repo)
+    spaces = Spaces(weights, search.space, search.dataflow, bool(first.settings.get("tie_word_embeddings")))
+    try:
+        spaces.over_sources()
+    except MergingError as error:
+        raise ShoalError(f"search.dataflow: {error}") from error
+    return spaces
+
+
+def _weights(watchlist: Watchlist, pool: Pool) -> SearchSpace:
+    search = watchlist.search
+    return SearchSpace.build(
+        # Paths alone need no method: the plain merges beside them are averages.
+        method="linear" if search.space == "dataflow" else search.method,
+        sources=[source.ref for source in pool.sources],
+        base=pool.base.ref if pool.base else None,
+        groups=Groups.even(
+            pool.layers,
+            search.groups.layers,
+            modules_apart=search.groups.modules == "apart",
+            ends_apart=search.groups.ends == "apart",
+        ),
+        dtype=search.dtype,
+        seed=search.seed,
+        step=search.step,
+    )

@@ -1,0 +1,110 @@
+"""The stages of a search: mixtures of weights, paths through layers, or paths through what the mixtures came to.
+
+One budget, one ledger and one front serve all stages: members of each compete in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bot.contest.spaces import Spaces
+from merging.breeder import Space
+from merging.dataflow.path import AnyRecipe
+from merging.evolution import Evaluate, Generation, Outcome, SearchResult, Settings, evolve
+from merging.pareto import extremes_and_knee, hypervolume
+from merging.recipe import Recipe
+
+Validate = Callable[[Sequence[AnyRecipe]], Sequence[tuple[float, ...] | None]]
+"""Skill scores on the validation split; None for a recipe that cannot be scored."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What all stages share. skills: how many of the objectives are skills; one more counts layers if asked for."""
+
+    spaces: Spaces
+    settings: Settings
+    evaluate: Evaluate
+    validate: Validate
+    skills: int
+    on_generation: Callable[[Generation], None]
+
+
+def run_stages(contest: Contest) -> SearchResult:
+    """The search in the spaces that are asked for."""
+    spaces, settings = contest.spaces, contest.settings
+    paths = spaces.over_sources()
+    if paths is None or spaces.kind == "dataflow":
+        return _evolve(contest, settings, paths or spaces.weights, None)
+    share = spaces.dataflow.share
+    first = _evolve(contest, _part(settings, 1 - share), spaces.weights, None)
+    spent = sum(one.outcome.share for one in first.scored), sum(one.outcome.seconds for one in first.scored) / 60
+    minutes = None if settings.minutes is None else settings.minutes - spent[1]
+    left = int(settings.candidates - spent[0])
+    if left < 1 or (minutes is not None and minutes <= 0):
+        return first
+    rest = replace(settings, candidates=left, minutes=minutes)
+    second = _evolve(contest, rest, spaces.paths(chosen_parts(contest, first)), first)
+    return replace(second, stopped=f"mixtures: {first.stopped}; paths: {second.stopped}")
+
+
+def chosen_parts(contest: Contest, first: SearchResult) -> list[Recipe]:
+    """The models whose layers are laid out after a search among mixtures, at most as many as are asked for.
+
+    The first is the knee of the front by its validation scores. Each further one is the front member or source that
+    adds most to those before it: to the hypervolume of their validation scores, above the lowest of all.
+    """
+    models = contest.spaces.weights.singles()
+    members = {one.recipe.digest: one.recipe for one in first.front if isinstance(one.recipe, Recipe)}
+    known = members | {one.digest: one for one in models}
+    scores = dict(zip(known, contest.validate(list(known.values())), strict=True))
+    able = [digest for digest in known if scores[digest] is not None]
+    leaders = [digest for digest in able if digest in members] or able
+    if len(able) < 2:
+        return list(models)
+    points = {digest: scores[digest] or () for digest in able}
+    corner = tuple(min(column) - 1e-6 for column in zip(*points.values(), strict=True))
+    (knee,) = extremes_and_knee([points[digest] for digest in leaders], 1)
+    chosen = [leaders[knee]]
+    while len(chosen) < min(contest.spaces.dataflow.models, len(able)):
+        taken = [points[digest] for digest in chosen]
+        others = [digest for digest in able if digest not in chosen]
+        chosen.append(max(others, key=lambda digest: hypervolume([*taken, points[digest]], corner)))
+    return [known[digest] for digest in chosen]
+
+
+def with_depth(outcomes: Sequence[Outcome], recipes: Sequence[AnyRecipe], layers: int) -> list[Outcome]:
+    """The outcomes with one objective more: layers beside those of a source, negative, for fewer are better."""
+    return [
+        one if one.objectives is None else replace(one, objectives=(*one.objectives, -depth(recipe) / layers))
+        for one, recipe in zip(outcomes, recipes, strict=True)
+    ]
+
+
+def depth(recipe: AnyRecipe) -> int:
+    """Layers of a recipe's model."""
+    return recipe.groups.layers if isinstance(recipe, Recipe) else len(recipe.hops)
+
+
+def _evolve(contest: Contest, settings: Settings, space: Space, earlier: SearchResult | None) -> SearchResult:
+    deeper = contest.spaces.dataflow.smaller and contest.spaces.kind != "parameter"
+    layers = contest.spaces.weights.groups.layers
+
+    def evaluate(recipes: Sequence[AnyRecipe]) -> Sequence[Outcome]:
+        outcomes = contest.evaluate(recipes)
+        return with_depth(outcomes, recipes, layers) if deeper else outcomes
+
+    return evolve(
+        space,
+        settings,
+        evaluate,
+        objectives=contest.skills + deeper,
+        earlier=earlier,
+        on_generation=contest.on_generation,
+    )
+
+
+def _part(settings: Settings, share: float) -> Settings:
+    minutes = None if settings.minutes is None else settings.minutes * share
+    return replace(settings, candidates=max(1, round(settings.candidates * share)), minutes=minutes)
