@@ -218,9 +218,8 @@ def test_paths_are_planned_only_through_models_that_can_have_them(hub):
     spaces = make_spaces(asked, pool)
     assert spaces.tied is False
     assert spaces.most_layers == 3
-    assert candidate_bytes(spaces, pool, "float32") == pool.model_bytes("float32") * 3 // 2 + 4 * pool.model_bytes(
-        "float32"
-    )
+    model = pool.model_bytes("float32")
+    assert candidate_bytes(spaces, pool, "float32") == model + model * 3 // 2 + 3 * model
     assert [name for name, _ in spaces.plain_recipes()] == ["linear mean", "halves stacked"]
     with pytest.raises(ShoalError, match=r"search\.dataflow: layers: got 3 to 3: a source, which has 2, must be among"):
         make_spaces(

@@ -131,6 +131,19 @@ def test_a_wrong_value_is_told_with_its_remedy(faults_of, line, told):
     [
         ("search: {method: slerp}", "max_sources: got nothing: does not fit slerp, which merges exactly two"),
         ("base: null\nsearch: {method: ties}", "base: got nothing: does not fit ties, which needs a base"),
+        (
+            "search: {dataflow: {repeats: 3}}",
+            "search.dataflow: got a group of keys: is not read where search.space is parameter",
+        ),
+        (
+            "search: {space: dataflow, dataflow: {min_layers: 9, max_layers: 8}}",
+            "search.dataflow.min_layers: got 9: is more than max_layers (8); swap them",
+        ),
+        (
+            "search: {space: both, dataflow: {smaller: true}}",
+            "search.dataflow.smaller: got true: does not fit search.racing",
+        ),
+        ("base: null\nsearch: {space: both}", "base: got nothing: does not fit task_arithmetic, which needs a base"),
         ("search: {population: 50, budget: {candidates: 40}}", "search.budget.candidates: got 40: is less than"),
         ("gate: {minimum: {maths: 0.5}}", "gate.minimum.maths: got 0.5: is for no skill of this file"),
         ("schedule: {cron: 0 3 * * 8}", "schedule.cron: got '0 3 * * 8': weekday '8' is neither 0-7"),
@@ -143,6 +156,11 @@ def test_a_wrong_value_is_told_with_its_remedy(faults_of, line, told):
 def test_keys_that_contradict_each_other_are_told_by_key(faults_of, line, told):
     (fault,) = faults_of(GOOD + line + "\n")
     assert told in fault
+
+
+def test_paths_through_sources_need_no_base_and_any_number_of_them(tmp_path):
+    (tmp_path / "w.yml").write_text(GOOD + "base: null\nsearch: {space: dataflow, method: slerp}\n", encoding="utf-8")
+    assert load(tmp_path / "w.yml").search.space == "dataflow"
 
 
 @pytest.mark.parametrize(

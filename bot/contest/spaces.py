@@ -23,13 +23,15 @@ AS_USUAL = Dataflow()
 class Spaces:
     """weights: the space of mixtures, whose sources, base and plain merges serve every kind of search.
 
-    dataflow: how layers are laid out, where they are. tied: the models' embeddings are their heads.
+    dataflow: how layers are laid out, where they are. tied: the models' embeddings are their heads. step: grid of the
+    scales.
     """
 
     weights: SearchSpace
     kind: SpaceKind = "parameter"
     dataflow: Dataflow = AS_USUAL
     tied: bool = False
+    step: float = 0.05
 
     def paths(self, parts: Sequence[Recipe]) -> PathSpace:
         """The paths through some parts."""
@@ -42,7 +44,7 @@ class Spaces:
             most=asked.max_layers,
             ends=asked.ends,
             scales=asked.scales,
-            step=self.weights.genes[0].step,
+            step=self.step,
         )
 
     def over_sources(self) -> PathSpace | None:
@@ -79,11 +81,14 @@ def candidate_bytes(spaces: Spaces, pool: Pool, dtype: str) -> int:
     """Bytes that a worker needs for its candidates' weights, at most.
 
     The deepest path counts whole, though it only refers to weights that are there: what it has of its own is hard to
-    foretell. Where paths are laid through mixtures these are held too, beside the model that becomes mixtures.
+    foretell, and beside it stands the model that becomes mixtures. Where paths are laid through mixtures, these are
+    held too.
     """
     model = pool.model_bytes(dtype)
+    if spaces.kind == "parameter":
+        return model
     largest = model * spaces.most_layers // spaces.weights.groups.layers
-    return largest + (model * (spaces.dataflow.models + 1) if spaces.kind == "both" else 0)
+    return model + largest + (model * spaces.dataflow.models if spaces.kind == "both" else 0)
 
 
 def make_spaces(watchlist: Watchlist, pool: Pool) -> Spaces:
@@ -95,7 +100,9 @@ def make_spaces(watchlist: Watchlist, pool: Pool) -> Spaces:
         return Spaces(weights)
     shapes = {name: header.shape for name, header in first.headers.items()}
     check_rearrangeable(first.settings, shapes, pool.layers, first.repo)
-    spaces = Spaces(weights, search.space, search.dataflow, bool(first.settings.get("tie_word_embeddings")))
+    spaces = Spaces(
+        weights, search.space, search.dataflow, bool(first.settings.get("tie_word_embeddings")), search.step
+    )
     try:
         spaces.over_sources()
     except MergingError as error:

@@ -13,7 +13,7 @@ from bot.sources.candidate import Candidate, Verdict
 from bot.sources.discover import discover, find_base, look
 from bot.sources.inspection import Member, Unfit, inspect, inspect_base, mismatch, refused
 from bot.sources.licences import Declared, ReleaseLicence, combine, conflict, refusal
-from bot.watchlist.contradictions import TASK_METHODS
+from bot.watchlist.contradictions import needs_base
 from bot.watchlist.model import Watchlist
 from merging.groups import layer_count
 from templates.escaping import plain
@@ -88,7 +88,7 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, tell: Told = lambda
     if not found.candidates:
         raise NoPool(_too_few((), found.refused), found.refused)
     base = find_base(hub, watchlist, found.candidates, now)
-    if base is None and watchlist.base == "auto" and watchlist.search.method in TASK_METHODS:
+    if base is None and watchlist.base == "auto" and needs_base(watchlist.search):
         why = f"base: got 'auto': no candidate declares one, and {watchlist.search.method} needs it; name it"
         raise NoPool(why, found.refused)
     look_up = cache(lambda name: _page(hub, name))

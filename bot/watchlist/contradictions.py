@@ -8,7 +8,7 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
-from bot.watchlist.sections import Dataflow, Schedule, Wish
+from bot.watchlist.sections import Dataflow, Schedule, Search, Wish
 from bot.watchlist.yaml_file import KeyPath
 from merging.recipe import METHODS
 
@@ -24,6 +24,11 @@ _NAME_PARTS = ("watchlist", "cycle", "role")
 _PREFIX = "Llama-"
 """The longest prefix that a licence puts before the names of releases."""
 _LATE_CYCLE = 99_999
+
+
+def needs_base(search: Search) -> bool:
+    """Whether merges are made of differences from a base; paths through the sources alone are not."""
+    return search.space != "dataflow" and search.method in TASK_METHODS
 
 
 def contradictions(watchlist: Wish) -> Iterator[Contradiction]:
@@ -51,7 +56,7 @@ def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
     for index, repo in enumerate(repos):
         if repo in repos[:index]:
             yield ("pinned", index, "repo"), "is pinned twice; remove one"
-    if METHODS[search.method].max_sources == 2 and watchlist.max_sources != 2:
+    if search.space != "dataflow" and METHODS[search.method].max_sources == 2 and watchlist.max_sources != 2:
         yield ("max_sources",), f"does not fit {search.method}, which merges exactly two; write max_sources: 2"
     if search.space == "parameter" and search.dataflow != Dataflow():
         yield (
@@ -66,7 +71,7 @@ def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
             ("search", "dataflow", "smaller"),
             "does not fit search.racing, in which candidates leave for their skills alone; write racing: null",
         )
-    if search.method in TASK_METHODS and watchlist.base is None:
+    if needs_base(search) and watchlist.base is None:
         yield ("base",), f"does not fit {search.method}, which needs a base; name it, or write auto"
     if search.budget.candidates < search.population:
         why = f"is less than search.population ({search.population}); raise it or shrink the population"
