@@ -19,7 +19,7 @@ TEXT = (
 WINDOW = 7
 """Of all sliding windows: shorter than nearly every prompt."""
 
-MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
+MIXED = ["sliding_attention", "full_attention"]
 BY_LAYER = frozenset({"cohere2", "exaone4", "gemma2", "gemma3_text", "ministral", "olmo3", "qwen2", "qwen3", "smollm3"})
 ALL_SLIDING = frozenset({"mistral", "mixtral", "phi3", "starcoder2"})
 
@@ -61,7 +61,7 @@ def model(family: str, *, layers: int = 3, positions: int = 96, **settings: Any)
     if family in BY_LAYER | ALL_SLIDING:
         values["sliding_window"] = WINDOW
     if family in BY_LAYER:
-        values["layer_types"] = MIXED[:layers]
+        values["layer_types"] = [MIXED[layer % len(MIXED)] for layer in range(layers)]
     if family.startswith("qwen") and "moe" not in family:
         values["use_sliding_window"] = True
     torch.manual_seed(0)

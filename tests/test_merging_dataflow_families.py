@@ -74,7 +74,10 @@ def without_epsilon(model: Any) -> Any:
 
 
 class InDouble(TorchFunctionMode):
-    """Where a model asks for single precision in the midst of its sums, it stays with double."""
+    """Where a model asks for single precision in the midst of its sums, it stays with double.
+
+    And where its code has an epsilon for a norm (OLMo's), `without_epsilon` cannot reach it: it goes here.
+    """
 
     def __torch_function__(
         self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, Any] | None = None
@@ -84,6 +87,8 @@ class InDouble(TorchFunctionMode):
         wide = {torch.float32: torch.float64}
         arguments = tuple(wide.get(one, one) if isinstance(one, torch.dtype) else one for one in arguments)
         named = {key: wide.get(one, one) if key == "dtype" else one for key, one in (named or {}).items()}
+        if function is torch.nn.functional.layer_norm and "eps" in named:
+            named["eps"] = 1e-30
         return function(*arguments, **named)
 
 
