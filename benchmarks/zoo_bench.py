@@ -1,7 +1,12 @@
-"""What all benchmarks here stand on: the demo's models, tasks and search space, with a crew to choose."""
+"""What all benchmarks here stand on: the demo's models, tasks and search space, with a crew to choose.
+
+A zoo is a folder of `base`, `math` and `language`, as `zoo.train` writes it: by default the one of the demo, which the
+project ships.
+"""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +21,12 @@ from bot.scoring.bench import Bench, BenchAtWork
 from bot.scoring.machine import Crew
 from bot.watchlist.model import Watchlist, load
 from evaluation.splits import Split, SplitSizes
+from merging.dataflow.path import AnyRecipe
 from merging.recipe import Groups, Recipe, SourceRef
 from merging.space import SearchSpace
-from zoo.repo import BASE, LANGUAGE, MATH, MODELS
+from zoo.repo import BASE, LANGUAGE, MATH, MODELS, WEIGHTS
 
-LAYERS = 2
-"""Of the zoo's models."""
+Scores = NDArray[np.float64]
 
 
 def demo_watchlist() -> Watchlist:
@@ -29,17 +34,23 @@ def demo_watchlist() -> Watchlist:
     return load(WATCHLIST)
 
 
-def checkpoints() -> dict[SourceRef, Path]:
-    """The zoo's three models where the project ships them."""
-    return {SourceRef(repo, "0" * 40): folder for repo, folder in MODELS.items()}
+def checkpoints(zoo: Path = WEIGHTS) -> dict[SourceRef, Path]:
+    """The three models of a zoo, under the demo's names."""
+    return {SourceRef(repo, "0" * 40): zoo / folder.name for repo, folder in MODELS.items()}
 
 
-def bench(crew: Crew) -> Bench:
+def depth(zoo: Path = WEIGHTS) -> int:
+    """Layers of a zoo's models."""
+    config = json.loads((zoo / MODELS[MATH].name / "config.json").read_text("utf-8"))
+    return int(config["num_hidden_layers"])
+
+
+def bench(crew: Crew, zoo: Path = WEIGHTS) -> Bench:
     """The demo's bench for a crew."""
     watchlist = demo_watchlist()
     items = watchlist.items
     return Bench(
-        checkpoints=tuple(checkpoints().items()),
+        checkpoints=tuple(checkpoints(zoo).items()),
         skeleton=SourceRef(MATH, "0" * 40),
         dtype=watchlist.search.dtype,
         skills=wanted_skills(watchlist),
@@ -52,26 +63,34 @@ def bench(crew: Crew) -> Bench:
 
 def in_process_scores() -> tuple[Callable[[Recipe], NDArray[Any]], NDArray[Any]]:
     """A function from a recipe to its scores on all items of the search split, kept; and each item's task."""
-    at_work = BenchAtWork(bench(Crew(1, 1, "cpu", 64)))
-    keys = [item.task for item in at_work.facts(Split.SEARCH).items]
-    known: dict[str, NDArray[Any]] = {}
-
-    def answers(recipe: Recipe) -> NDArray[Any]:
-        if recipe.digest not in known:
-            known[recipe.digest] = np.array([value for value, _ in at_work.score(recipe, Split.SEARCH).values])
-        return known[recipe.digest]
-
-    return answers, np.unique(keys, return_inverse=True)[1]
+    examined = Examined(BenchAtWork(bench(Crew(1, 1, "cpu", 64))))
+    keys = [item.task for item in examined.at_work.facts(Split.SEARCH).items]
+    return lambda recipe: examined(recipe, Split.SEARCH), np.unique(keys, return_inverse=True)[1]
 
 
-def demo_space() -> SearchSpace:
+class Examined:
+    """Scores of recipes on all items of a split, in this process; each is computed once."""
+
+    def __init__(self, at_work: BenchAtWork) -> None:
+        self.at_work = at_work
+        self._known: dict[tuple[str, Split], Scores] = {}
+
+    def __call__(self, recipe: AnyRecipe, split: Split) -> Scores:
+        """In the order of the exam's items."""
+        key = recipe.digest, split
+        if key not in self._known:
+            self._known[key] = np.array([value for value, _ in self.at_work.score(recipe, split).values])
+        return self._known[key]
+
+
+def demo_space(zoo: Path = WEIGHTS) -> SearchSpace:
     """The demo's search space."""
     search = demo_watchlist().search
     return SearchSpace.build(
         method=search.method,
         sources=[SourceRef(MATH, "0" * 40), SourceRef(LANGUAGE, "0" * 40)],
         base=SourceRef(BASE, "0" * 40),
-        groups=Groups.even(LAYERS, search.groups.layers, modules_apart=True, ends_apart=True),
+        groups=Groups.even(depth(zoo), search.groups.layers, modules_apart=True, ends_apart=True),
         dtype=search.dtype,
         seed=0,
         step=search.step,

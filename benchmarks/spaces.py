@@ -1,0 +1,264 @@
+"""Which space to search: mixtures of weights, paths through layers, or both, on items that no search has seen.
+
+    python -m benchmarks.spaces [SEEDS] [--candidates N] [--layers N] [--zoo FOLDER] [--random]
+
+Every arm has the same budget of candidates, each scored on the whole search split. Of a search's front the validation
+split chooses the member with the best cross skill, and the report split says how good that one is; hypervolume is that
+of the whole front's scores on the report split, above 0 in every skill. `scale 1` is the ablation W = 1 of Akiba et al.
+(2024, arXiv 2403.13187). --random adds arms that take the same first genomes as a search, and random ones ever after.
+Beside them the models themselves and the merges that need no search.
+
+Intervals are at 95 %: Student's t over the seeds of the search, which says nothing of other items; and one that adds to
+it, in quadrature, the normal interval of the mean over items. The latter is a little too wide: noise that belongs to a
+seed and an item at once is in both parts. Models and items are the same for all seeds.
+
+Without --layers and --zoo the models are those of the demo. --layers has models of another depth trained (minutes),
+into --zoo if that is given and not yet there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.zoo_bench import Examined, bench, checkpoints, demo_space, demo_watchlist
+from benchmarks.zoo_bench import depth as depth_of_zoo
+from bot.contest.spaces import Spaces
+from bot.contest.stages import Contest, depth, run_stages
+from bot.scoring.bench import BenchAtWork
+from bot.scoring.machine import Crew
+from bot.watchlist.sections import Dataflow, SpaceKind
+from evaluation.harness import quiet
+from evaluation.splits import Split
+from merging.breeder import Space
+from merging.dataflow.path import AnyRecipe, PathRecipe
+from merging.evolution import Outcome, Settings
+from merging.pareto import hypervolume, nondominated
+from zoo.repo import WEIGHTS
+from zoo.train import train_zoo, write
+
+Array = NDArray[np.float64]
+Point = tuple[float, ...]
+
+CHOSEN_BY = "cross"
+LEVEL = 0.95
+LAST = "language/config.json"
+"""In the folder of a zoo when all of it is there."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to look for merges. bred: by evolution; else at random, in one space alone."""
+
+    space: SpaceKind
+    scales: bool = True
+    bred: bool = True
+
+
+ARMS: Mapping[str, Arm] = {
+    "weights": Arm("parameter"),
+    "paths": Arm("dataflow"),
+    "weights, then paths": Arm("both"),
+    "paths, scale 1": Arm("dataflow", scales=False),
+    "weights, then paths, scale 1": Arm("both", scales=False),
+    "weights at random": Arm("parameter", bred=False),
+    "paths at random": Arm("dataflow", bred=False),
+}
+
+COMPARED = (
+    ("paths", "weights"),
+    ("weights, then paths", "weights"),
+    ("weights, then paths", "paths"),
+    ("paths", "paths, scale 1"),
+    ("weights, then paths", "weights, then paths, scale 1"),
+    ("weights", "weights at random"),
+    ("paths", "paths at random"),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to. values: of the chosen member on the items of the report split, by skill."""
+
+    chosen: AnyRecipe
+    values: Mapping[str, Array]
+    hypervolume: float
+
+    @property
+    def scores(self) -> list[float]:
+        """Of the chosen member in every skill."""
+        return [float(values.mean()) for values in self.values.values()]
+
+
+class Exams:
+    """Skill scores of recipes on the three splits; every skill of the demo is one task."""
+
+    def __init__(self, examined: Examined) -> None:
+        self._examined = examined
+        self._skill_of = {split: [item.skill for item in examined.at_work.facts(split).items] for split in Split}
+        self.skills = tuple(dict.fromkeys(self._skill_of[Split.SEARCH]))
+
+    def values(self, recipe: AnyRecipe, split: Split) -> dict[str, Array]:
+        """Item scores by skill."""
+        scores, skill_of = self._examined(recipe, split), np.array(self._skill_of[split])
+        return {skill: scores[skill_of == skill] for skill in self.skills}
+
+    def points(self, recipes: Sequence[AnyRecipe], split: Split) -> list[Point]:
+        """The skill scores of each."""
+        values = (self.values(recipe, split) for recipe in recipes)
+        return [tuple(float(scores.mean()) for scores in by_skill.values()) for by_skill in values]
+
+
+def found(arm: Arm, zoo: Path, exams: Exams, candidates: int, seed: int) -> Found:
+    """One search, the member of its front that validation chooses, and both their scores on the report split."""
+    watchlist = demo_watchlist()
+    spaces = Spaces(demo_space(zoo), arm.space, Dataflow(scales=arm.scales))
+    contest = Contest(
+        spaces,
+        Settings(watchlist.search.population, candidates, None, seed),
+        evaluate=lambda recipes: [Outcome(point, None, 0.0) for point in exams.points(recipes, Split.SEARCH)],
+        validate=lambda recipes: exams.points(recipes, Split.VALIDATION),
+        skills=len(exams.skills),
+        on_generation=lambda _: None,
+    )
+    front = [one.recipe for one in run_stages(contest).front] if arm.bred else best_of_random(contest, exams)
+    wanted = exams.skills.index(CHOSEN_BY)
+    validated = exams.points(front, Split.VALIDATION)
+    chosen = front[max(range(len(front)), key=lambda place: validated[place][wanted])]
+    reported = exams.points(front, Split.REPORT)
+    return Found(chosen, exams.values(chosen, Split.REPORT), hypervolume(reported, (0.0,) * len(exams.skills)))
+
+
+def best_of_random(contest: Contest, exams: Exams) -> list[AnyRecipe]:
+    """The front of the space's seeds and random genomes, as many recipes as the budget has."""
+    space: Space = contest.spaces.over_sources() or contest.spaces.weights
+    genomes = chain(space.seeds(), space.strangers(np.random.default_rng(contest.settings.seed)))
+    drawn: dict[str, AnyRecipe] = {}
+    while len(drawn) < contest.settings.candidates:
+        recipe = space.decode(next(genomes))
+        drawn[recipe.digest] = recipe
+    recipes = list(drawn.values())
+    return [recipes[index] for index in nondominated(exams.points(recipes, Split.SEARCH))]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and half the width of its interval over seeds, and over seeds and items."""
+
+    mean: float
+    seeds: float
+    both: float
+
+
+def over_seeds(values: Array) -> Estimate:
+    """Of values [seeds], or [seeds, items]."""
+    table = values.reshape(len(values), -1)
+    by_seed, by_item = table.mean(axis=1), table.mean(axis=0)
+    count = len(by_seed)
+    seeds = stats.t.ppf((1 + LEVEL) / 2, count - 1) * by_seed.std(ddof=1) / np.sqrt(count)
+    items = 0.0
+    if len(by_item) > 1:
+        items = stats.norm.ppf((1 + LEVEL) / 2) * by_item.std(ddof=1) / np.sqrt(len(by_item))
+    return Estimate(float(by_seed.mean()), float(seeds), float(np.hypot(seeds, items)))
+
+
+def rivals(zoo: Path, exams: Exams) -> Iterator[str]:
+    """The models themselves and the merges that need no search, each with its scores on the report split."""
+    spaces = Spaces(demo_space(zoo), "both")
+    singles = {recipe.digest: recipe for recipe in spaces.weights.singles()}
+    named: list[tuple[str, AnyRecipe]] = [
+        (folder.name, singles[spaces.weights.alone(source).digest]) for source, folder in checkpoints(zoo).items()
+    ]
+    named += spaces.plain_recipes()
+    points = exams.points([recipe for _, recipe in named], Split.REPORT)
+    for (name, _), point in zip(named, points, strict=True):
+        yield f"{name:30}" + "".join(f"  {100 * score:5.1f}        " for score in point)
+    volume = hypervolume(points, (0.0,) * len(exams.skills))
+    yield f"{'all of these':30}" + " " * 15 * len(exams.skills) + f"  {100 * volume:5.1f}"
+
+
+def row(name: str, results: Sequence[Found]) -> str:
+    """An arm's line: every skill of what was chosen, the hypervolume, and what kind of merge that is."""
+    columns = [*np.array([one.scores for one in results]).T, np.array([one.hypervolume for one in results])]
+    cells = (over_seeds(column) for column in columns)
+    kinds = " ".join(str(depth(one.chosen)) if isinstance(one.chosen, PathRecipe) else "w" for one in results)
+    return f"{name:30}" + "".join(f"  {100 * c.mean:5.1f} ± {100 * c.seeds:4.1f} " for c in cells) + f"  {kinds}"
+
+
+def comparison(one: Sequence[Found], other: Sequence[Found]) -> str:
+    """What one arm has over another on the same seeds: in the wanted skill of what was chosen, and in hypervolume."""
+    pairs = zip(one, other, strict=True)
+    gain = over_seeds(np.array([a.values[CHOSEN_BY] - b.values[CHOSEN_BY] for a, b in pairs]))
+    volume = over_seeds(np.array([a.hypervolume - b.hypervolume for a, b in zip(one, other, strict=True)]))
+    return (
+        f"{100 * gain.mean:+6.1f} ± {100 * gain.seeds:4.1f} (with items ± {100 * gain.both:4.1f})"
+        f"   {100 * volume.mean:+6.1f} ± {100 * volume.seeds:4.1f}"
+    )
+
+
+def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> None:
+    """Run every arm on every seed and print the tables."""
+    exams = Exams(Examined(BenchAtWork(bench(Crew(1, 1, "cpu", 64), zoo))))
+    results: dict[str, list[Found]] = {name: [] for name in arms}
+    for seed in range(1, seeds + 1):
+        for name, arm in arms.items():
+            started = time.monotonic()
+            came = found(arm, zoo, exams, candidates, seed)
+            results[name].append(came)
+            scores = "  ".join(f"{skill} {100 * values.mean():5.1f}" for skill, values in came.values.items())
+            volume, seconds = 100 * came.hypervolume, time.monotonic() - started
+            print(f"seed {seed}  {name:30} {scores}  hypervolume {volume:5.1f}  {seconds:4.0f} s", flush=True)
+    print(f"\n{depth_of_zoo(zoo)} layers, {seeds} seeds, {candidates} candidates each; points on the report split")
+    print(
+        f"{'':30}"
+        + "".join(f"  {title:13}" for title in (*exams.skills, "hypervolume"))
+        + "  chosen: w weights, or layers of a path"
+    )
+    print(*rivals(zoo, exams), sep="\n")
+    print(*(row(name, found_so) for name, found_so in results.items()), sep="\n")
+    print(f"\n{'difference':60} {CHOSEN_BY:34} hypervolume")
+    for one, other in (pair for pair in COMPARED if arms.keys() >= set(pair)):
+        print(f"{f'{one} − {other}':60} {comparison(results[one], results[other])}")
+
+
+def trained(layers: int, zoo: Path) -> Path:
+    """A folder with a zoo of so many layers: as it is there, or trained now."""
+    if not (zoo / LAST).is_file():
+        for name, model in train_zoo(seed=0, layers=layers).items():
+            write(model, zoo / name)
+    if depth_of_zoo(zoo) != layers:
+        sys.exit(f"{zoo}: its models have {depth_of_zoo(zoo)} layers, not {layers}: name another folder")
+    return zoo
+
+
+def main() -> None:
+    """Read the options, have models trained where that is asked for, and report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spaces", description="Compare search spaces.")
+    parser.add_argument("seeds", nargs="?", type=int, default=5, help="searches of each arm, at least 2 (default 5)")
+    parser.add_argument("--layers", type=int, help="train models of so many layers")
+    parser.add_argument("--zoo", type=Path, help="folder of base, math and language; the demo's by default")
+    parser.add_argument("--candidates", type=int, default=150, help="budget of a search (default 150)")
+    parser.add_argument("--random", action="store_true", help="add random search as a baseline")
+    asked = parser.parse_args()
+    if asked.seeds < 2:
+        parser.error(f"seeds: got {asked.seeds}: intervals need at least 2")
+    if asked.zoo and not asked.layers and not (asked.zoo / LAST).is_file():
+        parser.error(f"--zoo: {asked.zoo} has no {LAST}: give --layers to have it trained")
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        zoo = trained(asked.layers, asked.zoo or Path(scratch)) if asked.layers else asked.zoo or WEIGHTS
+        arms = {name: arm for name, arm in ARMS.items() if arm.bred or asked.random}
+        report(zoo, asked.seeds, asked.candidates, arms)
+
+
+if __name__ == "__main__":
+    main()
