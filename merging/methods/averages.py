@@ -12,6 +12,7 @@ from torch import Tensor
 from merging.methods.inputs import Inputs
 from merging.methods.products import Matrix, gram, row_gram
 from merging.methods.segments import SEGMENT, by_segment, rows_of
+from merging.methods.sums import weighted_sum
 
 _TINY = 1e-6  # products of lengths, and denominators, nearer to zero than this say nothing
 
@@ -62,22 +63,6 @@ def model_stock(inputs: Inputs) -> Tensor:
 
     segment = rows_of(width) if by_row else SEGMENT
     return by_segment(inputs, [inputs.base_tensor(), *tensors], merge, segment=segment)
-
-
-def weighted_sum(inputs: Inputs, factors: dict[int, float], *, of_differences: bool = False) -> Tensor:
-    """Σ fᵢ xᵢ over source's index → factor; of_differences: b + Σ fᵢ (xᵢ - b), b the base."""
-    tensors = [inputs.load(source) for source in factors]
-
-    def merge(parts: list[Tensor], _: list[Tensor], __: int) -> Tensor:
-        terms = parts[: len(tensors)]
-        for term, factor in zip(terms, factors.values(), strict=True):
-            if of_differences:
-                term.sub_(parts[-1])
-            if factor != 1:
-                term.mul_(factor)
-        return add_up(parts if of_differences else terms)
-
-    return by_segment(inputs, [*tensors, inputs.base_tensor()] if of_differences else tensors, merge)
 
 
 def add_up(terms: list[Tensor]) -> Tensor:

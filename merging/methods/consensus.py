@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,10 +9,9 @@ from torch import Tensor
 from merging.methods.averages import add_up
 from merging.methods.inputs import Inputs
 from merging.methods.segments import by_segment, segments, total
-from merging.methods.selection import Threshold, thresholds
+from merging.methods.selection import NOTHING, Measured, Threshold, thresholds
 
 _TINY = 1e-6
-_NOTHING = Threshold(math.inf, -1)
 
 
 def sce(inputs: Inputs) -> Tensor:
@@ -82,7 +79,7 @@ def _most_varying(tensors: list[Tensor], base: Tensor, top: float) -> Threshold:
     for _, parts in segments([*tensors, base]):
         varying += int(np.count_nonzero(_variances(parts).numpy()))
     kept = int(varying * top)
-    return thresholds([*tensors, base], _variances, [kept])[0] if kept else _NOTHING
+    return thresholds(Measured([*tensors, base], _variances), [kept])[0] if kept else NOTHING
 
 
 def _variances(parts: list[Tensor]) -> Tensor:

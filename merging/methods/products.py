@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from merging.methods import kernels
 from merging.methods.inputs import Inputs
-from merging.methods.segments import SEGMENT, rows_of, segments
+from merging.methods.kernel_inputs import places
+from merging.methods.segments import rows_of, segments
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -42,9 +44,9 @@ def _origins(inputs: Inputs, sources: tuple[int, ...]) -> tuple[list[Tensor], Te
 
 def _gram(tensors: list[Tensor], base: Tensor | None) -> Matrix:
     found = np.zeros((len(tensors),) * 2)
-    for _, parts in _differences(tensors, base, SEGMENT):
-        for row, column in _pairs(parts):
-            found[row, column] += np.einsum("i,i->", parts[row], parts[column])
+    flat = [tensor.reshape(-1) for tensor in tensors]
+    bases = [] if base is None else [base.reshape(-1)]
+    kernels.products(places(flat), places(bases), 0, len(flat[0]), found)
     return _symmetric(found)
 
 

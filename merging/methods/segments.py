@@ -37,10 +37,14 @@ def by_segment(
         result.copy_(combine(parts[: len(tensors)], parts[len(tensors) :], start))
         low, high = torch.aminmax(result)  # both are NaN if one element is; far faster than torch.isfinite
         if not (math.isfinite(low) and math.isfinite(high)):
-            dtype = str(inputs.dtype).removeprefix("torch.")
-            name = inputs.draw.tensor_name
-            raise MergingError(f"tensor {name}: the merge is not finite in {dtype}: use smaller weights")
+            raise not_finite(inputs)
     return merged
+
+
+def not_finite(inputs: Inputs) -> MergingError:
+    """What is raised of a merged tensor that holds NaN or infinity."""
+    dtype = str(inputs.dtype).removeprefix("torch.")
+    return MergingError(f"tensor {inputs.draw.tensor_name}: the merge is not finite in {dtype}: use smaller weights")
 
 
 def segments(

@@ -10,20 +10,85 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from merging.methods.segments import SEGMENT, segments
+from merging.methods import kernels
+from merging.methods.kernel_inputs import places
+from merging.methods.segments import SEGMENT
 
 _SAMPLE = 1 << 15  # elements
 _GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whatever the tensor's shape
 
-Sizes = NDArray[np.float32]
+Values = NDArray[np.float32]
 Measure = Callable[[list[Tensor]], Tensor]
 """Float32 parts of some tensors → the sizes of their elements, none below zero; it may write to the parts."""
+
+
+class Sizes(Protocol):
+    """The sizes of a tensor's elements, none below zero."""
+
+    @property
+    def count(self) -> int:
+        """How many elements there are."""
+
+    def part(self, start: int, stop: int) -> Values:
+        """Of the elements from start to stop."""
+
+    def at(self, places: NDArray[np.int64]) -> Values:
+        """Of single elements."""
+
+
+class Measured:
+    """Sizes by any measure."""
+
+    def __init__(self, tensors: Sequence[Tensor], measure: Measure) -> None:
+        """tensors: equally shaped."""
+        self._tensors = [tensor.reshape(-1) for tensor in tensors]
+        self._measure = measure
+
+    @property
+    def count(self) -> int:
+        """How many elements there are."""
+        return len(self._tensors[0])
+
+    def part(self, start: int, stop: int) -> Values:
+        """Of the elements from start to stop."""
+        parts = [tensor[start:stop].to(torch.float32, copy=True) for tensor in self._tensors]
+        return self._measure(parts).numpy()
+
+    def at(self, places: NDArray[np.int64]) -> Values:
+        """Of single elements."""
+        wanted = torch.from_numpy(places)
+        return self._measure([tensor[wanted].to(torch.float32) for tensor in self._tensors]).numpy()
+
+
+class Magnitudes:
+    """The magnitudes of a tensor's differences from a base."""
+
+    def __init__(self, tensor: Tensor, base: Tensor) -> None:
+        self._flat = [tensor.reshape(-1), base.reshape(-1)]
+        self._where = places(self._flat[:1]), places(self._flat[1:])
+
+    @property
+    def count(self) -> int:
+        """How many elements there are."""
+        return len(self._flat[0])
+
+    def part(self, start: int, stop: int) -> Values:
+        """Of the elements from start to stop."""
+        found = np.empty(stop - start, np.float32)
+        kernels.magnitudes(*self._where, start, stop, found)
+        return found
+
+    def at(self, places: NDArray[np.int64]) -> Values:
+        """Of single elements."""
+        tensor, base = (flat[torch.from_numpy(places)].to(torch.float32) for flat in self._flat)
+        return tensor.sub_(base).abs_().numpy()
 
 
 @dataclass(frozen=True)
@@ -33,20 +98,12 @@ class Threshold:
     value: float
     last: int
 
-    def keep(self, differences: Tensor, start: int) -> None:
-        """Set what is smaller to zero, in a flat float32 segment that starts at `start`.
+    def keep(self, values: Tensor, start: int) -> None:
+        """Set what is smaller to zero, in a flat float32 segment that starts at `start`."""
+        kernels.trim(values.numpy(), self.value, self.last, start)
 
-        torch's hardshrink keeps what lies above a bound: just below the value it keeps what is equal, too.
-        """
-        end = start + len(differences)
-        if self.last < start or self.last >= end - 1:
-            bound = self.value if self.last < start else below(self.value)
-            if bound >= 0:
-                torch.hardshrink(differences, bound, out=differences)
-            return
-        equal_until = self.last + 1 - start
-        self.keep(differences[:equal_until], start)
-        self.keep(differences[equal_until:], self.last + 1)
+
+EVERYTHING, NOTHING = Threshold(0.0, 2**62), Threshold(math.inf, -1)
 
 
 @dataclass
@@ -58,14 +115,15 @@ class _Bracket:
     above: list[int] = field(default_factory=list)
     from_high: list[int] = field(default_factory=list)
     from_low: list[int] = field(default_factory=list)
-    between: list[Sizes] = field(default_factory=list)
+    between: list[Values] = field(default_factory=list)
 
-    def note(self, sizes: Sizes) -> None:
-        from_high = sizes >= self.high
-        self.above.append(int(np.count_nonzero(sizes > self.high)))
-        self.from_high.append(int(np.count_nonzero(from_high)))
-        self.from_low.append(int(np.count_nonzero(sizes >= self.low)))
-        self.between.append(sizes[np.greater(sizes > self.low, from_high)])
+    def note(self, sizes: Values) -> None:
+        between = np.empty_like(sizes)
+        above, from_high, from_low, found = kernels.tally(sizes, self.low, self.high, between)
+        self.above.append(above)
+        self.from_high.append(from_high)
+        self.from_low.append(from_low)
+        self.between.append(between[:found].copy())
 
     def threshold(self, kept: int) -> tuple[float, int, list[int]] | None:
         """The value of the kept-th largest, how many equal ones to keep, and how many each segment has.
@@ -88,36 +146,34 @@ class _Bracket:
         return self.low, kept - from_high - len(between), equal
 
 
-def thresholds(tensors: Sequence[Tensor], measure: Measure, kept: Sequence[int]) -> list[Threshold]:
+def thresholds(sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
     """For each number of elements to keep (from 1 to all), the threshold of that many largest; of equals the first."""
-    sample = _sampled(tensors, measure)
+    sample = _sampled(sizes)
     found: dict[int, Threshold] = {}
     margin = 5.0  # standard deviations of a quantile in the sample
     while missing := [number for number in dict.fromkeys(kept) if number not in found]:
-        brackets = [_bracket(sample, 1 - number / tensors[0].numel(), margin) for number in missing]
-        for _, parts in segments(tensors):
-            sizes = measure(parts).numpy()
+        brackets = [_bracket(sample, 1 - number / sizes.count, margin) for number in missing]
+        for start in range(0, sizes.count, SEGMENT):
+            part = sizes.part(start, min(start + SEGMENT, sizes.count))
             for bracket in brackets:
-                bracket.note(sizes)
+                bracket.note(part)
         for number, bracket in zip(missing, brackets, strict=True):
             answer = bracket.threshold(number)
             if answer is not None:
-                found[number] = Threshold(answer[0], _last(tensors, measure, *answer))
+                found[number] = Threshold(answer[0], _last(sizes, *answer))
         margin *= 16
     return [found[number] for number in kept]
 
 
-def _sampled(tensors: Sequence[Tensor], measure: Measure) -> Sizes:
+def _sampled(sizes: Sizes) -> Values:
     """The sizes of some elements, spread evenly, in ascending order; none of a tensor too small to be worth it."""
-    count = tensors[0].numel()
-    if count <= SEGMENT:
+    if sizes.count <= SEGMENT:
         return np.empty(0, np.float32)
-    places = np.sort((np.arange(_SAMPLE) * _GOLDEN % 1.0 * count).astype(np.int64))
-    sizes = measure([tensor.reshape(-1)[torch.from_numpy(places)].float() for tensor in tensors])
-    return np.sort(sizes.numpy())
+    places = np.sort((np.arange(_SAMPLE) * _GOLDEN % 1.0 * sizes.count).astype(np.int64))
+    return np.sort(sizes.at(places))
 
 
-def _bracket(sample: Sizes, quantile: float, margin: float) -> _Bracket:
+def _bracket(sample: Values, quantile: float, margin: float) -> _Bracket:
     middle = quantile * len(sample)
     width = margin * math.sqrt(max(1.0, len(sample) * quantile * (1 - quantile))) + 4
     low, high = math.floor(middle - width), math.ceil(middle + width)
@@ -127,18 +183,12 @@ def _bracket(sample: Sizes, quantile: float, margin: float) -> _Bracket:
     )
 
 
-def _last(tensors: Sequence[Tensor], measure: Measure, value: float, left: int, equal: Sequence[int]) -> int:
+def _last(sizes: Sizes, value: float, left: int, equal: Sequence[int]) -> int:
     """The flat index of the left-th element of that size, given how many each segment has."""
     before = np.cumsum([0, *equal])
     if left == before[-1]:
-        return tensors[0].numel() - 1  # all of them: no need to look for the last
+        return sizes.count - 1  # all of them: no need to look for the last
     number = int(np.searchsorted(before, left)) - 1
     start = number * SEGMENT
-    parts = [tensor.reshape(-1)[start : start + SEGMENT].to(torch.float32, copy=True) for tensor in tensors]
-    places = np.flatnonzero(measure(parts).numpy() == value)
+    places = np.flatnonzero(sizes.part(start, min(start + SEGMENT, sizes.count)) == value)
     return start + int(places[left - before[number] - 1])
-
-
-def below(value: float) -> float:
-    """The next smaller float32."""
-    return float(np.nextafter(np.float32(value), np.float32(-1)))

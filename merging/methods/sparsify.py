@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from merging.methods import kernels
 from merging.methods.inputs import Inputs
-from merging.methods.segments import SEGMENT, rows_of, segments, total
-from merging.methods.selection import thresholds
+from merging.methods.segments import SEGMENT, rows_of, total
+from merging.methods.selection import EVERYTHING, NOTHING, Magnitudes, thresholds
+from merging.methods.sums import Thinning
 
-Thin = Callable[[Tensor, int], None]
-"""Thins out a float32 segment of one source's differences, in place, given the segment's start."""
-
-Thinner = Callable[[Inputs, int], Thin]
+Thinner = Callable[[Inputs, int], Thinning]
 """How one source (its index) is thinned out."""
 
 _LEVELS = 1 << 16  # random numbers have 16 bits: a density is honoured to 2⁻¹⁷, and scaled by what it became
 _TINY_SUM = 1e-7
 
 
-def keep_all(inputs: Inputs, source: int) -> Thin:  # noqa: ARG001 - a Thinner
+def keep_all(inputs: Inputs, source: int) -> Thinning:  # noqa: ARG001 - a Thinner
     """Nothing is thinned out."""
-    return lambda differences, start: None  # noqa: ARG005 - a Thin
+    return Thinning()
 
 
-def largest(inputs: Inputs, source: int) -> Thin:
+def largest(inputs: Inputs, source: int) -> Thinning:
     """The int(dᵢ · n) elements of largest magnitude, at least one (Yadav et al. 2023, TIES)."""
     count, density = inputs.base_tensor().numel(), inputs.values["density"][source]
     kept = max(1, int(density * count)) if density else 0
     return _between(inputs, source, 0, kept)
 
 
-def inliers(inputs: Inputs, source: int) -> Thin:
+def inliers(inputs: Inputs, source: int) -> Thinning:
     """The int(dᵢ · n) largest after the int(γᵢ · n) largest of all are dropped (Davari & Belilovsky 2024, Breadcrumbs).
 
     Fewer outliers are dropped where too few elements would be left.
@@ -46,25 +45,23 @@ def inliers(inputs: Inputs, source: int) -> Thin:
     return _between(inputs, source, dropped, kept)
 
 
-def dropped(inputs: Inputs, source: int) -> Thin:
+def dropped(inputs: Inputs, source: int) -> Thinning:
     """Each element survives with probability dᵢ, and is then scaled by 1/dᵢ if `rescale` (Yu et al. 2024, DARE).
 
     mergekit scales by the ratio of the sums of magnitudes before and after instead, which is 1/dᵢ on average.
     """
     level = _level(inputs.values["density"][source])
     if level in (0, _LEVELS):
-        return keep_all(inputs, source) if level else _drop_all
+        return Thinning() if level else Thinning(lower=NOTHING)
     scale = _LEVELS / level if inputs.shared("rescale") else 1.0
 
-    def thin(differences: Tensor, start: int) -> None:
-        survives = _random(inputs, source, start, len(differences)) < level
-        factors = torch.from_numpy(survives.view(np.uint8)).to(torch.float32)
-        differences.mul_(factors if scale == 1 else factors.mul_(scale))
+    def factors(out: NDArray[np.float32], start: int) -> None:
+        kernels.survivors(_random(inputs, source, start, len(out)), level, scale, out)
 
-    return thin
+    return Thinning(factors=factors)
 
 
-def dropped_by_rank(inputs: Inputs, source: int) -> Thin:
+def dropped_by_rank(inputs: Inputs, source: int) -> Thinning:
     """Each element survives with a probability from dᵢ - εᵢ to dᵢ + εᵢ by the rank of its magnitude in its row.
 
     It is then scaled by the inverse of that probability if `rescale` (Deep et al. 2024, DELLA), so that each
@@ -81,14 +78,14 @@ def dropped_by_rank(inputs: Inputs, source: int) -> Thin:
     levels = np.clip(np.rint((density - epsilon + rank * 2 * epsilon) * _LEVELS), 1, _LEVELS - 1).astype(np.uint16)
     scales = (_LEVELS / levels if inputs.shared("rescale") else np.ones(width)).astype(np.float32)
 
-    def thin(differences: Tensor, start: int) -> None:
-        order = _ranked(differences, width)
-        draws = _random(inputs, source, start, len(differences)).reshape(-1, width)
-        factors = np.empty(len(differences), np.float32)
-        factors[order] = np.where(draws < levels, scales, np.float32(0)).reshape(-1)
-        differences.mul_(torch.from_numpy(factors))
+    sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
 
-    return thin
+    def factors(out: NDArray[np.float32], start: int) -> None:
+        order = _ranked(sizes.part(start, start + len(out)), width)
+        draws = _random(inputs, source, start, len(out)).reshape(-1, width)
+        out[order] = np.where(draws < levels, scales, np.float32(0)).reshape(-1)
+
+    return Thinning(factors=factors)
 
 
 def segment_of(thinner: Thinner, shape: torch.Size) -> int:
@@ -97,58 +94,34 @@ def segment_of(thinner: Thinner, shape: torch.Size) -> int:
     return rows_of(shape.numel() // rows) if thinner is dropped_by_rank and shape.numel() else SEGMENT
 
 
-def _between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thin:
+def _between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thinning:
     """Keep so many largest elements after some larger ones."""
     count = inputs.base_tensor().numel()
     if kept == 0:
-        return _drop_all
+        return Thinning(lower=NOTHING)
     if kept == count:
-        return keep_all(inputs, source)
+        return Thinning()
     wanted = tuple(number for number in (dropped, dropped + kept) if 0 < number < count)
-    origins = [inputs.base_tensor(), inputs.load(source)]
-    found = inputs.once(("largest", wanted), (source,), lambda: thresholds(origins, _magnitudes, wanted))
+    sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
+    found = inputs.once(("largest", wanted), (source,), lambda: thresholds(sizes, wanted))
     limits = dict(zip(wanted, found, strict=True))
-    upper, lower = limits.get(dropped), limits.get(dropped + kept)
-
-    def thin(differences: Tensor, start: int) -> None:
-        outliers = differences.clone() if upper else None
-        if lower:
-            lower.keep(differences, start)
-        if upper and outliers is not None:
-            upper.keep(outliers, start)
-            differences.sub_(outliers)
-
-    return _to_same_sum(inputs, source, thin, wanted) if inputs.shared("rescale") else thin
+    thin = Thinning(limits.get(dropped + kept, EVERYTHING), limits.get(dropped, NOTHING))
+    if not inputs.shared("rescale"):
+        return thin
+    return replace(thin, scale=inputs.once(("same sum", wanted), (source,), lambda: _to_same_sum(sizes, thin)))
 
 
-def _to_same_sum(inputs: Inputs, source: int, thin: Thin, wanted: tuple[int, ...]) -> Thin:
-    """Thin out, then scale so that the magnitudes of the tensor's differences sum up to what they did before."""
-
-    def measure() -> float:
-        before = after = 0.0
-        for start, parts in segments([inputs.load(source), inputs.base_tensor()]):
-            difference = parts[0].sub_(parts[1])
-            before += total(difference.abs().double())
-            thin(difference, start)
-            after += total(difference.abs().double())
-        return 1.0 if before < _TINY_SUM or after < _TINY_SUM else before / after
-
-    scale = inputs.once(("same sum", wanted), (source,), measure)
-
-    def thin_and_scale(differences: Tensor, start: int) -> None:
-        thin(differences, start)
-        differences.mul_(scale)
-
-    return thin_and_scale
-
-
-def _drop_all(differences: Tensor, start: int) -> None:  # noqa: ARG001 - a Thin
-    differences.zero_()
-
-
-def _magnitudes(parts: list[Tensor]) -> Tensor:
-    base, source = parts
-    return source.sub_(base).abs_()
+def _to_same_sum(sizes: Magnitudes, thin: Thinning) -> float:
+    """By what to scale the tensor's differences so that their magnitudes sum up to what they did before thinning."""
+    before = after = 0.0
+    for start in range(0, sizes.count, SEGMENT):
+        part = torch.from_numpy(sizes.part(start, min(start + SEGMENT, sizes.count)))
+        outliers = part.clone()
+        before += total(part.double())
+        thin.upper.keep(outliers, start)
+        thin.lower.keep(part, start)
+        after += total(part.sub_(outliers).double())
+    return 1.0 if before < _TINY_SUM or after < _TINY_SUM else before / after
 
 
 def _level(density: float) -> int:
@@ -162,10 +135,10 @@ def _random(inputs: Inputs, source: int, start: int, count: int) -> NDArray[np.u
     return words.astype("<u8", copy=False).view(np.uint16)[:count]
 
 
-def _ranked(differences: Tensor, width: int) -> NDArray[np.int64]:
-    """Flat indices of whole rows' elements, in each row by ascending magnitude; of equals the first."""
-    bits = differences.abs().numpy().view(np.uint32).astype(np.uint64)  # ordered as the numbers are
-    keys = (bits << np.uint64(32)) | np.arange(len(differences), dtype=np.uint64)
+def _ranked(sizes: NDArray[np.float32], width: int) -> NDArray[np.int64]:
+    """Flat indices of whole rows' elements, in each row by ascending size; of equals the first."""
+    bits = sizes.view(np.uint32).astype(np.uint64)  # ordered as the numbers are
+    keys = (bits << np.uint64(32)) | np.arange(len(sizes), dtype=np.uint64)
     keys = keys.reshape(-1, width)
     keys.sort(axis=1)
     return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64).reshape(-1)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.methods.averages import weighted_sum
 from merging.methods.inputs import Inputs
 from merging.methods.products import Matrix, column_gram, gram, row_gram
 from merging.methods.segments import by_segment, rows_of
+from merging.methods.sums import weighted_sum
 
 _COLINEAR = 0.9995  # above this |cosine| slerp is linear: the sines are too small to divide by
 _PARALLEL = 1e-12  # below this squared sine nuslerp is linear

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from merging.methods.inputs import Inputs
 from merging.methods.segments import by_segment, rows_of, segments
-from merging.methods.selection import thresholds
+from merging.methods.selection import Measured, thresholds
 
 _CLOSE = 1e-6
 _KL_EPS = 1e-8
@@ -44,7 +44,7 @@ def arcee_fusion(inputs: Inputs) -> Tensor:
     count = importance.numel()
     # The elements at places 0.25, 0.5 and 0.75 of the way from the smallest to the largest.
     kept = [count - int(quarter * (count - 1)) for quarter in (0.25, 0.5, 0.75)]
-    found = thresholds([importance], lambda parts: parts[0], kept)
+    found = thresholds(Measured([importance], lambda parts: parts[0]), kept)
     first, median, third = (torch.tensor(one.value) for one in found)
     limit = float(median + 1.5 * (third - first))
 

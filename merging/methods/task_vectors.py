@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from merging.methods.averages import add_up
 from merging.methods.inputs import Inputs
-from merging.methods.segments import by_segment
 from merging.methods.sparsify import Thinner, dropped, dropped_by_rank, inliers, keep_all, largest, segment_of
+from merging.methods.sums import Rule, blend
 
 _NO_SUM = 1e-8
 
@@ -65,51 +63,14 @@ def breadcrumbs_ties(inputs: Inputs) -> Tensor:
 
 def _merge(inputs: Inputs, thinner: Thinner, *, elect: bool) -> Tensor:
     weights = {source: weight for source, weight in enumerate(inputs.values["weight"]) if weight}
-    thins = [thinner(inputs, source) for source in weights]
-    scale, normalize = inputs.shared("lambda"), bool(inputs.shared("normalize"))
     base = inputs.base_tensor()
-
-    def merge(parts: list[Tensor], spare: list[Tensor], start: int) -> Tensor:
-        differences, here = parts[:-1], parts[-1]
-        if not differences:
-            return here
-        for difference, thin, weight in zip(differences, thins, weights.values(), strict=True):
-            thin(difference.sub_(here), start)
-            if weight != 1:
-                difference.mul_(weight)
-        if elect:
-            merged = elected(differences, list(weights.values()), spare, normalize=normalize)
-        else:
-            merged = add_up(differences)
-            if normalize:
-                merged.div_(_divisor(list(weights.values())))
-        if scale != 1:
-            merged.mul_(scale)
-        return merged.add_(here)
-
-    origins = [*(inputs.load(source) for source in weights), base]
-    return by_segment(inputs, origins, merge, spare=3 if elect else 0, segment=segment_of(thinner, base.shape))
-
-
-def elected(differences: list[Tensor], weights: list[float], spare: list[Tensor], *, normalize: bool) -> Tensor:
-    """The sum of what has the sign of the sum of all, element by element; a sum of zero counts as positive.
-
-    differences: weighted ones; they are overwritten. normalize: divide by the weights that took part.
-    spare: three buffers.
-    """
-    sign, divisor, part = spare
-    add_up([sign.copy_(differences[0]), *differences[1:]])
-    torch.copysign(torch.ones(()), sign.add_(0.0), out=sign)  # adding 0 makes -0 positive
-    for number, (difference, weight) in enumerate(zip(differences, weights, strict=True)):
-        difference.mul_(sign).relu_()
-        if normalize and number:
-            divisor.add_(torch.sign(difference, out=part).mul_(weight))
-        elif normalize:
-            torch.sign(difference, out=divisor).mul_(weight)
-    merged = add_up(differences).mul_(sign)
-    if normalize:
-        merged.div_(divisor.add_(torch.eq(divisor, 0, out=part)))  # adding the truth values themselves is slow
-    return merged
+    if not weights:
+        return blend(inputs, {}, base)
+    normalize = bool(inputs.shared("normalize"))
+    divisor = _divisor(list(weights.values())) if normalize and not elect else 1.0
+    rule = Rule(elect, elect and normalize, divisor, inputs.shared("lambda"))
+    thinnings = [thinner(inputs, source) for source in weights]
+    return blend(inputs, weights, base, thinnings, rule, segment=segment_of(thinner, base.shape))
 
 
 def _divisor(weights: list[float]) -> float:
