@@ -107,11 +107,12 @@ def workers(folder: Path) -> Iterator[Workers]:
 
 
 def crew_of_this_test() -> list[psutil.Process]:
-    """The living worker processes."""
+    """The living worker processes: forked from a child that is none itself."""
     return [
-        child
+        worker
         for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline())
+        for worker in child.children()
+        if worker.status() != psutil.STATUS_ZOMBIE and "forkserver" in " ".join(worker.cmdline())
     ]
 
 

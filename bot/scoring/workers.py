@@ -37,6 +37,10 @@ LEAST_TIMEOUT, SLOWER = 300.0, 10.0
 """Where no limit is given, a candidate has so many seconds, or so many times the longest of those before it if that is
 more; the first has all the time it needs. A new worker has to start in that time, too."""
 
+PRELOADED = ("evaluation.exam", "evaluation.engine.engine", "merging.live", "merging.dataflow.live")
+"""What takes a worker longest is to import this. It is done once, by a process that does nothing else; workers, those
+that replace dead ones too, are forked from it. (What it imports starts no threads but such as survive a fork.)"""
+
 Job = tuple[Callable[..., Any], tuple[object, ...]]
 """A method of BenchAtWork and its arguments."""
 
@@ -211,8 +215,9 @@ class _Worker:
     """One process and the line to it."""
 
     def __init__(self, bench: Bench) -> None:
-        # A forked copy of a process with threads or CUDA is not safe to use.
-        context = multiprocessing.get_context("spawn")
+        # Not forked from this process: a copy of one with threads or CUDA is not safe to use.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
         self.line, far_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(bench, far_end), name="shoal-worker")
         self._process.start()
