@@ -18,7 +18,11 @@ import numpy as np
 from merging.methods.kernel_inputs import BF16, F16, F32, F64, Array, Places, Rule, Terms, Trims, compiled, pointer
 
 BLOCK = 1 << 11  # elements: some float32 blocks of this length stay in the first caches
+_APART = 80  # elements between blocks, for a cache has few places for what lies a power of two apart
 _LANES = 16  # sums that are added up side by side
+_BASE, _ROW, _SPARE, _TOTAL, _POSITIVE, _NEGATIVE, _WEIGHT_POSITIVE, _WEIGHT_NEGATIVE, _BLOCKS = range(9)
+"""Blocks: the base; a source's differences; what is read before it is used; and sums. Those of the positive and of the
+negative terms (the latter as magnitudes) are doubled, for |v| + v is exact, and cheaper than a choice."""
 
 
 @compiled
@@ -27,39 +31,31 @@ def merge(sources: Places, base: Places, terms: Terms, rule: Rule, target: Place
 
     base: one tensor, or none: then differences are the sources' own values. The target is of a dtype up to float16.
     """
-    blocks = np.zeros((8, BLOCK), np.float32)
-    plain = not rule.elect and len(terms.lower.values) == 0 and len(terms.factors) == 0
+    blocks = np.zeros((_BLOCKS, BLOCK + _APART), np.float32)
+    limits = np.zeros(len(sources.addresses), np.float32)
+    simple = _is_simple(sources, terms, rule)
     finite = True
     for first in range(start, stop, BLOCK):
         count = min(BLOCK, stop - first)
-        here, total, row, spare = blocks[0][:count], blocks[1][:count], blocks[2][:count], blocks[3][:count]
+        here, total = blocks[_BASE][:count], blocks[_TOTAL][:count]
         if len(base.addresses):
             here = _read(base.addresses[0], base.kinds[0], first, here)
         _fill(total, -0.0)  # what leaves any other term as it is, zeros of both signs too
-        votes = blocks[4:]
-        for number in range(4 if rule.by_weight else 2 * rule.elect):
-            _fill(votes[number], 0)
-        for number in range(len(sources.addresses)):
-            address, kind, weight = sources.addresses[number], sources.kinds[number], terms.weights[number]
-            if plain:
-                _add(address, kind, first, here, weight, spare, total)
-                continue
-            _subtract(address, kind, first, here, spare, row)
-            _thin(row, terms, number, first, first - start)
-            _scale(row, terms.scales[number])
-            if rule.elect and rule.by_weight:
-                _vote_by_weight(row, weight, total, votes[0], votes[1], votes[2], votes[3])
-            elif rule.elect:
-                _vote(row, weight, total, votes[0], votes[1])
-            else:
-                _gather(row, weight, total)
+        for number in range(_POSITIVE, _BLOCKS if rule.by_weight else _NEGATIVE + 1 if rule.elect else _POSITIVE):
+            _fill(blocks[number][:count], 0)
+        if simple and not rule.elect:
+            _sum_in_pairs(sources, here, terms.weights, first, total)
+        elif simple and _limits(terms.lower, first, count, limits):
+            _vote_in_pairs(sources, here, limits, terms.weights, first, blocks[_POSITIVE], blocks[_NEGATIVE])
+        else:
+            _add_up(sources, here, terms, rule, first, start, blocks)
         if rule.elect:
-            _elect(total, votes, rule.by_weight)
+            _elect(blocks, count, rule.by_weight)
         _settle(total, rule)
         if len(base.addresses):
-            for place in range(count):
-                total[place] += here[place]
-        finite &= _store(total, target.addresses[0], target.kinds[0], first - start)
+            finite &= _store_sum(total, here, target.addresses[0], target.kinds[0], first - start)
+        else:
+            finite &= _store(total, target.addresses[0], target.kinds[0], first - start)
     return finite
 
 
@@ -158,16 +154,106 @@ def _dot(one: Array, other: Array) -> float:
 
 
 @compiled
-def _add(address: int, kind: int, first: int, base: Array, weight: float, spare: Array, total: Array) -> None:
-    """Add weight · (x - b)."""
-    if kind == BF16:
-        bits = numba.carray(pointer(address), (first + len(total),), np.uint16)[first:]
-        for place in range(len(total)):
+def _is_simple(sources: Places, terms: Terms, rule: Rule) -> bool:
+    """Whether sources are bfloat16, and their differences are weighed and no more, or trimmed before they vote."""
+    for kind in sources.kinds:
+        if kind != BF16:
+            return False
+    for scale in terms.scales:
+        if scale != 1:
+            return False
+    for value in terms.upper.values:
+        if value < np.inf:
+            return False
+    return len(terms.factors) == 0 and not rule.by_weight and (rule.elect or len(terms.lower.values) == 0)
+
+
+@compiled
+def _limits(trims: Trims, first: int, count: int, out: Array) -> bool:
+    """What each source's differences of a block must reach to be kept; False if a threshold changes within the block.
+
+    out: float32, a limit per source; zero keeps all.
+    """
+    for number in range(len(trims.values)):
+        out[number] = trims.values[number]
+        last = trims.lasts[number]
+        if last < first:
+            out[number] = np.nextafter(out[number], np.float32(np.inf))
+        elif last < first + count - 1:
+            return False
+    return True
+
+
+@compiled
+def _sum_in_pairs(sources: Places, base: Array, weights: Array, first: int, total: Array) -> None:
+    """Add up a block's weighted differences, two sources at a time: half as many passes over the sums."""
+    count, even = len(base), len(weights) - len(weights) % 2
+    for one in range(0, even, 2):
+        bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
+        weight, more_weight = weights[one], weights[one + 1]
+        for place in range(count):
+            value = (_brain(bits[place]) - base[place]) * weight
+            total[place] = total[place] + value + (_brain(more_bits[place]) - base[place]) * more_weight
+    if even < len(weights):
+        bits, weight = _bits(sources, even, first, count), weights[even]
+        for place in range(count):
             total[place] += (_brain(bits[place]) - base[place]) * weight
-    else:
-        values = _read(address, kind, first, spare)
-        for place in range(len(total)):
-            total[place] += (values[place] - base[place]) * weight
+
+
+@compiled
+def _vote_in_pairs(
+    sources: Places, base: Array, limits: Array, weights: Array, first: int, positive: Array, negative: Array
+) -> None:
+    """As `_sum_in_pairs`, of the differences that reach their source's limit, each to the sum of its side."""
+    count, even = len(base), len(weights) - len(weights) % 2
+    for one in range(0, even, 2):
+        bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
+        limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
+        for place in range(count):
+            value = _above(_brain(bits[place]) - base[place], limit) * weight
+            more = _above(_brain(more_bits[place]) - base[place], more_limit) * more_weight
+            positive[place] = positive[place] + (abs(value) + value) + (abs(more) + more)
+            negative[place] = negative[place] + (abs(value) - value) + (abs(more) - more)
+    if even < len(weights):
+        bits, limit, weight = _bits(sources, even, first, count), limits[even], weights[even]
+        for place in range(count):
+            value = _above(_brain(bits[place]) - base[place], limit) * weight
+            positive[place] += abs(value) + value
+            negative[place] += abs(value) - value
+
+
+@compiled
+def _bits(sources: Places, number: int, first: int, count: int) -> Array:
+    """A block of a bfloat16 source."""
+    bits: Array = numba.carray(pointer(sources.addresses[number]), (first + count,), np.uint16)[first:]
+    return bits
+
+
+@compiled
+def _above(difference: np.float32, limit: np.float32) -> np.float32:
+    """The difference, or zero if it is below the limit; NaN is kept."""
+    return np.float32(0) if abs(difference) < limit else difference
+
+
+@compiled
+def _add_up(sources: Places, base: Array, terms: Terms, rule: Rule, first: int, start: int, blocks: Array) -> None:
+    """Add a block's terms, whatever they are, to the sums."""
+    count = len(base)
+    row, spare = blocks[_ROW][:count], blocks[_SPARE][:count]
+    total, positive, negative = blocks[_TOTAL][:count], blocks[_POSITIVE][:count], blocks[_NEGATIVE][:count]
+    weight_positive, weight_negative = blocks[_WEIGHT_POSITIVE][:count], blocks[_WEIGHT_NEGATIVE][:count]
+    for number in range(len(sources.addresses)):
+        _subtract(sources.addresses[number], sources.kinds[number], first, base, spare, row)
+        _thin(row, terms, number, first, first - start)
+        _scale(row, terms.scales[number])
+        _scale(row, terms.weights[number])
+        if rule.elect:
+            _vote(row, positive, negative)
+        else:
+            for place in range(count):
+                total[place] += row[place]
+        if rule.by_weight:
+            _vote_by_weight(row, terms.weights[number], weight_positive, weight_negative)
 
 
 @compiled
@@ -220,63 +306,38 @@ def _scale(row: Array, factor: float) -> None:
 
 
 @compiled
-def _gather(row: Array, weight: float, total: Array) -> None:
-    """Add up the weighted differences."""
+def _vote(row: Array, positive: Array, negative: Array) -> None:
+    """Add twice the terms to the sum of their side."""
     for place in range(len(row)):
-        total[place] += row[place] * weight
+        value = row[place]
+        positive[place] += abs(value) + value
+        negative[place] += abs(value) - value
 
 
 @compiled
-def _vote(row: Array, weight: float, total: Array, positive: Array, negative: Array) -> None:
-    """Add up the weighted differences; apart, too, those that are positive, and the magnitudes of the negative."""
+def _vote_by_weight(row: Array, weight: float, weight_positive: Array, weight_negative: Array) -> None:
+    """Add the weight on the side that each weighted difference takes."""
     for place in range(len(row)):
-        value = row[place] * weight
-        size = abs(value)
-        total[place] += value
-        positive[place] += (size + value) * np.float32(0.5)
-        negative[place] += (size - value) * np.float32(0.5)
+        weight_positive[place] += weight * np.float32(row[place] > 0)
+        weight_negative[place] += weight * np.float32(row[place] < 0)
 
 
 @compiled
-def _vote_by_weight(
-    row: Array,
-    weight: float,
-    total: Array,
-    positive: Array,
-    negative: Array,
-    weight_positive: Array,
-    weight_negative: Array,
-) -> None:
-    """As `_vote`; and add the weight on the side that each difference takes."""
-    for place in range(len(row)):
-        value = row[place] * weight
-        size = abs(value)
-        total[place] += value
-        positive[place] += (size + value) * np.float32(0.5)
-        negative[place] += (size - value) * np.float32(0.5)
-        weight_positive[place] += weight * np.float32(value > 0)
-        weight_negative[place] += weight * np.float32(value < 0)
+def _elect(blocks: Array, count: int, by_weight: bool) -> None:
+    """Make the sum of all what has its sign of it; a sum of zero counts as positive.
 
-
-@compiled
-def _elect(total: Array, votes: Array, by_weight: bool) -> None:
-    """Put the sum of what has the sign of the sum of all into its place; a sum of zero counts as positive.
-
-    votes: sums of the positive, of the negative (as magnitudes), and of the weights on either side.
     by_weight: divided by the sum of the weights that took part.
     """
-    positive, negative, weight_positive, weight_negative = votes[0], votes[1], votes[2], votes[3]
+    total, positive, negative = blocks[_TOTAL][:count], blocks[_POSITIVE][:count], blocks[_NEGATIVE][:count]
+    for place in range(count):
+        more, less = positive[place], negative[place]
+        total[place] = (more if more >= less else -less) * np.float32(0.5)
     if by_weight:
-        for place in range(len(total)):
-            elected = np.float32(total[place] >= 0)
-            other = np.float32(1) - elected
-            divisor = weight_positive[place] * elected + weight_negative[place] * other
-            found = positive[place] * elected - negative[place] * other
-            total[place] = found / (divisor + np.float32(divisor == 0))
-    else:
-        for place in range(len(total)):
-            elected = np.float32(total[place] >= 0)
-            total[place] = positive[place] * elected - negative[place] * (np.float32(1) - elected)
+        weight_positive, weight_negative = blocks[_WEIGHT_POSITIVE][:count], blocks[_WEIGHT_NEGATIVE][:count]
+        for place in range(count):
+            more, less = weight_positive[place], weight_negative[place]
+            divisor = more if positive[place] >= negative[place] else less
+            total[place] /= divisor + np.float32(divisor == 0)
 
 
 @compiled
@@ -316,6 +377,22 @@ def _read(address: int, kind: int, first: int, spare: Array) -> Array:
         for place in range(count):
             spare[place] = _half(bits[place])
     return spare
+
+
+@compiled
+def _store_sum(values: Array, base: Array, address: int, kind: int, first: int) -> bool:
+    """As `_store`, of values + base."""
+    if kind != BF16:
+        for place in range(len(values)):
+            values[place] += base[place]
+        return _store(values, address, kind, first)
+    count, highest = len(values), np.uint32(0)
+    target = numba.carray(pointer(address), (first + count,), np.uint16)[first:]
+    for place in range(count):
+        bits = np.float32(values[place] + base[place]).view(np.uint32)
+        target[place] = np.uint16(np.uint32(bits + _half_of_last(bits, 16)) >> np.uint32(16))
+        highest = max(highest, np.uint32(bits & np.uint32(0x7FFFFFFF)))
+    return bool(highest < np.uint32(0x7F7F8000))
 
 
 @compiled
