@@ -203,7 +203,10 @@ def merge(
     with narrator.bar("starting", None):
         from bot.merges.merge import Merger
         from bot.merges.page import merge_page
-    merger = Merger(find_home(home), client, narrator, shard_bytes, seed, threads)
+        from merging.kept import keep_answers
+    place = find_home(home)
+    keep_answers(place.answers)
+    merger = Merger(place, client, narrator, shard_bytes, seed, threads)
     merged = merger.check(recipe, out) if check_only else merger.merge(recipe, out)
     if as_json:
         show_json(merged.as_json())

@@ -38,6 +38,11 @@ class Home:
         """Fetched checkpoints, one folder a repo and commit."""
         return self.folder / "sources"
 
+    @property
+    def answers(self) -> Path:
+        """What transformers said of configs, kept for the next process."""
+        return self.folder / "answers"
+
     def releases(self, cycle: str) -> Path:
         """The folder of a cycle's releases."""
         return self.folder / "releases" / cycle

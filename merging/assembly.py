@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from merging.blueprint import Blueprint, Skeleton, skeleton
+from merging.blueprint import Blueprint
 from merging.errors import MergingError
 from merging.groups import place_of, renumbered
 from merging.layer_config import layer_total, stacked_config
@@ -22,6 +22,9 @@ from merging.mergekit_parameters import roles
 from merging.mergekit_settings import first_value
 from merging.method_specs import METHODS, check_values
 from merging.methods import Draw, Inputs
+from merging.outline import Outline
+from merging.placement import outline
+from merging.shards import Merge
 from merging.vocabulary import Vocabulary
 
 Load = Callable[[ModelName, str], Tensor]
@@ -59,14 +62,14 @@ class Assembly:
         """Of every tensor, in the order of writing."""
         return {name: task.shape for name, task in self.tasks.items()}
 
-    def maker(self, load: Load, names: Mapping[ModelName, str], seed: int) -> Callable[[str], Tensor]:
+    def maker(self, load: Load, names: Mapping[ModelName, str], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
 
         names: what random draws are keyed by, beside the seed and the tensor's name. MergingError if the values
         of a tensor are not finite.
         """
 
-        def make(name: str) -> Tensor:
+        def make(name: str, memory: Tensor) -> Tensor:
             task = self.tasks[name]
             base = task.base
             inputs = Inputs(
@@ -76,6 +79,7 @@ class Assembly:
                 draw=Draw(seed, name, tuple(names[model] for model, _ in task.sources)),
                 dtype=TORCH_DTYPES[self.dtype],
                 base="" if base is None else names[base[0]],
+                into=memory,
             )
             return merge_inputs(self.method, inputs)
 
@@ -109,15 +113,15 @@ def assemble(
     """
     layers = tuple(_layers(config, blueprints))
     settled = _result_config(config, blueprints, layers, vocabulary)
-    outline = skeleton(settled, "the merged config.json")
-    planner = _Planner(config, blueprints, outline, layers, any_rows=vocabulary is not None)
-    tasks = {name: planner.task(name) for name in outline.shapes}
+    planned = outline(settled, "the merged config.json")
+    planner = _Planner(config, blueprints, planned, layers, any_rows=vocabulary is not None)
+    tasks = {name: planner.task(name) for name in planned.untied}
     planner.note_leftovers(tasks.values())
     if planner.faults:
         raise ConfigFaults(tuple(planner.faults))
     if planner.misfits:
         raise MergingError("\n".join(planner.misfits.values()))
-    return Assembly(config.method, tasks, outline.vocabulary, str(settled["dtype"]), settled)
+    return Assembly(config.method, tasks, planned.vocabulary & planned.untied.keys(), str(settled["dtype"]), settled)
 
 
 def _layers(config: MergeConfig, blueprints: Mapping[ModelName, Blueprint]) -> Iterator[_Layer]:
@@ -179,14 +183,14 @@ class _Planner:
         self,
         config: MergeConfig,
         blueprints: Mapping[ModelName, Blueprint],
-        outline: Skeleton,
+        planned: Outline,
         layers: Sequence[_Layer],
         *,
         any_rows: bool,
     ) -> None:
         self.config = config
         self.blueprints = blueprints
-        self.outline = outline
+        self.outline = planned
         self.layers = layers
         self.any_rows = any_rows
         self.faults: dict[Fault, None] = {}

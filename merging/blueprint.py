@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,9 @@ from torch import Tensor
 from merging.checkpoint import Checkpoint, TensorHeader
 from merging.errors import MergingError
 from merging.groups import layer_count
-from merging.placement import empty_model, places, stored_weights, tied_names
+from merging.outline import places
+from merging.placement import outline
 from merging.recipe import SourceRef
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """A model as transformers builds it from a config.
-
-    shapes: state-dict name → shape, each tied weight once, under the name that the others are tied to.
-    vocabulary: those among them that have a row per token: the input embeddings, and the head with its bias.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    vocabulary: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -95,21 +83,10 @@ def blueprint_from_headers(label: str, config: Mapping[str, Any], headers: Mappi
 
 
 def _blueprint(config: Mapping[str, Any], checkpoint: Any, label: str) -> Blueprint:
-    model = built_model(config, label)
+    model = outline(config, label)
     found = places(model, {SourceRef(label, ""): checkpoint})
     stored = {place: checkpoint.header(name) for name, place in found.items()}
-    return Blueprint(config, stored, _vocabulary(model) & stored.keys())
-
-
-def skeleton(config: Mapping[str, Any], label: str) -> Skeleton:
-    """The model that a config describes. label: what errors call it. MergingError if transformers cannot build it."""
-    model = built_model(config, label)
-    state, tied = stored_weights(model), tied_names(model)
-    firsts: dict[int, str] = {}
-    for name in sorted(state, key=lambda name: (name in tied, name)):
-        firsts.setdefault(id(state[name]), name)
-    shapes = {name: tuple(state[name].shape) for name in sorted(firsts.values())}
-    return Skeleton(shapes, _vocabulary(model) & shapes.keys())
+    return Blueprint(config, stored, model.vocabulary & stored.keys())
 
 
 def read_config_json(folder: Path) -> dict[str, Any]:
@@ -122,20 +99,3 @@ def read_config_json(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise MergingError(f"{path}: cannot be read as a JSON object (it is a {type(config).__name__})")
     return config
-
-
-def _vocabulary(model: Any) -> frozenset[str]:
-    """State-dict names of the embeddings, and of the head with its bias."""
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    wanted = {id(weight) for end in ends if end is not None for weight in end.parameters(recurse=False)}
-    return frozenset(name for name, weight in stored_weights(model).items() if id(weight) in wanted)
-
-
-def built_model(config: Mapping[str, Any], label: str, dtype: str = "float32", device: str = "meta") -> Any:
-    """The model that a config.json describes, as `empty_model` builds it. label: what errors call the config."""
-    with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        try:
-            return empty_model(Path(folder), dtype, device)
-        except MergingError as error:
-            raise MergingError(str(error).replace(folder, label)) from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merging.errors import MergingError
+from merging.kept import kept
 
 _LAYERS = "num_hidden_layers"
 _NOT_BY_LAYER = ("token_id", "token_ids")
@@ -15,6 +16,7 @@ LayerOrigin = tuple[Mapping[str, Any], int]
 """A layer as (the config of its model, its number there)."""
 
 
+@kept(int, int)
 def layer_total(config: Mapping[str, Any], label: str) -> int:
     """The number of layers that a config says, whatever its family calls it. label: what errors call the config."""
     return int(getattr(read_config(config, label), _LAYERS))
@@ -64,12 +66,14 @@ def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
                 )
 
 
+@kept(list, list)
 def _layer_keys(config: Mapping[str, Any], label: str) -> list[str]:
     """What this config calls the number of its layers."""
     names = {_LAYERS, type(read_config(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
     return sorted(names & config.keys()) or [max(names - {_LAYERS}, default=_LAYERS)]
 
 
+@kept(dict, dict)
 def _by_layer(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
     """The settings that have a value for each layer, given or computed from others by transformers."""
     read = read_config(config, label)

@@ -14,7 +14,8 @@ from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
 from merging.merge import loader, merge_tensor
 from merging.methods import Measurements
-from merging.placement import empty_model, places, stored_weights
+from merging.outline import places
+from merging.placement import empty_model, outline_of, stored_weights
 from merging.recipe import METHODS, Recipe, SourceRef
 
 _Formula = tuple[object, ...]
@@ -41,7 +42,7 @@ class LiveModel:
             self.model.generation_config = GenerationConfig.from_pretrained(skeleton, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
         weights = stored_weights(self.model)
-        self._weights = {name: weights[place] for name, place in places(self.model, checkpoints).items()}
+        self._weights = {name: weights[place] for name, place in places(outline_of(self.model), checkpoints).items()}
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
 

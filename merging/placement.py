@@ -1,37 +1,24 @@
-"""Where each checkpoint tensor belongs in the transformers model: an explicit map, or a refusal by name."""
+"""Models as transformers builds them from a config: empty, or in outline."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.core_model_loading import revert_weight_conversion
-from transformers.initialization import no_init_weights
 
-from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
-from merging.family import MERGEABLE_DTYPES
+from merging.kept import kept
 from merging.merge import TORCH_DTYPES
-from merging.recipe import SourceRef
+from merging.outline import Outline
 
-_UNBUILDABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    ArithmeticError,
-    StrictDataclassError,
-)
-"""What transformers is seen to raise of a config with values that fit no model."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 def empty_model(folder: Path, dtype: str, device: str) -> Any:
@@ -39,15 +26,51 @@ def empty_model(folder: Path, dtype: str, device: str) -> Any:
 
     On device "meta" it takes no memory. MergingError if transformers cannot build it.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with torch.device(device), no_init_weights():
             model = AutoModelForCausalLM.from_config(config, dtype=TORCH_DTYPES[dtype], trust_remote_code=False)
         model.tie_weights()  # skipped along with the initial values
         return model
-    except _UNBUILDABLE as error:
+    except _unbuildable() as error:
         reason = " ".join(str(error).split())[:300]
         raise MergingError(f"{folder / 'config.json'}: transformers cannot build this model ({reason})") from error
+
+
+def built_model(config: Mapping[str, Any], label: str, dtype: str = "float32", device: str = "meta") -> Any:
+    """The model that a config.json describes, as `empty_model` builds it. label: what errors call the config."""
+    with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        try:
+            return empty_model(Path(folder), dtype, device)
+        except MergingError as error:
+            raise MergingError(str(error).replace(folder, label)) from error
+
+
+@kept(Outline.as_json, Outline.from_json)
+def outline(config: Mapping[str, Any], label: str) -> Outline:
+    """The model that a config.json describes. label: what errors call it. MergingError if it cannot be built."""
+    return outline_of(built_model(config, label))
+
+
+def outline_of(model: Any) -> Outline:
+    """What there is to say of a model that is built; MergingError as `stored_weights` raises it."""
+    weights, tied = stored_weights(model), _tied_names(model)
+    firsts: dict[int, str] = {}
+    for name in sorted(weights, key=lambda name: (name in tied, name)):
+        firsts.setdefault(id(weights[name]), name)
+    return Outline(
+        architecture=type(model).__name__,
+        prefix=model.base_model_prefix,
+        shapes={name: tuple(weight.shape) for name, weight in weights.items()},
+        fixed=frozenset(name for name, weight in weights.items() if not weight.is_floating_point()),
+        twins={name: firsts[id(weight)] for name, weight in weights.items() if firsts[id(weight)] != name},
+        vocabulary=_vocabulary(model, weights),
+        ignored=_ignored(model),
+    )
 
 
 def stored_weights(model: Any) -> dict[str, Tensor]:
@@ -66,30 +89,10 @@ def stored_weights(model: Any) -> dict[str, Tensor]:
     return found
 
 
-def tied_names(model: Any) -> frozenset[str]:
+def _tied_names(model: Any) -> frozenset[str]:
     """Those names in `stored_weights` that are tied to another one."""
     state: dict[str, Tensor] = model.state_dict(keep_vars=True)
     return frozenset(_as_saved(model, {name: state[name] for name in model.all_tied_weights_keys}))
-
-
-def places(model: Any, checkpoints: Mapping[SourceRef, Checkpoint]) -> Mapping[str, str]:
-    """Checkpoint tensor name → the weight's name in `stored_weights`, each once; all checkpoints must agree.
-
-    A checkpoint may have been saved from the model without its head (names lack the model's base prefix), may
-    hold a tied weight twice with equal values, and may hold buffers that transformers itself ignores.
-    Whatever else does not fit, in either direction, raises MergingError naming checkpoint and tensor.
-    """
-    weights = stored_weights(model)
-    tied = tied_names(model)
-    found = [(checkpoint, _places(model, weights, tied, checkpoint)) for checkpoint in checkpoints.values()]
-    if not found:
-        raise MergingError("checkpoints: got none: at least one is needed")
-    first, agreed = found[0]
-    for checkpoint, others in found[1:]:
-        if others != agreed:
-            odd = min(set(others.items()) ^ set(agreed.items()))[0]
-            raise MergingError(f"{checkpoint.folder}: tensor {odd} is not stored as in {first.folder}")
-    return agreed
 
 
 class _WithoutCopies(TorchFunctionMode):
@@ -103,52 +106,31 @@ class _WithoutCopies(TorchFunctionMode):
 
 def _as_saved(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Some of the state dict's weights, named and taken apart as `save_pretrained` does it."""
+    from transformers.core_model_loading import revert_weight_conversion
+
     with _WithoutCopies():
         found: dict[str, Tensor] = revert_weight_conversion(model, dict(state))
     return found
 
 
-def _places(model: Any, weights: Mapping[str, Tensor], tied: Collection[str], checkpoint: Checkpoint) -> dict[str, str]:
-    found = _known(model, weights, checkpoint)
-    taken: dict[int, str] = {}
-    # Of a tied weight that is stored twice, the name that the others are tied to stands for all.
-    for name in sorted(found, key=lambda name: found[name] in tied):
-        weight = weights[found[name]]
-        _check_header(checkpoint, name, weight)
-        twin = taken.setdefault(id(weight), name)
-        if twin != name and not torch.equal(checkpoint.tensor(name), checkpoint.tensor(twin)):
-            raise MergingError(f"{checkpoint.folder}: {name} and {twin} are tied, yet their values differ")
-    for place, weight in weights.items():
-        if id(weight) not in taken:
-            raise MergingError(f"{checkpoint.folder}: the model's {place} is missing from the checkpoint")
-    return {name: found[name] for name in sorted(taken.values())}
+def _vocabulary(model: Any, weights: Mapping[str, Tensor]) -> frozenset[str]:
+    """Names of the embeddings, and of the head with its bias."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    wanted = {id(weight) for end in ends if end is not None for weight in end.parameters(recurse=False)}
+    return frozenset(name for name, weight in weights.items() if id(weight) in wanted)
 
 
-def _known(model: Any, weights: Mapping[str, Tensor], checkpoint: Checkpoint) -> dict[str, str]:
-    """Each tensor's name among the weights, without the tensors that transformers passes over."""
-    ignored = _ignored(model)
-    found = {}
-    for name in checkpoint.names:
-        place = name if name in weights else f"{model.base_model_prefix}.{name}"
-        if place in weights:
-            found[name] = place
-        elif ignored is None or not ignored.search(name):
-            raise MergingError(f"{checkpoint.folder}: tensor {name} has no place in {type(model).__name__}")
-    return found
-
-
-def _check_header(checkpoint: Checkpoint, name: str, weight: Tensor) -> None:
-    header = checkpoint.header(name)
-    if header.dtype not in MERGEABLE_DTYPES or not weight.is_floating_point():
-        raise MergingError(f"{checkpoint.folder}: tensor {name} is of dtype {header.dtype}, which cannot be merged")
-    if header.shape != tuple(weight.shape):
-        expected = list(weight.shape)
-        raise MergingError(f"{checkpoint.folder}: tensor {name} is {list(header.shape)}, the config says {expected}")
-
-
-def _ignored(model: Any) -> re.Pattern[str] | None:
+def _ignored(model: Any) -> str | None:
     """Names that transformers itself passes over at load: buffers of older versions that it computes now."""
     patterns = set(model._keys_to_ignore_on_load_unexpected or ())
     if any(name.endswith("rotary_emb.inv_freq") for name, _ in model.named_buffers()):
         patterns.add(r"rotary_emb\.inv_freq")
-    return re.compile("|".join(f"(?:{pattern})" for pattern in sorted(patterns))) if patterns else None
+    return "|".join(f"(?:{pattern})" for pattern in sorted(patterns)) or None
+
+
+def _unbuildable() -> tuple[type[Exception], ...]:
+    """What transformers is seen to raise of a config with values that fit no model."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    wrong_values = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, ArithmeticError)
+    return (*wrong_values, StrictDataclassError)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from merging.checkpoint import INDEX_NAME, Checkpoint
 from merging.companions import companion_files
@@ -18,7 +16,7 @@ from merging.dataflow.path import AnyRecipe, PathRecipe
 from merging.dataflow.written import written_path
 from merging.errors import MergingError
 from merging.recipe import SourceRef
-from merging.shards import write_file, write_weights
+from merging.shards import Merge, write_file, write_weights
 from merging.written import written_merge
 
 RECIPE_NAME = "mergekit_config.yml"
@@ -29,13 +27,13 @@ MAX_SHARD_BYTES = 5_000_000_000
 class Contents:
     """All that a merged model's folder holds, before any of it is made.
 
-    shapes: tensor name → shape, in the order of writing. make: gives a tensor of that shape in `dtype`.
+    shapes: tensor name → shape, in the order of writing. make: of tensors of that shape in `dtype`.
     files: everything but the weights, by name.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     dtype: str
-    make: Callable[[str], Tensor]
+    make: Merge
     files: Mapping[str, bytes]
 
 

@@ -27,6 +27,9 @@ _DTYPES = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)
 _ALIGNMENT = 8  # of the first weight in the file, as the format's own library has it
 _FLUSH_BYTES = 1 << 27  # written between two requests to see them onto the disk
 
+Merge = Callable[[str, Tensor], Tensor]
+"""Gives a tensor by its name; it may be made in the memory that is handed in, which has its shape and dtype."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -58,20 +61,24 @@ def write_weights(
     folder: Path,
     shapes: Mapping[str, tuple[int, ...]],
     dtype: str,
-    merge: Callable[[str], Tensor],
+    merge: Merge,
     max_shard_bytes: int,
 ) -> dict[str, str]:
     """Write the weights into a folder, with an index if there are several files; file name → SHA-256 (hex).
 
-    shapes: tensor name → shape, in the order of writing. merge: gives a tensor of that shape in `dtype`; it is called
-    from as many threads as torch may use here, each with one of torch's own. Merged tensors that wait to be written
-    take at most twice the memory of the largest one. OSError as the file system raises it.
+    shapes: tensor name → shape, in the order of writing. merge: is called from as many threads as torch may use here,
+    each with one of torch's own. Merged tensors that wait to be written, and memory that waits to be used again, take
+    at most twice the memory of the largest one. OSError as the file system raises it.
     """
     width = _DTYPES[dtype][1]
     sizes = {name: math.prod(shape) * width for name, shape in shapes.items()}
     shards = plan_shards(sizes, max_shard_bytes)
     hashes = {}
-    with _merged(merge, sizes) as tensors:
+
+    def make(name: str, memory: Tensor) -> Tensor:
+        return merge(name, memory.view(getattr(torch, dtype)).view(shapes[name]))
+
+    with _merged(make, sizes) as tensors:
         for shard in shards:
             header = _header({name: shapes[name] for name in shard.tensors}, dtype)
             weights = (_bytes(next(tensors)) for _ in shard.tensors)
@@ -99,7 +106,8 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> str:
 def _flushing(descriptor: int) -> Iterator[Callable[[int], None]]:
     """A function to be told of written bytes, which keeps the disk busy with them in the background.
 
-    Left to itself the system collects gigabytes before it writes the first, and the end waits for them all.
+    Left to itself the system collects gigabytes before it writes the first, and the end waits for them all. The system
+    tells of a failed write but once: so every answer is heard.
     """
     unflushed, running = 0, None
     with ThreadPoolExecutor(1, thread_name_prefix="flush") as background:
@@ -108,37 +116,75 @@ def _flushing(descriptor: int) -> Iterator[Callable[[int], None]]:
             nonlocal unflushed, running
             unflushed += count
             if unflushed >= _FLUSH_BYTES and (running is None or running.done()):
+                if running is not None:
+                    running.result()
                 running, unflushed = background.submit(os.fdatasync, descriptor), 0
 
         yield flush
+        if running is not None:
+            running.result()
 
 
 @contextmanager
-def _merged(merge: Callable[[str], Tensor], sizes: Mapping[str, int]) -> Iterator[Iterator[Tensor]]:
+def _merged(merge: Merge, sizes: Mapping[str, int]) -> Iterator[Iterator[Tensor]]:
     """The merged tensors in order, the next ones being made in other threads meanwhile.
 
-    sizes: tensor name → bytes. If the block ends early, what is not yet begun is not merged any more.
+    merge: is handed its memory as bytes. sizes: tensor name → bytes. If the block ends early, what is not yet begun is
+    not merged any more.
     """
-    threads, most = torch.get_num_threads(), 2 * max(sizes.values(), default=0)
-    with ThreadPoolExecutor(threads, "merge", torch.set_num_threads, (1,)) as makers:
-        try:
-            yield _in_order(lambda name: makers.submit(merge, name), sizes, most)
-        finally:
-            makers.shutdown(cancel_futures=True)
-    torch.set_num_threads(threads)  # what the makers set for themselves counts for threads of later, too
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, "merge", torch.set_num_threads, (1,)) as makers:
+            try:
+                yield _in_order(lambda name, memory: makers.submit(merge, name, memory), sizes, 2 * threads + 2)
+            finally:
+                makers.shutdown(cancel_futures=True)
+    finally:
+        torch.set_num_threads(threads)  # what the makers set for themselves counts for threads of later, too
 
 
-def _in_order(submit: Callable[[str], Future[Tensor]], sizes: Mapping[str, int], most: int) -> Iterator[Tensor]:
-    """Results in order, as many of them in work as fit into `most` bytes together."""
-    waiting, in_work, taken = deque(sizes), deque[tuple[str, Future[Tensor]]](), 0
+def _in_order(
+    submit: Callable[[str, Tensor], Future[Tensor]], sizes: Mapping[str, int], at_once: int
+) -> Iterator[Tensor]:
+    """Results in order, at most so many of them in work at once, and as many as there is memory for.
+
+    A result is to be done with when the next one is asked for: its memory is used again then.
+    """
+    memory = _Memory(2 * max(sizes.values(), default=0))
+    waiting, in_work = deque(sizes), deque[tuple[Tensor, Future[Tensor]]]()
     while waiting or in_work:
-        while waiting and taken + sizes[waiting[0]] <= most:
-            name = waiting.popleft()
-            taken += sizes[name]
-            in_work.append((name, submit(name)))
-        name, future = in_work.popleft()
+        while waiting and len(in_work) < at_once and (place := memory.take(sizes[waiting[0]])) is not None:
+            in_work.append((place, submit(waiting.popleft(), place)))
+        place, future = in_work.popleft()
         yield future.result()
-        taken -= sizes[name]
+        memory.give_back(place)
+
+
+class _Memory:
+    """Some bytes, handed out in pieces. Models have many tensors of few sizes: pieces that fit are handed out again.
+
+    Memory that is new to a process costs it a fault a page, nearly as much as writing to it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._free: list[Tensor] = []  # those that were given back first come first
+
+    def take(self, size: int) -> Tensor | None:
+        """A piece of so many bytes; None while too many are in use."""
+        fitting = next((place for place, piece in enumerate(self._free) if len(piece) == size), None)
+        if fitting is not None:
+            return self._free.pop(fitting)
+        while self._free and self._left < size:
+            self._left += len(self._free.pop(0))
+        if self._left < size:
+            return None
+        self._left -= size
+        return torch.empty(size, dtype=torch.uint8)
+
+    def give_back(self, piece: Tensor) -> None:
+        """This piece may be handed out again."""
+        self._free.append(piece)
 
 
 def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from merging.blueprint import read_config_json
 from merging.checkpoint import Checkpoint
 from merging.merge import loader, merge_tensor
 from merging.mergekit_yaml import to_mergekit_yaml
-from merging.placement import empty_model, places
+from merging.outline import places
+from merging.placement import empty_model, outline_of
 from merging.recipe import Recipe, SourceRef
+from merging.shards import Merge
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Written:
     """
 
     shapes: Mapping[str, tuple[int, ...]]
-    make: Callable[[str], Tensor]
+    make: Merge
     config: Mapping[str, Any]
     recipe: str
 
@@ -35,10 +35,11 @@ def written_merge(recipe: Recipe, checkpoints: Mapping[SourceRef, Checkpoint], t
     load = loader(recipe, checkpoints)
     origins = {origin: checkpoints[origin] for origin in recipe.origins}
     first = origins[recipe.origins[0]]
-    shapes = {name: first.header(name).shape for name in places(empty_model(template, recipe.dtype, "meta"), origins)}
+    outline = outline_of(empty_model(template, recipe.dtype, "meta"))
+    shapes = {name: first.header(name).shape for name in places(outline, origins)}
     return Written(
         shapes=shapes,
-        make=lambda name: merge_tensor(recipe, name, load),
+        make=lambda name, memory: merge_tensor(recipe, name, load, into=memory),
         config=read_config_json(template),
         recipe=to_mergekit_yaml(recipe, shapes),
     )

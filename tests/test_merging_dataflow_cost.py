@@ -10,12 +10,11 @@ import torch
 from tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 
-from merging.blueprint import built_model
 from merging.dataflow.cost import Cost, cost, layers_of
 from merging.dataflow.layout import path_config
 from merging.dataflow.path import Hop, path_recipe
 from merging.groups import Groups
-from merging.placement import stored_weights
+from merging.placement import built_model, stored_weights
 from merging.recipe import Recipe, SourceRef
 
 LAYERS = 3

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
 from merging.live import LiveModel
-from merging.placement import empty_model, places, stored_weights
+from merging.outline import places
+from merging.placement import empty_model, outline_of, stored_weights
 from merging.recipe import Groups, Recipe, SourceRef
 from merging.release import write_release
 
@@ -117,7 +118,7 @@ def test_an_expert_that_is_missing_is_named(tmp_path: Path) -> None:
     headers: Mapping[str, Any] = {name: header for name, header in checkpoint.headers.items() if name != lost}
     part = Checkpoint(checkpoint.folder, headers, {})
     with pytest.raises(MergingError, match=rf"the model's {lost} is missing"):
-        places(empty_model(checkpoint.folder, "float32", "meta"), {source: part})
+        places(outline_of(empty_model(checkpoint.folder, "float32", "meta")), {source: part})
 
 
 def test_a_family_whose_values_transformers_rearranges_is_refused(
@@ -126,6 +127,6 @@ def test_a_family_whose_values_transformers_rearranges_is_refused(
     pool(tmp_path, "llama", sources=1)
     model = empty_model(tmp_path / "model-0", "float32", "meta")
     rearranged = {name: weight.detach().flip(0) for name, weight in model.state_dict().items()}
-    monkeypatch.setattr("merging.placement.revert_weight_conversion", lambda *_: rearranged)
+    monkeypatch.setattr("transformers.core_model_loading.revert_weight_conversion", lambda *_: rearranged)
     with pytest.raises(MergingError, match=r"LlamaForCausalLM: transformers rearranges model\.embed_tokens\.weight"):
         stored_weights(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -22,7 +23,7 @@ from merging.shards import write_weights
 SHAPES = {f"model.layers.{layer}.mlp.weight": (64, 32) for layer in range(40)} | {"lm_head.weight": (500, 32)}
 
 
-def random_tensor(name: str) -> Tensor:
+def random_tensor(name: str, _memory: Tensor | None = None) -> Tensor:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     return torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(seed)).bfloat16()
 
@@ -54,9 +55,9 @@ def test_several_tensors_are_merged_at_once(threads: Callable[[int], None], tmp_
     threads(2)
     together = threading.Barrier(2, timeout=20)
 
-    def merge(name: str) -> Tensor:
+    def merge(name: str, memory: Tensor) -> Tensor:
         together.wait()  # breaks unless another thread is merging at the same time
-        return random_tensor(name)
+        return memory.copy_(random_tensor(name))
 
     shapes = {name: SHAPES[name] for name in list(SHAPES)[:10]}
     assert write_weights(tmp_path, shapes, "bfloat16", merge, 10**9)
@@ -70,13 +71,13 @@ def test_what_waits_to_be_written_takes_at_most_two_of_the_largest_tensor(
     sizes = {name: 2 * a * b for name, (a, b) in SHAPES.items()}
     path = tmp_path / "model.safetensors"
 
-    def merge(name: str) -> Tensor:
+    def merge(name: str, memory: Tensor) -> Tensor:
         written = path.stat().st_size if path.exists() else 0
         with lock:
             begun[0] += sizes[name]
             most[0] = max(most[0], begun[0] - written)
         time.sleep(0.001)
-        return random_tensor(name)
+        return memory.copy_(random_tensor(name))
 
     write_weights(tmp_path, SHAPES, "bfloat16", merge, 10**9)
     assert most[0] <= 2 * max(sizes.values()) + max(sizes.values())  # and the one that is just being written
@@ -98,7 +99,7 @@ from merging.shards import write_weights
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
-merge = lambda name: torch.full((10240, 1024), 0.5)
+merge = lambda name, memory: memory.fill_(0.5)
 folder = Path({str(folder)!r}); folder.mkdir()
 before, peak, done = anonymous(), [0], threading.Event()
 def watch():
@@ -113,19 +114,46 @@ print(peak[0] - before)
     return done.stdout
 
 
+def test_memory_of_a_written_tensor_is_used_for_a_later_one(tmp_path: Path) -> None:
+    places = set()
+
+    def merge(name: str, memory: Tensor) -> Tensor:
+        places.add(memory.data_ptr())
+        return memory.fill_(float(name))
+
+    shapes = {str(number): (64, 32 + number % 3) for number in range(200)}
+    write_weights(tmp_path, shapes, "float32", merge, 10**9)
+    assert len(places) < 40
+    written = load_file(tmp_path / "model.safetensors")
+    assert all(bool((written[name] == float(name)).all()) for name in shapes)
+
+
+def test_a_failure_that_the_system_tells_of_in_the_background_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("merging.shards._FLUSH_BYTES", 1000)
+    monkeypatch.setattr("os.fdatasync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_weights(tmp_path, SHAPES, "bfloat16", random_tensor, 10**9)
+
+
 def test_a_write_that_fails_begins_no_further_tensors(threads: Callable[[int], None], tmp_path: Path) -> None:
     threads(2)
     merged = []
 
-    def merge(name: str) -> Tensor:
+    def merge(name: str, memory: Tensor) -> Tensor:
         merged.append(name)
         if len(merged) == 3:
             raise ValueError("the third one breaks")
-        return random_tensor(name)
+        return memory.copy_(random_tensor(name))
 
     with pytest.raises(ValueError, match="the third one breaks"):
         write_weights(tmp_path, SHAPES, "bfloat16", merge, 10**9)
     assert len(merged) < len(SHAPES)
+    assert torch.get_num_threads() == 2
 
 
 def test_a_merge_that_is_killed_leaves_no_target_and_the_next_one_succeeds(tmp_path: Path) -> None:
@@ -133,10 +161,10 @@ def test_a_merge_that_is_killed_leaves_no_target_and_the_next_one_succeeds(tmp_p
 import time, torch
 from pathlib import Path
 from merging.release import Contents, write_folder
-def make(name):
+def make(name, memory):
     if slow and int(name) == 5:
         print("half way", flush=True); time.sleep(60)
-    return torch.full((256, 64), float(name))
+    return memory.fill_(float(name))
 import sys; slow = sys.argv[1] == "slow"
 shapes = {{str(n): (256, 64) for n in range(12)}}
 write_folder(Path({str(tmp_path)!r}) / "merged", Contents(shapes, "float32", make, {{"config.json": b"{{}}"}}))

@@ -123,8 +123,8 @@ class Merger:
             weights = vocabulary_views(plan.vocabulary, weights, by_token(plan.origins))
         make = plan.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), names, self.seed)
 
-        def make_and_tell(tensor_name: str) -> Tensor:
-            tensor = make(tensor_name)
+        def make_and_tell(tensor_name: str, memory: Tensor) -> Tensor:
+            tensor = make(tensor_name, memory)
             advance(tensor.nbytes, tensor_name)
             return tensor
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from merging.kept import kept
+
 HARMLESS = frozenset(
     {
         # who wrote it, with what, and how it is stored
@@ -72,8 +74,8 @@ def settings(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     if not isinstance(kind, str):
         raise ValueError("its config names no model_type")
     given = {key: value for key, value in config.items() if key != "model_type" and not _harmless(key)}
-    read = _READ_UNDECLARED | _as_transformers_reads(kind, given)
-    declared = _as_transformers_reads(kind, {})
+    read = _READ_UNDECLARED | _as_transformers_reads({"model_type": kind, **given}, "its config")
+    declared = _as_transformers_reads({"model_type": kind}, "its config")
     found = {key: value for key, value in read.items() if key in declared or key in _READ_UNDECLARED}
     heads, width = read.get("num_attention_heads"), read.get("hidden_size")
     if found["head_dim"] is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
@@ -102,17 +104,19 @@ def _harmless(key: str) -> bool:
     return key in HARMLESS or key.endswith(_HARMLESS_ENDINGS) or key.startswith(_HARMLESS_BEGINNINGS)
 
 
-def _as_transformers_reads(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+@kept(dict, dict)
+def _as_transformers_reads(config: Mapping[str, Any], label: str) -> dict[str, Any]:
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    kind = config["model_type"]
     if kind not in CONFIG_MAPPING:
         raise ValueError(f"transformers knows no model_type {kind[:40]!r}")
     try:
-        found: dict[str, Any] = AutoConfig.for_model(kind, **given).to_dict()
+        found: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
     except Exception as error:  # a stranger's values in other people's constructors: nearly anything is raised
         reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"transformers cannot read its config ({reason})") from error
+        raise ValueError(f"transformers cannot read {label} ({reason})") from error
     return found
 
 

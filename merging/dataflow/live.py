@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from merging.blueprint import built_model, read_config_json
+from merging.blueprint import read_config_json
 from merging.checkpoint import Checkpoint
 from merging.dataflow.folding import folded
 from merging.dataflow.layout import lay_out, path_config
@@ -18,7 +18,8 @@ from merging.dataflow.path import PathRecipe
 from merging.errors import MergingError
 from merging.groups import place_of, renumbered
 from merging.merge import TORCH_DTYPES, loader, merge_tensor
-from merging.placement import empty_model, places, stored_weights
+from merging.outline import places
+from merging.placement import built_model, empty_model, outline_of, stored_weights
 from merging.recipe import Recipe, SourceRef
 
 
@@ -80,7 +81,7 @@ class PathModels:
         weights, own = stored_weights(model), _own_state(model)
         by_weight = {id(weight): name for name, weight in own.items()}
         mapped: dict[str, Tensor] = {}
-        for name, place in places(model, {one: self._checkpoints[one] for one in recipe.origins}).items():
+        for name, place in places(outline_of(model), {one: self._checkpoints[one] for one in recipe.origins}).items():
             weight = weights[place]
             stored = load(recipe.sources[0], name)
             if recipe.is_single and id(weight) in by_weight and stored.dtype == TORCH_DTYPES[self._dtype]:

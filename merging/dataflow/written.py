@@ -14,7 +14,8 @@ from merging.dataflow.layout import lay_out, path_config
 from merging.dataflow.mergekit import path_to_mergekit_yaml
 from merging.dataflow.path import PathRecipe
 from merging.merge import loader, merge_tensor
-from merging.placement import empty_model, places
+from merging.outline import places
+from merging.placement import empty_model, outline_of
 from merging.recipe import SourceRef
 from merging.written import Written
 
@@ -27,13 +28,13 @@ def written_path(path: PathRecipe, checkpoints: Mapping[SourceRef, Checkpoint], 
     loads = [loader(part, checkpoints) for part in path.parts]
     origins = {origin: checkpoints[origin] for origin in path.origins}
     config = read_config_json(template)
-    names = tuple(places(empty_model(template, path.dtype, "meta"), origins))
+    names = tuple(places(outline_of(empty_model(template, path.dtype, "meta")), origins))
     layout = lay_out(path, names, config)
     first = origins[path.origins[0]]
 
-    def make(name: str) -> Tensor:
+    def make(name: str, memory: Tensor) -> Tensor:
         taken = layout[name]
-        tensor = merge_tensor(path.parts[taken.part], taken.name, loads[taken.part])
+        tensor = merge_tensor(path.parts[taken.part], taken.name, loads[taken.part], into=memory)
         return folded(tensor, taken.fold, taken.stream)
 
     return Written(
