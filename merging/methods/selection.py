@@ -8,8 +8,9 @@ decides how fast the answer is found, never which it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -36,8 +37,8 @@ class Sizes(Protocol):
     def count(self) -> int:
         """How many elements there are."""
 
-    def part(self, start: int, stop: int) -> Values:
-        """Of the elements from start to stop."""
+    def part(self, start: int, stop: int, memory: Values) -> Values:
+        """Of the elements from start to stop; `memory`, as long as that, may be used for it."""
 
     def at(self, places: NDArray[np.int64]) -> Values:
         """Of single elements."""
@@ -56,7 +57,7 @@ class Measured:
         """How many elements there are."""
         return len(self._tensors[0])
 
-    def part(self, start: int, stop: int) -> Values:
+    def part(self, start: int, stop: int, memory: Values) -> Values:  # noqa: ARG002 - torch has its own
         """Of the elements from start to stop."""
         parts = [tensor[start:stop].to(torch.float32, copy=True) for tensor in self._tensors]
         return self._measure(parts).numpy()
@@ -79,11 +80,10 @@ class Magnitudes:
         """How many elements there are."""
         return len(self._flat[0])
 
-    def part(self, start: int, stop: int) -> Values:
-        """Of the elements from start to stop."""
-        found = np.empty(stop - start, np.float32)
-        kernels.magnitudes(*self._where, start, stop, found)
-        return found
+    def part(self, start: int, stop: int, memory: Values) -> Values:
+        """Of the elements from start to stop, written to the memory."""
+        kernels.magnitudes(*self._where, start, stop, memory)
+        return memory
 
     def at(self, places: NDArray[np.int64]) -> Values:
         """Of single elements."""
@@ -137,10 +137,11 @@ class _Bracket:
         if kept <= from_high:
             return self.high, kept - above, [a - b for a, b in zip(self.from_high, self.above, strict=True)]
         if kept <= from_high + len(between):
-            place = len(between) - (kept - from_high)
-            value = float(np.partition(between, place)[place])
+            between.sort()  # with many equal ones, as bfloat16 has, far faster than numpy's partition
+            value = float(between[len(between) - (kept - from_high)])
             equal = [int(np.count_nonzero(sizes == value)) for sizes in self.between]
-            return value, kept - from_high - int(np.count_nonzero(between > value)), equal
+            larger = len(between) - int(np.searchsorted(between, value, "right"))
+            return value, kept - from_high - larger, equal
         counts = zip(self.from_low, self.from_high, self.between, strict=True)
         equal = [low - high - len(inside) for low, high, inside in counts]
         return self.low, kept - from_high - len(between), equal
@@ -153,8 +154,7 @@ def thresholds(sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
     margin = 5.0  # standard deviations of a quantile in the sample
     while missing := [number for number in dict.fromkeys(kept) if number not in found]:
         brackets = [_bracket(sample, 1 - number / sizes.count, margin) for number in missing]
-        for start in range(0, sizes.count, SEGMENT):
-            part = sizes.part(start, min(start + SEGMENT, sizes.count))
+        for _, part in parts(sizes):
             for bracket in brackets:
                 bracket.note(part)
         for number, bracket in zip(missing, brackets, strict=True):
@@ -165,12 +165,25 @@ def thresholds(sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
     return [found[number] for number in kept]
 
 
+def parts(sizes: Sizes) -> Iterator[tuple[int, Values]]:
+    """The start of each segment with its sizes, which overwrite those of the one before."""
+    memory = np.empty(min(SEGMENT, sizes.count), np.float32)
+    for start in range(0, sizes.count, SEGMENT):
+        stop = min(start + SEGMENT, sizes.count)
+        yield start, sizes.part(start, stop, memory[: stop - start])
+
+
 def _sampled(sizes: Sizes) -> Values:
     """The sizes of some elements, spread evenly, in ascending order; none of a tensor too small to be worth it."""
     if sizes.count <= SEGMENT:
         return np.empty(0, np.float32)
-    places = np.sort((np.arange(_SAMPLE) * _GOLDEN % 1.0 * sizes.count).astype(np.int64))
-    return np.sort(sizes.at(places))
+    return np.sort(sizes.at((_spread() * sizes.count).astype(np.int64)))
+
+
+@cache
+def _spread() -> NDArray[np.float64]:
+    """Where in a tensor the sample is taken, from 0 to 1."""
+    return np.sort(np.arange(_SAMPLE) * _GOLDEN % 1.0)
 
 
 def _bracket(sample: Values, quantile: float, margin: float) -> _Bracket:
@@ -190,5 +203,6 @@ def _last(sizes: Sizes, value: float, left: int, equal: Sequence[int]) -> int:
         return sizes.count - 1  # all of them: no need to look for the last
     number = int(np.searchsorted(before, left)) - 1
     start = number * SEGMENT
-    places = np.flatnonzero(sizes.part(start, min(start + SEGMENT, sizes.count)) == value)
+    stop = min(start + SEGMENT, sizes.count)
+    places = np.flatnonzero(sizes.part(start, stop, np.empty(stop - start, np.float32)) == value)
     return start + int(places[left - before[number] - 1])

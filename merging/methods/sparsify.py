@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from merging.methods import kernels
 from merging.methods.inputs import Inputs
 from merging.methods.segments import SEGMENT, rows_of, total
-from merging.methods.selection import EVERYTHING, NOTHING, Magnitudes, thresholds
+from merging.methods.selection import EVERYTHING, NOTHING, Magnitudes, parts, thresholds
 from merging.methods.sums import Thinning
 
 Thinner = Callable[[Inputs, int], Thinning]
@@ -81,7 +81,7 @@ def dropped_by_rank(inputs: Inputs, source: int) -> Thinning:
     sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
 
     def factors(out: NDArray[np.float32], start: int) -> None:
-        order = _ranked(sizes.part(start, start + len(out)), width)
+        order = _ranked(sizes.part(start, start + len(out), np.empty_like(out)), width)
         draws = _random(inputs, source, start, len(out)).reshape(-1, width)
         out[order] = np.where(draws < levels, scales, np.float32(0)).reshape(-1)
 
@@ -114,8 +114,8 @@ def _between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thinning:
 def _to_same_sum(sizes: Magnitudes, thin: Thinning) -> float:
     """By what to scale the tensor's differences so that their magnitudes sum up to what they did before thinning."""
     before = after = 0.0
-    for start in range(0, sizes.count, SEGMENT):
-        part = torch.from_numpy(sizes.part(start, min(start + SEGMENT, sizes.count)))
+    for start, segment in parts(sizes):
+        part = torch.from_numpy(segment)
         outliers = part.clone()
         before += total(part.double())
         thin.upper.keep(outliers, start)
