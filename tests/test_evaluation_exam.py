@@ -3,13 +3,15 @@
 import itertools
 import logging
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lm_eval
 import pytest
 import torch
+from lm_eval.api.samplers import FirstNSampler
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from tokenizers import Tokenizer
@@ -25,7 +27,7 @@ from evaluation.racing import round_ends
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import LoadedTask, directions, load_tasks
+from evaluation.tasks import Doc, LoadedTask, directions, load_tasks
 
 FOLDER = Path(__file__).parent / "tasks_evaluation"
 SEED = 5
@@ -95,11 +97,20 @@ def says_always(word: str) -> LlamaForCausalLM:
 
 
 def reference(
-    lm: HFLM, task: str, items: tuple[str, ...], shots: int, *, docs: str | None = None, chat: bool = False
+    lm: HFLM,
+    task: str,
+    items: Sequence[str],
+    shots: int,
+    *,
+    docs: str | None = None,
+    chat: bool = False,
+    examples: Sequence[Doc] | None = None,
 ) -> dict[str, Any]:
     """lm-eval's own results on the same items, and its samples by item id."""
     loaded = TaskManager(include_path=str(FOLDER), include_defaults=False).load([task])["tasks"][task]
     loaded.config.test_split = docs or loaded.config.test_split
+    if examples:
+        loaded.sampler = FirstNSampler(examples)
     first = {item_id(doc): index for index, doc in reversed(list(enumerate(loaded.eval_docs)))}
     return lm_eval.simple_evaluate(
         model=lm,
@@ -207,16 +218,44 @@ def test_examples_never_show_an_item_its_answer_nor_a_held_out_one(tokenizer: An
     drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
     tasks = load_tasks([drawn], [FOLDER])
     question = {item: doc["question"] for item, doc in tasks["ev_drawn"].test.items()}
+    ever_shown = set()
+    for seed in range(4):
+        exams = {split: Exam.build([drawn], tasks, split, ALL, seed, tokenizer) for split in Split}
+        searched = set(exams[Split.SEARCH].entries[0].items)
+        shown = set()
+        for exam in exams.values():
+            for asked in exam.papers[0].questions:
+                *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
+                assert last == question[asked.item]
+                assert len(set(examples)) == 3 and last not in examples
+                shown |= set(examples)
+        assert shown <= {question[item] for item in searched}
+        ever_shown |= shown
+    assert len(ever_shown) > 10
+
+
+def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer: Any) -> None:
+    drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
+    tasks = load_tasks([drawn], [FOLDER])
+    docs = {str(doc["question"]): doc for doc in tasks["ev_drawn"].test.values()}
     exams = {split: Exam.build([drawn], tasks, split, ALL, SEED, tokenizer) for split in Split}
-    searched = set(exams[Split.SEARCH].entries[0].items)
-    shown = set()
-    for exam in exams.values():
-        for asked in exam.papers[0].questions:
-            *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
-            assert last == question[asked.item]
-            assert len(set(examples)) == 3 and last not in examples
-            shown |= set(examples)
-    assert len(shown) > 10 and shown <= {question[item] for item in searched}
+    prompts = {
+        str(question.doc["question"]): question.requests[0].args[0]
+        for exam in exams.values()
+        for question in exam.papers[0].questions
+    }
+    beginnings = {question: prompt.removesuffix(question) for question, prompt in prompts.items()}
+    shared = Counter(beginnings.values()).most_common(1)[0][0]
+    examples = re.findall(r"\d+ \+ \d+ =", shared)
+    assert {question for question, begun in beginnings.items() if begun != shared} == set(examples)
+    for question in examples:
+        others = [example for example in examples if example != question]
+        assert re.findall(r"\d+ \+ \d+ =", beginnings[question])[:2] == others
+    lm = HFLM(pretrained=build_model(), tokenizer=tokenizer)
+    reported = exams[Split.REPORT].entries[0].items
+    expected = reference(lm, "ev_drawn", reported, 3, examples=[docs[example] for example in examples])
+    found = {sample["doc"]["question"]: sample["arguments"][0][0] for sample in expected["samples"]["ev_drawn"]}
+    assert len(found) == len(reported) and found.items() <= prompts.items()
 
 
 def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> None:
@@ -227,18 +266,22 @@ def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> Non
         skill(SkillTask("ev_drawn", "acc", num_fewshot=3), name="drawn"),
     ]
     tasks = load_tasks(skills, [FOLDER])
-    asked: dict[Split, set[str]] = {}
-    shown = set()
-    for split in Split:
-        exam = Exam.build(skills, tasks, split, ALL, SEED, tokenizer)
-        asked[split] = {str(q.doc["question"]) for paper in exam.papers for q in paper.questions}
-        for question in (question for paper in exam.papers for question in paper.questions):
-            *examples, last = re.findall(r"\d+ \+ \d+ =", question.requests[0].args[0])
-            assert last == question.doc["question"] and last not in examples
-            shown |= set(examples)
-    assert not asked[Split.SEARCH] & asked[Split.VALIDATION]
-    assert not asked[Split.REPORT] & (asked[Split.SEARCH] | asked[Split.VALIDATION])
-    assert len(shown) > 10 and not shown & (asked[Split.VALIDATION] | asked[Split.REPORT])
+    ever_shown = set()
+    for seed in range(4):
+        asked: dict[Split, set[str]] = {}
+        shown = set()
+        for split in Split:
+            exam = Exam.build(skills, tasks, split, ALL, seed, tokenizer)
+            asked[split] = {str(q.doc["question"]) for paper in exam.papers for q in paper.questions}
+            for question in (question for paper in exam.papers for question in paper.questions):
+                *examples, last = re.findall(r"\d+ \+ \d+ =", question.requests[0].args[0])
+                assert last == question.doc["question"] and last not in examples
+                shown |= set(examples)
+        assert not asked[Split.SEARCH] & asked[Split.VALIDATION]
+        assert not asked[Split.REPORT] & (asked[Split.SEARCH] | asked[Split.VALIDATION])
+        assert not shown & (asked[Split.VALIDATION] | asked[Split.REPORT])
+        ever_shown |= shown
+    assert len(ever_shown) > 10
 
 
 def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
@@ -250,6 +293,18 @@ def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
     assert prompts[0].items() <= prompts[1].items()
     assert few.entries[0].digest == many.entries[0].digest
     assert few.digest != many.digest
+
+
+@pytest.mark.parametrize(("task", "same"), [("ev_drawn", False), ("ev_choice", True)], ids=["by a seed", "the first"])
+def test_a_digest_follows_the_examples_that_are_shown(tokenizer: Any, task: str, same: bool) -> None:
+    asked = [skill(SkillTask(task, "acc", num_fewshot=3))]
+    tasks = load_tasks(asked, [FOLDER])
+    exams = [Exam.build(asked, tasks, Split.REPORT, ALL, seed, tokenizer) for seed in (SEED, SEED + 1)]
+    prompts = [{q.item: q.requests[0].args for q in exam.papers[0].questions} for exam in exams]
+    twice = prompts[0].keys() & prompts[1].keys()
+    assert twice
+    assert same == all(prompts[0][item] == prompts[1][item] for item in twice)
+    assert same == (exams[0].entries[0].digest == exams[1].entries[0].digest)
 
 
 def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer: Any) -> None:
