@@ -32,9 +32,9 @@ class Entry:
     """One use of a task in the exam.
 
     `digest` covers all that determines an item's score besides the weights and the item itself: the task's
-    rules and code, metric, filter, few-shot examples, chat template, tokenizer, the versions of lm-eval, torch and
-    transformers, and the setting that the caller tells. It does not depend on item limits, nor on other tasks unless
-    these hold out some of its examples, so (recipe, digest, item) is a key for a cache of scores.
+    rules and code, metric, filter, few-shot examples, chat template, tokenizer, this package's code, the versions of
+    lm-eval, torch and transformers, and the setting that the caller tells. It does not depend on item limits, nor on
+    other tasks unless these hold out some of its examples, so (recipe, digest, item) is a key for a cache of scores.
     """
 
     skill: str

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from evaluation import fingerprint
 from evaluation.errors import EvaluationError
 from evaluation.exam import Exam
 from evaluation.harness import harness
@@ -343,8 +345,24 @@ def test_digests_cover_the_versions_of_what_computes_and_the_callers_setting(
         with monkeypatch.context() as patch:
             patch.setattr(f"evaluation.fingerprint.{module}.__version__", "0.0.1")
             found.append(digests())
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.fingerprint.own_code", lambda _: "other code")
+        found.append(digests())
     assert digests() == found[0]
-    assert len({one[0] for one in found}) == len({one[1] for one in found}) == len(found) == 7
+    assert len({one[0] for one in found}) == len({one[1] for one in found}) == len(found) == 8
+
+
+def test_a_change_of_the_code_that_answers_makes_other_digests_wherever_it_lies(tmp_path: Path) -> None:
+    here = Path(fingerprint.__file__).parent
+    files = [here / "exam.py", here / "harness.py", *(here / "engine").glob("*.py")]
+    known = fingerprint.own_code(here)
+    assert fingerprint.own_code(shutil.copytree(here, tmp_path / "same")) == known
+    changed = set()
+    for file in files:
+        copy = shutil.copytree(here, tmp_path / f"other {file.stem}")
+        (copy / file.relative_to(here)).write_bytes(file.read_bytes() + b"# otherwise\n")
+        changed.add(fingerprint.own_code(copy))
+    assert len(changed - {known}) == len(files) > 10
 
 
 def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: Any, tmp_path: Path) -> None:
