@@ -14,8 +14,7 @@ def test_lm_eval_is_asked_exactly_the_items_of_the_search() -> None:
         tasks, samples = search_tasks()
     searched = {told.task: {one.item for one in facts.items if one.task == told.key} for told in facts.tasks}
     asked = {
-        task.config.task: [item_id(doc) for _, doc in task.doc_iterator(samples=samples[task.config.task])]
-        for task in tasks
+        name: [item_id(doc) for _, doc in task.doc_iterator(samples=samples[name])] for name, task in tasks.items()
     }
     assert {name: set(items) for name, items in asked.items()} == searched
     assert {len(items) for items in asked.values()} == {200}

@@ -15,9 +15,6 @@ import torch
 from lm_eval.api.samplers import FirstNSampler
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation import fingerprint
@@ -30,15 +27,11 @@ from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from evaluation.tasks import Doc, LoadedTask, directions, load_tasks
+from tests.engine_ground import CHAT_TEMPLATE, SUM_WORDS, tokenizer_of
 
 FOLDER = Path(__file__).parent / "tasks_evaluation"
 SEED = 5
 ALL = SplitSizes()
-WORDS = ["<end>", "<unknown>", "+", "=", ".", "user", "model", *(str(n) for n in range(12))]
-TEMPLATE = (
-    "{% for message in messages %}{{ message.role | replace('assistant', 'model') }} {{ message.content }} "
-    "{% endfor %}{% if add_generation_prompt %}model {% endif %}"
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,19 +44,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return build_tokenizer(WORDS)
-
-
-def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    plain = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unknown>"))
-    plain.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>", unk_token="<unknown>")
+    return tokenizer_of(SUM_WORDS)
 
 
 def build_model(seed: int = 0, positions: int = 128) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(WORDS),
+        vocab_size=len(SUM_WORDS),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -94,7 +81,7 @@ def says_always(word: str) -> LlamaForCausalLM:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
         model.lm_head.weight.zero_()
-        model.lm_head.weight[WORDS.index(word)] = 1.0
+        model.lm_head.weight[SUM_WORDS.index(word)] = 1.0
     return model
 
 
@@ -113,17 +100,18 @@ def reference(
     loaded.config.test_split = docs or loaded.config.test_split
     if examples:
         loaded.sampler = FirstNSampler(examples)
+    loaded.set_config("num_fewshot", shots)
     first = {item_id(doc): index for index, doc in reversed(list(enumerate(loaded.eval_docs)))}
-    return lm_eval.simple_evaluate(
-        model=lm,
-        tasks=[loaded],
-        task_manager=TaskManager(include_path=str(FOLDER), include_defaults=False),
+    # `simple_evaluate` would do the same and describe the machine besides, which takes seconds.
+    found: dict[str, Any] = lm_eval.evaluate(
+        lm,
+        {"tasks": {task: loaded}},
         samples={task: sorted(first[item] for item in items)},
-        num_fewshot=shots,
         bootstrap_iters=0,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
     )
+    return found
 
 
 def mean(scores: tuple[ItemScore, ...], key: str) -> float:
@@ -170,8 +158,8 @@ def test_search_items_are_the_tasks_own_validation_documents(tokenizer: Any) -> 
 
 
 def test_chat_prompts_are_those_of_lm_eval(tokenizer: Any) -> None:
-    chatty = build_tokenizer(WORDS)
-    chatty.chat_template = TEMPLATE
+    chatty = tokenizer_of(SUM_WORDS)
+    chatty.chat_template = CHAT_TEMPLATE
     use = SkillTask("ev_choice", "acc", num_fewshot=2)
     exam = build_exam(chatty, skill(use, chat=True))
     expected = reference(
@@ -315,8 +303,8 @@ def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer
     def digest_of(use: SkillTask, *others: SkillTask, by: Any = tokenizer, chat: bool = False) -> str:
         return build_exam(by, skill(use, *others, chat=chat)).entries[0].digest
 
-    chatty = build_tokenizer(WORDS)
-    chatty.chat_template = TEMPLATE
+    chatty = tokenizer_of(SUM_WORDS)
+    chatty.chat_template = CHAT_TEMPLATE
     known = digest_of(use)
     assert known == digest_of(SkillTask("ev_choice", "acc", weight=3.0), SkillTask("ev_likely", "acc"))
     assert known == digest_of(use, by=chatty)
@@ -324,7 +312,7 @@ def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer
         "metric": digest_of(SkillTask("ev_choice", "acc_norm")),
         "task": digest_of(SkillTask("ev_drawn", "acc")),
         "examples": digest_of(SkillTask("ev_choice", "acc", num_fewshot=1)),
-        "vocabulary": digest_of(use, by=build_tokenizer([*WORDS[:-2], WORDS[-1], WORDS[-2]])),
+        "vocabulary": digest_of(use, by=tokenizer_of([*SUM_WORDS[:-2], SUM_WORDS[-1], SUM_WORDS[-2]])),
         "chat": digest_of(use, by=chatty, chat=True),
     }
     assert len({known, *different.values()}) == 1 + len(different)
