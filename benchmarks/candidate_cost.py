@@ -3,8 +3,9 @@
     python -m benchmarks.candidate_cost [CANDIDATES]
 
 The other way is that of the systems beside shoal, with their own parts: mergekit writes the merged checkpoint,
-transformers loads it, and lm-eval's `simple_evaluate` scores it, the tasks being loaded once. Both sides take the
-same recipes, the same task files and the same number of items, in one process with one thread.
+transformers loads it, and lm-eval's `evaluate` scores it, the tasks being loaded once. (They call `simple_evaluate`,
+which describes the machine each time besides.) Both sides take the same recipes and score them on the same items,
+those of the search, in one process with one thread.
 """
 
 from __future__ import annotations
@@ -23,34 +24,50 @@ from benchmarks.zoo_bench import bench, checkpoints, demo_watchlist, random_reci
 from bot.scoring.bench import BenchAtWork
 from bot.scoring.machine import Crew
 from evaluation.harness import quiet
+from evaluation.identity import item_id
 from evaluation.splits import Split
+from evaluation.tasks import divisions, load_tasks
 from merging.checkpoint import Checkpoint
 from merging.mergekit_yaml import to_mergekit_yaml
 from merging.recipe import Recipe
 
 BATCH = 64
+CREW = Crew(1, 1, "cpu", BATCH)
 
 
 def in_memory() -> Callable[[Recipe], object]:
     """shoal: rewrite the live model, put the exam to it."""
-    at_work = BenchAtWork(bench(Crew(1, 1, "cpu", BATCH)))
+    at_work = BenchAtWork(bench(CREW))
 
     return lambda recipe: at_work.score(recipe, Split.SEARCH)
 
 
+def search_tasks() -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """The demo's tasks as lm-eval takes them, by name, and where in each it finds the items of the search."""
+    exam = bench(CREW)
+    loaded = load_tasks(exam.skills, exam.task_folders)
+    samples = {}
+    for name, division in divisions(loaded, exam.seed, exam.sizes).items():
+        config = loaded[name].task.config
+        if division.own_search:  # lm-eval asks test documents alone
+            config.test_split = config.training_split
+        places = {item_id(doc): place for place, doc in enumerate(loaded[name].task.eval_docs)}
+        # lm-eval takes the documents in their own order, and would name them wrongly in any other.
+        samples[name] = sorted(places[item] for item in division.items[Split.SEARCH])
+    return {name: one.task for name, one in loaded.items()}, samples
+
+
 def on_disk() -> Callable[[Recipe], tuple[float, ...]]:
-    """mergekit to a folder, `from_pretrained`, `simple_evaluate`; gives the score of each skill."""
-    from lm_eval import simple_evaluate
+    """mergekit to a folder, `from_pretrained`, lm-eval's `evaluate`; gives the score of each skill."""
+    from lm_eval import evaluate
     from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
     from mergekit.config import MergeConfiguration
     from mergekit.merge import MergeOptions, run_merge
 
     watchlist = demo_watchlist()
     folders = checkpoints()
     names = Checkpoint.open(next(iter(folders.values()))).names
-    manager = TaskManager(include_path=watchlist.task_folders[0], include_defaults=False)
-    tasks: list[Any] = manager.load([task.task for skill in watchlist.skills for task in skill.tasks])["tasks"].values()
+    tasks, samples = search_tasks()
 
     def score(recipe: Recipe) -> tuple[float, ...]:
         text = to_mergekit_yaml(recipe, names, {source: str(folder) for source, folder in folders.items()})
@@ -59,7 +76,7 @@ def on_disk() -> Callable[[Recipe], tuple[float, ...]]:
             options = MergeOptions(device="cpu", copy_tokenizer=True, quiet=True, write_model_card=False)
             run_merge(config, folder, options)
             model = HFLM(pretrained=str(Path(folder)), batch_size=BATCH, dtype="float32", device="cpu")
-            found: Any = simple_evaluate(model, tasks=list(tasks), limit=watchlist.items.search, bootstrap_iters=0)
+            found: Any = evaluate(model, {"tasks": tasks}, samples=samples, bootstrap_iters=0, log_samples=False)
         uses = [skill.tasks[0] for skill in watchlist.skills]
         return tuple(float(found["results"][use.task][f"{use.metric},{use.filter or 'none'}"]) for use in uses)
 

@@ -1,11 +1,11 @@
 """Items per second of shoal's engine against lm-eval's HFLM on the same model in memory, answers compared.
 
-    python -m benchmarks.engine [small|large]
+    python -m benchmarks.engine [small|large ...] [--device DEVICE]
 
 Both sides get the same requests, one after the other, in one process with one thread; HFLM the best of a few batch
-sizes. `small` is the demo's model with the demo's own sums, `large` a random Llama of 100 million weights with
-prompts as long as those of a few-shot task. Of several rounds the quickest counts, so that the engine's plan, which
-serves every candidate of a search, is made before. What is asked:
+sizes. `small` is the demo's model with the demo's own sums, `large` a random Llama of more than 100 million weights
+with prompts as long as those of a few-shot task. On CUDA both models are in bfloat16. Of several rounds the quickest
+counts, so that the engine's plan, which serves every candidate of a search, is made before. What is asked:
 
 - generation: greedy answers behind few-shot examples that all items share
 - choice: one of four answers, without examples: only the question is shared
@@ -15,9 +15,9 @@ serves every candidate of a search, is made before. What is asked:
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def small() -> Ground:
     draw = random.Random(1)
     items = [(doc["prompt"], (doc["answer"], *(f"{draw.randrange(10, 99)}</s>" for _ in range(3)))) for doc in docs]
     return Ground(
-        "demo's model, 0.1 M",
+        "demo's model",
         transformers.AutoModelForCausalLM.from_pretrained(folder).eval(),
         transformers.AutoTokenizer.from_pretrained(folder),
         items,
@@ -102,7 +102,7 @@ def small() -> Ground:
 
 
 def large() -> Ground:
-    """A Llama of 12 layers and 768 dimensions; questions of 40 words, answers of 4, examples of both."""
+    """A Llama of 16 layers and 768 dimensions; questions of 40 words, answers of 4, examples of both."""
     words = [f"w{number}" for number in range(8000)]
     plain = Tokenizer(WordLevel({word: index for index, word in enumerate(["</s>", *words])}, unk_token="</s>"))
     plain.pre_tokenizer = WhitespaceSplit()
@@ -110,7 +110,7 @@ def large() -> Ground:
         vocab_size=8001,
         hidden_size=768,
         intermediate_size=2048,
-        num_hidden_layers=12,
+        num_hidden_layers=16,
         num_attention_heads=12,
         num_key_value_heads=4,
         max_position_embeddings=2048,
@@ -128,7 +128,7 @@ def large() -> Ground:
 
     items = [(say(40), tuple(say(4) for _ in range(4))) for _ in range(21)]
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>", unk_token="</s>")
-    return Ground("random Llama, 90 M", model, tokenizer, items, 4, 5, 16, batch_sizes=(4, 16), rounds=1)
+    return Ground("random Llama", model, tokenizer, items, 4, 5, 16, batch_sizes=(4, 16), rounds=1)
 
 
 def tasks(ground: Ground) -> Iterator[Task]:
@@ -157,10 +157,17 @@ def quickest(ask: Callable[[], list[Any]], rounds: int) -> tuple[float, list[Any
     seconds = []
     answers: list[Any] = []
     for _ in range(rounds):
-        started = time.perf_counter()
+        started = moment()
         answers = ask()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(moment() - started)
     return min(seconds), answers
+
+
+def moment() -> float:
+    """Now, in seconds, with all that a GPU was told done."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def differences(kind: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:
@@ -187,13 +194,18 @@ def compare(ground: Ground, task: Task, own: HFLM) -> None:
 
 def main() -> None:
     """Measure what was asked for, or both."""
-    torch.set_num_threads(1)
     grounds = {"small": small, "large": large}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine")
+    parser.add_argument("grounds", nargs="*", metavar="small|large")
+    parser.add_argument("--device", default="cpu", type=torch.device)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
     with quiet():
-        for name in sys.argv[1:] or grounds:
+        for name in asked.grounds or grounds:
             ground = grounds[name]()
-            print(ground.name)
-            own = engine(ground.model, ground.tokenizer, "cpu", ground.batch_sizes[0])
+            ground.model.to(asked.device, torch.bfloat16 if asked.device.type == "cuda" else torch.float32)
+            print(f"{ground.name}, {ground.model.num_parameters():,} weights, {ground.model.dtype}, {asked.device}")
+            own = engine(ground.model, ground.tokenizer, str(asked.device), ground.batch_sizes[0])
             for task in tasks(ground):
                 compare(ground, task, own)
 

@@ -3,10 +3,11 @@
     python -m benchmarks.whole_search [CANDIDATES_OF_THE_PEERS]
 
 The peers' way is that of `benchmarks.candidate_cost`: mergekit writes each candidate, transformers loads it, lm-eval's
-`simple_evaluate` scores it with tasks loaded once. It is given shoal's own NSGA-II and space, so that only the cost of
-a candidate differs, and as many of its items. Hypervolume, above 0 in every skill, is that of a front's scores on the
-search split, computed outside the clock for both. shoal's clock runs from the start of its worker processes, through
-the scoring of sources and plain merges, to the first generation whose front has the peers' last hypervolume.
+`evaluate` scores it with tasks loaded once. It is given shoal's own NSGA-II and space and the items that shoal
+searches by, so that only the cost of a candidate differs. Hypervolume, above 0 in every skill, is that of a front's
+scores on the search split, computed outside the clock for both. shoal's clock runs from the start of its worker
+processes, through the scoring of sources and plain merges, to the first generation whose front has the peers' last
+hypervolume.
 """
 
 from __future__ import annotations

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.api.samplers import FirstNSampler
 
 from evaluation.degenerate import EMPTY, LOOPING, OTHER_LANGUAGE, flag
 from evaluation.errors import EvaluationError
 from evaluation.fingerprint import digest, task_rules, tokenizer_rules
 from evaluation.harness import Harness, chat_renderer, compiled_templates, quiet
+from evaluation.identity import item_id
 from evaluation.language import language_flag, language_rules
 from evaluation.racing import round_ends
 from evaluation.scores import ItemScore
@@ -29,9 +32,9 @@ class Entry:
     """One use of a task in the exam.
 
     `digest` covers all that determines an item's score besides the weights and the item itself: the task's
-    rules and code, metric, filter, few-shot examples, chat template, tokenizer, the versions of lm-eval, torch and
-    transformers, and the setting that the caller tells. It does not depend on item limits, nor on other tasks unless
-    these hold out some of its examples, so (recipe, digest, item) is a key for a cache of scores.
+    rules and code, metric, filter, few-shot examples, chat template, tokenizer, this package's code, the versions of
+    lm-eval, torch and transformers, and the setting that the caller tells. It does not depend on item limits, nor on
+    other tasks unless these hold out some of its examples, so (recipe, digest, item) is a key for a cache of scores.
     """
 
     skill: str
@@ -180,13 +183,11 @@ class _Writer:
     def __init__(self, loaded: LoadedTask, split: Split, division: Division, seed: int, shots: int) -> None:
         self.loaded, self.seed, self.shots = loaded, seed, shots
         self.items = division.items[split]
-        # Items of validation and report are never shown with their answers, in whatever task's or split's prompts.
-        subjects = {item: loaded.subject(doc) for item, doc in loaded.examples.items()} if shots else {}
-        self.pool = {item: subject for item, subject in subjects.items() if subject not in division.held_out}
+        self.examples = self._draw(division.held_out) if shots else {}
 
     def digest(self, tokenizer: str, setting: Sequence[str], *, chat: bool) -> str:
         """Digest of the form: all that makes the prompts of given items, and marks the answers."""
-        examples = [self.shots, self.seed, list(self.pool)] if self.shots else None
+        examples = [self.shots, list(self.examples)] if self.shots else None
         rules = task_rules(self.loaded.task)
         return digest([self.loaded.name, rules, examples, chat, tokenizer, list(setting)])
 
@@ -200,17 +201,16 @@ class _Writer:
 
     def _question(self, item: str, index: int, chat: Callable[..., str] | None) -> Question:
         task, doc = self.loaded.task, self.loaded.document(item)
-        if self.shots:
-            self._lay_out_examples(item, doc)
-        prompt = task.fewshot_context(
-            doc,
-            num_fewshot=self.shots,
-            system_instruction=None,
-            apply_chat_template=chat is not None,
-            fewshot_as_multiturn=chat is not None,
-            chat_template=chat,
-            gen_prefix=task.doc_to_prefix(doc),
-        )
+        with self._showing(self._examples_for(doc)):
+            prompt = task.fewshot_context(
+                doc,
+                num_fewshot=self.shots,
+                system_instruction=None,
+                apply_chat_template=chat is not None,
+                fewshot_as_multiturn=chat is not None,
+                chat_template=chat,
+                gen_prefix=task.doc_to_prefix(doc),
+            )
         made = task.construct_requests(
             doc=doc,
             ctx=prompt,
@@ -220,25 +220,42 @@ class _Writer:
         )
         return Question(item, doc, tuple(made) if isinstance(made, list) else (made,))
 
-    def _lay_out_examples(self, item: str, asked: Doc) -> None:
-        """Give lm-eval's sampler the examples for one item: never on its subject, drawn by a seed of its own.
+    def _draw(self, held_out: Collection[str]) -> dict[str, str]:
+        """The examples of all prompts, item → subject: as many as are shown, and some to take the place of others.
 
-        lm-eval draws for item after item from one generator, so that a prompt would depend on how many
-        items came before; and it keeps an item out of its own prompt only if the task names the same split
-        for examples and test.
+        The task's own sampler draws them, once, so that prompts share their beginning. (lm-eval draws for item after
+        item from one generator: there a prompt shares nothing, and depends on how many items came before.) Items of
+        validation and report are never shown with their answers, in whatever task's or split's prompts.
         """
-        avoided = self.loaded.subject(asked)
-        pool = [self.loaded.examples[key] for key, subject in self.pool.items() if subject != avoided]
-        config = self.loaded.task.config
-        # lm-eval draws one more where it removes the item itself.
-        spare = 1 if self.loaded.task.fewshot_cfg.split == config.test_split else 0
-        if len(pool) < self.shots + spare:
+        docs = self.loaded.examples
+        subjects = {item: self.loaded.subject(doc) for item, doc in docs.items()}
+        pool = {item: subject for item, subject in subjects.items() if subject not in held_out}
+        spare = max(Counter(pool.values()).values(), default=0)
+        draw = hashlib.sha256(f"{self.seed} {self.loaded.name}".encode()).digest()
+        sampler = self.loaded.task.sampler.replace_df([docs[item] for item in pool])
+        drawn = sampler.set_rnd(int.from_bytes(draw[:8], "big")).sample(min(self.shots + spare, len(pool)))
+        return {item: pool[item] for item in map(item_id, drawn)}
+
+    def _examples_for(self, asked: Doc) -> list[Doc]:
+        """The first of the examples; none on the subject that is asked about, whose place the next one takes."""
+        avoided = self.loaded.subject(asked) if self.shots else None
+        fit = [self.loaded.examples[item] for item, subject in self.examples.items() if subject != avoided]
+        if len(fit) < self.shots:
             raise EvaluationError(
-                f"task {self.loaded.name}: {len(pool)} documents can serve as examples, num_fewshot is "
+                f"task {self.loaded.name}: {len(fit)} documents can serve as examples, num_fewshot is "
                 f"{self.shots}; lower it, or use a task with training documents"
             )
-        draw = hashlib.sha256(f"{self.seed} {self.loaded.name} {item}".encode()).digest()
-        self.loaded.task.sampler.replace_df(pool).set_rnd(int.from_bytes(draw[:8], "big"))
+        return fit[: self.shots]
+
+    @contextmanager
+    def _showing(self, examples: Sequence[Doc]) -> Iterator[None]:
+        """Lets lm-eval show these examples while the block runs, in their order."""
+        task = self.loaded.task
+        own, task.sampler = task.sampler, FirstNSampler(examples)
+        try:
+            yield
+        finally:
+            task.sampler = own
 
 
 def _entry(mark: Mark, paper: Paper, form_digest: str) -> Entry:

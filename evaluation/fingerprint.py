@@ -1,4 +1,4 @@
-"""Digests of what determines a score besides the weights: the task's rules, its code, the tokenizer."""
+"""Digests of what determines a score besides the weights: the task's rules, its code, this package's, the tokenizer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,21 @@ def digest(value: Any) -> str:
 
 
 def task_rules(task: ConfigurableTask) -> str:
-    """Digest of how a task asks and marks, with the versions of what computes the scores; no path counts."""
+    """Digest of how a task asks and marks, with the versions and code of what computes the scores; no path counts."""
     rules = {name: value for name, value in vars(task.config).items() if name not in NOT_RULES}
     rules["fewshot_config"] = {k: v for k, v in vars(task.fewshot_cfg).items() if k not in ("split", "samples")}
     rules["metadata"] = {k: v for k, v in (task.config.metadata or {}).items() if k != "config_source"}
     rules["class"] = None if type(task) is ConfigurableTask else type(task)
     rules["versions"] = [str(module.__version__) for module in (lm_eval, torch, transformers)]
+    rules["own code"] = own_code(Path(__file__).parent)
     return digest(rules)
+
+
+@cache
+def own_code(package: Path) -> str:
+    """Digest of the sources of this package that write prompts, answer them, and mark the answers."""
+    paths = [package / "exam.py", package / "harness.py", *sorted((package / "engine").glob("*.py"))]
+    return digest([[path.name, path.read_text("utf-8")] for path in paths])
 
 
 def tokenizer_rules(tokenizer: Any, *, chat: bool) -> str:

@@ -1,4 +1,4 @@
-"""What the engine's tests stand on: tiny random models of every family it takes, two tokenizers, and requests."""
+"""What the engine's tests stand on: tiny random models of every family it takes, tokenizers, and requests."""
 
 from __future__ import annotations
 
@@ -7,21 +7,39 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+
+from evaluation.engine.batches import Budget
+from evaluation.engine.engine import Engine, engine
+from evaluation.engine.tree import Cut
 
 TEXT = (
     "the cat sat on the mat. the dog ran to the cat? yes it did! a hat and a bat, in the rain. who ran? the rat ran.\n"
 )
+SUM_WORDS = ["<end>", "<unknown>", "+", "=", ".", "user", "model", *(str(n) for n in range(12))]
+"""All that the tasks beside the tests (tasks_evaluation) say."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.role | replace('assistant', 'model') }} {{ message.content }} "
+    "{% endfor %}{% if add_generation_prompt %}model {% endif %}"
+)
+
 WINDOW = 7
 """Of all sliding windows: shorter than nearly every prompt."""
 
 MIXED = ["sliding_attention", "full_attention"]
 BY_LAYER = frozenset({"cohere2", "exaone4", "gemma2", "gemma3_text", "ministral", "olmo3", "qwen2", "qwen3", "smollm3"})
 ALL_SLIDING = frozenset({"mistral", "mixtral", "phi3", "starcoder2"})
+
+
+TIGHT = Budget(tokens=150, logits=40, cache=300, likelihoods=Cut(12, 4), generations=Cut(0, 4))
+"""Forces trunks, many batches, rows that leave, and rows that are too long for a batch."""
 
 
 @cache
@@ -39,7 +57,15 @@ def tokenizer(kind: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
-def model(family: str, *, layers: int = 3, positions: int = 96, **settings: Any) -> Any:
+def tokenizer_of(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words, the first of which ends a text and the second stands for all others."""
+    end, unknown = words[:2]
+    plain = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=unknown))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=end, pad_token=end, unk_token=unknown)
+
+
+def model(family: str, *, layers: int = 3, positions: int = 96, seed: int = 0, **settings: Any) -> Any:
     """A random model whose weights are spread wide, so that no two tokens are nearly as likely."""
     usual = transformers.AutoConfig.for_model(family)
     values: dict[str, Any] = {
@@ -64,7 +90,7 @@ def model(family: str, *, layers: int = 3, positions: int = 96, **settings: Any)
         values["layer_types"] = [MIXED[layer % len(MIXED)] for layer in range(layers)]
     if family.startswith("qwen") and "moe" not in family:
         values["use_sliding_window"] = True
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = transformers.AutoConfig.for_model(family, **values | settings)
     made = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
@@ -99,3 +125,26 @@ class Words:
         """Prompts of different lengths behind the same examples."""
         examples = self.say(shots)
         return asked("generate_until", [(f"{examples} {self.say(1 + n % 7)}", options) for n in range(count)])
+
+
+def both(made: Any, kind: str = "bytes", budget: Budget | None = None, batch_size: int = 1) -> tuple[HFLM, Engine]:
+    """lm-eval's own model class and the engine, on one model."""
+    own = engine(made, tokenizer(kind), "cpu", 4)
+    assert own.generation_refused is None
+    if budget:
+        own._budget = budget
+    return HFLM(pretrained=made, tokenizer=tokenizer(kind), batch_size=batch_size), own
+
+
+def same_likelihoods(plain: HFLM, own: Engine, requests: Any) -> None:
+    """Fails unless both give the same likelihoods."""
+    expected, found = plain.loglikelihood(requests, disable_tqdm=True), own.loglikelihood(requests)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
+
+
+def same_texts(plain: HFLM, own: Engine, requests: Any) -> list[str]:
+    """The texts that both give; fails unless they do."""
+    expected: list[str] = plain.generate_until(requests, disable_tqdm=True)
+    assert own.generate_until(requests) == expected
+    return expected

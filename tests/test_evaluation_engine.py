@@ -20,13 +20,10 @@ from evaluation.harness import harness, quiet
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from evaluation.tasks import load_tasks
-from tests.engine_ground import TEXT, Words, asked, model, tokenizer
+from tests.engine_ground import TEXT, TIGHT, Words, asked, both, model, same_likelihoods, same_texts, tokenizer
 from zoo.repo import LANGUAGE, MODELS
 
 GRID = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt2", "mistral")
-TIGHT = Budget(tokens=150, logits=40, cache=300, likelihoods=Cut(12, 4), generations=Cut(0, 4))
-"""Forces trunks, many batches, rows that leave, and rows that are too long for a batch."""
-
 DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
 EITHER = pytest.mark.parametrize(("kind", "budget"), [("bytes", None), ("words", TIGHT)], ids=["bytes", "words, tight"])
 
@@ -38,26 +35,6 @@ def one_quiet_thread() -> Iterator[None]:
     with quiet():
         yield
     torch.set_num_threads(before)
-
-
-def both(made: Any, kind: str = "bytes", budget: Budget | None = None, batch_size: int = 1) -> tuple[HFLM, Engine]:
-    own = engine(made, tokenizer(kind), "cpu", 4)
-    assert own.generation_refused is None
-    if budget:
-        own._budget = budget
-    return HFLM(pretrained=made, tokenizer=tokenizer(kind), batch_size=batch_size), own
-
-
-def same_likelihoods(plain: HFLM, own: Engine, requests: Any) -> None:
-    expected, found = plain.loglikelihood(requests, disable_tqdm=True), own.loglikelihood(requests)
-    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
-    assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
-
-
-def same_texts(plain: HFLM, own: Engine, requests: Any) -> list[str]:
-    expected: list[str] = plain.generate_until(requests, disable_tqdm=True)
-    assert own.generate_until(requests) == expected
-    return expected
 
 
 def trunks_of(own: Engine) -> int:
@@ -92,7 +69,7 @@ def test_likelihoods_are_those_of_lm_eval(family: str, kind: str, budget: Budget
     same_likelihoods(plain, own, asked("loglikelihood", odd[:1]))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma2", "gemma3_text"])
 def test_rolling_likelihoods_are_those_of_lm_eval(family: str) -> None:
     words = Words(seed=2)
     requests = asked("loglikelihood_rolling", [(words.say(count),) for count in (1, 5, 20, 150, 40)])
@@ -220,6 +197,23 @@ def test_shared_tokens_go_through_the_model_once() -> None:
     made.get_input_embeddings().register_forward_pre_hook(count)
     own.loglikelihood(requests)
     assert seen < 0.4 * sum(len(context) + len(continuation) - 1 for context, continuation in pairs)
+
+
+def test_finished_answers_leave_their_batch() -> None:
+    """Counted at the embedding: never more than a quarter of a step's rows have their answer already."""
+    made, rows = model("llama"), list[int]()
+    every = Words(seed=13)
+    requests = [prompt for limit in range(1, 17) for prompt in every.prompts(1, {"until": [], "max_gen_toks": limit})]
+    _, own = both(made)
+    own._budget = Budget(10**6, 10**6, 10**6, Cut(40, 64), Cut(0, 64))
+    plan, _, _ = own._generations(requests)
+    made.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    lengths = [len(answer.tokens) for answer in own._generated(plan)]
+    steps = max(lengths) - 1
+    going_on = [sum(length > step for length in lengths) for step in range(1, steps + 1)]
+    assert len(set(going_on)) > 10
+    for count, alive in zip(rows[-steps:], going_on, strict=True):
+        assert 0.75 * count <= alive <= count
 
 
 def test_a_model_of_repeated_blocks_is_answered_as_lm_eval_does() -> None:

@@ -3,20 +3,21 @@
 import itertools
 import logging
 import re
-from collections.abc import Iterator
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lm_eval
 import pytest
 import torch
+from lm_eval.api.samplers import FirstNSampler
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from evaluation import fingerprint
 from evaluation.errors import EvaluationError
 from evaluation.exam import Exam
 from evaluation.harness import harness
@@ -25,16 +26,12 @@ from evaluation.racing import round_ends
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import LoadedTask, directions, load_tasks
+from evaluation.tasks import Doc, LoadedTask, directions, load_tasks
+from tests.engine_ground import CHAT_TEMPLATE, SUM_WORDS, tokenizer_of
 
 FOLDER = Path(__file__).parent / "tasks_evaluation"
 SEED = 5
 ALL = SplitSizes()
-WORDS = ["<end>", "<unknown>", "+", "=", ".", "user", "model", *(str(n) for n in range(12))]
-TEMPLATE = (
-    "{% for message in messages %}{{ message.role | replace('assistant', 'model') }} {{ message.content }} "
-    "{% endfor %}{% if add_generation_prompt %}model {% endif %}"
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,19 +44,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return build_tokenizer(WORDS)
-
-
-def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    plain = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unknown>"))
-    plain.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>", unk_token="<unknown>")
+    return tokenizer_of(SUM_WORDS)
 
 
 def build_model(seed: int = 0, positions: int = 128) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(WORDS),
+        vocab_size=len(SUM_WORDS),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -90,27 +81,37 @@ def says_always(word: str) -> LlamaForCausalLM:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
         model.lm_head.weight.zero_()
-        model.lm_head.weight[WORDS.index(word)] = 1.0
+        model.lm_head.weight[SUM_WORDS.index(word)] = 1.0
     return model
 
 
 def reference(
-    lm: HFLM, task: str, items: tuple[str, ...], shots: int, *, docs: str | None = None, chat: bool = False
+    lm: HFLM,
+    task: str,
+    items: Sequence[str],
+    shots: int,
+    *,
+    docs: str | None = None,
+    chat: bool = False,
+    examples: Sequence[Doc] | None = None,
 ) -> dict[str, Any]:
     """lm-eval's own results on the same items, and its samples by item id."""
     loaded = TaskManager(include_path=str(FOLDER), include_defaults=False).load([task])["tasks"][task]
     loaded.config.test_split = docs or loaded.config.test_split
+    if examples:
+        loaded.sampler = FirstNSampler(examples)
+    loaded.set_config("num_fewshot", shots)
     first = {item_id(doc): index for index, doc in reversed(list(enumerate(loaded.eval_docs)))}
-    return lm_eval.simple_evaluate(
-        model=lm,
-        tasks=[loaded],
-        task_manager=TaskManager(include_path=str(FOLDER), include_defaults=False),
+    # `simple_evaluate` would do the same and describe the machine besides, which takes seconds.
+    found: dict[str, Any] = lm_eval.evaluate(
+        lm,
+        {"tasks": {task: loaded}},
         samples={task: sorted(first[item] for item in items)},
-        num_fewshot=shots,
         bootstrap_iters=0,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
     )
+    return found
 
 
 def mean(scores: tuple[ItemScore, ...], key: str) -> float:
@@ -157,8 +158,8 @@ def test_search_items_are_the_tasks_own_validation_documents(tokenizer: Any) -> 
 
 
 def test_chat_prompts_are_those_of_lm_eval(tokenizer: Any) -> None:
-    chatty = build_tokenizer(WORDS)
-    chatty.chat_template = TEMPLATE
+    chatty = tokenizer_of(SUM_WORDS)
+    chatty.chat_template = CHAT_TEMPLATE
     use = SkillTask("ev_choice", "acc", num_fewshot=2)
     exam = build_exam(chatty, skill(use, chat=True))
     expected = reference(
@@ -207,16 +208,44 @@ def test_examples_never_show_an_item_its_answer_nor_a_held_out_one(tokenizer: An
     drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
     tasks = load_tasks([drawn], [FOLDER])
     question = {item: doc["question"] for item, doc in tasks["ev_drawn"].test.items()}
+    ever_shown = set()
+    for seed in range(4):
+        exams = {split: Exam.build([drawn], tasks, split, ALL, seed, tokenizer) for split in Split}
+        searched = set(exams[Split.SEARCH].entries[0].items)
+        shown = set()
+        for exam in exams.values():
+            for asked in exam.papers[0].questions:
+                *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
+                assert last == question[asked.item]
+                assert len(set(examples)) == 3 and last not in examples
+                shown |= set(examples)
+        assert shown <= {question[item] for item in searched}
+        ever_shown |= shown
+    assert len(ever_shown) > 10
+
+
+def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer: Any) -> None:
+    drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
+    tasks = load_tasks([drawn], [FOLDER])
+    docs = {str(doc["question"]): doc for doc in tasks["ev_drawn"].test.values()}
     exams = {split: Exam.build([drawn], tasks, split, ALL, SEED, tokenizer) for split in Split}
-    searched = set(exams[Split.SEARCH].entries[0].items)
-    shown = set()
-    for exam in exams.values():
-        for asked in exam.papers[0].questions:
-            *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
-            assert last == question[asked.item]
-            assert len(set(examples)) == 3 and last not in examples
-            shown |= set(examples)
-    assert len(shown) > 10 and shown <= {question[item] for item in searched}
+    prompts = {
+        str(question.doc["question"]): question.requests[0].args[0]
+        for exam in exams.values()
+        for question in exam.papers[0].questions
+    }
+    beginnings = {question: prompt.removesuffix(question) for question, prompt in prompts.items()}
+    shared = Counter(beginnings.values()).most_common(1)[0][0]
+    examples = re.findall(r"\d+ \+ \d+ =", shared)
+    assert {question for question, begun in beginnings.items() if begun != shared} == set(examples)
+    for question in examples:
+        others = [example for example in examples if example != question]
+        assert re.findall(r"\d+ \+ \d+ =", beginnings[question])[:2] == others
+    lm = HFLM(pretrained=build_model(), tokenizer=tokenizer)
+    reported = exams[Split.REPORT].entries[0].items
+    expected = reference(lm, "ev_drawn", reported, 3, examples=[docs[example] for example in examples])
+    found = {sample["doc"]["question"]: sample["arguments"][0][0] for sample in expected["samples"]["ev_drawn"]}
+    assert len(found) == len(reported) and found.items() <= prompts.items()
 
 
 def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> None:
@@ -227,18 +256,22 @@ def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> Non
         skill(SkillTask("ev_drawn", "acc", num_fewshot=3), name="drawn"),
     ]
     tasks = load_tasks(skills, [FOLDER])
-    asked: dict[Split, set[str]] = {}
-    shown = set()
-    for split in Split:
-        exam = Exam.build(skills, tasks, split, ALL, SEED, tokenizer)
-        asked[split] = {str(q.doc["question"]) for paper in exam.papers for q in paper.questions}
-        for question in (question for paper in exam.papers for question in paper.questions):
-            *examples, last = re.findall(r"\d+ \+ \d+ =", question.requests[0].args[0])
-            assert last == question.doc["question"] and last not in examples
-            shown |= set(examples)
-    assert not asked[Split.SEARCH] & asked[Split.VALIDATION]
-    assert not asked[Split.REPORT] & (asked[Split.SEARCH] | asked[Split.VALIDATION])
-    assert len(shown) > 10 and not shown & (asked[Split.VALIDATION] | asked[Split.REPORT])
+    ever_shown = set()
+    for seed in range(4):
+        asked: dict[Split, set[str]] = {}
+        shown = set()
+        for split in Split:
+            exam = Exam.build(skills, tasks, split, ALL, seed, tokenizer)
+            asked[split] = {str(q.doc["question"]) for paper in exam.papers for q in paper.questions}
+            for question in (question for paper in exam.papers for question in paper.questions):
+                *examples, last = re.findall(r"\d+ \+ \d+ =", question.requests[0].args[0])
+                assert last == question.doc["question"] and last not in examples
+                shown |= set(examples)
+        assert not asked[Split.SEARCH] & asked[Split.VALIDATION]
+        assert not asked[Split.REPORT] & (asked[Split.SEARCH] | asked[Split.VALIDATION])
+        assert not shown & (asked[Split.VALIDATION] | asked[Split.REPORT])
+        ever_shown |= shown
+    assert len(ever_shown) > 10
 
 
 def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
@@ -252,14 +285,26 @@ def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
     assert few.digest != many.digest
 
 
+@pytest.mark.parametrize(("task", "same"), [("ev_drawn", False), ("ev_choice", True)], ids=["by a seed", "the first"])
+def test_a_digest_follows_the_examples_that_are_shown(tokenizer: Any, task: str, same: bool) -> None:
+    asked = [skill(SkillTask(task, "acc", num_fewshot=3))]
+    tasks = load_tasks(asked, [FOLDER])
+    exams = [Exam.build(asked, tasks, Split.REPORT, ALL, seed, tokenizer) for seed in (SEED, SEED + 1)]
+    prompts = [{q.item: q.requests[0].args for q in exam.papers[0].questions} for exam in exams]
+    twice = prompts[0].keys() & prompts[1].keys()
+    assert twice
+    assert same == all(prompts[0][item] == prompts[1][item] for item in twice)
+    assert same == (exams[0].entries[0].digest == exams[1].entries[0].digest)
+
+
 def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer: Any) -> None:
     use = SkillTask("ev_choice", "acc")
 
     def digest_of(use: SkillTask, *others: SkillTask, by: Any = tokenizer, chat: bool = False) -> str:
         return build_exam(by, skill(use, *others, chat=chat)).entries[0].digest
 
-    chatty = build_tokenizer(WORDS)
-    chatty.chat_template = TEMPLATE
+    chatty = tokenizer_of(SUM_WORDS)
+    chatty.chat_template = CHAT_TEMPLATE
     known = digest_of(use)
     assert known == digest_of(SkillTask("ev_choice", "acc", weight=3.0), SkillTask("ev_likely", "acc"))
     assert known == digest_of(use, by=chatty)
@@ -267,7 +312,7 @@ def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer
         "metric": digest_of(SkillTask("ev_choice", "acc_norm")),
         "task": digest_of(SkillTask("ev_drawn", "acc")),
         "examples": digest_of(SkillTask("ev_choice", "acc", num_fewshot=1)),
-        "vocabulary": digest_of(use, by=build_tokenizer([*WORDS[:-2], WORDS[-1], WORDS[-2]])),
+        "vocabulary": digest_of(use, by=tokenizer_of([*SUM_WORDS[:-2], SUM_WORDS[-1], SUM_WORDS[-2]])),
         "chat": digest_of(use, by=chatty, chat=True),
     }
     assert len({known, *different.values()}) == 1 + len(different)
@@ -288,8 +333,24 @@ def test_digests_cover_the_versions_of_what_computes_and_the_callers_setting(
         with monkeypatch.context() as patch:
             patch.setattr(f"evaluation.fingerprint.{module}.__version__", "0.0.1")
             found.append(digests())
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.fingerprint.own_code", lambda _: "other code")
+        found.append(digests())
     assert digests() == found[0]
-    assert len({one[0] for one in found}) == len({one[1] for one in found}) == len(found) == 7
+    assert len({one[0] for one in found}) == len({one[1] for one in found}) == len(found) == 8
+
+
+def test_a_change_of_the_code_that_answers_makes_other_digests_wherever_it_lies(tmp_path: Path) -> None:
+    here = Path(fingerprint.__file__).parent
+    files = [here / "exam.py", here / "harness.py", *(here / "engine").glob("*.py")]
+    known = fingerprint.own_code(here)
+    assert fingerprint.own_code(shutil.copytree(here, tmp_path / "same")) == known
+    changed = set()
+    for file in files:
+        copy = shutil.copytree(here, tmp_path / f"other {file.stem}")
+        (copy / file.relative_to(here)).write_bytes(file.read_bytes() + b"# otherwise\n")
+        changed.add(fingerprint.own_code(copy))
+    assert len(changed - {known}) == len(files) > 10
 
 
 def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: Any, tmp_path: Path) -> None:
