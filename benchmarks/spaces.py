@@ -39,8 +39,8 @@ from scipy import stats
 
 from benchmarks.zoo_bench import Examined, bench, checkpoints, demo_space, demo_watchlist
 from benchmarks.zoo_bench import depth as depth_of_zoo
-from bot.contest.spaces import Spaces
-from bot.contest.stages import Contest, depth, run_stages
+from bot.contest.spaces import Spaces, depth
+from bot.contest.stages import Contest, run_stages
 from bot.scoring.bench import BenchAtWork
 from bot.scoring.machine import Crew
 from bot.watchlist.sections import Dataflow, SpaceKind

@@ -14,7 +14,7 @@ from bot.contest import search as contest
 from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import GateSettings, judge_front
 from bot.contest.selection import Chosen, choose
-from bot.contest.spaces import Spaces, candidate_bytes, make_spaces
+from bot.contest.spaces import Spaces, candidate_bytes, depth, make_spaces
 from bot.home import Home
 from bot.hub import Hub
 from bot.ledger.book import Ledger, ReleaseEntry, State
@@ -58,7 +58,7 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
             return begun.id
         found = breed(shop, judge, spaces, pool)
         rulings = pass_gate(shop, judge, spaces, pool, found)
-        chosen, rulings = write_chosen(shop, judge, pool, folders, rulings, found)
+        chosen, rulings = write_chosen(shop, judge, spaces, pool, folders, rulings, found)
         cast = Cast(pool, spaces, found, rulings, chosen, crew)
         write_cards(shop, judge, cast)
     ending = hand_over(shop)
@@ -146,14 +146,21 @@ def pass_gate(shop: Shop, judge: Judge, spaces: Spaces, pool: Pool, found: Searc
 
 
 def write_chosen(
-    shop: Shop, judge: Judge, pool: Pool, folders: Folders, rulings: Sequence[Ruling], found: SearchResult
+    shop: Shop,
+    judge: Judge,
+    spaces: Spaces,
+    pool: Pool,
+    folders: Folders,
+    rulings: Sequence[Ruling],
+    found: SearchResult,
 ) -> tuple[tuple[Chosen, ...], tuple[Ruling, ...]]:
     """Write the chosen members; one whose written files do not reproduce its scores is refused, with the reason."""
     recipes = {scored.recipe.digest: scored.recipe for scored in found.front}
-    skills = [skill.name for skill in shop.watchlist.skills]
+    skills, limit = [skill.name for skill in shop.watchlist.skills], shop.watchlist.publish.max_releases
+    depths = {digest: depth(recipe) for digest, recipe in recipes.items()} if spaces.smaller else None
     settled = {ruling.recipe: ruling for ruling in rulings}
     kept = []
-    for chosen in choose(rulings, skills, shop.watchlist.publish.max_releases):
+    for chosen in choose(rulings, skills, limit, depths):
         recipe = recipes[chosen.recipe]
         target = shop.home.release(shop.cycle, chosen.role)
         release.write(recipe, folders, skeleton(pool), target, shop.cycle)

@@ -59,6 +59,11 @@ class Spaces:
         return (*self.weights.plain_recipes(), *(paths.plain_recipes() if paths else ()))
 
     @property
+    def smaller(self) -> bool:
+        """Whether fewer layers are an objective beside the skills."""
+        return self.dataflow.smaller and self.kind != "parameter"
+
+    @property
     def size(self) -> int:
         """Number of genomes, in all stages together."""
         paths = self.over_sources()
@@ -75,6 +80,11 @@ class Spaces:
         """Of the deepest candidate."""
         paths = self.over_sources()
         return paths.most if paths else self.weights.groups.layers
+
+
+def depth(recipe: AnyRecipe) -> int:
+    """Layers of a recipe's model."""
+    return recipe.groups.layers if isinstance(recipe, Recipe) else len(recipe.hops)
 
 
 def candidate_bytes(spaces: Spaces, pool: Pool, dtype: str) -> int:
