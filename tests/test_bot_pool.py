@@ -230,6 +230,17 @@ def test_paths_are_planned_only_through_models_that_can_have_them(hub):
         make_spaces(asked, replace(pool, sources=(odd, *pool.sources[1:])))
 
 
+def test_a_list_of_kinds_for_another_number_of_layers_is_refused_by_its_name(hub):
+    qwen = {**CONFIG, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+    for place, (name, kinds) in enumerate({"cod": 2, "eel": 2, "long": 3, "short": 1}.items()):
+        config = {**qwen, "layer_types": ["full_attention"] * kinds}
+        hub.store.commit(f"reef/{name}", files(place, config=config))
+    pool = find_pool(client(hub), wish(base=None, search={"method": "linear"}), NOW)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
+    assert reasons(pool)["long"] == "its config says layer_types for 3 layers, and has 2"
+    assert reasons(pool)["short"] == "its config says layer_types for 1 layers, and has 2"
+
+
 def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub):
     def sharded(lie=False):
         tensors = weights(3)
