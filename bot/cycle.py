@@ -24,7 +24,7 @@ from bot.releases.card_desk import Cast, measure, write_card_files, write_cycle_
 from bot.releases.handover import check_names, hand_over, release_repo, require_waiting, upload_all
 from bot.scoring.bench import Bench
 from bot.scoring.judge import Judge, directions
-from bot.scoring.machine import Crew, fit_crew, look_around
+from bot.scoring.machine import Crew, device_for, fit_crew, look_around
 from bot.scoring.workers import Workers
 from bot.shop import Shop, now
 from bot.sources.pool import Pool
@@ -49,8 +49,9 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
     pool, folders = stock(shop)
     check_names(shop, pool.licence.name_prefix)
     spaces = make_spaces(watchlist, pool)
-    needed = candidate_bytes(spaces, pool, watchlist.search.dtype)
-    crew = fit_crew(look_around(watchlist.workers.device), needed, watchlist.workers)
+    machine = look_around(watchlist.workers.device)
+    needed = candidate_bytes(spaces, pool, watchlist.search.dtype, device_for(machine, watchlist.workers))
+    crew = fit_crew(machine, needed, watchlist.workers)
     with Workers(bench_for(watchlist, pool, folders, crew), watchlist.workers.timeout) as workers:
         judge = Judge(ledger, workers, crew.workers)
         if (earlier := done_before(shop, write_exams(shop, judge))) is not None:
@@ -117,6 +118,9 @@ def write_exams(shop: Shop, judge: Judge) -> tuple[str, ...]:
 def breed(shop: Shop, judge: Judge, spaces: Spaces, pool: Pool) -> SearchResult:
     """Search on the search split, the rivals' scores beside it, and keep the summary."""
     exam = judge.exam(Split.SEARCH)
+    if spaces.left_out:
+        left_out = ", ".join(source.repo for source in spaces.left_out)
+        shop.narrator.say(f"left out: the layers of {left_out}: raise search.dataflow.models")
     rivals = [sat for _, sat in contest.sit_rivals(judge, contest.rivals(spaces, pool), Split.SEARCH)]
     found = contest.search(shop.watchlist, spaces, judge, rivals, shop.ledger, shop.cycle, shop.narrator)
     summary = contest.summarise(found, len(exam.items), len(shop.watchlist.skills))
