@@ -3,14 +3,20 @@
     python -m benchmarks.spaces [SEEDS] [--candidates N] [--layers N] [--zoo FOLDER] [--random]
 
 Every arm has the same budget of candidates, each scored on the whole search split. Of a search's front the validation
-split chooses the member with the best cross skill, and the report split says how good that one is; hypervolume is that
-of the whole front's scores on the report split, above 0 in every skill. `scale 1` is the ablation W = 1 of Akiba et al.
-(2024, arXiv 2403.13187). --random adds arms that take the same first genomes as a search, and random ones ever after.
-Beside them the models themselves and the merges that need no search.
+split chooses the member with the best cross skill, and the report split says how good that one is. `weights, then
+paths` is told more than the others: its search asks the validation split which models to lay out, beyond its budget.
+Hypervolume is that of the whole front's scores on the report split, above 0 in every skill. It is no fair measure of
+fronts of different sizes: of many members some are good by chance, and each adds what it is too good.
 
-Intervals are at 95 %: Student's t over the seeds of the search, which says nothing of other items; and one that adds to
-it, in quadrature, the normal interval of the mean over items. The latter is a little too wide: noise that belongs to a
-seed and an item at once is in both parts. Models and items are the same for all seeds.
+`scale 1` is the ablation W = 1 of Akiba et al. (2024, arXiv 2403.13187) in two forms: searches without scales, and,
+under the arms with scales, the chosen path with all its scales set to 1. --random adds arms that take the same first
+genomes as a search, and random ones ever after. Beside them the models themselves and the merges that need no search.
+
+Intervals are at 95 %. For models and merges without a search Wilson's, over items. For an arm's skills that of the mean
+over seeds of the search and over items: Student's t over the seeds and the normal interval over the items' means, added
+in quadrature, which is a little too wide, for noise that belongs to a seed and an item at once is in both parts. For
+hypervolume over the seeds alone; where a difference has two intervals, the first is over the seeds alone, too. Models
+and items are the same for all seeds.
 
 Without --layers and --zoo the models are those of the demo. --layers has models of another depth trained (minutes),
 into --zoo if that is given and not yet there.
@@ -23,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -33,15 +39,16 @@ from scipy import stats
 
 from benchmarks.zoo_bench import Examined, bench, checkpoints, demo_space, demo_watchlist
 from benchmarks.zoo_bench import depth as depth_of_zoo
-from bot.contest.spaces import Spaces
-from bot.contest.stages import Contest, depth, run_stages
+from bot.contest.spaces import Spaces, depth
+from bot.contest.stages import Contest, run_stages
 from bot.scoring.bench import BenchAtWork
 from bot.scoring.machine import Crew
 from bot.watchlist.sections import Dataflow, SpaceKind
 from evaluation.harness import quiet
+from evaluation.intervals import Interval, interval
 from evaluation.splits import Split
 from merging.breeder import Space
-from merging.dataflow.path import AnyRecipe, PathRecipe
+from merging.dataflow.path import AnyRecipe, PathRecipe, path_recipe
 from merging.evolution import Outcome, Settings
 from merging.pareto import hypervolume, nondominated
 from zoo.repo import WEIGHTS
@@ -88,10 +95,14 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to. values: of the chosen member on the items of the report split, by skill."""
+    """What a search came to. values: of the chosen member on the items of the report split, by skill.
+
+    unscaled: of the same member with all scales 1.
+    """
 
     chosen: AnyRecipe
     values: Mapping[str, Array]
+    unscaled: Mapping[str, Array]
     hypervolume: float
 
     @property
@@ -136,7 +147,20 @@ def found(arm: Arm, zoo: Path, exams: Exams, candidates: int, seed: int) -> Foun
     validated = exams.points(front, Split.VALIDATION)
     chosen = front[max(range(len(front)), key=lambda place: validated[place][wanted])]
     reported = exams.points(front, Split.REPORT)
-    return Found(chosen, exams.values(chosen, Split.REPORT), hypervolume(reported, (0.0,) * len(exams.skills)))
+    return Found(
+        chosen,
+        exams.values(chosen, Split.REPORT),
+        exams.values(unscaled(chosen), Split.REPORT),
+        hypervolume(reported, (0.0,) * len(exams.skills)),
+    )
+
+
+def unscaled(recipe: AnyRecipe) -> AnyRecipe:
+    """The recipe with all scales 1; a mixture of weights has none."""
+    if not isinstance(recipe, PathRecipe):
+        return recipe
+    hops = [replace(hop, scale=1.0) for hop in recipe.hops]
+    return path_recipe(recipe.parts, hops, recipe.embedding, recipe.head)
 
 
 def best_of_random(contest: Contest, exams: Exams) -> list[AnyRecipe]:
@@ -180,30 +204,39 @@ def rivals(zoo: Path, exams: Exams) -> Iterator[str]:
         (folder.name, singles[spaces.weights.alone(source).digest]) for source, folder in checkpoints(zoo).items()
     ]
     named += spaces.plain_recipes()
-    points = exams.points([recipe for _, recipe in named], Split.REPORT)
-    for (name, _), point in zip(named, points, strict=True):
-        yield f"{name:30}" + "".join(f"  {100 * score:5.1f}        " for score in point)
-    volume = hypervolume(points, (0.0,) * len(exams.skills))
-    yield f"{'all of these':30}" + " " * 15 * len(exams.skills) + f"  {100 * volume:5.1f}"
+    values = [exams.values(recipe, Split.REPORT) for _, recipe in named]
+    for (name, _), by_skill in zip(named, values, strict=True):
+        yield f"{name:30}" + "".join(f"  {told(interval(list(scores), 0)):18}" for scores in by_skill.values())
+    volume = hypervolume([[scores.mean() for scores in one.values()] for one in values], (0.0,) * len(exams.skills))
+    yield f"{'all of these':30}" + " " * 20 * len(exams.skills) + f"  {100 * volume:5.1f}"
+
+
+def told(found: Interval) -> str:
+    """A mean and its interval, in points."""
+    return f"{100 * found.mean:5.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def row(name: str, results: Sequence[Found]) -> str:
     """An arm's line: every skill of what was chosen, the hypervolume, and what kind of merge that is."""
-    columns = [*np.array([one.scores for one in results]).T, np.array([one.hypervolume for one in results])]
-    cells = (over_seeds(column) for column in columns)
+    skills = [over_seeds(np.array([one.values[skill] for one in results])) for skill in results[0].values]
+    volume = over_seeds(np.array([one.hypervolume for one in results]))
     kinds = " ".join(str(depth(one.chosen)) if isinstance(one.chosen, PathRecipe) else "w" for one in results)
-    return f"{name:30}" + "".join(f"  {100 * c.mean:5.1f} ± {100 * c.seeds:4.1f} " for c in cells) + f"  {kinds}"
+    cells = "".join(f"  {100 * one.mean:5.1f} ± {100 * one.both:4.1f}".ljust(20) for one in (*skills, volume))
+    return f"{name:30}{cells}  {kinds}"
 
 
 def comparison(one: Sequence[Found], other: Sequence[Found]) -> str:
     """What one arm has over another on the same seeds: in the wanted skill of what was chosen, and in hypervolume."""
-    pairs = zip(one, other, strict=True)
-    gain = over_seeds(np.array([a.values[CHOSEN_BY] - b.values[CHOSEN_BY] for a, b in pairs]))
-    volume = over_seeds(np.array([a.hypervolume - b.hypervolume for a, b in zip(one, other, strict=True)]))
-    return (
-        f"{100 * gain.mean:+6.1f} ± {100 * gain.seeds:4.1f} (with items ± {100 * gain.both:4.1f})"
-        f"   {100 * volume.mean:+6.1f} ± {100 * volume.seeds:4.1f}"
-    )
+    pairs = list(zip(one, other, strict=True))
+    volume = over_seeds(np.array([a.hypervolume - b.hypervolume for a, b in pairs]))
+    gain = gained([(a.values[CHOSEN_BY], b.values[CHOSEN_BY]) for a, b in pairs])
+    return f"{gain}   {100 * volume.mean:+6.1f} ± {100 * volume.seeds:4.1f}"
+
+
+def gained(pairs: Sequence[tuple[Array, Array]]) -> str:
+    """What the first of each pair has over the second on the same items, a pair a seed."""
+    gain = over_seeds(np.array([one - other for one, other in pairs]))
+    return f"{100 * gain.mean:+6.1f} ± {100 * gain.seeds:4.1f} (with items ± {100 * gain.both:4.1f})"
 
 
 def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> None:
@@ -221,7 +254,7 @@ def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> N
     print(f"\n{depth_of_zoo(zoo)} layers, {seeds} seeds, {candidates} candidates each; points on the report split")
     print(
         f"{'':30}"
-        + "".join(f"  {title:13}" for title in (*exams.skills, "hypervolume"))
+        + "".join(f"  {title:18}" for title in (*exams.skills, "hypervolume"))
         + "  chosen: w weights, or layers of a path"
     )
     print(*rivals(zoo, exams), sep="\n")
@@ -229,6 +262,10 @@ def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> N
     print(f"\n{'difference':60} {CHOSEN_BY:34} hypervolume")
     for one, other in (pair for pair in COMPARED if arms.keys() >= set(pair)):
         print(f"{f'{one} − {other}':60} {comparison(results[one], results[other])}")
+    for name, found_so in results.items():
+        if any(isinstance(one.chosen, PathRecipe) for one in found_so) and arms[name].scales:
+            gain = gained([(one.values[CHOSEN_BY], one.unscaled[CHOSEN_BY]) for one in found_so])
+            print(f"{f'{name} − the same with all scales 1':60} {gain}")
 
 
 def trained(layers: int, zoo: Path) -> Path:

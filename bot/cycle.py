@@ -14,7 +14,7 @@ from bot.contest import search as contest
 from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
 from bot.contest.gate import GateSettings, judge_front
 from bot.contest.selection import Chosen, choose
-from bot.contest.spaces import Spaces, candidate_bytes, make_spaces
+from bot.contest.spaces import Spaces, candidate_bytes, depth, make_spaces
 from bot.home import Home
 from bot.hub import Hub
 from bot.ledger.book import Ledger, ReleaseEntry, State
@@ -24,7 +24,7 @@ from bot.releases.card_desk import Cast, measure, write_card_files, write_cycle_
 from bot.releases.handover import check_names, hand_over, release_repo, require_waiting, upload_all
 from bot.scoring.bench import Bench
 from bot.scoring.judge import Judge, directions
-from bot.scoring.machine import Crew, fit_crew, look_around
+from bot.scoring.machine import Crew, device_for, fit_crew, look_around
 from bot.scoring.workers import Workers
 from bot.shop import Shop, now
 from bot.sources.pool import Pool
@@ -49,8 +49,9 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
     pool, folders = stock(shop)
     check_names(shop, pool.licence.name_prefix)
     spaces = make_spaces(watchlist, pool)
-    needed = candidate_bytes(spaces, pool, watchlist.search.dtype)
-    crew = fit_crew(look_around(watchlist.workers.device), needed, watchlist.workers)
+    machine = look_around(watchlist.workers.device)
+    needed = candidate_bytes(spaces, pool, watchlist.search.dtype, device_for(machine, watchlist.workers))
+    crew = fit_crew(machine, needed, watchlist.workers)
     with Workers(bench_for(watchlist, pool, folders, crew), watchlist.workers.timeout) as workers:
         judge = Judge(ledger, workers, crew.workers)
         if (earlier := done_before(shop, write_exams(shop, judge))) is not None:
@@ -58,7 +59,7 @@ def run_cycle(watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator) ->
             return begun.id
         found = breed(shop, judge, spaces, pool)
         rulings = pass_gate(shop, judge, spaces, pool, found)
-        chosen, rulings = write_chosen(shop, judge, pool, folders, rulings, found)
+        chosen, rulings = write_chosen(shop, judge, spaces, pool, folders, rulings, found)
         cast = Cast(pool, spaces, found, rulings, chosen, crew)
         write_cards(shop, judge, cast)
     ending = hand_over(shop)
@@ -117,6 +118,9 @@ def write_exams(shop: Shop, judge: Judge) -> tuple[str, ...]:
 def breed(shop: Shop, judge: Judge, spaces: Spaces, pool: Pool) -> SearchResult:
     """Search on the search split, the rivals' scores beside it, and keep the summary."""
     exam = judge.exam(Split.SEARCH)
+    if spaces.left_out:
+        left_out = ", ".join(source.repo for source in spaces.left_out)
+        shop.narrator.say(f"left out: the layers of {left_out}: raise search.dataflow.models")
     rivals = [sat for _, sat in contest.sit_rivals(judge, contest.rivals(spaces, pool), Split.SEARCH)]
     found = contest.search(shop.watchlist, spaces, judge, rivals, shop.ledger, shop.cycle, shop.narrator)
     summary = contest.summarise(found, len(exam.items), len(shop.watchlist.skills))
@@ -146,14 +150,21 @@ def pass_gate(shop: Shop, judge: Judge, spaces: Spaces, pool: Pool, found: Searc
 
 
 def write_chosen(
-    shop: Shop, judge: Judge, pool: Pool, folders: Folders, rulings: Sequence[Ruling], found: SearchResult
+    shop: Shop,
+    judge: Judge,
+    spaces: Spaces,
+    pool: Pool,
+    folders: Folders,
+    rulings: Sequence[Ruling],
+    found: SearchResult,
 ) -> tuple[tuple[Chosen, ...], tuple[Ruling, ...]]:
     """Write the chosen members; one whose written files do not reproduce its scores is refused, with the reason."""
     recipes = {scored.recipe.digest: scored.recipe for scored in found.front}
-    skills = [skill.name for skill in shop.watchlist.skills]
+    skills, limit = [skill.name for skill in shop.watchlist.skills], shop.watchlist.publish.max_releases
+    depths = {digest: depth(recipe) for digest, recipe in recipes.items()} if spaces.smaller else None
     settled = {ruling.recipe: ruling for ruling in rulings}
     kept = []
-    for chosen in choose(rulings, skills, shop.watchlist.publish.max_releases):
+    for chosen in choose(rulings, skills, limit, depths):
         recipe = recipes[chosen.recipe]
         target = shop.home.release(shop.cycle, chosen.role)
         release.write(recipe, folders, skeleton(pool), target, shop.cycle)

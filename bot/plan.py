@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bot.contest.search import rivals, wanted_skills
-from bot.contest.spaces import candidate_bytes, make_spaces
+from bot.contest.spaces import candidate_bytes, largest_bytes, make_spaces
 from bot.hub import Hub
-from bot.scoring.machine import fit_crew, look_around, worker_memory
+from bot.scoring.machine import device_for, fit_crew, look_around, worker_memory
 from bot.sources.candidate import Verdict
 from bot.sources.pool import NoPool, Pool, find_pool
 from bot.visibility import ASSUMPTION, Visible, visible_differences
@@ -38,8 +38,9 @@ class Cost:
     """What a run would take. Bytes, counts of recipes and of item scores.
 
     disk: the downloads and the releases. memory: what all workers need at once; the sources are mapped, not counted.
-    largest: bytes of the largest merge, which has `layers` layers. genes: of the largest stage.
-    space_log10: decimal logarithm of the number of genomes, which may have thousands of digits.
+    largest: bytes of the largest merge, which has `layers` layers. genes: of the largest stage, at most.
+    space_log10: decimal logarithm of the number of genomes, which may have thousands of digits; at most.
+    left_out: sources whose layers are not laid out, for search.dataflow.models asks for fewer.
     item_scores: of the search, if it uses its whole budget.
     """
 
@@ -51,6 +52,7 @@ class Cost:
     device: str
     largest: int
     layers: int
+    left_out: tuple[str, ...]
     genes: int
     space_log10: float
     candidates: int
@@ -106,9 +108,10 @@ def make_plan(hub: Hub, watchlist: Watchlist, now: datetime, tell: Callable[[str
 def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> Cost:
     """The cost of a run over a pool on this machine."""
     spaces, dtype = make_spaces(watchlist, pool), watchlist.search.dtype
-    needed = candidate_bytes(spaces, pool, dtype)
-    crew = fit_crew(look_around(watchlist.workers.device), needed, watchlist.workers)
-    largest = pool.model_bytes(dtype) * spaces.most_layers // pool.layers
+    machine = look_around(watchlist.workers.device)
+    needed = candidate_bytes(spaces, pool, dtype, device_for(machine, watchlist.workers))
+    crew = fit_crew(machine, needed, watchlist.workers)
+    largest = largest_bytes(spaces, pool, dtype)
     candidates = watchlist.search.budget.candidates
     return Cost(
         download=pool.download_bytes,
@@ -119,6 +122,7 @@ def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> C
         device=crew.device,
         largest=largest,
         layers=spaces.most_layers,
+        left_out=tuple(source.repo for source in spaces.left_out),
         genes=spaces.genes,
         space_log10=round(math.log10(spaces.size), 1),
         candidates=candidates,

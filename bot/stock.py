@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.contest.search import wanted_skills
+from bot.contest.spaces import make_spaces
 from bot.hub import Hub
 from bot.ledger.book import Cycle, SourceEntry, State
 from bot.shop import Shop, now
@@ -27,7 +28,10 @@ def check_before(watchlist: Watchlist, hub: Hub) -> None:
 
 
 def stock(shop: Shop) -> tuple[Pool, dict[SourceRef, Path]]:
-    """The cycle's pool, fixed when the cycle first finds it, and its checkpoints on this machine."""
+    """The cycle's pool, fixed when the cycle first finds it, and its checkpoints on this machine.
+
+    Raises, before any weights are fetched, what `make_spaces` raises of a pool that does not fit the search.
+    """
     try:
         pool, folders = _find_and_fetch(shop)
     except NoPool as error:
@@ -45,6 +49,7 @@ def _find_and_fetch(shop: Shop) -> tuple[Pool, dict[SourceRef, Path]]:
         with shop.narrator.bar("looking", None) as advance:
             found = find_pool(shop.hub, shop.watchlist, now(), lambda words: advance(0, words))
         found = _without_known_damage(shop, found)
+    make_spaces(shop.watchlist, found)  # a family that cannot be searched as asked is refused before its weights come
     with shop.narrator.bar("fetching", found.download_bytes, in_bytes=True) as advance:
         try:
             fetched = fetch(shop.hub, found, shop.home.sources, lambda repo, count: advance(count, repo))

@@ -125,12 +125,14 @@ def _cost(cost: Cost, licence: str) -> Table:
     threads = f"{cost.threads} thread{'s' if cost.threads > 1 else ''} each"
     workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''} on {cost.device}, {threads}"
     table = Table.grid(padding=(0, 2, 0, 0))
+    left_out = f"the layers of {', '.join(cost.left_out)}: raise search.dataflow.models"
     for name, value in (
         ("download", decimal(cost.download)),
         ("disk", f"{decimal(cost.disk)}, with the releases"),
         ("memory", f"{decimal(cost.memory)} for {workers}"),
         ("space", f"{cost.genes} genes, some 10^{cost.space_log10:.0f} possible merges"),
         ("largest", f"{decimal(cost.largest)}, a merge of {cost.layers} layers"),
+        *((("left out", left_out),) if cost.left_out else ()),
         ("scoring", f"{cost.candidates} candidates beside {cost.rivals} rivals, {cost.item_scores:,} items at most"),
         ("licence", f"{licence}, of the releases"),
     ):

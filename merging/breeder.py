@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol
 
@@ -35,6 +35,10 @@ class Space(Protocol):
         """The genes whose values have no order."""
 
     @property
+    def switches(self) -> Mapping[int, int]:
+        """For each number that means something only where a choice is 1: its gene, and the choice's."""
+
+    @property
     def size(self) -> int:
         """Number of genomes."""
 
@@ -42,10 +46,13 @@ class Space(Protocol):
         """The models that are merged, each alone."""
 
     def seeds(self) -> tuple[Genome, ...]:
-        """Genomes to start from."""
+        """Genomes to start from, those first that matter most: a population has no room for more."""
 
     def strangers(self, random: np.random.Generator) -> Iterator[Genome]:
         """Random genomes without end."""
+
+    def edited(self, genome: Sequence[float], random: np.random.Generator) -> Sequence[float]:
+        """The genome with a choice changed, in the way of its kind; numbers stay with what they belong to."""
 
     def repaired(self, genome: Sequence[int]) -> Genome:
         """A genome that means a recipe, as like the given one as may be."""
@@ -60,14 +67,11 @@ class Breeder:
     It is also the duplicate elimination that pymoo calls: two candidates are one if their recipes are.
     """
 
-    def __init__(
-        self, space: Space, objectives: int, *, population: int, seed: int, known: Collection[str] = ()
-    ) -> None:
-        """known: digests of recipes that are not to be handed out."""
+    def __init__(self, space: Space, objectives: int, *, population: int, seed: int) -> None:
         self._space = space
         self._size = population
         self._recipes: dict[Genome, AnyRecipe] = {}
-        self._handed_out = set(known)
+        self._handed_out: set[str] = set()
         # pymoo draws from default_rng(seed): this is another stream.
         self._strangers = _draws(space, np.random.default_rng([seed, 1]))
         self._worst = np.full(objectives, -np.inf)
@@ -81,9 +85,9 @@ class Breeder:
         )
         self._nsga2 = NSGA2(
             pop_size=population,
-            sampling=np.array(space.seeds()),
-            crossover=Crossing(self._problem, space.choices),
-            mutation=Mutating(self._problem, space.choices),
+            sampling=np.array(space.seeds()[:population]),
+            crossover=Crossing(space),
+            mutation=Mutating(space),
             repair=Mending(space.repaired),
             eliminate_duplicates=self,
         )

@@ -43,7 +43,7 @@ class Outcome:
 class Settings:
     """How to search.
 
-    population: candidates per generation (the first also holds all seeds of the space, if they are more).
+    population: candidates per generation.
     candidates: budget of full scorings; where some recipes take a share only, more of them are tried.
     minutes: budget of time, the sum of the outcomes' seconds; None for no limit.
     """

@@ -109,6 +109,11 @@ class SearchSpace:
         return ()
 
     @property
+    def switches(self) -> Mapping[int, int]:
+        """The numbers that count only under a choice: none."""
+        return {}
+
+    @property
     def size(self) -> int:
         """Number of genomes; the number of different recipes is smaller."""
         return prod(self.levels)
@@ -155,6 +160,10 @@ class SearchSpace:
             shared = random.integers(self.levels[::width])
             yield tuple(int(index) for index in shared for _ in range(width))
             yield tuple(map(int, random.integers(self.levels)))
+
+    def edited(self, genome: Sequence[float], random: np.random.Generator) -> Sequence[float]:  # noqa: ARG002
+        """The genome as it is: there are no choices to change."""
+        return genome
 
     def repaired(self, genome: Sequence[int]) -> Genome:
         """The genome as it is: here each one means a merge."""

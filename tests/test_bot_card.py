@@ -189,7 +189,8 @@ def of_a_path() -> CardFacts:
     )
     yaml_text = "name: merge-1\nmerge_method: ties\n---\nmerge_method: passthrough\n"
     recipe = RecipeFacts(path, "float32", "ab" * 32, yaml_text)
-    return replace(honest(), recipe=recipe, cost=CostFacts(9_123_456, 6_432_768, 1.4183))
+    search = replace(honest().search, smaller=True, staged=True)
+    return replace(honest(), recipe=recipe, search=search, cost=CostFacts(9_123_456, 6_432_768, 1.4183))
 
 
 def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:

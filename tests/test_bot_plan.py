@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zoo_ground
 from rich.console import Console
-from zoo_ground import LANGUAGE, MATH, REPORT, SEARCH, VALIDATION, client, small_watchlist
+from safetensors.numpy import load_file
+from zoo_ground import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION, client, small_watchlist
 
 from bot.plan import Plan, make_plan
 from bot.shop import now
@@ -18,6 +20,7 @@ from bot.terminal import plan_page
 from evaluation.errors import EvaluationError
 from evaluation.power import detectable_difference
 from localhub import Running
+from zoo.repo import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,39 @@ def check_what_can_be_seen(plan: Plan) -> None:
     Console(file=screen, width=250).print(plan_page(plan))
     assert all(one.words in screen.getvalue() for one in plan.visible)
     assert json.loads(json.dumps(plan.as_json()))["visible"][0]["split"] == "search"
+
+
+@pytest.mark.parametrize(("space", "parts"), [("dataflow", 3), ("both", 4)])
+def test_a_plan_tells_the_size_of_the_largest_space_and_of_the_largest_merge(
+    server: Running, space: str, parts: int
+) -> None:
+    """Of three sources two stages may lay out four models: the second has mixtures, too."""
+    dataflow = {"models": 4, "repeats": 2, "max_layers": 5}
+    plan = make_plan(client(server), small_watchlist(search={"space": space, "dataflow": dataflow}), now())
+    assert plan.cost is not None
+    layers, levels = 2, 21
+    slots = 2 * parts * layers
+    paths = 2 * math.log10(parts) + slots * math.log10(2 * levels)  # the ends, and for each slot whether and how large
+    assert plan.cost.genes == 2 + 2 * slots
+    assert plan.cost.space_log10 == pytest.approx(paths, abs=0.06)
+    sizes = {name: weight.nbytes for name, weight in load_file(WEIGHTS / "math" / "model.safetensors").items()}
+    one_layer = sum(size for name, size in sizes.items() if ".layers.1." in name)
+    assert (plan.cost.layers, plan.cost.largest) == (5, sum(sizes.values()) + 3 * one_layer)
+
+
+def test_a_plan_tells_whose_layers_are_left_out(server: Running) -> None:
+    sources = [{"repo": MATH}, {"repo": LANGUAGE}, {"repo": BASE}]
+    watched = small_watchlist(
+        watch={"authors": {"allow": ["nobody-at-all"]}},
+        pinned=sources,
+        base=None,
+        search={"space": "dataflow", "dataflow": {"models": 2}},
+    )
+    plan = make_plan(client(server), watched, now())
+    assert plan.cost is not None and plan.cost.left_out == (BASE,)
+    screen = io.StringIO()
+    Console(file=screen, width=250).print(plan_page(plan))
+    assert f"the layers of {BASE}: raise search.dataflow.models" in screen.getvalue()
 
 
 def test_a_plan_without_a_pool_still_tells_every_verdict_and_why(server: Running) -> None:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from safetensors.numpy import save
 from small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
 
-from bot.contest.spaces import candidate_bytes, make_spaces
+from bot.contest.spaces import candidate_bytes, largest_bytes, make_spaces
 from bot.errors import ShoalError
 from bot.hub import Hub
 from bot.sources.configs import settings, settings_mismatch
@@ -218,8 +218,11 @@ def test_paths_are_planned_only_through_models_that_can_have_them(hub):
     spaces = make_spaces(asked, pool)
     assert spaces.tied is False
     assert spaces.most_layers == 3
-    model = pool.model_bytes("float32")
-    assert candidate_bytes(spaces, pool, "float32") == model + model * 3 // 2 + 3 * model
+    layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
+    model, deepest = pool.model_bytes("float32"), pool.model_bytes("float32") + layer
+    assert largest_bytes(spaces, pool, "float32") == deepest
+    assert candidate_bytes(spaces, pool, "float32", "cpu") == model + deepest + 3 * model
+    assert candidate_bytes(spaces, pool, "float32", "cuda") == model + deepest + 3 * model + 2 * model
     assert [name for name, _ in spaces.plain_recipes()] == ["linear mean", "halves stacked"]
     with pytest.raises(ShoalError, match=r"search\.dataflow: layers: got 3 to 3: a source, which has 2, must be among"):
         make_spaces(
@@ -228,6 +231,44 @@ def test_paths_are_planned_only_through_models_that_can_have_them(hub):
     odd = replace(pool.sources[0], settings={**pool.sources[0].settings, "model_type": "opt"})
     with pytest.raises(MergingError, match="model_type is 'opt': no way is known to fold a path's scales"):
         make_spaces(asked, replace(pool, sources=(odd, *pool.sources[1:])))
+
+
+def test_sources_that_cannot_stay_mapped_are_held_by_each_worker_beside_its_candidates(hub):
+    stock(hub)
+    asked = wish(search={"space": "dataflow", "dtype": "float32"}, max_sources=2)
+    pool = find_pool(client(hub), asked, NOW)
+    spaces = make_spaces(asked, pool)
+
+    def held(dtype, device, found=pool):
+        fixed = pool.model_bytes(dtype) + largest_bytes(spaces, found, dtype)
+        return (candidate_bytes(spaces, found, dtype, device) - fixed) / pool.model_bytes(dtype)
+
+    assert held("float32", "cpu") == 0
+    assert held("float32", "cuda") == held("bfloat16", "cpu") == 2
+    halves = {name: replace(header, dtype="BF16") for name, header in pool.sources[0].headers.items()}
+    mixed = replace(pool, sources=(replace(pool.sources[0], headers=halves), pool.sources[1]))
+    assert held("bfloat16", "cpu", mixed) == held("float32", "cpu", mixed) == 1
+
+
+def test_a_tied_head_counts_once_in_the_largest_merge(hub):
+    for place, name in enumerate(("cod", "eel")):
+        tensors = {key: value for key, value in weights(place).items() if key != "lm_head.weight"}
+        hub.store.commit(f"reef/{name}", files(place, tensors=tensors, config={**CONFIG, "tie_word_embeddings": True}))
+    asked = wish(base=None, search={"space": "dataflow", "dtype": "float32", "dataflow": {"max_layers": 6}})
+    pool = find_pool(client(hub), asked, NOW)
+    layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
+    assert largest_bytes(make_spaces(asked, pool), pool, "float32") == pool.model_bytes("float32") + 4 * layer
+
+
+def test_a_list_of_kinds_for_another_number_of_layers_is_refused_by_its_name(hub):
+    qwen = {**CONFIG, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+    for place, (name, kinds) in enumerate({"cod": 2, "eel": 2, "long": 3, "short": 1}.items()):
+        config = {**qwen, "layer_types": ["full_attention"] * kinds}
+        hub.store.commit(f"reef/{name}", files(place, config=config))
+    pool = find_pool(client(hub), wish(base=None, search={"method": "linear"}), NOW)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
+    assert reasons(pool)["long"] == "its config says layer_types for 3 layers, and has 2"
+    assert reasons(pool)["short"] == "its config says layer_types for 1 layers, and has 2"
 
 
 def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub):

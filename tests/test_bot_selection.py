@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.contest.findings import Ruling
-from bot.contest.selection import choose, repo_name
+from bot.contest.selection import choose, repo_name, roles
 
 
 def ruling(recipe: str, scores: tuple[float, ...], passed: bool = True) -> Ruling:
@@ -41,6 +41,29 @@ def test_every_role_is_given_once_even_where_one_member_leads_in_several_skills(
 def test_with_a_single_skill_the_best_is_released_as_such() -> None:
     (one,) = choose([ruling("a", (0.3,)), ruling("b", (0.7,))], ["math"], 3)
     assert (one.role, one.recipe) == ("best-math", "b")
+
+
+def test_where_depth_is_an_objective_the_smallest_is_released_though_it_leads_in_no_skill() -> None:
+    front = [*FRONT, ruling("small", (0.7, 0.7)), ruling("no smaller, no better", (0.6, 0.6))]
+    depths = {"left": 9, "knee": 8, "right": 8, "small": 4, "no smaller, no better": 4}
+    skills = ["math", "language"]
+    chosen = {one.role: one.recipe for one in choose(front, skills, 4, depths)}
+    assert chosen == {"balanced": "small", "best-math": "left", "best-language": "right"}
+    depths["knee"] = 5
+    chosen = {one.role: one.recipe for one in choose(front, skills, 4, depths)}
+    assert chosen == {"balanced": "knee", "smallest": "small", "best-math": "left", "best-language": "right"}
+    assert {one.role for one in choose(front, skills, 2, depths)} == {"balanced", "smallest"}
+    assert set(chosen) == set(roles(skills, smaller=True)) > set(roles(skills, smaller=False))
+
+
+def test_with_a_single_skill_depth_gives_two_more_roles() -> None:
+    front = [ruling("deep", (0.9,)), ruling("middle", (0.85,)), ruling("shallow", (0.2,))]
+    chosen = choose(front, ["math"], 3, {"deep": 6, "middle": 4, "shallow": 3})
+    assert [(one.role, one.recipe) for one in chosen] == [
+        ("balanced", "middle"),
+        ("smallest", "shallow"),
+        ("best-math", "deep"),
+    ]
 
 
 def test_repo_names_follow_the_pattern_and_the_licence() -> None:

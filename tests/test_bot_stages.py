@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from bot.contest.spaces import Spaces
-from bot.contest.stages import Contest, chosen_parts, depth, run_stages
+from bot.contest.findings import Ruling
+from bot.contest.selection import choose
+from bot.contest.spaces import Spaces, depth
+from bot.contest.stages import Contest, chosen_parts, run_stages
 from bot.watchlist.sections import Dataflow, SpaceKind
 from merging.dataflow.path import AnyRecipe, PathRecipe
 from merging.evolution import Outcome, Settings
@@ -109,5 +111,8 @@ def test_fewer_layers_can_be_an_objective() -> None:
     found = run_stages(contest(asked, "dataflow", smaller=True, min_layers=2))
     for one in found.front:
         assert one.outcome.objectives == (*skills(one.recipe), -depth(one.recipe) / LAYERS)
-    depths = {depth(one.recipe) for one in found.front}
-    assert min(depths) < LAYERS < max(depths)
+    depths = {one.recipe.digest: depth(one.recipe) for one in found.front}
+    assert min(depths.values()) < LAYERS < max(depths.values())
+    passed = [Ruling(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
+    chosen = {one.role: depths[one.recipe] for one in choose(passed, ["a", "b"], 4, depths)}
+    assert chosen["smallest"] == min(depths.values()) < max(chosen.values())

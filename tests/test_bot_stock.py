@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zoo_ground
+from small_repos import CONFIG, files
 from zoo_ground import BASE, LANGUAGE, MATH, Listener, client, small_watchlist
 
 from bot import stock as stocking
@@ -19,6 +21,7 @@ from bot.sources.pool import NoPool
 from bot.stock import stock
 from bot.watchlist.model import Watchlist
 from localhub import Running
+from merging.errors import MergingError
 
 DAMAGED = "overcooked/minnow-math-hot"
 
@@ -104,6 +107,18 @@ def test_too_few_sources_are_told_in_one_line_with_every_reason_on_record(
     pool, _ = stock(better)
     assert {source.repo for source in pool.sources} == {MATH, LANGUAGE}
     assert better.ledger.cycle(poor.cycle).state is State.ABANDONED
+
+
+def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetched(server: Running, home: Home) -> None:
+    config = {**CONFIG, "model_type": "helium", "architectures": ["HeliumForCausalLM"]}
+    for place, name in enumerate(("cod", "eel")):
+        server.store.commit(f"abacus-works/{name}", files(place, config=config))
+    asked: dict[str, Any] = {"watch": {"tags": ["fish"]}, "base": None}
+    with pytest.raises(MergingError, match="model_type is 'helium': no way is known to fold a path's scales"):
+        stock(shop(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
+    assert not list(home.sources.rglob("*.safetensors"))
+    pool, folders = stock(shop(server, home, small_watchlist(**asked, search={"method": "linear"})))
+    assert len(pool.sources) == len(list(home.sources.rglob("*.safetensors"))) == len(folders) == 2
 
 
 @pytest.mark.parametrize("what", ["deleted", "moved"])

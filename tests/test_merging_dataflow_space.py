@@ -88,6 +88,27 @@ def test_a_space_without_the_models_themselves_is_refused() -> None:
     shallow = Recipe.single(SourceRef("tiny/s", "5" * 40), Groups.even(3, 1, False, False), "float32")
     with pytest.raises(MergingError, match="path: got parts of 4, 3 layers: at least two of one depth"):
         PathSpace.build([A, shallow], tied=False)
+    single = [Recipe.single(SourceRef(f"tiny/{n}", n * 40), Groups.even(1, 1, False, False), "float32") for n in "ab"]
+    with pytest.raises(MergingError, match="layers: got at most 1: paths between a first and a last layer have at"):
+        PathSpace.build(single, tied=False, ends="first", most=1)
+
+
+def test_a_first_generation_is_no_larger_than_the_others_and_has_every_model_in_it() -> None:
+    parts = [
+        Recipe.single(SourceRef(f"tiny/{name}", name * 40), Groups.even(DEPTH, 1, False, False), "float32")
+        for name in "abcdef01"
+    ]
+    space = PathSpace.build(parts, tied=False)
+    assert len(space.seeds()) > 100
+    asked: list[Sequence[AnyRecipe]] = []
+
+    def evaluate(recipes: Sequence[AnyRecipe]) -> list[Outcome]:
+        asked.append(recipes)
+        return [Outcome((float(len(hops(recipe))),), None, 1.0) for recipe in recipes]
+
+    evolve(space, Settings(12, 24, None, 0), evaluate, objectives=1)
+    assert [len(recipes) for recipes in asked] == [12, 12]
+    assert list(asked[0][:8]) == parts
 
 
 def test_every_scale_is_positive_and_without_scales_all_are_one() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.contest.findings import Ruling
@@ -11,6 +11,9 @@ from merging.pareto import extremes_and_knee, nondominated
 
 BALANCED = "balanced"
 """The role of the front's knee."""
+
+SMALLEST = "smallest"
+"""The role of the member with the fewest layers, where these are an objective of their own."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +24,25 @@ class Chosen:
     recipe: str
 
 
-def choose(verdicts: Sequence[Ruling], skills: Sequence[str], limit: int) -> tuple[Chosen, ...]:
-    """At most `limit` of those that passed: the knee of their front on the validation split, then its extremes."""
+def choose(
+    verdicts: Sequence[Ruling], skills: Sequence[str], limit: int, depths: Mapping[str, int] | None = None
+) -> tuple[Chosen, ...]:
+    """At most `limit` of those that passed: the knee of their front on the validation split, then its extremes.
+
+    depths: layers of each recipe, where fewer are an objective beside the skills; then the first extreme is of these.
+    """
     passed = [verdict for verdict in verdicts if verdict.passed]
-    front = [passed[index] for index in nondominated([verdict.scores for verdict in passed])]
-    points = [verdict.scores for verdict in front]
-    chosen = extremes_and_knee(points, limit)
-    roles = _roles(points, chosen, skills)
-    return tuple(Chosen(role, front[index].recipe) for role, index in zip(roles, chosen, strict=True))
+    points = [one.scores if depths is None else (-depths[one.recipe], *one.scores) for one in passed]
+    front = nondominated(points)
+    best = [points[index] for index in front]
+    chosen = extremes_and_knee(best, limit)
+    roles = _roles(best, chosen, _extremes(skills, depths is not None))
+    return tuple(Chosen(role, passed[front[index]].recipe) for role, index in zip(roles, chosen, strict=True))
 
 
-def roles(skills: Sequence[str]) -> tuple[str, ...]:
-    """Every role that a release can have."""
-    return (BALANCED, *(f"best-{skill}" for skill in skills))
+def roles(skills: Sequence[str], smaller: bool) -> tuple[str, ...]:
+    """Every role that a release can have. smaller: whether fewer layers are an objective."""
+    return (BALANCED, *_extremes(skills, smaller))
 
 
 def repo_name(pattern: str, watchlist: str, number: int, role: str, prefix: str | None) -> str:
@@ -45,16 +54,21 @@ def repo_name(pattern: str, watchlist: str, number: int, role: str, prefix: str 
     return re.sub(r"([-.])[-.]+", r"\1", name).strip("-.")
 
 
-def _roles(points: Sequence[Sequence[float]], chosen: Sequence[int], skills: Sequence[str]) -> list[str]:
-    """The first is the knee; each further one is the best in the first skill that no earlier one stands for."""
-    if len(skills) == 1:
-        return [f"best-{skills[0]}"] * len(chosen)
+def _extremes(skills: Sequence[str], smaller: bool) -> tuple[str, ...]:
+    """The roles of those that are best in one objective, in the order of the objectives."""
+    return (*((SMALLEST,) if smaller else ()), *(f"best-{skill}" for skill in skills))
+
+
+def _roles(points: Sequence[Sequence[float]], chosen: Sequence[int], extremes: Sequence[str]) -> list[str]:
+    """The first is the knee; each further one is the best in the first objective that no earlier one stands for."""
+    if len(extremes) == 1:
+        return [*extremes] * len(chosen)
     roles = [BALANCED] * len(chosen[:1])
     for index in chosen[1:]:
         leading = [
-            skill
-            for place, skill in enumerate(skills)
-            if points[index][place] == max(point[place] for point in points) and f"best-{skill}" not in roles
+            role
+            for place, role in enumerate(extremes)
+            if points[index][place] == max(point[place] for point in points) and role not in roles
         ]
-        roles.append(f"best-{leading[0]}")
+        roles.append(leading[0])
     return roles

@@ -9,14 +9,18 @@ from bot.errors import ShoalError
 from bot.sources.pool import Pool
 from bot.watchlist.model import Watchlist
 from bot.watchlist.sections import Dataflow, SpaceKind
+from merging.dataflow.cost import cost
 from merging.dataflow.layout import check_rearrangeable
 from merging.dataflow.path import AnyRecipe
 from merging.dataflow.space import PathSpace
 from merging.errors import MergingError
-from merging.recipe import Groups, Recipe
+from merging.recipe import Groups, Recipe, SourceRef
 from merging.space import SearchSpace
 
 AS_USUAL = Dataflow()
+
+_STORED_AS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+"""A dtype's name in the headers of files."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,31 @@ class Spaces:
         return (*self.weights.plain_recipes(), *(paths.plain_recipes() if paths else ()))
 
     @property
+    def smaller(self) -> bool:
+        """Whether fewer layers are an objective beside the skills."""
+        return self.dataflow.smaller and self.kind != "parameter"
+
+    @property
+    def left_out(self) -> tuple[SourceRef, ...]:
+        """Sources whose layers are not laid out, for there are more of them than models are asked for."""
+        return self.weights.sources[self.dataflow.models :] if self.kind == "dataflow" else ()
+
+    def widest(self) -> PathSpace | None:
+        """The paths through as many parts as may be laid out: in two stages these are not known beforehand."""
+        if self.kind != "both":
+            return self.over_sources()
+        return self.paths([self.weights.alone(self.weights.sources[0])] * self.dataflow.models)
+
+    @property
     def size(self) -> int:
-        """Number of genomes, in all stages together."""
-        paths = self.over_sources()
+        """Number of genomes, in all stages together, at most."""
+        paths = self.widest()
         return (self.weights.size if self.kind != "dataflow" else 0) + (paths.size if paths else 0)
 
     @property
     def genes(self) -> int:
-        """Number of genes of the largest stage."""
-        paths = self.over_sources()
+        """Number of genes of the largest stage, at most."""
+        paths = self.widest()
         return max(len(self.weights.levels) if self.kind != "dataflow" else 0, len(paths.levels) if paths else 0)
 
     @property
@@ -77,18 +97,37 @@ class Spaces:
         return paths.most if paths else self.weights.groups.layers
 
 
-def candidate_bytes(spaces: Spaces, pool: Pool, dtype: str) -> int:
+def depth(recipe: AnyRecipe) -> int:
+    """Layers of a recipe's model."""
+    return recipe.groups.layers if isinstance(recipe, Recipe) else len(recipe.hops)
+
+
+def largest_bytes(spaces: Spaces, pool: Pool, dtype: str) -> int:
+    """Bytes of the weights of the deepest candidate: layers grow in number, embeddings and head do not."""
+    model = pool.model_bytes(dtype)
+    if spaces.kind == "parameter":
+        return model
+    source = pool.sources[0]
+    shapes = {name: header.shape for name, header in source.headers.items()}
+    # All layers are of one make, so any of them will do.
+    layers = (number % pool.layers for number in range(spaces.most_layers))
+    return cost(shapes, source.settings, layers).parameters * model // pool.parameters
+
+
+def candidate_bytes(spaces: Spaces, pool: Pool, dtype: str, device: str) -> int:
     """Bytes that a worker needs for its candidates' weights, at most.
 
     The deepest path counts whole, though it only refers to weights that are there: what it has of its own is hard to
-    foretell, and beside it stands the model that becomes mixtures. Where paths are laid through mixtures, these are
-    held too.
+    foretell, and beside it stands the model that becomes mixtures. Parts of paths are held, too, but for sources on
+    the CPU that are stored in this very dtype: these stay mapped.
     """
     model = pool.model_bytes(dtype)
     if spaces.kind == "parameter":
         return model
-    largest = model * spaces.most_layers // spaces.weights.groups.layers
-    return model + largest + (model * spaces.dataflow.models if spaces.kind == "both" else 0)
+    laid_out = pool.sources[: spaces.dataflow.models if spaces.kind == "dataflow" else 2]  # two for the plain path
+    held = sum(device != "cpu" or _STORED_AS[dtype] != source.dtype for source in laid_out)
+    mixtures = spaces.dataflow.models if spaces.kind == "both" else 0
+    return model + largest_bytes(spaces, pool, dtype) + model * (held + mixtures)
 
 
 def make_spaces(watchlist: Watchlist, pool: Pool) -> Spaces:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bot.contest.spaces import Spaces
+from bot.contest.spaces import Spaces, depth
 from merging.breeder import Space
 from merging.dataflow.path import AnyRecipe
 from merging.evolution import Evaluate, Generation, Outcome, SearchResult, Settings, evolve
@@ -54,6 +54,10 @@ def chosen_parts(contest: Contest, first: SearchResult) -> list[Recipe]:
 
     The first is the knee of the front by its validation scores. Each further one is the front member or source that
     adds most to those before it: to the hypervolume of their validation scores, above the lowest of all.
+
+    This is the one place where a search sees validation scores, on which the gate tests its front later: scores of the
+    search split would favour what they chose. So the gate is a little less strict with `both`; the report split stays
+    unseen.
     """
     models = contest.spaces.weights.singles()
     members = {one.recipe.digest: one.recipe for one in first.front if isinstance(one.recipe, Recipe)}
@@ -82,24 +86,19 @@ def with_depth(outcomes: Sequence[Outcome], recipes: Sequence[AnyRecipe], layers
     ]
 
 
-def depth(recipe: AnyRecipe) -> int:
-    """Layers of a recipe's model."""
-    return recipe.groups.layers if isinstance(recipe, Recipe) else len(recipe.hops)
-
-
 def _evolve(contest: Contest, settings: Settings, space: Space, earlier: SearchResult | None) -> SearchResult:
-    deeper = contest.spaces.dataflow.smaller and contest.spaces.kind != "parameter"
+    smaller = contest.spaces.smaller
     layers = contest.spaces.weights.groups.layers
 
     def evaluate(recipes: Sequence[AnyRecipe]) -> Sequence[Outcome]:
         outcomes = contest.evaluate(recipes)
-        return with_depth(outcomes, recipes, layers) if deeper else outcomes
+        return with_depth(outcomes, recipes, layers) if smaller else outcomes
 
     return evolve(
         space,
         settings,
         evaluate,
-        objectives=contest.skills + deeper,
+        objectives=contest.skills + smaller,
         earlier=earlier,
         on_generation=contest.on_generation,
     )

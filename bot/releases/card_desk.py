@@ -175,6 +175,8 @@ def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
         seconds=summary.seconds,
         stopped=summary.stopped,
         hardware=where if crew.device == "cpu" else f"a GPU ({crew.device})",
+        smaller=cast.spaces.smaller,
+        staged=cast.spaces.kind == "both",
     )
 
 

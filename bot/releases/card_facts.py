@@ -236,7 +236,8 @@ class SearchFacts:
     """What the search cost: candidates tried, those without a result, those scored on every item.
 
     `item_scores` are the answers that were asked for in all. `seconds` is wall time; `stopped` says in words why it
-    ended.
+    ended. `smaller` tells whether fewer layers were an objective beside the skills, `staged` whether paths were bred
+    through what a search among mixtures came to.
     """
 
     candidates: int
@@ -249,6 +250,8 @@ class SearchFacts:
     seconds: float
     stopped: str
     hardware: str
+    smaller: bool = False
+    staged: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ def check_names(shop: Shop, prefix: str | None) -> None:
     """ShoalError, before the search, if a repo that a release could go to is a person's own."""
     if shop.watchlist.publish.mode == "off":
         return
-    for role in roles([skill.name for skill in shop.watchlist.skills]):
+    skills = [skill.name for skill in shop.watchlist.skills]
+    for role in roles(skills, shop.watchlist.search.dataflow.smaller):
         check_free(shop.hub, release_repo(shop, role, prefix), shop.watchlist.publish.private)
 
 

@@ -45,6 +45,11 @@ def look_around(device: str) -> Machine:
     return Machine(len(os.sched_getaffinity(0)), psutil.virtual_memory().available, devices)
 
 
+def device_for(machine: Machine, asked: Workers) -> str:
+    """Where the models run: on a GPU if that is asked for, or if there is one and nothing is asked for."""
+    return "cuda" if asked.device == "cuda" or (asked.device == "auto" and machine.cuda_devices > 0) else "cpu"
+
+
 def worker_memory(model_bytes: int) -> int:
     """Bytes that one worker needs of its own for a live model of `model_bytes`; the pool is mapped and shared."""
     return WORKER_OVERHEAD + int(model_bytes * (1 + ACTIVATION_SHARE))
@@ -62,12 +67,12 @@ def fit_crew(machine: Machine, model_bytes: int, asked: Workers) -> Crew:
 
     What the watchlist sets stands; the rest is made to fit it.
     """
-    on_gpu = asked.device == "cuda" or (asked.device == "auto" and machine.cuda_devices > 0)
+    device = device_for(machine, asked)
     by_memory = max(1, machine.free_memory // worker_memory(model_bytes))
-    workers = asked.count or (1 if on_gpu else min(machine.cores, by_memory))
+    workers = asked.count or (1 if device == "cuda" else min(machine.cores, by_memory))
     return Crew(
         workers=workers,
         threads=asked.threads or max(1, machine.cores // workers),
-        device="cuda" if on_gpu else "cpu",
+        device=device,
         batch_size=asked.batch_size or fit_batch(model_bytes),
     )

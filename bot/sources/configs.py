@@ -54,6 +54,7 @@ _READ_UNDECLARED = {
 """Keys that transformers' shared code asks of every config, declared by its class or not, with their defaults."""
 
 _LENGTH = "max_position_embeddings"
+_KINDS = "layer_types"
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -70,6 +71,7 @@ def settings(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
         # A config class may make a list as long as this, so it is checked first.
         if isinstance(config.get(key), int) and config[key] > layers:
             raise ValueError(f"its config says {key} {config[key]}, its tensors have {layers}")
+    _check_kinds(config, layers)
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise ValueError("its config names no model_type")
@@ -98,6 +100,14 @@ def settings_mismatch(base: Mapping[str, Any], other: Mapping[str, Any]) -> str 
         if base.get(key) != other.get(key):
             return f"its config says {key[:60]} {_short(other.get(key))}, not {_short(base.get(key))}"
     return None
+
+
+def _check_kinds(config: Mapping[str, Any], layers: int) -> None:
+    """ValueError, by name, for a list of the layers' kinds of another length: transformers' own words are long."""
+    said = next((config[key] for key in _LAYERS if isinstance(config.get(key), int)), layers)
+    for key, value in config.items():
+        if key.endswith(_KINDS) and isinstance(value, list) and len(value) != said:
+            raise ValueError(f"its config says {key[:40]} for {len(value)} layers, and has {said}")
 
 
 def _harmless(key: str) -> bool:

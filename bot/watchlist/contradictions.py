@@ -127,7 +127,7 @@ def _publish_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
 
 def _longest_name(watchlist: Wish) -> str:
     """The longest name that a release may get, with a licence's prefix and a late cycle's number."""
-    roles = ("balanced", *(f"best-{skill.name}" for skill in watchlist.skills))
+    roles = ("balanced", "smallest", *(f"best-{skill.name}" for skill in watchlist.skills))
     role = max(roles, key=len)
     name = watchlist.publish.name.format(watchlist=watchlist.name, cycle=_LATE_CYCLE, role=role)
     return name if name.lower().startswith(_PREFIX.rstrip("-").lower()) else f"{_PREFIX}{name}"

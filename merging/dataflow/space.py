@@ -7,7 +7,7 @@ positive scale for every hop. Genes of slots that are passed by mean nothing, so
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from merging.dataflow.edits import Step, Stop, longer, shorter, switched
 from merging.dataflow.path import AnyRecipe, Hop, path_recipe
 from merging.errors import MergingError
 from merging.genes import Gene
@@ -25,14 +26,14 @@ Ends = Literal["first", "free"]
 """Where embedding and head come from: as in the paper the first part, with its first and last layer at the ends of
 every path; or any part, by two genes (by one where they are tied), and any layers."""
 
-Step = tuple[int, int]
-"""A part, and the number of a layer in it."""
-
 FARTHEST = 0.5
 """How far a scale may be from 1."""
 
 EDITS = 6
-"""A random path has at most so many slots changed from a known one."""
+"""A random path is at most so many edits away from a known one."""
+
+ATTEMPTS = 20
+"""Edits that are drawn until one is a path of this space."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class PathSpace:
             raise MergingError(
                 f"layers: got {least} to {most}: a source, which has {depths[0]}, must be among the paths"
             )
+        if ends == "first" and most < 2:
+            raise MergingError(f"layers: got at most {most}: paths between a first and a last layer have at least 2")
         reach = math.floor(FARTHEST / step + 1e-9) * step
         scale = Gene("scale", 0, 0, round(1 - reach, 9), round(1 + reach, 9), step) if scales else None
         return cls(tuple(parts), repeats, least, most, ends, tied, scale)
@@ -106,6 +109,14 @@ class PathSpace:
     def choices(self) -> tuple[int, ...]:
         """The genes whose values have no order."""
         return tuple(range(self._free_ends + len(self.slots)))
+
+    @cached_property
+    def switches(self) -> Mapping[int, int]:
+        """A slot's scale means something only where the slot is taken: gene of the scale → gene of the inclusion."""
+        if self.scale is None:
+            return {}
+        first, slots = self._free_ends, len(self.slots)
+        return {first + slots + slot: first + slot for slot in range(slots)}
 
     @property
     def size(self) -> int:
@@ -140,17 +151,32 @@ class PathSpace:
         return tuple(dict.fromkeys(genome for genome in genomes if genome is not None))
 
     def strangers(self, random: np.random.Generator) -> Iterator[Genome]:
-        """Random genomes without end: a seed with some slots and ends changed, and scales drawn for all hops."""
-        seeds, free, slots = self.seeds(), self._free_ends, len(self.slots)
+        """Random genomes without end: a seed after some edits, and, of every other one, some of its scales drawn."""
+        seeds = self.seeds()
         while True:
-            genome = list(seeds[random.integers(len(seeds))])
-            for slot in random.integers(slots, size=random.integers(1, EDITS + 1)):
-                genome[free + slot] ^= 1
-            for end in range(free):
-                genome[end] = int(random.integers(len(self.parts)))
+            genome: list[float] = [*seeds[random.integers(len(seeds))]]
+            for _ in range(random.integers(1, EDITS + 1)):
+                genome = self.edited(genome, random)
             if self.scale and random.random() < 0.5:
-                genome[free + slots :] = map(int, random.integers(self.scale.levels, size=self._scales))
-            yield self.repaired(genome)
+                off = {gene for gene, choice in self.switches.items() if not genome[choice]}
+                counting = [gene for gene in self._scale_genes if gene not in off]
+                for gene in random.choice(counting, size=random.integers(1, len(counting) + 1), replace=False):
+                    genome[gene] = int(random.integers(self.scale.levels))
+            yield self.repaired(list(map(int, genome)))
+
+    def edited(self, genome: Sequence[float], random: np.random.Generator) -> list[float]:
+        """A genome whose path is one edit away: a step fewer, one more, one of another part, or another end.
+
+        All are equally likely: a slot switched at random would nearly always add a step, for few are taken. Where the
+        space has no such path nearby, the genome stays as it is. The steps keep their scales and are laid out anew, as
+        early as may be, so that paths that are alike have genomes that are alike.
+        """
+        kind = int(random.integers(4 if self._free_ends else 3))
+        for _ in range(ATTEMPTS):
+            found = self._edit(genome, kind, random)
+            if found is not None and found != list(genome):
+                return found
+        return list(genome)
 
     def repaired(self, genome: Sequence[int]) -> Genome:
         """The genome itself if its path is neither too short nor too long; else with random slots switched.
@@ -216,23 +242,58 @@ class PathSpace:
     def _scales(self) -> int:
         return len(self.slots) + self._fixed
 
+    @property
+    def _scale_genes(self) -> range:
+        return range(self._free_ends + len(self.slots), len(self.levels))
+
+    @property
+    def _one(self) -> float:
+        """The index of scale 1 on the grid."""
+        return self.scale.index(1.0) or 0 if self.scale else 0
+
+    def _edit(self, genome: Sequence[float], kind: int, random: np.random.Generator) -> list[float] | None:
+        """The genome after an edit of a kind; None if the space does not have it."""
+        ends, way = list(genome[: self._free_ends]), self._way(genome)
+        if kind == 0 and way:
+            way = shorter(way, random)
+        elif kind == 1:
+            way = longer(way, len(self.parts), self.depth, self._one, random)
+        elif kind == 2 and way:
+            way = switched(way, len(self.parts), random)
+        elif kind == 3:
+            ends[random.integers(len(ends))] = int(random.integers(len(self.parts)))
+        return self._laid_out(ends, way, genome[len(genome) - self._fixed :] if self.scale else ())
+
+    def _way(self, genome: Sequence[float]) -> list[Stop]:
+        """The steps of a genome's slots, with their scales as they are there."""
+        scales = genome[self._scale_genes.start :] if self.scale else [0] * len(self.slots)
+        taken = zip(self.slots, genome[self._inclusions], scales, strict=False)
+        return [(step, scale) for step, index, scale in taken if index]
+
+    def _laid_out(self, ends: Sequence[float], way: Sequence[Stop], fixed: Sequence[float]) -> list[float] | None:
+        """The genome of a way, each step in the first slot that it can have; None if the space does not have it.
+
+        fixed: scales of the first and the last layer, where these are fixed; the way is what lies between.
+        """
+        if not self.least <= len(way) + self._fixed <= self.most:
+            return None
+        included, scales, slot = [0] * len(self.slots), [self._one] * len(self.slots), -1
+        for step, scale in way:
+            slot = next((place for place in range(slot + 1, len(self.slots)) if self.slots[place] == step), -1)
+            if slot < 0:
+                return None
+            included[slot], scales[slot] = 1, scale
+        return [*ends, *included, *(scales if self.scale else ()), *fixed]
+
     def _genome(self, steps: Sequence[Step], embedding: int, head: int) -> Genome | None:
         """The genome of a way through the layout with all scales 1; None if the space does not have it.
 
         Where the ends are fixed, so are the way's first and last layer, whatever part they are of.
         """
-        if not self.least <= len(steps) <= self.most:
-            return None
         inner = steps[1:-1] if self._fixed else steps
-        included, slot = [0] * len(self.slots), -1
-        for step in inner:
-            slot = next((place for place in range(slot + 1, len(self.slots)) if self.slots[place] == step), -1)
-            if slot < 0:
-                return None
-            included[slot] = 1
-        ends = (embedding, head)[: self._free_ends]
-        ones = (self.scale.index(1.0) or 0,) * self._scales if self.scale else ()
-        return (*ends, *included, *ones)
+        fixed = [self._one] * self._fixed if self.scale else []
+        found = self._laid_out((embedding, head)[: self._free_ends], [(step, self._one) for step in inner], fixed)
+        return None if found is None else tuple(map(int, found))
 
     def _check(self, genome: Sequence[int]) -> None:
         if len(genome) != len(self.levels):
