@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from zoo_ground import Listener
 
+from bot.contest.race import panel_of
 from bot.contest.search import search, summarise
 from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
@@ -18,6 +19,7 @@ from bot.scoring.workers import Failure
 from bot.shop import now
 from bot.watchlist.model import Watchlist
 from evaluation.racing import round_ends
+from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from merging.evolution import SearchResult
 from merging.recipe import Groups, Recipe, SourceRef
@@ -134,3 +136,15 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tm
     assert again.asked == 0
     failed = [one for one in first.scored if one.outcome.failure]
     assert bool(failed) == faulty and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)
+
+
+def test_two_metrics_of_one_task_are_one_source_of_items() -> None:
+    strict, lenient = SkillTask("sums", "strict"), SkillTask("sums", "lenient", weight=3.0)
+    other = SkillTask("b", "acc")
+    skills = (Skill("one", (strict, lenient)), Skill("two", (other, strict)))
+    uses = [(skill.name, task.key) for skill in skills for task in skill.tasks]
+    exam = ExamFacts("whole", tuple(ExamItem(*use, "d", str(item)) for use in uses for item in range(2)), (), (), "")
+    panel = panel_of(exam, skills)
+    assert panel.tasks == (0, 0, 1, 1, 2, 2, 3, 3)
+    assert panel.weights.tolist() == [[0.25, 0], [0.75, 0], [0, 0.5], [0, 0.5]]
+    assert panel.sources == (1, 1, 0, 1)

@@ -178,12 +178,16 @@ def panel_of(exam: ExamFacts, skills: Sequence[Skill]) -> Panel:
 
     from evaluation.racing import Panel
 
-    uses = [(skill.name, task.key) for skill in skills for task in skill.tasks]
+    uses = [(skill, task) for skill in skills for task in skill.tasks]
+    names, keys = sorted({task.task for _, task in uses}), [(skill.name, task.key) for skill, task in uses]
     weights = np.zeros((len(uses), len(skills)))
-    for column, skill in enumerate(skills):
-        for task in skill.tasks:
-            weights[uses.index((skill.name, task.key)), column] = task.weight / sum(one.weight for one in skill.tasks)
-    return Panel(tuple(uses.index((item.skill, item.task)) for item in exam.items), weights)
+    for place, (skill, task) in enumerate(uses):
+        weights[place, skills.index(skill)] = task.weight / sum(one.weight for one in skill.tasks)
+    return Panel(
+        tasks=tuple(keys.index((item.skill, item.task)) for item in exam.items),
+        weights=weights,
+        sources=tuple(names.index(task.task) for _, task in uses),
+    )
 
 
 def _key(item: ExamItem) -> Key:
