@@ -175,6 +175,7 @@ def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
         seconds=summary.seconds,
         stopped=summary.stopped,
         hardware=where if crew.device == "cpu" else f"a GPU ({crew.device})",
+        timed=shop.watchlist.search.budget.minutes is not None,
     )
 
 

@@ -236,7 +236,7 @@ class SearchFacts:
     """What the search cost: candidates tried, those without a result, those scored on every item.
 
     `item_scores` are the answers that were asked for in all. `seconds` is wall time; `stopped` says in words why it
-    ended.
+    ended. `timed` tells whether its budget was of time, too, so that the machine's speed had a say.
     """
 
     candidates: int
@@ -249,6 +249,7 @@ class SearchFacts:
     seconds: float
     stopped: str
     hardware: str
+    timed: bool
 
 
 @dataclass(frozen=True)
@@ -315,8 +316,8 @@ class CardFacts:
 
     @property
     def items(self) -> ItemCounts:
-        """Items of all tasks together."""
-        counts = [task.items for skill in self.skills for task in skill.tasks]
+        """Items of all tasks together; those of a task that is used twice, by two metrics say, count once."""
+        counts = {task.task: task.items for skill in self.skills for task in skill.tasks}.values()
         return ItemCounts(
             sum(one.search for one in counts), sum(one.validation for one in counts), sum(one.report for one in counts)
         )
