@@ -36,7 +36,18 @@ SPACE = SearchSpace.build(
 )
 
 
-def watchlist(racing: bool = True) -> Watchlist:
+SMALL = SearchSpace.build(
+    method="task_arithmetic",
+    sources=SPACE.sources,
+    base=SPACE.base,
+    groups=Groups.even(4, 1, modules_apart=False, ends_apart=False),
+    dtype="float32",
+    seed=0,
+    step=0.2,
+)
+
+
+def watchlist(racing: bool = True, budget: int = BUDGET) -> Watchlist:
     return Watchlist.model_validate(
         {
             "name": "tiny",
@@ -44,7 +55,7 @@ def watchlist(racing: bool = True) -> Watchlist:
             "skills": tuple({"name": name, "tasks": ({"task": name, "metric": "acc"},)} for name in ("one", "two")),
             "search": {
                 "population": 12,
-                "budget": {"candidates": BUDGET},
+                "budget": {"candidates": budget},
                 "seed": 3,
                 "racing": {"rounds": ROUNDS} if racing else None,
             },
@@ -98,11 +109,11 @@ def solved(recipe: Recipe, item: ExamItem) -> float:
     return float(np.exp(-((weights - target) ** 2).sum()) > difficulty)
 
 
-def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist) -> SearchResult:
+def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist, space: SearchSpace = SPACE) -> SearchResult:
     cycle = ledger.begin("tiny", wanted.digest, now()).id
     judge = Judge(ledger, examiners, 1)
-    rivals = judge.sit(SPACE.singles(), Split.SEARCH)
-    return search(wanted, Spaces(SPACE), judge, rivals, ledger, cycle, Listener())
+    rivals = judge.sit(space.singles(), Split.SEARCH)
+    return search(wanted, Spaces(space), judge, rivals, ledger, cycle, Listener())
 
 
 def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_front(tmp_path: Path) -> None:
@@ -116,6 +127,20 @@ def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_fron
     assert abs(summary.item_scores - examiners.asked) <= len(SPACE.singles()) * 2 * ITEMS
     assert summary.item_scores <= 1.05 * BUDGET * 2 * ITEMS
     assert summary.candidates > summary.fully_scored == len(summary.points) >= len(summary.front)
+
+
+@pytest.mark.parametrize(("space", "budget"), [(SPACE, 20), (SMALL, 20), (SMALL, 30), (SMALL, 60)])
+def test_the_budget_of_item_scores_is_spent_and_hardly_more(tmp_path: Path, space: SearchSpace, budget: int) -> None:
+    """Also where its forecasts are poor, for there are few generations, and where all recipes have been tried."""
+    ledger, again = Ledger(tmp_path / "race.sqlite"), Synthetic()
+    race = searched(ledger, Synthetic(), watchlist(budget=budget), space)
+    assert searched(ledger, again, watchlist(budget=budget), space) == race and again.asked == 0
+    spent = summarise(race, 2 * ITEMS, 2).item_scores / (2 * ITEMS)
+    assert spent <= budget + 1
+    if race.stopped == f"the budget of {budget} candidates is spent":
+        assert spent > budget - 1
+    else:
+        assert len(race.scored) == space.size and not any(one.outcome.waiting for one in race.scored)
 
 
 def test_the_front_holds_only_candidates_whose_every_item_is_in_the_ledger(tmp_path: Path) -> None:

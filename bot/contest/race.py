@@ -71,10 +71,11 @@ class Race:
         self._runners: dict[str, Runner] = {}
 
     def evaluate(self, recipes: Sequence[AnyRecipe]) -> list[Outcome]:
-        """The outcomes of a generation and of those that wait; with nobody new, all that may be worth it go on."""
-        fresh = [recipe for recipe in recipes if recipe.digest not in {*self._full, *self._runners}]
+        """The outcomes of a generation and of those that wait; those that are sent alone all go on, unless beaten."""
+        new = [recipe for recipe in recipes if recipe.digest not in self._runners]
+        fresh = [recipe for recipe in new if recipe.digest not in self._full]
         self._runners |= {recipe.digest: Runner() for recipe in fresh}
-        at_least = round(LEARNING * len(fresh)) if fresh else len(recipes)
+        at_least = round(LEARNING * len(fresh)) if new else len(recipes)
         race = _Standings(self._panel, self._table(), self._racing.confidence)
         waiting = [recipe for recipe in recipes if self._is_running(recipe) and self._runners[recipe.digest].rounds]
         going = {recipe.digest for recipe in fresh} | self._go_on(waiting, race, at_least)
