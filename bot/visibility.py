@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +27,8 @@ ASSUMPTION = (
 class Visible:
     """The smallest difference between two models that one split shows in one skill.
 
-    items: of all the skill's tasks. tests: how many are corrected for. alpha: one-sided level of a single test after
-    the correction. difference: of scores between 0 and 1; None if the items are too few to show any.
+    items: of all the skill's tasks, each counted once. tests: how many are corrected for. alpha: one-sided level of a
+    single test after the correction. difference: of scores between 0 and 1; None if the items are too few to show any.
     """
 
     skill: str
@@ -69,6 +70,10 @@ def visible_differences(watchlist: Wish, tasks: Sequence[TaskFacts], rivals: int
 
 
 def _visible(skill: Skill, tasks: Sequence[TaskFacts], split: Split, tests: int, alpha: float) -> Visible:
-    counts = [task.items[split] for task in tasks]
-    items = effective_items([task.weight for task in skill.tasks], counts)
-    return Visible(skill.name, split, sum(counts), tests, alpha, detectable_difference(items, alpha))
+    """Uses of one task, of two metrics say, count as one: they are of the same items."""
+    weights: dict[str, float] = defaultdict(float)
+    for use in skill.tasks:
+        weights[use.task] += use.weight
+    counts = {task.task: task.items[split] for task in tasks}
+    items = effective_items(list(weights.values()), [counts[name] for name in weights])
+    return Visible(skill.name, split, sum(counts.values()), tests, alpha, detectable_difference(items, alpha))

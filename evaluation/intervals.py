@@ -3,7 +3,7 @@
 Every interval speaks of other items of the same kind: its truth is the mean over all items that could have been asked.
 Right or wrong: Wilson's interval for a rate, and Tango's for the difference of two models on the same items; both are
 closed forms that hold at few items and near 0 and 1, where the bootstrap does not. Graded scores: the bootstrap, of
-the paired differences where two models are compared.
+the paired differences where two models are compared. A skill of several tasks: those limits of each task, combined.
 """
 
 from __future__ import annotations
@@ -141,20 +141,37 @@ def difference_interval(a: Array, b: Array, seed: int, confidence: float = 0.95)
 
 def skill_interval(strata: Sequence[Stratum], seed: int, confidence: float = 0.95) -> Interval:
     """Interval of a skill: of its weighted mean over tasks of item means."""
-    return combine([(stratum.weight, interval(stratum.values, seed, confidence)) for stratum in strata])
+    return combine(strata, [interval(stratum.values, seed, confidence) for stratum in strata])
 
 
-def combine(parts: Sequence[tuple[float, Interval]]) -> Interval:
-    """Limits of Σ w θ from limits of each independent θ, by the MOVER (Zou & Donner 2008).
+def combine(strata: Sequence[Stratum], parts: Sequence[Interval]) -> Interval:
+    """Limits of Σ w θ from the limits of each stratum's θ, by the MOVER for dependent ones (Zou & Donner 2008).
 
-    low = Σ w θ - √Σ w²(θ - l)², high = Σ w θ + √Σ w²(u - θ)².
+    low = Σ w θ - √ΣΣ rᵢⱼ bᵢ bⱼ, b = w (θ - l), and high likewise, with r the correlation of two means: strata may ask
+    about the same items, as two metrics of one task do.
     """
-    if len(parts) == 1 and parts[0][0] == 1:
-        return parts[0][1]
-    mean = math.fsum(weight * part.mean for weight, part in parts)
-    below = math.sqrt(math.fsum((weight * (part.mean - part.low)) ** 2 for weight, part in parts))
-    above = math.sqrt(math.fsum((weight * (part.high - part.mean)) ** 2 for weight, part in parts))
-    return Interval(mean, mean - below, mean + above, sum(part.n for _, part in parts))
+    if len(parts) == 1 and strata[0].weight == 1:
+        return parts[0]
+    weights = np.array([[stratum.weight] for stratum in strata])
+    reaches = weights * [[part.mean - part.low, part.high - part.mean] for part in parts]
+    alike = np.array([[1.0 if a is b else _correlation(a, b) for b in strata] for a in strata])
+    # Correlations that were estimated pair by pair may not fit together; a square is at least 0.
+    below, above = np.sqrt(np.maximum(0.0, np.sum(reaches * (alike @ reaches), axis=0))).tolist()
+    mean = math.fsum(stratum.weight * part.mean for stratum, part in zip(strata, parts, strict=True))
+    return Interval(mean, mean - below, mean + above, len({item for stratum in strata for item in stratum.items}))
+
+
+def _correlation(a: Stratum, b: Stratum) -> float:
+    """Of the means of two strata: that of the values of items in both, times how large a part of each these are.
+
+    Values that are all equal tell nothing of it; it is then taken to be 1, which errs on the side of width.
+    """
+    theirs = dict(zip(b.items, b.values, strict=True))
+    both = np.array([(v, theirs[item]) for item, v in zip(a.items, a.values, strict=True) if item in theirs])
+    if not len(both):
+        return 0.0
+    share = len(both) / math.sqrt(len(a.items) * len(b.items))
+    return share * float(np.corrcoef(both.T)[0, 1]) if np.ptp(both, axis=0).all() else share
 
 
 def array(values: Sequence[float] | Array) -> Array:

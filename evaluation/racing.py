@@ -42,15 +42,28 @@ class Panel:
     """The items of an exam in the order of the columns of a table of scores, and what they count.
 
     tasks: index of each item's task. weights: tasks × skills, each task's share in each skill (columns add up to 1).
+    sources: index of where each task's items come from; it is the same for two metrics, say, of one lm-eval task.
     Scores in a table are turned so that higher is better.
     """
 
     tasks: tuple[int, ...]
     weights: Array
+    sources: tuple[int, ...]
 
     def skills(self, rows: Array) -> Array:
         """Skill scores (rows × skills) of models that answered all items."""
         return self._means(rows) @ self.weights
+
+    def deviations(self, of_tasks: Array) -> Array:
+        """Standard deviations of skill scores (models × skills) from those of task scores (models × tasks).
+
+        Tasks are independent, but those of one source rise and fall as one: answers to the same items are no two
+        samples, and to take them for wholly alike errs on the side of doubt.
+        """
+        of = np.asarray(np.array(self.sources)[:, None] == np.arange(max(self.sources) + 1), dtype=float)
+        shares = np.einsum("mt,ts,tg->msg", of_tasks, self.weights, of)
+        deviations: Array = np.sqrt((shares**2).sum(axis=2))
+        return deviations
 
     def _means(self, rows: Array) -> Array:
         of = self.membership
@@ -120,10 +133,9 @@ def _standing(chosen: bool, beaten: bool) -> Standing:
 
 
 def estimate(candidates: Array, panel: Panel, model: ItemModel) -> tuple[Estimate, ...]:
-    """Skill scores on all items as the items' model expects them; tasks' errors are taken as independent."""
+    """Skill scores on all items as the items' model expects them."""
     predicted = model.predict(candidates)
-    means = predicted.means @ panel.weights
-    deviations = np.sqrt(predicted.deviations**2 @ panel.weights**2)
+    means, deviations = predicted.means @ panel.weights, panel.deviations(predicted.deviations)
     return tuple(
         Estimate(tuple(map(float, mean)), tuple(map(float, deviation)))
         for mean, deviation in zip(means, deviations, strict=True)
@@ -164,7 +176,7 @@ def beaten_by_any(row: Array, full: Array, panel: Panel) -> float:
     means = (gaps @ of - ranges) / (counts + 1)
     variances = ((gaps**2) @ of + ranges**2) / (counts + 1) - means**2
     errors = variances / (counts + 1) * np.maximum(0.0, 1 - counts / sizes)
-    lead, doubt = means @ panel.weights, np.sqrt(errors @ panel.weights**2)
+    lead, doubt = means @ panel.weights, panel.deviations(np.sqrt(errors))
     scores = lead / np.maximum(doubt, 1e-12)
     weakest = float(scores.min(axis=1).max())
     return 0.5 * (1 + math.erf(weakest / math.sqrt(2)))

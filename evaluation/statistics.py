@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluation.errors import EvaluationError
-from evaluation.intervals import BLOCK, Array, Interval, Stratum, array, binary, combine, difference_interval
+from evaluation.intervals import BLOCK, Array, Stratum, array, combine, difference_interval
 
 ENOUGH_REACHED = 500
 MOST_PATTERNS = 19_999
@@ -35,14 +36,24 @@ def paired_better(a: Sequence[float], b: Sequence[float], seed: int, confidence:
 
 
 def skill_paired_better(a: Sequence[Stratum], b: Sequence[Stratum], seed: int, confidence: float = 0.95) -> Paired:
-    """`paired_better` for a whole skill; with several tasks the permutation test is on the weighted mean."""
+    """`paired_better` for a whole skill; with several tasks the permutation test is on the weighted mean.
+
+    An item that several of the tasks ask about has one sign: its answers come from the same two models at once.
+    """
     _check_same_items(a, b)
-    pairs = [(s.weight, array(s.values), array(t.values)) for s, t in zip(a, b, strict=True)]
-    limits = combine([(weight, difference_interval(x, y, seed, confidence)) for weight, x, y in pairs])
-    _, x, y = pairs[0]
-    if len(pairs) == 1 and binary(x) and binary(y):
-        return _paired(limits, mcnemar(int((x > y).sum()), int((x < y).sum())))
-    return _paired(limits, _sign_flip(np.concatenate([weight * (x - y) / len(x) for weight, x, y in pairs]), seed))
+    pairs = [(array(s.values), array(t.values)) for s, t in zip(a, b, strict=True)]
+    leads = [Stratum(s.weight, s.items, tuple((x - y).tolist())) for s, (x, y) in zip(a, pairs, strict=True)]
+    limits = combine(leads, [difference_interval(x, y, seed, confidence) for x, y in pairs])
+    return Paired(limits.mean, limits.low, limits.high, _sign_flip(_by_item(leads), seed))
+
+
+def _by_item(strata: Sequence[Stratum]) -> Array:
+    """What each item adds to the weighted mean, in all strata together."""
+    totals: dict[str, float] = defaultdict(float)
+    for stratum in strata:
+        for item, value in zip(stratum.items, stratum.values, strict=True):
+            totals[item] += stratum.weight * value / len(stratum.values)
+    return np.array(list(totals.values()))
 
 
 def skill_paired_p_value(a: Sequence[Stratum], b: Sequence[Stratum], seed: int) -> float:
@@ -77,6 +88,7 @@ def mcnemar(wins: int, losses: int) -> float:
 def _sign_flip(contributions: Array, seed: int) -> float:
     """How often a random pattern of signs gives a sum as high as the observed one.
 
+    Where all that is not zero is of one size, as right or wrong items of one task are, that is McNemar's exact test.
     Patterns are drawn until `ENOUGH_REACHED` sums were as high (p = that number / patterns drawn), else
     `MOST_PATTERNS` times (p = (reached + 1) / (drawn + 1)): a valid p-value that is precise where it is small
     (Besag & Clifford 1991).
@@ -84,6 +96,8 @@ def _sign_flip(contributions: Array, seed: int) -> float:
     told = contributions[contributions != 0]
     if not len(told):
         return 1.0
+    if np.ptp(np.abs(told)) <= 1e-12 * np.abs(told).max():
+        return mcnemar(int((told > 0).sum()), int((told < 0).sum()))
     # Equal sums may differ by rounding with the order of addition; they count as reached.
     bar = told.sum() - 1e-12 * np.abs(told).sum()
     rng = np.random.default_rng(seed)
@@ -109,7 +123,3 @@ def _check_same_items(a: Sequence[Stratum], b: Sequence[Stratum]) -> None:
 
 def _only(values: Sequence[float]) -> Stratum:
     return Stratum(1.0, tuple(map(str, range(len(values)))), tuple(values))
-
-
-def _paired(limits: Interval, p_value: float) -> Paired:
-    return Paired(limits.mean, limits.low, limits.high, p_value)

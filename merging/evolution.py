@@ -7,7 +7,7 @@ outcomes it takes the same way, which is how an interrupted search resumes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,10 +120,11 @@ def evolve(
 ) -> SearchResult:
     """Search a space for recipes that are not dominated in `objectives` scores.
 
-    evaluate is given one generation at a time and answers in the same order; behind it come the recipes that wait
-    (`Outcome.waiting`), and no other is sent twice. Once nothing new can be bred it is given those alone. What it
-    raises passes through: calling again with the outcomes so far answered from a record resumes the search.
-    An outcome with a score that is not finite counts as failed.
+    evaluate is given one generation at a time (a part of one, where the budget nears its end) and answers in the same
+    order; behind it come the recipes that wait (`Outcome.waiting`), and no other is sent twice. Once nothing new can be
+    bred it is given those alone, once each and no more than can be scored in full. What it raises passes through:
+    calling again with the outcomes so far answered from a record resumes the search. An outcome with a score that is
+    not finite counts as failed.
 
     reference: the point above which hypervolume is measured, such as 0 for rates. Without one it is fixed by
     the first generation that has a success: from the lowest score of the single models in each objective
@@ -134,47 +135,62 @@ def evolve(
     for the front, is in the result and is not scored again; the budget is this search's own.
     """
     before = earlier.scored if earlier else ()
-    ask = _remembering(evaluate, before, objectives)
+    known = {one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0) for one in before if _measured(one)}
     breeder = Breeder(space, objectives, population=settings.population, seed=settings.seed)
     scored: list[Scored] = []
     individuals: list[Any] = []
+    held: list[Any] = []
     generations = list(earlier.generations) if earlier else []
     corner = tuple(reference) if reference else earlier.reference if earlier else None
-    while True:
-        allowed, spent = _allowance(settings, scored)
-        asked = breeder.ask() if allowed else []
-        waiting = [index for index, one in enumerate(scored) if one.outcome.waiting] if allowed else []
-        batch = [*asked[:allowed]]
-        if not (batch or waiting):
-            return _result(_joined(before, scored), generations, breeder.exhausted if allowed else spent, corner)
-        index = len(generations)
+    while (budget := _budget(settings, scored)).candidates:
+        asked = held or [*breeder.ask()]
+        batch, held = asked[: budget.candidates], asked[budget.candidates :]
         fresh = list(map(breeder.decode, batch))
+        # Beside recipes that are all known nobody is sent, for it would be as if nothing new could be bred.
+        beside = math.inf if any(recipe.digest not in known for recipe in fresh) else 0.0
+        waiting = _waiting(scored, beside if batch else budget.left)
+        if not (batch or waiting):
+            break
         recipes = fresh + [scored[place].recipe for place in waiting]
-        outcomes = ask(recipes)
-        told = batch + [individuals[place] for place in waiting]
-        _record(scored, fresh, waiting, outcomes, index)
+        outcomes = _answers(evaluate, recipes, known, objectives)
+        index = len(generations)
+        _record(scored, fresh, waiting, outcomes, index, final=not batch)
         individuals += batch
         corner = corner or _reference(space, scored)
         generations.append(_generation(index, _joined(before, scored), corner))
         if on_generation is not None:
             on_generation(generations[-1])
-        if len(batch) < len(asked) or not batch:
-            return _result(_joined(before, scored), generations, spent if batch else breeder.exhausted, corner)
-        breeder.tell(told, [outcome.objectives for outcome in outcomes])
+        if batch:
+            breeder.tell(batch + [individuals[place] for place in waiting], [one.objectives for one in outcomes])
+    over = not budget.candidates or any(one.outcome.waiting for one in scored)
+    return _result(_joined(before, scored), generations, budget.words if over else breeder.exhausted, corner)
 
 
-def _remembering(
-    evaluate: Evaluate, before: Sequence[Scored], objectives: int
-) -> Callable[[Sequence[AnyRecipe]], tuple[Outcome, ...]]:
-    """The function that evaluates, checked; what was measured before is answered at no cost."""
-    known = {one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0) for one in before if _measured(one)}
+def _waiting(scored: Sequence[Scored], left: float) -> list[int]:
+    """The places of those that wait: of the most promising, as many as can be scored in full with what is left.
 
-    def answered(recipes: Sequence[AnyRecipe]) -> tuple[Outcome, ...]:
-        new = [recipe for recipe in recipes if recipe.digest not in known]
-        fresh = iter(_checked(evaluate(new), len(new), objectives) if new else ())
-        return tuple(known.get(recipe.digest) or next(fresh) for recipe in recipes)
+    The most promising are those whose estimates the fewest that were measured come up to in all objectives.
+    """
+    waiting = [place for place, one in enumerate(scored) if one.outcome.waiting]
+    if math.isinf(left):
+        return waiting
+    points = [one.outcome.objectives or () for one in scored if _measured(one)]
+    waiting.sort(key=lambda place: sum(_as_good(point, scored[place].outcome.objectives or ()) for point in points))
+    costs = np.cumsum([1 - scored[place].outcome.share for place in waiting])
+    return waiting[: int(np.searchsorted(costs, left + 1e-9, side="right"))]
 
-    return answered
+
+def _as_good(point: Sequence[float], other: Sequence[float]) -> bool:
+    return all(mine >= theirs for mine, theirs in zip(point, other, strict=True))
+
+
+def _answers(
+    evaluate: Evaluate, recipes: Sequence[AnyRecipe], known: Mapping[str, Outcome], objectives: int
+) -> tuple[Outcome, ...]:
+    """What comes of recipes, checked; what was measured in an earlier search is answered from there."""
+    new = [recipe for recipe in recipes if recipe.digest not in known]
+    fresh = iter(_checked(evaluate(new), len(new), objectives) if new else ())
+    return tuple(known.get(recipe.digest) or next(fresh) for recipe in recipes)
 
 
 def _joined(before: Sequence[Scored], scored: Sequence[Scored]) -> tuple[Scored, ...]:
@@ -188,31 +204,50 @@ def _joined(before: Sequence[Scored], scored: Sequence[Scored]) -> tuple[Scored,
 
 
 def _record(
-    scored: list[Scored], fresh: Sequence[AnyRecipe], waiting: Sequence[int], outcomes: Sequence[Outcome], index: int
+    scored: list[Scored],
+    fresh: Sequence[AnyRecipe],
+    waiting: Sequence[int],
+    outcomes: Sequence[Outcome],
+    index: int,
+    *,
+    final: bool,
 ) -> None:
-    """Add a generation's outcomes to those so far; the last ones are news of those that waited."""
+    """Add a generation's outcomes to those so far; the last ones are news of those that waited.
+
+    final: these are not sent again.
+    """
     for place, outcome in zip(waiting, outcomes[len(fresh) :], strict=True):
-        scored[place] = replace(scored[place], outcome=outcome)
+        scored[place] = replace(scored[place], outcome=replace(outcome, waiting=outcome.waiting and not final))
     scored += [Scored(recipe, outcome, index) for recipe, outcome in zip(fresh, outcomes[: len(fresh)], strict=True)]
 
 
-def _allowance(settings: Settings, scored: Sequence[Scored]) -> tuple[int, str]:
-    """How many candidates the budget still allows, and what to say when it is spent.
+@dataclass(frozen=True)
+class _Budget:
+    """What is left of the budget, in full scorings; how many candidates that allows; what to say when it is spent."""
 
-    Time and shares are foreseen from the mean so far, so that the last batch is cut rather than the limit overrun;
-    the first generation, of which nothing is known, is scored whole.
+    left: float
+    candidates: int
+    words: str
+
+
+def _budget(settings: Settings, scored: Sequence[Scored]) -> _Budget:
+    """What the budget still allows.
+
+    Time and shares are foreseen from the mean so far, so that a batch is cut rather than the limit overrun: what is cut
+    comes next, if it turns out to be allowed after all. The first generation, of which nothing is known, is scored
+    whole.
     """
-    by_count = f"the budget of {settings.candidates} candidates is spent"
+    words = f"the budget of {settings.candidates} candidates is spent"
     spent, count = _spent(scored), sum(one.outcome.share > 0 for one in scored)
-    # Rounded, or the last bit of a sum of shares would decide.
-    left = max(0, math.floor(round((settings.candidates - spent) * count / spent, 6) if spent else settings.candidates))
+    left = settings.candidates - spent
     seconds = sum(one.outcome.seconds for one in scored)
-    if settings.minutes is None or not seconds:
-        return left, by_count
-    in_time = max(0, math.floor((settings.minutes * 60 - seconds) * count / seconds))
-    if in_time < left:
-        return in_time, f"the budget of {settings.minutes:g} minutes is spent"
-    return left, by_count
+    if settings.minutes is not None and seconds and spent:
+        in_time = (settings.minutes * 60 - seconds) * spent / seconds
+        if in_time < left:
+            left, words = in_time, f"the budget of {settings.minutes:g} minutes is spent"
+    # Rounded, or the last bit of a sum of shares would decide.
+    allowed = max(0, math.floor(round(left * count / spent, 6) if spent else left))
+    return _Budget(left, allowed, words)
 
 
 def _checked(outcomes: Sequence[Outcome], asked: int, objectives: int) -> tuple[Outcome, ...]:

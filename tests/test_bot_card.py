@@ -152,7 +152,7 @@ def honest() -> CardFacts:
             mergekit_yaml="merge_method: ties\nmodels:\n  - model: demo/tiny-math\n    weight: 0.4\n",
         ),
         cost=CostFacts(6_432_768, 6_432_768, 1.0),
-        search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
+        search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores", False),
         selection=SelectionFacts(
             role="knee",
             front=11,
@@ -178,7 +178,10 @@ def honest() -> CardFacts:
 
 
 def of_a_path() -> CardFacts:
-    """Layers of a source and of a merge, one of them twice, some scaled; the head from another model."""
+    """Layers of a source and of a merge, one of them twice, some scaled; the head from another model.
+
+    Most candidates of its search left early, and a limit of minutes ended it.
+    """
     path = PathFacts(
         parts=(PartFacts("demo/tiny-language", None), PartFacts("merge 1", TIES)),
         depth=4,
@@ -189,8 +192,10 @@ def of_a_path() -> CardFacts:
     )
     yaml_text = "name: merge-1\nmerge_method: ties\n---\nmerge_method: passthrough\n"
     recipe = RecipeFacts(path, "float32", "ab" * 32, yaml_text)
-    search = replace(honest().search, smaller=True, staged=True)
-    return replace(honest(), recipe=recipe, search=search, cost=CostFacts(9_123_456, 6_432_768, 1.4183))
+    stopped = "the budget of 2 minutes is spent"
+    search = SearchFacts(611, 3, 131, 112_650, 26, 24, 7, 118.2, stopped, "2 CPU cores", timed=True)
+    search = replace(search, smaller=True, staged=True)
+    return replace(honest(), recipe=recipe, cost=CostFacts(9_123_456, 6_432_768, 1.4183), search=search)
 
 
 def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:
@@ -290,6 +295,15 @@ def test_a_card_says_where_mergekit_makes_another_model() -> None:
     assert "leaves out the scales" not in with_path(scales_in_yaml=False, hops=(Hop(0, 0, 1.0), Hop(1, 0, 1.0)))
     drawn = (PartFacts("demo/tiny-language", None), PartFacts("merge 1", replace(TIES, draws=True)))
     assert "draws at random" in with_path(parts=drawn) and "draws at random" not in with_path()
+
+
+def test_a_task_that_is_used_twice_has_its_items_once() -> None:
+    """In two skills, and by a second metric: they are the same documents."""
+    first, second = honest().skills
+    again = replace(first.tasks[0], metric="f1")
+    skills = tuple(replace(skill, tasks=(*skill.tasks, again)) for skill in (first, second))
+    facts = replace(honest(), skills=skills)
+    assert facts.items == honest().items == ItemCounts(480, 360, 890)
 
 
 def test_the_front_matter_is_what_the_hub_reads_back() -> None:

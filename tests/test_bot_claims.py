@@ -55,11 +55,13 @@ def test_ahead_of_all_means_of_each_and_one_that_is_better_decides() -> None:
     assert overall([AHEAD, LEVEL, BEHIND]) is BEHIND
 
 
-def test_claims_name_the_best_source_or_the_one_that_is_better() -> None:
+def test_claims_name_the_best_of_those_that_decide() -> None:
     leads = (lead(0.5, 1e-9), lead(0.4, 1e-9)), (lead(0.2, 1e-6), lead(-0.1, 1e-5)), (lead(0.3, 1e-6), lead(-0.2, 0.6))
     found = {s: [(c.skill, c.rival) for c in made] for s, made in claims(table(*leads), Kind.SOURCE).items()}
     assert found == {AHEAD: [("s0", "r1")], BEHIND: [("s1", "r1")]}
     assert claims(table(*leads), Kind.PLAIN) == {}
+    (level,) = claims(table((lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.3, 0.5),)), Kind.SOURCE)[LEVEL]
+    assert (level.rival, level.rival_score) == ("r1", 0.6 - 0.2)  # of r0, the best, it is told apart
 
 
 def test_bold_is_one_score_a_column_and_only_beyond_chance() -> None:

@@ -32,7 +32,7 @@ def published() -> CycleFacts:
             Verdict("stranger/pickled", "3" * 40, False, "no safetensors: only pickle files"),
             Verdict("stranger/gated", None, False, "gated"),
         ),
-        search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores"),
+        search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores", False),
         hypervolumes=(0.41, 0.523, 0.6),
         baselines=(
             ScoreRow("demo/tiny-math", (estimate(1.0, 0.01), estimate(0.1))),
@@ -73,7 +73,7 @@ def test_the_report_of_a_cycle_that_ended_early_reads_as_agreed() -> None:
 
 
 def test_a_search_that_took_no_time_has_no_rate() -> None:
-    search = SearchFacts(0, 0, 0, 0, 0, 24, 7, 0.0, "it was interrupted", "2 CPU cores")
+    search = SearchFacts(0, 0, 0, 0, 0, 24, 7, 0.0, "it was interrupted", "2 CPU cores", False)
     assert "| 0 | 0 | 0 | 0 (of 24 each) | 0 s |  | 7 |" in write_report(replace(published(), search=search))
 
 

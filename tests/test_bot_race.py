@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from zoo_ground import Listener
 
+from bot.contest.race import panel_of
 from bot.contest.search import search, summarise
 from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
@@ -18,6 +19,7 @@ from bot.scoring.workers import Failure
 from bot.shop import now
 from bot.watchlist.model import Watchlist
 from evaluation.racing import round_ends
+from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from merging.evolution import SearchResult
 from merging.recipe import Groups, Recipe, SourceRef
@@ -34,7 +36,18 @@ SPACE = SearchSpace.build(
 )
 
 
-def watchlist(racing: bool = True) -> Watchlist:
+SMALL = SearchSpace.build(
+    method="task_arithmetic",
+    sources=SPACE.sources,
+    base=SPACE.base,
+    groups=Groups.even(4, 1, modules_apart=False, ends_apart=False),
+    dtype="float32",
+    seed=0,
+    step=0.2,
+)
+
+
+def watchlist(racing: bool = True, budget: int = BUDGET) -> Watchlist:
     return Watchlist.model_validate(
         {
             "name": "tiny",
@@ -42,7 +55,7 @@ def watchlist(racing: bool = True) -> Watchlist:
             "skills": tuple({"name": name, "tasks": ({"task": name, "metric": "acc"},)} for name in ("one", "two")),
             "search": {
                 "population": 12,
-                "budget": {"candidates": BUDGET},
+                "budget": {"candidates": budget},
                 "seed": 3,
                 "racing": {"rounds": ROUNDS} if racing else None,
             },
@@ -96,11 +109,11 @@ def solved(recipe: Recipe, item: ExamItem) -> float:
     return float(np.exp(-((weights - target) ** 2).sum()) > difficulty)
 
 
-def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist) -> SearchResult:
+def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist, space: SearchSpace = SPACE) -> SearchResult:
     cycle = ledger.begin("tiny", wanted.digest, now()).id
     judge = Judge(ledger, examiners, 1)
-    rivals = judge.sit(SPACE.singles(), Split.SEARCH)
-    return search(wanted, Spaces(SPACE), judge, rivals, ledger, cycle, Listener())
+    rivals = judge.sit(space.singles(), Split.SEARCH)
+    return search(wanted, Spaces(space), judge, rivals, ledger, cycle, Listener())
 
 
 def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_front(tmp_path: Path) -> None:
@@ -114,6 +127,20 @@ def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_fron
     assert abs(summary.item_scores - examiners.asked) <= len(SPACE.singles()) * 2 * ITEMS
     assert summary.item_scores <= 1.05 * BUDGET * 2 * ITEMS
     assert summary.candidates > summary.fully_scored == len(summary.points) >= len(summary.front)
+
+
+@pytest.mark.parametrize(("space", "budget"), [(SPACE, 20), (SMALL, 20), (SMALL, 30), (SMALL, 60)])
+def test_the_budget_of_item_scores_is_spent_and_hardly_more(tmp_path: Path, space: SearchSpace, budget: int) -> None:
+    """Also where its forecasts are poor, for there are few generations, and where all recipes have been tried."""
+    ledger, again = Ledger(tmp_path / "race.sqlite"), Synthetic()
+    race = searched(ledger, Synthetic(), watchlist(budget=budget), space)
+    assert searched(ledger, again, watchlist(budget=budget), space) == race and again.asked == 0
+    spent = summarise(race, 2 * ITEMS, 2).item_scores / (2 * ITEMS)
+    assert spent <= budget + 1
+    if race.stopped == f"the budget of {budget} candidates is spent":
+        assert spent > budget - 1
+    else:
+        assert len(race.scored) == space.size and not any(one.outcome.waiting for one in race.scored)
 
 
 def test_the_front_holds_only_candidates_whose_every_item_is_in_the_ledger(tmp_path: Path) -> None:
@@ -134,3 +161,15 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tm
     assert again.asked == 0
     failed = [one for one in first.scored if one.outcome.failure]
     assert bool(failed) == faulty and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)
+
+
+def test_two_metrics_of_one_task_are_one_source_of_items() -> None:
+    strict, lenient = SkillTask("sums", "strict"), SkillTask("sums", "lenient", weight=3.0)
+    other = SkillTask("b", "acc")
+    skills = (Skill("one", (strict, lenient)), Skill("two", (other, strict)))
+    uses = [(skill.name, task.key) for skill in skills for task in skill.tasks]
+    exam = ExamFacts("whole", tuple(ExamItem(*use, "d", str(item)) for use in uses for item in range(2)), (), (), "")
+    panel = panel_of(exam, skills)
+    assert panel.tasks == (0, 0, 1, 1, 2, 2, 3, 3)
+    assert panel.weights.tolist() == [[0.25, 0], [0.75, 0], [0, 0.5], [0, 0.5]]
+    assert panel.sources == (1, 1, 0, 1)

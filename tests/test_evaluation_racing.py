@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -24,7 +25,7 @@ from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 
 EACH = 40
-PANEL = Panel((0,) * EACH + (1,) * EACH + (2,) * EACH, np.array([[1.0, 0.0], [0.0, 0.25], [0.0, 0.75]]))
+PANEL = Panel((0,) * EACH + (1,) * EACH + (2,) * EACH, np.array([[1.0, 0.0], [0.0, 0.25], [0.0, 0.75]]), (0, 1, 2))
 
 
 def answers(*rates: float, seed: int = 0) -> np.ndarray:
@@ -83,12 +84,26 @@ def test_a_candidate_is_beaten_only_where_one_model_is_better_in_every_skill() -
 
 def test_the_paired_test_of_one_skill_is_as_careful_as_mcnemars() -> None:
     """Wins of the model among the first 20 items, against the exact p of that many wins and no loss."""
-    one = Panel((0,) * EACH, np.array([[1.0]]))
+    one = Panel((0,) * EACH, np.array([[1.0]]), (0,))
     for wins in (3, 5, 8):
         row = np.where(np.arange(EACH) < 20, 1.0, np.nan)
         row[:wins] = 0.0
         confidence = beaten_by_any(row, np.ones((1, EACH)), one)
         assert confidence == pytest.approx(1 - 2.0**-wins, abs=0.08)
+
+
+def test_a_second_metric_of_the_same_answers_makes_nothing_surer() -> None:
+    """Two tasks of one source whose answers agree decide as one of them does; as two sources they would say more."""
+    once = Panel((0,) * EACH, np.array([[1.0]]), (0,))
+    twice = Panel((0,) * EACH + (1,) * EACH, np.array([[0.4], [0.6]]), (0, 0))
+    full = np.array([answers(0.8, seed=seed) for seed in range(6)])
+    row = np.where(np.arange(EACH) < 20, answers(0.6, seed=9), np.nan)
+    double, rows = np.hstack([full, full]), np.concatenate([row, row])
+    assert beaten_by_any(rows, double, twice) == pytest.approx(beaten_by_any(row, full, once))
+    assert beaten_by_any(rows, double, replace(twice, sources=(0, 1))) > beaten_by_any(row, full, once)
+    spread = np.array([[0.1, 0.1]])
+    assert twice.deviations(spread)[0] == pytest.approx([0.1])
+    assert replace(twice, sources=(0, 1)).deviations(spread)[0] == pytest.approx([0.1 * math.hypot(0.4, 0.6)])
 
 
 def test_few_leave_wrongly_and_the_hopeless_leave_early() -> None:

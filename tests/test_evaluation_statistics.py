@@ -188,6 +188,45 @@ def test_the_interval_of_a_skill_weighs_its_tasks_and_covers_its_mean() -> None:
     assert 0.93 <= hits / 500 <= 0.985
 
 
+@pytest.mark.parametrize("graded", [False, True])
+def test_two_tasks_that_are_one_are_told_as_one(graded: bool) -> None:
+    """A metric that says what another says adds nothing, to intervals or to tests."""
+    rng = np.random.default_rng(8)
+    items = tuple(map(str, range(60)))
+    a, b = (rng.beta(3, 2, size=(2, 60)) if graded else rng.random((2, 60)) < [[0.7], [0.5]]).astype(float).tolist()
+    twice = [[Stratum(weight, items, tuple(values)) for weight in (0.7, 0.3)] for values in (a, b)]
+    found, expected = skill_interval(twice[0], seed=1), interval(a, seed=1)
+    assert (found.mean, found.low, found.high, found.n) == pytest.approx(
+        (expected.mean, expected.low, expected.high, 60)
+    )
+    pair, single = skill_paired_better(*twice, seed=1), paired_better(a, b, seed=1)
+    assert (pair.low, pair.high) == pytest.approx((single.low, single.high))
+    assert pair.p_value == single.p_value
+
+
+def partly_alike(rng: np.random.Generator, rate: float, luck: np.ndarray) -> list[Stratum]:
+    """A strict and a lenient metric of the same answers, and 20 items that only the lenient one has."""
+    lenient = luck < rate
+    strict = lenient[:60] & (rng.random(60) < 0.9)
+    items = tuple(map(str, range(80)))
+    return [Stratum(0.5, items[:60], tuple(strict.astype(float))), Stratum(0.5, items, tuple(lenient.astype(float)))]
+
+
+def test_two_metrics_of_the_same_answers_do_not_count_as_twice_the_items() -> None:
+    rng = np.random.default_rng(9)
+    truth, runs = 0.5 * 0.9 * 0.4 + 0.5 * 0.4, 500
+    scores = leads = calls = 0
+    for run in range(runs):
+        ease = rng.random(80)
+        a, b = (partly_alike(rng, 0.4, np.where(rng.random(80) < 0.4, ease, rng.random(80))) for _ in range(2))
+        found, paired = skill_interval(a, seed=run), skill_paired_better(a, b, seed=run)
+        scores += found.low <= truth <= found.high
+        leads += paired.low <= 0 <= paired.high
+        calls += paired.p_value <= 0.05
+    assert 0.93 <= scores / runs <= 0.985 and 0.93 <= leads / runs <= 0.985
+    assert 0 < calls / runs <= 0.05 + 2.6 * (0.05 * 0.95 / runs) ** 0.5
+
+
 def test_holm_rejects_as_reckoned_by_hand() -> None:
     # .005 <= .05/4, .01 <= .05/3, .03 > .05/2: the third fails, and with it the fourth, although .04 <= .05.
     assert holm([0.01, 0.04, 0.03, 0.005], alpha=0.05) == (True, False, False, True)

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -253,6 +254,66 @@ def test_once_nothing_new_can_be_bred_those_that_wait_are_asked_for_alone():
     result = evolve(space, settings_of(12, 60), evaluate, objectives=1)
     assert [len(batch) for batch in batches] == [5, 5]
     assert not any(one.outcome.estimated for one in result.scored) and len(result.front) == 5
+
+
+def test_of_those_that_wait_only_the_most_promising_are_asked_for_if_the_budget_does_not_do_for_all():
+    space = space_of("slerp", groups=ONE_GROUP, step=0.25)  # five recipes
+    ranks = {digest: rank for rank, digest in enumerate(sorted(space.decode((level,)).digest for level in range(5)))}
+    sent = []
+
+    def evaluate(recipes):
+        asked = [ranks[recipe.digest] for recipe in recipes]
+        alone = {rank for batch in sent for rank in batch} >= {*asked}
+        sent.append(asked)
+        full = [Outcome((float(rank),), None, 1.0) for rank in asked]
+        half = [replace(one, share=0.5, estimated=True, waiting=True) for one in full]
+        return [full[place] if alone or rank == 2 else half[place] for place, rank in enumerate(asked)]
+
+    result = evolve(space, settings_of(12, 4), evaluate, objectives=1)
+    assert len({*result.scored}) == 5 and sorted(sent[-1]) == [3, 4]
+    assert result.generations[-1].spent == 4
+    assert result.stopped == "the budget of 4 candidates is spent"
+
+
+def test_what_a_forecast_cut_comes_next_until_the_budget_is_spent():
+    """The first generation takes all of the scoring, later ones an eighth: the mean so far tells too much of them."""
+    space = space_of()
+    recorder = Recorder(closeness(space, *random_targets(space, 2)))
+
+    def evaluate(recipes):
+        share = 1.0 if not recorder.batches else 0.125
+        return [replace(one, share=share) for one in recorder(recipes)]
+
+    result = evolve(space, settings_of(12, 20), evaluate, objectives=2)
+    assert recorder.batches[:3] == [12, 8, 4]
+    assert len(recorder.sent) == len(set(recorder.sent)) == len(result.scored) > 60
+    assert 19.5 <= result.generations[-1].spent <= 20
+    assert result.stopped == "the budget of 20 candidates is spent"
+
+
+def test_what_an_earlier_search_measured_takes_no_place_in_the_budget():
+    space = space_of()
+    evaluate = closeness(space, *random_targets(space, 2))
+    first = evolve(space, settings_of(12, 12), evaluate, objectives=2)
+    recorder = Recorder(evaluate)
+    second = evolve(space, settings_of(12, 7), recorder, objectives=2, earlier=first)
+    assert len(recorder.sent) == 7 and not {*recorder.sent} & {*digests(first)}
+    assert len(second.scored) == 12 + 7
+
+
+def test_those_that_wait_are_not_sent_alone_because_an_earlier_search_knows_a_whole_generation():
+    space = space_of(groups=ONE_GROUP, step=0.1)
+    exact = closeness(space, np.array([[0.5], [0.5]]), np.array([[1.0], [0.5]]))
+    first = evolve(space, settings_of(12, 200), exact, objectives=2)
+    sent = set()
+
+    def evaluate(recipes):
+        assert not {recipe.digest for recipe in recipes} <= sent
+        sent.update(recipe.digest for recipe in recipes)
+        return estimating(exact, lambda _: True, waiting=True)(recipes)
+
+    result = evolve(space, settings_of(2, 5), evaluate, objectives=2, earlier=first)
+    assert len(result.scored) == 200 + len(sent) == 220
 
 
 def test_the_budget_of_minutes_counts_the_recorded_seconds_and_cuts_the_last_batch():

@@ -71,10 +71,11 @@ class Race:
         self._runners: dict[str, Runner] = {}
 
     def evaluate(self, recipes: Sequence[AnyRecipe]) -> list[Outcome]:
-        """The outcomes of a generation and of those that wait; with nobody new, all that may be worth it go on."""
-        fresh = [recipe for recipe in recipes if recipe.digest not in {*self._full, *self._runners}]
+        """The outcomes of a generation and of those that wait; those that are sent alone all go on, unless beaten."""
+        new = [recipe for recipe in recipes if recipe.digest not in self._runners]
+        fresh = [recipe for recipe in new if recipe.digest not in self._full]
         self._runners |= {recipe.digest: Runner() for recipe in fresh}
-        at_least = round(LEARNING * len(fresh)) if fresh else len(recipes)
+        at_least = round(LEARNING * len(fresh)) if new else len(recipes)
         race = _Standings(self._panel, self._table(), self._racing.confidence)
         waiting = [recipe for recipe in recipes if self._is_running(recipe) and self._runners[recipe.digest].rounds]
         going = {recipe.digest for recipe in fresh} | self._go_on(waiting, race, at_least)
@@ -178,12 +179,16 @@ def panel_of(exam: ExamFacts, skills: Sequence[Skill]) -> Panel:
 
     from evaluation.racing import Panel
 
-    uses = [(skill.name, task.key) for skill in skills for task in skill.tasks]
+    uses = [(skill, task) for skill in skills for task in skill.tasks]
+    names, keys = sorted({task.task for _, task in uses}), [(skill.name, task.key) for skill, task in uses]
     weights = np.zeros((len(uses), len(skills)))
-    for column, skill in enumerate(skills):
-        for task in skill.tasks:
-            weights[uses.index((skill.name, task.key)), column] = task.weight / sum(one.weight for one in skill.tasks)
-    return Panel(tuple(uses.index((item.skill, item.task)) for item in exam.items), weights)
+    for place, (skill, task) in enumerate(uses):
+        weights[place, skills.index(skill)] = task.weight / sum(one.weight for one in skill.tasks)
+    return Panel(
+        tasks=tuple(keys.index((item.skill, item.task)) for item in exam.items),
+        weights=weights,
+        sources=tuple(names.index(task.task) for _, task in uses),
+    )
 
 
 def _key(item: ExamItem) -> Key:

@@ -39,6 +39,7 @@ def write_card(facts: CardFacts) -> str:
         "model_card.md.j2",
         facts=facts,
         name=facts.repo.rpartition("/")[2],
+        several=any(len(skill.tasks) > 1 for skill in facts.skills),
         turned=any(not task.higher_is_better for skill in facts.skills for task in skill.tasks),
         public=facts.hub_url.rstrip("/") == _PUBLIC_HUB,
         claims=claims(facts.table, Kind.SOURCE),

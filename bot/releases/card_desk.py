@@ -177,6 +177,7 @@ def search_facts(shop: Shop, cast: Cast) -> SearchFacts:
         hardware=where if crew.device == "cpu" else f"a GPU ({crew.device})",
         smaller=cast.spaces.smaller,
         staged=cast.spaces.kind == "both",
+        timed=shop.watchlist.search.budget.minutes is not None,
     )
 
 

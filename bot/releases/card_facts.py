@@ -237,7 +237,8 @@ class SearchFacts:
 
     `item_scores` are the answers that were asked for in all. `seconds` is wall time; `stopped` says in words why it
     ended. `smaller` tells whether fewer layers were an objective beside the skills, `staged` whether paths were bred
-    through what a search among mixtures came to.
+    through what a search among mixtures came to, `timed` whether its budget was of time, too, so that the machine's
+    speed had a say.
     """
 
     candidates: int
@@ -250,6 +251,7 @@ class SearchFacts:
     seconds: float
     stopped: str
     hardware: str
+    timed: bool
     smaller: bool = False
     staged: bool = False
 
@@ -318,8 +320,8 @@ class CardFacts:
 
     @property
     def items(self) -> ItemCounts:
-        """Items of all tasks together."""
-        counts = [task.items for skill in self.skills for task in skill.tasks]
+        """Items of all tasks together; those of a task that is used twice, by two metrics say, count once."""
+        counts = {task.task: task.items for skill in self.skills for task in skill.tasks}.values()
         return ItemCounts(
             sum(one.search for one in counts), sum(one.validation for one in counts), sum(one.report for one in counts)
         )

@@ -18,13 +18,13 @@ class Standing(StrEnum):
     """Where the release stands against a model, or a group of models, at one skill."""
 
     AHEAD = "ahead of all"
-    LEVEL = "not told apart from the best"
+    LEVEL = "not told apart from one at least, and behind none"
     BEHIND = "behind one at least"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the tests allow to say of one skill: `rival` is the model that the sentence names."""
+    """What the tests allow to say of one skill; `rival` is the best of those that the release has this standing to."""
 
     skill: str
     standing: Standing
@@ -70,7 +70,7 @@ def claims(table: ScoreTable, kind: Kind) -> dict[Standing, list[Claim]]:
 
 def _claim(table: ScoreTable, rivals: Sequence[tuple[Contender, tuple[Standing, ...]]], column: int) -> Claim:
     position = overall(row[column] for _, row in rivals)
-    named = [rival for rival, row in rivals if position is not Standing.BEHIND or row[column] is Standing.BEHIND]
+    named = [rival for rival, row in rivals if row[column] is position]
     best = max(named, key=lambda rival: rival.scores[column].mean)
     own, other = table.scores[column].mean, best.scores[column].mean
     return Claim(table.skills[column], position, own, best.name, other)

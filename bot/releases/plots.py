@@ -52,8 +52,8 @@ class Mark:
 class ParetoFacts:
     """All that the picture of the front shows, on the search split; higher is better.
 
-    candidates: everything scored without failure; front: those of them that none is better than; marks: the
-    releases and the baselines.
+    candidates: all that answered every item; front: those of them that none is better than; marks: the releases and
+    the baselines.
     """
 
     skills: tuple[str, ...]
