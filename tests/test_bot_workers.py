@@ -55,6 +55,7 @@ metric_list:
 CODE = '''
 import json, os, time
 from pathlib import Path
+import torch
 from datasets import Dataset, DatasetDict
 
 HERE = Path(__file__).parent
@@ -64,7 +65,8 @@ def load(**_):
     return DatasetDict({"test": Dataset.from_list(rows)})
 
 def process_results(doc, results):
-    """Ends the process when the fatal model is being marked, as a crash in native code would; or hangs for good."""
+    """Ends the process when the fatal model is being marked, as a crash in native code would; or hangs for good; or
+    fails as a GPU does."""
     likelihood, right = results[0]
     with (HERE / "marked.txt").open("a") as marked:
         marked.write(f"{os.getpid()} {likelihood!r}\\n")
@@ -73,6 +75,8 @@ def process_results(doc, results):
         os._exit(23)
     if (HERE / "hang.txt").exists() and repr(likelihood) in (HERE / "hang.txt").read_text().split():
         time.sleep(3600)
+    if (HERE / "device.txt").exists() and repr(likelihood) in (HERE / "device.txt").read_text().split():
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
     return {"acc": float(right)}
 '''
 
@@ -215,6 +219,44 @@ def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored
     assert hung.reason == "no scores after 15 seconds; its worker was ended"
     assert not any(isinstance(answers[index], Failure) for index in (1, 2))
     assert scores(workers, RECIPES[:1]) == {0: before}
+
+
+def test_even_the_first_candidate_is_ended_if_it_hangs(
+    workers: Workers, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(workers, RECIPES[:3])  # all have started
+    (folder / "marked.txt").unlink()
+    scores(workers, RECIPES[:1])
+    (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
+    monkeypatch.setattr("bot.scoring.workers.FIRST_TIMEOUT", 3.0)
+    try:
+        with Workers(bench(folder)) as fresh:
+            answers = scores(fresh, RECIPES[:1])
+    finally:
+        (folder / "hang.txt").unlink()
+    hung = answers[0]
+    assert isinstance(hung, Failure) and hung.reason == "no scores after 3 seconds; its worker was ended"
+
+
+def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers: Workers, folder: Path) -> None:
+    before = scores(workers, RECIPES[:3])  # all have started
+    (folder / "marked.txt").unlink()
+    scores(workers, RECIPES[:1])
+    likelihood = (folder / "marked.txt").read_text().split()[1]
+    (folder / "device.txt").write_text(likelihood)
+    try:
+        answers = scores(workers, RECIPES[:3])
+    finally:
+        (folder / "device.txt").unlink()
+    failed = answers.pop(0)
+    assert isinstance(failed, Failure) and failed.transient
+    assert failed.reason == "AcceleratorError: CUDA error: device-side assert triggered"
+    assert answers == {index: before[index] for index in (1, 2)}
+    marked = [line.split() for line in (folder / "marked.txt").read_text().splitlines()]
+    at_fault = [pid for pid, value in marked if value == likelihood][-1]
+    (folder / "marked.txt").unlink()
+    assert scores(workers, RECIPES[:3]) == before
+    assert at_fault not in (folder / "marked.txt").read_text().split()
 
 
 def test_the_rounds_of_an_exam_give_the_scores_of_the_whole(folder: Path) -> None:

@@ -33,9 +33,10 @@ TRIES = 2
 FAREWELL_SECONDS = 2.0
 """How long workers get to end by themselves before they are killed."""
 
-LEAST_TIMEOUT, SLOWER = 300.0, 10.0
-"""Where no limit is given, a candidate has so many seconds, or so many times the longest of those before it if that is
-more; the first has all the time it needs. A new worker has to start in that time, too."""
+FIRST_TIMEOUT, LEAST_TIMEOUT, SLOWER = 6 * 3600.0, 300.0, 10.0
+"""Where no limit is given, a candidate has so many seconds while none has been scored (models, machines and exams are
+too unlike to tell more); then as many, or so many times the longest of those before it if that is more. A new worker
+has to start in that time, too."""
 
 PRELOADED = ("evaluation.exam", "evaluation.engine.engine", "merging.live", "merging.dataflow.live")
 """What takes a worker longest is to import this. It is done once, by a process that does nothing else; workers, those
@@ -148,22 +149,22 @@ class Workers:
     def _answers(self, busy: dict[Any, _Task]) -> Iterator[tuple[_Task, Any]]:
         """The next answers, their tasks taken from `busy`; the time limit's where a worker has passed it."""
         limit = self._limit()
-        patience = None if limit is None else max(0.0, limit - max(task.seconds for task in busy.values()))
+        patience = max(0.0, limit - max(task.seconds for task in busy.values()))
         for line in connection.wait(list(busy), patience):
             task = busy.pop(line)
             yield task, task.worker.answer()
         for line, task in list(busy.items()):
-            if limit is not None and task.seconds >= limit:
+            if task.seconds >= limit:
                 del busy[line]
                 task.worker.kill()
                 self._dismiss([task.worker])
                 yield task, Failure(f"no scores after {limit:.0f} seconds; its worker was ended", transient=True)
 
-    def _limit(self) -> float | None:
-        """Seconds that a job may take now; None for no limit."""
-        if self._timeout is not None or not self._longest:
+    def _limit(self) -> float:
+        """Seconds that a job may take now."""
+        if self._timeout is not None:
             return self._timeout
-        return max(LEAST_TIMEOUT, SLOWER * self._longest)
+        return max(LEAST_TIMEOUT, SLOWER * self._longest) if self._longest else FIRST_TIMEOUT
 
     def _idle_one(self, busy: Sequence[_Worker]) -> _Worker | None:
         """A living worker that has nothing to do, started if need be; None if all are busy."""
@@ -270,20 +271,28 @@ def _answer_jobs(at_work: BenchAtWork, line: Any) -> None:
             function, arguments = line.recv()
         except (EOFError, OSError):
             return
-        answer = _attempt(function, at_work, arguments)
+        answer, fit = _attempt(function, at_work, arguments)
         try:
             line.send(answer)
         except OSError:
             return
+        if not fit:
+            return
 
 
-def _attempt(function: Callable[..., Any], at_work: BenchAtWork, arguments: tuple[object, ...]) -> Any:
+def _attempt(function: Callable[..., Any], at_work: BenchAtWork, arguments: tuple[object, ...]) -> tuple[Any, bool]:
+    """The answer, and whether this process is fit for another job."""
+    import torch
+
     try:
-        return function(at_work, *arguments)
+        return function(at_work, *arguments), True
     except (EvaluationError, MergingError) as error:
-        return Failure(str(error))
+        return Failure(str(error)), True
     except Exception as error:  # whatever a candidate's model does, the search goes on without it
-        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", _is_of_memory(error))
+        # After an error of the GPU itself the driver refuses all that this process asks of it.
+        lost = isinstance(error, torch.AcceleratorError)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return Failure(reason, lost or _is_of_memory(error)), not lost
 
 
 def _is_of_memory(error: Exception) -> bool:
