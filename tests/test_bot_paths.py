@@ -1,4 +1,4 @@
-"""A cycle in which paths are laid through what a search among mixtures came to."""
+"""Cycles in which paths are laid through what a search among mixtures came to, and through the sources alone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
-from zoo_ground import MATH, Listener, small_watchlist, stock
+from zoo_ground import BASE, LANGUAGE, MATH, Listener, small_watchlist, stock
 
 from bot.contest.findings import Ruling, SearchSummary
+from bot.contest.spaces import depth
 from bot.cycle import run_cycle
 from bot.demo import TOKEN
 from bot.home import Home
@@ -50,7 +51,7 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("paths")
     stock(folder / "hub")
-    search = {"space": "both", "dataflow": {"max_layers": 4}, "budget": {"candidates": 60}, "seed": 7, "population": 12}
+    search = {"space": "both", "dataflow": {"max_layers": 4}, "budget": {"candidates": 60}, "seed": 4, "population": 12}
     watchlist = small_watchlist(name="paths", search=search, publish={"mode": "off"})
     home, listener = Home(folder / "home"), Listener()
     with running(folder / "hub") as server:
@@ -109,3 +110,36 @@ def test_the_card_of_a_path_tells_its_way(finished: Finished) -> None:
     assert (folder / "path.png").read_bytes().startswith(b"\x89PNG")
     for origin in path.origins:
         assert origin.sha in card
+
+
+def test_a_cycle_of_paths_alone_needs_no_base_and_says_whose_layers_it_leaves_out(tmp_path: Path) -> None:
+    """And that no path through two small models is worth a release, where each model alone knows half of the answer."""
+    stock(tmp_path / "hub")
+    watchlist = small_watchlist(
+        name="ways",
+        watch={"authors": {"allow": ["nobody-at-all"]}},
+        pinned=[{"repo": repo} for repo in (MATH, LANGUAGE, BASE)],
+        base=None,
+        search={
+            "space": "dataflow",
+            "dataflow": {"models": 2, "smaller": True},
+            "budget": {"candidates": 12},
+            "population": 6,
+        },
+        publish={"mode": "off"},
+    )
+    home, listener = Home(tmp_path / "home"), Listener()
+    with running(tmp_path / "hub") as server:
+        cycle = run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), listener)
+    ledger = Ledger(home.ledger)
+    assert ledger.cycle(cycle).state is State.NOTHING
+    assert f"left out: the layers of {BASE}: raise search.dataflow.models" in listener.said
+    summary = ledger.kept(cycle, "search", SearchSummary)
+    assert summary is not None and summary.candidates == summary.fully_scored == 12
+    front = [read_recipe(json.loads(ledger.recipe(digest))) for digest in summary.front]
+    assert min(map(depth, front)) == 1  # half of the two layers: the least, and so on the front
+    rivals = {
+        test.rival for ruling in ledger.kept(cycle, "gate", tuple[Ruling, ...]) or () for test in ruling.comparisons
+    }
+    assert rivals == {MATH, LANGUAGE, BASE, "linear mean", "halves stacked"}
+    assert home.report(cycle).is_file()
