@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from zoo_ground import Listener
 
-from bot.contest.race import panel_of
+from bot.contest.race import opponents, panel_of
 from bot.contest.search import search, summarise
 from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
@@ -161,6 +161,12 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tm
     assert again.asked == 0
     failed = [one for one in first.scored if one.outcome.failure]
     assert bool(failed) == faulty and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)
+
+
+def test_candidates_are_compared_with_the_rivals_and_the_front_alone() -> None:
+    points = {"rival": (0.1, 0.1), "lucky": (0.3, 0.3), "best": (0.6, 0.2), "other": (0.2, 0.6), "middle": (0.4, 0.4)}
+    assert opponents(points, {"rival"}) == ("rival", "best", "other", "middle")
+    assert opponents(points, {"rival", "lucky"}) == tuple(points)
 
 
 def test_two_metrics_of_one_task_are_one_source_of_items() -> None:

@@ -6,7 +6,7 @@ from the recipes and their scores, so that a search done again from the ledger t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.dataflow.path import AnyRecipe
 from merging.evolution import Outcome
+from merging.pareto import nondominated
 
 if TYPE_CHECKING:
     from evaluation.racing import Decision, Panel
@@ -76,7 +77,7 @@ class Race:
         fresh = [recipe for recipe in new if recipe.digest not in self._full]
         self._runners |= {recipe.digest: Runner() for recipe in fresh}
         at_least = round(LEARNING * len(fresh)) if new else len(recipes)
-        race = _Standings(self._panel, self._table(), self._racing.confidence)
+        race = self._standings()
         waiting = [recipe for recipe in recipes if self._is_running(recipe) and self._runners[recipe.digest].rounds]
         going = {recipe.digest for recipe in fresh} | self._go_on(waiting, race, at_least)
         for part in range(len(self._exam.rounds)):
@@ -148,19 +149,25 @@ class Race:
         """Scores in the panel's order, higher being better; NaN where there is none."""
         return [sign * scores.get(key, float("nan")) for key, sign in zip(self._keys, self._signs, strict=True)]
 
-    def _table(self) -> Any:
+    def _standings(self) -> _Standings:
         import numpy as np
 
-        return np.array(list(self._rows.values()))
+        full = np.array(list(self._rows.values()))
+        points = dict(zip(self._rows, self._panel.skills(full).tolist(), strict=True))
+        best = np.array([self._rows[digest] for digest in opponents(points, self._full)])
+        return _Standings(self._panel, full, best, self._racing.confidence)
 
 
 class _Standings:
-    """What the fully scored models at the start of a generation say of candidates."""
+    """What the fully scored models at the start of a generation say of candidates.
 
-    def __init__(self, panel: Panel, full: Any, confidence: float) -> None:
+    All of them (`full`) tell of the items; candidates are compared with their opponents among them (`best`).
+    """
+
+    def __init__(self, panel: Panel, full: Any, best: Any, confidence: float) -> None:
         from evaluation.estimates import fit
 
-        self._panel, self._full, self._confidence = panel, full, confidence
+        self._panel, self._best, self._confidence = panel, best, confidence
         self._model = fit(full, panel.tasks, seed=0)
 
     def decide(self, rows: Sequence[Sequence[float]], at_least: int) -> tuple[Decision, ...]:
@@ -170,7 +177,17 @@ class _Standings:
         from evaluation.racing import decide
 
         table = np.array(rows).reshape(len(rows), len(self._panel.tasks))
-        return decide(table, self._full, self._panel, self._model, confidence=self._confidence, at_least=at_least)
+        return decide(table, self._best, self._panel, self._model, confidence=self._confidence, at_least=at_least)
+
+
+def opponents(points: Mapping[str, Sequence[float]], rivals: Collection[str]) -> tuple[str, ...]:
+    """Of the fully scored, by digest: the rivals, and those that no other dominates.
+
+    No more, for with each that a candidate is compared with grows the chance that one beats it by luck.
+    """
+    digests = list(points)
+    best = {digests[place] for place in nondominated(list(points.values()))}
+    return tuple(digest for digest in digests if digest in best or digest in rivals)
 
 
 def panel_of(exam: ExamFacts, skills: Sequence[Skill]) -> Panel:
