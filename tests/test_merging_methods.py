@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from merging.errors import MergingError
 from merging.merge import merge_tensor
 from merging.methods import MERGES
 from merging.recipe import METHODS, Groups, Recipe, SourceRef
@@ -277,3 +278,16 @@ def test_without_any_weight_there_is_the_base() -> None:
             for name in {"weight", "density"} & {*METHODS[method].parameters}
         }
         assert torch.equal(merge_tensor(recipe(method, **values), NAME, load), load(BASE, NAME))
+
+
+@pytest.mark.parametrize("broken", [BASE, B])
+@pytest.mark.parametrize("elements", [1, 300 * 600])
+@pytest.mark.parametrize("method", [name for name, rule in METHODS.items() if rule.max_sources != 1])
+def test_what_is_no_number_is_refused_by_the_tensor_s_name(method: str, elements: int, broken: SourceRef) -> None:
+    load = tensors(300, 600)
+    load(broken, NAME).view(-1)[:elements] = torch.nan
+    if broken == BASE and not METHODS[method].needs_base:
+        merge_tensor(BY_METHOD[method], NAME, load)
+    else:
+        with pytest.raises(MergingError, match=f"^tensor {NAME}: "), np.errstate(invalid="ignore"):
+            merge_tensor(BY_METHOD[method], NAME, load)

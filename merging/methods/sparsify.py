@@ -103,7 +103,7 @@ def _between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thinning:
         return Thinning()
     wanted = tuple(number for number in (dropped, dropped + kept) if 0 < number < count)
     sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
-    found = inputs.once(("largest", wanted), (source,), lambda: thresholds(sizes, wanted))
+    found = inputs.once(("largest", wanted), (source,), lambda: thresholds(inputs.draw.tensor_name, sizes, wanted))
     limits = dict(zip(wanted, found, strict=True))
     thin = Thinning(limits.get(dropped + kept, EVERYTHING), limits.get(dropped, NOTHING))
     if not inputs.shared("rescale"):

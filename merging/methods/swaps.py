@@ -44,7 +44,7 @@ def arcee_fusion(inputs: Inputs) -> Tensor:
     count = importance.numel()
     # The elements at places 0.25, 0.5 and 0.75 of the way from the smallest to the largest.
     kept = [count - int(quarter * (count - 1)) for quarter in (0.25, 0.5, 0.75)]
-    found = thresholds(Measured([importance], lambda parts: parts[0]), kept)
+    found = thresholds(inputs.draw.tensor_name, Measured([importance], lambda parts: parts[0]), kept)
     first, median, third = (torch.tensor(one.value) for one in found)
     limit = float(median + 1.5 * (third - first))
 
