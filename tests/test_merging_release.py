@@ -189,10 +189,10 @@ def test_a_folder_has_one_writer_and_a_second_one_leaves_its_work_alone(tmp_path
     shapes = {"a": (4,), "b": (4,)}
     refused = []
 
-    def make(name: str) -> torch.Tensor:
+    def make(name: str, _: torch.Tensor) -> torch.Tensor:
         if name == "b":  # half way
             with pytest.raises(MergingError) as caught:
-                write_folder(tmp_path / "one", Contents(shapes, "float32", lambda _: torch.ones(4), {}))
+                write_folder(tmp_path / "one", Contents(shapes, "float32", lambda _, __: torch.ones(4), {}))
             refused.append(str(caught.value))
         return torch.zeros(4)
 

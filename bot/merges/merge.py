@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -118,12 +119,18 @@ class Merger:
         """What the folder will hold. name: of the merge. advance: told the bytes of each tensor that is made."""
         names = {model: origin.pinned for model, origin in plan.origins.items()}
         weights: Mapping[ModelName, Weights] = _opened(plan, self.home.sources)
+        costly: frozenset[str] = frozenset()
         if plan.vocabulary is not None:
             weights = vocabulary_views(plan.vocabulary, weights, by_token(plan.origins))
+            costly = plan.assembly.vocabulary
         make = plan.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), names, self.seed)
 
+        alone = Lock()
+
         def make_and_tell(tensor_name: str, memory: Tensor) -> Tensor:
-            tensor = make(tensor_name, memory)
+            # Of these every model's rows are in memory in a new order: one tensor at a time.
+            with alone if tensor_name in costly else nullcontext():
+                tensor = make(tensor_name, memory)
             advance(tensor.nbytes, tensor_name)
             return tensor
 
