@@ -165,6 +165,9 @@ def test_an_adapter_is_put_on_its_base_as_peft_does(hub: TestHub, tmp_path: Path
     pinned = yaml.safe_load((tmp_path / "remote" / "mergekit_config.yml").read_text())
     assert pinned["models"][0]["model"] == f"reef/cod@{base}+reef/lora@{adapter}"
     assert ModelCard.load(tmp_path / "remote" / "README.md").data.base_model == ["reef/cod", "reef/lora"]
+    put(hub, "reef/listed", tmp_path / "lora", **{"adapter_config.json": b"[]"})
+    with pytest.raises(ShoalError, match=r"adapter_config\.json: cannot be read as a JSON object \(it is a list\)"):
+        merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/cod+reef/listed")), tmp_path / "out")
     put(hub, "reef/wide", save(tmp_path / "wide", seed=1, kind="gpt2"))
     with pytest.raises(ShoalError, match=r"models\[0\]\.model: got reef/wide\+reef/lora@main: its adapter"):
         merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/wide+reef/lora@main")), tmp_path / "out")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,35 @@ def test_slerp_of_what_has_no_angle_between_stays_finite(y: list[float]) -> None
         torch.testing.assert_close(merged, 0.75 * x + 0.25 * torch.tensor(y))
     else:
         torch.testing.assert_close(merged, math.sin(0.75 * math.pi / 2) * x)
+
+
+BY_VECTOR = [
+    recipe("nuslerp", weight=(0.7, 0.4), nuslerp_flatten=(0,)),
+    recipe("nuslerp", weight=(0.7, 0.4), nuslerp_flatten=(0,), nuslerp_row_wise=(1,)),
+    replace(BY_METHOD["model_stock"], sources=(A, B, C), parameters=(("filter_wise", ((1.0,),)),)),
+]
+
+
+@pytest.mark.parametrize("example", [*RECIPES, *BY_VECTOR], ids=lambda example: example.method)
+def test_a_single_number_is_a_vector_of_one_and_of_nothing_comes_nothing(example: Recipe) -> None:
+    number, vector = tensors(), tensors(1)
+    assert number(A, NAME) == vector(A, NAME)[0]
+    assert torch.equal(merge_tensor(example, NAME, number), merge_tensor(example, NAME, vector)[0])
+    for shape in ((0,), (0, 3), (3, 0)):
+        assert merge_tensor(example, NAME, tensors(*shape)).shape == shape
+
+
+def test_multislerp_without_any_weight_leaves_the_base_or_nothing() -> None:
+    unweighted = recipe("multislerp", weight=(0.0, 0.0), normalize_weights=(0,))
+    load = tensors(5, 8)
+    assert not merge_tensor(unweighted, NAME, load).any()
+    assert torch.equal(merge_tensor(replace(unweighted, base=BASE), NAME, load), load(BASE, NAME))
+
+
+def test_multislerp_of_what_no_model_has_changed_is_the_base() -> None:
+    frozen = torch.randn(5, 8)
+    unchanged = merge_tensor(replace(BY_METHOD["multislerp"], base=BASE), NAME, lambda *_: frozen)
+    assert torch.equal(unchanged, frozen)
 
 
 def test_task_arithmetic_adds_differences() -> None:
