@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -72,10 +73,11 @@ class Assembly:
         def make(name: str, memory: Tensor) -> Tensor:
             task = self.tasks[name]
             base = task.base
+            once = cache(load)  # methods ask again and again, and adapters and vocabularies would compute anew
             inputs = Inputs(
                 values=task.values,
-                load=lambda source: load(*task.sources[source]),
-                load_base=None if base is None else lambda: load(*base),
+                load=lambda source: once(*task.sources[source]),
+                load_base=None if base is None else lambda: once(*base),
                 draw=Draw(seed, name, tuple(names[model] for model, _ in task.sources)),
                 dtype=TORCH_DTYPES[self.dtype],
                 base="" if base is None else names[base[0]],

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from math import floor
 
 from merging.errors import MergingError
-from merging.method_specs import METHODS, Searched
+from merging.method_specs import METHODS, Parameter
+
+INCLUDED = "included"
+"""The genes of methods that weigh no sources: 1 for each source that takes part, else 0."""
 
 _DECIMALS = 9
 
@@ -16,12 +19,12 @@ class Gene:
     """One number of a recipe, on a grid: low, low + step, ... up to high.
 
     source: index of the source it belongs to (0 for what all sources share, as slerp's "t").
-    group: index of the group of tensors it belongs to.
+    group: index of the group of tensors it belongs to; None: of all of them.
     """
 
     parameter: str
     source: int
-    group: int
+    group: int | None
     low: float
     high: float
     step: float
@@ -50,19 +53,24 @@ def genes_of(method: str, sources: int, groups: int, step: float) -> tuple[Gene,
     """
     if not 0 < step <= 1 or round(step, 6) != step or abs(round(1 / step) * step - 1) > 1e-9:
         raise MergingError(f"step: got {step}: give a decimal that divides 1, such as 0.05 or 0.1")
-    parameters = METHODS[method].parameters
-    return tuple(
-        Gene(name, source, group, *_on_grid(parameters[name].gene, step))
-        for name in sorted(METHODS[method].genes)
-        for source in range(sources if parameters[name].per_source else 1)
+    rule = METHODS[method]
+    numbers = [
+        Gene(name, source, group, *_on_grid(rule.parameters[name], step))
+        for name in rule.genes
+        for source in range(sources if rule.parameters[name].per_source else 1)
         for group in range(groups)
-    )
+    ]
+    included = [Gene(INCLUDED, source, None, 0.0, 1.0, 1.0) for source in range(sources if rule.by_choice else 0)]
+    return tuple(sorted([*numbers, *included], key=lambda gene: gene.parameter))
 
 
-def _on_grid(searched: Searched | None, step: float) -> tuple[float, float, float]:
+def _on_grid(parameter: Parameter, step: float) -> tuple[float, float, float]:
     """Low, high and step: the part of a range that a grid of multiples around 1 unit reaches, 1 always on it."""
+    searched = parameter.gene
     if searched is None:
         raise ValueError("this parameter is not searched")
+    if parameter.kind == "switch":
+        return 0.0, 1.0, 1.0
     below, above = (floor(abs(edge - 1) / step + 1e-9) for edge in (searched.low, searched.high))
     units = (1 - below * step, 1 + above * step, step)
     low, high, unit_step = (round(number * searched.unit, _DECIMALS) for number in units)

@@ -86,6 +86,7 @@ class Method:
 
     min_sources, max_sources: how many sources it merges, the base not counted (None: any number).
     ignored: parameters of mergekit's that change nothing about the merged weights; a reader drops them.
+    by_choice: no source has a weight, so a search chooses which of them take part.
     draws: it draws random numbers, so a recipe's seed matters to it.
     """
 
@@ -94,6 +95,7 @@ class Method:
     min_sources: int = 1
     max_sources: int | None = None
     ignored: tuple[str, ...] = ()
+    by_choice: bool = False
     draws: bool = False
 
     @property
@@ -108,7 +110,7 @@ class Method:
 
     @property
     def genes(self) -> Mapping[str, Searched]:
-        """The parameters that a search varies; none where there is nothing to search."""
+        """The parameters that a search varies."""
         return {name: parameter.gene for name, parameter in self.parameters.items() if parameter.gene is not None}
 
 
@@ -156,6 +158,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 "tol": Parameter(1e-5, allowed=_POSITIVE),
             },
             "ignored",
+            by_choice=True,
         ),
         "task_arithmetic": _task_vectors(normalize=False, rescale=False),
         "ties": _task_vectors(normalize=True, rescale=False, density=_DENSITY),
@@ -168,10 +171,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "sce": Method(
             {"select_topk": Parameter(1.0, allowed=_SHARE, gene=Searched(0.1, 1))}, "required", ignored=("int8_mask",)
         ),
-        "model_stock": Method({"filter_wise": _OFF}, "required", 2),
+        "model_stock": Method(
+            {"filter_wise": Parameter(0.0, "switch", gene=Searched(0, 1))}, "required", 2, by_choice=True
+        ),
         # Weights of today's models are some hundredths, and differ by less: so do useful thresholds.
         "nearswap": Method({"t": Parameter(allowed=_NOT_NEGATIVE, gene=Searched(0, 1, unit=0.01))}, "first", 2, 2),
-        "arcee_fusion": Method({}, "first", 2, 2),
+        "arcee_fusion": Method({}, "first", 2, 2, by_choice=True),
         "ram": Method({"epsilon": Parameter(1e-5, allowed=_NOT_NEGATIVE, gene=Searched(0, 1, unit=0.001))}, "required"),
         "ramplus_tl": Method(
             {
@@ -181,11 +186,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
             "required",
         ),
+        # Its one source leaves nothing to mix; a search lays paths through layers of several (merging.dataflow), each
+        # with its scale.
         "passthrough": Method({"scale": Parameter(1.0, per_source=True)}, "ignored", 1, 1),
     }
 )
 
-SEARCHED = tuple(name for name, method in METHODS.items() if method.genes)
+SEARCHED = tuple(name for name, method in METHODS.items() if method.genes or method.by_choice)
 """The methods that have something to search."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -106,22 +107,53 @@ def config_text(config: Mapping[str, object]) -> bytes:
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
     """A folder to fill that takes the name `target` at the end; if anything fails, nothing is left of it."""
-    if target.exists():
-        raise MergingError(f"{target}: it is there already: remove it, or give another folder")
     partial = target.with_name(f".{target.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-        partial.mkdir(parents=True)
-        yield partial
-        _sync_folder(partial)
-        partial.replace(target)
-        _sync_folder(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _claimed(target):
+            if target.exists():
+                raise MergingError(f"{target}: it is there already: remove it, or give another folder")
+            try:
+                shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+                partial.mkdir()
+                yield partial
+                _sync_folder(partial)
+                partial.replace(target)
+                _sync_folder(target.parent)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise MergingError(
             f"{target}: cannot be written ({error.strerror or error}): make room or choose another folder"
         ) from error
+
+
+@contextmanager
+def _claimed(target: Path) -> Iterator[None]:
+    """Be the only one who writes `target`; MergingError at once if another process does.
+
+    A lock on a file beside it: the operating system lets go of it when its holder dies, however it dies.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not _locks(descriptor, path):
+            raise MergingError(f"{target}: another process is writing it: wait for it, or give another folder")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locks(descriptor: int, path: Path) -> bool:
+    """Lock an open file; whether that worked, and the file is still the one of that name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())  # its last holder may just have removed it
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from merging.canonical import BETWEEN, BY_ELEMENT, RATIOS, Rows, by_element_rows, largest_ratio, task_vector_rows
 from merging.errors import MergingError
-from merging.genes import Gene, genes_of
+from merging.genes import INCLUDED, Gene, genes_of
 from merging.method_specs import METHODS, SEARCHED
 from merging.recipe import Groups, Recipe, SourceRef
 
@@ -34,6 +35,7 @@ _CUSTOMARY: Mapping[str, tuple[str, Mapping[str, float]]] = MappingProxyType(
         "slerp": ("slerp halfway", {"t": 0.5}),
         "nuslerp": ("nuslerp halfway", {"weight": 1.0}),
         "multislerp": ("multislerp, equal weights", {"weight": 1.0}),
+        "karcher": ("karcher, all sources", {}),
         "task_arithmetic": ("task_arithmetic, weight 1", {"weight": 1.0}),
         "ties": ("ties, weight 1, density 0.2", {"density": 0.2, "weight": 1.0}),
         "dare_linear": ("dare_linear, weight 1, density 0.5", {"density": 0.5, "weight": 1.0}),
@@ -46,7 +48,9 @@ _CUSTOMARY: Mapping[str, tuple[str, Mapping[str, float]]] = MappingProxyType(
             {"density": 0.15, "gamma": 0.01, "weight": 1.0},
         ),
         "sce": ("sce, top tenth", {"select_topk": 0.1}),
+        "model_stock": ("model_stock, all sources", {"filter_wise": 0.0}),
         "nearswap": ("nearswap, t 0.001", {"t": 0.001}),
+        "arcee_fusion": ("arcee_fusion", {}),
         "ram": ("ram", {"epsilon": 1e-5}),
         "ramplus_tl": ("ramplus_tl", {"alpha": 0.2, "r": 0.1}),
     }
@@ -89,9 +93,8 @@ class SearchSpace:
         if method not in METHODS:
             raise MergingError(f"method: got {method!r}: use one of {', '.join(SEARCHED)}")
         if method not in SEARCHED:
-            raise MergingError(
-                f"method: got {method!r}: it has nothing to search for: use one of {', '.join(SEARCHED)}"
-            )
+            why = "the layers of its one source are searched as paths, not as mixtures"
+            raise MergingError(f"method: got {method!r}: {why}: use one of {', '.join(SEARCHED)}")
         genes = genes_of(method, len(sources), len(groups.labels), step)
         base = base if METHODS[method].reads_base else None
         space = cls(method, tuple(sources), base, groups, dtype, seed, genes)
@@ -155,10 +158,10 @@ class SearchSpace:
         Every other one has one value per parameter and source for all groups: independent values of many groups all
         but average out, and merges of one strong source would never be drawn.
         """
-        width = len(self.groups.labels)
+        runs = [[gene.levels for gene in genes] for _, genes in groupby(self.genes, _by_source)]
         while True:
-            shared = random.integers(self.levels[::width])
-            yield tuple(int(index) for index in shared for _ in range(width))
+            shared = random.integers([levels[0] for levels in runs])
+            yield tuple(int(index) for index, levels in zip(shared, runs, strict=True) for _ in levels)
             yield tuple(map(int, random.integers(self.levels)))
 
     def edited(self, genome: Sequence[float], random: np.random.Generator) -> Sequence[float]:  # noqa: ARG002
@@ -178,6 +181,8 @@ class SearchSpace:
             ends = [{name: [gene.low] for name, gene in self._others.items()}]
             return [*ends, {name: [gene.high] for name, gene in self._others.items()}]
         weights = [[float(source == chosen) for source in range(count)] for chosen in range(count)]
+        if METHODS[self.method].by_choice:
+            return [{**{name: [gene.low] for name, gene in self._others.items()}, INCLUDED: row} for row in weights]
         # For weights of which the ratio counts, none at all would be no merge; for others they leave the base.
         weights += [] if self.method in RATIOS else [[0.0] * count]
         whole = {name: [1.0 if name == "density" else gene.low] * count for name, gene in self._others.items()}
@@ -188,6 +193,8 @@ class SearchSpace:
         if self.method == "linear":
             return [{"weight": [1.0] * count}]
         customary = {name: [value] * count for name, value in _CUSTOMARY[self.method][1].items()}
+        if METHODS[self.method].by_choice:
+            return [{**customary, INCLUDED: [1.0] * count}]
         if self.method in RATIOS | BETWEEN | BY_ELEMENT:
             return [customary]
         whole = {name: [1.0 if name == "density" else gene.low] * count for name, gene in self._others.items()}
@@ -202,9 +209,10 @@ class SearchSpace:
         """The recipe that a genome means.
 
         Canonical: what gives one model back unchanged is that model's `alone`; sources without weight are
-        left out; values that are equal in all groups make one group of the whole model; weights of which only
-        the ratio counts are the largest on the grid with that ratio (none at all counts as equal weights); what
-        makes no difference has its default (merging.canonical); the seed of methods that draw nothing is 0.
+        left out, and all take part where none was chosen; values that are equal in all groups make one group of
+        the whole model; weights of which only the ratio counts are the largest on the grid with that ratio (none
+        at all counts as equal weights); what makes no difference has its default (merging.canonical); the seed of
+        methods that draw nothing is 0.
         A genome of wrong length, or with an index off its grid, raises MergingError.
         """
         self._check(genome)
@@ -215,6 +223,8 @@ class SearchSpace:
             return self._decode_between(rows)
         if self.method in BY_ELEMENT:
             return self._recipe(self.method, self.sources, by_element_rows(self.method, rows))
+        if METHODS[self.method].by_choice:
+            return self._decode_choice(rows)
         return self._decode_task_vectors(rows)
 
     def _decode_ratios(self, genome: Sequence[int]) -> Recipe:
@@ -233,6 +243,13 @@ class SearchSpace:
             if all(t == end for t in rows["t"][0]):
                 return self.alone(source)
         return self._recipe(self.method, self.sources, rows)
+
+    def _decode_choice(self, rows: Mapping[str, Rows]) -> Recipe:
+        chosen = [source for source, (included,) in zip(self.sources, rows[INCLUDED], strict=True) if included]
+        if len(chosen) == 1:
+            return self.alone(*chosen)
+        others = {name: table for name, table in rows.items() if name != INCLUDED}
+        return self._recipe(self.method, chosen or self.sources, others)
 
     def _decode_task_vectors(self, rows: Mapping[str, Rows]) -> Recipe:
         used, kept = task_vector_rows(self.method, rows, self.genes[-1].step)
@@ -270,11 +287,9 @@ class SearchSpace:
 
     def _rows(self, values: Sequence[float]) -> Mapping[str, Rows]:
         """Values in gene order as parameter → [source][group]."""
-        width = len(self.groups.labels)
         rows: dict[str, Rows] = {}
-        for start in range(0, len(values), width):
-            name = self.genes[start].parameter
-            rows[name] = (*rows.get(name, ()), tuple(values[start : start + width]))
+        for (name, _), run in groupby(zip(self.genes, values, strict=True), lambda pair: _by_source(pair[0])):
+            rows[name] = (*rows.get(name, ()), tuple(value for _, value in run))
         return rows
 
     def _constant(self, values: Mapping[str, Sequence[float]]) -> Genome | None:
@@ -292,5 +307,11 @@ class SearchSpace:
             raise MergingError(f"genome: got {len(genome)} indices: this space has {len(self.genes)} genes")
         for gene, index in zip(self.genes, genome, strict=True):
             if not 0 <= index < gene.levels:
-                where = f"{gene.parameter} of source {gene.source} in {self.groups.labels[gene.group]}"
+                group = "" if gene.group is None else f" in {self.groups.labels[gene.group]}"
+                where = f"{gene.parameter} of source {gene.source}{group}"
                 raise MergingError(f"genome: got {index} for {where}: give 0 to {gene.levels - 1}")
+
+
+def _by_source(gene: Gene) -> tuple[str, int]:
+    """What a gene shares with those of other groups."""
+    return gene.parameter, gene.source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -15,6 +15,9 @@ from merging.family import TensorHeader
 from merging.mergekit_config import ModelName
 from merging.vocabulary import Vocabulary
 from merging.weights import Weights
+
+_ROWS = 1 << 12
+"""Rows that are filled in at a time: what they need beside the tensor itself is little."""
 
 
 class VocabularyView:
@@ -68,44 +71,56 @@ class VocabularyView:
 
     @torch.no_grad()
     def tensor(self, name: str) -> Tensor:
-        """A tensor in the vocabulary's order, in the widest dtype of the rows in it; it must not be written to."""
+        """A tensor in the vocabulary's order, in the widest dtype of the rows in it; it must not be written to.
+
+        Means are in float32: they are not rounded before they are merged.
+        """
         own = self._own.tensor(name)
         if name not in self._meanings:
             return own
-        places = self._vocabulary.own[self._model]
-        fills = list(self._fills(self._meanings[name]))
-        dtype = reduce(torch.promote_types, (values.dtype for _, values in fills), own.dtype)
-        aligned = own.index_select(0, places.clamp(min=0)).to(dtype)
+        places, blank = self._vocabulary.own[self._model], self._vocabulary.blank
+        copies, averaged = self._copies(self._meanings[name]), self._averaged()
+        dtypes = [tensor.dtype for tensor, _, _ in copies] + [torch.float32] * bool(len(averaged))
+        aligned = own.index_select(0, places.clamp(min=0)).to(reduce(torch.promote_types, dtypes, own.dtype))
         aligned[places < 0] = 0
-        for rows, values in fills:
-            aligned[rows] = values.to(dtype)
-        if len(blank := self._vocabulary.blank):
+        for tensor, rows, theirs in copies:
+            for some, of_donor in zip(torch.split(rows, _ROWS), torch.split(theirs, _ROWS), strict=True):
+                aligned[some] = tensor.index_select(0, of_donor).to(aligned.dtype)
+        if len(averaged):
+            stored = {model: self._stored(model, self._meanings[name]) for model in self._vocabulary.own}
+            for some in torch.split(averaged, _ROWS):
+                aligned[some] = self._means(some, stored).to(aligned.dtype)
+        if len(blank):
             # The mean leaves the other tokens' probabilities nearly as they were (Hewitt, 2021).
-            aligned[blank] = (aligned.sum(0, dtype=torch.float32) / (len(aligned) - len(blank))).to(dtype)
+            aligned[blank] = (_sum_of_rows(aligned) / (len(aligned) - len(blank))).to(aligned.dtype)
         return aligned
 
     def verify(self) -> None:
         """Read every weight of the model as it is stored."""
         self._own.verify()
 
-    def _fills(self, meaning: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows that the model lacks, their values)."""
-        vocabulary, own = self._vocabulary, self._vocabulary.own[self._model]
-        for donor, rows, theirs in vocabulary.copies:
-            lacking = own[rows] < 0
-            if lacking.any():
-                yield rows[lacking], self._stored(donor, meaning).index_select(0, theirs[lacking])
-        lacking_means = vocabulary.averaged[own[vocabulary.averaged] < 0]
-        if len(lacking_means):
-            yield lacking_means, self._means(lacking_means, meaning)
+    def _copies(self, meaning: str) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(another model's tensor, rows that this one lacks, that model's rows of the same tokens)."""
+        own = self._vocabulary.own[self._model]
+        found = ((donor, own[rows] < 0, rows, theirs) for donor, rows, theirs in self._vocabulary.copies)
+        return [
+            (self._stored(donor, meaning), rows[lacking], theirs[lacking])
+            for donor, lacking, rows, theirs in found
+            if lacking.any()
+        ]
 
-    def _means(self, rows: Tensor, meaning: str) -> Tensor:
+    def _averaged(self) -> Tensor:
+        """The rows that the model lacks and several others have."""
+        averaged = self._vocabulary.averaged
+        return averaged[self._vocabulary.own[self._model][averaged] < 0]
+
+    def _means(self, rows: Tensor, stored: Mapping[ModelName, Tensor]) -> Tensor:
         """The mean of all models that have a row, in float32."""
         total = torch.zeros(())
         holders = torch.zeros(len(rows))
         for model, own in self._vocabulary.own.items():
             has = own[rows] >= 0
-            found = self._stored(model, meaning).index_select(0, own[rows].clamp(min=0)).float()
+            found = stored[model].index_select(0, own[rows].clamp(min=0)).float()
             found[~has] = 0
             total = total + found
             holders += has
@@ -113,6 +128,11 @@ class VocabularyView:
 
     def _stored(self, model: ModelName, meaning: str) -> Tensor:
         return self._weights[model].tensor(self._tensors[model][meaning])
+
+
+def _sum_of_rows(tensor: Tensor) -> Tensor:
+    """In float32; torch would make a float32 copy of the whole tensor first."""
+    return torch.stack([part.sum(0, dtype=torch.float32) for part in torch.split(tensor, _ROWS)]).sum(0)
 
 
 def vocabulary_views(

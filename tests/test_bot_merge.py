@@ -13,7 +13,7 @@ import yaml
 from conftest import TestHub
 from huggingface_hub import ModelCard
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_repos import card, tokenizer
 from tiny_models import recipe_of, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -165,6 +165,9 @@ def test_an_adapter_is_put_on_its_base_as_peft_does(hub: TestHub, tmp_path: Path
     pinned = yaml.safe_load((tmp_path / "remote" / "mergekit_config.yml").read_text())
     assert pinned["models"][0]["model"] == f"reef/cod@{base}+reef/lora@{adapter}"
     assert ModelCard.load(tmp_path / "remote" / "README.md").data.base_model == ["reef/cod", "reef/lora"]
+    put(hub, "reef/listed", tmp_path / "lora", **{"adapter_config.json": b"[]"})
+    with pytest.raises(ShoalError, match=r"adapter_config\.json: cannot be read as a JSON object \(it is a list\)"):
+        merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/cod+reef/listed")), tmp_path / "out")
     put(hub, "reef/wide", save(tmp_path / "wide", seed=1, kind="gpt2"))
     with pytest.raises(ShoalError, match=r"models\[0\]\.model: got reef/wide\+reef/lora@main: its adapter"):
         merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/wide+reef/lora@main")), tmp_path / "out")
@@ -252,6 +255,58 @@ def test_models_that_do_not_fit_together_are_refused_before_the_download(hub: Te
         "reef/turned: its config says rope_parameters.rope_theta 5.0, not 10000.0; the result has what reef/good says",
     )
     assert not (tmp_path / "home").exists()
+
+
+def test_a_tied_head_that_has_values_of_its_own_is_refused_once_the_values_are_here(
+    hub: TestHub, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("good", "odd")):
+        weights = load_file(save(tmp_path / name, seed=seed, kind="llama-tied") / "model.safetensors")
+        twin = weights["model.embed_tokens.weight"]
+        weights["lm_head.weight"] = twin.clone() if name == "good" else twin + 1
+        save_file(weights, tmp_path / name / "model.safetensors", {"format": "pt"})
+        put(hub, f"reef/{name}", tmp_path / name)
+    file = recipe(tmp_path, **linear("reef/good", "reef/odd"))
+    assert merger(hub, tmp_path).check(file, tmp_path / "out").plan.missing
+    with pytest.raises(ShoalError) as caught:
+        merger(hub, tmp_path).merge(file, tmp_path / "out")
+    why = "lm_head.weight and model.embed_tokens.weight are tied, yet their values differ"
+    assert str(caught.value) == f"{file}:6: models[1].model: got reef/odd: {why}; name another model"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "deepseek-v3"])
+def test_mixtures_of_experts_are_merged_expert_by_expert(kind: str, hub: TestHub, tmp_path: Path) -> None:
+    folders = [save(tmp_path / name, seed=seed, kind=kind) for seed, name in enumerate(("cod", "eel"))]
+    put(hub, "reef/eel", folders[1])
+    merger(hub, tmp_path).merge(recipe(tmp_path, **linear("./cod", "reef/eel")), tmp_path / "out")
+    one, two, found = (load_file(folder / "model.safetensors") for folder in (*folders, tmp_path / "out"))
+    assert any(".experts.3." in name for name in found) and found.keys() == one.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, (one[name] + two[name]) / 2, rtol=0, atol=1e-6)
+
+
+def test_vocabularies_without_a_tokenizer_json_are_compared_by_the_files_they_have(
+    hub: TestHub, tmp_path: Path
+) -> None:
+    older = {"cod": {"tokenizer.model": b"a"}, "eel": {"tokenizer.model": b"b"}, "ray": {"vocab.json": b"{}"}}
+    older |= {"koi": {"vocab.json": b"{}", "merges.txt": b""}, "orc": {"vocab.json": b"{}", "merges.txt": b"a b"}}
+    for seed, (name, files) in enumerate(older.items()):
+        folder = save(tmp_path / name, seed=seed)
+        (folder / "tokenizer.json").unlink()
+        for path, content in files.items():
+            (folder / path).write_bytes(content)
+        put(hub, f"reef/{name}", folder)
+    bot = merger(hub, tmp_path)
+    for one, two, reason in (("cod", "eel", "tokenizer.model"), ("koi", "orc", "merges.txt")):
+        for first, second in ((f"./{one}", f"reef/{two}"), (f"reef/{one}", f"./{two}")):
+            why = rf"its tokenizer is not that of {first} \(another {reason}\); add `tokenizer_source: union`"
+            with pytest.raises(ShoalError, match=rf"models\[1\]\.model: got {second}: {why}"):
+                bot.check(recipe(tmp_path, **linear(first, second)), tmp_path / "out")
+    assert bot.check(recipe(tmp_path, **linear("reef/koi", "./ray")), tmp_path / "out").plan.remarks == ()
+    assert bot.check(recipe(tmp_path, **linear("./cod", "reef/ray")), tmp_path / "out").plan.remarks == (
+        "reef/ray: it has no file in which its tokens could be compared with those of ./cod",
+    )
 
 
 def test_a_merge_that_cannot_fit_the_disk_is_refused(

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM
 from merging.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterCheckpoint
 from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
-from merging.placement import empty_model, places
+from merging.outline import places
+from merging.placement import empty_model, outline_of
 from merging.recipe import SourceRef
 
 ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -91,7 +92,7 @@ def test_every_tensor_is_that_of_pefts_own_merged_model(kind: str, settings: dic
         theirs = peft.PeftModel.from_pretrained(read(base), folder).merge_and_unload().state_dict()
 
     changed = 0
-    for name, place in places(empty_model(base, "float32", "meta"), {SourceRef("a", "b"): ours}).items():  # type: ignore[dict-item]
+    for name, place in places(outline_of(empty_model(base, "float32", "meta")), {SourceRef("a", "b"): ours}).items():  # type: ignore[dict-item]
         torch.testing.assert_close(ours.tensor(name), theirs[place], rtol=1e-6, atol=1e-6)
         changed += not torch.equal(ours.tensor(name), Checkpoint.open(base).tensor(name))
     assert changed >= 1

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from tiny_models import tiny_model
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from merging.assembly import Assembly, assemble
@@ -17,6 +18,7 @@ from merging.checkpoint import Checkpoint
 from merging.companions import companion_files
 from merging.errors import MergingError
 from merging.layer_config import stacked_config
+from merging.mergekit_config import ModelName
 from merging.mergekit_reader import read_config
 from merging.release import Contents, config_text, write_folder
 
@@ -169,6 +171,22 @@ def plan(text: str, folder: Path) -> Assembly:
     """The assembly of a YAML."""
     config = read_config(yaml.safe_load(text))
     return assemble(config, {name: read_blueprint(Checkpoint.open(folder / name.path)) for name in config.models})
+
+
+def test_a_model_gives_a_tensor_once_however_often_the_method_asks_for_it(models: Path) -> None:
+    config = read_config(yaml.safe_load(RECIPES["ties with defaults"]))
+    checkpoints = {name: Checkpoint.open(models / name.path) for name in config.models}
+    assembly = assemble(config, {name: read_blueprint(checkpoint) for name, checkpoint in checkpoints.items()})
+    given = []
+
+    def load(model: ModelName, tensor: str) -> Tensor:
+        given.append(model)
+        return checkpoints[model].tensor(tensor)
+
+    name = "model.layers.1.mlp.up_proj.weight"
+    make = assembly.maker(load, {model: str(model) for model in checkpoints}, 0)
+    make(name, torch.empty(assembly.shapes[name]))
+    assert sorted(model.path for model in given) == ["m0", "m1", "m2"]
 
 
 def test_a_gradient_s_end_holds_for_the_head_where_mergekit_starts_it_anew(models: Path) -> None:

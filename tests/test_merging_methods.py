@@ -3,12 +3,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from merging.errors import MergingError
 from merging.merge import merge_tensor
 from merging.methods import MERGES
 from merging.recipe import METHODS, Groups, Recipe, SourceRef
@@ -100,6 +102,35 @@ def test_slerp_of_what_has_no_angle_between_stays_finite(y: list[float]) -> None
         torch.testing.assert_close(merged, 0.75 * x + 0.25 * torch.tensor(y))
     else:
         torch.testing.assert_close(merged, math.sin(0.75 * math.pi / 2) * x)
+
+
+BY_VECTOR = [
+    recipe("nuslerp", weight=(0.7, 0.4), nuslerp_flatten=(0,)),
+    recipe("nuslerp", weight=(0.7, 0.4), nuslerp_flatten=(0,), nuslerp_row_wise=(1,)),
+    replace(BY_METHOD["model_stock"], sources=(A, B, C), parameters=(("filter_wise", ((1.0,),)),)),
+]
+
+
+@pytest.mark.parametrize("example", [*RECIPES, *BY_VECTOR], ids=lambda example: example.method)
+def test_a_single_number_is_a_vector_of_one_and_of_nothing_comes_nothing(example: Recipe) -> None:
+    number, vector = tensors(), tensors(1)
+    assert number(A, NAME) == vector(A, NAME)[0]
+    assert torch.equal(merge_tensor(example, NAME, number), merge_tensor(example, NAME, vector)[0])
+    for shape in ((0,), (0, 3), (3, 0)):
+        assert merge_tensor(example, NAME, tensors(*shape)).shape == shape
+
+
+def test_multislerp_without_any_weight_leaves_the_base_or_nothing() -> None:
+    unweighted = recipe("multislerp", weight=(0.0, 0.0), normalize_weights=(0,))
+    load = tensors(5, 8)
+    assert not merge_tensor(unweighted, NAME, load).any()
+    assert torch.equal(merge_tensor(replace(unweighted, base=BASE), NAME, load), load(BASE, NAME))
+
+
+def test_multislerp_of_what_no_model_has_changed_is_the_base() -> None:
+    frozen = torch.randn(5, 8)
+    unchanged = merge_tensor(replace(BY_METHOD["multislerp"], base=BASE), NAME, lambda *_: frozen)
+    assert torch.equal(unchanged, frozen)
 
 
 def test_task_arithmetic_adds_differences() -> None:
@@ -277,3 +308,16 @@ def test_without_any_weight_there_is_the_base() -> None:
             for name in {"weight", "density"} & {*METHODS[method].parameters}
         }
         assert torch.equal(merge_tensor(recipe(method, **values), NAME, load), load(BASE, NAME))
+
+
+@pytest.mark.parametrize("broken", [BASE, B])
+@pytest.mark.parametrize("elements", [1, 300 * 600])
+@pytest.mark.parametrize("method", [name for name, rule in METHODS.items() if rule.max_sources != 1])
+def test_what_is_no_number_is_refused_by_the_tensor_s_name(method: str, elements: int, broken: SourceRef) -> None:
+    load = tensors(300, 600)
+    load(broken, NAME).view(-1)[:elements] = torch.nan
+    if broken == BASE and not METHODS[method].needs_base:
+        merge_tensor(BY_METHOD[method], NAME, load)
+    else:
+        with pytest.raises(MergingError, match=f"^tensor {NAME}: "), np.errstate(invalid="ignore"):
+            merge_tensor(BY_METHOD[method], NAME, load)

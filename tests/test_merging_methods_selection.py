@@ -34,7 +34,7 @@ def test_exactly_the_largest_are_kept_and_of_equals_the_first(name: str) -> None
     values = SHAPES[name].astype(np.float32)
     count = len(values)
     numbers = sorted({1, max(1, count // 1000), max(1, count // 5), max(1, count // 2), max(1, count - 1), count})
-    found = thresholds(Measured([torch.from_numpy(values)], lambda parts: parts[0].abs_()), numbers)
+    found = thresholds("x", Measured([torch.from_numpy(values)], lambda parts: parts[0].abs_()), numbers)
     for number, threshold in zip(numbers, found, strict=True):
         expected = values * largest_by_sorting(np.abs(values), number)
         for start in range(0, count, SEGMENT):
@@ -45,7 +45,7 @@ def test_exactly_the_largest_are_kept_and_of_equals_the_first(name: str) -> None
 
 def test_a_sample_that_misleads_costs_time_and_no_exactness(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.from_numpy(SHAPES["all different"].astype(np.float32)).abs()
-    wanted = thresholds(Measured([values], lambda parts: parts[0]), [1000])
+    wanted = thresholds("x", Measured([values], lambda parts: parts[0]), [1000])
     misled = np.full(1 << 15, 1e-3, dtype=np.float32)
     monkeypatch.setattr("merging.methods.selection._sampled", lambda *_: misled)
-    assert thresholds(Measured([values], lambda parts: parts[0]), [1000]) == wanted
+    assert thresholds("x", Measured([values], lambda parts: parts[0]), [1000]) == wanted

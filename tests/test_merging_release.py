@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.release import write_release
+from merging.release import Contents, write_folder, write_release
 from merging.shards import Shard, plan_shards
 
 TWO = Groups.even(2, 2, modules_apart=True, ends_apart=True)
@@ -183,6 +183,24 @@ def test_what_a_killed_run_left_is_cleared_away(checkpoints: Checkpoints, recipe
     write_release(recipe, checkpoints, tmp_path / "one", {})
     assert not left.exists()
     Checkpoint.open(tmp_path / "one").verify()
+
+
+def test_a_folder_has_one_writer_and_a_second_one_leaves_its_work_alone(tmp_path: Path) -> None:
+    shapes = {"a": (4,), "b": (4,)}
+    refused = []
+
+    def make(name: str, _: torch.Tensor) -> torch.Tensor:
+        if name == "b":  # half way
+            with pytest.raises(MergingError) as caught:
+                write_folder(tmp_path / "one", Contents(shapes, "float32", lambda _, __: torch.ones(4), {}))
+            refused.append(str(caught.value))
+        return torch.zeros(4)
+
+    hashes = write_folder(tmp_path / "one", Contents(shapes, "float32", make, {}))
+    assert refused == [f"{tmp_path / 'one'}: another process is writing it: wait for it, or give another folder"]
+    weights = (tmp_path / "one" / "model.safetensors").read_bytes()
+    assert hashes == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
 def test_a_source_that_breaks_in_the_middle_leaves_nothing_behind(

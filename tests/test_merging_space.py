@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from merging.errors import MergingError
+from merging.genes import INCLUDED
 from merging.merge import merge_tensor
 from merging.method_specs import SEARCHED
 from merging.recipe import METHODS, Groups, Recipe, SourceRef
@@ -57,11 +58,12 @@ def literal_recipe(space, genome):
             parameters.append((name, tuple(tuple(values[name, row, col] for col in columns) for row in rows)))
         elif parameter.searched_as is not None:
             parameters.append((name, (tuple(parameter.searched_as for _ in columns),)))
-    return Recipe(space.method, space.sources, space.base, space.groups, tuple(parameters), space.dtype, space.seed)
+    chosen = [source for row, source in enumerate(space.sources) if values.get((INCLUDED, row, None), 1)]
+    return Recipe(space.method, tuple(chosen), space.base, space.groups, tuple(parameters), space.dtype, space.seed)
 
 
 def is_a_merge(space, genome):
-    """False for what a recipe refuses: weights to divide by that are all zero in a group, DELLA's epsilon too large."""
+    """False for what a recipe refuses: no sources, weights to divide by that are all zero, too large an epsilon."""
     try:
         literal_recipe(space, genome)
     except MergingError:
@@ -81,8 +83,9 @@ def test_a_canonical_recipe_merges_to_the_tensors_that_its_genome_literally_says
         sources = (MATH, LANGUAGE) if METHODS[method].max_sources == 2 else (MATH, LANGUAGE, CODE)
         space = space_of(method, sources, groups=TWO_BANDS, step=0.5)
         genomes = [genome for genome in random_genomes(space, 120, seed=3) if is_a_merge(space, genome)]
+        genomes += [one for one in space.seeds() if is_a_merge(space, one) or not METHODS[method].by_choice]
         changed = 0
-        for genome in [*genomes, *space.seeds()]:
+        for genome in genomes:
             canonical, literal = space.decode(genome), literal_recipe(space, genome)
             changed += canonical != literal
             for name in names:
@@ -161,6 +164,9 @@ def test_values_are_exact_decimals_of_the_grid():
         for gene in space.genes:
             values = [gene.value(index) for index in range(gene.levels)]
             assert values == sorted(set(values))
+            if gene.parameter in (INCLUDED, "filter_wise"):
+                assert values == [0, 1] and [gene.index(value) for value in values] == [0, 1]
+                continue
             unit = Decimal(str(METHODS[method].genes[gene.parameter].unit))
             assert gene.low == values[0] and gene.high == values[-1]
             if gene.parameter != "epsilon" or method == "ram":
@@ -172,6 +178,25 @@ def test_values_are_exact_decimals_of_the_grid():
         numbers = {value for name in searched for row in recipe.rows(name) for value in row}
         numbers -= {parameter.default for parameter in METHODS[method].parameters.values()}
         assert numbers <= {gene.value(index) for gene in space.genes for index in range(gene.levels)}
+
+
+def test_methods_without_weights_are_searched_by_which_sources_take_part():
+    trio = (MATH, LANGUAGE, CODE)
+    merges = {subset for size in (2, 3) for subset in itertools.combinations(trio, size)}
+    for method, spellings in (("karcher", 1), ("model_stock", 4)):
+        space = space_of(method, trio)
+        assert space.size == 8 * spellings
+        recipes = {space.decode(genome) for genome in all_genomes(space)}
+        assert recipes - set(space.singles()) == {recipe for recipe in recipes if recipe.method == method}
+        assert {recipe.sources for recipe in recipes if recipe.method == method} == merges
+        assert len(recipes) == len(trio) + spellings * len(merges)
+    fusion = space_of("arcee_fusion")
+    recipes = {fusion.decode(genome) for genome in all_genomes(fusion)}
+    assert {(recipe.method, recipe.sources) for recipe in recipes} == {
+        ("linear", (MATH,)),
+        ("linear", (LANGUAGE,)),
+        ("arcee_fusion", (MATH, LANGUAGE)),
+    }
 
 
 def test_density_never_reaches_zero():
@@ -204,7 +229,7 @@ def test_only_methods_that_draw_carry_the_seed():
     ("wrong", "message"),
     [
         ({"method": "average"}, "method: got 'average'"),
-        ({"method": "karcher"}, "method: got 'karcher': it has nothing to search for"),
+        ({"method": "passthrough"}, "method: got 'passthrough': the layers of its one source are searched as paths"),
         ({"method": "linear", "step": 0.3}, "step: got 0.3"),
         ({"method": "linear", "step": 0}, "step: got 0"),
         ({"method": "linear", "step": 1 / 3}, "step: got 0.333"),
@@ -225,6 +250,8 @@ def test_a_space_that_cannot_be_searched_is_refused_when_it_is_built(wrong, mess
 def test_a_genome_off_the_grid_is_refused(genome, message):
     with pytest.raises(MergingError, match=message):
         space_of("linear").decode(genome)
+    with pytest.raises(MergingError, match="got 2 for included of source 1: give 0 to 1"):
+        space_of("karcher").decode((1, 2))
 
 
 def test_the_space_is_imported_without_heavy_libraries():

@@ -31,6 +31,12 @@ BY_TOKEN = ("model.embed_tokens.weight", "lm_head.weight")
 END, TURN = "<|end|>", "<|turn|>"
 
 
+@pytest.fixture(autouse=True)
+def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small vocabularies take as many turns as large ones."""
+    monkeypatch.setattr("merging.vocabulary_view._ROWS", 7)
+
+
 def byte_pairs(text: str, size: int, special: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

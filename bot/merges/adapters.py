@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bot.sources.inspection import Member, Unfit
 from merging.errors import MergingError
 from merging.family import TensorHeader
 from merging.mergekit_config import ModelName
+from merging.source_tokenizer import json_object
 from templates.escaping import plain
 
 
@@ -69,7 +69,8 @@ def find_adapter_repo(name: ModelName, hub: Hub, base: dict[str, TensorHeader]) 
             if candidate.file(path) is None:
                 raise Unfit(f"its adapter {name} has no {path}; name an adapter saved by peft in safetensors")
         headers = _headers(hub, candidate)
-        config = json.loads(hub.read(candidate.repo, candidate.sha, ADAPTER_CONFIG))
+        files = {ADAPTER_CONFIG: hub.read(candidate.repo, candidate.sha, ADAPTER_CONFIG)}
+        config = json_object(str(name), files, ADAPTER_CONFIG)
         plan_adapter(str(name), config, headers, base)
     except (HubNotFound, HubForbidden, HubRefused, MergingError, ValueError) as error:
         raise Unfit(f"its adapter: {plain(str(error))}") from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from bot.progress import Advance, Narrator
 from bot.sources.fetch import Damaged, fetch_member
 from merging.chat_template import with_chat_template
 from merging.companions import companion_files
+from merging.errors import MergingError
 from merging.mergekit_config import ModelName
 from merging.release import MAX_SHARD_BYTES, Contents, config_text, with_documents, write_folder
 from merging.vocabulary_view import vocabulary_views
@@ -116,15 +118,19 @@ class Merger:
     def _contents(self, plan: Plan, folders: Mapping[ModelName, Path], name: str, advance: Advance) -> Contents:
         """What the folder will hold. name: of the merge. advance: told the bytes of each tensor that is made."""
         names = {model: origin.pinned for model, origin in plan.origins.items()}
-        weights: Mapping[ModelName, Weights] = {
-            model: origin.open_weights(self.home.sources) for model, origin in plan.origins.items()
-        }
+        weights: Mapping[ModelName, Weights] = _opened(plan, self.home.sources)
+        costly: frozenset[str] = frozenset()
         if plan.vocabulary is not None:
             weights = vocabulary_views(plan.vocabulary, weights, by_token(plan.origins))
+            costly = plan.assembly.vocabulary
         make = plan.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), names, self.seed)
 
+        alone = Lock()
+
         def make_and_tell(tensor_name: str, memory: Tensor) -> Tensor:
-            tensor = make(tensor_name, memory)
+            # Of these every model's rows are in memory in a new order: one tensor at a time.
+            with alone if tensor_name in costly else nullcontext():
+                tensor = make(tensor_name, memory)
             advance(tensor.nbytes, tensor_name)
             return tensor
 
@@ -145,6 +151,19 @@ class Merger:
                 except Damaged as error:
                     raise ShoalError(f"{member.repo}@{member.sha}: damaged: {error}; name another model") from error
         return {name: origin.lies_in(self.home.sources) for name, origin in plan.origins.items()}
+
+
+def _opened(plan: Plan, sources: Path) -> dict[ModelName, Weights]:
+    """Every model's weights; ShoalError for those that cannot be merged after all, now that they are here."""
+    found, reasons = {}, {}
+    for name, origin in plan.origins.items():
+        try:
+            found[name] = origin.open_weights(sources)
+        except MergingError as error:
+            reasons[name] = f"{str(error).removeprefix(f'{origin.lies_in(sources)}: ')}; name another model"
+    if reasons:
+        raise plan.recipe.told(plan.recipe.of_models(reasons))
+    return found
 
 
 def _companions(plan: Plan, folders: Mapping[ModelName, Path]) -> dict[str, bytes]:

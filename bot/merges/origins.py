@@ -68,12 +68,22 @@ class Origin:
         """Of its tensors, by the names that they have in its files."""
         return {header.name: header for header in self.blueprint.stored.values()}
 
+    def has(self, file: str) -> bool:
+        """Whether there is such a file beside its weights."""
+        if self.folder is not None:
+            return (self.folder / file).is_file()
+        assert self.member is not None
+        return self.member.candidate.file(file) is not None
+
     def open_weights(self, sources: Path) -> Weights:
-        """Its weights, all of them here by now."""
+        """Its weights, all of them here by now; MergingError for what headers alone could not tell."""
         from merging.adapter import AdapterCheckpoint
+        from merging.blueprint import read_blueprint
         from merging.checkpoint import Checkpoint
 
         model = Checkpoint.open(self.lies_in(sources))
+        if self.folder is None:
+            read_blueprint(model)  # a tied weight that is stored twice counted as equal until its values were here
         return AdapterCheckpoint.open(model, self.adapter.lies_in(sources)) if self.adapter else model
 
     def lies_in(self, sources: Path) -> Path:

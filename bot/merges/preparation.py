@@ -14,7 +14,7 @@ from bot.home import Home
 from bot.hub import Hub
 from bot.merges.origins import Origin, find
 from bot.merges.recipe_file import RecipeFile
-from bot.merges.vocabularies import vocabulary_of
+from bot.merges.vocabularies import uncompared, vocabulary_of
 from bot.sources.configs import settings, settings_mismatch
 from bot.sources.fetch import SPARE_BYTES, is_complete, place
 from bot.sources.inspection import Member, Unfit
@@ -98,7 +98,7 @@ def prepare(recipe: RecipeFile, target: Path, home: Home, hub: Hub, tell: Told) 
         raise ShoalError("\n".join(f"{recipe.path}: {line}" for line in str(error).splitlines())) from error
     members = {member.ref: member for origin in origins.values() for member in origin.members}
     missing = tuple(member for ref, member in members.items() if not is_complete(place(home.sources, ref)))
-    remarks = (*recipe.config.remarks, *_remarks(recipe.config, origins))
+    remarks = (*recipe.config.remarks, *_remarks(recipe.config, origins), *uncompared(recipe, origins))
     plan = Plan(recipe, origins, vocabulary, assembly, missing, remarks)
     _check_room(plan, target, home)
     return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from bot.errors import ShoalError
 from bot.hub import Hub
@@ -10,12 +10,15 @@ from bot.merges.origins import Origin
 from bot.merges.recipe_file import RecipeFile
 from bot.sources.vocabulary import tokenizer_mismatch
 from merging.blueprint import HeadersAlone
-from merging.companions import COMPANIONS, companion_files
+from merging.companions import COMPANIONS
 from merging.errors import MergingError
 from merging.mergekit_config import ModelName
 from merging.source_tokenizer import CONFIG, SourceTokenizer, read_source_tokenizer
 from merging.vocabulary import Vocabulary, plan_vocabulary
 from merging.vocabulary_view import vocabulary_views
+
+_OLDER = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt")
+"""Files that hold a vocabulary where there is no tokenizer.json."""
 
 
 def vocabulary_of(recipe: RecipeFile, origins: Mapping[ModelName, Origin], hub: Hub) -> Vocabulary | None:
@@ -26,7 +29,7 @@ def vocabulary_of(recipe: RecipeFile, origins: Mapping[ModelName, Origin], hub: 
     """
     choice = recipe.config.tokenizer
     if choice is None:
-        _check_alike(recipe, origins)
+        _check_alike(recipe, origins, hub)
         return None
     tokenizers = _tokenizers(recipe, origins, hub)
     try:
@@ -61,23 +64,47 @@ def _tokenizers(recipe: RecipeFile, origins: Mapping[ModelName, Origin], hub: Hu
     return found
 
 
-def _small_files(origin: Origin, hub: Hub) -> dict[str, bytes]:
+def _small_files(origin: Origin, hub: Hub, names: Iterable[str] = (CONFIG, *COMPANIONS)) -> dict[str, bytes]:
     if origin.folder is not None:
-        return companion_files(origin.folder) | {CONFIG: (origin.folder / CONFIG).read_bytes()}
+        return {name: (origin.folder / name).read_bytes() for name in names if origin.has(name)}
     assert origin.member is not None
-    names = [file.path for file in origin.member.candidate.wanted_files if file.path in (CONFIG, *COMPANIONS)]
-    return {name: hub.read(origin.member.repo, origin.member.sha, name) for name in names}
+    return {name: hub.read(origin.member.repo, origin.member.sha, name) for name in names if origin.has(name)}
 
 
-def _check_alike(recipe: RecipeFile, origins: Mapping[ModelName, Origin]) -> None:
+def _check_alike(recipe: RecipeFile, origins: Mapping[ModelName, Origin], hub: Hub) -> None:
     """The same token ids must mean the same tokens in all models that give embeddings or a head."""
-    config = recipe.config
-    donor = origins[config.donor].tokenizer
+    donor = origins[recipe.config.donor]
     reasons = {}
-    for name in dict.fromkeys(entry.model for end in (config.slices[0], config.slices[-1]) for entry in end.inputs):
-        other = origins[name].tokenizer
-        if donor and other and (difference := tokenizer_mismatch(donor, other)):
-            why = f"its tokenizer is not that of {config.donor} ({difference})"
+    for name in _with_tokens(recipe):
+        if difference := _difference(donor, origins[name], hub):
+            why = f"its tokenizer is not that of {donor.name} ({difference})"
             reasons[name] = f"{why}; add `tokenizer_source: union` to merge vocabularies"
     if reasons:
         raise recipe.told(recipe.of_models(reasons))
+
+
+def _with_tokens(recipe: RecipeFile) -> list[ModelName]:
+    """The models whose embeddings or head are merged with the donor's."""
+    ends = (recipe.config.slices[0], recipe.config.slices[-1])
+    return list(dict.fromkeys(entry.model for end in ends for entry in end.inputs))
+
+
+def _difference(donor: Origin, other: Origin, hub: Hub) -> str | None:
+    """In what two vocabularies differ: by tokenizer.json if both have it, else by the older files that both have."""
+    if donor.tokenizer and other.tokenizer:
+        return tokenizer_mismatch(donor.tokenizer, other.tokenizer)
+    one, two = (_small_files(origin, hub, _shared(donor, other)) for origin in (donor, other))
+    return next((f"another {name}" for name in one if one[name] != two[name]), None)
+
+
+def _shared(donor: Origin, other: Origin) -> list[str]:
+    return [name for name in _OLDER if donor.has(name) and other.has(name)]
+
+
+def uncompared(recipe: RecipeFile, origins: Mapping[ModelName, Origin]) -> Iterator[str]:
+    """A remark for each model of which nothing tells whether its token ids mean what the donor's do."""
+    donor = origins[recipe.config.donor]
+    for name in _with_tokens(recipe) if recipe.config.tokenizer is None else ():
+        other = origins[name]
+        if other is not donor and not (donor.tokenizer and other.tokenizer) and not _shared(donor, other):
+            yield f"{name}: it has no file in which its tokens could be compared with those of {donor.name}"

@@ -30,6 +30,8 @@ _COMPANIONS = ("tokenizer_config.json", "generation_config.json", "special_token
 """The JSON files that a release takes over from a source and in which a key could point to code."""
 
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""The keys of a config.json that tell of a mixture of experts."""
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Of an element, by the format's name of its dtype."""
@@ -44,7 +46,7 @@ class Member:
     """A model that could be merged: what the Hub says of it, and what its small files and headers say.
 
     headers: tensor name → header. settings: what its config.json means. tokenizer: what its tokenizer.json means,
-    if it has one. pieces: the Hub's hash of its tokenizer.model, if it has one.
+    if it has one. pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: of experts.
     """
 
     candidate: Candidate
@@ -52,6 +54,7 @@ class Member:
     settings: Mapping[str, Any]
     tokenizer: Tokenizer | None
     pieces: str | None
+    is_mixture: bool = False
 
     @property
     def repo(self) -> str:
@@ -106,11 +109,26 @@ def inspect(hub: Hub, candidate: Candidate) -> Member:
         for path in _COMPANIONS:
             if candidate.file(path):
                 _check_pointers(path, _json_file(hub, candidate, path))
-        return Member(candidate, headers, meaning, tokenizer, pieces)
+        return Member(candidate, headers, meaning, tokenizer, pieces, any(config.get(key) for key in _EXPERTS))
     except (MergingError, ValueError, RecursionError) as error:
         raise Unfit(str(error)) from error
     except (HubNotFound, HubForbidden) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
+
+
+def inspect_source(hub: Hub, candidate: Candidate) -> Member:
+    """As `inspect`, for a pool: what is bred is scored as well, and its sources' vocabularies are one.
+
+    Raises:
+        Unfit: as `inspect`, or what a single merge could take in and a pool cannot.
+        ShoalError: the Hub cannot be asked.
+    """
+    member = inspect(hub, candidate)
+    if member.is_mixture:
+        raise Unfit("it is a mixture of experts")
+    if member.tokenizer is None and member.pieces is None:
+        raise Unfit("it has neither tokenizer.json nor tokenizer.model")
+    return member
 
 
 def refused(member: Member | Candidate, reason: str) -> Verdict:
@@ -138,12 +156,10 @@ def _other_tokens(base: Member, other: Member) -> str | None:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Unfit for a config that points to code, or says that the weights are quantised or a mixture of experts."""
+    """Unfit for a config that points to code, or says that the weights are quantised."""
     _check_pointers("config", config)
     if config.get("quantization_config"):
         raise Unfit("it is quantised (quantization_config in its config)")
-    if any(config.get(key) for key in ("num_local_experts", "num_experts", "n_routed_experts")):
-        raise Unfit("it is a mixture of experts")
 
 
 def _check_pointers(path: str, content: Mapping[str, Any]) -> None:
@@ -179,8 +195,6 @@ def _tokenizer(hub: Hub, candidate: Candidate) -> tuple[Tokenizer | None, str | 
         except ValueError as error:
             raise Unfit(f"its tokenizer.json cannot be read: {error}") from error
     model = candidate.file("tokenizer.model")
-    if found is None and (model is None or model.content_id is None):
-        raise Unfit("it has neither tokenizer.json nor tokenizer.model")
     return found, model.content_id if model else None
 
 
@@ -216,12 +230,12 @@ def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
 
 
 def inspect_base(hub: Hub, base: Candidate) -> Member:
-    """As `inspect`, for the base: what is wrong with it stops the cycle.
+    """As `inspect_source`, for the base: what is wrong with it stops the cycle.
 
     Raises:
         ShoalError: what is wrong.
     """
     try:
-        return inspect(hub, base)
+        return inspect_source(hub, base)
     except Unfit as error:
         raise ShoalError(f"base: got {base.repo!r}: {plain(str(error))}; name another base in the watchlist") from error

@@ -11,7 +11,7 @@ from bot.errors import ShoalError
 from bot.hub import Hub, HubForbidden, HubNotFound, HubRefused
 from bot.sources.candidate import Candidate, Verdict
 from bot.sources.discover import discover, find_base, look
-from bot.sources.inspection import Member, Unfit, inspect, inspect_base, mismatch, refused
+from bot.sources.inspection import Member, Unfit, inspect_base, inspect_source, mismatch, refused
 from bot.sources.licences import Declared, ReleaseLicence, combine, conflict, refusal
 from bot.watchlist.contradictions import needs_base
 from bot.watchlist.model import Watchlist
@@ -252,7 +252,7 @@ def _inspected(
             unfit.append(refused(candidate, "it is the base of the others"))
             continue
         try:
-            members.append(inspect(hub, candidate))
+            members.append(inspect_source(hub, candidate))
         except Unfit as error:
             unfit.append(refused(candidate, str(error)))
     return members, unfit

@@ -163,6 +163,7 @@ SearchedMethod = Literal[
     "slerp",
     "nuslerp",
     "multislerp",
+    "karcher",
     "task_arithmetic",
     "ties",
     "dare_linear",
@@ -172,7 +173,9 @@ SearchedMethod = Literal[
     "breadcrumbs",
     "breadcrumbs_ties",
     "sce",
+    "model_stock",
     "nearswap",
+    "arcee_fusion",
     "ram",
     "ramplus_tl",
 ]

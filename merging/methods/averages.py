@@ -11,7 +11,7 @@ from torch import Tensor
 
 from merging.methods.inputs import Inputs
 from merging.methods.products import Matrix, gram, row_gram
-from merging.methods.segments import SEGMENT, by_segment, rows_of
+from merging.methods.segments import SEGMENT, by_segment, rows_of, width_of
 from merging.methods.sums import weighted_sum
 
 _TINY = 1e-6  # products of lengths, and denominators, nearer to zero than this say nothing
@@ -44,7 +44,7 @@ def model_stock(inputs: Inputs) -> Tensor:
     """
     sources = tuple(range(len(inputs.draw.sources)))
     tensors = [inputs.load(source) for source in sources]
-    count, width = len(sources), tensors[0].shape[-1] if tensors[0].dim() else 1
+    count, width = len(sources), width_of(tensors[0])
     by_row = bool(inputs.shared("filter_wise"))
     cosine = _mean_cosine(row_gram(inputs, sources) if by_row else gram(inputs, sources))
     denominator = 1 + (count - 1) * cosine

@@ -23,7 +23,7 @@ def sce(inputs: Inputs) -> Tensor:
     """
     tensors, base = _origins(inputs)
     sources, top = tuple(range(len(tensors))), inputs.shared("select_topk")
-    limit = None if top == 1 else inputs.once(("varying", top), sources, lambda: _most_varying(tensors, base, top))
+    limit = None if top == 1 else inputs.once(("varying", top), sources, lambda: _most_varying(inputs, tensors, base))
     weights = inputs.once(("squares", top), sources, lambda: _shares(tensors, base, limit))
 
     def merge(parts: list[Tensor], spare: list[Tensor], start: int) -> Tensor:
@@ -74,12 +74,13 @@ def _origins(inputs: Inputs) -> tuple[list[Tensor], Tensor]:
     return [inputs.load(source) for source in range(len(inputs.draw.sources))], inputs.base_tensor()
 
 
-def _most_varying(tensors: list[Tensor], base: Tensor, top: float) -> Threshold:
+def _most_varying(inputs: Inputs, tensors: list[Tensor], base: Tensor) -> Threshold:
     varying = 0
     for _, parts in segments([*tensors, base]):
         varying += int(np.count_nonzero(_variances(parts).numpy()))
-    kept = int(varying * top)
-    return thresholds(Measured([*tensors, base], _variances), [kept])[0] if kept else NOTHING
+    kept = int(varying * inputs.shared("select_topk"))
+    sizes = Measured([*tensors, base], _variances)
+    return thresholds(inputs.draw.tensor_name, sizes, [kept])[0] if kept else NOTHING
 
 
 def _variances(parts: list[Tensor]) -> Tensor:

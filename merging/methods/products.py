@@ -13,7 +13,7 @@ from torch import Tensor
 from merging.methods import kernels
 from merging.methods.inputs import Inputs
 from merging.methods.kernel_inputs import places
-from merging.methods.segments import rows_of, segments
+from merging.methods.segments import rows_of, segments, width_of
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -51,7 +51,7 @@ def _gram(tensors: list[Tensor], base: Tensor | None) -> Matrix:
 
 
 def _row_gram(tensors: list[Tensor], base: Tensor | None) -> Matrix:
-    width = tensors[0].shape[-1]
+    width = width_of(tensors[0])
     found = np.zeros((len(tensors), len(tensors), tensors[0].numel() // width))
     for start, parts in _differences(tensors, base, rows_of(width)):
         rows = [part.reshape(-1, width) for part in parts]
@@ -62,7 +62,7 @@ def _row_gram(tensors: list[Tensor], base: Tensor | None) -> Matrix:
 
 
 def _column_gram(tensors: list[Tensor], base: Tensor | None) -> Matrix:
-    width = tensors[0][0].numel()
+    width = width_of(tensors[0], down=True)
     found = np.zeros((len(tensors), len(tensors), width))
     for _, parts in _differences(tensors, base, rows_of(width)):
         rows = [part.reshape(-1, width) for part in parts]

@@ -64,6 +64,14 @@ def segments(
         yield start, parts
 
 
+def width_of(tensor: Tensor, *, down: bool = False) -> int:
+    """How long a tensor's vectors along the last dimension are; down: how many there are along the first one.
+
+    At least 1, so that it can be divided by: a single number is one vector, and nothing has none, however long.
+    """
+    return max(1, math.prod(tensor.shape[1:] if down else tensor.shape[-1:]))
+
+
 def rows_of(width: int) -> int:
     """The length of segments that hold whole rows of `width` elements."""
     return max(1, SEGMENT // max(1, width)) * max(1, width)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from merging.errors import MergingError
 from merging.methods import kernels
 from merging.methods.kernel_inputs import places
 from merging.methods.segments import SEGMENT
@@ -117,6 +118,11 @@ class _Bracket:
     from_low: list[int] = field(default_factory=list)
     between: list[Values] = field(default_factory=list)
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether every size is between its ends, if it is a number."""
+        return self.low == 0 and self.high == math.inf
+
     def note(self, sizes: Values) -> None:
         between = np.empty_like(sizes)
         above, from_high, from_low, found = kernels.tally(sizes, self.low, self.high, between)
@@ -147,8 +153,11 @@ class _Bracket:
         return self.low, kept - from_high - len(between), equal
 
 
-def thresholds(sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
-    """For each number of elements to keep (from 1 to all), the threshold of that many largest; of equals the first."""
+def thresholds(name: str, sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
+    """For each number of elements to keep (from 1 to all), the threshold of that many largest; of equals the first.
+
+    name: of the tensor. MergingError if so many of its sizes are NaN that there is no such threshold.
+    """
     sample = _sampled(sizes)
     found: dict[int, Threshold] = {}
     margin = 5.0  # standard deviations of a quantile in the sample
@@ -161,6 +170,8 @@ def thresholds(sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
             answer = bracket.threshold(number)
             if answer is not None:
                 found[number] = Threshold(answer[0], _last(sizes, *answer))
+            elif bracket.holds_all:
+                raise MergingError(f"tensor {name}: a source or its base is NaN in it: name another model")
         margin *= 16
     return [found[number] for number in kept]
 

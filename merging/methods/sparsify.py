@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from merging.methods import kernels
 from merging.methods.inputs import Inputs
-from merging.methods.segments import SEGMENT, rows_of, total
+from merging.methods.segments import SEGMENT, rows_of, total, width_of
 from merging.methods.selection import EVERYTHING, NOTHING, Magnitudes, parts, thresholds
 from merging.methods.sums import Thinning
 
@@ -72,13 +72,13 @@ def dropped_by_rank(inputs: Inputs, source: int) -> Thinning:
     density, epsilon = inputs.values["density"][source], inputs.values["epsilon"][source]
     if density in (0, 1):
         return dropped(inputs, source)
-    shape = inputs.base_tensor().shape
-    width = inputs.base_tensor().numel() // (shape[0] if len(shape) > 1 else 1)
+    base = inputs.base_tensor()
+    width = width_of(base, down=base.dim() > 1)
     rank = np.linspace(0, 1, width) if width > 1 else np.full(1, 0.5)
     levels = np.clip(np.rint((density - epsilon + rank * 2 * epsilon) * _LEVELS), 1, _LEVELS - 1).astype(np.uint16)
     scales = (_LEVELS / levels if inputs.shared("rescale") else np.ones(width)).astype(np.float32)
 
-    sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
+    sizes = Magnitudes(inputs.load(source), base)
 
     def factors(out: NDArray[np.float32], start: int) -> None:
         order = _ranked(sizes.part(start, start + len(out), np.empty_like(out)), width)
@@ -103,7 +103,7 @@ def _between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thinning:
         return Thinning()
     wanted = tuple(number for number in (dropped, dropped + kept) if 0 < number < count)
     sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
-    found = inputs.once(("largest", wanted), (source,), lambda: thresholds(sizes, wanted))
+    found = inputs.once(("largest", wanted), (source,), lambda: thresholds(inputs.draw.tensor_name, sizes, wanted))
     limits = dict(zip(wanted, found, strict=True))
     thin = Thinning(limits.get(dropped + kept, EVERYTHING), limits.get(dropped, NOTHING))
     if not inputs.shared("rescale"):

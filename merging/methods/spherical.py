@@ -16,7 +16,7 @@ from torch import Tensor
 from merging.errors import MergingError
 from merging.methods.inputs import Inputs
 from merging.methods.products import Matrix, column_gram, gram, row_gram
-from merging.methods.segments import by_segment, rows_of
+from merging.methods.segments import by_segment, rows_of, width_of
 from merging.methods.sums import weighted_sum
 
 _COLINEAR = 0.9995  # above this |cosine| slerp is linear: the sines are too small to divide by
@@ -75,12 +75,15 @@ def multislerp(inputs: Inputs) -> Tensor:
 
     Goddard's Multi-SLERP goes to the tangent space at m / |m|, averages there and comes back by the exponential
     map. But the tangents at the mean of the directions sum to nothing, so it is that mean, given the weighted
-    mean length. `eps` is added to each length; weights are divided by their sum unless `normalize_weights` is off.
+    mean length. `eps` is added to each length; weights are divided by their sum unless `normalize_weights` is off, and
+    where none is given then, there is no difference at all.
     """
     given = {source: weight for source, weight in enumerate(inputs.values["weight"]) if weight}
     sources, eps = tuple(given), inputs.shared("eps")
     if len(inputs.values["weight"]) == 1 or (len(sources) == 1 and inputs.shared("normalize_weights")):
         return weighted_sum(inputs, dict.fromkeys(sources or (0,), 1.0))
+    if not sources:
+        return weighted_sum(inputs, {0: 0.0}, of_differences=inputs.load_base is not None)
     weights = np.array(list(given.values()))
     weights = weights / weights.sum() if inputs.shared("normalize_weights") else weights
     products = gram(inputs, sources)
@@ -89,7 +92,7 @@ def multislerp(inputs: Inputs) -> Tensor:
     length = math.sqrt(max(0.0, factors @ products @ factors))
     if length >= eps and length > 0:
         factors = factors / length * float(lengths @ weights)
-    elif len(sources) == 2:
+    elif len(sources) == 2 or not products.any():  # what vanishes everywhere has no direction, and needs none
         factors = weights
     else:
         name = inputs.draw.tensor_name
@@ -153,7 +156,7 @@ def _arc(products: Matrix, t: float) -> tuple[Factors, Factors]:
 
 def _mixed_by_vector(inputs: Inputs, tensors: list[Tensor], factors: tuple[Factors, Factors], *, down: bool) -> Tensor:
     """Σ fᵢ xᵢ with factors for each vector along the last dimension, or along the first (down)."""
-    width = tensors[0][0].numel() if down else tensors[0].shape[-1]
+    width = width_of(tensors[0], down=down)
     shape = (1, -1) if down else (-1, 1)
     first, second = (torch.from_numpy(factor).float().view(shape) for factor in factors)
 

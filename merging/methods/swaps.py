@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from merging.methods.inputs import Inputs
-from merging.methods.segments import by_segment, rows_of, segments
+from merging.methods.segments import by_segment, rows_of, segments, width_of
 from merging.methods.selection import Measured, thresholds
 
 _CLOSE = 1e-6
@@ -42,9 +42,11 @@ def arcee_fusion(inputs: Inputs) -> Tensor:
     tensors = [inputs.load(0), inputs.load(1)]
     importance = _importance(*tensors)
     count = importance.numel()
+    if not count:
+        return torch.empty(importance.shape, dtype=inputs.dtype)
     # The elements at places 0.25, 0.5 and 0.75 of the way from the smallest to the largest.
     kept = [count - int(quarter * (count - 1)) for quarter in (0.25, 0.5, 0.75)]
-    found = thresholds(Measured([importance], lambda parts: parts[0]), kept)
+    found = thresholds(inputs.draw.tensor_name, Measured([importance], lambda parts: parts[0]), kept)
     first, median, third = (torch.tensor(one.value) for one in found)
     limit = float(median + 1.5 * (third - first))
 
@@ -57,7 +59,7 @@ def arcee_fusion(inputs: Inputs) -> Tensor:
 
 def _importance(first: Tensor, second: Tensor) -> Tensor:
     """Float32 importance of each element's change from the first to the second, flat; shaped as they are."""
-    width = first.shape[-1] if first.dim() else 1
+    width = width_of(first)
     found = torch.empty(first.shape, dtype=torch.float32)
     flat = found.view(-1)
     for start, (old, new) in segments([first, second], segment=rows_of(width)):
