@@ -18,9 +18,11 @@ from bot.sources.fetch import place
 from bot.sources.inspection import BYTES, Member, Unfit, check_config, inspect
 from bot.sources.rules import unmergeable
 from bot.sources.vocabulary import Tokenizer, read_tokenizer
+from merging.companions import COMPANIONS, companion_files
 from merging.errors import MergingError
 from merging.family import TensorHeader
 from merging.mergekit_config import ModelName
+from merging.source_tokenizer import CONFIG
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -82,6 +84,18 @@ class Origin:
             return place(sources, self.member.ref)
         assert self.folder is not None
         return self.folder
+
+    def companions(self, sources: Path) -> dict[str, bytes]:
+        """The files beside its weights and its config, here by now."""
+        return companion_files(self.lies_in(sources))
+
+    def small_files(self, hub: Hub) -> dict[str, bytes]:
+        """The same and config.json, wherever it lies."""
+        if self.folder is not None:
+            return companion_files(self.folder) | {CONFIG: (self.folder / CONFIG).read_bytes()}
+        assert self.member is not None
+        names = [file.path for file in self.member.candidate.wanted_files if file.path in (CONFIG, *COMPANIONS)]
+        return {name: hub.read(self.member.repo, self.member.sha, name) for name in names}
 
     @property
     def bytes(self) -> int:

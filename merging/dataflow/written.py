@@ -37,7 +37,7 @@ def written_path(path: PathRecipe, checkpoints: Mapping[SourceRef, Checkpoint], 
         return folded(tensor, taken.fold, taken.stream)
 
     return Written(
-        shapes={name: first.header(taken.name).shape for name, taken in layout.items()},
+        shapes={name: first.header(taken.name).shape for name, taken in sorted(layout.items())},
         make=make,
         config=path_config(path, config),
         recipe=path_to_mergekit_yaml(path, folding_rule(config, str(template)), names),
