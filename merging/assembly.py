@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from merging.blueprint import Blueprint
+from merging.blueprint import Blueprint, HeadersAlone
 from merging.errors import MergingError
+from merging.family import TensorHeader
 from merging.groups import place_of, renumbered
 from merging.layer_config import layer_total, stacked_config
 from merging.merge import TORCH_DTYPES, merge_inputs
@@ -32,6 +34,7 @@ Load = Callable[[ModelName, str], Tensor]
 """Gives a model's tensor by the name under which it is stored."""
 
 _DTYPE_OF = {"BF16": "bfloat16", "F16": "float16"}
+_CODE_OF = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class Assembly:
         """Of every tensor, in the order of writing."""
         return {name: task.shape for name, task in self.tasks.items()}
 
+    @property
+    def blueprint(self) -> Blueprint:
+        """The result as a model that another merge reads: its tensors are stored as they are called here."""
+        headers = {name: TensorHeader(name, shape, _CODE_OF[self.dtype]) for name, shape in self.shapes.items()}
+        return Blueprint(self.config, headers, self.vocabulary)
+
     def maker(self, load: Load, names: Mapping[ModelName, str], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
 
@@ -86,6 +95,29 @@ class Assembly:
             return merge_inputs(self.method, inputs)
 
         return make
+
+
+class AssembledWeights(HeadersAlone):
+    """A merge that another one reads as it reads a model; a `Weights`.
+
+    A tensor is made each time that it is asked for: the merge is never whole, in memory or on the disk.
+    """
+
+    def __init__(self, label: str, assembly: Assembly, make: Merge) -> None:
+        """make: what `assembly.maker` gives. label: what errors call the merge."""
+        super().__init__(label, assembly.blueprint.stored)
+        self._dtype = TORCH_DTYPES[assembly.dtype]
+        self._make = make
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor, made anew."""
+        header = self.header(name)
+        return self._make(header.name, torch.empty(header.shape, dtype=self._dtype))
+
+    def verify(self) -> None:
+        """Make every tensor once; MergingError names one that is not finite."""
+        for name in self.names:
+            self.tensor(name)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from merging.errors import MergingError
 from merging.kept import kept
 
 _LAYERS = "num_hidden_layers"
-_NOT_BY_LAYER = ("token_id", "token_ids")
-"""Endings of keys whose lists may happen to be as long as the model is deep."""
+_KINDS = frozenset({"layer_types", "layers_block_type", "attention_layers"})
+"""What lists of layers' kinds are called, also where a family does not fill them in by itself."""
+_DEPTHS = (5, 7)
 
 LayerOrigin = tuple[Mapping[str, Any], int]
 """A layer as (the config of its model, its number there)."""
@@ -31,7 +33,7 @@ def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOri
     leading = [merged[0] for merged in origins]
     # Read once each: a deep path takes its layers from few configs.
     distinct = {id(config): config for config, _ in leading}
-    read = {key: _by_layer(config, label) for key, config in distinct.items()}
+    read = {key: layer_lists(config, label) for key, config in distinct.items()}
     settings = [read[id(config)] for config, _ in leading]
     names = sorted(set.intersection(*(set(found) for found in settings)))
     wanted = {name: [found[name][layer] for found, (_, layer) in zip(settings, leading, strict=True)] for name in names}
@@ -40,14 +42,13 @@ def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOri
     keys = _layer_keys(donor, label)
     changed = dict(donor) | dict.fromkeys(keys, len(origins))
     written = {name: values for name, values in wanted.items() if name in donor}
-    computed = _by_layer({key: value for key, value in changed.items() if key not in written} | written, label)
+    computed = layer_lists({key: value for key, value in changed.items() if key not in written} | written, label)
     return changed | {name: values for name, values in wanted.items() if name in donor or computed.get(name) != values}
 
 
 def check_layer_lists(config: Mapping[str, Any], layers: int, label: str) -> None:
     """MergingError, by the setting's name, where a list that goes by layer is not as long as the model is deep."""
-    kind = config.get("model_type")
-    for name in _by_layer({"model_type": kind, _LAYERS: layers}, label):
+    for name in sorted(_follow_depth(str(config.get("model_type")))):
         given = config.get(name)
         if isinstance(given, list | tuple) and len(given) != layers:
             raise MergingError(f"{label}: {name} has {len(given)} entries for {layers} layers: mend its config.json")
@@ -55,9 +56,9 @@ def check_layer_lists(config: Mapping[str, Any], layers: int, label: str) -> Non
 
 def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
     (first, layer), *others = merged
-    settings = _by_layer(first, label) if others else {}
+    settings = layer_lists(first, label) if others else {}
     for config, number in others:
-        found = _by_layer(config, label)
+        found = layer_lists(config, label)
         for name in settings.keys() & found.keys():
             one, other = settings[name][layer], found[name][number]
             if one != other:
@@ -74,16 +75,32 @@ def _layer_keys(config: Mapping[str, Any], label: str) -> list[str]:
 
 
 @kept(dict, dict)
-def _by_layer(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
+def layer_lists(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
     """The settings that have a value for each layer, given or computed from others by transformers."""
     read = read_config(config, label)
     depth = getattr(read, _LAYERS)
+    named = _follow_depth(read.model_type) | _KINDS
+    # Other lists may happen to be as long as the model is deep, such as those of tokens or of two limits.
     return {
         name: list(value)
         for name, value in read.to_dict().items()
-        if isinstance(value, list | tuple) and len(value) == depth and not name.endswith(_NOT_BY_LAYER)
-        if name != "architectures"
+        if name in named and isinstance(value, list | tuple) and len(value) == depth
     }
+
+
+@lru_cache(maxsize=256)
+def _follow_depth(kind: str) -> frozenset[str]:
+    """The lists of a family that transformers makes as long as the model is deep; none if it cannot be asked."""
+    found = []
+    for depth in _DEPTHS:
+        try:
+            values = read_config({"model_type": kind, _LAYERS: depth}, kind).to_dict()
+        except MergingError:  # a family that does not exist at every depth
+            return frozenset()
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, list | tuple)}
+        # A list that only counts is one of layers' numbers, and not of what they are like.
+        found.append({name for name, value in lists.items() if len(value) == depth and value != list(range(depth))})
+    return frozenset(set.intersection(*found))
 
 
 def read_config(config: Mapping[str, Any], label: str) -> Any:

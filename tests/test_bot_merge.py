@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,16 @@ WORDS = 50
 
 
 def save(
-    folder: Path, *, seed: int, kind: str = "llama", words: Mapping[str, Any] | None = None, **options: Any
+    folder: Path,
+    *,
+    seed: int,
+    kind: str = "llama",
+    words: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
 ) -> Path:
     """A tiny model with a tokenizer in a folder, as a person would have it."""
-    tiny_model(kind, seed=seed, **options).save_pretrained(folder)
+    tiny_model(kind, seed=seed, **options).to(dtype).save_pretrained(folder)
     (folder / "tokenizer.json").write_text(json.dumps(words or tokenizer(WORDS)))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     return folder
@@ -354,6 +361,127 @@ def test_the_recipe_of_a_path_makes_the_path_s_release(hub: TestHub, tmp_path: P
     released, merged = (load_file(tmp_path / name / "model.safetensors") for name in ("released", "out"))
     assert released.keys() == merged.keys()
     assert all(torch.equal(weight, merged[name]) for name, weight in released.items())
+
+
+def test_the_recipe_of_a_path_through_mixtures_makes_the_release_s_bytes(hub: TestHub, tmp_path: Path) -> None:
+    sources = {}
+    for seed, name in enumerate(("base", "cod", "eel")):
+        folder = save(tmp_path / name, seed=seed, dtype=torch.bfloat16)
+        sources[SourceRef(f"reef/{name}", put(hub, f"reef/{name}", folder))] = Checkpoint.open(folder)
+    groups = Groups.even(2, 2, True, True)
+    mixtures = [recipe_of(method, list(sources), groups, dtype="bfloat16") for method in ("dare_ties", "ties")]
+    alone = Recipe.single(list(sources)[1], Groups.even(2, 1, False, False), "bfloat16")
+    hops = (Hop(0, 1, 0.8), Hop(1, 0, 1.1), Hop(2, 0, 0.9), Hop(0, 1, 1.0))
+    path = PathRecipe((mixtures[0], alone, mixtures[1]), hops, 0, 2)
+    hashes = write_release(path, sources, tmp_path / "released", {})
+    merged = merger(hub, tmp_path, seed=7).merge(tmp_path / "released" / RECIPE_NAME, tmp_path / "out")
+    for name in ("model.safetensors", "config.json", RECIPE_NAME):
+        assert merged.files[name] == hashes[name], name
+    assert merged.as_json()["stages"] == [
+        {"name": "merge-1", "method": "dare_ties"},
+        {"name": "merge-2", "method": "ties"},
+    ]
+    assert "`merge-1` by `dare_ties`, `merge-2` by `ties`" in (tmp_path / "out" / "README.md").read_text()
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.base_model == ["reef/cod", "reef/base", "reef/eel"]
+
+
+STAGES = """
+name: last  # a stage may stand before those that it uses
+merge_method: passthrough
+slices:
+  - sources: [{model: middle, layer_range: [0, 2]}]
+  - sources: [{model: first, layer_range: [1, 2], parameters: {scale: [{filter: o_proj, value: 0.5}, {value: 1}]}}]
+---
+merge_method: slerp
+base_model: last
+models: [{model: last}, {model: TALL}]
+parameters: {t: 0.25}
+chat_template: auto
+---
+name: first
+merge_method: linear
+models: [{model: COD, parameters: {weight: 1}}, {model: EEL, parameters: {weight: 3}}]
+chat_template: "{{ 1 }} as somebody talks"
+---
+name: middle
+merge_method: task_arithmetic
+base_model: COD
+models: [{model: first, parameters: {weight: 0.5}}]
+tokenizer_source: first
+dtype: float32
+"""
+
+
+def test_stages_are_merged_as_mergekit_multi_merges_them(hub: TestHub, tmp_path: Path) -> None:
+    from click.testing import CliRunner as ClickRunner
+    from mergekit.scripts import multimerge
+
+    folders = {"COD": save(tmp_path / "cod", seed=1), "EEL": save(tmp_path / "eel", seed=2)}
+    folders["TALL"] = save(tmp_path / "tall", seed=3, layers=3)
+    file, text = tmp_path / "recipe.yml", STAGES
+    for name, folder in folders.items():
+        text = text.replace(name, str(folder))
+    file.write_text(text)
+    merged = merger(hub, tmp_path).merge(file, tmp_path / "ours")
+    assert [one.stage.name for one in merged.plan.stages] == ["first", "middle", "last", None]
+    theirs, between = str(tmp_path / "theirs"), str(tmp_path / "between")
+    arguments = [str(file), "--out-path", theirs, "-I", between, "--allow-crimes"]
+    done = ClickRunner().invoke(multimerge.main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("ours", "theirs"))
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)
+    assert AutoTokenizer.from_pretrained(tmp_path / "ours").chat_template == "{{ 1 }} as somebody talks"
+    assert not (tmp_path / "ours" / "first").exists()
+
+
+WRONG_STAGES = {
+    "name: a\nMEAN\n---\nname: a\nMEAN\n": ["5: a: name: got a: so has the stage on line 1: give each stage another"],
+    "MEAN\n---\nMEAN\n": ["4: name: got none: so has the stage on line 1: only one stage has none"],
+    "name: 3\nMEAN\n": ["1: name: got 3: write a word, by which other stages use this one"],
+    "name: a\nMEAN of b\n---\nname: b\nMEAN of a\n": [
+        "3: a: models[0].model: got b: it needs this stage itself; name another model"
+    ],
+    "name: a\nMEAN\n---\nMEAN of a@main\n": [
+        "6: models[0].model: got a@main: a is a stage: leave revisions out, put adapters on its models"
+    ],
+    "name: a\nMEAN of ./lost\n---\nMEAN of a\n": [
+        "3: a: models[0].model: got ./lost: there is no such folder here; check the path"
+    ],
+    "name: a\nMEAN of cod\ndtype: int8\n---\nMEAN of a\nmodel: a\n": [
+        "4: a: dtype: got 'int8': use one of float32, bfloat16, float16",
+        "8: model: got 'a': there is no such key here; did you mean models?",
+    ],
+    "name: a\nMEAN of cod\n---\nmerge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [1, 3]}]}]\n": [
+        "6: slices[0].sources[0].layer_range: got [1, 3]: a has 2 layers; the end is not included, so 2 is the most"
+    ],
+    "MEAN of cod\n---\n- b\n": ["4: got no `key: value` lines: not a merge recipe; start from "],
+}
+
+
+@pytest.mark.parametrize("text", WRONG_STAGES, ids=range(len(WRONG_STAGES)))
+def test_what_is_wrong_with_stages_is_told_by_line_stage_and_key(text: str, hub: TestHub, tmp_path: Path) -> None:
+    save(tmp_path / "cod", seed=1)
+    content = re.sub(r"MEAN of (\S+)", lambda found: mean_of(found[1]), text).replace("MEAN", mean_of("cod"))
+    (tmp_path / "recipe.yml").write_text(content)
+    with pytest.raises(ShoalError) as caught:
+        merger(hub, tmp_path).check(tmp_path / "recipe.yml", tmp_path / "out")
+    lines = [line.removeprefix(f"{tmp_path / 'recipe.yml'}:") for line in str(caught.value).splitlines()]
+    for line, wanted in zip(lines, WRONG_STAGES[text], strict=True):
+        assert line.startswith(wanted)
+
+
+def test_a_stage_that_nobody_needs_is_not_made(hub: TestHub, tmp_path: Path) -> None:
+    save(tmp_path / "cod", seed=1)
+    (tmp_path / "recipe.yml").write_text(f"name: idle\n{mean_of('./lost')}\n---\n{mean_of('cod')}\n")
+    plan = merger(hub, tmp_path).check(tmp_path / "recipe.yml", tmp_path / "out").plan
+    assert plan.remarks == ("idle: the result does not need this stage, so it is not made",)
+
+
+def mean_of(model: str) -> str:
+    """Lines of a merge of one model."""
+    return f"merge_method: linear\nmodels: [{{model: {model}, parameters: {{weight: 1}}}}]"
 
 
 @pytest.mark.parametrize(("text", "size"), [("5GB", 5 * 10**9), ("1.5 mib", 1_572_864), ("20000", 20_000)])

@@ -223,6 +223,14 @@ def test_layer_types_go_along_with_their_layers() -> None:
         stacked_config(config, [[(config, 0), (config, 1)]], "gemma")
 
 
+def test_only_lists_that_follow_the_depth_go_along_with_layers() -> None:
+    config = {**tiny_model("mamba2", seed=0).config.to_dict(), "time_step_limit": [0.0, 1.0]}  # two layers, two limits
+    assert stacked_config(config, [[(config, 1)], [(config, 1)]], "mamba")["time_step_limit"] == [0.0, 1.0]
+    assert stacked_config(config, [[(config, layer)] for layer in (1, 0, 1)], "mamba")["time_step_limit"] == [0.0, 1.0]
+    config = tiny_model("llama", seed=0).config.to_dict() | {"eos_token_id": [2, 3]}
+    assert stacked_config(config, [[(config, 1)], [(config, 0)]], "llama")["eos_token_id"] == [2, 3]
+
+
 WRONG = {
     "merge_method: task_arithmetic\nbase_model: m0\nmodels: [{model: m1}]": r"^models\[0\]\.parameters\.weight: "
     r"got nothing: task_arithmetic needs it for lm_head\.weight$",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import pool, recipe_of
+from tiny_models import FAMILIES, pool, recipe_of
 from transformers import AutoModelForCausalLM
 
 from merging.checkpoint import Checkpoint
@@ -90,16 +92,53 @@ def test_layers_of_merges_are_those_of_their_live_models_and_releases(dtype: str
         assert torch.equal(model.state_dict()[name], weight), name
 
 
-def test_layers_keep_their_kind_of_attention_at_their_new_place(tmp_path: Path) -> None:
-    checkpoints = pool(tmp_path, "gemma2", sources=2, layers=LAYERS)
+SLIDING, FULL = "sliding_attention", "full_attention"
+MIXED: Mapping[str, Mapping[str, Any]] = {
+    "gemma2": {"layer_types": [SLIDING, FULL, SLIDING]},
+    "gemma3": {"layer_types": [SLIDING, FULL, SLIDING]},
+    "cohere2": {"layer_types": [SLIDING, FULL, SLIDING]},
+    "olmo3": {"layer_types": [SLIDING, FULL, SLIDING]},
+    "qwen2": {"layer_types": [SLIDING, FULL, SLIDING], "use_sliding_window": True},
+    "qwen3": {"layer_types": [SLIDING, FULL, SLIDING], "use_sliding_window": True},
+    "ministral": {"layer_types": [SLIDING, FULL, SLIDING]},
+    "exaone4": {"layer_types": [SLIDING, FULL, SLIDING]},
+    "smollm3": {"no_rope_layers": [1, 0, 1], "layer_types": [SLIDING, FULL, SLIDING], "use_sliding_window": True},
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_layers_keep_their_kind_of_attention_at_their_new_place(kind: str, tmp_path: Path) -> None:
+    config_class, values = FAMILIES[kind]
+    mixed = {kind: (config_class, {**values, **MIXED[kind], "sliding_window": 4})}
+    checkpoints = pool(tmp_path, kind, sources=2, layers=LAYERS, kinds=mixed)
     parts = tuple(Recipe.single(source, WHOLE, "float32") for source in checkpoints)
-    path = PathRecipe(parts, (Hop(0, 1, 1.0), Hop(1, 1, 1.0), Hop(1, 0, 1.0), Hop(0, 2, 1.0)), 0, 0)
-    model = PathModels(tmp_path / "model-0", checkpoints, dtype="float32").model(path)
-    kinds = ["full_attention", "full_attention", "sliding_attention", "sliding_attention"]
-    assert model.config.layer_types == kinds
-    assert [layer.self_attn.sliding_window is not None for layer in model.model.layers] == [
-        kind != kinds[0] for kind in kinds
-    ]
+    path = PathRecipe(parts, tuple(Hop(part, layer, 1.0) for part, layer in NEW_PLACES), 0, 0)
+    live = PathModels(tmp_path / "model-0", checkpoints, dtype="float32").model(path)
+    write_release(path, checkpoints, tmp_path / "release", {})
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "release")
+    by_hand = of_blocks([AutoModelForCausalLM.from_pretrained(one.folder) for one in checkpoints.values()])
+    assert by_hand.config.layer_types == [FULL, FULL, SLIDING, SLIDING, SLIDING] == live.config.layer_types
+    prompt = torch.arange(3, 15)[None]  # three times as long as the window
+    with torch.no_grad():
+        for model in (live, written):
+            torch.testing.assert_close(model(prompt).logits, by_hand(prompt).logits, rtol=0, atol=1e-5)
+
+
+NEW_PLACES = ((0, 1), (1, 1), (1, 0), (0, 2), (0, 0))
+
+
+def of_blocks(sources: list[Any]) -> Any:
+    """The model of NEW_PLACES with the sources' own blocks in it, their kinds written down one by one."""
+    config = sources[0].config.to_dict() | {"num_hidden_layers": len(NEW_PLACES)}
+    for name in MIXED[config["model_type"].removesuffix("_text")].keys() - {"use_sliding_window"}:
+        config[name] = [config[name][1], config[name][1], config[name][0], config[name][2], config[name][0]]
+    model = AutoModelForCausalLM.from_config(type(sources[0].config)(**config)).eval()
+    ends = {name: weight for name, weight in sources[0].state_dict().items() if ".layers." not in name}
+    model.load_state_dict(ends, strict=False)
+    for number, (part, layer) in enumerate(NEW_PLACES):
+        model.model.layers[number] = copy.deepcopy(sources[part].model.layers[layer])
+        model.model.layers[number].self_attn.layer_idx = number  # its place in the cache
+    return model
 
 
 def test_a_path_that_the_models_cannot_have_is_refused(tmp_path: Path) -> None:

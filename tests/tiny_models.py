@@ -50,7 +50,18 @@ _LATENT: dict[str, Any] = {
     "v_head_dim": 8,
 }
 
-CONFIGS: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]] = {
+# Granite's own numbers, far from 1: a layer's output is multiplied before it is added.
+_MULTIPLIED: dict[str, Any] = {
+    **_LLAMA_LIKE,
+    "residual_multiplier": 0.22,
+    "embedding_multiplier": 12.0,
+    "logits_scaling": 8.0,
+    "attention_multiplier": 0.1,
+}
+
+Kinds = Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]]
+
+CONFIGS: Kinds = {
     "llama": (transformers.LlamaConfig, {**_LLAMA_LIKE, "tie_word_embeddings": False}),
     "llama-tied": (transformers.LlamaConfig, {**_LLAMA_LIKE, "tie_word_embeddings": True}),
     "qwen2": (transformers.Qwen2Config, _LLAMA_LIKE),
@@ -60,9 +71,9 @@ CONFIGS: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]
     "gpt2": (transformers.GPT2Config, _GPT2),
 }
 
-FAMILIES: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]]] = {
+FAMILIES: Kinds = {
     **CONFIGS,
-    "granite": (transformers.GraniteConfig, _LLAMA_LIKE),
+    "granite": (transformers.GraniteConfig, _MULTIPLIED),
     "gemma3": (transformers.Gemma3TextConfig, _LLAMA_LIKE),
     "phi3": (transformers.Phi3Config, _LLAMA_LIKE),
     "olmo": (transformers.OlmoConfig, _LLAMA_LIKE),
@@ -79,17 +90,53 @@ FAMILIES: Mapping[str, tuple[type[transformers.PretrainedConfig], dict[str, Any]
     "bloom": (transformers.BloomConfig, {"hidden_size": 32, "n_head": 4, "vocab_size": 50}),
     "mixtral": (transformers.MixtralConfig, {**_LLAMA_LIKE, "num_local_experts": 4}),
     "qwen3-moe": (transformers.Qwen3MoeConfig, _EXPERTS),
-    "granite-moe": (transformers.GraniteMoeConfig, {**_LLAMA_LIKE, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "granite-moe": (transformers.GraniteMoeConfig, {**_MULTIPLIED, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "deepseek-v3": (transformers.DeepseekV3Config, _LATENT),
     "mamba": (transformers.MambaConfig, _STATES),
     "mamba2": (transformers.Mamba2Config, {**_STATES, "num_heads": 8, "head_dim": 8, "n_groups": 1}),
+    "arcee": (transformers.ArceeConfig, _LLAMA_LIKE),
+    "ernie": (transformers.Ernie4_5Config, _LLAMA_LIKE),
+    "exaone4": (transformers.Exaone4Config, {**_LLAMA_LIKE, "sliding_window": 8}),
+    "glm": (transformers.GlmConfig, _LLAMA_LIKE),
+    "glm4": (transformers.Glm4Config, _LLAMA_LIKE),
+    "helium": (transformers.HeliumConfig, _LLAMA_LIKE),
+    "ministral": (transformers.MinistralConfig, {**_LLAMA_LIKE, "sliding_window": 8}),
+    "nemotron": (transformers.NemotronConfig, _LLAMA_LIKE),
+    "olmoe": (transformers.OlmoeConfig, _EXPERTS),
+    "phi": (transformers.PhiConfig, _LLAMA_LIKE),
+    "qwen2-moe": (transformers.Qwen2MoeConfig, {**_EXPERTS, "shared_expert_intermediate_size": 24}),
+    "seed-oss": (transformers.SeedOssConfig, _LLAMA_LIKE),
 }
 """Every architecture that a test has merged, written and loaded again."""
 
+_VARIANTS: Kinds = {
+    "llama, biases": (transformers.LlamaConfig, {**_LLAMA_LIKE, "attention_bias": True, "mlp_bias": True}),
+    "olmo2, biases": (transformers.Olmo2Config, {**_LLAMA_LIKE, "attention_bias": True}),
+    "falcon, new": (
+        transformers.FalconConfig,
+        {**_SHORT_NAMED, "new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+    ),
+    "falcon, sequential": (transformers.FalconConfig, {**_SHORT_NAMED, "parallel_attn": False, "bias": True}),
+    "stablelm, parallel": (
+        transformers.StableLmConfig,
+        {**_LLAMA_LIKE, "use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True},
+    ),
+    "cohere, query norms": (transformers.CohereConfig, {**_LLAMA_LIKE, "use_qk_norm": True, "attention_bias": True}),
+    "mamba, biases": (transformers.MambaConfig, {**_STATES, "use_bias": True}),
+    "gpt-neox, sequential": (
+        transformers.GPTNeoXConfig,
+        {**_SHORT_NAMED, "intermediate_size": 48, "use_parallel_residual": False},
+    ),
+    "deepseek-v3": (transformers.DeepseekV3Config, {**_LATENT, "first_k_dense_replace": 0}),
+}
 
-def tiny_model(kind: str, *, seed: int, layers: int = 2) -> Any:
+ON_PATHS: Kinds = {**FAMILIES, **_VARIANTS}
+"""The same with other settings that a path's rules are to hold for; here the layers of one model are of one make."""
+
+
+def tiny_model(kind: str, *, seed: int, layers: int = 2, kinds: Kinds = FAMILIES) -> Any:
     """A model whose every weight, norms and biases too, is random; seeds are siblings, not strangers."""
-    config_class, values = FAMILIES[kind]
+    config_class, values = kinds[kind]
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config_class(num_hidden_layers=layers, **values))
     generator = torch.Generator().manual_seed(seed)
@@ -100,13 +147,19 @@ def tiny_model(kind: str, *, seed: int, layers: int = 2) -> Any:
 
 
 def pool(
-    folder: Path, kind: str, *, sources: int = 3, layers: int = 2, dtype: torch.dtype = torch.float32
+    folder: Path,
+    kind: str,
+    *,
+    sources: int = 3,
+    layers: int = 2,
+    dtype: torch.dtype = torch.float32,
+    kinds: Kinds = FAMILIES,
 ) -> dict[SourceRef, Checkpoint]:
     """Some sibling models as opened checkpoints, the first of them fit to be a base."""
     checkpoints = {}
     for seed in range(sources):
         target = folder / f"model-{seed}"
-        tiny_model(kind, seed=seed, layers=layers).to(dtype).save_pretrained(target)
+        tiny_model(kind, seed=seed, layers=layers, kinds=kinds).to(dtype).save_pretrained(target)
         checkpoints[SourceRef(f"tiny/{target.name}", f"{seed:040x}")] = Checkpoint.open(target)
     return checkpoints
 

@@ -39,6 +39,7 @@ def write_card(plan: Plan, recipe: str, name: str, hub_url: str) -> str:
         "merge_card.md.j2",
         name=name,
         method=plan.config.method,
+        stages=[(one.stage.name, one.assembly.method) for one in plan.stages[:-1]],
         models=[_row(part) for origin in plan.origins.values() for part in (origin, origin.adapter) if part],
         base=plan.config.base.path if plan.config.base else None,
         dtype=plan.assembly.dtype,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
@@ -20,16 +19,10 @@ from bot.lock import hold
 from bot.merges.documents import documents
 from bot.merges.preparation import Plan, prepare
 from bot.merges.recipe_file import read_recipe
-from bot.merges.vocabularies import by_token
 from bot.progress import Advance, Narrator
 from bot.sources.fetch import Damaged, fetch_member
-from merging.chat_template import with_chat_template
-from merging.companions import companion_files
-from merging.errors import MergingError
 from merging.mergekit_config import ModelName
 from merging.release import MAX_SHARD_BYTES, Contents, config_text, with_documents, write_folder
-from merging.vocabulary_view import vocabulary_views
-from merging.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,7 @@ class Merged:
             "folder": str(self.target),
             "written": bool(self.files),
             "method": plan.config.method,
+            "stages": [{"name": one.stage.name, "method": one.assembly.method} for one in plan.stages[:-1]],
             "models": [
                 {
                     "name": str(name),
@@ -117,24 +111,14 @@ class Merger:
 
     def _contents(self, plan: Plan, folders: Mapping[ModelName, Path], name: str, advance: Advance) -> Contents:
         """What the folder will hold. name: of the merge. advance: told the bytes of each tensor that is made."""
-        names = {model: origin.pinned for model, origin in plan.origins.items()}
-        weights: Mapping[ModelName, Weights] = _opened(plan, self.home.sources)
-        costly: frozenset[str] = frozenset()
-        if plan.vocabulary is not None:
-            weights = vocabulary_views(plan.vocabulary, weights, by_token(plan.origins))
-            costly = plan.assembly.vocabulary
-        make = plan.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), names, self.seed)
-
-        alone = Lock()
+        make = plan.result.maker(self.home.sources, self.seed)
 
         def make_and_tell(tensor_name: str, memory: Tensor) -> Tensor:
-            # Of these every model's rows are in memory in a new order: one tensor at a time.
-            with alone if tensor_name in costly else nullcontext():
-                tensor = make(tensor_name, memory)
+            tensor = make(tensor_name, memory)
             advance(tensor.nbytes, tensor_name)
             return tensor
 
-        files = _companions(plan, folders)
+        files = plan.result.companions(self.home.sources)
         files["config.json"] = config_text(plan.assembly.config)
         everything = with_documents(files, documents(plan, folders, name, self.hub.endpoint))
         return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_tell, everything)
@@ -151,25 +135,3 @@ class Merger:
                 except Damaged as error:
                     raise ShoalError(f"{member.repo}@{member.sha}: damaged: {error}; name another model") from error
         return {name: origin.lies_in(self.home.sources) for name, origin in plan.origins.items()}
-
-
-def _opened(plan: Plan, sources: Path) -> dict[ModelName, Weights]:
-    """Every model's weights; ShoalError for those that cannot be merged after all, now that they are here."""
-    found, reasons = {}, {}
-    for name, origin in plan.origins.items():
-        try:
-            found[name] = origin.open_weights(sources)
-        except MergingError as error:
-            reasons[name] = f"{str(error).removeprefix(f'{origin.lies_in(sources)}: ')}; name another model"
-    if reasons:
-        raise plan.recipe.told(plan.recipe.of_models(reasons))
-    return found
-
-
-def _companions(plan: Plan, folders: Mapping[ModelName, Path]) -> dict[str, bytes]:
-    """The donor's companions, or those of the vocabulary, with the chat template that the file asks for."""
-    vocabulary, template = plan.vocabulary, plan.config.chat_template
-    files = companion_files(folders[plan.config.donor]) if vocabulary is None else dict(vocabulary.files)
-    if template is None:
-        return files
-    return with_chat_template(files, template, [companion_files(folder) for folder in folders.values()])

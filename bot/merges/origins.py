@@ -18,9 +18,11 @@ from bot.sources.fetch import place
 from bot.sources.inspection import BYTES, Member, Unfit, check_config, inspect
 from bot.sources.rules import unmergeable
 from bot.sources.vocabulary import Tokenizer, read_tokenizer
+from merging.companions import COMPANIONS, companion_files
 from merging.errors import MergingError
 from merging.family import TensorHeader
 from merging.mergekit_config import ModelName
+from merging.source_tokenizer import CONFIG
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -68,13 +70,6 @@ class Origin:
         """Of its tensors, by the names that they have in its files."""
         return {header.name: header for header in self.blueprint.stored.values()}
 
-    def has(self, file: str) -> bool:
-        """Whether there is such a file beside its weights."""
-        if self.folder is not None:
-            return (self.folder / file).is_file()
-        assert self.member is not None
-        return self.member.candidate.file(file) is not None
-
     def open_weights(self, sources: Path) -> Weights:
         """Its weights, all of them here by now; MergingError for what headers alone could not tell."""
         from merging.adapter import AdapterCheckpoint
@@ -92,6 +87,18 @@ class Origin:
             return place(sources, self.member.ref)
         assert self.folder is not None
         return self.folder
+
+    def companions(self, sources: Path) -> dict[str, bytes]:
+        """The files beside its weights and its config, here by now."""
+        return companion_files(self.lies_in(sources))
+
+    def small_files(self, hub: Hub) -> dict[str, bytes]:
+        """The same and config.json, wherever it lies."""
+        if self.folder is not None:
+            return companion_files(self.folder) | {CONFIG: (self.folder / CONFIG).read_bytes()}
+        assert self.member is not None
+        names = [file.path for file in self.member.candidate.wanted_files if file.path in (CONFIG, *COMPANIONS)]
+        return {name: hub.read(self.member.repo, self.member.sha, name) for name in names}
 
     @property
     def bytes(self) -> int:

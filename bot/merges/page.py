@@ -25,8 +25,10 @@ def merge_page(merged: Merged) -> Table:
 def _facts(merged: Merged) -> Iterator[tuple[str, str]]:
     plan = merged.plan
     for number, (name, origin) in enumerate(plan.origins.items()):
-        role = " (config and tokenizer)" if name == plan.config.donor else ""
+        role = " (config and tokenizer)" if origin is plan.donor else ""
         yield "" if number else "models", (origin.pinned if origin.repo else f"{name}, a folder") + role
+    if plan.stages[1:]:
+        yield "stages", ", ".join(f"{one.stage.name} ({one.assembly.method})" for one in plan.stages[:-1])
     yield "method", plan.config.method
     counts = f"{len(plan.assembly.tasks)} tensors, {plan.parameters:,} parameters"
     yield "result", f"{plan.layers} layers, {counts} in {plan.assembly.dtype}, {decimal(plan.bytes)}"

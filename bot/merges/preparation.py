@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub import Hub
 from bot.merges.origins import Origin, find
+from bot.merges.planned import Model, PlannedStage
 from bot.merges.recipe_file import RecipeFile
+from bot.merges.stages import Stage
 from bot.merges.vocabularies import uncompared, vocabulary_of
 from bot.sources.configs import settings, settings_mismatch
 from bot.sources.fetch import SPARE_BYTES, is_complete, place
 from bot.sources.inspection import Member, Unfit
+from merging.assembly import Assembly, assemble
 from merging.errors import MergingError
 from merging.groups import layer_count
 from merging.mergekit_config import ConfigFaults, MergeConfig, ModelName
-
-if TYPE_CHECKING:
-    from merging.assembly import Assembly
-    from merging.vocabulary import Vocabulary
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -35,21 +34,44 @@ Told = Callable[[str], None]
 class Plan:
     """A merge that can be done, as far as headers tell.
 
-    origins: every model that it names. vocabulary: the result's, if it is built anew. missing: the repos that are to
-    be fetched. remarks: what a person should know, a line each.
+    stages: each behind those that it uses; the last one is the result. missing: the repos that are to be fetched.
+    remarks: what a person should know, a line each.
     """
 
     recipe: RecipeFile
-    origins: Mapping[ModelName, Origin]
-    vocabulary: Vocabulary | None
-    assembly: Assembly
+    stages: tuple[PlannedStage, ...]
     missing: tuple[Member, ...]
     remarks: tuple[str, ...]
 
     @property
+    def result(self) -> PlannedStage:
+        """The merge that is written."""
+        return self.stages[-1]
+
+    @property
     def config(self) -> MergeConfig:
-        """What the file says."""
+        """What the file says of the result."""
         return self.recipe.config
+
+    @property
+    def assembly(self) -> Assembly:
+        """How each tensor of the result is made."""
+        return self.result.assembly
+
+    @cached_property
+    def origins(self) -> dict[ModelName, Origin]:
+        """Every model that is on the Hub or in a folder, whatever stage it is for; the result's own come first."""
+        stages = (self.result, *self.stages[:-1])
+        found = (item for stage in stages for item in stage.models.items())
+        return {name: model for name, model in found if isinstance(model, Origin)}
+
+    @property
+    def donor(self) -> Origin:
+        """The model on the Hub or in a folder whose config and tokenizer the result has."""
+        model: Model = self.result
+        while isinstance(model, PlannedStage):
+            model = model.donor
+        return model
 
     @property
     def layers(self) -> int:
@@ -83,52 +105,72 @@ def prepare(recipe: RecipeFile, target: Path, home: Home, hub: Hub, tell: Told) 
     Raises:
         ShoalError: everything that stands in the way, a line each.
     """
-    from merging.assembly import assemble
-
     if target.exists():
         raise ShoalError(f"{target}: it is there already: remove it, or give another folder")
     origins = _origins(recipe, hub, tell)
-    vocabulary = vocabulary_of(recipe, origins, hub)
-    blueprints = {name: origin.blueprint for name, origin in origins.items()}
-    try:
-        assembly = assemble(recipe.config, blueprints, vocabulary)
-    except ConfigFaults as error:
-        raise recipe.told(error.faults) from error
-    except MergingError as error:
-        raise ShoalError("\n".join(f"{recipe.path}: {line}" for line in str(error).splitlines())) from error
+    planned: dict[str | None, PlannedStage] = {}
+    for stage in recipe.stages.ordered:
+        models = {name: planned.get(name.path) or origins[name] for name in stage.config.models}
+        planned[stage.name] = _planned(stage, models, hub)
     members = {member.ref: member for origin in origins.values() for member in origin.members}
     missing = tuple(member for ref, member in members.items() if not is_complete(place(home.sources, ref)))
-    remarks = (*recipe.config.remarks, *_remarks(recipe.config, origins), *uncompared(recipe, origins))
-    plan = Plan(recipe, origins, vocabulary, assembly, missing, remarks)
+    plan = Plan(recipe, tuple(planned.values()), missing, tuple(_remarks(recipe, planned.values(), hub)))
     _check_room(plan, target, home)
     return plan
 
 
 def _origins(recipe: RecipeFile, hub: Hub, tell: Told) -> dict[ModelName, Origin]:
+    """The models of all stages, but for those that are stages themselves."""
+    stages = recipe.stages.ordered
+    made = {stage.name for stage in stages}
+    named = dict.fromkeys(name for stage in stages for name in stage.config.models)
+    names = [name for name in named if name.path not in made]
     found: dict[ModelName, Origin] = {}
     reasons: dict[ModelName, str] = {}
-    for number, name in enumerate(recipe.config.models, 1):
-        tell(f"looking at {number}/{len(recipe.config.models)}: {name}")
+    for number, name in enumerate(names, 1):
+        tell(f"looking at {number}/{len(names)}: {name}")
         try:
             found[name] = find(name, recipe.path.parent, hub)
         except Unfit as error:
             reasons[name] = str(error)
     if reasons:
-        raise recipe.told(recipe.of_models(reasons))
+        told = (stage.told(stage.of_models(reasons)) for stage in stages)
+        raise ShoalError("\n".join(str(error) for error in told if str(error)))
     return found
 
 
-def _remarks(config: MergeConfig, origins: Mapping[ModelName, Origin]) -> Iterator[str]:
-    """In what the models differ that shapes do not tell; depth aside, which slices may change."""
-    donor = _settings(origins[config.donor])
-    for name, origin in origins.items():
-        if difference := settings_mismatch(donor, _settings(origin)):
-            yield f"{name}: {difference}; the result has what {config.donor} says"
-
-
-def _settings(origin: Origin) -> dict[str, object]:
+def _planned(stage: Stage, models: Mapping[ModelName, Model], hub: Hub) -> PlannedStage:
+    vocabulary = vocabulary_of(stage, models, hub)
+    blueprints = {name: model.blueprint for name, model in models.items()}
     try:
-        found = settings(origin.blueprint.config, layer_count(origin.blueprint.stored))
+        return PlannedStage(stage, models, vocabulary, assemble(stage.config, blueprints, vocabulary))
+    except ConfigFaults as error:
+        raise stage.told(error.faults) from error
+    except MergingError as error:
+        raise stage.said(error) from error
+
+
+def _remarks(recipe: RecipeFile, planned: Iterable[PlannedStage], hub: Hub) -> Iterator[str]:
+    """What the file says to no effect, and in what the models differ that shapes do not tell."""
+    for name in recipe.stages.unused:
+        yield f"{name}: the result does not need this stage, so it is not made"
+    for one in planned:
+        yield from (f"{one.stage.label}{remark}" for remark in one.stage.config.remarks)
+        yield from (f"{one.stage.label}{remark}" for remark in _differences(one))
+        yield from (f"{one.stage.label}{remark}" for remark in uncompared(one.stage, one.models, hub))
+
+
+def _differences(planned: PlannedStage) -> Iterator[str]:
+    """Settings of the donor that other models do not have; depth aside, which slices may change."""
+    donor = _settings(planned.donor)
+    for name, model in planned.models.items():
+        if difference := settings_mismatch(donor, _settings(model)):
+            yield f"{name}: {difference}; the result has what {planned.stage.config.donor} says"
+
+
+def _settings(model: Model) -> dict[str, object]:
+    try:
+        found = settings(model.blueprint.config, layer_count(model.blueprint.stored))
     except ValueError:
         return {}
     return {key: value for key, value in found.items() if "layer" not in key and key != "vocab_size"}

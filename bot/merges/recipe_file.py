@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bot.errors import ShoalError
-from bot.watchlist.yaml_file import YamlFile, read_yaml
-from merging.mergekit_config import ConfigFaults, Fault, KeyPath, MergeConfig, ModelName
+from bot.merges.stages import Stage, Stages, read_stages
+from bot.watchlist.yaml_file import read_documents
+from merging.mergekit_config import KeyPath, MergeConfig, ModelName
 
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
 
@@ -21,37 +21,23 @@ KIND, EXAMPLE = "merge recipe", "`merge_method:` and `models:`"
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A merge, the file that describes it, and where that file lies."""
+    """A merge, the stages that lead to it, and where the file lies that describes them."""
 
     path: Path
-    file: YamlFile
-    config: MergeConfig
+    stages: Stages
 
-    def told(self, faults: Iterable[Fault]) -> ShoalError:
-        """The faults as lines with the file's name and line, in the file's order."""
-        lines = sorted({(self.file.line(fault.path), f"{fault}") for fault in faults})
-        return ShoalError("\n".join(f"{self.file.name}:{line}: {text}" for line, text in lines))
-
-    def of_models(self, reasons: Mapping[ModelName, str]) -> list[Fault]:
-        """Why models cannot be merged, as faults at the place where each is named first."""
-        places: dict[ModelName, KeyPath] = {}
-        for path, model in self.config.mentions:
-            places.setdefault(model, path)
-        return [Fault(places[model], str(model), reason) for model, reason in reasons.items()]
+    @property
+    def config(self) -> MergeConfig:
+        """The merge whose result is wanted."""
+        return self.stages.result.config
 
     def pinned(self, names: Mapping[ModelName, str]) -> str:
         """The file's text with other names for these models and adapters, and every other character as it was."""
         text = self.path.read_text(encoding="utf-8-sig")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        roots = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
         spans: set[tuple[int, int, str]] = set()  # an alias stands where its anchor does
-        for path, model in self.config.mentions:
-            parts = [names.get(part, str(part)) for part in (model.plain, model.adapter) if part is not None]
-            node = _node_at(root, path)
-            if isinstance(node, yaml.MappingNode):
-                pairs = [(_node_at(node, (key,)), part) for key, part in zip(("model", "lora"), parts, strict=False)]
-            else:
-                pairs = [(node, "+".join(parts))]
-            spans |= {(*_span(text, scalar), name) for scalar, name in pairs}
+        for stage in self.stages.ordered:
+            spans |= _spans(text, roots[stage.position], stage, names)
         for start, end, name in sorted(spans, reverse=True):
             text = text[:start] + name + text[end:]
         return text
@@ -63,14 +49,21 @@ def read_recipe(path: Path) -> RecipeFile:
     Raises:
         ShoalError: everything that is wrong with it, a line each.
     """
-    from merging.mergekit_reader import read_config
+    return RecipeFile(path, read_stages(read_documents(path, KIND, EXAMPLE)))
 
-    file = read_yaml(path, KIND, EXAMPLE, aliases=True)
-    try:
-        return RecipeFile(path, file, read_config(file.data))
-    except ConfigFaults as error:
-        faults = sorted({(file.line(fault.path), str(fault)) for fault in error.faults})
-        raise ShoalError("\n".join(f"{file.name}:{line}: {text}" for line, text in faults)) from error
+
+def _spans(text: str, root: yaml.Node, stage: Stage, names: Mapping[ModelName, str]) -> set[tuple[int, int, str]]:
+    """Where a stage's document names models, and what is to stand there."""
+    spans: set[tuple[int, int, str]] = set()
+    for path, model in stage.config.mentions:
+        parts = [names.get(part, str(part)) for part in (model.plain, model.adapter) if part is not None]
+        node = _node_at(root, path)
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(_node_at(node, (key,)), part) for key, part in zip(("model", "lora"), parts, strict=False)]
+        else:
+            pairs = [(node, "+".join(parts))]
+        spans |= {(*_span(text, scalar), name) for scalar, name in pairs}
+    return spans
 
 
 def _span(text: str, scalar: yaml.Node) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
 
 
 class _Reader:
-    """Turns the node tree into data, and notes lines, texts and faults on the way."""
+    """Turns a document's node tree into data, and notes lines, texts and faults on the way."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -86,6 +86,11 @@ class _Reader:
         self.texts: dict[KeyPath, str] = {}
         self.faults: list[str] = []
         self.nodes = 0
+
+    def document(self, node: yaml.Node) -> YamlFile:
+        """What one document says; nodes and faults are counted over all of them."""
+        self.lines, self.texts = {}, {}
+        return YamlFile(self.name, self.read(node, ()), self.lines, self.texts)
 
     def read(self, node: yaml.Node, path: KeyPath) -> Any:
         self.nodes += 1
@@ -140,42 +145,58 @@ def _text_of(path: Path, kind: str) -> str:
         raise ShoalError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
-def _compose(text: str, name: str, kind: str, example: str, aliases: bool) -> yaml.Node:
-    """The node tree."""
+def _compose(text: str, name: str, kind: str, example: str, *, aliases: bool, several: bool) -> list[yaml.Node]:
+    """The node tree of each document; a file without any counts as one that says nothing."""
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) and not aliases:
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not read; write it out")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_events(text, name, aliases=aliases, several=several)
+        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader)) or [yaml.ScalarNode("", "")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        if error.problem == "but found another document":
-            raise ShoalError(f"{name}:{line}: got a second document: write one in a file") from error
         raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; mend it") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; mend it") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise ShoalError(f"{name}:1: got no `key: value` lines: not a {kind}; start from {example}")
-    return node
+    for node in nodes:
+        if not isinstance(node, yaml.MappingNode):
+            line = node.start_mark.line + 1 if node.start_mark else 1
+            raise ShoalError(f"{name}:{line}: got no `key: value` lines: not a {kind}; start from {example}")
+    return nodes
 
 
-def read_yaml(
-    path: Path, kind: str = "watchlist", example: str = "watchlists/demo.yml", *, aliases: bool = False
-) -> YamlFile:
-    """Read one YAML file whose top level is a mapping.
+def _check_events(text: str, name: str, *, aliases: bool, several: bool) -> None:
+    documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent) and not aliases:
+            raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not read; write it out")
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        if documents > 1 and not several:
+            raise ShoalError(f"{name}:{line}: got a second document: write one in a file")
 
-    kind, example: what errors call such a file, and where they send a person for one. aliases: whether it may
-    have any.
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read one watchlist: a YAML file whose top level is a mapping.
 
     Raises:
         ShoalError: unreadable, not UTF-8, not YAML, or a key twice: one line for each fault.
     """
+    [file] = _read(path, "watchlist", "watchlists/demo.yml", aliases=False, several=False)
+    return file
+
+
+def read_documents(path: Path, kind: str, example: str) -> tuple[YamlFile, ...]:
+    """Read each document of a YAML file as `read_yaml` does; here aliases are read too.
+
+    kind, example: what errors call such a file, and where they send a person for one.
+    """
+    return _read(path, kind, example, aliases=True, several=True)
+
+
+def _read(path: Path, kind: str, example: str, *, aliases: bool, several: bool) -> tuple[YamlFile, ...]:
     name = str(path)
-    node = _compose(_text_of(path, kind), name, kind, example, aliases)
+    nodes = _compose(_text_of(path, kind), name, kind, example, aliases=aliases, several=several)
     reader = _Reader(name)
-    data = reader.read(node, ())
+    documents = tuple(map(reader.document, nodes))
     if reader.faults:
         raise ShoalError("\n".join(reader.faults))
-    return YamlFile(name, data, reader.lines, reader.texts)
+    return documents

@@ -73,21 +73,24 @@ _OLD_RESIDUALS = ("apply_residual_connection_post_layernorm",)
 
 RULES: Mapping[str, FoldingRule] = MappingProxyType(
     {
-        **dict.fromkeys(("cohere", "cohere2", "deepseek_v3", "gemma", "granite", "llama", "mistral", "olmo"), _LLAMA),
-        **dict.fromkeys(("phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3", "stablelm"), _LLAMA),
+        **dict.fromkeys(("arcee", "cohere", "cohere2", "deepseek_v3", "ernie4_5", "gemma", "glm", "granite"), _LLAMA),
+        **dict.fromkeys(("helium", "llama", "ministral", "mistral", "nemotron", "olmo", "olmoe", "phi3"), _LLAMA),
+        **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm"), _LLAMA),
         **dict.fromkeys(
             ("gemma2", "gemma3_text"), FoldingRule(MappingProxyType(dict.fromkeys(_POST_NORMS, Fold.DIVIDE_AROUND_ONE)))
         ),
-        **dict.fromkeys(("olmo2", "olmo3"), _RAW_READERS),
+        **dict.fromkeys(("exaone4", "olmo2", "olmo3"), _RAW_READERS),
         **dict.fromkeys(
             ("bloom", "falcon"), _dividing(".self_attention.dense.", ".dense_4h_to_h.", without=_OLD_RESIDUALS)
         ),
+        "glm4": _dividing(".post_self_attn_layernorm.", ".post_mlp_layernorm."),
         "gpt2": _dividing(".attn.c_proj.", ".mlp.c_proj.", without=("scale_attn_by_inverse_layer_idx",)),
         "gpt_neox": _dividing(".attention.dense.", ".dense_4h_to_h."),
         # The experts' second name is that in files.
         "granitemoe": _dividing(".o_proj.", ".down_proj.", ".output_linear."),
         "mamba": _dividing(".out_proj."),
         "mamba2": _dividing(".out_proj."),
+        "phi": _dividing(".self_attn.dense.", ".mlp.fc2."),
         "mixtral": _dividing(".o_proj.", ".down_proj.", ".w2."),
         "starcoder2": _dividing(".o_proj.", ".mlp.c_proj."),
     }

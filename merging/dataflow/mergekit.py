@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from textwrap import wrap
 from typing import Any
 
 import yaml
 
-from merging.dataflow.folding import FoldingRule, factor
+from merging.dataflow.folding import FoldingRule, factor, folding_rule
+from merging.dataflow.mergekit_limits import mergekit_limits
 from merging.dataflow.path import PathRecipe
 from merging.mergekit_yaml import to_mergekit_yaml
 from merging.recipe import SourceRef
 
-_STAGES_NOTE = "# Several stages: mergekit-multi makes the named merges first.\n"
-_NORMS_NOTE = (
-    "# The norms behind this family's layers multiply by 1 + weight, so a scale S makes them (1 + weight) / S - 1.\n"
-    "# mergekit can only multiply: it makes this path without its scales.\n"
-)
+_STAGES = "Several stages: mergekit-multi makes the named merges first."
+_WIDTH = 118
 
 
 def path_to_mergekit_yaml(
-    path: PathRecipe, rule: FoldingRule, tensor_names: Iterable[str], names: Mapping[SourceRef, str] | None = None
+    path: PathRecipe,
+    config: Mapping[str, Any],
+    tensor_names: Iterable[str],
+    names: Mapping[SourceRef, str] | None = None,
 ) -> str:
     """A configuration whose merge by mergekit has our tensors; parts that are merges are documents of their own.
 
-    rule: the family's. tensor_names: of a whole part. names: what to call a source instead of "repo@sha".
+    config: the parts' config.json. tensor_names: of a whole part. names: what to call a source instead of "repo@sha".
     A slice without layers says which part gives the embedding, or the head, where that is not the first or last hop's.
-    For a family that is not scaled by factors alone, a comment says so, and the scales are left out.
+    Comments say what mergekit makes otherwise; scales of a family that is not scaled by factors alone are left out.
     """
-    tensors = tuple(tensor_names)
+    tensors, rule = tuple(tensor_names), folding_rule(config, str(path.parts[0].origins[0]))
     merges = {part.digest: f"merge-{number}" for number, part in enumerate(path.merges, start=1)}
     calls = [merges.get(part.digest) or _called(part.origins[0], names) for part in path.parts]
     slices = [
@@ -47,12 +49,12 @@ def path_to_mergekit_yaml(
         "slices": slices,
     }
     stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}" for part in path.merges]
-    notes = (_STAGES_NOTE if stages else "") + ("" if rule.by_factor or _unscaled(path) else _NORMS_NOTE)
-    return notes + "---\n".join([*stages, _dump(final)])
+    notes = [*([_STAGES] if stages else []), *mergekit_limits(path, config, tensors)]
+    return "".join(map(_comment, notes)) + "---\n".join([*stages, _dump(final)])
 
 
-def _unscaled(path: PathRecipe) -> bool:
-    return all(stream == 1 for stream in path.streams)
+def _comment(sentence: str) -> str:
+    return "".join(f"# {line}\n" for line in wrap(sentence, _WIDTH))
 
 
 def _called(source: SourceRef, names: Mapping[SourceRef, str] | None) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from merging.blueprint import read_config_json
 from merging.checkpoint import Checkpoint
-from merging.dataflow.folding import folded, folding_rule
+from merging.dataflow.folding import folded
 from merging.dataflow.layout import lay_out, path_config
 from merging.dataflow.mergekit import path_to_mergekit_yaml
 from merging.dataflow.path import PathRecipe
@@ -38,8 +38,8 @@ def written_path(path: PathRecipe, checkpoints: Mapping[SourceRef, Checkpoint], 
         return folded(tensor, taken.fold, taken.stream)
 
     return Written(
-        shapes={name: first.header(taken.name).shape for name, taken in layout.items()},
+        shapes={name: first.header(taken.name).shape for name, taken in sorted(layout.items())},
         make=make,
         config=path_config(path, config),
-        recipe=path_to_mergekit_yaml(path, folding_rule(config, str(template)), names),
+        recipe=path_to_mergekit_yaml(path, config, names),
     )
