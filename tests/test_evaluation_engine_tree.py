@@ -1,10 +1,13 @@
 """Rows and trunks hold every path once, and batches stay within their bounds."""
 
 import random
+from functools import cache
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from evaluation.engine.batches import longest_first, runs
+from evaluation.engine.batches import Budget, free_memory, longest_first, runs
 from evaluation.engine.tree import Cut, Path, Row, Trunk, cut_tree
 
 
@@ -97,3 +100,31 @@ def test_runs_stay_within_area_and_load() -> None:
             assert len(rows) * max(rows) <= 100 and sum(loads[cut]) <= 30
     assert runs([500, 1], 100) == [slice(0, 1), slice(1, 2)]
     assert runs([], 100) == []
+
+
+def test_a_gpus_batches_grow_with_its_free_memory_and_stay_the_same_while_that_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model of 8 billion weights: 32 layers with 8 heads of 128 numbers for keys and values, 128000 words."""
+    gib = 2**30
+    sizes = {"num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 32, "hidden_size": 4096}
+    config = SimpleNamespace(**sizes, vocab_size=128_000, get_text_config=lambda: config)
+
+    def budget(device: str) -> Budget:
+        return Budget.of(
+            SimpleNamespace(
+                config=config, num_parameters=lambda: 8 * 10**9, dtype=torch.bfloat16, device=torch.device(device)
+            )
+        )
+
+    column, logits = 2 * 32 * 8 * 128 * 2, 128_000 * 4
+    free = {"cuda:0": 70 * gib, "cuda:1": 9 * gib}
+    monkeypatch.setattr("evaluation.engine.batches.free_memory", cache(free_memory.__wrapped__))  # knows nothing yet
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[str(device)], 80 * gib))
+    large, small = budget("cuda:0"), budget("cuda:1")
+    assert 12 * gib < large.cache * column <= 70 * gib / 4 and gib / 2 < large.logits * logits <= 70 * gib / 16
+    assert gib < small.cache * column <= 9 * gib / 4
+    assert large.tokens == small.tokens > budget("cpu").tokens
+    assert budget("cpu").cache * column < 4 * gib
+    free["cuda:0"] = 60 * gib
+    assert budget("cuda:0") == large

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+import torch
 
 from evaluation.engine.tree import Cut
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds of memory and of what pays; functions of the model alone, so that batches are the same at each score.
+    """Bounds of memory and of what pays; of the model and its device alone, so that batches are the same at each score.
 
     tokens: columns of one forward pass, padding included.
     logits: positions of one forward pass that get logits.
@@ -36,11 +39,15 @@ class Budget:
         gain = max(LEAST_GAIN, layers * LAYER_OVERHEAD // max(1, weights))
         # In rows longer than the model is wide, attention costs more than the shared products save.
         row = min(max(config.hidden_size, ROWS.start), ROWS.stop)
-        cache = max(LEAST_CACHE_BYTES, model.num_parameters() * model.dtype.itemsize // CACHE_SHARE)
+        tokens, logits = TOKENS_ON_CPU, LOGITS_BYTES
+        cached = max(LEAST_CACHE_BYTES, model.num_parameters() * model.dtype.itemsize // CACHE_SHARE)
+        if model.device.type == "cuda":
+            free = free_memory(model.device)
+            tokens, logits, cached = TOKENS_ON_GPU, free // LOGITS_SHARE_OF_GPU, free // CACHE_SHARE
         return cls(
-            tokens=TOKENS_ON_CPU if model.device.type == "cpu" else TOKENS_ON_GPU,
-            logits=max(1, LOGITS_BYTES // (config.vocab_size * 4)),
-            cache=cache // (2 * layers * heads * head * model.dtype.itemsize),
+            tokens=tokens,
+            logits=max(1, logits // (config.vocab_size * 4)),
+            cache=cached // (2 * layers * heads * head * model.dtype.itemsize),
             likelihoods=Cut(row, gain),
             generations=Cut(0, gain),
         )
@@ -51,7 +58,10 @@ TOKENS_ON_CPU, TOKENS_ON_GPU = 1024, 16384
 
 LOGITS_BYTES, LEAST_CACHE_BYTES = 2**26, 2**28
 CACHE_SHARE = 4
-"""The cache of a batch may take one part in so many of the model's own bytes, if that is more."""
+"""The cache of a batch may take one part in so many of the model's own bytes, if that is more; of a GPU's free ones."""
+
+LOGITS_SHARE_OF_GPU = 64
+"""Likewise: their softmax, and what it is taken of, need some times as much as the logits."""
 
 ROWS = range(64, 512)
 """Columns that a row of several branches may have."""
@@ -60,6 +70,13 @@ LAYER_OVERHEAD = 12_500_000
 """Weights times tokens whose products take as long as a layer takes for its mere calls (0.5 ms, at 50 GFLOP/s)."""
 
 LEAST_GAIN = 64
+
+
+@cache
+def free_memory(device: torch.device) -> int:
+    """Bytes that a GPU has free when it is first asked, in powers of two: small differences make no other batches."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return 1 << (free.bit_length() - 1)
 
 
 def runs(widths: Sequence[int], area: int, loads: Sequence[int] | None = None, load: int = 0) -> list[slice]:
