@@ -49,11 +49,11 @@ def ram(inputs: Inputs) -> Tensor:
 
 
 def ramplus_tl(inputs: Inputs) -> Tensor:
-    """b + Σ sᵢ δᵢ / c as in RAM, but sᵢ = 1 + r · min(ρᵢ, α) for what source i alone has learnt (Yuan et al. 2026, RAM+).
+    """b + Σ sᵢ δᵢ / c as in RAM, but sᵢ = 1 + r · min(ρᵢ, α) for what source i alone has learnt.
 
     sᵢ is 1 for what it shares, which is averaged. ρᵢ is the number of the source's differences beyond ±`epsilon` that
-    it shares with others, divided by the number that it has alone, both counted in this tensor: RAM+'s tensor-local
-    form.
+    it shares with others, divided by the number that it has alone, both counted in this tensor: the tensor-local form
+    of RAM+ (Yuan et al. 2026).
     """
     tensors, base = _origins(inputs)
     sources, epsilon = tuple(range(len(tensors))), inputs.shared("epsilon")
