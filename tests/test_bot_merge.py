@@ -98,6 +98,29 @@ def test_models_of_the_hub_are_pinned_fetched_and_merged(hub: TestHub, tmp_path:
     assert again.plan.missing == ()
 
 
+def test_names_that_need_quotes_keep_them_when_models_are_pinned(hub: TestHub, tmp_path: Path) -> None:
+    pins = {name: put(hub, f"reef/{name}", save(tmp_path / name, seed=1)) for name in ("cod", "koi", "orc")}
+    for seed, name in enumerate(("eel, the old one", "ray #2", "it's")):
+        save(tmp_path / name, seed=seed)
+    text = """merge_method: linear
+models:
+  - {model: "./eel, the old one"}
+  - {model: './it''s'}  # 'by hand'
+  - {model: './ray #2'}
+  - {model: 'reef/cod@main'}
+  - {model: "reef/koi"}
+  - model: >-
+      reef/orc
+parameters: {weight: 1}
+"""
+    (tmp_path / "recipe.yml").write_text(text)
+    merger(hub, tmp_path).merge(tmp_path / "recipe.yml", tmp_path / "out")
+    expected = text.replace(">-\n      reef/orc", '"reef/orc"').replace("@main", "")
+    for name, sha in pins.items():
+        expected = expected.replace(f"reef/{name}", f"reef/{name}@{sha}")
+    assert (tmp_path / "out" / "mergekit_config.yml").read_text() == expected
+
+
 def test_folders_are_found_beside_the_recipe_and_no_card_names_them(hub: TestHub, tmp_path: Path) -> None:
     save(tmp_path / "models" / "cod", seed=1)
     save(tmp_path / "models" / "eel", seed=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class RecipeFile:
                 pairs = [(node, "+".join(parts))]
             spans |= {(*_span(text, scalar), name) for scalar, name in pairs}
         for start, end, name in sorted(spans, reverse=True):
-            text = text[:start] + name + text[end:]
+            text = text[:start] + _rewritten(text[start:end], name) + text[end:]
         return text
 
 
@@ -71,6 +72,16 @@ def read_recipe(path: Path) -> RecipeFile:
     except ConfigFaults as error:
         faults = sorted({(file.line(fault.path), str(fault)) for fault in error.faults})
         raise ShoalError("\n".join(f"{file.name}:{line}: {text}" for line, text in faults)) from error
+
+
+def _rewritten(written: str, name: str) -> str:
+    """A name where another one is written: in quotes where that is, and as it is where that is the same."""
+    if yaml.safe_load(written) == name:
+        return written
+    end = written[len(written.rstrip()) :]  # of a block, the line's
+    if written[0] == "'":
+        return "'" + name.replace("'", "''") + "'" + end
+    return (json.dumps(name, ensure_ascii=False) if written[0] in '"|>' else name) + end
 
 
 def _span(text: str, scalar: yaml.Node) -> tuple[int, int]:
