@@ -332,6 +332,27 @@ def test_vocabularies_without_a_tokenizer_json_are_compared_by_the_files_they_ha
     )
 
 
+def test_one_wide_tensor_that_makes_the_whole_result_wide_is_told(hub: TestHub, tmp_path: Path) -> None:
+    for seed, name in enumerate(("cod", "eel")):
+        weights = load_file(save(tmp_path / name, seed=seed) / "model.safetensors")
+        wide = "model.norm.weight" if name == "eel" else None
+        narrow = {key: tensor if key == wide else tensor.bfloat16() for key, tensor in weights.items()}
+        save_file(narrow, tmp_path / name / "model.safetensors", {"format": "pt"})
+    plan = merger(hub, tmp_path).check(recipe(tmp_path, **linear("./cod", "./eel")), tmp_path / "out").plan
+    told = f"dtype: none is given and 1 of {2 * len(weights)} tensors are F32, such as model.norm.weight of ./eel: "
+    assert plan.assembly.dtype == "float32"
+    assert plan.remarks == (f"{told}the result is float32; write `dtype: bfloat16` for a smaller one",)
+    given = recipe(tmp_path, **linear("./cod", "./eel", dtype="bfloat16"))
+    assert merger(hub, tmp_path).check(given, tmp_path / "out").plan.remarks == ()
+
+
+def test_a_target_that_can_never_be_a_folder_is_refused_by_a_check(hub: TestHub, tmp_path: Path) -> None:
+    save(tmp_path / "cod", seed=1)
+    file = recipe(tmp_path, **linear("./cod"))
+    with pytest.raises(ShoalError, match=rf"^{file}/deep/out: {file} is a file: give another folder$"):
+        merger(hub, tmp_path).check(file, file / "deep" / "out")
+
+
 def test_a_merge_that_cannot_fit_the_disk_is_refused(
     hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +89,7 @@ def prepare(recipe: RecipeFile, target: Path, home: Home, hub: Hub, tell: Told) 
 
     if target.exists():
         raise ShoalError(f"{target}: it is there already: remove it, or give another folder")
+    _check_ground(target, _nearest(target.parent))
     origins = _origins(recipe, hub, tell)
     vocabulary = vocabulary_of(recipe, origins, hub)
     blueprints = {name: origin.blueprint for name, origin in origins.items()}
@@ -99,6 +102,7 @@ def prepare(recipe: RecipeFile, target: Path, home: Home, hub: Hub, tell: Told) 
     members = {member.ref: member for origin in origins.values() for member in origin.members}
     missing = tuple(member for ref, member in members.items() if not is_complete(place(home.sources, ref)))
     remarks = (*recipe.config.remarks, *_remarks(recipe.config, origins), *uncompared(recipe, origins))
+    remarks += tuple(_widened(recipe.config, origins))
     plan = Plan(recipe, origins, vocabulary, assembly, missing, remarks)
     _check_room(plan, target, home)
     return plan
@@ -126,6 +130,17 @@ def _remarks(config: MergeConfig, origins: Mapping[ModelName, Origin]) -> Iterat
             yield f"{name}: {difference}; the result has what {config.donor} says"
 
 
+def _widened(config: MergeConfig, origins: Mapping[ModelName, Origin]) -> Iterator[str]:
+    """Which tensor makes the result wider than most of what it is made from, where the file gives no dtype."""
+    found = [(header, name) for name, origin in origins.items() for header in origin.blueprint.stored.values()]
+    counts = Counter(header.dtype for header, _ in found)
+    if config.dtype is None and len(counts) > 1:
+        rare = min(counts, key=lambda dtype: counts[dtype])
+        header, name = next(one for one in found if one[0].dtype == rare)
+        stray = f"{counts[rare]:,} of {len(found):,} tensors are {rare}, such as {header.name} of {name}"
+        yield f"dtype: none is given and {stray}: the result is float32; write `dtype: bfloat16` for a smaller one"
+
+
 def _settings(origin: Origin) -> dict[str, object]:
     try:
         found = settings(origin.blueprint.config, layer_count(origin.blueprint.stored))
@@ -151,6 +166,14 @@ def _check_room(plan: Plan, target: Path, home: Home) -> None:
             )
 
 
+def _check_ground(target: Path, above: Path) -> None:
+    """above: what of the target's parents is there; it must be a folder that takes new ones."""
+    if not above.is_dir():
+        raise ShoalError(f"{target}: {above} is a file: give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ShoalError(f"{target}: {above} cannot be written to: give another folder")
+
+
 def _nearest(folder: Path) -> Path:
     """The folder itself, or the nearest above it that is there."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
