@@ -114,7 +114,7 @@ def difference(ours: Path, theirs: Path) -> str:
             differing += int((apart > 0).sum())
             count += apart.numel()
             most = max(most, float(apart.max()))
-    return f"{differing / count:.2%} of the values differ, by {most:.1e} at most (mergekit sums in bf16)"
+    return f"{differing / count:.2%} of the values differ, by {most:.1e} at most"
 
 
 def _names(path: Path) -> list[str]:
@@ -139,7 +139,8 @@ def compare(method: str, base: Path, siblings: Sequence[Path], folder: Path) -> 
         flush=True,
     )
     if method != "dare_ties":
-        print(f"{'':10s} {difference(ours, theirs)}", flush=True)
+        why = " (mergekit sums differences in bf16)" if method == "ties" else ""
+        print(f"{'':10s} {difference(ours, theirs)}{why}", flush=True)
     for path in (*ours.iterdir(), *theirs.iterdir()):
         path.unlink()
     ours.rmdir(), theirs.rmdir()

@@ -21,6 +21,11 @@ EMBEDDING_NAMES = frozenset(
         "wte",
         "wpe",
         "tok_embeddings",
+        "tokens_embed",
+        "positions_embed",
+        "position_embeddings",
+        "embed_positions",
+        "project_in",
     }
 )
 

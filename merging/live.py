@@ -89,5 +89,10 @@ class LiveModel:
 
 def _formula(recipe: Recipe, name: str) -> _Formula:
     method = METHODS[recipe.method]
-    values = tuple(recipe.values(parameter, name) for parameter in method.parameters)
-    return recipe.method, recipe.sources, recipe.base, values, recipe.seed if method.draws else None
+    values = {parameter: recipe.values(parameter, name) for parameter in method.parameters}
+    shared = tuple(row for parameter, row in values.items() if not method.parameters[parameter].per_source)
+    own = (row for parameter, row in values.items() if method.parameters[parameter].per_source)
+    sources = tuple(zip(recipe.sources, *own, strict=True))
+    if method.skips_unweighted:
+        sources = tuple(source for source, weight in zip(sources, values["weight"], strict=True) if weight)
+    return recipe.method, sources, recipe.base, shared, recipe.seed if method.draws else None

@@ -277,7 +277,8 @@ class _Reader:
             return AUTO if data else None
         if isinstance(data, str) and "{" in data:
             return data
-        self.fault(("chat_template",), told(data), "write `auto` or the template itself, in Jinja")
+        remedy = "write `auto` or the template itself, in Jinja; names of mergekit's own templates are not known"
+        self.fault(("chat_template",), told(data), remedy)
         return None
 
     def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelName | None:

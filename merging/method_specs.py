@@ -86,6 +86,7 @@ class Method:
 
     min_sources, max_sources: how many sources it merges, the base not counted (None: any number).
     ignored: parameters of mergekit's that change nothing about the merged weights; a reader drops them.
+    skips_unweighted: a source that has no weight in a tensor makes no difference to it.
     by_choice: no source has a weight, so a search chooses which of them take part.
     draws: it draws random numbers, so a recipe's seed matters to it.
     """
@@ -95,6 +96,7 @@ class Method:
     min_sources: int = 1
     max_sources: int | None = None
     ignored: tuple[str, ...] = ()
+    skips_unweighted: bool = False
     by_choice: bool = False
     draws: bool = False
 
@@ -141,12 +143,13 @@ def _task_vectors(*, normalize: bool, rescale: bool, draws: bool = False, **spar
     if sparsified_by:
         parameters["rescale"] = Parameter(float(rescale), "switch")
     unread = () if sparsified_by else ("density", "rescale")
-    return Method(MappingProxyType(parameters), "required", ignored=("int8_mask", *unread), draws=draws)
+    ignored = ("int8_mask", *unread)
+    return Method(MappingProxyType(parameters), "required", ignored=ignored, skips_unweighted=True, draws=draws)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "linear": Method({"weight": _RATIO, "normalize": _ON}, "ignored"),
+        "linear": Method({"weight": _RATIO, "normalize": _ON}, "ignored", skips_unweighted=True),
         "slerp": Method({"t": _T}, "first", 2, 2),
         "nuslerp": Method({"weight": _RATIO, "nuslerp_row_wise": _OFF, "nuslerp_flatten": _ON}, "optional", 2, 2),
         "multislerp": Method(

@@ -105,6 +105,29 @@ def test_models_of_the_hub_are_pinned_fetched_and_merged(hub: TestHub, tmp_path:
     assert again.plan.missing == ()
 
 
+def test_names_that_need_quotes_keep_them_when_models_are_pinned(hub: TestHub, tmp_path: Path) -> None:
+    pins = {name: put(hub, f"reef/{name}", save(tmp_path / name, seed=1)) for name in ("cod", "koi", "orc")}
+    for seed, name in enumerate(("eel, the old one", "ray #2", "it's")):
+        save(tmp_path / name, seed=seed)
+    text = """merge_method: linear
+models:
+  - {model: "./eel, the old one"}
+  - {model: './it''s'}  # 'by hand'
+  - {model: './ray #2'}
+  - {model: 'reef/cod@main'}
+  - {model: "reef/koi"}
+  - model: >-
+      reef/orc
+parameters: {weight: 1}
+"""
+    (tmp_path / "recipe.yml").write_text(text)
+    merger(hub, tmp_path).merge(tmp_path / "recipe.yml", tmp_path / "out")
+    expected = text.replace(">-\n      reef/orc", '"reef/orc"').replace("@main", "")
+    for name, sha in pins.items():
+        expected = expected.replace(f"reef/{name}", f"reef/{name}@{sha}")
+    assert (tmp_path / "out" / "mergekit_config.yml").read_text() == expected
+
+
 def test_folders_are_found_beside_the_recipe_and_no_card_names_them(hub: TestHub, tmp_path: Path) -> None:
     save(tmp_path / "models" / "cod", seed=1)
     save(tmp_path / "models" / "eel", seed=2)
@@ -314,6 +337,27 @@ def test_vocabularies_without_a_tokenizer_json_are_compared_by_the_files_they_ha
     assert bot.check(recipe(tmp_path, **linear("./cod", "reef/ray")), tmp_path / "out").plan.remarks == (
         "reef/ray: it has no file in which its tokens could be compared with those of ./cod",
     )
+
+
+def test_one_wide_tensor_that_makes_the_whole_result_wide_is_told(hub: TestHub, tmp_path: Path) -> None:
+    for seed, name in enumerate(("cod", "eel")):
+        weights = load_file(save(tmp_path / name, seed=seed) / "model.safetensors")
+        wide = "model.norm.weight" if name == "eel" else None
+        narrow = {key: tensor if key == wide else tensor.bfloat16() for key, tensor in weights.items()}
+        save_file(narrow, tmp_path / name / "model.safetensors", {"format": "pt"})
+    plan = merger(hub, tmp_path).check(recipe(tmp_path, **linear("./cod", "./eel")), tmp_path / "out").plan
+    told = f"dtype: none is given and 1 of {2 * len(weights)} tensors are F32, such as model.norm.weight of ./eel: "
+    assert plan.assembly.dtype == "float32"
+    assert plan.remarks == (f"{told}the result is float32; write `dtype: bfloat16` for a smaller one",)
+    given = recipe(tmp_path, **linear("./cod", "./eel", dtype="bfloat16"))
+    assert merger(hub, tmp_path).check(given, tmp_path / "out").plan.remarks == ()
+
+
+def test_a_target_that_can_never_be_a_folder_is_refused_by_a_check(hub: TestHub, tmp_path: Path) -> None:
+    save(tmp_path / "cod", seed=1)
+    file = recipe(tmp_path, **linear("./cod"))
+    with pytest.raises(ShoalError, match=rf"^{file}/deep/out: {file} is a file: give another folder$"):
+        merger(hub, tmp_path).check(file, file / "deep" / "out")
 
 
 def test_a_merge_that_cannot_fit_the_disk_is_refused(

@@ -248,6 +248,25 @@ def test_a_candidate_touches_only_what_its_genes_changed(tmp_path: Path, monkeyp
     assert becomes(recipe_of("dare_ties", [*checkpoints][::-1], TWO, seed=8)) == every, "another base"
 
 
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.skips_unweighted])
+def test_a_source_that_comes_rewrites_only_what_it_has_weight_in(method: str, tmp_path: Path) -> None:
+    checkpoints = pool(tmp_path, "llama", sources=3, dtype=torch.bfloat16)
+    whole = recipe_of(method, list(checkpoints), TWO, dtype="bfloat16")
+    *_, newcomer = whole.sources
+    rows = {name: (*table[:-1], (*[0.0] * (len(TWO.labels) - 1), 0.3)) for name, table in whole.parameters[-1:]}
+    assert list(rows) == ["weight"]
+    after = replace(whole, parameters=(*whole.parameters[:-1], *rows.items()))
+    per_source = {name for name, parameter in METHODS[method].parameters.items() if parameter.per_source}
+    fewer = ((name, table[:-1] if name in per_source else table) for name, table in after.parameters)
+    before = replace(after, sources=after.sources[:-1], parameters=tuple(fewer))
+    live, anew = (LiveModel(tmp_path / "model-0", checkpoints, dtype="bfloat16") for _ in range(2))
+    live.become(before)
+    anew.become(after)
+    assert newcomer not in before.sources
+    assert set(live.become(after)) == {"lm_head.weight", "model.norm.weight"}
+    assert all(torch.equal(weight, live.model.state_dict()[name]) for name, weight in anew.model.state_dict().items())
+
+
 def test_after_a_merge_that_failed_every_weight_is_written_anew(tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "llama", sources=2)
     base, source = checkpoints

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from merging.errors import MergingError
 from merging.methods import Draw, Inputs, kernels
-from merging.methods.kernel_inputs import places
+from merging.methods.kernel_inputs import compiled, places
 from merging.methods.kernels import BLOCK
 from merging.methods.sums import Rule, blend
 
@@ -20,6 +20,14 @@ COUNT = 3 * BLOCK + 17
 def inputs(sources: list[Tensor], dtype: torch.dtype) -> Inputs:
     names = tuple(f"source {number}" for number in range(len(sources)))
     return Inputs({}, lambda number: sources[number], None, Draw(0, "a.weight", names), dtype)
+
+
+def test_kernels_are_compiled_where_nothing_can_be_kept_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(number: int) -> int:
+        return 2 * number
+
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    assert compiled(twice)(21) == 42
 
 
 def bits(tensor: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,6 +109,7 @@ def prepare(recipe: RecipeFile, target: Path, home: Home, hub: Hub, tell: Told) 
     """
     if target.exists():
         raise ShoalError(f"{target}: it is there already: remove it, or give another folder")
+    _check_ground(target, _nearest(target.parent))
     origins = _origins(recipe, hub, tell)
     planned: dict[str | None, PlannedStage] = {}
     for stage in recipe.stages.ordered:
@@ -156,8 +159,8 @@ def _remarks(recipe: RecipeFile, planned: Iterable[PlannedStage], hub: Hub) -> I
         yield f"{name}: the result does not need this stage, so it is not made"
     for one in planned:
         yield from (f"{one.stage.label}{remark}" for remark in one.stage.config.remarks)
-        yield from (f"{one.stage.label}{remark}" for remark in _differences(one))
-        yield from (f"{one.stage.label}{remark}" for remark in uncompared(one.stage, one.models, hub))
+        found = (*_differences(one), *uncompared(one.stage, one.models, hub), *_widened(one))
+        yield from (f"{one.stage.label}{remark}" for remark in found)
 
 
 def _differences(planned: PlannedStage) -> Iterator[str]:
@@ -166,6 +169,17 @@ def _differences(planned: PlannedStage) -> Iterator[str]:
     for name, model in planned.models.items():
         if difference := settings_mismatch(donor, _settings(model)):
             yield f"{name}: {difference}; the result has what {planned.stage.config.donor} says"
+
+
+def _widened(planned: PlannedStage) -> Iterator[str]:
+    """Which tensor makes the result wider than most of what it is made from, where the file gives no dtype."""
+    found = [(header, name) for name, model in planned.models.items() for header in model.blueprint.stored.values()]
+    counts = Counter(header.dtype for header, _ in found)
+    if planned.stage.config.dtype is None and len(counts) > 1:
+        rare = min(counts, key=lambda dtype: counts[dtype])
+        header, name = next(one for one in found if one[0].dtype == rare)
+        stray = f"{counts[rare]:,} of {len(found):,} tensors are {rare}, such as {header.name} of {name}"
+        yield f"dtype: none is given and {stray}: the result is float32; write `dtype: bfloat16` for a smaller one"
 
 
 def _settings(model: Model) -> dict[str, object]:
@@ -193,6 +207,14 @@ def _check_room(plan: Plan, target: Path, home: Home) -> None:
             )
 
 
+def _check_ground(target: Path, above: Path) -> None:
+    """above: what of the target's parents is there; it must be a folder that takes new ones."""
+    if not above.is_dir():
+        raise ShoalError(f"{target}: {above} is a file: give another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ShoalError(f"{target}: {above} cannot be written to: give another folder")
+
+
 def _nearest(folder: Path) -> Path:
     """The folder itself, or the nearest above it that is there."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

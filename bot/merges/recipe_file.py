@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class RecipeFile:
         for stage in self.stages.ordered:
             spans |= _spans(text, roots[stage.position], stage, names)
         for start, end, name in sorted(spans, reverse=True):
-            text = text[:start] + name + text[end:]
+            text = text[:start] + _rewritten(text[start:end], name) + text[end:]
         return text
 
 
@@ -64,6 +65,16 @@ def _spans(text: str, root: yaml.Node, stage: Stage, names: Mapping[ModelName, s
             pairs = [(node, "+".join(parts))]
         spans |= {(*_span(text, scalar), name) for scalar, name in pairs}
     return spans
+
+
+def _rewritten(written: str, name: str) -> str:
+    """A name where another one is written: in quotes where that is, and as it is where that is the same."""
+    if yaml.safe_load(written) == name:
+        return written
+    end = written[len(written.rstrip()) :]  # of a block, the line's
+    if written[0] == "'":
+        return "'" + name.replace("'", "''") + "'" + end
+    return (json.dumps(name, ensure_ascii=False) if written[0] in '"|>' else name) + end
 
 
 def _span(text: str, scalar: yaml.Node) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def linear(inputs: Inputs) -> Tensor:
 
 
 def passthrough(inputs: Inputs) -> Tensor:
-    """The single source's tensor, times `scale`."""
+    """s x, the single source's tensor times `scale`, for layers stacked from several models (mergekit)."""
     (scale,) = inputs.values["scale"]
     return weighted_sum(inputs, {0: scale})
 

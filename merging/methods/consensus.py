@@ -49,10 +49,11 @@ def ram(inputs: Inputs) -> Tensor:
 
 
 def ramplus_tl(inputs: Inputs) -> Tensor:
-    """RAM, where what source i alone has learnt is scaled by 1 + r · min(ρᵢ, α), to make up for the averaging.
+    """b + Σ sᵢ δᵢ / c as in RAM, but sᵢ = 1 + r · min(ρᵢ, α) for what source i alone has learnt.
 
-    ρᵢ is the number of the source's differences beyond ±`epsilon` that it shares with others, divided by the
-    number that it has alone, both counted in this tensor (the tensor-local form of RAM+).
+    sᵢ is 1 for what it shares, which is averaged. ρᵢ is the number of the source's differences beyond ±`epsilon` that
+    it shares with others, divided by the number that it has alone, both counted in this tensor: the tensor-local form
+    of RAM+ (Yuan et al. 2026).
     """
     tensors, base = _origins(inputs)
     sources, epsilon = tuple(range(len(tensors))), inputs.shared("epsilon")

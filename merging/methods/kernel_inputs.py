@@ -1,4 +1,8 @@
-"""What compiled kernels are given: tensors by address, and numbers in arrays."""
+"""What compiled kernels are given: tensors by address, and numbers in arrays.
+
+What was compiled is kept until the kernels' file changes: when the dtypes' numbers or `pointer` change here, touch
+kernels.py as well.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +73,13 @@ def places(tensors: Sequence[Tensor]) -> Places:
 
 
 def compiled(function: F) -> F:
-    """The function as machine code that runs beside other threads' Python."""
-    made: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    """The function as machine code that runs beside other threads' Python, kept on the disk where it can be."""
+    settings = {"nogil": True, "error_model": "numpy"}
+    made: F
+    try:
+        made = numba.njit(cache=True, **settings)(function)
+    except RuntimeError:  # there is no folder that numba may write to
+        made = numba.njit(**settings)(function)
     return made
 
 

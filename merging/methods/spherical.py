@@ -49,11 +49,12 @@ def slerp(inputs: Inputs) -> Tensor:
 
 
 def nuslerp(inputs: Inputs) -> Tensor:
-    """Slerp with t = w₂ / (w₁ + w₂) (one half where that sum vanishes), of differences from a base if there is one.
+    """b + (sin((1-t)θ) x + sin(tθ) y) / sin θ, x and y the sources' differences from the base b (mergekit's NuSLERP).
 
-    Whole tensors are the vectors (`nuslerp_flatten`), else those along the last dimension, or along the first
-    (`nuslerp_row_wise`). Linear only where the vectors are parallel or opposite; mergekit decides that in
-    float32, where a cosine next to -1 may round either way.
+    Without a base they are the sources themselves. That is slerp (Shoemake 1985) with t = w₂ / (w₁ + w₂), one half
+    where that sum vanishes. Whole tensors are the vectors (`nuslerp_flatten`), else those along the last dimension,
+    or along the first (`nuslerp_row_wise`). Linear only where the vectors are parallel or opposite; mergekit decides
+    that in float32, where a cosine next to -1 may round either way.
     """
     weights = inputs.values["weight"]
     whole = math.fsum(weights)
