@@ -31,7 +31,7 @@ VERDICTS = (
     Verdict("reef/a-model-with-quite-a-long-name-7b", "c3" * 20, True, "of the family of reef/base, apache-2.0"),
     Verdict("reef/refused", "d4" * 20, False, HOSTILE),
 )
-COST = Cost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, 18, 26.3, 200, 6, 120_000)
+COST = Cost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 120_000)
 SEEN_IF = "  If they differ on half."
 SEEN = Visible("math", Split.SEARCH, 200, 1, 0.05, 0.095)
 TASK = TaskPlan("math", "zoo_math_en", "acc", 200, 357, 433)

@@ -206,7 +206,9 @@ class Dataflow(Section):
     )
     scales: bool = Field(default=True, description="evolve a scale before each layer, too")
     share: float = Field(default=0.5, gt=0, lt=1, description="of the budget, for paths; where both are bred")
-    smaller: bool = Field(default=False, description="fewer layers are an objective of their own")
+    smaller: bool = Field(
+        default=False, description="fewer layers are an objective of their own; the smallest that passes is released"
+    )
 
 
 class Search(Section):
