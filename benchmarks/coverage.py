@@ -6,7 +6,7 @@ Claims: 93 to 97 of 100 of a card's 95 % intervals, of scores and of differences
 merge is better than its strongest rival, at most 5 of 100 cycles publish one; and at most 5 of 100 cards claim
 anything that is not true. Beside them stands by how much the best search scores are too high, and how often their
 intervals would have held. `benchmarks.simulated_cycles` says how models are simulated. 200 cycles of each kind take
-about two minutes on two free cores.
+about eight minutes of one core's time.
 """
 
 from __future__ import annotations
