@@ -6,7 +6,7 @@ Claims: 93 to 97 of 100 of a card's 95 % intervals, of scores and of differences
 merge is better than its strongest rival, at most 5 of 100 cycles publish one; and at most 5 of 100 cards claim
 anything that is not true. Beside them stands by how much the best search scores are too high, and how often their
 intervals would have held. `benchmarks.simulated_cycles` says how models are simulated. 200 cycles of each kind take
-about two minutes on two free cores.
+about eight minutes of one core's time.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ BETTER = (
     Setting("unrelated models", 200, (200, 200, 400), 2, 0.4, 0.0, 0.0),
     Setting("few items", 100, (60, 80, 100), 2, 0.5),
     Setting("graded scores", 60, (60, 60, 100), 2, 0.4, graded=True),
+    Setting("two tasks a skill", 100, (100, 100, 100), 2, 0.4, tasks=2),
+    Setting("two metrics of the same items", 100, (100, 100, 100), 2, 0.4, tasks=2, shared=0.7),
 )
 NO_BETTER = (
     Setting("two skills, 200 candidates", 200, (200, 200, 400), 2, 0.0),
@@ -34,6 +36,9 @@ NO_BETTER = (
     Setting("candidates nearly alike", 200, (200, 200, 400), 3, 0.0, 0.3, 0.65),
     Setting("unrelated models", 200, (200, 200, 400), 2, 0.0, 0.0, 0.0),
     Setting("few items", 100, (60, 60, 100), 2, 0.0),
+    Setting("graded scores", 60, (60, 60, 100), 2, 0.0, graded=True),
+    Setting("two tasks a skill", 100, (100, 100, 100), 2, 0.0, tasks=2),
+    Setting("two metrics of the same items", 100, (100, 100, 100), 2, 0.0, tasks=2, shared=0.7),
 )
 
 

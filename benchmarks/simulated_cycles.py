@@ -3,7 +3,9 @@
 A model answers item i of a skill rightly where a + √k·h_i + √l·f_i + √(1 - k - l)·e_i > 0: h is the item's ease for
 all models, f what all merges of a cycle have in common on it, e the model's own luck; all standard normal. So over all
 items that could be asked the model's rate is Φ(a), exactly, and k and l say how alike models answer. A graded answer is
-worth Φ(a + the same sum), with the mean Φ(a/√2). Candidates, selection by search scores, gate, choice and card follow.
+worth Φ(a + the same sum), with the mean Φ(a/√2). A skill may have several tasks, all as hard: of items of their own, or
+of the same ones with the same h and f and a share of e in common, as two metrics of one task. Candidates, selection by
+search scores, gate, choice and card follow.
 """
 
 from __future__ import annotations
@@ -38,8 +40,10 @@ LIMIT = 3
 class Setting:
     """A kind of cycle.
 
-    items: of each skill in the search, validation and report split. spread: of the candidates' abilities about their
+    items: of each task in the search, validation and report split. spread: of the candidates' abilities about their
     mean; at 0 they all equal the strongest rival in every skill, and none is better than it. ease, kinship: k and l.
+    tasks: of each skill, the later the weightier. shared: the share of e that they have in common; above 0 their items
+    are the same.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Setting:
     ease: float = 0.4
     kinship: float = 0.3
     graded: bool = False
+    tasks: int = 1
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ class Cast:
 
     @property
     def skills(self) -> tuple[Skill, ...]:
-        return tuple(Skill(f"s{index}", (SkillTask(f"t{index}", "acc"),)) for index in range(self.setting.skills))
+        tasks = tuple(SkillTask(f"t{task}", "acc", weight=1.0 + task) for task in range(self.setting.tasks))
+        return tuple(Skill(f"s{index}", tasks) for index in range(self.setting.skills))
 
     @property
     def directions(self) -> dict[str, bool]:
@@ -94,15 +101,25 @@ class Cast:
         return ndtr(self.abilities / math.sqrt(2) if self.setting.graded else self.abilities)
 
     def answers(self, models: Sequence[int], items: int) -> NDArray[np.float64]:
-        """Item values (models, skills, items) of a split that nobody has seen before."""
-        ease, kinship, skills = self.setting.ease, self.setting.kinship, self.setting.skills
-        merges = np.array([model >= self.rivals for model in models])[:, None, None]
-        own = self.rng.standard_normal((len(models), skills, items))
-        common = math.sqrt(kinship) * self.rng.standard_normal((skills, items))
-        alone = math.sqrt(kinship) * self.rng.standard_normal((len(models), skills, items))
+        """Item values (models, skills, tasks, items) of a split that nobody has seen before."""
+        ease, kinship, shared = self.setting.ease, self.setting.kinship, self.setting.shared
+        shape = (len(models), self.setting.skills, self.setting.tasks, items)
+        of_items = (self.setting.skills, 1 if shared else self.setting.tasks, items)
+        merges = np.array([model >= self.rivals for model in models])[:, None, None, None]
+        own = math.sqrt(1 - shared) * self.rng.standard_normal(shape)
+        common = math.sqrt(kinship) * self.rng.standard_normal(of_items)
+        alone = math.sqrt(kinship) * self.rng.standard_normal((len(models), *of_items))
+        easy = math.sqrt(ease) * self.rng.standard_normal(of_items)
+        if shared:
+            own += math.sqrt(shared) * self.rng.standard_normal((len(models), *of_items))
         luck = np.where(merges, common, alone) + math.sqrt(1 - ease - kinship) * own
-        latent = self.abilities[list(models)][:, :, None] + math.sqrt(ease) * self.rng.standard_normal((skills, items))
-        return ndtr(latent + luck) if self.setting.graded else (latent + luck > 0).astype(np.float64)
+        latent = self.abilities[list(models)][:, :, None, None] + easy + luck
+        return ndtr(latent) if self.setting.graded else (latent > 0).astype(np.float64)
+
+    def search_scores(self, models: Sequence[int], items: int) -> NDArray[np.float64]:
+        """Skill scores (models, skills) on items of the search."""
+        weights = [task.weight for task in self.skills[0].tasks]
+        return np.average(self.answers(models, items).mean(axis=3), axis=2, weights=weights)
 
     def sit(self, models: Sequence[int], items: int) -> list[Sat]:
         """The same as the bot's judge gives it."""
@@ -111,11 +128,12 @@ class Cast:
             for model, values in zip(models, self.answers(models, items).tolist(), strict=True)
         ]
 
-    def _item_scores(self, values: Sequence[Sequence[float]]) -> Iterator[ItemScore]:
-        for skill, row in zip(self.skills, values, strict=True):
-            key = skill.tasks[0].key
-            for item, value in enumerate(row):
-                yield ItemScore(skill.name, key, f"{item:05}", value, None)
+    def _item_scores(self, values: Sequence[Sequence[Sequence[float]]]) -> Iterator[ItemScore]:
+        for skill, rows in zip(self.skills, values, strict=True):
+            for task, row in zip(skill.tasks, rows, strict=True):
+                source = "all" if self.setting.shared else task.task
+                for item, value in enumerate(row):
+                    yield ItemScore(skill.name, task.key, f"{source} {item:05}", value, None)
 
 
 def simulate(setting: Setting, seed: int) -> Told:
@@ -123,7 +141,7 @@ def simulate(setting: Setting, seed: int) -> Told:
     cast = make_cast(setting, np.random.default_rng(seed))
     searched, validated, reported = setting.items
     merges = range(cast.rivals, len(cast.abilities))
-    search = cast.answers(merges, searched).mean(axis=2)
+    search = cast.search_scores(merges, searched)
     front = [merges[index] for index in nondominated(search.tolist())]
     sat = cast.sit([*range(cast.rivals), *front], validated)
     rivals = [(f"r{index}", sat[index]) for index in range(cast.rivals)]
@@ -187,7 +205,8 @@ def _best_of_many(cast: Cast, search: NDArray[np.float64]) -> tuple[tuple[bool, 
     claimed = search.max(axis=0)
     true = np.diagonal(cast.truth[cast.rivals + best])
     items = cast.setting.items[0]
-    naive = [] if cast.setting.graded else [wilson(round(score * items), items) for score in claimed.tolist()]
+    simple = cast.setting.tasks == 1 and not cast.setting.graded
+    naive = [wilson(round(score * items), items) for score in claimed.tolist()] if simple else []
     held = tuple(bool(one.low <= truth <= one.high) for one, truth in zip(naive, true, strict=False))
     return held, tuple((claimed - true).tolist())
 
