@@ -112,6 +112,11 @@ def read_config(config: Mapping[str, Any], label: str) -> Any:
         raise MergingError(f"{label}: transformers cannot read this config ({reason})") from error
 
 
+def is_tied(config: Mapping[str, Any]) -> bool:
+    """Whether the input embeddings of a model with this config.json are its head as well."""
+    return bool(getattr(read_config(config, "config.json"), "tie_word_embeddings", False))
+
+
 def _decoded(value: Any) -> Any:
     """A value of config.json, with the numbers that JSON cannot write: transformers has {"__float__": "Infinity"}."""
     if isinstance(value, Mapping):
