@@ -255,7 +255,8 @@ class _Planner:
         header = self.blueprints[model].stored.get(own)
         wanted = self.outline.shapes[name]
         if header is None:
-            self.misfits.setdefault(model, f"{model}: it has no tensor {own}")
+            if model not in self.misfits:
+                self.misfits[model] = f"{model}: {self.lacking(model, own, name)}"
             return own
         by_token = name in self.outline.vocabulary
         if by_token and not self.any_rows and header.shape[0] != wanted[0]:
@@ -265,6 +266,17 @@ class _Planner:
             sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.config.donor}"
             self.misfits.setdefault(model, f"{model}: its {own} is {sizes}: these models do not fit together")
         return header.name
+
+    def lacking(self, model: ModelName, own: str, name: str) -> str:
+        """Why a model has no such tensor; it may have it in other layers, where some have experts and some have not."""
+        stored, place = self.blueprints[model].stored, place_of(own).layer
+        others = (place_of(other).layer for other in stored)
+        if place is None or not any(renumbered(own, layer) in stored for layer in others if layer is not None):
+            return f"it has no tensor {own}"
+        return (
+            f"its layer {place} is taken for layer {place_of(name).layer}, but has no {own}: the make of this model's "
+            "layers goes by their numbers, so choose one that has it"
+        )
 
     def note_leftovers(self, tasks: Iterable[TensorTask]) -> None:
         """A tensor that the result has no place for, in a layer or at an end that is taken, is noted."""

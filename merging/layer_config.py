@@ -116,6 +116,16 @@ def read_config(config: Mapping[str, Any], label: str) -> Any:
         raise MergingError(f"{label}: transformers cannot read this config ({reason})") from error
 
 
+def is_tied(config: Mapping[str, Any]) -> bool:
+    """Whether the input embeddings of a model with this config.json are its head as well."""
+    return _tie_word_embeddings(config, "config.json")
+
+
+@kept(bool, bool)
+def _tie_word_embeddings(config: Mapping[str, Any], label: str) -> bool:
+    return bool(getattr(read_config(config, label), "tie_word_embeddings", False))
+
+
 def _decoded(value: Any) -> Any:
     """A value of config.json, with the numbers that JSON cannot write: transformers has {"__float__": "Infinity"}."""
     if isinstance(value, Mapping):

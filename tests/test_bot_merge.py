@@ -523,6 +523,20 @@ def test_a_stage_that_nobody_needs_is_not_made(hub: TestHub, tmp_path: Path) -> 
     assert plan.remarks == ("idle: the result does not need this stage, so it is not made",)
 
 
+def test_a_slice_for_the_head_alone_is_told_where_the_head_is_the_embedding(hub: TestHub, tmp_path: Path) -> None:
+    head = {"sources": [{"model": "eel", "layer_range": [0, 0]}]}
+    content = {"merge_method": "passthrough", "slices": [{"sources": [{"model": "cod", "layer_range": [0, 2]}]}, head]}
+    for kind, remarks in (
+        ("llama-tied", ("slices[1]: the head is the embedding, and so that of cod; eel gives the final norm alone",)),
+        ("llama", ()),
+    ):
+        (tmp_path / kind).mkdir()
+        for seed, name in enumerate(("cod", "eel")):
+            save(tmp_path / kind / name, seed=seed, kind=kind)
+        plan = merger(hub, tmp_path).check(recipe(tmp_path / kind, **content), tmp_path / "out").plan
+        assert plan.remarks == remarks
+
+
 def mean_of(model: str) -> str:
     """Lines of a merge of one model."""
     return f"merge_method: linear\nmodels: [{{model: {model}, parameters: {{weight: 1}}}}]"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from tiny_models import tiny_model
+from safetensors.torch import load_file
+from tiny_models import FAMILIES, pool, tiny_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -187,6 +189,51 @@ def test_a_model_gives_a_tensor_once_however_often_the_method_asks_for_it(models
     make = assembly.maker(load, {model: str(model) for model in checkpoints}, 0)
     make(name, torch.empty(assembly.shapes[name]))
     assert sorted(model.path for model in given) == ["m0", "m1", "m2"]
+
+
+def made(text: str, folder: Path) -> dict[str, Tensor]:
+    """All tensors that shoal makes of a YAML."""
+    config = read_config(yaml.safe_load(text))
+    checkpoints = {name: Checkpoint.open(folder / name.path) for name in config.models}
+    assembly = plan(text, folder)
+    make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)
+    return {name: make(name, torch.empty(task.shape)) for name, task in assembly.tasks.items()}
+
+
+LINEAR = """
+merge_method: linear
+models: [{model: model-0, parameters: {weight: 1}}, {model: model-1, parameters: {weight: 3}}]
+"""
+SWAPPED = """
+merge_method: passthrough
+slices:
+  - sources: [{model: model-0, layer_range: [1, 2]}]
+  - sources: [{model: model-1, layer_range: [0, 1], parameters: {scale: 2}}]
+"""
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_family_is_assembled_by_the_formula(kind: str, tmp_path: Path) -> None:
+    pool(tmp_path, kind, sources=2)
+    one, other = (load_file(tmp_path / f"model-{seed}" / "model.safetensors") for seed in range(2))
+    linear = made(LINEAR, tmp_path)
+    assert linear.keys() == one.keys()
+    for name, tensor in linear.items():
+        torch.testing.assert_close(tensor, 0.25 * one[name] + 0.75 * other[name], rtol=1e-5, atol=1e-6)
+    if kind == "deepseek-v3":
+        with pytest.raises(MergingError, match=r"model-0: its layer 1 is taken for layer 0, but has no .*\.mlp\.down_"):
+            made(SWAPPED, tmp_path)
+        return
+    swapped = made(SWAPPED, tmp_path)
+    assert swapped.keys() == one.keys()
+    for name, tensor in swapped.items():
+        layer = re.search(r"\.(\d+)\.", name)
+        if layer:
+            swap = {"0": (one, 1, ".1."), "1": (other, 2, ".0.")}
+            source, scale, number = swap[layer[1]]
+            assert torch.equal(tensor, scale * source[re.sub(r"\.\d+\.", number, name, count=1)]), name
+        else:  # what stands before the layers is of the first slice, what stands behind them of the last
+            assert torch.equal(tensor, one[name]) or torch.equal(tensor, 2 * other[name]), name
 
 
 def test_a_gradient_s_end_holds_for_the_head_where_mergekit_starts_it_anew(models: Path) -> None:

@@ -17,10 +17,11 @@ from transformers import AutoModelForCausalLM
 from merging.blueprint import read_config_json
 from merging.checkpoint import Checkpoint
 from merging.dataflow.folding import RULES, folded
-from merging.dataflow.layout import is_tied, lay_out, path_config
+from merging.dataflow.layout import lay_out, path_config
 from merging.dataflow.live import PathModels
 from merging.dataflow.path import Hop, PathRecipe
 from merging.groups import Groups
+from merging.layer_config import is_tied
 from merging.placement import built_model
 from merging.recipe import Recipe, SourceRef
 from merging.release import write_release

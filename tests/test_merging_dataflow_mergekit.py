@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from merging.blueprint import read_config_json
 from merging.checkpoint import Checkpoint
-from merging.dataflow.layout import is_tied
 from merging.dataflow.path import Hop, PathRecipe
+from merging.layer_config import is_tied
 from merging.recipe import Groups, Recipe, SourceRef
 from merging.release import RECIPE_NAME, write_release
 

@@ -25,7 +25,8 @@ from bot.sources.inspection import Member, Unfit
 from merging.assembly import Assembly, assemble
 from merging.errors import MergingError
 from merging.groups import layer_count
-from merging.mergekit_config import ConfigFaults, MergeConfig, ModelName
+from merging.layer_config import is_tied
+from merging.mergekit_config import ConfigFaults, MergeConfig, ModelName, dotted
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -159,8 +160,19 @@ def _remarks(recipe: RecipeFile, planned: Iterable[PlannedStage], hub: Hub) -> I
         yield f"{name}: the result does not need this stage, so it is not made"
     for one in planned:
         yield from (f"{one.stage.label}{remark}" for remark in one.stage.config.remarks)
-        found = (*_differences(one), *uncompared(one.stage, one.models, hub), *_widened(one))
+        unalike = (*_differences(one), *uncompared(one.stage, one.models, hub))
+        found = (*_tied_head(one), *unalike, *_widened(one))
         yield from (f"{one.stage.label}{remark}" for remark in found)
+
+
+def _tied_head(planned: PlannedStage) -> Iterator[str]:
+    """A last slice without layers, written for the head alone, where the head is the embedding."""
+    first, *_, last = (planned.stage.config.slices[0], *planned.stage.config.slices)
+    models = [", ".join(str(entry.model) for entry in one.inputs) for one in (first, last)]
+    without_layers = all(entry.layers and entry.layers[0] == entry.layers[1] for entry in last.inputs)
+    if without_layers and models[0] != models[1] and is_tied(planned.assembly.config):
+        place = f"{dotted(last.place)}: the head is the embedding, and so that of {models[0]}"
+        yield f"{place}; {models[1]} gives the final norm alone"
 
 
 def _differences(planned: PlannedStage) -> Iterator[str]:

@@ -11,7 +11,7 @@ from merging.dataflow.folding import Fold, folding_rule
 from merging.dataflow.path import PathRecipe
 from merging.errors import MergingError
 from merging.groups import place_of, renumbered
-from merging.layer_config import check_layer_lists, read_config, stacked_config
+from merging.layer_config import check_layer_lists, is_tied, stacked_config
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,3 @@ def check_rearrangeable(
                 f"{label}: {odd[0][0]} is not the same in layers 0 and {layer}: on a path a layer may stand anywhere, "
                 "so all must be of one make; write search.space: parameter"
             )
-
-
-def is_tied(config: Mapping[str, Any]) -> bool:
-    """Whether the input embeddings of a model with this config.json are its head as well."""
-    return bool(getattr(read_config(config, "config.json"), "tie_word_embeddings", False))
