@@ -63,7 +63,8 @@ class ItemModel:
     def information(self, rows: Array) -> Array:
         """How much each item would tell about models like these: Fisher's information on their traits, items.
 
-        rows: as for `predict`. It is weighed by what is not known of the traits, lᵀ Σ l, and is the rows' mean.
+        rows: as for `predict`. It is weighed by what is not known of the traits, lᵀ Σ l, and is the rows' mean. No
+        search asks for it: `benchmarks.estimates` does, to hold an order of items by it against a random one.
         """
         traits = self.items.traits(self.scale.answers(_table(rows, len(self.tasks))))
         doubt = self.items.doubt(traits)

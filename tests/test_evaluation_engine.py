@@ -199,6 +199,27 @@ def test_shared_tokens_go_through_the_model_once() -> None:
     assert seen < 0.4 * sum(len(context) + len(continuation) - 1 for context, continuation in pairs)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
+def test_rows_that_are_read_in_pieces_are_answered_as_lm_eval_does(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.engine.rows.MASK_CELLS", 500)
+    made, widths = model(family), list[int]()
+    words = Words(seed=15)
+    rolling = asked("loglikelihood_rolling", [(words.say(count),) for count in (1, 20, 150)])
+    for budget in (None, TIGHT):
+        plain, own = both(made, budget=budget)
+        same_likelihoods(plain, own, words.choices(6))
+        same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
+        expected = plain.loglikelihood_rolling(rolling, disable_tqdm=True)
+        count = made.get_input_embeddings().register_forward_pre_hook(
+            lambda _, inputs: widths.append(inputs[0].shape[1])
+        )
+        assert own.loglikelihood_rolling(rolling) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+        count.remove()
+    assert max(widths) < 30  # windows have 96 tokens
+
+
 def test_finished_answers_leave_their_batch() -> None:
     """Counted at the embedding: never more than a quarter of a step's rows have their answer already."""
     made, rows = model("llama"), list[int]()

@@ -61,7 +61,7 @@ CACHE_SHARE = 4
 """The cache of a batch may take one part in so many of the model's own bytes, if that is more; of a GPU's free ones."""
 
 LOGITS_SHARE_OF_GPU = 64
-"""Likewise: their softmax, and what it is taken of, need some times as much as the logits."""
+"""One part in so many of its free bytes: softmax and comparisons take some times as much as the logits themselves."""
 
 ROWS = range(64, 512)
 """Columns that a row of several branches may have."""

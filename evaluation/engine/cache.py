@@ -34,11 +34,11 @@ class _Borrowing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
 
 
 class _Keeping(_Borrowing):
-    """Keeps the trunk and what was computed behind it."""
+    """Keeps the trunk and what was computed behind it, which is the trunk of what comes next."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = super().update(key_states, value_states)
-        return self.keys, self.values
+        self.keys, self.values = self._trunk = super().update(key_states, value_states)
+        return self._trunk
 
 
 def _behind(trunk: Tensor, states: Tensor) -> Tensor:
@@ -70,7 +70,8 @@ class _Growing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     def __init__(self, growth: Growth) -> None:
         super().__init__()
         self._growth = growth
-        self.trunk: tuple[Tensor, Tensor] | None = None
+        self._trunk: tuple[Tensor, Tensor] | None = None
+        self._filled = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         growth = self._growth
@@ -78,21 +79,25 @@ class _Growing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
             self.keys, self.values = growth.room(key_states), growth.room(value_states)
             self.is_initialized = True
         if growth.columns is None:
-            keys, values = self.trunk or (None, None)
-            return self._prefill(self.keys, key_states, keys), self._prefill(self.values, value_states, values)
+            return self._prefill(key_states, value_states)
         every = growth.every
         self.keys[every, :, growth.columns] = key_states[:, :, 0]
         self.values[every, :, growth.columns] = value_states[:, :, 0]
         return self.keys[:, :, : growth.seen], self.values[:, :, : growth.seen]
 
-    def _prefill(self, held: Tensor, states: Tensor, trunk: Tensor | None) -> Tensor:
-        rows, start = self._growth.rows, 0
-        if trunk is not None:
-            start = trunk.shape[2]
-            held[rows, :, :start] = trunk
-        end = start + states.shape[2]
-        held[rows, :, start:end] = states
-        return held[rows, :, :end]
+    def begin(self, trunk: tuple[Tensor, Tensor] | None) -> None:
+        """The next rows stand on this trunk."""
+        self._trunk, self._filled = trunk, 0
+
+    def _prefill(self, *states: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self._growth.rows
+        keys, values = self.keys[rows], self.values[rows]
+        if self._trunk is not None and not self._filled:
+            self._filled = self._trunk[0].shape[2]
+            keys[:, :, : self._filled], values[:, :, : self._filled] = self._trunk
+        start, self._filled = self._filled, self._filled + states[0].shape[2]
+        keys[:, :, start : self._filled], values[:, :, start : self._filled] = states
+        return keys[:, :, : self._filled], values[:, :, : self._filled]
 
 
 class Growth:
@@ -117,7 +122,7 @@ class Growth:
         """The cache for the beginnings of some rows behind a trunk."""
         self.rows, self.columns = rows, None
         for layer, states in zip(self.cache.layers, trunk or [None] * len(self.cache.layers), strict=True):
-            layer.trunk = states
+            layer.begin(states)
         return self.cache
 
     def step(self, columns: Tensor, seen: int) -> Cache:

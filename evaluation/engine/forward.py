@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache
 
 from evaluation.engine.cache import State, keeping, state_of
 from evaluation.engine.masks import Sight, rows_behind_trunk, windows_of
+from evaluation.engine.rows import RowTensors
 from evaluation.engine.tree import Trunk
 
 
@@ -51,6 +52,24 @@ class Forward:
         logits: Tensor = answer.logits
         return logits[0]
 
+    def read(self, rows: RowTensors, cache: Cache, wanted: Tensor) -> Tensor:
+        """Logits [wanted, vocabulary] of the wanted places of whole rows. For several pieces the cache must keep."""
+        pieces = rows.pieces
+        if len(pieces) == 1:
+            return self._read(rows, pieces[0], cache, wanted)
+        lines, columns = wanted // rows.width, wanted % rows.width
+        found, order = list[Tensor](), list[Tensor]()
+        for piece in pieces:
+            here = ((columns >= piece.start) & (columns < piece.stop)).nonzero()[:, 0]
+            places = lines[here] * (piece.stop - piece.start) + columns[here] - piece.start
+            found.append(self._read(rows, piece, cache, places))
+            order.append(here)
+        return torch.cat(found)[torch.cat(order).argsort()]
+
+    def _read(self, rows: RowTensors, piece: slice, cache: Cache, wanted: Tensor) -> Tensor:
+        sight = rows_behind_trunk(rows.ends, rows.positions, rows.known, piece)
+        return self(rows.tokens[:, piece], rows.positions[:, piece], sight, cache, wanted)
+
 
 class TrunkStates:
     """Keys and values of the trunks that the current rows stand on: each computed once, and let go behind its rows.
@@ -82,11 +101,10 @@ class TrunkStates:
         return line
 
     def _grow(self, trunk: Trunk, below: State | None) -> State:
-        device = self._forward.device
+        device, length = self._forward.device, len(trunk.tokens)
         tokens = torch.tensor([trunk.tokens], device=device)
         positions = torch.arange(trunk.start, trunk.end, device=device)[None]
-        ends = torch.full_like(positions, len(trunk.tokens))
+        rows = RowTensors(trunk.parent or 0, trunk.start, tokens, positions, torch.full_like(positions, length))
         cache = keeping(below, self._forward.layers)
-        sight = rows_behind_trunk(ends, positions, trunk.start)
-        self._forward(tokens, positions, sight, cache, torch.tensor([len(trunk.tokens) - 1], device=device))
+        self._forward.read(rows, cache, torch.tensor([length - 1], device=device))
         return state_of(cache)

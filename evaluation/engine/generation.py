@@ -13,7 +13,7 @@ from torch import Tensor
 from evaluation.engine.batches import Budget, longest_first, runs
 from evaluation.engine.cache import Growth
 from evaluation.engine.forward import Forward, TrunkStates
-from evaluation.engine.masks import one_more_token, rows_behind_trunk
+from evaluation.engine.masks import one_more_token
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.tree import Path, Row, Trunk, cut_tree
@@ -151,10 +151,8 @@ class _Decoding:
         """Reads all prompts; the first token of each answer."""
         newest = []
         for filling in self._batch.fillings:
-            rows = filling.rows
-            sight = rows_behind_trunk(rows.ends, rows.positions, rows.known)
-            cache = self._growth.fill(filling.place, self._states.of(rows.trunk))
-            logits = self._forward(rows.tokens, rows.positions, sight, cache, filling.wanted)
+            cache = self._growth.fill(filling.place, self._states.of(filling.rows.trunk))
+            logits = self._forward.read(filling.rows, cache, filling.wanted)
             newest.append(logits.argmax(dim=-1))
         return torch.cat(newest)
 

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from evaluation.engine.batches import Budget, longest_first, runs
-from evaluation.engine.cache import borrowing
+from evaluation.engine.cache import borrowing, keeping
 from evaluation.engine.forward import Forward, TrunkStates
-from evaluation.engine.masks import rows_behind_trunk
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.tree import Path, Row, Trunk, cut_tree
 
@@ -76,9 +75,8 @@ class LikelihoodPlan:
         states = TrunkStates(forward, self.trunks)
         for batch in self.batches:
             rows = batch.rows
-            sight = rows_behind_trunk(rows.ends, rows.positions, rows.known)
-            cache = borrowing(states.of(rows.trunk), forward.layers)
-            logits = forward(rows.tokens, rows.positions, sight, cache, batch.wanted)
+            made = borrowing if len(rows.pieces) == 1 else keeping
+            logits = forward.read(rows, made(states.of(rows.trunk), forward.layers), batch.wanted)
             chances = log_softmax(logits, dim=-1, dtype=softmax_dtype)[batch.spots, batch.targets]
             sums = torch.where(batch.real, chances, 0.0).sum(dim=1)
             greedy = ((logits.argmax(dim=-1)[batch.spots] == batch.targets) | ~batch.real).all(dim=1)

@@ -48,17 +48,19 @@ class Sight:
         return torch.where(seen, zero, torch.finfo(dtype).min)[:, None]
 
 
-def rows_behind_trunk(ends: Tensor, positions: Tensor, known: int) -> Sight:
-    """Sight of whole rows (`ends` and `positions`: [rows, columns], see tree.Row) behind `known` tokens of a trunk.
+def rows_behind_trunk(ends: Tensor, positions: Tensor, known: int, piece: slice) -> Sight:
+    """Sight of a piece of the columns of rows (`ends` and `positions`: [rows, columns], see tree.Row) behind `known`
+    tokens of a trunk; what stands behind the piece is not there yet.
 
     A padding column, for it needs something to look at, is given itself: ends = its column + 1.
     """
-    rows, width = ends.shape
-    columns = torch.arange(width, device=ends.device)
-    own = (columns <= columns[:, None]) & (columns[:, None] < ends[:, None, :])
+    rows = len(ends)
+    keys = torch.arange(piece.stop, device=ends.device)
+    queries = keys[piece, None]
+    own = (keys <= queries) & (queries < ends[:, None, : piece.stop])
     trunk = torch.arange(known, device=ends.device)
-    seen = torch.cat([own.new_ones(rows, width, known), own], dim=2)
-    return Sight(seen, positions, torch.cat([trunk.expand(rows, known), positions], dim=1))
+    seen = torch.cat([own.new_ones(rows, len(queries), known), own], dim=2)
+    return Sight(seen, positions[:, piece], torch.cat([trunk.expand(rows, known), positions[:, : piece.stop]], dim=1))
 
 
 def one_more_token(positions: Tensor, width: int) -> Sight:

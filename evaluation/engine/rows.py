@@ -10,6 +10,10 @@ from torch import Tensor
 
 from evaluation.engine.tree import Row
 
+MASK_CELLS = 2**25
+"""Of one mask, which has a cell for each token and each that it may look at: that of a whole window of 32768 tokens
+would have 2**30, of some bytes each."""
+
 
 @dataclass(frozen=True)
 class RowTensors:
@@ -35,3 +39,9 @@ class RowTensors:
     def width(self) -> int:
         """Columns."""
         return self.tokens.shape[1]
+
+    @property
+    def pieces(self) -> list[slice]:
+        """Runs of columns that are read one after the other, so that no mask is too large; nearly always one."""
+        at_once = max(1, MASK_CELLS // (len(self.tokens) * (self.known + self.width)))
+        return [slice(start, min(start + at_once, self.width)) for start in range(0, self.width, at_once)]
