@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from merging.errors import MergingError
 from merging.mergekit_settings import Setting
-
-if TYPE_CHECKING:
-    from merging.vocabulary import TokenRule
 
 KeyPath = tuple[str | int, ...]
 Settings = Mapping[str, Setting]
 
 UNION, BASE, AUTO = "union", "base", "auto"
+ZERO = "zero"
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +35,23 @@ class ModelName:
     def plain(self) -> ModelName:
         """The model without its adapter."""
         return ModelName(self.path, self.revision)
+
+
+@dataclass(frozen=True)
+class FromModel:
+    """A row of one model: that of the same token, or of another token, or of an id; at most one of both is given."""
+
+    model: ModelName
+    token: str | None = None
+    token_id: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenRule:
+    """Where a token's row is from in models that lack it; with `force` in all of them."""
+
+    source: FromModel | Literal["zero"] | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from merging.mergekit_config import (
     AUTO,
     BASE,
     UNION,
+    ZERO,
     ConfigFaults,
     Fault,
+    FromModel,
     Input,
     KeyPath,
     MergeConfig,
@@ -23,12 +25,12 @@ from merging.mergekit_config import (
     Settings,
     Slice,
     TokenizerChoice,
+    TokenRule,
     dotted,
 )
 from merging.mergekit_parameters import EVERY_PARAMETER, read_setting, slice_fault
 from merging.method_specs import METHODS
 from merging.recipe import DTYPES
-from merging.vocabulary import ZERO, FromModel, TokenRule
 
 _TOP = (
     "merge_method",

@@ -10,37 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.mergekit_config import BASE, UNION, ModelName
+from merging.mergekit_config import BASE, UNION, ZERO, FromModel, ModelName, TokenRule
 from merging.source_tokenizer import CONFIG, SourceTokenizer, load_tokenizer
 from merging.tokenizer_union import tokenizer_files, union_mismatch, united
 
-ZERO = "zero"
 _TOKEN_ID = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|decoder_start)_token_id")
 _ABSENT = -1
 _MEAN, _NOWHERE = "mean", "nowhere"
-
-
-@dataclass(frozen=True)
-class FromModel:
-    """A row of one model: that of the same token, or of another token, or of an id; at most one of both is given."""
-
-    model: ModelName
-    token: str | None = None
-    token_id: int | None = None
-
-
-@dataclass(frozen=True)
-class TokenRule:
-    """Where a token's row is from in models that lack it; with `force` in all of them."""
-
-    source: FromModel | Literal["zero"] | None = None
-    force: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from merging.mergekit_config import ConfigFaults, ModelName, TokenizerChoice
+from merging.mergekit_config import ConfigFaults, FromModel, ModelName, TokenizerChoice, TokenRule
 from merging.mergekit_reader import read_config
 from merging.mergekit_settings import Condition, Setting, setting_at
-from merging.vocabulary import FromModel, TokenRule
 
 TIES = """
 merge_method: ties

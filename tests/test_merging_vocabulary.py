@@ -20,9 +20,9 @@ from merging.chat_template import with_chat_template
 from merging.checkpoint import Checkpoint
 from merging.companions import companion_files
 from merging.errors import MergingError
-from merging.mergekit_config import ModelName
+from merging.mergekit_config import ZERO, FromModel, ModelName, TokenRule
 from merging.source_tokenizer import SourceTokenizer, read_source_tokenizer
-from merging.vocabulary import ZERO, FromModel, TokenRule, Vocabulary, plan_vocabulary
+from merging.vocabulary import Vocabulary, plan_vocabulary
 from merging.vocabulary_view import vocabulary_views
 
 SEA = "the shoal swims in the sea and the whale sings to the shoal in the deep"
