@@ -28,9 +28,9 @@ from evaluation.harness import quiet
 from evaluation.identity import item_id
 from evaluation.splits import Split
 from evaluation.tasks import divisions, load_tasks
-from merging.checkpoint import Checkpoint
-from merging.mergekit_yaml import to_mergekit_yaml
+from merging.mergekit.writer import to_mergekit_yaml
 from merging.recipe import Recipe
+from merging.sources.checkpoint import Checkpoint
 
 BATCH = 64
 CREW = Crew(1, 1, "cpu", BATCH)

@@ -22,9 +22,9 @@ from scipy.stats import spearmanr
 from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores
 from bot.contest.search import wanted_skills
 from evaluation.estimates import ItemModel, Predicted, fit
-from merging.evolution import Outcome, Settings, evolve
-from merging.pareto import nondominated
 from merging.recipe import Recipe
+from merging.search.evolution import Outcome, Settings, evolve
+from merging.search.pareto import nondominated
 
 Array = NDArray[np.float64]
 

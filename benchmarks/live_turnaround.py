@@ -25,10 +25,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from benchmarks.random_models import random_llamas
-from merging.checkpoint import Checkpoint
-from merging.live import LiveModel
+from merging.models.live import LiveModel
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.release import write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import write_release
 
 ROUNDS = 5
 METHODS = ("linear", "task_arithmetic", "ties")

@@ -32,8 +32,8 @@ from bot.scoring.workers import Failure
 from bot.shop import now
 from bot.watchlist.sections import Racing
 from evaluation.splits import Split
-from merging.evolution import Generation
 from merging.recipe import Recipe
+from merging.search.evolution import Generation
 
 CLOSE = 0.99
 """Share of the hypervolume that counts as reaching it."""

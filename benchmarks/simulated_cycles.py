@@ -28,8 +28,8 @@ from bot.scoring.judge import Sat
 from evaluation.intervals import wilson
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
-from merging.pareto import nondominated
 from merging.recipe import Groups, Recipe, SourceRef
+from merging.search.pareto import nondominated
 
 GATE = GateSettings(confidence=0.95, minimum={}, max_degenerate=1.0)
 LIMIT = 3

@@ -47,10 +47,10 @@ from bot.watchlist.sections import Dataflow, SpaceKind
 from evaluation.harness import quiet
 from evaluation.intervals import Interval, interval
 from evaluation.splits import Split
-from merging.breeder import Space
 from merging.dataflow.path import AnyRecipe, PathRecipe, path_recipe
-from merging.evolution import Outcome, Settings
-from merging.pareto import hypervolume, nondominated
+from merging.search.evolution import Outcome, Settings
+from merging.search.pareto import hypervolume, nondominated
+from merging.search.space import Space
 from zoo.repo import WEIGHTS
 from zoo.train import train_zoo, write
 

@@ -32,9 +32,9 @@ from bot.scoring.workers import Workers
 from bot.shop import now
 from evaluation.harness import quiet
 from evaluation.splits import Split
-from merging.evolution import Generation, Outcome, Settings, evolve
-from merging.pareto import hypervolume
 from merging.recipe import Recipe
+from merging.search.evolution import Generation, Outcome, Settings, evolve
+from merging.search.pareto import hypervolume
 
 SEED, POPULATION = 1, 20
 CREW = Crew(2, 1, "cpu", 64)

@@ -23,7 +23,7 @@ from bot.watchlist.model import Watchlist, load
 from evaluation.splits import Split, SplitSizes
 from merging.dataflow.path import AnyRecipe
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.space import SearchSpace
+from merging.search.mixtures import SearchSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS, WEIGHTS
 
 Scores = NDArray[np.float64]

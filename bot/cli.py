@@ -203,7 +203,7 @@ def merge(
     with narrator.bar("starting", None):
         from bot.merges.merge import Merger
         from bot.merges.page import merge_page
-        from merging.kept import keep_answers
+        from merging.models.kept import keep_answers
     place = find_home(home)
     keep_answers(place.answers)
     merger = Merger(place, client, narrator, shard_bytes, seed, threads)

@@ -31,8 +31,8 @@ from bot.sources.pool import Pool
 from bot.stock import check_before, done_before, stock
 from bot.watchlist.model import Watchlist
 from evaluation.splits import Split, SplitSizes
-from merging.evolution import SearchResult
 from merging.recipe import SourceRef
+from merging.search.evolution import SearchResult
 
 Folders = Mapping[SourceRef, Path]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
 from merging.methods import MERGES, Draw, Inputs, Measurements
 from merging.recipe import METHODS, Recipe, SourceRef
+from merging.sources.checkpoint import Checkpoint
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

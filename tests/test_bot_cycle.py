@@ -56,9 +56,9 @@ from evaluation.harness import harness
 from evaluation.splits import Split, SplitSizes
 from evaluation.tasks import divisions, load_tasks
 from localhub import Running
-from merging.checkpoint import Checkpoint
 from merging.merge import loader, merge_tensor
 from merging.recipe import Recipe
+from merging.sources.checkpoint import Checkpoint
 from zoo.decoys import decoys
 
 CYCLE = "small-1"

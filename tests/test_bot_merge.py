@@ -27,10 +27,10 @@ from bot.home import Home
 from bot.hub import Hub
 from bot.merges.merge import Merger
 from bot.progress import TerminalNarrator
-from merging.checkpoint import Checkpoint
 from merging.dataflow.path import Hop, PathRecipe
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.release import RECIPE_NAME, write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import RECIPE_NAME, write_release
 
 WORDS = 50
 

@@ -23,9 +23,9 @@ from bot.hub import Hub
 from bot.ledger.book import Ledger, State
 from bot.sources.fetch import place
 from localhub import running
-from merging.checkpoint import Checkpoint
 from merging.dataflow.path import PathRecipe, read_recipe
-from merging.release import RECIPE_NAME, write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import RECIPE_NAME, write_release
 
 CYCLE = "paths-1"
 

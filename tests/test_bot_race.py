@@ -21,9 +21,9 @@ from bot.watchlist.model import Watchlist
 from evaluation.racing import round_ends
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
-from merging.evolution import SearchResult
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.space import SearchSpace
+from merging.search.evolution import SearchResult
+from merging.search.mixtures import SearchSpace
 
 ITEMS, ROUNDS, BUDGET = 64, 4, 60
 SPACE = SearchSpace.build(

@@ -17,12 +17,12 @@ from bot.sources.configs import settings
 from bot.sources.inspection import Member
 from bot.sources.licences import Declared
 from bot.sources.pool import Pool, assemble
-from merging.blueprint import read_config_json
-from merging.checkpoint import Checkpoint, TensorHeader
 from merging.dataflow.path import AnyRecipe, Hop, path_recipe
 from merging.groups import Groups
+from merging.models.blueprint import read_config_json
 from merging.recipe import Recipe, SourceRef
-from merging.release import write_release
+from merging.sources.checkpoint import Checkpoint, TensorHeader
+from merging.writing.release import write_release
 
 LAYERS = 3
 GROUPS = Groups.even(LAYERS, 1, False, False)

@@ -10,9 +10,9 @@ from bot.contest.spaces import Spaces, depth
 from bot.contest.stages import Contest, chosen_parts, run_stages
 from bot.watchlist.sections import Dataflow, SpaceKind
 from merging.dataflow.path import AnyRecipe, PathRecipe
-from merging.evolution import Outcome, Settings
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.space import SearchSpace
+from merging.search.evolution import Outcome, Settings
+from merging.search.mixtures import SearchSpace
 
 LAYERS = 4
 SOURCES = tuple(SourceRef(f"tiny/{name}", name * 40) for name in "abc")

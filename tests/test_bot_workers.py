@@ -29,7 +29,7 @@ from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from merging.groups import Groups
 from merging.recipe import Recipe, SourceRef
-from merging.space import SearchSpace
+from merging.search.mixtures import SearchSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
 SHA = "0" * 40

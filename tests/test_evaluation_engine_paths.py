@@ -8,10 +8,10 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from evaluation.harness import quiet
-from merging.checkpoint import Checkpoint
 from merging.dataflow.live import PathModels
 from merging.dataflow.path import Hop, PathRecipe
 from merging.recipe import Groups, Recipe, SourceRef
+from merging.sources.checkpoint import Checkpoint
 from tests.engine_ground import TIGHT, Words, both, model, same_likelihoods, same_texts, tokenizer
 
 LAYERS = 3

@@ -14,7 +14,7 @@ from merging.dataflow.cost import Cost, cost, layers_of
 from merging.dataflow.layout import path_config
 from merging.dataflow.path import Hop, path_recipe
 from merging.groups import Groups
-from merging.placement import built_model, stored_weights
+from merging.models.placement import built_model, stored_weights
 from merging.recipe import Recipe, SourceRef
 
 LAYERS = 3

@@ -14,17 +14,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 
-from merging.blueprint import read_config_json
-from merging.checkpoint import Checkpoint
 from merging.dataflow.folding import RULES, folded
 from merging.dataflow.layout import lay_out, path_config
 from merging.dataflow.live import PathModels
 from merging.dataflow.path import Hop, PathRecipe
 from merging.groups import Groups
-from merging.layer_config import is_tied
-from merging.placement import built_model
+from merging.models.blueprint import read_config_json
+from merging.models.layer_config import is_tied
+from merging.models.placement import built_model
 from merging.recipe import Recipe, SourceRef
-from merging.release import write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import write_release
 
 LAYERS = 3
 PROMPT = torch.arange(3, 23).reshape(2, 10)

@@ -10,14 +10,14 @@ import torch
 from tiny_models import FAMILIES, pool, recipe_of
 from transformers import AutoModelForCausalLM
 
-from merging.checkpoint import Checkpoint
 from merging.dataflow.layout import check_rearrangeable, lay_out
 from merging.dataflow.live import PathModels
 from merging.dataflow.path import Hop, PathRecipe
 from merging.errors import MergingError
-from merging.live import LiveModel
+from merging.models.live import LiveModel
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.release import write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import write_release
 
 LAYERS = 3
 WHOLE = Groups.even(LAYERS, 1, False, False)

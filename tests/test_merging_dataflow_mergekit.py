@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from tiny_models import ON_PATHS, pool, recipe_of
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from merging.blueprint import read_config_json
-from merging.checkpoint import Checkpoint
 from merging.dataflow.path import Hop, PathRecipe
-from merging.layer_config import is_tied
+from merging.models.blueprint import read_config_json
+from merging.models.layer_config import is_tied
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.release import RECIPE_NAME, write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import RECIPE_NAME, write_release
 
 LAYERS = 3
 WHOLE = Groups.even(LAYERS, 1, False, False)

@@ -11,13 +11,13 @@ from tiny_models import CONFIGS, FAMILIES, pool, recipe_of
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from merging.checkpoint import Checkpoint
 from merging.errors import MergingError
-from merging.live import LiveModel
-from merging.outline import places
-from merging.placement import empty_model, outline_of, stored_weights
+from merging.models.live import LiveModel
+from merging.models.outline import places
+from merging.models.placement import empty_model, outline_of, stored_weights
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.release import write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import write_release
 
 PROMPT = torch.arange(3, 23).reshape(2, 10)
 WHOLE = Groups.even(2, 1, False, False)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from merging.mergekit_config import ConfigFaults, FromModel, ModelName, TokenizerChoice, TokenRule
-from merging.mergekit_reader import read_config
-from merging.mergekit_settings import Condition, Setting, setting_at
+from merging.mergekit.config import ConfigFaults, FromModel, ModelName, TokenizerChoice, TokenRule
+from merging.mergekit.reader import read_config
+from merging.mergekit.settings import Condition, Setting, setting_at
 
 TIES = """
 merge_method: ties
@@ -166,7 +166,7 @@ def test_settings_have_mergekit_s_values_everywhere(data: Any) -> None:
 
 def setting_of(data: Any) -> Setting:
     """A parameter's value as a setting, of whatever kind."""
-    from merging.mergekit_parameters import read_setting
+    from merging.mergekit.parameters import read_setting
     from merging.method_specs import Parameter
 
     setting, wrong = read_setting(data, Parameter(kind="switch" if data == [True, False] else "number"))

@@ -159,5 +159,5 @@ def test_json_that_is_no_recipe_is_refused(broken: dict[str, object]) -> None:
 
 
 def test_recipes_are_read_without_loading_torch() -> None:
-    code = "import sys, merging.recipe, merging.family; sys.exit('torch' in sys.modules)"
+    code = "import sys, merging.recipe, merging.sources.family; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import transformers
 
-from merging.checkpoint import Checkpoint
 from merging.recipe import METHODS, Groups, Recipe, SourceRef
+from merging.sources.checkpoint import Checkpoint
 
 _LLAMA_LIKE: dict[str, Any] = {
     "hidden_size": 32,

@@ -17,8 +17,8 @@ from evaluation.scores import ItemScore
 from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.dataflow.path import AnyRecipe
-from merging.evolution import Outcome
-from merging.pareto import nondominated
+from merging.search.evolution import Outcome
+from merging.search.pareto import nondominated
 
 if TYPE_CHECKING:
     from evaluation.racing import Decision, Panel

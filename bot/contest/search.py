@@ -20,7 +20,7 @@ from evaluation.scores import skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from merging.dataflow.path import AnyRecipe
-from merging.evolution import Generation, Outcome, SearchResult, Settings
+from merging.search.evolution import Generation, Outcome, SearchResult, Settings
 
 
 @dataclass(frozen=True)

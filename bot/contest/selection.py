@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.contest.findings import Ruling
-from merging.pareto import extremes_and_knee, nondominated
+from merging.search.pareto import extremes_and_knee, nondominated
 
 BALANCED = "balanced"
 """The role of the front's knee."""

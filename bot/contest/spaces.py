@@ -12,10 +12,10 @@ from bot.watchlist.sections import Dataflow, SpaceKind
 from merging.dataflow.cost import cost
 from merging.dataflow.layout import check_rearrangeable
 from merging.dataflow.path import AnyRecipe
-from merging.dataflow.space import PathSpace
 from merging.errors import MergingError
 from merging.recipe import Groups, Recipe, SourceRef
-from merging.space import SearchSpace
+from merging.search.mixtures import SearchSpace
+from merging.search.paths import PathSpace
 
 AS_USUAL = Dataflow()
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bot.contest.spaces import Spaces, depth
-from merging.breeder import Space
 from merging.dataflow.path import AnyRecipe
-from merging.evolution import Evaluate, Generation, Outcome, SearchResult, Settings, evolve
-from merging.pareto import extremes_and_knee, hypervolume
 from merging.recipe import Recipe
+from merging.search.evolution import Evaluate, Generation, Outcome, SearchResult, Settings, evolve
+from merging.search.pareto import extremes_and_knee, hypervolume
+from merging.search.space import Space
 
 Validate = Callable[[Sequence[AnyRecipe]], Sequence[tuple[float, ...] | None]]
 """Skill scores on the validation split; None for a recipe that cannot be scored."""

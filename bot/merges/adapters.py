@@ -11,9 +11,9 @@ from bot.sources.discover import look
 from bot.sources.fetch import place
 from bot.sources.inspection import Member, Unfit
 from merging.errors import MergingError
-from merging.family import TensorHeader
-from merging.mergekit_config import ModelName
-from merging.source_tokenizer import json_object
+from merging.mergekit.config import ModelName
+from merging.sources.family import TensorHeader
+from merging.vocabularies.source_tokenizer import json_object
 from templates.escaping import plain
 
 
@@ -44,8 +44,8 @@ def find_adapter_folder(name: ModelName, folder: Path, base: dict[str, TensorHea
     Raises:
         Unfit: it cannot be used, or does not fit the base.
     """
-    from merging.adapter import AdapterCheckpoint
-    from merging.blueprint import HeadersAlone
+    from merging.models.blueprint import HeadersAlone
+    from merging.sources.adapter import AdapterCheckpoint
 
     try:
         AdapterCheckpoint.open(HeadersAlone(str(name), base), folder)
@@ -61,7 +61,7 @@ def find_adapter_repo(name: ModelName, hub: Hub, base: dict[str, TensorHeader]) 
         Unfit: it is not there, cannot be used, or does not fit the base.
         ShoalError: the Hub cannot be asked.
     """
-    from merging.adapter_plan import plan_adapter
+    from merging.sources.adapter_plan import plan_adapter
 
     try:
         candidate = look(hub, name.path, name.revision)

@@ -9,8 +9,8 @@ from bot.merges.adapters import AdapterOrigin
 from bot.merges.origins import Origin
 from bot.merges.preparation import Plan
 from bot.sources.licences import Declared, LicenceError, ReleaseLicence, combine, licence_files
-from merging.mergekit_config import ModelName
-from merging.release import RECIPE_NAME
+from merging.mergekit.config import ModelName
+from merging.writing.release import RECIPE_NAME
 from templates.escaping import plain
 from templates.markdown import render
 

@@ -21,8 +21,8 @@ from bot.merges.preparation import Plan, prepare
 from bot.merges.recipe_file import read_recipe
 from bot.progress import Advance, Narrator
 from bot.sources.fetch import Damaged, fetch_member
-from merging.mergekit_config import ModelName
-from merging.release import MAX_SHARD_BYTES, Contents, config_text, with_documents, write_folder
+from merging.mergekit.config import ModelName
+from merging.writing.release import MAX_SHARD_BYTES, Contents, config_text, with_documents, write_folder
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ from bot.sources.fetch import place
 from bot.sources.inspection import BYTES, Member, Unfit, check_config, inspect
 from bot.sources.rules import unmergeable
 from bot.sources.vocabulary import Tokenizer, read_tokenizer
-from merging.companions import COMPANIONS, companion_files
 from merging.errors import MergingError
-from merging.family import TensorHeader
-from merging.mergekit_config import ModelName
-from merging.source_tokenizer import CONFIG
+from merging.mergekit.config import ModelName
+from merging.sources.family import TensorHeader
+from merging.vocabularies.source_tokenizer import CONFIG
+from merging.writing.companions import COMPANIONS, companion_files
 from templates.escaping import plain
 
 if TYPE_CHECKING:
-    from merging.blueprint import Blueprint
-    from merging.weights import Weights
+    from merging.models.blueprint import Blueprint
+    from merging.sources.weights import Weights
 
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 _ELSEWHERE = ("/", "~", ".")
@@ -72,9 +72,9 @@ class Origin:
 
     def open_weights(self, sources: Path) -> Weights:
         """Its weights, all of them here by now; MergingError for what headers alone could not tell."""
-        from merging.adapter import AdapterCheckpoint
-        from merging.blueprint import read_blueprint
-        from merging.checkpoint import Checkpoint
+        from merging.models.blueprint import read_blueprint
+        from merging.sources.adapter import AdapterCheckpoint
+        from merging.sources.checkpoint import Checkpoint
 
         model = Checkpoint.open(self.lies_in(sources))
         if self.folder is None:
@@ -146,8 +146,8 @@ def find_folder(name: ModelName, folder: Path) -> Origin:
     Raises:
         Unfit: it cannot be merged, in words.
     """
-    from merging.blueprint import read_blueprint, read_config_json
-    from merging.checkpoint import Checkpoint
+    from merging.models.blueprint import read_blueprint, read_config_json
+    from merging.sources.checkpoint import Checkpoint
 
     if name.revision:
         raise Unfit("a folder has no revisions; leave @… out")
@@ -172,7 +172,7 @@ def find_repo(name: ModelName, hub: Hub) -> Origin:
         Unfit: it is not there, or cannot be merged, in words.
         ShoalError: the Hub cannot be asked.
     """
-    from merging.blueprint import blueprint_from_headers
+    from merging.models.blueprint import blueprint_from_headers
 
     try:
         candidate = look(hub, name.path, name.revision)

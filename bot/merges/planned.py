@@ -15,18 +15,18 @@ from bot.hub import Hub
 from bot.merges.origins import Origin
 from bot.merges.stages import Stage
 from bot.sources.vocabulary import Tokenizer, read_tokenizer
-from merging.assembly import AssembledWeights, Assembly
-from merging.blueprint import Blueprint
-from merging.chat_template import with_chat_template
 from merging.errors import MergingError
-from merging.family import TensorHeader
-from merging.mergekit_config import ModelName
-from merging.release import config_text
-from merging.shards import Merge
-from merging.source_tokenizer import CONFIG, TOKENIZER
-from merging.vocabulary import Vocabulary
-from merging.vocabulary_view import vocabulary_views
-from merging.weights import Weights
+from merging.mergekit.config import ModelName
+from merging.models.blueprint import Blueprint
+from merging.sources.family import TensorHeader
+from merging.sources.weights import Weights
+from merging.vocabularies.chat_template import with_chat_template
+from merging.vocabularies.plan import Vocabulary
+from merging.vocabularies.source_tokenizer import CONFIG, TOKENIZER
+from merging.vocabularies.view import vocabulary_views
+from merging.writing.assembly import AssembledWeights, Assembly
+from merging.writing.release import config_text
+from merging.writing.shards import Merge
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from bot.merges.vocabularies import uncompared, vocabulary_of
 from bot.sources.configs import settings, settings_mismatch
 from bot.sources.fetch import SPARE_BYTES, is_complete, place
 from bot.sources.inspection import Member, Unfit
-from merging.assembly import Assembly, assemble
 from merging.errors import MergingError
 from merging.groups import layer_count
-from merging.layer_config import is_tied
-from merging.mergekit_config import ConfigFaults, MergeConfig, ModelName, dotted
+from merging.mergekit.config import ConfigFaults, MergeConfig, ModelName, dotted
+from merging.models.layer_config import is_tied
+from merging.writing.assembly import Assembly, assemble
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -13,7 +13,7 @@ import yaml
 
 from bot.merges.stages import Stage, Stages, read_stages
 from bot.watchlist.yaml_file import read_documents
-from merging.mergekit_config import KeyPath, MergeConfig, ModelName
+from merging.mergekit.config import KeyPath, MergeConfig, ModelName
 
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
 

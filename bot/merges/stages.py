@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from bot.errors import ShoalError
 from bot.watchlist.yaml_file import YamlFile
-from merging.mergekit_config import ConfigFaults, Fault, KeyPath, MergeConfig, ModelName
+from merging.mergekit.config import ConfigFaults, Fault, KeyPath, MergeConfig, ModelName
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def read_stages(documents: Sequence[YamlFile]) -> Stages:
 
 def _read_stage(position: int, document: YamlFile) -> Stage:
     """A document; `name` is the one key of it that mergekit-multi reads beside those of a merge."""
-    from merging.mergekit_reader import read_config, told
+    from merging.mergekit.reader import read_config, told
 
     content = {key: value for key, value in document.data.items() if key != "name"}
     name = document.data.get("name")

@@ -8,12 +8,12 @@ from bot.hub import Hub
 from bot.merges.planned import Model, by_token
 from bot.merges.stages import Stage
 from bot.sources.vocabulary import tokenizer_mismatch
-from merging.blueprint import HeadersAlone
 from merging.errors import MergingError
-from merging.mergekit_config import ModelName
-from merging.source_tokenizer import SourceTokenizer, read_source_tokenizer
-from merging.vocabulary import Vocabulary, plan_vocabulary
-from merging.vocabulary_view import vocabulary_views
+from merging.mergekit.config import ModelName
+from merging.models.blueprint import HeadersAlone
+from merging.vocabularies.plan import Vocabulary, plan_vocabulary
+from merging.vocabularies.source_tokenizer import SourceTokenizer, read_source_tokenizer
+from merging.vocabularies.view import vocabulary_views
 
 _OLDER = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt")
 """Files that hold a vocabulary where there is no tokenizer.json."""

@@ -42,7 +42,7 @@ from evaluation.intervals import interval
 from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.dataflow.path import AnyRecipe
-from merging.evolution import SearchResult
+from merging.search.evolution import SearchResult
 
 if TYPE_CHECKING:
     from evaluation.tasks import TaskFacts as TaskOfExam

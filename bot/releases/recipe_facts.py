@@ -8,12 +8,12 @@ from pathlib import Path
 from bot.releases.card_facts import CostFacts, MixtureFacts, PartFacts, PathFacts, RecipeFacts, SourceFacts
 from bot.sources.inspection import Member
 from bot.sources.pool import Pool
-from merging.checkpoint import Checkpoint
 from merging.dataflow.cost import Shape, cost, layers_of
 from merging.dataflow.folding import folding_rule
 from merging.dataflow.path import AnyRecipe, PathRecipe
 from merging.groups import renumbered
 from merging.recipe import METHODS, Recipe
+from merging.sources.checkpoint import Checkpoint
 
 
 def recipe_facts(recipe: AnyRecipe, pool: Pool, mergekit_yaml: str) -> RecipeFacts:

@@ -16,10 +16,10 @@ from bot.scoring.judge import Judge, Sat
 from bot.scoring.workers import Failure
 from bot.sources.licences import licence_files
 from evaluation.splits import Split
-from merging.checkpoint import Checkpoint
 from merging.dataflow.path import AnyRecipe
 from merging.recipe import SourceRef
-from merging.release import RECIPE_NAME, write_release
+from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import RECIPE_NAME, write_release
 
 __all__ = ["RECIPE_NAME", "confirm", "hashes", "is_finished", "packages", "write"]
 

@@ -203,7 +203,7 @@ class BenchAtWork:
 
     @cached_property
     def _live(self) -> Any:
-        from merging.live import LiveModel
+        from merging.models.live import LiveModel
 
         return LiveModel(
             dict(self._bench.checkpoints)[self._bench.skeleton],
@@ -225,7 +225,7 @@ class BenchAtWork:
 
     @cached_property
     def _checkpoints(self) -> Any:
-        from merging.checkpoint import Checkpoint
+        from merging.sources.checkpoint import Checkpoint
 
         return {source: Checkpoint.open(folder) for source, folder in self._bench.checkpoints}
 

@@ -38,7 +38,7 @@ FIRST_TIMEOUT, LEAST_TIMEOUT, SLOWER = 6 * 3600.0, 300.0, 10.0
 too unlike to tell more); then as many, or so many times the longest of those before it if that is more. A new worker
 has to start in that time, too."""
 
-PRELOADED = ("evaluation.exam", "evaluation.engine.engine", "merging.live", "merging.dataflow.live")
+PRELOADED = ("evaluation.exam", "evaluation.engine.engine", "merging.models.live", "merging.dataflow.live")
 """What takes a worker longest is to import this. It is done once, by a process that does nothing else; workers, those
 that replace dead ones too, are forked from it. (What it imports starts no threads but such as survive a fork.)"""
 

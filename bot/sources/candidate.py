@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from merging.companions import COMPANIONS
+from merging.writing.companions import COMPANIONS
 from templates.escaping import plain
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from merging.kept import kept
+from merging.models.kept import kept
 
 HARMLESS = frozenset(
     {

@@ -180,7 +180,7 @@ def content_id(path: Path, *, git: bool) -> str:
 
 def _check_tensors(member: Member, folder: Path) -> None:
     """The files' own headers must be those that the decision was made on, and every weight a number."""
-    from merging.checkpoint import Checkpoint, read_headers
+    from merging.sources.checkpoint import Checkpoint, read_headers
 
     try:
         if member.candidate.file(ADAPTER_CONFIG):

@@ -16,9 +16,9 @@ from bot.sources.candidate import Candidate, Verdict
 from bot.sources.configs import settings, settings_mismatch
 from bot.sources.vocabulary import Tokenizer, read_tokenizer, tokenizer_mismatch
 from merging.errors import MergingError
-from merging.family import TensorHeader, family_mismatch
 from merging.groups import layer_count
 from merging.recipe import SourceRef
+from merging.sources.family import TensorHeader, family_mismatch
 from templates.escaping import plain
 
 MAX_SHARDS = 200

@@ -11,7 +11,7 @@ from merging.dataflow.folding import Fold, folding_rule
 from merging.dataflow.path import PathRecipe
 from merging.errors import MergingError
 from merging.groups import place_of, renumbered
-from merging.layer_config import check_layer_lists, is_tied, stacked_config
+from merging.models.layer_config import check_layer_lists, is_tied, stacked_config
 
 
 @dataclass(frozen=True)

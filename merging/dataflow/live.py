@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from merging.blueprint import read_config_json
-from merging.checkpoint import Checkpoint
 from merging.dataflow.folding import folded
 from merging.dataflow.layout import lay_out, path_config
 from merging.dataflow.path import PathRecipe
 from merging.errors import MergingError
 from merging.groups import place_of, renumbered
 from merging.merge import TORCH_DTYPES, loader, merge_tensor
-from merging.outline import places
-from merging.placement import built_model, empty_model, outline_of, stored_weights
+from merging.models.blueprint import read_config_json
+from merging.models.outline import places
+from merging.models.placement import built_model, empty_model, outline_of, stored_weights
 from merging.recipe import Recipe, SourceRef
+from merging.sources.checkpoint import Checkpoint
 
 
 class PathModels:

@@ -11,7 +11,7 @@ import yaml
 from merging.dataflow.folding import FoldingRule, factor, folding_rule
 from merging.dataflow.mergekit_limits import mergekit_limits
 from merging.dataflow.path import PathRecipe
-from merging.mergekit_yaml import to_mergekit_yaml
+from merging.mergekit.writer import to_mergekit_yaml
 from merging.recipe import SourceRef
 
 _STAGES = "Several stages: mergekit-multi makes the named merges first."

@@ -10,7 +10,7 @@ from typing import Any
 from merging.dataflow.folding import folding_rule
 from merging.dataflow.layout import path_config
 from merging.dataflow.path import PathRecipe
-from merging.layer_config import layer_lists, layer_total
+from merging.models.layer_config import layer_lists, layer_total
 
 
 @dataclass(frozen=True)

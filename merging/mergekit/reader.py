@@ -1,0 +1,357 @@
+"""Reads mergekit's YAML: from the parsed file to a MergeConfig, or to every fault at once, each with its key's path.
+
+Reading is pure. What shoal does not do is refused by its key; what has no effect is told in a remark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from merging.mergekit.config import (
+    AUTO,
+    BASE,
+    UNION,
+    ZERO,
+    ConfigFaults,
+    Fault,
+    FromModel,
+    Input,
+    KeyPath,
+    MergeConfig,
+    ModelName,
+    Settings,
+    Slice,
+    TokenizerChoice,
+    TokenRule,
+    dotted,
+)
+from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
+from merging.method_specs import METHODS
+from merging.recipe import DTYPES
+
+_TOP = (
+    "merge_method",
+    "base_model",
+    "models",
+    "slices",
+    "modules",
+    "parameters",
+    "dtype",
+    "out_dtype",
+    "tokenizer_source",
+    "tokenizer",
+    "chat_template",
+)
+_ONE_TOKEN = ((str, type(None)), (type(None), int))
+_NOT_DONE = {
+    "residual_weight": "mergekit reads it and does nothing with it; leave it out",
+    "override_architecture": "the architecture is the one in the model's own config.json; leave it out",
+}
+"""Keys of mergekit's format that are refused, and why."""
+
+
+def read_config(data: object) -> MergeConfig:
+    """The merge that a parsed file (mappings, lists, scalars) describes.
+
+    Raises:
+        ConfigFaults: unknown keys, values of the wrong kind or out of range, what does not fit together, and
+            what is not supported.
+    """
+    reader = _Reader()
+    config = reader.config(data)
+    if reader.faults or config is None:
+        raise ConfigFaults(reader.faults)
+    return config
+
+
+@dataclass
+class _Reader:
+    """Goes through the file once and gathers what is wrong on the way."""
+
+    faults: list[Fault] = field(default_factory=list)
+    mentions: list[tuple[KeyPath, ModelName]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    method: str = ""
+
+    def config(self, data: object) -> MergeConfig | None:
+        top = self.keys(data, (), _TOP)
+        self.method = self.known_method(top.get("merge_method"))
+        base = self.optional_model(top, "base_model", ())
+        body, place, module = self.body(top)
+        settings = self.settings(top.get("parameters"), ("parameters",))
+        inner = self.settings(module.get("parameters"), (*place, "parameters"))
+        slices = self.slices(body, place, base)
+        dtypes = [self.dtype(top.get(key), (key,)) for key in ("out_dtype", "dtype")]
+        tokenizer = self.tokenizer(top, base)
+        template = self.chat_template(top.get("chat_template"))
+        for one in slices:
+            self.check_inputs(one)
+        self.check_vocabulary_models(tokenizer, slices)
+        if self.faults:
+            return None
+        return MergeConfig(
+            method=self.method,
+            slices=slices,
+            base=base,
+            settings=(inner, settings),
+            dtype=dtypes[0] or dtypes[1],
+            tokenizer=tokenizer,
+            chat_template=template,
+            mentions=tuple(self.mentions),
+            remarks=tuple(self.remarks),
+        )
+
+    def body(self, top: Mapping[str, Any]) -> tuple[Mapping[str, Any], KeyPath, Mapping[str, Any]]:
+        """The mapping that has `models` or `slices`, its place, and the module's own keys."""
+        chosen = [key for key in ("models", "slices", "modules") if top.get(key)]
+        if len(chosen) != 1:
+            self.fault((), " and ".join(chosen) or "none of them", "write one of `models`, `slices` and `modules`")
+            return {}, (), {}
+        if chosen != ["modules"]:
+            return top, (), {}
+        modules = self.mapping(top["modules"], ("modules",))
+        if len(modules) != 1:
+            self.fault(("modules",), f"{len(modules)} modules", "a causal language model has one; leave the others out")
+            return {}, (), {}
+        [name] = modules
+        place: KeyPath = ("modules", name)
+        module = self.keys(modules[name], place, ("models", "slices", "parameters"))
+        if bool(module.get("models")) == bool(module.get("slices")):
+            self.fault(place, "both or neither", "write either `models` or `slices`")
+            return {}, place, {}
+        return module, place, module
+
+    def slices(self, body: Mapping[str, Any], place: KeyPath, base: ModelName | None) -> tuple[Slice, ...]:
+        if body.get("models"):
+            return (self.whole_models(body["models"], (*place, "models"), base),)
+        found = []
+        for position, entry in enumerate(self.sequence(body["slices"], (*place, "slices")) if body else ()):
+            path = (*place, "slices", position)
+            keys = self.keys(entry, path, ("sources", "base_model", "parameters", "residual_weight"))
+            sources = self.sequence(keys.get("sources", ()), (*path, "sources"))
+            inputs = [self.layers_of(source, (*path, "sources", number)) for number, source in enumerate(sources)]
+            own_base = self.optional_model(keys, "base_model", path) or base
+            own = self.settings(keys.get("parameters"), (*path, "parameters"))
+            found.append(Slice(tuple(one for one in inputs if one), own_base, own, path))
+        return tuple(found)
+
+    def whole_models(self, data: object, place: KeyPath, base: ModelName | None) -> Slice:
+        """Models from end to end; a base that is not among them is the last."""
+        inputs = []
+        for position, entry in enumerate(self.sequence(data, place)):
+            path = (*place, position)
+            keys = self.keys(entry, path, ("model", "parameters"))
+            model = self.model(keys.get("model"), (*path, "model"))
+            own = self.settings(keys.get("parameters"), (*path, "parameters"))
+            if model:
+                inputs.append(Input(model, None, own, path))
+        if base and all(one.model != base for one in inputs):
+            inputs.append(Input(base, None, {}, ("base_model",)))
+        return Slice(tuple(inputs), base, {}, place)
+
+    def layers_of(self, data: object, path: KeyPath) -> Input | None:
+        keys = self.keys(data, path, ("model", "layer_range", "parameters"))
+        model = self.model(keys.get("model"), (*path, "model"))
+        settings = self.settings(keys.get("parameters"), (*path, "parameters"))
+        layers = self.layer_range(keys.get("layer_range"), (*path, "layer_range"))
+        return Input(model, layers, settings, path) if model and layers else None
+
+    def layer_range(self, data: object, path: KeyPath) -> tuple[int, int] | None:
+        whole = isinstance(data, list | tuple) and [type(part) for part in data] == [int, int]
+        # One without layers says where the embedding or the head comes from.
+        if whole and isinstance(data, list | tuple) and 0 <= data[0] <= data[1]:
+            return data[0], data[1]
+        self.fault(path, told(data), "write [first, last + 1], two whole numbers, such as [0, 8]")
+        return None
+
+    def check_inputs(self, one: Slice) -> None:
+        """What the method asks of the models of a slice."""
+        names = [entry.model for entry in one.inputs]
+        if not self.method or not names or any(_leaves_out_a_model(fault.path, one.place) for fault in self.faults):
+            return  # what is wrong was told already
+        lengths = {entry.layers[1] - entry.layers[0] for entry in one.inputs if entry.layers}
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            self.fault(one.place, f"{twice} twice", "name each model once in a slice")
+        elif len(lengths) > 1:
+            self.fault(one.place, f"ranges of {', '.join(map(str, sorted(lengths)))} layers", "make them equally long")
+        elif problem := slice_fault(self.method, names, one.base):
+            self.fault(one.place, *problem)
+
+    def known_method(self, data: object) -> str:
+        if isinstance(data, str) and data in METHODS:
+            return data
+        self.fault(("merge_method",), told(data), f"use one of {', '.join(METHODS)}{nearest(data, METHODS)}")
+        return ""
+
+    def dtype(self, data: object, path: KeyPath) -> str | None:
+        if data is None:
+            return None
+        name = data.removeprefix("torch.") if isinstance(data, str) else data
+        if name in DTYPES:
+            return str(name)
+        self.fault(path, told(data), f"use one of {', '.join(DTYPES)}")
+        return None
+
+    def settings(self, data: object, path: KeyPath) -> Settings:
+        if data is None:
+            return {}
+        found = {}
+        known = METHODS[self.method].parameters if self.method else {}
+        ignored = METHODS[self.method].ignored if self.method else ()
+        for name, value in self.mapping(data, path).items():
+            place = (*path, name)
+            if name in known:
+                found[name], wrong = read_setting(value, known[name])
+                self.faults += [Fault((*place, *where), told(got), why) for where, got, why in wrong]
+            elif name in EVERY_PARAMETER:
+                why = (
+                    "it changes nothing in the merged weights" if name in ignored else f"{self.method} does not read it"
+                )
+                self.remarks.append(f"{dotted(place)}: {why}")
+            else:
+                close = nearest(name, [*known, *EVERY_PARAMETER])
+                self.fault(place, told(value), f"no method has such a parameter{close}")
+        return found
+
+    def tokenizer(self, top: Mapping[str, Any], base: ModelName | None) -> TokenizerChoice | None:
+        given, chosen = top.get("tokenizer"), top.get("tokenizer_source")
+        if given is not None and chosen is not None:
+            self.fault(("tokenizer",), "`tokenizer_source` as well", "keep one of the two")
+            return None
+        if given is None and chosen is None:
+            return None
+        if given is None:
+            return TokenizerChoice(self.tokenizer_source(chosen, ("tokenizer_source",), base))
+        keys = self.keys(given, ("tokenizer",), ("source", "tokens", "pad_to_multiple_of"))
+        multiple = keys.get("pad_to_multiple_of")
+        if multiple is not None and (type(multiple) is not int or multiple < 1):
+            self.fault(("tokenizer", "pad_to_multiple_of"), told(multiple), "write a whole number above 0")
+        source = self.tokenizer_source(keys.get("source", UNION), ("tokenizer", "source"), base)
+        tokens = self.mapping(keys["tokens"], ("tokenizer", "tokens")) if keys.get("tokens") is not None else {}
+        rules = {token: self.token_rule(rule, ("tokenizer", "tokens", token)) for token, rule in tokens.items()}
+        return TokenizerChoice(source, multiple, rules)
+
+    def token_rule(self, data: object, path: KeyPath) -> TokenRule:
+        keys = self.keys(data, path, ("source", "force"))
+        force = keys.get("force", False)
+        if not isinstance(force, bool):
+            self.fault((*path, "force"), told(force), "write true or false")
+        return TokenRule(self.token_source(keys.get("source"), (*path, "source")), force is True)
+
+    def token_source(self, data: object, path: KeyPath) -> FromModel | Literal["zero"] | None:
+        """A model's own row for the token, zeros, or the row of another token of a model."""
+        if not isinstance(data, Mapping) or "kind" not in data:
+            model = None if data is None else self.model(data, path)
+            return FromModel(model) if model else None
+        if data["kind"] == ZERO:
+            return "zero"
+        keys = self.keys(data, path, ("kind", "model", "token", "token_id"))
+        model = self.model(keys.get("model"), (*path, "model"))
+        token, token_id = keys.get("token"), keys.get("token_id")
+        if keys["kind"] == "model_token" and (type(token), type(token_id)) in _ONE_TOKEN and model:
+            return FromModel(model, token, token_id)
+        self.fault(path, told(data), "write a model, `kind: zero`, or `kind: model_token` with a token or a token_id")
+        return None
+
+    def tokenizer_source(self, data: object, path: KeyPath, base: ModelName | None) -> ModelName | str:
+        if data == BASE and base is None:
+            self.fault(path, told(data), "there is no base_model; name one, or another source")
+        if data in (UNION, BASE):
+            return str(data)
+        return self.model(data, path) or UNION
+
+    def check_vocabulary_models(self, choice: TokenizerChoice | None, slices: Sequence[Slice]) -> None:
+        """A vocabulary comes from the models that are merged."""
+        if choice is None or not slices:
+            return
+        merged = {entry.model for one in slices for entry in one.inputs}
+        rules = choice.tokens.values()
+        named = [choice.source, *(rule.source.model for rule in rules if isinstance(rule.source, FromModel))]
+        for path, model in self.mentions:
+            if model in named and model not in merged and str(path[0]).startswith("tokenizer"):
+                self.fault(path, str(model), "it is not among the merged models; name one of those")
+
+    def chat_template(self, data: object) -> str | None:
+        if data is None or data == AUTO:
+            return AUTO if data else None
+        if isinstance(data, str) and "{" in data:
+            return data
+        remedy = "write `auto` or the template itself, in Jinja; names of mergekit's own templates are not known"
+        self.fault(("chat_template",), told(data), remedy)
+        return None
+
+    def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelName | None:
+        return None if keys.get(key) is None else self.model(keys[key], (*path, key))
+
+    def model(self, data: object, path: KeyPath) -> ModelName | None:
+        """`org/name@revision+adapter`, or the same in two keys, `model` and `lora`."""
+        if isinstance(data, Mapping):
+            keys = self.keys(data, path, ("model", "lora", "override_architecture"))
+            parts = [keys.get("model"), *([keys["lora"]] if keys.get("lora") is not None else [])]
+        else:
+            parts = data.split("+") if isinstance(data, str) else [data]
+        names = [_plain_name(part) for part in parts[:2]]
+        if len(parts) > 2 or None in names:
+            self.fault(path, told(data), "write a folder or a Hub repo: org/name, org/name@revision or base+lora")
+            return None
+        plain, adapter = names[0], names[1] if len(names) > 1 else None
+        found = ModelName(plain.path, plain.revision, adapter) if plain else None
+        if found:
+            self.mentions.append((path, found))
+        return found
+
+    def keys(self, data: object, path: KeyPath, known: Sequence[str]) -> Mapping[str, Any]:
+        """A mapping's known keys; the others are faults."""
+        found = self.mapping(data, path)
+        for key, value in found.items():
+            if key in _NOT_DONE and key in known and value is not None:
+                self.fault((*path, key), told(value), _NOT_DONE[key])
+            elif key not in known:
+                self.fault((*path, key), told(value), f"there is no such key here{nearest(key, known)}")
+        return {key: value for key, value in found.items() if key in known}
+
+    def mapping(self, data: object, path: KeyPath) -> Mapping[str, Any]:
+        if isinstance(data, Mapping):
+            return {str(key): value for key, value in data.items()}
+        self.fault(path, told(data), "write `key: value` lines below it")
+        return {}
+
+    def sequence(self, data: object, path: KeyPath) -> Sequence[Any]:
+        if isinstance(data, list | tuple) and data:
+            return data
+        self.fault(path, told(data), "write one `- item` a line")
+        return ()
+
+    def fault(self, path: KeyPath, got: str, why: str) -> None:
+        self.faults.append(Fault(path, got, why))
+
+
+def _leaves_out_a_model(fault: KeyPath, place: KeyPath) -> bool:
+    """Whether a fault keeps a model of the slice at `place` from being read."""
+    inside = fault[: len(place)] == place
+    return "base_model" in fault or (inside and (fault == place or not {"model", "layer_range"}.isdisjoint(fault)))
+
+
+def _plain_name(data: object) -> ModelName | None:
+    """`path` or `path@revision`; None for anything else."""
+    if not isinstance(data, str) or data.count("@") > 1:
+        return None
+    path, _, revision = data.strip().partition("@")
+    return ModelName(path, revision or None) if path and ("@" in data) == bool(revision) else None
+
+
+def told(data: object) -> str:
+    """A value of the file in a few characters."""
+    if data is None:
+        return "nothing"
+    kinds = {bool: str(data).lower(), tuple: "a list", list: "a list", dict: "a group of keys"}
+    return kinds.get(type(data)) or repr(data)[:60]
+
+
+def nearest(word: object, known: Sequence[str] | Mapping[str, object]) -> str:
+    """`; did you mean …?`, where something known is spelled nearly like it."""
+    close = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,1 @@
+"""Models as transformers builds them from a config."""

@@ -1,0 +1,1 @@
+"""Where merges are looked for, and how."""

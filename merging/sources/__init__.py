@@ -1,0 +1,1 @@
+"""What is merged: checkpoints, and adapters on top of them."""

@@ -1,0 +1,211 @@
+"""Safetensors files written tensor by tensor while the next ones are merged: never more than a few in memory.
+
+Each tensor is merged in a thread of its own, so that reading (page faults of mapped sources), arithmetic, hashing and
+writing overlap; the bytes depend on nothing but the tensors and their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from merging.sources.checkpoint import INDEX_NAME, SINGLE_NAME
+
+_DTYPES = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)}  # in the format; bytes
+_ALIGNMENT = 8  # of the first weight in the file, as the format's own library has it
+_FLUSH_BYTES = 1 << 27  # written between two requests to see them onto the disk
+
+Merge = Callable[[str, Tensor], Tensor]
+"""Gives a tensor by its name; it may be made in the memory that is handed in, which has its shape and dtype."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One weight file: its name, and its tensors' names in the order in which they are written."""
+
+    file_name: str
+    tensors: tuple[str, ...]
+
+
+def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> tuple[Shard, ...]:
+    """Share tensors (name → bytes) out to files of at most max_bytes; a larger one has a file of its own."""
+    shares: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if shares[-1] and filled + size > max_bytes:
+            shares.append([])
+            filled = 0
+        shares[-1].append(name)
+        filled += size
+    if len(shares) == 1:
+        return (Shard(SINGLE_NAME, tuple(shares[0])),)
+    return tuple(
+        Shard(f"model-{number:05d}-of-{len(shares):05d}.safetensors", tuple(share))
+        for number, share in enumerate(shares, start=1)
+    )
+
+
+def write_weights(
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    merge: Merge,
+    max_shard_bytes: int,
+) -> dict[str, str]:
+    """Write the weights into a folder, with an index if there are several files; file name → SHA-256 (hex).
+
+    shapes: tensor name → shape, in the order of writing. merge: is called from as many threads as torch may use here,
+    each with one of torch's own. Merged tensors that wait to be written, and memory that waits to be used again, take
+    at most twice the memory of the largest one. OSError as the file system raises it.
+    """
+    width = _DTYPES[dtype][1]
+    sizes = {name: math.prod(shape) * width for name, shape in shapes.items()}
+    shards = plan_shards(sizes, max_shard_bytes)
+    hashes = {}
+
+    def make(name: str, memory: Tensor) -> Tensor:
+        return merge(name, memory.view(getattr(torch, dtype)).view(shapes[name]))
+
+    with _merged(make, sizes) as tensors:
+        for shard in shards:
+            header = _header({name: shapes[name] for name in shard.tensors}, dtype)
+            weights = (_bytes(next(tensors)) for _ in shard.tensors)
+            hashes[shard.file_name] = write_file(folder / shard.file_name, chain([header], weights))
+    if len(shards) > 1:
+        hashes[INDEX_NAME] = write_file(folder / INDEX_NAME, [_index(shards, sum(sizes.values()))])
+    return hashes
+
+
+def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> str:
+    """Write a new file and see it onto the disk; returns the SHA-256 (hex) of what was written."""
+    digest = hashlib.sha256()
+    with path.open("xb", buffering=0) as file, _flushing(file.fileno()) as flush:
+        for part in parts:
+            digest.update(part)
+            rest = memoryview(part)
+            while rest:  # a single write takes no more than 2 GiB
+                rest = rest[file.write(rest) :]
+            flush(len(part))
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _flushing(descriptor: int) -> Iterator[Callable[[int], None]]:
+    """A function to be told of written bytes, which keeps the disk busy with them in the background.
+
+    Left to itself the system collects gigabytes before it writes the first, and the end waits for them all. The system
+    tells of a failed write but once: so every answer is heard.
+    """
+    unflushed, running = 0, None
+    with ThreadPoolExecutor(1, thread_name_prefix="flush") as background:
+
+        def flush(count: int) -> None:
+            nonlocal unflushed, running
+            unflushed += count
+            if unflushed >= _FLUSH_BYTES and (running is None or running.done()):
+                if running is not None:
+                    running.result()
+                running, unflushed = background.submit(os.fdatasync, descriptor), 0
+
+        yield flush
+        if running is not None:
+            running.result()
+
+
+@contextmanager
+def _merged(merge: Merge, sizes: Mapping[str, int]) -> Iterator[Iterator[Tensor]]:
+    """The merged tensors in order, the next ones being made in other threads meanwhile.
+
+    merge: is handed its memory as bytes. sizes: tensor name → bytes. If the block ends early, what is not yet begun is
+    not merged any more.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, "merge", torch.set_num_threads, (1,)) as makers:
+            try:
+                yield _in_order(lambda name, memory: makers.submit(merge, name, memory), sizes, 2 * threads + 2)
+            finally:
+                makers.shutdown(cancel_futures=True)
+    finally:
+        torch.set_num_threads(threads)  # what the makers set for themselves counts for threads of later, too
+
+
+def _in_order(
+    submit: Callable[[str, Tensor], Future[Tensor]], sizes: Mapping[str, int], at_once: int
+) -> Iterator[Tensor]:
+    """Results in order, at most so many of them in work at once, and as many as there is memory for.
+
+    A result is to be done with when the next one is asked for: its memory is used again then.
+    """
+    memory = _Memory(2 * max(sizes.values(), default=0))
+    waiting, in_work = deque(sizes), deque[tuple[Tensor, Future[Tensor]]]()
+    while waiting or in_work:
+        while waiting and len(in_work) < at_once and (place := memory.take(sizes[waiting[0]])) is not None:
+            in_work.append((place, submit(waiting.popleft(), place)))
+        place, future = in_work.popleft()
+        yield future.result()
+        memory.give_back(place)
+
+
+class _Memory:
+    """Some bytes, handed out in pieces. Models have many tensors of few sizes: pieces that fit are handed out again.
+
+    Memory that is new to a process costs it a fault a page, nearly as much as writing to it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._free: list[Tensor] = []  # those that were given back first come first
+
+    def take(self, size: int) -> Tensor | None:
+        """A piece of so many bytes; None while too many are in use."""
+        fitting = next((place for place, piece in enumerate(self._free) if len(piece) == size), None)
+        if fitting is not None:
+            return self._free.pop(fitting)
+        while self._free and self._left < size:
+            self._left += len(self._free.pop(0))
+        if self._left < size:
+            return None
+        self._left -= size
+        return torch.empty(size, dtype=torch.uint8)
+
+    def give_back(self, piece: Tensor) -> None:
+        """This piece may be handed out again."""
+        self._free.append(piece)
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:
+    """The format's header: its length in 8 bytes, then JSON that gives each tensor its place in the data."""
+    code, width = _DTYPES[dtype]
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for name, shape in shapes.items():
+        end = position + math.prod(shape) * width
+        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _index(shards: Sequence[Shard], total_size: int) -> bytes:
+    weight_map = {name: shard.file_name for shard in shards for name in shard.tensors}
+    index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
+    return (json.dumps(index, indent=2) + "\n").encode()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
