@@ -110,11 +110,11 @@ def test_too_few_sources_are_told_in_one_line_with_every_reason_on_record(
 
 
 def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetched(server: Running, home: Home) -> None:
-    config = {**CONFIG, "model_type": "helium", "architectures": ["HeliumForCausalLM"]}
+    config = {**CONFIG, "model_type": "persimmon", "architectures": ["PersimmonForCausalLM"]}
     for place, name in enumerate(("cod", "eel")):
         server.store.commit(f"abacus-works/{name}", files(place, config=config))
     asked: dict[str, Any] = {"watch": {"tags": ["fish"]}, "base": None}
-    with pytest.raises(MergingError, match="model_type is 'helium': no way is known to fold a path's scales"):
+    with pytest.raises(MergingError, match="model_type is 'persimmon': no way is known to fold a path's scales"):
         stock(shop(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
     assert not list(home.sources.rglob("*.safetensors"))
     pool, folders = stock(shop(server, home, small_watchlist(**asked, search={"method": "linear"})))

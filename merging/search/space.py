@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from merging.dataflow.path import AnyRecipe
 from merging.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Genome = tuple[int, ...]
 
