@@ -118,14 +118,16 @@ def recipes(method: str, pool: Pool) -> list[Recipe]:
     def row(low: float, high: float) -> tuple[float, ...]:
         return tuple(round(draw.uniform(low, high), 3) for _ in groups.labels)
 
-    densities = (("density", tuple(row(0.3, 0.9) for _ in sources)),) if method == "ties" else ()
+    density = tuple(row(0.3, 0.9) for _ in sources)
+    # A search leaves weights as they are, where mergekit's default divides by their sum, element by element.
+    trimming = (("density", density), ("normalize", ((0.0,) * len(groups.labels),))) if method == "ties" else ()
     return [
         Recipe(
             method,
             sources,
             base,
             groups,
-            (("weight", tuple(row(0.2, 1.0) for _ in sources)), *densities),
+            (("weight", tuple(row(0.2, 1.0) for _ in sources)), *trimming),
             "bfloat16",
             0,
         )

@@ -46,7 +46,9 @@ def merge(sources: Places, base: Places, terms: Terms, rule: Rule, target: Place
         if simple and not rule.elect:
             _sum_in_pairs(sources, here, terms.weights, first, total)
         elif simple and _limits(terms.lower, first, count, limits):
-            _vote_in_pairs(sources, here, limits, terms.weights, first, blocks[_POSITIVE], blocks[_NEGATIVE])
+            _vote_in_pairs(sources, here, limits, terms.weights, first, blocks)
+            if rule.by_weight:
+                _weigh_in_pairs(sources, here, limits, terms.weights, first, blocks)
         else:
             _add_up(sources, here, terms, rule, first, start, blocks)
         if rule.elect:
@@ -165,7 +167,7 @@ def _is_simple(sources: Places, terms: Terms, rule: Rule) -> bool:
     for value in terms.upper.values:
         if value < np.inf:
             return False
-    return len(terms.factors) == 0 and not rule.by_weight and (rule.elect or len(terms.lower.values) == 0)
+    return len(terms.factors) == 0 and (rule.elect or len(terms.lower.values) == 0)
 
 
 @compiled
@@ -201,11 +203,10 @@ def _sum_in_pairs(sources: Places, base: Array, weights: Array, first: int, tota
 
 
 @compiled
-def _vote_in_pairs(
-    sources: Places, base: Array, limits: Array, weights: Array, first: int, positive: Array, negative: Array
-) -> None:
+def _vote_in_pairs(sources: Places, base: Array, limits: Array, weights: Array, first: int, blocks: Array) -> None:
     """As `_sum_in_pairs`, of the differences that reach their source's limit, each to the sum of its side."""
     count, even = len(base), len(weights) - len(weights) % 2
+    positive, negative = blocks[_POSITIVE][:count], blocks[_NEGATIVE][:count]
     for one in range(0, even, 2):
         bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
         limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
@@ -220,6 +221,30 @@ def _vote_in_pairs(
             value = _above(_brain(bits[place]) - base[place], limit) * weight
             positive[place] += abs(value) + value
             negative[place] += abs(value) - value
+
+
+@compiled
+def _weigh_in_pairs(sources: Places, base: Array, limits: Array, weights: Array, first: int, blocks: Array) -> None:
+    """As `_vote_in_pairs`, of the weights that stand behind the votes."""
+    count, even = len(base), len(weights) - len(weights) % 2
+    positive, negative = blocks[_WEIGHT_POSITIVE][:count], blocks[_WEIGHT_NEGATIVE][:count]
+    none = np.float32(0)
+    for one in range(0, even, 2):
+        bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
+        limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
+        for place in range(count):
+            value = _above(_brain(bits[place]) - base[place], limit) * weight
+            more = _above(_brain(more_bits[place]) - base[place], more_limit) * more_weight
+            behind, more_behind = (weight if value > 0 else none), (more_weight if more > 0 else none)
+            against, more_against = (weight if value < 0 else none), (more_weight if more < 0 else none)
+            positive[place] = positive[place] + behind + more_behind
+            negative[place] = negative[place] + against + more_against
+    if even < len(weights):
+        bits, limit, weight = _bits(sources, even, first, count), limits[even], weights[even]
+        for place in range(count):
+            value = _above(_brain(bits[place]) - base[place], limit) * weight
+            positive[place] += weight if value > 0 else none
+            negative[place] += weight if value < 0 else none
 
 
 @compiled
