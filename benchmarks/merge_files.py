@@ -5,14 +5,16 @@
 Three random bf16 siblings and their base are made in a temporary folder (0.5 by default; about 0.1, 0.5 and 1.1 are to
 be had, the last takes some 20 GB of disk), and merged by linear, slerp, dare_ties and ties. Each side is a command of
 its own, start-up included. Anonymous memory is the peak of RssAnon of /proc, sampled: the pages of mapped files are
-not in it. The floor is the time to read the sources once, and write as many bytes as the result has and see them onto
-the disk. Where no random numbers are drawn the results are compared: the share of values that differ, and by how much
-at most.
+not in it. Both sides merge once before anything is measured: shoal asks transformers about models of a config but once
+and keeps the answers; how long its first merge took is told. The floor is the time to read the sources once, and write
+as many bytes as the result has and see them onto the disk. Where no random numbers are drawn the results are compared:
+the share of values that differ, and by how much at most.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "ties": {"density": 0.5, "normalize": False},
 }
 SAMPLE_SECONDS = 0.02
+_BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,31 @@ def _names(path: Path) -> list[str]:
         return list(file.keys())
 
 
+def ours(recipe: Path, target: Path) -> Run:
+    """shoal's merge."""
+    return run([str(_BIN / "shoal"), "merge", str(recipe), str(target), "--home", str(target.parent / "home")])
+
+
+def theirs(recipe: Path, target: Path) -> Run:
+    """mergekit's merge."""
+    return run([str(_BIN / "mergekit-yaml"), str(recipe), str(target), "--quiet", "--no-copy-tokenizer"])
+
+
+def warm_up(base: Path, siblings: Sequence[Path], folder: Path) -> None:
+    """Have both merge once."""
+    recipe = write_yaml(folder / "first.yml", "linear", base, siblings)
+    targets = folder / "ours", folder / "theirs"
+    print(f"first merge of models of this config: {ours(recipe, targets[0]).seconds:.1f} s", flush=True)
+    theirs(recipe, targets[1])
+    for target in targets:
+        shutil.rmtree(target)
+
+
 def compare(method: str, base: Path, siblings: Sequence[Path], folder: Path) -> None:
     """Measure both on one method and print a line."""
-    bin_folder = Path(sys.executable).parent
     recipe = write_yaml(folder / f"{method}.yml", method, base, siblings)
-    ours, theirs = folder / "ours", folder / "theirs"
-    shoal = run([str(bin_folder / "shoal"), "merge", str(recipe), str(ours), "--home", str(folder / "home")])
-    kit = run([str(bin_folder / "mergekit-yaml"), str(recipe), str(theirs), "--quiet", "--no-copy-tokenizer"])
+    targets = folder / "ours", folder / "theirs"
+    shoal, kit = ours(recipe, targets[0]), theirs(recipe, targets[1])
     read = siblings[:2] if method == "slerp" else siblings if method == "linear" else [base, *siblings]
     least = floor(read, folder / "floor")
     print(
@@ -140,10 +161,9 @@ def compare(method: str, base: Path, siblings: Sequence[Path], folder: Path) -> 
     )
     if method != "dare_ties":
         why = " (mergekit sums differences in bf16)" if method == "ties" else ""
-        print(f"{'':10s} {difference(ours, theirs)}{why}", flush=True)
-    for path in (*ours.iterdir(), *theirs.iterdir()):
-        path.unlink()
-    ours.rmdir(), theirs.rmdir()
+        print(f"{'':10s} {difference(*targets)}{why}", flush=True)
+    for target in targets:
+        shutil.rmtree(target)
 
 
 def main() -> None:
@@ -158,6 +178,7 @@ def main() -> None:
                 (model / file).write_bytes((MODELS[BASE] / file).read_bytes())
         size = (base / "model.safetensors").stat().st_size
         print(f"{size / 2e9:.2f} B parameters, bf16, {torch.get_num_threads()} threads")
+        warm_up(base, siblings, folder)
         for method in methods:
             compare(method, base, siblings, folder)
 
