@@ -5,9 +5,9 @@
 The peers' way is that of `benchmarks.candidate_cost`: mergekit writes each candidate, transformers loads it, lm-eval's
 `simple_evaluate` scores it with tasks loaded once; the ratio is told with and without the seconds in which that
 describes the machine. It is given shoal's own NSGA-II and space and the items that shoal searches by, so that only the
-cost of a candidate differs. Hypervolume, above 0 in every skill, is that of a front's
-scores on the search split, computed outside the clock for both. shoal's clock runs from the start of its worker
-processes, through the scoring of sources and plain merges, to the first generation whose front has the peers' last
+cost of a candidate differs. Hypervolume, above 0 in every skill, is that of a front's scores on the search split,
+computed outside the clock for both. Neither side's start-up is in its time: each scores a few merges before. shoal's
+clock then runs through the scoring of sources and plain merges to the first generation whose front has the peers' last
 hypervolume.
 """
 
@@ -16,13 +16,14 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.candidate_cost import OnDisk
 from benchmarks.racing import Silence
-from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores
+from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores, random_recipes
 from bot.contest.search import search
 from bot.contest.spaces import Spaces
 from bot.ledger.book import Ledger
@@ -36,7 +37,7 @@ from merging.recipe import Recipe
 from merging.search.evolution import Generation, Outcome, Settings, evolve
 from merging.search.pareto import hypervolume
 
-SEED, POPULATION = 1, 20
+SEED, WARM_UP, POPULATION = 1, 2, 20
 CREW = Crew(2, 1, "cpu", 64)
 
 
@@ -73,6 +74,8 @@ class Clocked(Ledger):
 def peers(candidates: int, truth: Callable[[Recipe], tuple[float, ...]]) -> tuple[float, float, float]:
     """Seconds of a search by the peers' way, those in which it described the machine, its last front's hypervolume."""
     score = OnDisk()
+    score(random_recipes(1, WARM_UP)[0])
+    score.report_seconds = 0.0
     seconds, generations = 0.0, list[Generation]()
 
     def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
@@ -91,16 +94,19 @@ def shoal(goal: float) -> tuple[float, float]:
     """Seconds until shoal's front has a hypervolume, and that hypervolume."""
     space, watchlist = demo_space(), demo_watchlist()
     racing = watchlist.search.racing
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Workers(replace(bench(CREW), rounds=racing.rounds if racing else 1)) as workers,
+    ):
+        deque(workers.score(random_recipes(2 * CREW.workers, WARM_UP), Split.SEARCH), maxlen=0)
         ledger = Clocked(Path(folder) / "ledger.sqlite", goal)
         cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
-        with Workers(replace(bench(CREW), rounds=racing.rounds if racing else 1)) as workers:
-            judge = Judge(ledger, workers, CREW.workers)
-            rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
-            try:
-                search(watchlist, Spaces(space), judge, rivals, ledger, cycle, Silence())
-            except Reached as reached:
-                return reached.seconds, reached.volume
+        judge = Judge(ledger, workers, CREW.workers)
+        rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
+        try:
+            search(watchlist, Spaces(space), judge, rivals, ledger, cycle, Silence())
+        except Reached as reached:
+            return reached.seconds, reached.volume
     sys.exit(f"shoal came to {ledger.volume:.4f}, short of {goal:.4f}")
 
 

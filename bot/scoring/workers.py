@@ -130,11 +130,9 @@ class Workers:
         spent = [0.0] * len(jobs)
         try:
             while waiting or busy:
-                while waiting and (worker := self._idle_one([task.worker for task in busy.values()])):
-                    index, tries = waiting.popleft()
-                    worker.ask(jobs[index])
-                    busy[worker.line] = _Task(worker, index, tries, time.monotonic())
-                for task, answer in self._answers(busy):
+                self._hand_out(jobs, waiting, busy)
+                for task, answer in list(self._answers(busy)):
+                    self._hand_out(jobs, waiting, busy)  # no worker idles while an answer is put away
                     spent[task.index] += task.seconds
                     if isinstance(answer, _Died) and task.tries < TRIES:
                         waiting.append((task.index, task.tries + 1))
@@ -145,6 +143,13 @@ class Workers:
         finally:
             # Whoever stops listening leaves workers with answers that nobody may take for another's.
             self._dismiss([task.worker for task in busy.values()])
+
+    def _hand_out(self, jobs: Sequence[Job], waiting: deque[tuple[int, int]], busy: dict[Any, _Task]) -> None:
+        """Give those who are idle what waits."""
+        while waiting and (worker := self._idle_one([task.worker for task in busy.values()])):
+            index, tries = waiting.popleft()
+            worker.ask(jobs[index])
+            busy[worker.line] = _Task(worker, index, tries, time.monotonic())
 
     def _answers(self, busy: dict[Any, _Task]) -> Iterator[tuple[_Task, Any]]:
         """The next answers, their tasks taken from `busy`; the time limit's where a worker has passed it."""
