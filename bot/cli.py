@@ -205,7 +205,8 @@ def merge(
         from bot.merges.page import merge_page
         from merging.models.kept import keep_answers
     place = find_home(home)
-    keep_answers(place.answers)
+    if not check_only:  # a check writes nothing at all
+        keep_answers(place.answers)
     merger = Merger(place, client, narrator, shard_bytes, seed, threads)
     merged = merger.check(recipe, out) if check_only else merger.merge(recipe, out)
     if as_json:

@@ -311,7 +311,7 @@ def test_without_any_weight_there_is_the_base() -> None:
 
 
 @pytest.mark.parametrize("broken", [BASE, B])
-@pytest.mark.parametrize("elements", [1, 300 * 600])
+@pytest.mark.parametrize("elements", [1, 300 * 40, 300 * 600])
 @pytest.mark.parametrize("method", [name for name, rule in METHODS.items() if rule.max_sources != 1])
 def test_what_is_no_number_is_refused_by_the_tensor_s_name(method: str, elements: int, broken: SourceRef) -> None:
     load = tensors(300, 600)

@@ -67,6 +67,15 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) 
         keep_answers(None)
 
 
+def test_a_write_that_fails_leaves_nothing_behind(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert layer_total(LLAMA, "a model") == 3
+    assert list(shelf.iterdir()) == []
+
+
 def test_a_second_merge_of_models_of_one_config_needs_no_transformers(tmp_path: Path) -> None:
     for seed in (0, 1):
         tiny_model("llama", seed=seed, layers=2).save_pretrained(tmp_path / f"model-{seed}")

@@ -275,6 +275,19 @@ def test_of_those_that_wait_only_the_most_promising_are_asked_for_if_the_budget_
     assert result.stopped == "the budget of 4 candidates is spent"
 
 
+@pytest.mark.parametrize("candidates", [10, 20, 40, 60])
+def test_those_that_wait_do_not_overrun_the_budget_beside_a_new_generation(candidates):
+    space = space_of()
+    exact, sent = closeness(space, *random_targets(space, 1)), Counter()
+
+    def evaluate(recipes):
+        sent.update(recipe.digest for recipe in recipes)
+        return estimating(exact, lambda recipe: sent[recipe.digest] < 2, waiting=True)(recipes)
+
+    result = evolve(space, settings_of(12, candidates), evaluate, objectives=2)
+    assert candidates - 1 < result.generations[-1].spent <= candidates
+
+
 def test_what_a_forecast_cut_comes_next_until_the_budget_is_spent():
     """The first generation takes all of the scoring, later ones an eighth: the mean so far tells too much of them."""
     space = space_of()

@@ -132,8 +132,8 @@ class Workers:
             while waiting or busy:
                 self._hand_out(jobs, waiting, busy)
                 for task, answer in list(self._answers(busy)):
-                    self._hand_out(jobs, waiting, busy)  # no worker idles while an answer is put away
                     spent[task.index] += task.seconds
+                    self._hand_out(jobs, waiting, busy)  # no worker idles while an answer is put away
                     if isinstance(answer, _Died) and task.tries < TRIES:
                         waiting.append((task.index, task.tries + 1))
                     elif isinstance(answer, _Died | Failure):
@@ -173,7 +173,7 @@ class Workers:
 
     def _idle_one(self, busy: Sequence[_Worker]) -> _Worker | None:
         """A living worker that has nothing to do, started if need be; None if all are busy."""
-        self._dismiss([worker for worker in self._crew if worker not in busy and not worker.is_alive])
+        self._dismiss([worker for worker in self._crew if worker not in busy and not worker.is_fit])
         idle = [worker for worker in self._crew if worker not in busy]
         if not idle and len(self._crew) < self._bench.crew.workers:
             idle = [_Worker(self._bench)]
@@ -228,10 +228,12 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(bench, far_end), name="shoal-worker")
         self._process.start()
         far_end.close()  # the worker's copy is the last one: its death ends the line
+        self._last_words = False
 
     @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
+    def is_fit(self) -> bool:
+        """Whether it may be asked; one that said it is not is about to end."""
+        return not self._last_words and self._process.is_alive()
 
     def ask(self, job: Job) -> None:
         try:
@@ -242,7 +244,8 @@ class _Worker:
     def answer(self) -> Any:
         """What it answered, or _Died; waits for it."""
         try:
-            return self.line.recv()
+            answer, self._last_words = self.line.recv()
+            return answer
         except (EOFError, OSError):
             self._process.join()
             return _Died(self._process.exitcode)
@@ -276,28 +279,28 @@ def _answer_jobs(at_work: BenchAtWork, line: Any) -> None:
             function, arguments = line.recv()
         except (EOFError, OSError):
             return
-        answer, fit = _attempt(function, at_work, arguments)
+        answer, lost = _attempt(function, at_work, arguments)
         try:
-            line.send(answer)
+            line.send((answer, lost))
         except OSError:
             return
-        if not fit:
+        if lost:
             return
 
 
 def _attempt(function: Callable[..., Any], at_work: BenchAtWork, arguments: tuple[object, ...]) -> tuple[Any, bool]:
-    """The answer, and whether this process is fit for another job."""
+    """The answer, and whether this process is lost for any other job."""
     import torch
 
     try:
-        return function(at_work, *arguments), True
+        return function(at_work, *arguments), False
     except (EvaluationError, MergingError) as error:
-        return Failure(str(error)), True
+        return Failure(str(error)), False
     except Exception as error:  # whatever a candidate's model does, the search goes on without it
         # After an error of the GPU itself the driver refuses all that this process asks of it.
         lost = isinstance(error, torch.AcceleratorError)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return Failure(reason, lost or _is_of_memory(error)), not lost
+        return Failure(reason, lost or _is_of_memory(error)), lost
 
 
 def _is_of_memory(error: Exception) -> bool:

@@ -188,7 +188,8 @@ def _sampled(sizes: Sizes) -> Values:
     """The sizes of some elements, spread evenly, in ascending order; none of a tensor too small to be worth it."""
     if sizes.count <= SEGMENT:
         return np.empty(0, np.float32)
-    return np.sort(sizes.at((_spread() * sizes.count).astype(np.int64)))
+    found = sizes.at((_spread() * sizes.count).astype(np.int64))
+    return np.sort(found[~np.isnan(found)])  # NaN would stand among the largest, as the end of a bracket
 
 
 @cache

@@ -1,7 +1,8 @@
 """Answers that take transformers seconds, kept on the disk: the next process need not import it to know them.
 
 What may be kept is a pure function of a config.json. Answers belong to the version of transformers that gave them, and
-to the text of the file that the function stands in. Nothing is kept before `keep_answers` has named a folder.
+to the text of the files that the function and the class of its answer stand in. Nothing is kept before `keep_answers`
+has named a folder.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def kept(
         def ask(config: Mapping[str, Any], label: str) -> Answer:
             if _folder is None:
                 return question(config, label)
-            path = _folder / f"{question.__name__}-{_key(question, config)}.json"
+            path = _folder / f"{question.__name__}-{_key((question, from_json), config)}.json"
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return from_json(json.loads(path.read_bytes()))
             text = json.dumps(to_json(question(config, label)))
@@ -54,20 +55,28 @@ def kept(
     return decorate
 
 
-def _key(question: Question[Any], config: Mapping[str, Any]) -> str:
-    about = json.dumps([version("transformers"), _text_digest(inspect.getfile(question)), config], sort_keys=True)
+def _key(code: tuple[Any, ...], config: Mapping[str, Any]) -> str:
+    about = json.dumps([version("transformers"), *map(_text_digest, code), config], sort_keys=True)
     return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
 @cache
-def _text_digest(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+def _text_digest(code: Any) -> str:
+    """Of the file that a function or class stands in; nothing for Python's own."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(code)).read_bytes()).hexdigest()
+    except TypeError:
+        return ""
 
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all, also beside others who write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -148,8 +148,8 @@ def evolve(
         batch, held = asked[: budget.candidates], asked[budget.candidates :]
         fresh = list(map(breeder.decode, batch))
         # Beside recipes that are all known nobody is sent, for it would be as if nothing new could be bred.
-        beside = math.inf if any(recipe.digest not in known for recipe in fresh) else 0.0
-        waiting = _waiting(scored, beside if batch else budget.left)
+        alone = bool(batch) and all(recipe.digest in known for recipe in fresh)
+        waiting = [] if alone else _waiting(scored, budget.left - len(batch) * budget.each)
         if not (batch or waiting):
             break
         recipes = fresh + [scored[place].recipe for place in waiting]
@@ -173,8 +173,6 @@ def _waiting(scored: Sequence[Scored], left: float) -> list[int]:
     The most promising are those whose estimates the fewest that were measured come up to in all objectives.
     """
     waiting = [place for place, one in enumerate(scored) if one.outcome.waiting]
-    if math.isinf(left):
-        return waiting
     points = [one.outcome.objectives or () for one in scored if _measured(one)]
     waiting.sort(key=lambda place: sum(_as_good(point, scored[place].outcome.objectives or ()) for point in points))
     costs = np.cumsum([1 - scored[place].outcome.share for place in waiting])
@@ -224,9 +222,11 @@ def _record(
 
 @dataclass(frozen=True)
 class _Budget:
-    """What is left of the budget, in full scorings; how many candidates that allows; what to say when it is spent."""
+    """What is left of the budget, in full scorings; what a candidate is foreseen to take of it, and how many it allows;
+    what to say when it is spent."""
 
     left: float
+    each: float
     candidates: int
     words: str
 
@@ -248,7 +248,7 @@ def _budget(settings: Settings, scored: Sequence[Scored]) -> _Budget:
             left, words = in_time, f"the budget of {settings.minutes:g} minutes is spent"
     # Rounded, or the last bit of a sum of shares would decide.
     allowed = max(0, math.floor(round(left * count / spent, 6) if spent else left))
-    return _Budget(left, allowed, words)
+    return _Budget(left, spent / count if spent else 1.0, allowed, words)
 
 
 def _checked(outcomes: Sequence[Outcome], asked: int, objectives: int) -> tuple[Outcome, ...]:

@@ -35,7 +35,8 @@ def written_path(path: PathRecipe, checkpoints: Mapping[SourceRef, Checkpoint], 
     def make(name: str, memory: Tensor) -> Tensor:
         taken = layout[name]
         tensor = merge_tensor(path.parts[taken.part], taken.name, loads[taken.part], into=memory)
-        return folded(tensor, taken.fold, taken.stream)
+        scaled = folded(tensor, taken.fold, taken.stream)
+        return scaled if scaled is tensor else memory.copy_(scaled)
 
     return Written(
         shapes={name: first.header(taken.name).shape for name, taken in sorted(layout.items())},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ from merging.writing.shards import Merge, write_file, write_weights
 
 RECIPE_NAME = "mergekit_config.yml"
 MAX_SHARD_BYTES = 5_000_000_000
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # as some network file systems answer
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,20 @@ def _claimed(target: Path) -> Iterator[None]:
 
 
 def _locks(descriptor: int, path: Path) -> bool:
-    """Lock an open file; whether that worked, and the file is still the one of that name."""
+    """Lock an open file; whether that worked, and the file is still the one of that name.
+
+    Where the file system knows no locks, nothing stands in the way.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
         return os.path.samestat(os.fstat(descriptor), path.stat())  # its last holder may just have removed it
-    except (BlockingIOError, FileNotFoundError):
+    except FileNotFoundError:
         return False
 
 
