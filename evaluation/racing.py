@@ -1,8 +1,8 @@
 """Who goes on after a round of items: decisions on candidates of which only some answers are known.
 
 Candidates meet on the same items in the same order. One that a fully scored model beats in every skill, by a paired
-test on the items that both answered, leaves. Of the others those go on that are more likely than not to be worth it by
-the estimate of their scores on all items; the rest wait, and may go on once more is known.
+test on the items that both answered, leaves. Of the others those go on that are likely to be worth it by the estimate
+of their scores on all items; the rest wait, and may go on once more is known.
 Racing: Maron & Moore, "Hoeffding races: accelerating model selection search", 1993.
 """
 

@@ -185,7 +185,7 @@ SearchedMethod = Literal[
 class Racing(Section):
     """Candidates answer the search items in rounds; those that others beat leave, and few answer all."""
 
-    rounds: int = Field(default=4, ge=2, le=10, description="each doubles the items that were answered")
+    rounds: int = Field(default=5, ge=2, le=10, description="each doubles the items that were answered")
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test by which a candidate leaves")
 
 
