@@ -21,34 +21,34 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.zoo_bench import bench, checkpoints, demo_watchlist, random_recipes
-from bot.scoring.bench import BenchAtWork
-from bot.scoring.machine import Crew
-from evaluation.harness import quiet
-from evaluation.identity import item_id
+from benchmarks.zoo_bench import checkpoints, demo_watchlist, random_recipes, spec
+from bot.scoring.resources import Resources
+from bot.scoring.worker import Worker
+from evaluation.harness.lm import quiet
+from evaluation.harness.tasks import divisions, load_tasks
+from evaluation.items import item_id
 from evaluation.splits import Split
-from evaluation.tasks import divisions, load_tasks
 from merging.mergekit.writer import to_mergekit_yaml
-from merging.recipe import Recipe
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 
 BATCH = 64
-CREW = Crew(1, 1, "cpu", BATCH)
+CREW = Resources(1, 1, "cpu", BATCH)
 
 
-def in_memory() -> Callable[[Recipe], object]:
+def in_memory() -> Callable[[WeightMerge], object]:
     """shoal: rewrite the live model, put the exam to it."""
-    at_work = BenchAtWork(bench(CREW))
+    at_work = Worker(spec(CREW))
 
     return lambda recipe: at_work.score(recipe, Split.SEARCH)
 
 
 def search_tasks() -> tuple[dict[str, Any], dict[str, list[int]]]:
     """The demo's tasks as lm-eval takes them, by name, and where in each it finds the items of the search."""
-    exam = bench(CREW)
-    loaded = load_tasks(exam.skills, exam.task_folders)
+    eval_set = spec(CREW)
+    loaded = load_tasks(eval_set.skills, eval_set.task_folders)
     samples = {}
-    for name, division in divisions(loaded, exam.seed, exam.sizes).items():
+    for name, division in divisions(loaded, eval_set.seed, eval_set.sizes).items():
         config = loaded[name].task.config
         if division.own_search:  # lm-eval asks test documents alone
             config.test_split = config.training_split
@@ -75,7 +75,7 @@ class OnDisk:
         self.report_seconds = 0.0
         self._time_reports()
 
-    def __call__(self, recipe: Recipe) -> tuple[float, ...]:
+    def __call__(self, recipe: WeightMerge) -> tuple[float, ...]:
         """The score of each skill."""
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
@@ -113,7 +113,7 @@ class OnDisk:
         evaluator.add_env_info = timed
 
 
-def seconds_each(score: Callable[[Recipe], object], recipes: Sequence[Recipe]) -> float:
+def seconds_each(score: Callable[[WeightMerge], object], recipes: Sequence[WeightMerge]) -> float:
     """Mean seconds of a candidate after one to warm up."""
     score(recipes[0])
     started = time.monotonic()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks.zoo_bench import bench, random_recipes
-from bot.scoring.machine import Crew
-from bot.scoring.workers import Failure, Workers
+from benchmarks.zoo_bench import random_recipes, spec
+from bot.scoring.process_pool import Failure, ProcessPool
+from bot.scoring.resources import Resources
 from evaluation.splits import Split
 
 CREWS = ((1, 1), (1, 2), (2, 1))
@@ -21,10 +21,10 @@ CREWS = ((1, 1), (1, 2), (2, 1))
 
 def candidates_per_minute(workers: int, threads: int, candidates: int) -> float:
     """Rate of a crew once it is up: starting processes and writing the exam are not counted."""
-    with Workers(bench(Crew(workers, threads, "cpu", 64))) as crew:
-        list(crew.score(random_recipes(2 * workers, seed=1), Split.SEARCH))  # every worker writes its exam
+    with ProcessPool(spec(Resources(workers, threads, "cpu", 64))) as resources:
+        list(resources.score(random_recipes(2 * workers, seed=1), Split.SEARCH))  # every worker writes its exam
         started = time.monotonic()
-        answers = [answer for _, answer in crew.score(random_recipes(candidates, seed=2), Split.SEARCH)]
+        answers = [answer for _, answer in resources.score(random_recipes(candidates, seed=2), Split.SEARCH)]
         seconds = time.monotonic() - started
     failed = [answer for answer in answers if isinstance(answer, Failure)]
     if failed:
@@ -35,7 +35,7 @@ def candidates_per_minute(workers: int, threads: int, candidates: int) -> float:
 def main() -> None:
     """Measure every crew and print the rates and their ratio."""
     candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    rates = {crew: candidates_per_minute(*crew, candidates) for crew in CREWS}
+    rates = {resources: candidates_per_minute(*resources, candidates) for resources in CREWS}
     for (workers, threads), rate in rates.items():
         print(f"{workers} workers × {threads} threads: {rate:6.0f} candidates per minute")
     print(f"2 × 1 against 1 × 2: {rates[2, 1] / rates[1, 2]:.2f} times as many")

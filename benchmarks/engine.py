@@ -36,7 +36,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 import zoo
 from benchmarks.zoo_bench import checkpoints
 from evaluation.engine.engine import engine
-from evaluation.harness import quiet
+from evaluation.harness.lm import quiet
 
 Item = tuple[str, tuple[str, ...]]
 """A question, and its choices, the right one first."""
@@ -181,12 +181,12 @@ def differences(kind: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:
 
 def compare(ground: Ground, task: Task, own: HFLM) -> None:
     """Measure both sides on one task and print what came out."""
-    rivals = {}
+    baselines = {}
     for size in ground.batch_sizes:
         plain = HFLM(pretrained=ground.model, tokenizer=ground.tokenizer, batch_size=size)
-        rivals[size] = quickest(partial(task.ask, plain), ground.rounds)
+        baselines[size] = quickest(partial(task.ask, plain), ground.rounds)
     ours, answers = quickest(partial(task.ask, own), ground.rounds)
-    best, (theirs, expected) = min(rivals.items(), key=lambda rival: rival[1][0])
+    best, (theirs, expected) = min(baselines.items(), key=lambda baseline: baseline[1][0])
     rates = f"engine {task.items / ours:7.1f}, HFLM {task.items / theirs:7.1f} items/s (batches of {best:3})"
     found = differences(task.kind, answers, expected)
     print(f"  {task.name:25} {task.items:4} items: {rates}, ratio {theirs / ours:5.1f}; {found}", flush=True)

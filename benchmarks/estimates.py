@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores
-from bot.contest.search import wanted_skills
-from evaluation.estimates import ItemModel, Predicted, fit
-from merging.recipe import Recipe
-from merging.search.evolution import Outcome, Settings, evolve
-from merging.search.pareto import nondominated
+from bot.search.run import evaluation_skills
+from evaluation.racing.estimates import ItemModel, Predicted, fit
+from merging.evolution.evolve import Outcome, Settings, evolve
+from merging.evolution.pareto import nondominated
+from merging.recipes.weight_merge import WeightMerge
 
 Array = NDArray[np.float64]
 
@@ -37,11 +37,11 @@ Figures = dict[tuple[str, float, str], list[Array]]
 """By order, share of the items and method: skills × (correlation, error, coverage) of each measurement."""
 
 
-def searched(seed: int, answers: Callable[[Recipe], Array], tasks: Array) -> Array:
+def searched(seed: int, answers: Callable[[WeightMerge], Array], tasks: Array) -> Array:
     """Candidates × items of a search on all items, in the order of the search."""
     rows: list[Array] = []
 
-    def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
+    def evaluate(recipes: Sequence[WeightMerge]) -> list[Outcome]:
         found = [answers(recipe) for recipe in recipes]
         rows.extend(found)
         return [Outcome(tuple(map(float, _means(row[None], tasks)[0])), None, 0.0) for row in found]
@@ -141,7 +141,7 @@ def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     answers, tasks = in_process_scores()
     # Tasks are numbered in the order of their keys.
-    skills = [name for _, name in sorted((t.key, s.name) for s in wanted_skills(demo_watchlist()) for t in s.tasks)]
+    skills = [name for _, name in sorted((t.key, s.name) for s in evaluation_skills(demo_watchlist()) for t in s.tasks)]
     found: Figures = defaultdict(list)
     for seed in range(1, seeds + 1):
         measure(searched(seed, answers, tasks), tasks, seed, found)

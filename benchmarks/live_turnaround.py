@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.random_models import random_llamas
 from merging.models.live import LiveModel
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
 
@@ -34,7 +34,7 @@ ROUNDS = 5
 METHODS = ("linear", "task_arithmetic", "ties")
 _CHUNK = 1 << 16  # words of 8 bytes: what a step of the floor's kernel writes stays in the cache until it is done
 
-Pool = dict[SourceRef, Checkpoint]
+Pool = dict[ModelId, Checkpoint]
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     for parameters in asked.parameters:
         with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
             folders = random_llamas(Path(folder), parameters)
-            pool = {SourceRef(f"random/{path.name}", "0" * 40): Checkpoint.open(path) for path in folders}
+            pool = {ModelId(f"random/{path.name}", "0" * 40): Checkpoint.open(path) for path in folders}
             live = LiveModel(folders[0], pool, dtype="bfloat16")
             for threads in asked.threads:
                 torch.set_num_threads(threads)
@@ -108,10 +108,10 @@ def words(tensor: Tensor) -> Tensor:
     return tensor.view(-1).view(torch.int64)
 
 
-def recipes(method: str, pool: Pool) -> list[Recipe]:
+def recipes(method: str, pool: Pool) -> list[WeightMerge]:
     """Candidates of which each has other weights than the one before it, for every tensor."""
     layers = next(iter(pool.values())).layers
-    groups = Groups.even(layers, 4, modules_apart=True, ends_apart=True)
+    groups = Partition.even(layers, 4, modules_apart=True, ends_apart=True)
     base, sources = (None, tuple(pool)) if method == "linear" else (next(iter(pool)), tuple(pool)[1:])
     draw = random.Random(0)
 
@@ -122,7 +122,7 @@ def recipes(method: str, pool: Pool) -> list[Recipe]:
     # A search leaves weights as they are, where mergekit's default divides by their sum, element by element.
     trimming = (("density", density), ("normalize", ((0.0,) * len(groups.labels),))) if method == "ties" else ()
     return [
-        Recipe(
+        WeightMerge(
             method,
             sources,
             base,
@@ -135,7 +135,7 @@ def recipes(method: str, pool: Pool) -> list[Recipe]:
     ]
 
 
-def neighbours(recipe: Recipe) -> list[Recipe]:
+def neighbours(recipe: WeightMerge) -> list[WeightMerge]:
     """Candidates of which each differs from the one before it in one gene: a band's attention."""
     values = dict(recipe.parameters)
     first, *others = values["weight"]
@@ -146,7 +146,7 @@ def neighbours(recipe: Recipe) -> list[Recipe]:
     return found
 
 
-def through_files(recipe: Recipe, pool: Pool, target: Path) -> None:
+def through_files(recipe: WeightMerge, pool: Pool, target: Path) -> None:
     """What a candidate costs that is written as a model and loaded again."""
     write_release(recipe, pool, target, {})
     AutoModelForCausalLM.from_pretrained(target)

@@ -20,51 +20,51 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores
-from bot.contest.search import search
-from bot.contest.spaces import Spaces
-from bot.ledger.book import Ledger
+from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores, spec
+from bot.context import now
+from bot.ledger.ledger import Ledger
 from bot.progress import Advance
-from bot.scoring.bench import BenchAtWork, ExamFacts, Marks
-from bot.scoring.judge import Judge
-from bot.scoring.machine import Crew
-from bot.scoring.workers import Failure
-from bot.shop import now
-from bot.watchlist.sections import Racing
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.process_pool import Failure
+from bot.scoring.resources import Resources
+from bot.scoring.worker import EvalSetFacts, ItemResults, Worker
+from bot.search.run import search
+from bot.search.spaces import Spaces
+from bot.watchlist.sections import RacingSection
 from evaluation.splits import Split
-from merging.recipe import Recipe
-from merging.search.evolution import Generation
+from merging.evolution.evolve import Generation
+from merging.recipes.weight_merge import WeightMerge
 
 CLOSE = 0.99
 """Share of the hypervolume that counts as reaching it."""
 
 
 class Recalled:
-    """Examiners who compute a recipe's answers once, and count the items that each search asks for."""
+    """Evaluator who compute a recipe's answers once, and count the items that each search asks for."""
 
-    def __init__(self, answers: Callable[[Recipe], Any], exam: ExamFacts) -> None:
+    def __init__(self, answers: Callable[[WeightMerge], Any], eval_set: EvalSetFacts) -> None:
         self._answers = answers
-        self._exam = exam
-        self._places = {item: place for place, item in enumerate(exam.items)}
+        self._eval_set = eval_set
+        self._places = {item: place for place, item in enumerate(eval_set.items)}
         self.asked = 0
 
-    def facts(self, split: Split) -> ExamFacts:
+    def facts(self, split: Split) -> EvalSetFacts:
         """What the exam of the search split asks."""
         assert split is Split.SEARCH
-        return self._exam
+        return self._eval_set
 
     def score(
-        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
-    ) -> Iterator[tuple[int, Marks | Failure]]:
+        self, recipes: Sequence[WeightMerge], split: Split, part: int | None = None
+    ) -> Iterator[tuple[int, ItemResults | Failure]]:
         """All at once, in order."""
         assert split is Split.SEARCH
-        items = self._exam.items if part is None else self._exam.rounds[part].items
+        items = self._eval_set.items if part is None else self._eval_set.rounds[part].items
         for index, recipe in enumerate(recipes):
             self.asked += len(items)
             answers = self._answers(recipe)
-            yield index, Marks(tuple((float(answers[self._places[item]]), None) for item in items), 1.0)
+            yield index, ItemResults(tuple((float(answers[self._places[item]]), None) for item in items), 1.0)
 
-    def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
+    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder} on {split}")
 
@@ -85,7 +85,7 @@ class Silence:
         yield advance
 
 
-def generations(seed: int, racing: Racing | None, examiners: Recalled) -> tuple[Generation, ...]:
+def generations(seed: int, racing: RacingSection | None, evaluator: Recalled) -> tuple[Generation, ...]:
     """A search of the demo by a seed, from a ledger that knows nothing."""
     space, watchlist = demo_space(), demo_watchlist()
     settings = watchlist.search.model_copy(update={"seed": seed, "racing": racing})
@@ -93,9 +93,11 @@ def generations(seed: int, racing: Racing | None, examiners: Recalled) -> tuple[
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
-        judge = Judge(ledger, examiners, 1)
-        rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
-        return search(watchlist, Spaces(space), judge, rivals, ledger, cycle, Silence()).generations
+        evaluator = CachedEvaluator(ledger, evaluator, 1)
+        baselines = evaluator.evaluate(
+            [*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH
+        )
+        return search(watchlist, Spaces(space), evaluator, baselines, ledger, cycle, Silence()).generations
 
 
 def reached(run: Sequence[Generation], goal: float) -> float:
@@ -106,20 +108,20 @@ def reached(run: Sequence[Generation], goal: float) -> float:
 def main() -> None:
     """Search with and without a race, and print what each needed."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    racing = Racing()
+    racing = RacingSection()
     answers, _ = in_process_scores()
-    exam = BenchAtWork(replace(bench(Crew(1, 1, "cpu", 64)), rounds=racing.rounds)).facts(Split.SEARCH)
-    examiners = Recalled(answers, exam)
+    eval_set = Worker(replace(spec(Resources(1, 1, "cpu", 64)), rounds=racing.rounds)).facts(Split.SEARCH)
+    evaluator = Recalled(answers, eval_set)
     shares, of_whole = [], []
     print("seed   goal     off needs   race needs   of what off needs   of its whole budget   final off   final race")
     for seed in range(1, seeds + 1):
-        off, on = generations(seed, None, examiners), generations(seed, racing, examiners)
+        off, on = generations(seed, None, evaluator), generations(seed, racing, evaluator)
         goal = CLOSE * off[-1].hypervolume
         needed = reached(off, goal), reached(on, goal)
         shares.append(needed[1] / needed[0])
         of_whole.append(needed[1] / off[-1].spent)
         print(
-            f"{seed:4}   {goal:.4f}   {needed[0] * len(exam.items):9,.0f}   {needed[1] * len(exam.items):10,.0f}   "
+            f"{seed:4}   {goal:.4f}   {needed[0] * len(eval_set.items):9,.0f}   {needed[1] * len(eval_set.items):10,.0f}   "
             f"{shares[-1]:17.0%}   {of_whole[-1]:19.0%}   {off[-1].hypervolume:9.4f}   {on[-1].hypervolume:10.4f}   "
             f"({off[-1].scored} and {on[-1].scored} candidates)",
             flush=True,

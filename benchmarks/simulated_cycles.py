@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from bot.contest.findings import Kind
-from bot.contest.gate import GateSettings, judge_front
-from bot.contest.selection import choose
-from bot.releases.card_facts import ScoreTable
-from bot.releases.claims import Standing, standings
-from bot.releases.measured import Measured
-from bot.scoring.judge import Sat
-from evaluation.intervals import wilson
+from bot.release.card.claims import Standing, standings
+from bot.release.card.facts import ScoreTable
+from bot.release.card.measured import Measured
+from bot.scoring.cached import Evaluation
+from bot.search.gate import GateSettings, apply_gate
+from bot.search.results import BaselineKind
+from bot.search.selection import choose
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
-from merging.recipe import Groups, Recipe, SourceRef
-from merging.search.pareto import nondominated
+from evaluation.statistics.intervals import wilson
+from merging.evolution.pareto import nondominated
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 
 GATE = GateSettings(confidence=0.95, minimum={}, max_degenerate=1.0)
 LIMIT = 3
@@ -78,12 +78,12 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Cast:
+class CycleResults:
     """The models of a cycle, the rivals first: abilities (models, skills), and what they answer to."""
 
     setting: Setting
     abilities: NDArray[np.float64]
-    rivals: int
+    baselines: int
     rng: np.random.Generator
 
     @property
@@ -105,7 +105,7 @@ class Cast:
         ease, kinship, shared = self.setting.ease, self.setting.kinship, self.setting.shared
         shape = (len(models), self.setting.skills, self.setting.tasks, items)
         of_items = (self.setting.skills, 1 if shared else self.setting.tasks, items)
-        merges = np.array([model >= self.rivals for model in models])[:, None, None, None]
+        merges = np.array([model >= self.baselines for model in models])[:, None, None, None]
         own = math.sqrt(1 - shared) * self.rng.standard_normal(shape)
         common = math.sqrt(kinship) * self.rng.standard_normal(of_items)
         alone = math.sqrt(kinship) * self.rng.standard_normal((len(models), *of_items))
@@ -121,10 +121,10 @@ class Cast:
         weights = [task.weight for task in self.skills[0].tasks]
         return np.average(self.answers(models, items).mean(axis=3), axis=2, weights=weights)
 
-    def sit(self, models: Sequence[int], items: int) -> list[Sat]:
+    def evaluate(self, models: Sequence[int], items: int) -> list[Evaluation]:
         """The same as the bot's judge gives it."""
         return [
-            Sat(_recipe(model), tuple(self._item_scores(values)), None, 0.0)
+            Evaluation(_recipe(model), tuple(self._item_scores(values)), None, 0.0)
             for model, values in zip(models, self.answers(models, items).tolist(), strict=True)
         ]
 
@@ -138,56 +138,56 @@ class Cast:
 
 def simulate(setting: Setting, seed: int) -> Told:
     """One cycle, from the candidates to the cards."""
-    cast = make_cast(setting, np.random.default_rng(seed))
+    results = make_cast(setting, np.random.default_rng(seed))
     searched, validated, reported = setting.items
-    merges = range(cast.rivals, len(cast.abilities))
-    search = cast.search_scores(merges, searched)
+    merges = range(results.baselines, len(results.abilities))
+    search = results.search_scores(merges, searched)
     front = [merges[index] for index in nondominated(search.tolist())]
-    sat = cast.sit([*range(cast.rivals), *front], validated)
-    rivals = [(f"r{index}", sat[index]) for index in range(cast.rivals)]
-    rulings = judge_front(sat[cast.rivals :], rivals, cast.skills, cast.directions, GATE)
-    by_recipe = {ruling.recipe: model for ruling, model in zip(rulings, front, strict=True)}
-    passed = [by_recipe[ruling.recipe] for ruling in rulings if ruling.passed]
-    chosen = [by_recipe[one.recipe] for one in choose(rulings, [skill.name for skill in cast.skills], LIMIT)]
+    sat = results.evaluate([*range(results.baselines), *front], validated)
+    baselines = [(f"r{index}", sat[index]) for index in range(results.baselines)]
+    gate_results = apply_gate(sat[results.baselines :], baselines, results.skills, results.directions, GATE)
+    by_recipe = {gate_result.recipe: model for gate_result, model in zip(gate_results, front, strict=True)}
+    passed = [by_recipe[gate_result.recipe] for gate_result in gate_results if gate_result.passed]
+    chosen = [by_recipe[one.recipe] for one in choose(gate_results, [skill.name for skill in results.skills], LIMIT)]
     return Told(
         len(front),
         len(chosen),
-        any(not _worth_it(cast, model) for model in passed),
-        *_cards(cast, chosen, reported),
-        *_best_of_many(cast, search),
+        any(not _worth_it(results, model) for model in passed),
+        *_cards(results, chosen, reported),
+        *_best_of_many(results, search),
     )
 
 
-def make_cast(setting: Setting, rng: np.random.Generator) -> Cast:
+def make_cast(setting: Setting, rng: np.random.Generator) -> CycleResults:
     """A specialist for each skill, a plain merge, and the candidates (with one rival that they equal at spread 0)."""
     specialists = np.where(np.eye(setting.skills, dtype=bool), 0.7, -0.8)
     plain = np.zeros((1, setting.skills))
     mean = rng.uniform(-0.3, 0.8)
     equal = np.full((1, setting.skills), mean)
     candidates = mean + setting.spread * rng.standard_normal((setting.candidates, setting.skills))
-    rivals = [specialists, plain, equal] if setting.spread == 0 else [specialists, plain]
-    return Cast(setting, np.vstack([*rivals, candidates]), sum(map(len, rivals)), rng)
+    baselines = [specialists, plain, equal] if setting.spread == 0 else [specialists, plain]
+    return CycleResults(setting, np.vstack([*baselines, candidates]), sum(map(len, baselines)), rng)
 
 
-def _worth_it(cast: Cast, model: int) -> bool:
+def _worth_it(results: CycleResults, model: int) -> bool:
     """Whether a merge deserves to pass: for every rival there is a skill in which it is truly better."""
-    return bool((cast.truth[model] > cast.truth[: cast.rivals]).any(axis=1).all())
+    return bool((results.truth[model] > results.truth[: results.baselines]).any(axis=1).all())
 
 
-def _cards(cast: Cast, chosen: Sequence[int], items: int) -> tuple[tuple[bool, ...], tuple[bool, ...], int]:
+def _cards(results: CycleResults, chosen: Sequence[int], items: int) -> tuple[tuple[bool, ...], tuple[bool, ...], int]:
     """Which intervals of the cards hold the truth: of scores, of leads; and how many cards claim what is not true."""
     if not chosen:
         return (), (), 0
-    sat = cast.sit([*range(cast.rivals), *chosen], items)
-    rows = [Measured.of(one, cast.skills, cast.directions) for one in sat]
+    sat = results.evaluate([*range(results.baselines), *chosen], items)
+    rows = [Measured.of(one, results.skills, results.directions) for one in sat]
     scores: list[bool] = []
     leads: list[bool] = []
     wrong = 0
-    for model, own in zip(chosen, rows[cast.rivals :], strict=True):
-        others = tuple(own.contender(f"r{i}", Kind.SOURCE, rows[i]) for i in range(cast.rivals))
-        table = ScoreTable(tuple(skill.name for skill in cast.skills), own.scores, others)
-        true_leads = cast.truth[model] - cast.truth[: cast.rivals]
-        scores += [one.low <= true <= one.high for one, true in zip(own.scores, cast.truth[model], strict=True)]
+    for model, own in zip(chosen, rows[results.baselines :], strict=True):
+        others = tuple(own.baseline(f"r{i}", BaselineKind.SOURCE, rows[i]) for i in range(results.baselines))
+        table = ScoreTable(tuple(skill.name for skill in results.skills), own.scores, others)
+        true_leads = results.truth[model] - results.truth[: results.baselines]
+        scores += [one.low <= true <= one.high for one, true in zip(own.scores, results.truth[model], strict=True)]
         cells = [lead for other in others for lead in other.leads]
         leads += [lead.low <= true <= lead.high for lead, true in zip(cells, true_leads.flat, strict=True)]
         claimed = [place for row in standings(table) for place in row]
@@ -199,17 +199,17 @@ def _false(place: Standing, lead: float) -> bool:
     return (place is Standing.AHEAD and lead <= 0) or (place is Standing.BEHIND and lead >= 0)
 
 
-def _best_of_many(cast: Cast, search: NDArray[np.float64]) -> tuple[tuple[bool, ...], tuple[float, ...]]:
+def _best_of_many(results: CycleResults, search: NDArray[np.float64]) -> tuple[tuple[bool, ...], tuple[float, ...]]:
     """The best search score of each skill as a claim: whether its interval holds, and by how much it is too high."""
     best = search.argmax(axis=0)
     claimed = search.max(axis=0)
-    true = np.diagonal(cast.truth[cast.rivals + best])
-    items = cast.setting.items[0]
-    simple = cast.setting.tasks == 1 and not cast.setting.graded
+    true = np.diagonal(results.truth[results.baselines + best])
+    items = results.setting.items[0]
+    simple = results.setting.tasks == 1 and not results.setting.graded
     naive = [wilson(round(score * items), items) for score in claimed.tolist()] if simple else []
     held = tuple(bool(one.low <= truth <= one.high) for one, truth in zip(naive, true, strict=False))
     return held, tuple((claimed - true).tolist())
 
 
-def _recipe(model: int) -> Recipe:
-    return Recipe.single(SourceRef(f"sim/m{model}", "0"), Groups.even(1, 1, False, False), "float32")
+def _recipe(model: int) -> WeightMerge:
+    return WeightMerge.single(ModelId(f"sim/m{model}", "0"), Partition.even(1, 1, False, False), "float32")

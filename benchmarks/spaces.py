@@ -37,20 +37,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.zoo_bench import Examined, bench, checkpoints, demo_space, demo_watchlist
+from benchmarks.zoo_bench import Examined, checkpoints, demo_space, demo_watchlist, spec
 from benchmarks.zoo_bench import depth as depth_of_zoo
-from bot.contest.spaces import Spaces, depth
-from bot.contest.stages import Contest, run_stages
-from bot.scoring.bench import BenchAtWork
-from bot.scoring.machine import Crew
-from bot.watchlist.sections import Dataflow, SpaceKind
-from evaluation.harness import quiet
-from evaluation.intervals import Interval, interval
+from bot.scoring.resources import Resources
+from bot.scoring.worker import Worker
+from bot.search.spaces import Spaces, depth
+from bot.search.stages import SearchJob, run_stages
+from bot.watchlist.sections import DataflowSection, SpaceKind
+from evaluation.harness.lm import quiet
 from evaluation.splits import Split
-from merging.dataflow.path import AnyRecipe, PathRecipe, path_recipe
-from merging.search.evolution import Outcome, Settings
-from merging.search.pareto import hypervolume, nondominated
-from merging.search.space import Space
+from evaluation.statistics.intervals import Interval, interval
+from merging.evolution.evolve import Outcome, Settings
+from merging.evolution.pareto import hypervolume, nondominated
+from merging.recipes.path import PathRecipe, Recipe, path_recipe
+from merging.spaces.space import SearchSpace
 from zoo.repo import WEIGHTS
 from zoo.train import train_zoo, write
 
@@ -100,7 +100,7 @@ class Found:
     unscaled: of the same member with all scales 1.
     """
 
-    chosen: AnyRecipe
+    chosen: Recipe
     values: Mapping[str, Array]
     unscaled: Mapping[str, Array]
     hypervolume: float
@@ -119,43 +119,43 @@ class Exams:
         self._skill_of = {split: [item.skill for item in examined.at_work.facts(split).items] for split in Split}
         self.skills = tuple(dict.fromkeys(self._skill_of[Split.SEARCH]))
 
-    def values(self, recipe: AnyRecipe, split: Split) -> dict[str, Array]:
+    def values(self, recipe: Recipe, split: Split) -> dict[str, Array]:
         """Item scores by skill."""
         scores, skill_of = self._examined(recipe, split), np.array(self._skill_of[split])
         return {skill: scores[skill_of == skill] for skill in self.skills}
 
-    def points(self, recipes: Sequence[AnyRecipe], split: Split) -> list[Point]:
+    def points(self, recipes: Sequence[Recipe], split: Split) -> list[Point]:
         """The skill scores of each."""
         values = (self.values(recipe, split) for recipe in recipes)
         return [tuple(float(scores.mean()) for scores in by_skill.values()) for by_skill in values]
 
 
-def found(arm: Arm, zoo: Path, exams: Exams, candidates: int, seed: int) -> Found:
+def found(arm: Arm, zoo: Path, eval_sets: Exams, candidates: int, seed: int) -> Found:
     """One search, the member of its front that validation chooses, and both their scores on the report split."""
     watchlist = demo_watchlist()
-    spaces = Spaces(demo_space(zoo), arm.space, Dataflow(scales=arm.scales))
-    contest = Contest(
+    spaces = Spaces(demo_space(zoo), arm.space, DataflowSection(scales=arm.scales))
+    contest = SearchJob(
         spaces,
         Settings(watchlist.search.population, candidates, None, seed),
-        evaluate=lambda recipes: [Outcome(point, None, 0.0) for point in exams.points(recipes, Split.SEARCH)],
-        validate=lambda recipes: exams.points(recipes, Split.VALIDATION),
-        skills=len(exams.skills),
+        evaluate=lambda recipes: [Outcome(point, None, 0.0) for point in eval_sets.points(recipes, Split.SEARCH)],
+        validate=lambda recipes: eval_sets.points(recipes, Split.VALIDATION),
+        skills=len(eval_sets.skills),
         on_generation=lambda _: None,
     )
-    front = [one.recipe for one in run_stages(contest).front] if arm.bred else best_of_random(contest, exams)
-    wanted = exams.skills.index(CHOSEN_BY)
-    validated = exams.points(front, Split.VALIDATION)
+    front = [one.recipe for one in run_stages(contest).front] if arm.bred else best_of_random(contest, eval_sets)
+    wanted = eval_sets.skills.index(CHOSEN_BY)
+    validated = eval_sets.points(front, Split.VALIDATION)
     chosen = front[max(range(len(front)), key=lambda place: validated[place][wanted])]
-    reported = exams.points(front, Split.REPORT)
+    reported = eval_sets.points(front, Split.REPORT)
     return Found(
         chosen,
-        exams.values(chosen, Split.REPORT),
-        exams.values(unscaled(chosen), Split.REPORT),
-        hypervolume(reported, (0.0,) * len(exams.skills)),
+        eval_sets.values(chosen, Split.REPORT),
+        eval_sets.values(unscaled(chosen), Split.REPORT),
+        hypervolume(reported, (0.0,) * len(eval_sets.skills)),
     )
 
 
-def unscaled(recipe: AnyRecipe) -> AnyRecipe:
+def unscaled(recipe: Recipe) -> Recipe:
     """The recipe with all scales 1; a mixture of weights has none."""
     if not isinstance(recipe, PathRecipe):
         return recipe
@@ -163,16 +163,16 @@ def unscaled(recipe: AnyRecipe) -> AnyRecipe:
     return path_recipe(recipe.parts, hops, recipe.embedding, recipe.head)
 
 
-def best_of_random(contest: Contest, exams: Exams) -> list[AnyRecipe]:
+def best_of_random(contest: SearchJob, eval_sets: Exams) -> list[Recipe]:
     """The front of the space's seeds and random genomes, as many recipes as the budget has."""
-    space: Space = contest.spaces.over_sources() or contest.spaces.weights
-    genomes = chain(space.seeds(), space.strangers(np.random.default_rng(contest.settings.seed)))
-    drawn: dict[str, AnyRecipe] = {}
+    space: SearchSpace = contest.spaces.over_sources() or contest.spaces.weights
+    genomes = chain(space.seeds(), space.random_genomes(np.random.default_rng(contest.settings.seed)))
+    drawn: dict[str, Recipe] = {}
     while len(drawn) < contest.settings.candidates:
         recipe = space.decode(next(genomes))
         drawn[recipe.digest] = recipe
     recipes = list(drawn.values())
-    return [recipes[index] for index in nondominated(exams.points(recipes, Split.SEARCH))]
+    return [recipes[index] for index in nondominated(eval_sets.points(recipes, Split.SEARCH))]
 
 
 @dataclass(frozen=True)
@@ -196,19 +196,19 @@ def over_seeds(values: Array) -> Estimate:
     return Estimate(float(by_seed.mean()), float(seeds), float(np.hypot(seeds, items)))
 
 
-def rivals(zoo: Path, exams: Exams) -> Iterator[str]:
+def baselines(zoo: Path, eval_sets: Exams) -> Iterator[str]:
     """The models themselves and the merges that need no search, each with its scores on the report split."""
     spaces = Spaces(demo_space(zoo), "both")
     singles = {recipe.digest: recipe for recipe in spaces.weights.singles()}
-    named: list[tuple[str, AnyRecipe]] = [
+    named: list[tuple[str, Recipe]] = [
         (folder.name, singles[spaces.weights.alone(source).digest]) for source, folder in checkpoints(zoo).items()
     ]
     named += spaces.plain_recipes()
-    values = [exams.values(recipe, Split.REPORT) for _, recipe in named]
+    values = [eval_sets.values(recipe, Split.REPORT) for _, recipe in named]
     for (name, _), by_skill in zip(named, values, strict=True):
         yield f"{name:30}" + "".join(f"  {told(interval(list(scores), 0)):18}" for scores in by_skill.values())
-    volume = hypervolume([[scores.mean() for scores in one.values()] for one in values], (0.0,) * len(exams.skills))
-    yield f"{'all of these':30}" + " " * 20 * len(exams.skills) + f"  {100 * volume:5.1f}"
+    volume = hypervolume([[scores.mean() for scores in one.values()] for one in values], (0.0,) * len(eval_sets.skills))
+    yield f"{'all of these':30}" + " " * 20 * len(eval_sets.skills) + f"  {100 * volume:5.1f}"
 
 
 def told(found: Interval) -> str:
@@ -241,12 +241,12 @@ def gained(pairs: Sequence[tuple[Array, Array]]) -> str:
 
 def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> None:
     """Run every arm on every seed and print the tables."""
-    exams = Exams(Examined(BenchAtWork(bench(Crew(1, 1, "cpu", 64), zoo))))
+    eval_sets = Exams(Examined(Worker(spec(Resources(1, 1, "cpu", 64), zoo))))
     results: dict[str, list[Found]] = {name: [] for name in arms}
     for seed in range(1, seeds + 1):
         for name, arm in arms.items():
             started = time.monotonic()
-            came = found(arm, zoo, exams, candidates, seed)
+            came = found(arm, zoo, eval_sets, candidates, seed)
             results[name].append(came)
             scores = "  ".join(f"{skill} {100 * values.mean():5.1f}" for skill, values in came.values.items())
             volume, seconds = 100 * came.hypervolume, time.monotonic() - started
@@ -254,10 +254,10 @@ def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> N
     print(f"\n{depth_of_zoo(zoo)} layers, {seeds} seeds, {candidates} candidates each; points on the report split")
     print(
         f"{'':30}"
-        + "".join(f"  {title:18}" for title in (*exams.skills, "hypervolume"))
+        + "".join(f"  {title:18}" for title in (*eval_sets.skills, "hypervolume"))
         + "  chosen: w weights, or layers of a path"
     )
-    print(*rivals(zoo, exams), sep="\n")
+    print(*baselines(zoo, eval_sets), sep="\n")
     print(*(row(name, found_so) for name, found_so in results.items()), sep="\n")
     print(f"\n{'difference':60} {CHOSEN_BY:34} hypervolume")
     for one, other in (pair for pair in COMPARED if arms.keys() >= set(pair)):

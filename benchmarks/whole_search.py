@@ -23,22 +23,22 @@ from pathlib import Path
 
 from benchmarks.candidate_cost import OnDisk
 from benchmarks.racing import Silence
-from benchmarks.zoo_bench import bench, demo_space, demo_watchlist, in_process_scores, random_recipes
-from bot.contest.search import search
-from bot.contest.spaces import Spaces
-from bot.ledger.book import Ledger
-from bot.scoring.judge import Judge
-from bot.scoring.machine import Crew
-from bot.scoring.workers import Workers
-from bot.shop import now
-from evaluation.harness import quiet
+from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores, random_recipes, spec
+from bot.context import now
+from bot.ledger.ledger import Ledger
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.process_pool import ProcessPool
+from bot.scoring.resources import Resources
+from bot.search.run import search
+from bot.search.spaces import Spaces
+from evaluation.harness.lm import quiet
 from evaluation.splits import Split
-from merging.recipe import Recipe
-from merging.search.evolution import Generation, Outcome, Settings, evolve
-from merging.search.pareto import hypervolume
+from merging.evolution.evolve import Generation, Outcome, Settings, evolve
+from merging.evolution.pareto import hypervolume
+from merging.recipes.weight_merge import WeightMerge
 
 SEED, WARM_UP, POPULATION = 1, 2, 20
-CREW = Crew(2, 1, "cpu", 64)
+CREW = Resources(2, 1, "cpu", 64)
 
 
 def hypervolume_of(front: Sequence[tuple[float, ...]]) -> float:
@@ -71,14 +71,14 @@ class Clocked(Ledger):
             raise Reached(time.monotonic() - self.started, self.volume)
 
 
-def peers(candidates: int, truth: Callable[[Recipe], tuple[float, ...]]) -> tuple[float, float, float]:
+def peers(candidates: int, truth: Callable[[WeightMerge], tuple[float, ...]]) -> tuple[float, float, float]:
     """Seconds of a search by the peers' way, those in which it described the machine, its last front's hypervolume."""
     score = OnDisk()
     score(random_recipes(1, WARM_UP)[0])
     score.report_seconds = 0.0
     seconds, generations = 0.0, list[Generation]()
 
-    def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
+    def evaluate(recipes: Sequence[WeightMerge]) -> list[Outcome]:
         nonlocal seconds
         started = time.monotonic()
         outcomes = [Outcome(score(recipe), None, 0.0) for recipe in recipes]
@@ -96,15 +96,17 @@ def shoal(goal: float) -> tuple[float, float]:
     racing = watchlist.search.racing
     with (
         tempfile.TemporaryDirectory() as folder,
-        Workers(replace(bench(CREW), rounds=racing.rounds if racing else 1)) as workers,
+        ProcessPool(replace(spec(CREW), rounds=racing.rounds if racing else 1)) as workers,
     ):
         deque(workers.score(random_recipes(2 * CREW.workers, WARM_UP), Split.SEARCH), maxlen=0)
         ledger = Clocked(Path(folder) / "ledger.sqlite", goal)
         cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
-        judge = Judge(ledger, workers, CREW.workers)
-        rivals = judge.sit([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
+        evaluator = CachedEvaluator(ledger, workers, CREW.workers)
+        baselines = evaluator.evaluate(
+            [*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH
+        )
         try:
-            search(watchlist, Spaces(space), judge, rivals, ledger, cycle, Silence())
+            search(watchlist, Spaces(space), evaluator, baselines, ledger, cycle, Silence())
         except Reached as reached:
             return reached.seconds, reached.volume
     sys.exit(f"shoal came to {ledger.volume:.4f}, short of {goal:.4f}")
@@ -115,7 +117,7 @@ def main() -> None:
     candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     answers, tasks = in_process_scores()
 
-    def truth(recipe: Recipe) -> tuple[float, ...]:
+    def truth(recipe: WeightMerge) -> tuple[float, ...]:
         row = answers(recipe)
         return tuple(float(row[tasks == task].mean()) for task in range(int(tasks.max()) + 1))
 

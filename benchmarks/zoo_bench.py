@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.contest.search import wanted_skills
 from bot.demo import WATCHLIST
-from bot.scoring.bench import Bench, BenchAtWork
-from bot.scoring.machine import Crew
-from bot.watchlist.model import Watchlist, load
+from bot.scoring.resources import Resources
+from bot.scoring.worker import Worker, WorkerSpec
+from bot.search.run import evaluation_skills
+from bot.watchlist.watchlist import Watchlist, load
 from evaluation.splits import Split, SplitSizes
-from merging.dataflow.path import AnyRecipe
-from merging.recipe import Groups, Recipe, SourceRef
-from merging.search.mixtures import SearchSpace
+from merging.recipes.path import Recipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.spaces.weight_merges import WeightMergeSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS, WEIGHTS
 
 Scores = NDArray[np.float64]
@@ -34,9 +34,9 @@ def demo_watchlist() -> Watchlist:
     return load(WATCHLIST)
 
 
-def checkpoints(zoo: Path = WEIGHTS) -> dict[SourceRef, Path]:
+def checkpoints(zoo: Path = WEIGHTS) -> dict[ModelId, Path]:
     """The three models of a zoo, under the demo's names."""
-    return {SourceRef(repo, "0" * 40): zoo / folder.name for repo, folder in MODELS.items()}
+    return {ModelId(repo, "0" * 40): zoo / folder.name for repo, folder in MODELS.items()}
 
 
 def depth(zoo: Path = WEIGHTS) -> int:
@@ -45,25 +45,25 @@ def depth(zoo: Path = WEIGHTS) -> int:
     return int(config["num_hidden_layers"])
 
 
-def bench(crew: Crew, zoo: Path = WEIGHTS) -> Bench:
+def spec(resources: Resources, zoo: Path = WEIGHTS) -> WorkerSpec:
     """The demo's bench for a crew."""
     watchlist = demo_watchlist()
     items = watchlist.items
-    return Bench(
+    return WorkerSpec(
         checkpoints=tuple(checkpoints(zoo).items()),
-        skeleton=SourceRef(MATH, "0" * 40),
+        config_source=ModelId(MATH, "0" * 40),
         dtype=watchlist.search.dtype,
-        skills=wanted_skills(watchlist),
+        skills=evaluation_skills(watchlist),
         task_folders=tuple(Path(folder) for folder in watchlist.task_folders),
         sizes=SplitSizes(items.search, items.validation, items.report),
         seed=watchlist.search.seed,
-        crew=crew,
+        resources=resources,
     )
 
 
-def in_process_scores() -> tuple[Callable[[Recipe], NDArray[Any]], NDArray[Any]]:
+def in_process_scores() -> tuple[Callable[[WeightMerge], NDArray[Any]], NDArray[Any]]:
     """A function from a recipe to its scores on all items of the search split, kept; and each item's task."""
-    examined = Examined(BenchAtWork(bench(Crew(1, 1, "cpu", 64))))
+    examined = Examined(Worker(spec(Resources(1, 1, "cpu", 64))))
     keys = [item.task for item in examined.at_work.facts(Split.SEARCH).items]
     return lambda recipe: examined(recipe, Split.SEARCH), np.unique(keys, return_inverse=True)[1]
 
@@ -71,11 +71,11 @@ def in_process_scores() -> tuple[Callable[[Recipe], NDArray[Any]], NDArray[Any]]
 class Examined:
     """Scores of recipes on all items of a split, in this process; each is computed once."""
 
-    def __init__(self, at_work: BenchAtWork) -> None:
+    def __init__(self, at_work: Worker) -> None:
         self.at_work = at_work
         self._known: dict[tuple[str, Split], Scores] = {}
 
-    def __call__(self, recipe: AnyRecipe, split: Split) -> Scores:
+    def __call__(self, recipe: Recipe, split: Split) -> Scores:
         """In the order of the exam's items."""
         key = recipe.digest, split
         if key not in self._known:
@@ -83,21 +83,21 @@ class Examined:
         return self._known[key]
 
 
-def demo_space(zoo: Path = WEIGHTS) -> SearchSpace:
+def demo_space(zoo: Path = WEIGHTS) -> WeightMergeSpace:
     """The demo's search space."""
     search = demo_watchlist().search
-    return SearchSpace.build(
+    return WeightMergeSpace.build(
         method=search.method,
-        sources=[SourceRef(MATH, "0" * 40), SourceRef(LANGUAGE, "0" * 40)],
-        base=SourceRef(BASE, "0" * 40),
-        groups=Groups.even(depth(zoo), search.groups.layers, modules_apart=True, ends_apart=True),
+        sources=[ModelId(MATH, "0" * 40), ModelId(LANGUAGE, "0" * 40)],
+        base=ModelId(BASE, "0" * 40),
+        groups=Partition.even(depth(zoo), search.groups.layers, modules_apart=True, ends_apart=True),
         dtype=search.dtype,
         seed=0,
         step=search.step,
     )
 
 
-def random_recipes(count: int, seed: int) -> list[Recipe]:
+def random_recipes(count: int, seed: int) -> list[WeightMerge]:
     """Recipes from the demo's search space, none alike."""
     space, draw = demo_space(), random.Random(seed)
     return [space.decode([draw.randrange(gene.levels) for gene in space.genes]) for _ in range(count)]

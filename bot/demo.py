@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from bot.cycle import run_cycle
+from bot.cycle.run import run_cycle
 from bot.home import Home
-from bot.hub import Hub
+from bot.hub.client import Hub
 from bot.lock import hold
 from bot.progress import Narrator
-from bot.watchlist.model import Watchlist, load
 from bot.watchlist.sections import SpaceKind
+from bot.watchlist.watchlist import Watchlist, load
 from localhub import Store, running
 from zoo.populate import populate
 

@@ -20,7 +20,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
-def told(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """An expected error in words; the system's own get the file's name and a remedy."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.errors import EvaluationError
-from evaluation.intervals import Stratum
 from evaluation.skills import Skill
+from evaluation.statistics.intervals import Stratum
 
 
 @dataclass(frozen=True)

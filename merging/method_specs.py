@@ -189,7 +189,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
             "required",
         ),
-        # Its one source leaves nothing to mix; a search lays paths through layers of several (merging.dataflow), each
+        # Its one source leaves nothing to mix; a search lays paths through layers of several (merging.paths), each
         # with its scale.
         "passthrough": Method({"scale": Parameter(1.0, per_source=True)}, "ignored", 1, 1),
     }

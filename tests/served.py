@@ -14,8 +14,8 @@ from rich.console import Console
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.progress import TerminalNarrator
-from bot.serve import serve
-from bot.watchlist.model import Watchlist
+from bot.service.scheduler import serve
+from bot.watchlist.watchlist import Watchlist
 
 FAULTS = {"mendable": ShoalError("the Hub is down"), "full": OSError(28, "No space left"), "bug": KeyError("oops")}
 

@@ -20,7 +20,7 @@ from bot.demo import stock_hub
 from localhub import Running, running
 
 ROOT = Path(__file__).parent.parent
-HURRY = "import time; time.sleep = lambda _: None; from bot.cli import main; main()"
+HURRY = "import time; time.sleep = lambda _: None; from bot.cli.main import main; main()"
 """The command line with a clock on which no pause takes time."""
 
 
@@ -39,7 +39,7 @@ def start(*arguments: object, hurry: bool = False, **options: Any) -> subprocess
         environment["HF_TOKEN"] = token
     # Tests that were started in the background would pass their deafness to Ctrl-C on.
     options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    how = ["-c", HURRY] if hurry else ["-m", "bot.cli"]
+    how = ["-c", HURRY] if hurry else ["-m", "bot.cli.main"]
     return subprocess.Popen(
         [sys.executable, *how, *map(str, arguments)],
         env=environment,

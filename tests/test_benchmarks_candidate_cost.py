@@ -1,16 +1,16 @@
 """The other way of scoring a candidate must be asked what shoal asks, or their comparison says nothing."""
 
 from benchmarks.candidate_cost import CREW, search_tasks
-from benchmarks.zoo_bench import bench
-from bot.scoring.bench import BenchAtWork
-from evaluation.harness import quiet
-from evaluation.identity import item_id
+from benchmarks.zoo_bench import spec
+from bot.scoring.worker import Worker
+from evaluation.harness.lm import quiet
+from evaluation.items import item_id
 from evaluation.splits import Split
 
 
 def test_lm_eval_is_asked_exactly_the_items_of_the_search() -> None:
     with quiet():
-        facts = BenchAtWork(bench(CREW)).facts(Split.SEARCH)
+        facts = Worker(spec(CREW)).facts(Split.SEARCH)
         tasks, samples = search_tasks()
     searched = {told.task: {one.item for one in facts.items if one.task == told.key} for told in facts.tasks}
     asked = {

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.spaces import Found, comparison, over_seeds, row, told, unscaled
-from evaluation.intervals import interval
-from merging.dataflow.path import Hop, PathRecipe
-from merging.recipe import Groups, Recipe, SourceRef
+from evaluation.statistics.intervals import interval
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 
 A, B = (
-    Recipe.single(SourceRef(f"tiny/{name}", name * 40), Groups.even(2, 1, False, False), "float32") for name in "ab"
+    WeightMerge.single(ModelId(f"tiny/{name}", name * 40), Partition.even(2, 1, False, False), "float32")
+    for name in "ab"
 )
 PATH = PathRecipe((A, B), (Hop(0, 0, 0.7), Hop(1, 1, 1.2)), 0, 1)
 

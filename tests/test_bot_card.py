@@ -18,19 +18,18 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
-from bot.contest.findings import Kind
-from bot.releases.card import write_card
-from bot.releases.card_facts import (
+from bot.hub.rules import OWN_TAG
+from bot.release.card.card import write_card
+from bot.release.card.facts import (
     AnswerCounts,
+    BaselineScores,
     CardFacts,
-    Contender,
     CostFacts,
     Estimate,
     GateTest,
     ItemCounts,
     Lead,
     LicenceFacts,
-    MixtureFacts,
     PartFacts,
     PathFacts,
     RecipeFacts,
@@ -39,9 +38,10 @@ from bot.releases.card_facts import (
     SkillFacts,
     SourceFacts,
     TaskFacts,
+    WeightMergeFacts,
 )
-from bot.sources.rules import OWN_TAG
-from merging.dataflow.path import Hop
+from bot.search.results import BaselineKind
+from merging.recipes.path import Hop
 from templates import escaping
 from templates.markdown import render
 
@@ -60,7 +60,7 @@ def lead(mean: float, half: float = 0.04) -> Lead:
     return Lead(mean, round(mean - half, 4), round(mean + half, 4), 2 * NormalDist().cdf(-z))
 
 
-TIES = MixtureFacts(
+TIES = WeightMergeFacts(
     method="ties",
     draws=False,
     base="demo/tiny-base",
@@ -109,31 +109,31 @@ def honest() -> CardFacts:
             ),
         ),
         scores=(estimate(0.72), estimate(0.84, 0.03)),
-        contenders=(
-            Contender(
+        baselines=(
+            BaselineScores(
                 "linear mean",
-                Kind.PLAIN,
+                BaselineKind.PLAIN,
                 None,
                 (estimate(0.66), estimate(0.81)),
                 (lead(0.06), lead(0.03)),
             ),
-            Contender(
+            BaselineScores(
                 "demo/tiny-math",
-                Kind.SOURCE,
+                BaselineKind.SOURCE,
                 "demo/tiny-math",
                 (estimate(0.10), estimate(0.12)),
                 (lead(0.62), lead(0.72)),
             ),
-            Contender(
+            BaselineScores(
                 "demo/tiny-language",
-                Kind.SOURCE,
+                BaselineKind.SOURCE,
                 "demo/tiny-language",
                 (estimate(0.55), estimate(0.95, 0.02)),
                 (lead(0.17), lead(-0.11)),
             ),
-            Contender(
+            BaselineScores(
                 "demo/tiny-base",
-                Kind.BASE,
+                BaselineKind.BASE,
                 "demo/tiny-base",
                 (estimate(0.28), estimate(0.40)),
                 (lead(0.44), lead(0.44)),
@@ -224,17 +224,17 @@ def test_the_card_of_hostile_facts_reads_as_agreed() -> None:
 def test_an_injection_in_every_text_changes_words_and_nothing_else(facts: CardFacts, attack: str) -> None:
     harmless, card = write_card(hostile("word", facts)), write_card(hostile(attack, facts))
     assert structure(body(card)) == structure(body(harmless))
-    shape, expected = (skeleton(yaml.safe_load(text.split("\n---\n")[0])) for text in (card, harmless))
+    shape, expected = (config_source(yaml.safe_load(text.split("\n---\n")[0])) for text in (card, harmless))
     assert shape == expected
     hidden = {c for c in card if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"}
     assert not hidden
 
 
-def skeleton(value: Any) -> Any:
+def config_source(value: Any) -> Any:
     """The front matter without its words: keys, lengths and numbers."""
     if isinstance(value, dict):
-        return {key: skeleton(item) for key, item in value.items()}
-    return [skeleton(item) for item in value] if isinstance(value, list) else type(value)
+        return {key: config_source(item) for key, item in value.items()}
+    return [config_source(item) for item in value] if isinstance(value, list) else type(value)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -341,8 +341,8 @@ def test_a_licence_of_its_own_is_named_and_linked() -> None:
 
 def test_facts_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ValueError, match="scores of demo/tiny-math: got 1 values, expected one per skill"):
-        short = replace(honest().contenders[1], scores=(estimate(0.1),))
-        replace(honest(), contenders=(short,))
+        short = replace(honest().baselines[1], scores=(estimate(0.1),))
+        replace(honest(), baselines=(short,))
     with pytest.raises(ValueError, match="weight of source 0: got 1 values, expected one per group"):
         replace(TIES, parameters=(("weight", ((1.0,),)),))
     with pytest.raises(ValueError, match="finite"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from bot.contest.findings import Kind
-from bot.releases.card_facts import Contender, Estimate, Lead, ScoreTable
-from bot.releases.claims import Standing, bold, claims, overall, standings
-from evaluation.intervals import tango
-from evaluation.statistics import mcnemar
+from bot.release.card.claims import Standing, bold, claims, overall, standings
+from bot.release.card.facts import BaselineScores, Estimate, Lead, ScoreTable
+from bot.search.results import BaselineKind
+from evaluation.statistics.intervals import tango
+from evaluation.statistics.paired import mcnemar
 
 AHEAD, LEVEL, BEHIND = Standing.AHEAD, Standing.LEVEL, Standing.BEHIND
 
@@ -25,11 +25,11 @@ def score(mean: float) -> Estimate:
 def table(*leads: tuple[Lead, ...], own: float = 0.6) -> ScoreTable:
     """Sources of which each is as far from the release's score as the leads say."""
     skills = tuple(f"s{index}" for index in range(len(leads[0])))
-    rivals = [
-        Contender(f"r{i}", Kind.SOURCE, f"r{i}", tuple(score(own - one.mean) for one in row), row)
+    baselines = [
+        BaselineScores(f"r{i}", BaselineKind.SOURCE, f"r{i}", tuple(score(own - one.mean) for one in row), row)
         for i, row in enumerate(leads)
     ]
-    return ScoreTable(skills, tuple(score(own) for _ in skills), tuple(rivals))
+    return ScoreTable(skills, tuple(score(own) for _ in skills), tuple(baselines))
 
 
 def test_every_lead_is_tested_beside_all_others_by_holms_method() -> None:
@@ -57,11 +57,11 @@ def test_ahead_of_all_means_of_each_and_one_that_is_better_decides() -> None:
 
 def test_claims_name_the_best_of_those_that_decide() -> None:
     leads = (lead(0.5, 1e-9), lead(0.4, 1e-9)), (lead(0.2, 1e-6), lead(-0.1, 1e-5)), (lead(0.3, 1e-6), lead(-0.2, 0.6))
-    found = {s: [(c.skill, c.rival) for c in made] for s, made in claims(table(*leads), Kind.SOURCE).items()}
+    found = {s: [(c.skill, c.baseline) for c in made] for s, made in claims(table(*leads), BaselineKind.SOURCE).items()}
     assert found == {AHEAD: [("s0", "r1")], BEHIND: [("s1", "r1")]}
-    assert claims(table(*leads), Kind.PLAIN) == {}
-    (level,) = claims(table((lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.3, 0.5),)), Kind.SOURCE)[LEVEL]
-    assert (level.rival, level.rival_score) == ("r1", 0.6 - 0.2)  # of r0, the best, it is told apart
+    assert claims(table(*leads), BaselineKind.PLAIN) == {}
+    (level,) = claims(table((lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.3, 0.5),)), BaselineKind.SOURCE)[LEVEL]
+    assert (level.baseline, level.baseline_score) == ("r1", 0.6 - 0.2)  # of r0, the best, it is told apart
 
 
 def test_bold_is_one_score_a_column_and_only_beyond_chance() -> None:

@@ -18,7 +18,7 @@ from shoal_process import ROOT, shoal, start, told_fault, until, write_watchlist
 
 from bot.demo import TOKEN
 from bot.home import Home
-from bot.ledger.book import Ledger, State
+from bot.ledger.ledger import Ledger, State
 from bot.lock import hold
 from localhub import Running
 
@@ -26,7 +26,7 @@ COMMANDS = ("check", "plan", "run", "serve", "status", "show", "publish", "hub",
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
 LOADED = """
 import sys
-from bot.cli import main
+from bot.cli.main import main
 try:
     main()
 except SystemExit as end:

@@ -40,24 +40,24 @@ from zoo_ground import (
     start_process,
 )
 
-import bot.cycle
-from bot.contest.findings import MeasuredRow
-from bot.contest.search import wanted_skills
-from bot.cycle import publish_waiting, run_cycle
+import bot.cycle.run
+from bot.context import now
+from bot.cycle.dry_run import RunPlan, make_plan
+from bot.cycle.run import publish_waiting, run_cycle
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.hub import HubForbidden, HubUnavailable
-from bot.ledger.book import Ledger, State
-from bot.plan import Plan, make_plan
-from bot.shop import now
+from bot.hub.client import HubForbidden, HubUnavailable
+from bot.ledger.ledger import Ledger, State
+from bot.search.results import MeasuredRow
+from bot.search.run import evaluation_skills
 from evaluation.errors import EvaluationError
-from evaluation.exam import Exam
-from evaluation.harness import harness
+from evaluation.harness.eval_set import LmEvalSet
+from evaluation.harness.lm import harness
+from evaluation.harness.tasks import divisions, load_tasks
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import divisions, load_tasks
 from localhub import Running
-from merging.merge import loader, merge_tensor
-from merging.recipe import Recipe
+from merging.merge_tensor import loader, merge_tensor
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from zoo.decoys import decoys
 
@@ -86,7 +86,7 @@ class Finished:
 
     server: Running
     home: Home
-    plan: Plan
+    plan: RunPlan
     plan_seen: list[tuple[str, str]]
 
     @property
@@ -117,7 +117,7 @@ def company() -> Iterator[Company]:
 def _quick(company: Company) -> Iterator[None]:
     """The cycles that run in the tests' own process share their workers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bot.cycle, "Workers", company.hire)
+        patch.setattr(bot.cycle.run, "Workers", company.hire)
         yield
 
 
@@ -187,7 +187,7 @@ def test_a_published_model_loads_plainly_and_scores_item_by_item_as_the_ledger_s
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert model.dtype == torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    skills = wanted_skills(WATCHLIST)
+    skills = evaluation_skills(WATCHLIST)
     tasks = load_tasks(skills, [Path(folder) for folder in WATCHLIST.task_folders])
     with sqlite3.connect(finished.home.ledger) as ledger:
         known = dict(
@@ -196,8 +196,8 @@ def test_a_published_model_loads_plainly_and_scores_item_by_item_as_the_ledger_s
     assert len(known) == 2 * (SEARCH + VALIDATION + REPORT)
     scored = {}
     for split in Split:
-        exam = Exam.build(skills, tasks, split, SplitSizes(SEARCH, VALIDATION, REPORT), SEED, tokenizer)
-        scored |= {score.item: score.value for score in exam.score(harness(model, tokenizer, "cpu", 16))}
+        eval_set = LmEvalSet.build(skills, tasks, split, SplitSizes(SEARCH, VALIDATION, REPORT), SEED, tokenizer)
+        scored |= {score.item: score.value for score in eval_set.score(harness(model, tokenizer, "cpu", 16))}
     assert scored == known and len(set(known.values())) > 1
 
 
@@ -230,7 +230,7 @@ def test_mergekit_accepts_the_recipe_beside_the_weights(finished: Finished, tmp_
 def test_the_provenance_rebuilds_the_published_tensors_bit_by_bit(finished: Finished, tmp_path: Path) -> None:
     folder = finished.snapshot(tmp_path)
     record = json.loads((folder / "shoal.json").read_text())
-    recipe = Recipe.from_json(record["recipe"])
+    recipe = WeightMerge.from_json(record["recipe"])
     assert record["cycle"] == CYCLE and recipe.digest == record["recipe_digest"]
     fetched = {
         source: Checkpoint.open(
@@ -250,7 +250,7 @@ def test_the_provenance_rebuilds_the_published_tensors_bit_by_bit(finished: Fini
 
 
 def test_the_report_split_is_apart_and_read_only_for_releases_and_their_rivals(finished: Finished) -> None:
-    skills = wanted_skills(WATCHLIST)
+    skills = evaluation_skills(WATCHLIST)
     tasks = load_tasks(skills, [Path(folder) for folder in WATCHLIST.task_folders])
     sizes = SplitSizes(SEARCH, VALIDATION, REPORT)
     parts = divisions(tasks, SEED, sizes).values()
@@ -268,9 +268,9 @@ def test_the_report_split_is_apart_and_read_only_for_releases_and_their_rivals(f
     sat = {split: {recipe for recipe, item in rows if item in items[split]} for split in Split}
     releases = {release.recipe for release in finished.ledger.releases(CYCLE)}
     front = {recipe for recipe, _ in finished.ledger.front(CYCLE)}
-    rivals = sat[Split.REPORT] - releases
-    assert sat[Split.REPORT] >= releases and len(rivals) == 2 + 2 + 1  # plain merges, sources, base
-    assert sat[Split.VALIDATION] == front | rivals
+    baselines = sat[Split.REPORT] - releases
+    assert sat[Split.REPORT] >= releases and len(baselines) == 2 + 2 + 1  # plain merges, sources, base
+    assert sat[Split.VALIDATION] == front | baselines
     assert len(sat[Split.SEARCH]) >= 40
 
 
@@ -285,7 +285,7 @@ def test_the_plan_told_beforehand_what_the_run_then_did(finished: Finished) -> N
     assert {**told, damaged: None} == {**found, damaged: None}
     assert [(task.search, task.validation, task.report) for task in plan.tasks] == [(SEARCH, VALIDATION, REPORT)] * 2
     assert cost.candidates == 40 and cost.item_scores == 40 * 2 * SEARCH
-    assert cost.rivals == 2 + 3 + 1  # the damaged one counts as a source still
+    assert cost.baselines == 2 + 3 + 1  # the damaged one counts as a source still
     lying = sum(
         path.stat().st_size
         for path in finished.home.sources.rglob("*")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
-from bot.releases.card_facts import Estimate, SearchFacts
-from bot.releases.cycle_report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
-from bot.sources.candidate import Verdict
+from bot.hub.candidate import Verdict
+from bot.release.card.facts import Estimate, SearchFacts
+from bot.release.report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
 
 
 def estimate(mean: float, half: float = 0.04) -> Estimate:

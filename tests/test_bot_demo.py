@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from zoo_ground import NAMESPACE, SMALL, Company, Listener
 
-import bot.cycle
+import bot.cycle.run
 from bot import demo
 from bot.demo import how_to_read_on, run_demo, stock_hub
 from bot.home import Home
-from bot.ledger.book import Ledger, State
+from bot.ledger.ledger import Ledger, State
 from localhub import Store
 from zoo import populate as population
 from zoo.decoys import decoys
@@ -32,7 +32,7 @@ def test_the_demo_breeds_on_its_own_hub_and_a_second_run_finds_nothing_new(
     watchlist.write_text(json.dumps(SMALL))  # JSON is YAML
     monkeypatch.setattr(demo, "WATCHLIST", watchlist)
     company = Company()
-    monkeypatch.setattr(bot.cycle, "Workers", company.hire)
+    monkeypatch.setattr(bot.cycle.run, "Workers", company.hire)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -5,10 +5,10 @@ import pytest
 from small_repos import CONFIG, files
 
 from bot.errors import ShoalError
-from bot.hub import Hub, HubUnavailable
-from bot.sources.discover import declared_base, discover, find_base, look
-from bot.sources.inspection import Unfit, inspect
-from bot.watchlist.model import Watchlist
+from bot.hub.client import Hub, HubUnavailable
+from bot.hub.discovery import declared_base, discover, find_base, look
+from bot.hub.inspection import Unfit, inspect
+from bot.watchlist.watchlist import Watchlist
 
 
 def wish(**changes):

@@ -6,10 +6,10 @@ import pytest
 from small_repos import files, weights
 
 from bot.errors import ShoalError
-from bot.hub import Hub
-from bot.sources.fetch import MANIFEST, SourceGone, fetch, place
-from bot.sources.pool import NoPool, find_pool
-from bot.watchlist.model import Watchlist
+from bot.hub.client import Hub
+from bot.hub.download import MANIFEST, SourceGone, fetch, place
+from bot.hub.pool import NoPool, find_pool
+from bot.watchlist.watchlist import Watchlist
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

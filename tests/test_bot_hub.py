@@ -3,7 +3,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from small_repos import files
 
 from bot.errors import ShoalError
-from bot.hub import Hub, HubForbidden, HubGated, HubNotFound, HubUnavailable, waiting_time
+from bot.hub.client import Hub, HubForbidden, HubGated, HubNotFound, HubUnavailable, waiting_time
 
 HUSH = "hf_secret_of_nobody"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bot.sources.licences import Declared, LicenceError, combine, conflict, refusal
+from bot.hub.licences import Declared, LicenceError, combine, conflict, refusal
 
 
 def merged(*licences, noncommercial=False):

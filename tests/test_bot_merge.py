@@ -20,15 +20,15 @@ from tiny_models import recipe_of, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from bot.cli import app
-from bot.command import size_in_bytes
+from bot.cli.command import size_in_bytes
+from bot.cli.main import app
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.hub import Hub
-from bot.merges.merge import Merger
+from bot.hub.client import Hub
+from bot.merge_command.merge import Merger
 from bot.progress import TerminalNarrator
-from merging.dataflow.path import Hop, PathRecipe
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import RECIPE_NAME, write_release
 
@@ -144,8 +144,8 @@ def test_a_release_s_own_yaml_gives_its_bytes_again(hub: TestHub, tmp_path: Path
     origins = {}
     for seed, name in enumerate(("base", "cod", "eel")):
         folder = save(tmp_path / name, seed=seed)
-        origins[SourceRef(f"reef/{name}", put(hub, f"reef/{name}", folder))] = Checkpoint.open(folder)
-    made = recipe_of("dare_ties", list(origins), Groups.even(2, 2, True, True), dtype="bfloat16", seed=7)
+        origins[ModelId(f"reef/{name}", put(hub, f"reef/{name}", folder))] = Checkpoint.open(folder)
+    made = recipe_of("dare_ties", list(origins), Partition.even(2, 2, True, True), dtype="bfloat16", seed=7)
     hashes = write_release(made, origins, tmp_path / "release", {})
     merged = merger(hub, tmp_path, seed=7).merge(tmp_path / "release" / "mergekit_config.yml", tmp_path / "out")
     assert merged.files["model.safetensors"] == hashes["model.safetensors"]
@@ -364,7 +364,7 @@ def test_a_merge_that_cannot_fit_the_disk_is_refused(
     hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(hub, "reef/good", save(tmp_path / "good", seed=1))
-    monkeypatch.setattr("bot.merges.preparation.SPARE_BYTES", 2**62)
+    monkeypatch.setattr("bot.merge_command.preparation.SPARE_BYTES", 2**62)
     with pytest.raises(ShoalError, match="bytes free where the merge needs"):
         merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/good")), tmp_path / "out")
 
@@ -391,9 +391,9 @@ def test_the_command_tells_its_plan_then_writes_and_then_keeps_its_hands_off(tmp
 
 def test_the_recipe_of_a_path_makes_the_path_s_release(hub: TestHub, tmp_path: Path) -> None:
     folders = [save(tmp_path / name, seed=seed) for seed, name in enumerate(("cod", "eel"))]
-    sources = {SourceRef(f"tiny/{folder.name}", "0" * 40): Checkpoint.open(folder) for folder in folders}
+    sources = {ModelId(f"tiny/{folder.name}", "0" * 40): Checkpoint.open(folder) for folder in folders}
     layers = next(iter(sources.values())).layers
-    parts = tuple(Recipe.single(source, Groups.even(layers, 1, False, False), "float32") for source in sources)
+    parts = tuple(WeightMerge.single(source, Partition.even(layers, 1, False, False), "float32") for source in sources)
     hops = (Hop(1, 0, 0.8), Hop(0, 1, 1.0), Hop(0, 0, 1.35))
     path = PathRecipe(parts, hops, 0, 1)
     write_release(path, sources, tmp_path / "released", {})
@@ -411,12 +411,12 @@ def test_the_recipe_of_a_path_through_mixtures_makes_the_release_s_bytes(hub: Te
     sources = {}
     for seed, name in enumerate(("base", "cod", "eel")):
         folder = save(tmp_path / name, seed=seed, dtype=torch.bfloat16)
-        sources[SourceRef(f"reef/{name}", put(hub, f"reef/{name}", folder))] = Checkpoint.open(folder)
-    groups = Groups.even(2, 2, True, True)
-    mixtures = [recipe_of(method, list(sources), groups, dtype="bfloat16") for method in ("dare_ties", "ties")]
-    alone = Recipe.single(list(sources)[1], Groups.even(2, 1, False, False), "bfloat16")
+        sources[ModelId(f"reef/{name}", put(hub, f"reef/{name}", folder))] = Checkpoint.open(folder)
+    groups = Partition.even(2, 2, True, True)
+    weight_merges = [recipe_of(method, list(sources), groups, dtype="bfloat16") for method in ("dare_ties", "ties")]
+    alone = WeightMerge.single(list(sources)[1], Partition.even(2, 1, False, False), "bfloat16")
     hops = (Hop(0, 1, 0.8), Hop(1, 0, 1.1), Hop(2, 0, 0.9), Hop(0, 1, 1.0))
-    path = PathRecipe((mixtures[0], alone, mixtures[1]), hops, 0, 2)
+    path = PathRecipe((weight_merges[0], alone, weight_merges[1]), hops, 0, 2)
     hashes = write_release(path, sources, tmp_path / "released", {})
     merged = merger(hub, tmp_path, seed=7).merge(tmp_path / "released" / RECIPE_NAME, tmp_path / "out")
     for name in ("model.safetensors", "config.json", RECIPE_NAME):

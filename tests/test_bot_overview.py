@@ -11,18 +11,18 @@ import pytest
 from rich.console import Console, RenderableType
 from zoo_ground import small_watchlist
 
-from bot import terminal
-from bot.contest.findings import MeasuredRow, Ruling, SearchSummary
+from bot.cli import pages as terminal
+from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
+from bot.cycle.history import cycle_page, cycle_rows
+from bot.cycle.power import DetectableEffect
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.ledger.book import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
-from bot.overview import cycle_page, cycle_rows
-from bot.plan import Cost, Plan, TaskPlan
-from bot.sources.candidate import Verdict
-from bot.visibility import Visible
-from bot.watchlist.model import Watchlist
-from evaluation.intervals import Interval
+from bot.hub.candidate import Verdict
+from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
+from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
+from evaluation.statistics.intervals import Interval
 
 BEGUN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 WON, LOST = "a1" * 32, "b2" * 32
@@ -31,9 +31,9 @@ VERDICTS = (
     Verdict("reef/a-model-with-quite-a-long-name-7b", "c3" * 20, True, "of the family of reef/base, apache-2.0"),
     Verdict("reef/refused", "d4" * 20, False, HOSTILE),
 )
-COST = Cost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 120_000)
+COST = RunCost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 120_000)
 SEEN_IF = "  If they differ on half."
-SEEN = Visible("math", Split.SEARCH, 200, 1, 0.05, 0.095)
+SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
 TASK = TaskPlan("math", "zoo_math_en", "acc", 200, 357, 433)
 
 
@@ -53,11 +53,11 @@ def ledger(home: Home) -> Ledger:
     generations, failures = ((20, 0.25), (40, 0.5)), (("the logits are not finite", 2),)
     search = SearchSummary(40, 2, generations, ((0.5, 0.5),), (WON, LOST), 61.0, "the budget is spent", failures)
     ledger.keep(cycle, "search", search, SearchSummary)
-    rulings = (
-        Ruling(LOST, (0.4, 0.5), False, "too near", 0.5, 0.05, ()),
-        Ruling(WON, (0.9, 0.8), True, "better", 0.01, 0.025, ()),
+    gate_results = (
+        GateResult(LOST, (0.4, 0.5), False, "too near", 0.5, 0.05, ()),
+        GateResult(WON, (0.9, 0.8), True, "better", 0.01, 0.025, ()),
     )
-    ledger.keep(cycle, "gate", rulings, tuple[Ruling, ...])
+    ledger.keep(cycle, "gate", gate_results, tuple[GateResult, ...])
     measured = (MeasuredRow("balanced", "release", (Interval(0.9, 0.85, 0.95, 40), Interval(0.8, 0.75, 0.85, 40))),)
     ledger.keep(cycle, "measured", measured, tuple[MeasuredRow, ...])
     ledger.record_evaluation("{}", EvaluationEntry(WON, "exam", 1.0, None), ())
@@ -141,7 +141,7 @@ def test_a_cycle_that_has_not_come_far_shows_what_there_is(ledger: Ledger, home:
 
 
 def test_a_plan_tells_verdicts_items_and_cost() -> None:
-    plan = Plan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), COST, None)
+    plan = RunPlan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), COST, None)
     parts = [part.splitlines() for part in shown(terminal.plan_page(plan)).split("\n\n")]
     seen = "The smallest difference that can be seen"
     assert [part[0] for part in parts] == ["Taken (1)", "Refused (1)", "Items of each task", seen, "A run would take"]
@@ -156,6 +156,6 @@ def test_a_plan_tells_verdicts_items_and_cost() -> None:
         "  scoring   200 candidates beside 6 rivals, 120,000 items at most",
         "  licence   apache-2.0, of the releases",
     ]
-    assert shown(terminal.plan_page(Plan("small", (), None, (), (), "", None, "no candidate"))).startswith(
+    assert shown(terminal.plan_page(RunPlan("small", (), None, (), (), "", None, "no candidate"))).startswith(
         "No model was found"
     )

@@ -12,10 +12,10 @@ import pytest
 from matplotlib.axes import Axes
 from test_bot_plots import HOSTILE, chunks
 
-from bot.releases.canvas import own_settings
-from bot.releases.card_facts import PartFacts, PathFacts
-from bot.releases.path_plot import path_figure, path_plot
-from merging.dataflow.path import Hop
+from bot.release.card.facts import PartFacts, PathFacts
+from bot.release.plots.canvas import own_settings
+from bot.release.plots.path import path_figure, path_plot
+from merging.recipes.path import Hop
 
 NAMES = ("demo/tiny-math", "demo/tiny-language", "merge 1")
 

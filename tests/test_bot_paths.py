@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from zoo_ground import BASE, LANGUAGE, MATH, Listener, small_watchlist, stock
 
-from bot.contest.findings import Ruling, SearchSummary
-from bot.contest.spaces import depth
-from bot.cycle import run_cycle
+from bot.cycle.run import run_cycle
 from bot.demo import TOKEN
 from bot.home import Home
-from bot.hub import Hub
-from bot.ledger.book import Ledger, State
-from bot.sources.fetch import place
+from bot.hub.client import Hub
+from bot.hub.download import place
+from bot.ledger.ledger import Ledger, State
+from bot.search.results import GateResult, SearchSummary
+from bot.search.spaces import depth
 from localhub import running
-from merging.dataflow.path import PathRecipe, read_recipe
+from merging.recipes.path import PathRecipe, read_recipe
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import RECIPE_NAME, write_release
 
@@ -57,8 +57,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     with running(folder / "hub") as server:
         assert run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), listener) == CYCLE
     ledger = Ledger(home.ledger)
-    rulings = ledger.kept(CYCLE, "gate", tuple[Ruling, ...]) or ()
-    recipes = {ruling.recipe: read_recipe(json.loads(ledger.recipe(ruling.recipe))) for ruling in rulings}
+    gate_results = ledger.kept(CYCLE, "gate", tuple[GateResult, ...]) or ()
+    recipes = {
+        gate_result.recipe: read_recipe(json.loads(ledger.recipe(gate_result.recipe))) for gate_result in gate_results
+    }
     yield Finished(home, ledger, listener.said, recipes)
 
 
@@ -86,8 +88,8 @@ def test_a_released_path_is_an_ordinary_model_of_another_depth(finished: Finishe
     assert again == path
     sources = finished.home.sources
     checkpoints = {source: Checkpoint.open(place(sources, source)) for source in path.origins}
-    skeleton = next(one.folder for source, one in checkpoints.items() if source.repo == MATH)
-    write_release(again, checkpoints, tmp_path / "again", {}, skeleton=skeleton)
+    config_source = next(one.folder for source, one in checkpoints.items() if source.repo == MATH)
+    write_release(again, checkpoints, tmp_path / "again", {}, config_source=config_source)
     published, rebuilt = (load_file(at / "model.safetensors") for at in (folder, tmp_path / "again"))
     assert published.keys() == rebuilt.keys()
     assert all(weight.equal(rebuilt[name]) for name, weight in published.items())
@@ -96,8 +98,8 @@ def test_a_released_path_is_an_ordinary_model_of_another_depth(finished: Finishe
 def test_the_recipe_beside_a_path_has_a_stage_for_each_mixture(finished: Finished) -> None:
     role, path = finished.path
     stages = list(yaml.safe_load_all((finished.home.release(CYCLE, role) / RECIPE_NAME).read_text()))
-    mixtures = [part for part in path.parts if not part.is_single]
-    assert [stage["merge_method"] for stage in stages] == [*(part.method for part in mixtures), "passthrough"]
+    weight_merges = [part for part in path.parts if not part.is_single]
+    assert [stage["merge_method"] for stage in stages] == [*(part.method for part in weight_merges), "passthrough"]
     layers = [source["layer_range"] for one in stages[-1]["slices"] for source in one["sources"]]
     assert [first for first, last in layers if last > first] == [hop.layer for hop in path.hops]
 
@@ -138,8 +140,10 @@ def test_a_cycle_of_paths_alone_needs_no_base_and_says_whose_layers_it_leaves_ou
     assert summary is not None and summary.candidates == summary.fully_scored == 12
     front = [read_recipe(json.loads(ledger.recipe(digest))) for digest in summary.front]
     assert min(map(depth, front)) == 1  # half of the two layers: the least, and so on the front
-    rivals = {
-        test.rival for ruling in ledger.kept(cycle, "gate", tuple[Ruling, ...]) or () for test in ruling.comparisons
+    baselines = {
+        test.baseline
+        for gate_result in ledger.kept(cycle, "gate", tuple[GateResult, ...]) or ()
+        for test in gate_result.comparisons
     }
-    assert rivals == {MATH, LANGUAGE, BASE, "linear mean", "halves stacked"}
+    assert baselines == {MATH, LANGUAGE, BASE, "linear mean", "halves stacked"}
     assert home.report(cycle).is_file()

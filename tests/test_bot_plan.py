@@ -14,11 +14,11 @@ from rich.console import Console
 from safetensors.numpy import load_file
 from zoo_ground import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION, client, small_watchlist
 
-from bot.plan import Plan, make_plan
-from bot.shop import now
-from bot.terminal import plan_page
+from bot.cli.pages import plan_page
+from bot.context import now
+from bot.cycle.dry_run import RunPlan, make_plan
 from evaluation.errors import EvaluationError
-from evaluation.power import detectable_difference
+from evaluation.statistics.power import detectable_difference
 from localhub import Running
 from zoo.repo import WEIGHTS
 
@@ -54,13 +54,13 @@ def test_a_plan_asks_for_headers_only_and_changes_nothing(
     check_what_can_be_seen(plan)
 
 
-def check_what_can_be_seen(plan: Plan) -> None:
+def check_what_can_be_seen(plan: RunPlan) -> None:
     """Per skill and split, with each split's own correction, in words, on the terminal and for machines."""
     assert plan.cost is not None
     search, validation, report = plan.visible[:3]
     population = small_watchlist().search.population
     assert [one.items for one in plan.visible[:3]] == [SEARCH, VALIDATION, REPORT]
-    assert [one.tests for one in plan.visible[:3]] == [1, 2 * population, 2 * plan.cost.rivals]
+    assert [one.tests for one in plan.visible[:3]] == [1, 2 * population, 2 * plan.cost.baselines]
     alpha = 1 - small_watchlist().gate.confidence
     assert search.difference is not None and search.difference == detectable_difference(SEARCH, alpha)
     assert validation.alpha == pytest.approx(alpha / validation.tests)

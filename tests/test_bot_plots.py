@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from bot.releases.plot_labels import Label, drawable, place
-from bot.releases.plots import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
+from bot.release.plots.labels import Label, drawable, place
+from bot.release.plots.scores import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
 
 HOSTILE = "$\\frac{1$ \x00\n_x_ \u202eりんご 🐟 " + "long" * 40
 

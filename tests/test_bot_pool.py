@@ -7,14 +7,14 @@ from pydantic import TypeAdapter
 from safetensors.numpy import save
 from small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
 
-from bot.contest.spaces import candidate_bytes, largest_bytes, make_spaces
 from bot.errors import ShoalError
-from bot.hub import Hub
-from bot.sources.configs import settings, settings_mismatch
-from bot.sources.pool import MAX_ANCESTORS, NoPool, Pool, find_pool
-from bot.sources.vocabulary import read_tokenizer, tokenizer_mismatch
-from bot.watchlist.model import Watchlist
+from bot.hub.client import Hub
+from bot.hub.pool import MAX_ANCESTORS, NoPool, Pool, find_pool
+from bot.search.spaces import candidate_bytes, largest_bytes, make_spaces
+from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
+from merging.models.settings import settings, settings_mismatch
+from merging.tokenizers.comparison import read_tokenizer, tokenizer_mismatch
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import TestHub
 
 from bot.errors import ShoalError
-from bot.hub import Hub
-from bot.releases import publish as publishing
-from bot.releases.publish import Upload, collect, publish, sha256_of
+from bot.hub.client import Hub
+from bot.release import publish as publishing
+from bot.release.publish import Upload, collect, publish, sha256_of
 
 CARD = "---\nlicense: mit\ntags: [shoal-merge]\n---\n# A merge\n"
 

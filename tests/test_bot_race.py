@@ -9,38 +9,38 @@ import numpy as np
 import pytest
 from zoo_ground import Listener
 
-from bot.contest.race import opponents, panel_of
-from bot.contest.search import search, summarise
-from bot.contest.spaces import Spaces
-from bot.ledger.book import Ledger
-from bot.scoring.bench import ExamFacts, ExamItem, Marks, RoundFacts
-from bot.scoring.judge import Judge
-from bot.scoring.workers import Failure
-from bot.shop import now
-from bot.watchlist.model import Watchlist
-from evaluation.racing import round_ends
+from bot.context import now
+from bot.ledger.ledger import Ledger
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.process_pool import Failure
+from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, RoundFacts
+from bot.search.racing import opponents, panel_of
+from bot.search.run import search, summarise
+from bot.search.spaces import Spaces
+from bot.watchlist.watchlist import Watchlist
+from evaluation.racing.decisions import round_ends
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
-from merging.recipe import Groups, Recipe, SourceRef
-from merging.search.evolution import SearchResult
-from merging.search.mixtures import SearchSpace
+from merging.evolution.evolve import SearchResult
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.spaces.weight_merges import WeightMergeSpace
 
 ITEMS, ROUNDS, BUDGET = 64, 4, 60
-SPACE = SearchSpace.build(
+SPACE = WeightMergeSpace.build(
     method="task_arithmetic",
-    sources=[SourceRef("org/math", "0" * 40), SourceRef("org/language", "0" * 40)],
-    base=SourceRef("org/base", "0" * 40),
-    groups=Groups.even(4, 2, modules_apart=False, ends_apart=False),
+    sources=[ModelId("org/math", "0" * 40), ModelId("org/language", "0" * 40)],
+    base=ModelId("org/base", "0" * 40),
+    groups=Partition.even(4, 2, modules_apart=False, ends_apart=False),
     dtype="float32",
     seed=0,
 )
 
 
-SMALL = SearchSpace.build(
+SMALL = WeightMergeSpace.build(
     method="task_arithmetic",
     sources=SPACE.sources,
     base=SPACE.base,
-    groups=Groups.even(4, 1, modules_apart=False, ends_apart=False),
+    groups=Partition.even(4, 1, modules_apart=False, ends_apart=False),
     dtype="float32",
     seed=0,
     step=0.2,
@@ -71,35 +71,35 @@ class Synthetic:
         self.asked = 0
         self._faulty = faulty
 
-    def facts(self, split: Split) -> ExamFacts:
+    def facts(self, split: Split) -> EvalSetFacts:
         assert split is Split.SEARCH
         items = tuple(
-            ExamItem(name, f"{name}:acc", name, str(item)) for name in ("one", "two") for item in range(ITEMS)
+            EvalItem(name, f"{name}:acc", name, str(item)) for name in ("one", "two") for item in range(ITEMS)
         )
         ends = (0, *round_ends(ITEMS, ROUNDS))
         rounds = tuple(
             RoundFacts(f"round {part}", tuple(one for one in items if ends[part] <= int(one.item) < ends[part + 1]))
             for part in range(ROUNDS)
         )
-        return ExamFacts("whole", items, (("one:acc", True), ("two:acc", True)), (), "", rounds)
+        return EvalSetFacts("whole", items, (("one:acc", True), ("two:acc", True)), (), "", rounds)
 
     def score(
-        self, recipes: Sequence[Recipe], split: Split, part: int | None = None
-    ) -> Iterator[tuple[int, Marks | Failure]]:
-        exam = self.facts(split)
-        items = exam.items if part is None else exam.rounds[part].items
+        self, recipes: Sequence[WeightMerge], split: Split, part: int | None = None
+    ) -> Iterator[tuple[int, ItemResults | Failure]]:
+        eval_set = self.facts(split)
+        items = eval_set.items if part is None else eval_set.rounds[part].items
         for index, recipe in enumerate(recipes):
             self.asked += len(items)
             if self._faulty and part == 1 and int(recipe.digest, 16) % 3 == 0:
                 yield index, Failure("the merge is not finite", seconds=1.0)
             else:
-                yield index, Marks(tuple((solved(recipe, item), None) for item in items), len(items) / 100)
+                yield index, ItemResults(tuple((solved(recipe, item), None) for item in items), len(items) / 100)
 
-    def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
+    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise NotImplementedError
 
 
-def solved(recipe: Recipe, item: ExamItem) -> float:
+def solved(recipe: WeightMerge, item: EvalItem) -> float:
     weights = np.zeros((2, 2))
     for source, row in zip(recipe.sources, dict(recipe.parameters)["weight"], strict=True):
         if source in SPACE.sources:
@@ -109,28 +109,30 @@ def solved(recipe: Recipe, item: ExamItem) -> float:
     return float(np.exp(-((weights - target) ** 2).sum()) > difficulty)
 
 
-def searched(ledger: Ledger, examiners: Synthetic, wanted: Watchlist, space: SearchSpace = SPACE) -> SearchResult:
+def searched(ledger: Ledger, evaluator: Synthetic, wanted: Watchlist, space: WeightMergeSpace = SPACE) -> SearchResult:
     cycle = ledger.begin("tiny", wanted.digest, now()).id
-    judge = Judge(ledger, examiners, 1)
-    rivals = judge.sit(space.singles(), Split.SEARCH)
-    return search(wanted, Spaces(space), judge, rivals, ledger, cycle, Listener())
+    evaluator = CachedEvaluator(ledger, evaluator, 1)
+    baselines = evaluator.evaluate(space.singles(), Split.SEARCH)
+    return search(wanted, Spaces(space), evaluator, baselines, ledger, cycle, Listener())
 
 
 def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_front(tmp_path: Path) -> None:
-    examiners = Synthetic()
-    race = searched(Ledger(tmp_path / "race.sqlite"), examiners, watchlist())
+    evaluator = Synthetic()
+    race = searched(Ledger(tmp_path / "race.sqlite"), evaluator, watchlist())
     full = searched(Ledger(tmp_path / "full.sqlite"), Synthetic(), watchlist(racing=False))
     assert len(full.scored) == BUDGET and len(race.scored) > 1.5 * BUDGET
     assert race.generations[-1].hypervolume >= 0.99 * full.generations[-1].hypervolume
     summary = summarise(race, 2 * ITEMS, 2)
     # The rivals' items are asked for once, and count for those candidates that are rivals too.
-    assert abs(summary.item_scores - examiners.asked) <= len(SPACE.singles()) * 2 * ITEMS
+    assert abs(summary.item_scores - evaluator.asked) <= len(SPACE.singles()) * 2 * ITEMS
     assert summary.item_scores <= 1.05 * BUDGET * 2 * ITEMS
     assert summary.candidates > summary.fully_scored == len(summary.points) >= len(summary.front)
 
 
 @pytest.mark.parametrize(("space", "budget"), [(SPACE, 20), (SMALL, 20), (SMALL, 30), (SMALL, 60)])
-def test_the_budget_of_item_scores_is_spent_and_hardly_more(tmp_path: Path, space: SearchSpace, budget: int) -> None:
+def test_the_budget_of_item_scores_is_spent_and_hardly_more(
+    tmp_path: Path, space: WeightMergeSpace, budget: int
+) -> None:
     """Also where its forecasts are poor, for there are few generations, and where all recipes have been tried."""
     ledger, again = Ledger(tmp_path / "race.sqlite"), Synthetic()
     race = searched(ledger, Synthetic(), watchlist(budget=budget), space)
@@ -174,8 +176,10 @@ def test_two_metrics_of_one_task_are_one_source_of_items() -> None:
     other = SkillTask("b", "acc")
     skills = (Skill("one", (strict, lenient)), Skill("two", (other, strict)))
     uses = [(skill.name, task.key) for skill in skills for task in skill.tasks]
-    exam = ExamFacts("whole", tuple(ExamItem(*use, "d", str(item)) for use in uses for item in range(2)), (), (), "")
-    panel = panel_of(exam, skills)
+    eval_set = EvalSetFacts(
+        "whole", tuple(EvalItem(*use, "d", str(item)) for use in uses for item in range(2)), (), (), ""
+    )
+    panel = panel_of(eval_set, skills)
     assert panel.tasks == (0, 0, 1, 1, 2, 2, 3, 3)
     assert panel.weights.tolist() == [[0.25, 0], [0.75, 0], [0, 0.5], [0, 0.5]]
     assert panel.sources == (1, 1, 0, 1)

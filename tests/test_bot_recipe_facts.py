@@ -10,22 +10,22 @@ import pytest
 import tiny_models
 from transformers import AutoModelForCausalLM
 
-from bot.releases.card_facts import MixtureFacts, PartFacts
-from bot.releases.recipe_facts import base_facts, cost_facts, merge_kind, recipe_facts, sources_facts
-from bot.sources.candidate import Candidate
-from bot.sources.configs import settings
-from bot.sources.inspection import Member
-from bot.sources.licences import Declared
-from bot.sources.pool import Pool, assemble
-from merging.dataflow.path import AnyRecipe, Hop, path_recipe
-from merging.groups import Groups
-from merging.models.blueprint import read_config_json
-from merging.recipe import Recipe, SourceRef
+from bot.hub.candidate import Candidate
+from bot.hub.inspection import Member
+from bot.hub.licences import Declared
+from bot.hub.pool import Pool, assemble
+from bot.release.card.facts import PartFacts, WeightMergeFacts
+from bot.release.card.recipes import base_facts, cost_facts, merge_kind, recipe_facts, sources_facts
+from merging.models.settings import settings
+from merging.models.stored_model import read_config_json
+from merging.partition import Partition
+from merging.recipes.path import Hop, Recipe, path_recipe
+from merging.recipes.weight_merge import ModelId, WeightMerge
 from merging.sources.checkpoint import Checkpoint, TensorHeader
 from merging.writing.release import write_release
 
 LAYERS = 3
-GROUPS = Groups.even(LAYERS, 1, False, False)
+GROUPS = Partition.even(LAYERS, 1, False, False)
 HOPS = (Hop(0, 0, 0.8), Hop(1, 1, 1.25), Hop(1, 0, 1.0), Hop(0, 1, 1.0), Hop(0, 2, 1.0))
 
 
@@ -33,19 +33,19 @@ HOPS = (Hop(0, 0, 0.8), Hop(1, 1, 1.25), Hop(1, 0, 1.0), Hop(0, 1, 1.0), Hop(0, 
 class Ground:
     """Three siblings, the first of them the base, as files and as the bot knows them."""
 
-    checkpoints: Mapping[SourceRef, Checkpoint]
+    checkpoints: Mapping[ModelId, Checkpoint]
     pool: Pool
 
     @property
-    def refs(self) -> list[SourceRef]:
+    def refs(self) -> list[ModelId]:
         return list(self.checkpoints)
 
-    def released(self, recipe: AnyRecipe, folder: Path) -> Path:
+    def released(self, recipe: Recipe, folder: Path) -> Path:
         write_release(recipe, self.checkpoints, folder, {})
         return folder
 
 
-def member(ref: SourceRef, checkpoint: Checkpoint) -> Member:
+def member(ref: ModelId, checkpoint: Checkpoint) -> Member:
     unknown = (None, 0, None, None, (), False, None, (), False, False, None)
     candidate = Candidate(ref.repo, ref.sha, "tiny", "mit", (), (), (), *unknown)
     config = settings(read_config_json(checkpoint.folder), LAYERS)
@@ -60,33 +60,33 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Ground(checkpoints, assemble(base, sources, (), lineage, noncommercial=False))
 
 
-def a_merge(ground: Ground) -> Recipe:
+def a_merge(ground: Ground) -> WeightMerge:
     return tiny_models.recipe_of("task_arithmetic", ground.refs, GROUPS)
 
 
-def through_a_merge(ground: Ground) -> AnyRecipe:
+def through_a_merge(ground: Ground) -> Recipe:
     """A path whose second part is a merge with a base."""
-    return path_recipe([Recipe.single(ground.refs[2], GROUPS, "float32"), a_merge(ground)], HOPS, 0, 0)
+    return path_recipe([WeightMerge.single(ground.refs[2], GROUPS, "float32"), a_merge(ground)], HOPS, 0, 0)
 
 
 def test_the_parts_of_a_path_are_named_and_merges_among_them_told(ground: Ground) -> None:
     facts = recipe_facts(through_a_merge(ground), ground.pool, "yaml")
     assert facts.path and (facts.path.hops, facts.path.depth, facts.path.repeats) == (HOPS, LAYERS, 0)
     sources, numbers = ("tiny/model-1", "tiny/model-2"), a_merge(ground).parameters
-    merge = MixtureFacts("task_arithmetic", False, "tiny/model-0", sources, GROUPS.labels, numbers)
+    merge = WeightMergeFacts("task_arithmetic", False, "tiny/model-0", sources, GROUPS.labels, numbers)
     assert facts.path.parts == (PartFacts("tiny/model-2", None), PartFacts("merge 1", merge))
-    assert facts.mixtures == (merge,) and facts.path.scaled
+    assert facts.weight_merges == (merge,) and facts.path.scaled
     # Its norms multiply by 1 + weight, which mergekit cannot scale.
     assert facts.path.scales_in_yaml == (ground.pool.sources[0].settings["model_type"] != "gemma2")
 
 
 def test_a_card_names_every_model_whose_weights_went_in_and_no_other(ground: Ground) -> None:
-    def origins(recipe: AnyRecipe) -> list[str]:
+    def origins(recipe: Recipe) -> list[str]:
         base = base_facts(recipe, ground.pool)
         return [*(source.repo for source in sources_facts(recipe, ground.pool)), *([base.repo] if base else [])]
 
     assert sorted(origins(through_a_merge(ground))) == ["tiny/model-0", "tiny/model-1", "tiny/model-2"]
-    alone = [Recipe.single(ref, GROUPS, "float32") for ref in ground.refs[1:]]
+    alone = [WeightMerge.single(ref, GROUPS, "float32") for ref in ground.refs[1:]]
     assert origins(path_recipe(alone, HOPS, 0, 0)) == ["tiny/model-1", "tiny/model-2"]
     assert origins(alone[1]) == ["tiny/model-2"]
 
@@ -115,7 +115,7 @@ def test_a_mixture_is_as_large_as_a_source_whatever_else_the_source_stored(groun
 
 
 def test_a_merge_is_called_by_its_method_or_its_length(ground: Ground) -> None:
-    single = Recipe.single(ground.refs[1], GROUPS, "float32")
+    single = WeightMerge.single(ground.refs[1], GROUPS, "float32")
     assert merge_kind(through_a_merge(ground)) == "path of 5 layers"
     assert merge_kind(path_recipe([single], HOPS[:1], 0, 0)) == "path of 1 layer"
     assert merge_kind(tiny_models.recipe_of("ties", ground.refs, GROUPS)) == "ties"

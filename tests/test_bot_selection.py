@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bot.contest.findings import Ruling
-from bot.contest.selection import choose, repo_name, roles
+from bot.search.results import GateResult
+from bot.search.selection import choose, repo_name, roles
 
 
-def ruling(recipe: str, scores: tuple[float, ...], passed: bool = True) -> Ruling:
-    return Ruling(recipe, scores, passed, "", 0.01, 0.05, ())
+def gate_result(recipe: str, scores: tuple[float, ...], passed: bool = True) -> GateResult:
+    return GateResult(recipe, scores, passed, "", 0.01, 0.05, ())
 
 
-FRONT = [ruling("left", (1.0, 0.1)), ruling("knee", (0.9, 0.9)), ruling("right", (0.1, 1.0))]
+FRONT = [gate_result("left", (1.0, 0.1)), gate_result("knee", (0.9, 0.9)), gate_result("right", (0.1, 1.0))]
 
 
 def test_the_knee_and_the_extremes_are_chosen_with_their_roles() -> None:
@@ -23,28 +23,28 @@ def test_a_limit_keeps_the_knee() -> None:
 
 
 def test_those_held_back_and_those_dominated_on_validation_are_not_chosen() -> None:
-    others = [ruling("star", (2.0, 2.0), passed=False), ruling("dominated", (0.8, 0.8))]
+    others = [gate_result("star", (2.0, 2.0), passed=False), gate_result("dominated", (0.8, 0.8))]
     recipes = {one.recipe for one in choose([*FRONT, *others], ["math", "language"], 9)}
     assert recipes == {"left", "knee", "right"}
 
 
 def test_nobody_passed_means_nothing_is_chosen() -> None:
-    assert choose([ruling("a", (1.0, 1.0), passed=False)], ["math", "language"], 3) == ()
+    assert choose([gate_result("a", (1.0, 1.0), passed=False)], ["math", "language"], 3) == ()
 
 
 def test_every_role_is_given_once_even_where_one_member_leads_in_several_skills() -> None:
-    front = [ruling("a", (1.0, 1.0, 0.0)), ruling("b", (1.0, 0.0, 1.0)), ruling("c", (0.9, 0.9, 0.9))]
+    front = [gate_result("a", (1.0, 1.0, 0.0)), gate_result("b", (1.0, 0.0, 1.0)), gate_result("c", (0.9, 0.9, 0.9))]
     roles = [one.role for one in choose(front, ["x", "y", "z"], 5)]
     assert len(roles) == len(set(roles)) and roles[0] == "balanced"
 
 
 def test_with_a_single_skill_the_best_is_released_as_such() -> None:
-    (one,) = choose([ruling("a", (0.3,)), ruling("b", (0.7,))], ["math"], 3)
+    (one,) = choose([gate_result("a", (0.3,)), gate_result("b", (0.7,))], ["math"], 3)
     assert (one.role, one.recipe) == ("best-math", "b")
 
 
 def test_where_depth_is_an_objective_the_smallest_is_released_though_it_leads_in_no_skill() -> None:
-    front = [*FRONT, ruling("small", (0.7, 0.7)), ruling("no smaller, no better", (0.6, 0.6))]
+    front = [*FRONT, gate_result("small", (0.7, 0.7)), gate_result("no smaller, no better", (0.6, 0.6))]
     depths = {"left": 9, "knee": 8, "right": 8, "small": 4, "no smaller, no better": 4}
     skills = ["math", "language"]
     chosen = {one.role: one.recipe for one in choose(front, skills, 4, depths)}
@@ -57,7 +57,7 @@ def test_where_depth_is_an_objective_the_smallest_is_released_though_it_leads_in
 
 
 def test_with_a_single_skill_depth_gives_two_more_roles() -> None:
-    front = [ruling("deep", (0.9,)), ruling("middle", (0.85,)), ruling("shallow", (0.2,))]
+    front = [gate_result("deep", (0.9,)), gate_result("middle", (0.85,)), gate_result("shallow", (0.2,))]
     chosen = choose(front, ["math"], 3, {"deep": 6, "middle": 4, "shallow": 3})
     assert [(one.role, one.recipe) for one in chosen] == [
         ("balanced", "middle"),

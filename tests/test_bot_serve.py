@@ -22,10 +22,10 @@ from shoal_process import ROOT, shoal, start, told_fault, until, write_watchlist
 from bot.demo import TOKEN
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.ledger.book import Ledger, State
+from bot.ledger.ledger import Ledger, State
 from bot.lock import hold, hold_schedule
-from bot.serve import load_scheduled
-from bot.watchlist.model import load
+from bot.service.scheduler import load_scheduled
+from bot.watchlist.watchlist import load
 
 NEW_YEAR = "0 0 1 1 *"
 """Not due while a test runs."""

@@ -4,37 +4,37 @@ from collections.abc import Sequence
 
 import pytest
 
-from bot.contest.findings import Ruling
-from bot.contest.selection import choose
-from bot.contest.spaces import Spaces, depth
-from bot.contest.stages import Contest, chosen_parts, run_stages
-from bot.watchlist.sections import Dataflow, SpaceKind
-from merging.dataflow.path import AnyRecipe, PathRecipe
-from merging.recipe import Groups, Recipe, SourceRef
-from merging.search.evolution import Outcome, Settings
-from merging.search.mixtures import SearchSpace
+from bot.search.results import GateResult
+from bot.search.selection import choose
+from bot.search.spaces import Spaces, depth
+from bot.search.stages import SearchJob, chosen_parts, run_stages
+from bot.watchlist.sections import DataflowSection, SpaceKind
+from merging.evolution.evolve import Outcome, Settings
+from merging.recipes.path import PathRecipe, Recipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.spaces.weight_merges import WeightMergeSpace
 
 LAYERS = 4
-SOURCES = tuple(SourceRef(f"tiny/{name}", name * 40) for name in "abc")
-WEIGHTS = SearchSpace.build(
+SOURCES = tuple(ModelId(f"tiny/{name}", name * 40) for name in "abc")
+WEIGHTS = WeightMergeSpace.build(
     method="linear",
     sources=SOURCES,
     base=None,
-    groups=Groups.even(LAYERS, 1, False, False),
+    groups=Partition.even(LAYERS, 1, False, False),
     dtype="float32",
     seed=0,
 )
 
 
-def share(recipe: Recipe, source: int) -> float:
+def share(recipe: WeightMerge, source: int) -> float:
     """The part that a source has in an average."""
     rows = dict(zip(recipe.sources, (row[0] for row in recipe.rows("weight")), strict=True))
     return rows.get(SOURCES[source], 0.0) / sum(rows.values())
 
 
-def skills(recipe: AnyRecipe) -> tuple[float, float]:
+def skills(recipe: Recipe) -> tuple[float, float]:
     """Two skills: a's and b's part in the weights; a path has those of its layers, and a little for each of them."""
-    if isinstance(recipe, Recipe):
+    if isinstance(recipe, WeightMerge):
         return share(recipe, 0) ** 0.5, share(recipe, 1) ** 0.5
     layers = [skills(recipe.parts[hop.part]) for hop in recipe.hops]
     best = tuple(max(column) for column in zip(*layers, strict=True))
@@ -45,31 +45,31 @@ class Asked:
     """Scores recipes and remembers which."""
 
     def __init__(self) -> None:
-        self.recipes: list[AnyRecipe] = []
-        self.validated: list[AnyRecipe] = []
+        self.recipes: list[Recipe] = []
+        self.validated: list[Recipe] = []
 
-    def evaluate(self, recipes: Sequence[AnyRecipe]) -> list[Outcome]:
+    def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
         self.recipes += recipes
         return [Outcome(skills(recipe), None, 1.0) for recipe in recipes]
 
-    def validate(self, recipes: Sequence[AnyRecipe]) -> list[tuple[float, ...] | None]:
+    def validate(self, recipes: Sequence[Recipe]) -> list[tuple[float, ...] | None]:
         self.validated += recipes
         return [skills(recipe) for recipe in recipes]
 
 
-def contest(asked: Asked, kind: SpaceKind, candidates: int = 60, **dataflow: object) -> Contest:
-    spaces = Spaces(WEIGHTS, kind, Dataflow.model_validate(dataflow))
+def contest(asked: Asked, kind: SpaceKind, candidates: int = 60, **dataflow: object) -> SearchJob:
+    spaces = Spaces(WEIGHTS, kind, DataflowSection.model_validate(dataflow))
     settings = Settings(10, candidates, None, 1)
-    return Contest(spaces, settings, asked.evaluate, asked.validate, 2, lambda _: None)
+    return SearchJob(spaces, settings, asked.evaluate, asked.validate, 2, lambda _: None)
 
 
 @pytest.mark.parametrize(("kind", "mixtures", "paths"), [("parameter", 60, 0), ("dataflow", 2, 58), ("both", 40, 20)])
-def test_the_budget_is_spent_in_the_spaces_that_are_asked_for(kind: SpaceKind, mixtures: int, paths: int) -> None:
+def test_the_budget_is_spent_in_the_spaces_that_are_asked_for(kind: SpaceKind, weight_merges: int, paths: int) -> None:
     asked = Asked()
     found = run_stages(contest(asked, kind, share=1 / 3, models=2))
     kinds = [isinstance(recipe, PathRecipe) for recipe in asked.recipes]
     assert kinds.count(True) == paths
-    assert kinds.count(False) == mixtures
+    assert kinds.count(False) == weight_merges
     assert len({recipe.digest for recipe in asked.recipes}) == len(found.scored) == 60
     assert bool(asked.validated) == (kind == "both")
 
@@ -113,6 +113,6 @@ def test_fewer_layers_can_be_an_objective() -> None:
         assert one.outcome.objectives == (*skills(one.recipe), -depth(one.recipe) / LAYERS)
     depths = {one.recipe.digest: depth(one.recipe) for one in found.front}
     assert min(depths.values()) < LAYERS < max(depths.values())
-    passed = [Ruling(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
+    passed = [GateResult(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
     chosen = {one.role: depths[one.recipe] for one in choose(passed, ["a", "b"], 4, depths)}
     assert chosen["smallest"] == min(depths.values()) < max(chosen.values())

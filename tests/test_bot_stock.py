@@ -11,15 +11,15 @@ import zoo_ground
 from small_repos import CONFIG, files
 from zoo_ground import BASE, LANGUAGE, MATH, Listener, client, small_watchlist
 
-from bot import stock as stocking
+from bot.context import CycleContext, now
+from bot.cycle import sources as stocking
+from bot.cycle.sources import stock
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.ledger.book import Ledger, State
-from bot.shop import Shop, now
-from bot.sources.fetch import SourceGone
-from bot.sources.pool import NoPool
-from bot.stock import stock
-from bot.watchlist.model import Watchlist
+from bot.hub.download import SourceGone
+from bot.hub.pool import NoPool
+from bot.ledger.ledger import Ledger, State
+from bot.watchlist.watchlist import Watchlist
 from localhub import Running
 from merging.errors import MergingError
 
@@ -44,11 +44,11 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-def shop(server: Running, home: Home, watchlist: Watchlist) -> Shop:
+def context(server: Running, home: Home, watchlist: Watchlist) -> CycleContext:
     """As `run_cycle` opens it."""
     ledger = Ledger(home.ledger)
     cycle = ledger.begin(watchlist.name, watchlist.digest, now())
-    return Shop(watchlist, home, client(server), ledger, Listener(), cycle.id, cycle.number)
+    return CycleContext(watchlist, home, client(server), ledger, Listener(), cycle.id, cycle.number)
 
 
 def weight_requests(server: Running, repo: str) -> int:
@@ -59,7 +59,7 @@ def weight_requests(server: Running, repo: str) -> int:
 
 
 def test_a_source_found_damaged_is_not_downloaded_again_until_it_has_a_new_commit(server: Running, home: Home) -> None:
-    first = shop(server, home, small_watchlist())
+    first = context(server, home, small_watchlist())
     stock(first)
     with_download = weight_requests(server, DAMAGED)
     first.finish(State.NOTHING, "")
@@ -67,7 +67,7 @@ def test_a_source_found_damaged_is_not_downloaded_again_until_it_has_a_new_commi
     assert "lm_head.weight holds NaN" in found.reason
 
     server.faults.clear()
-    second = shop(server, home, small_watchlist())
+    second = context(server, home, small_watchlist())
     pool, folders = stock(second)
     header_only = weight_requests(server, DAMAGED)
     assert header_only < with_download
@@ -77,7 +77,7 @@ def test_a_source_found_damaged_is_not_downloaded_again_until_it_has_a_new_commi
 
     server.store.commit(DAMAGED, {"NOTE.md": b"weights as before"}, "A new commit")
     server.faults.clear()
-    third = shop(server, home, small_watchlist())
+    third = context(server, home, small_watchlist())
     stock(third)
     assert weight_requests(server, DAMAGED) == with_download
     (again,) = [verdict for verdict in third.ledger.verdicts(third.cycle) if verdict.repo == DAMAGED]
@@ -96,14 +96,14 @@ def test_too_few_sources_are_told_in_one_line_with_every_reason_on_record(
     server: Running, home: Home, authors: list[str], told: str
 ) -> None:
     """And the next run, under a better watchlist, goes on."""
-    poor = shop(server, home, small_watchlist(watch={"authors": {"allow": authors}}, base={"repo": BASE}))
+    poor = context(server, home, small_watchlist(watch={"authors": {"allow": authors}}, base={"repo": BASE}))
     with pytest.raises(NoPool, match=told) as raised:
         stock(poor)
     assert "\n" not in str(raised.value)
     recorded = poor.ledger.verdicts(poor.cycle)
     assert set(recorded) == set(raised.value.verdicts)
     assert poor.ledger.cycle(poor.cycle).state is State.RUNNING
-    better = shop(server, home, small_watchlist())
+    better = context(server, home, small_watchlist())
     pool, _ = stock(better)
     assert {source.repo for source in pool.sources} == {MATH, LANGUAGE}
     assert better.ledger.cycle(poor.cycle).state is State.ABANDONED
@@ -115,9 +115,9 @@ def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetch
         server.store.commit(f"abacus-works/{name}", files(place, config=config))
     asked: dict[str, Any] = {"watch": {"tags": ["fish"]}, "base": None}
     with pytest.raises(MergingError, match="model_type is 'persimmon': no way is known to fold a path's scales"):
-        stock(shop(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
+        stock(context(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
     assert not list(home.sources.rglob("*.safetensors"))
-    pool, folders = stock(shop(server, home, small_watchlist(**asked, search={"method": "linear"})))
+    pool, folders = stock(context(server, home, small_watchlist(**asked, search={"method": "linear"})))
     assert len(pool.sources) == len(list(home.sources.rglob("*.safetensors"))) == len(folders) == 2
 
 
@@ -137,12 +137,12 @@ def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_
 
     monkeypatch.setattr(stocking, "find_pool", find_and_lose)
     with pytest.raises(SourceGone) as raised:
-        stock(shop(server, home, small_watchlist()))
+        stock(context(server, home, small_watchlist()))
     assert isinstance(raised.value, ShoalError) and "\n" not in str(raised.value)
     assert str(raised.value).startswith(LANGUAGE if what == "moved" else DAMAGED)
 
     monkeypatch.setattr(stocking, "find_pool", genuine)
-    again = shop(server, home, small_watchlist())
+    again = context(server, home, small_watchlist())
     pool, _ = stock(again)
     kept = "kotoba-lab/kotoba-two" if what == "moved" else LANGUAGE
     assert {member.repo for member in pool.members} == {MATH, kept, BASE}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bot.visibility import visible_differences
-from bot.watchlist.model import Watchlist
+from bot.cycle.power import detectable_effects
+from bot.watchlist.watchlist import Watchlist
+from evaluation.harness.tasks import TaskDescription
 from evaluation.splits import Split
-from evaluation.tasks import TaskFacts
 
 ITEMS = {Split.SEARCH: 200, Split.VALIDATION: 100, Split.REPORT: 150}
 
@@ -22,18 +22,18 @@ def watchlist(*tasks: tuple[str, str, float]) -> Watchlist:
     )
 
 
-def facts(task: str, metric: str) -> TaskFacts:
+def facts(task: str, metric: str) -> TaskDescription:
     key = f"{task}:{metric}"
-    return TaskFacts("sums", key, task, metric, "none", True, 0, "generate_until", "d", ITEMS, False, None)
+    return TaskDescription("sums", key, task, metric, "none", True, 0, "generate_until", "d", ITEMS, False, None)
 
 
 def test_a_task_used_twice_shows_no_smaller_difference_than_once() -> None:
-    once = visible_differences(watchlist(("a", "strict", 1.0)), [facts("a", "strict")], 3)
-    twice = visible_differences(
+    once = detectable_effects(watchlist(("a", "strict", 1.0)), [facts("a", "strict")], 3)
+    twice = detectable_effects(
         watchlist(("a", "strict", 1.0), ("a", "lenient", 2.0)), [facts("a", "strict"), facts("a", "lenient")], 3
     )
     assert once == twice and [one.items for one in once] == list(ITEMS.values())
-    other = visible_differences(
+    other = detectable_effects(
         watchlist(("a", "strict", 1.0), ("b", "strict", 1.0)), [facts("a", "strict"), facts("b", "strict")], 3
     )
     assert [one.items for one in other] == [2 * count for count in ITEMS.values()]

@@ -8,7 +8,7 @@ import pytest
 
 from bot.errors import ShoalError
 from bot.watchlist.cron import standard_trigger, standard_weekdays
-from bot.watchlist.model import Watchlist, cron_trigger, json_schema, load
+from bot.watchlist.watchlist import Watchlist, cron_trigger, json_schema, load
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "watchlists").glob("*.yml"))
@@ -76,7 +76,7 @@ def test_the_tasks_of_the_real_watchlists_are_in_lm_eval():
 
 def test_the_shipped_json_schema_is_the_models_own():
     shipped = json.loads((ROOT / "watchlists" / "watchlist.schema.json").read_text("utf-8"))
-    assert shipped == json.loads(json.dumps(json_schema())), "write it anew from bot.watchlist.model.json_schema()"
+    assert shipped == json.loads(json.dumps(json_schema())), "write it anew from bot.watchlist.watchlist.json_schema()"
 
 
 def test_a_language_is_one_that_answers_can_be_told_to_be_in(faults_of):
@@ -281,6 +281,6 @@ def test_a_day_of_the_month_and_a_weekday_together_mean_either():
 
 def test_reading_a_watchlist_loads_nothing_heavy():
     heavy = ("torch", "huggingface_hub", "lm_eval")
-    code = f"import sys, bot.watchlist.model; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, bot.watchlist.watchlist; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

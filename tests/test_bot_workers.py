@@ -14,29 +14,29 @@ import psutil
 import pytest
 from zoo_ground import Listener
 
-from bot.contest.search import search
-from bot.contest.spaces import Spaces
+from bot.context import now
 from bot.errors import ShoalError
-from bot.ledger.book import Ledger
-from bot.scoring.bench import Bench, ExamFacts, ExamItem, Marks
-from bot.scoring.judge import Judge
-from bot.scoring.machine import WORKER_OVERHEAD, Crew, Machine, fit_batch, fit_crew
-from bot.scoring.workers import Failure, Workers
-from bot.shop import now
-from bot.watchlist.model import Watchlist
-from bot.watchlist.sections import Workers as Asked
+from bot.ledger.ledger import Ledger
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.process_pool import Failure, ProcessPool
+from bot.scoring.resources import WORKER_OVERHEAD, Machine, Resources, choose_batch_size, plan_resources
+from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, WorkerSpec
+from bot.search.run import search
+from bot.search.spaces import Spaces
+from bot.watchlist.sections import WorkersSection as Asked
+from bot.watchlist.watchlist import Watchlist
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from merging.groups import Groups
-from merging.recipe import Recipe, SourceRef
-from merging.search.mixtures import SearchSpace
+from merging.partition import Partition
+from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.spaces.weight_merges import WeightMergeSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
 SHA = "0" * 40
-SOURCES = tuple(SourceRef(repo, SHA) for repo in (MATH, LANGUAGE))
-GROUPS = Groups.even(2, 1, modules_apart=False, ends_apart=False)
-SPACE = SearchSpace.build(
-    method="task_arithmetic", sources=SOURCES, base=SourceRef(BASE, SHA), groups=GROUPS, dtype="float32", seed=1
+SOURCES = tuple(ModelId(repo, SHA) for repo in (MATH, LANGUAGE))
+GROUPS = Partition.even(2, 1, modules_apart=False, ends_apart=False)
+SPACE = WeightMergeSpace.build(
+    method="task_arithmetic", sources=SOURCES, base=ModelId(BASE, SHA), groups=GROUPS, dtype="float32", seed=1
 )
 RECIPES = tuple(SPACE.decode([index, 15]) for index in range(12))
 
@@ -81,21 +81,21 @@ def process_results(doc, results):
 '''
 
 
-def bench(folder: Path) -> Bench:
+def spec(folder: Path) -> WorkerSpec:
     """A bench on the zoo's own weights, with a task that ends its process where `fatal.txt` says."""
     (folder / "fatal.yaml").write_text(YAML)
     (folder / "fatal.py").write_text(CODE)
     sums = Path(__file__).parent.parent / "zoo" / "tasks" / "math_en.jsonl"
     (folder / "sums.jsonl").write_bytes(sums.read_bytes())
-    return Bench(
-        checkpoints=tuple((SourceRef(repo, SHA), MODELS[repo]) for repo in (MATH, LANGUAGE, BASE)),
-        skeleton=SOURCES[0],
+    return WorkerSpec(
+        checkpoints=tuple((ModelId(repo, SHA), MODELS[repo]) for repo in (MATH, LANGUAGE, BASE)),
+        config_source=SOURCES[0],
         dtype="float32",
         skills=(Skill("math", (SkillTask("fatal", "acc", None),)),),
         task_folders=(folder,),
         sizes=SplitSizes(12, 10, 10),
         seed=1,
-        crew=Crew(2, 1, "cpu", 16),
+        resources=Resources(2, 1, "cpu", 16),
     )
 
 
@@ -105,8 +105,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workers(folder: Path) -> Iterator[Workers]:
-    with Workers(bench(folder)) as workers:
+def workers(folder: Path) -> Iterator[ProcessPool]:
+    with ProcessPool(spec(folder)) as workers:
         yield workers
 
 
@@ -120,14 +120,16 @@ def crew_of_this_test() -> list[psutil.Process]:
     ]
 
 
-def scores(workers: Workers, recipes: Sequence[Recipe]) -> dict[int, tuple[tuple[float, str | None], ...] | Failure]:
+def scores(
+    workers: ProcessPool, recipes: Sequence[WeightMerge]
+) -> dict[int, tuple[tuple[float, str | None], ...] | Failure]:
     return {
-        index: marks if isinstance(marks, Failure) else marks.values
-        for index, marks in workers.score(recipes, Split.SEARCH)
+        index: results if isinstance(results, Failure) else results.values
+        for index, results in workers.score(recipes, Split.SEARCH)
     }
 
 
-def test_a_worker_killed_at_work_is_replaced_and_nothing_is_missing(workers: Workers, folder: Path) -> None:
+def test_a_worker_killed_at_work_is_replaced_and_nothing_is_missing(workers: ProcessPool, folder: Path) -> None:
     undisturbed = scores(workers, RECIPES)
     assert not any(isinstance(answer, Failure) for answer in undisturbed.values())
     assert len(set(undisturbed.values())) > 2  # candidates differ, or a mix-up would not show
@@ -148,7 +150,7 @@ def test_a_worker_killed_at_work_is_replaced_and_nothing_is_missing(workers: Wor
     assert victims[0] not in [child.pid for child in crew_of_this_test()]
 
 
-def test_workers_killed_while_they_wait_are_replaced(workers: Workers) -> None:
+def test_workers_killed_while_they_wait_are_replaced(workers: ProcessPool) -> None:
     before = scores(workers, RECIPES[:2])
     waiting = crew_of_this_test()
     assert len(waiting) == 2
@@ -160,7 +162,7 @@ def test_workers_killed_while_they_wait_are_replaced(workers: Workers) -> None:
 
 
 def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_search_goes_on(
-    workers: Workers, folder: Path, tmp_path: Path
+    workers: ProcessPool, folder: Path, tmp_path: Path
 ) -> None:
     """And one without finite logits fails too: neither reaches the optimiser as a number."""
     (folder / "marked.txt").unlink()
@@ -178,23 +180,23 @@ def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_sea
     )
     ledger = Ledger(tmp_path / "ledger.sqlite")
     cycle = ledger.begin("tiny", watchlist.digest, now()).id
-    judge = Judge(ledger, workers, 2)
+    evaluator = CachedEvaluator(ledger, workers, 2)
     try:
-        found = search(watchlist, Spaces(SPACE), judge, (), ledger, cycle, Listener())
+        found = search(watchlist, Spaces(SPACE), evaluator, (), ledger, cycle, Listener())
     finally:
         (folder / "fatal.txt").unlink()
     assert len(found.scored) == 12
     failed = {one.recipe.digest: one.outcome.failure for one in found.scored if one.outcome.objectives is None}
     assert failed == {fatal.digest: "its worker died (exit code 23), also on the second try"}
-    entry = ledger.evaluation(fatal.digest, judge.exam(Split.SEARCH).digest)
+    entry = ledger.evaluation(fatal.digest, evaluator.eval_set(Split.SEARCH).digest)
     assert entry is not None and entry.failure == failed[fatal.digest]
-    assert ledger.item_values(fatal.digest, [item.digest for item in judge.exam(Split.SEARCH).items]) == {}
+    assert ledger.item_values(fatal.digest, [item.digest for item in evaluator.eval_set(Split.SEARCH).items]) == {}
     assert fatal.digest not in {recipe for recipe, _ in ledger.front(cycle)}
 
 
-def test_logits_that_are_not_finite_are_a_failure_with_a_reason(workers: Workers) -> None:
-    huge = Recipe(
-        "task_arithmetic", SOURCES, SourceRef(BASE, SHA), GROUPS, (("weight", ((1e39,), (1e39,))),), "float32", 0
+def test_logits_that_are_not_finite_are_a_failure_with_a_reason(workers: ProcessPool) -> None:
+    huge = WeightMerge(
+        "task_arithmetic", SOURCES, ModelId(BASE, SHA), GROUPS, (("weight", ((1e39,), (1e39,))),), "float32", 0
     )
     answers = scores(workers, [huge, RECIPES[0]])
     assert isinstance(answers[0], Failure) and "not finite" in answers[0].reason
@@ -202,7 +204,7 @@ def test_logits_that_are_not_finite_are_a_failure_with_a_reason(workers: Workers
 
 
 def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored(
-    workers: Workers, folder: Path, monkeypatch: pytest.MonkeyPatch
+    workers: ProcessPool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores(workers, RECIPES[:4])  # all have started
     (folder / "marked.txt").unlink()
@@ -222,15 +224,15 @@ def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored
 
 
 def test_even_the_first_candidate_is_ended_if_it_hangs(
-    workers: Workers, folder: Path, monkeypatch: pytest.MonkeyPatch
+    workers: ProcessPool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores(workers, RECIPES[:3])  # all have started
     (folder / "marked.txt").unlink()
     scores(workers, RECIPES[:1])
     (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
-    monkeypatch.setattr("bot.scoring.workers.FIRST_TIMEOUT", 3.0)
+    monkeypatch.setattr("bot.scoring.process_pool.FIRST_TIMEOUT", 3.0)
     try:
-        with Workers(bench(folder)) as fresh:
+        with ProcessPool(spec(folder)) as fresh:
             answers = scores(fresh, RECIPES[:1])
     finally:
         (folder / "hang.txt").unlink()
@@ -238,7 +240,7 @@ def test_even_the_first_candidate_is_ended_if_it_hangs(
     assert isinstance(hung, Failure) and hung.reason == "no scores after 3 seconds; its worker was ended"
 
 
-def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers: Workers, folder: Path) -> None:
+def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers: ProcessPool, folder: Path) -> None:
     before = scores(workers, RECIPES[:3])  # all have started
     (folder / "marked.txt").unlink()
     scores(workers, RECIPES[:1])
@@ -260,54 +262,54 @@ def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers
 
 
 def test_the_rounds_of_an_exam_give_the_scores_of_the_whole(folder: Path) -> None:
-    with Workers(replace(bench(folder), rounds=3)) as workers:
-        exam = workers.facts(Split.SEARCH)
+    with ProcessPool(replace(spec(folder), rounds=3)) as workers:
+        eval_set = workers.facts(Split.SEARCH)
         ((_, answer),) = workers.score(RECIPES[:1], Split.SEARCH)
-        assert isinstance(answer, Marks)
-        whole = dict(zip(exam.items, answer.values, strict=True))
-        parts: dict[ExamItem, tuple[float, str | None]] = {}
-        for part, facts in enumerate(exam.rounds):
-            ((_, marks),) = workers.score(RECIPES[:1], Split.SEARCH, part)
-            assert isinstance(marks, Marks)
-            parts |= dict(zip(facts.items, marks.values, strict=True))
-    assert [len(facts.items) for facts in exam.rounds] == [3, 3, 6] and parts == whole
+        assert isinstance(answer, ItemResults)
+        whole = dict(zip(eval_set.items, answer.values, strict=True))
+        parts: dict[EvalItem, tuple[float, str | None]] = {}
+        for part, facts in enumerate(eval_set.rounds):
+            ((_, results),) = workers.score(RECIPES[:1], Split.SEARCH, part)
+            assert isinstance(results, ItemResults)
+            parts |= dict(zip(facts.items, results.values, strict=True))
+    assert [len(facts.items) for facts in eval_set.rounds] == [3, 3, 6] and parts == whole
 
 
 def test_workers_that_cannot_start_end_the_run_in_one_line(folder: Path) -> None:
-    broken = replace(bench(folder), crew=Crew(1, 0, "cpu", 16))  # torch refuses to have no thread
+    broken = replace(spec(folder), resources=Resources(1, 0, "cpu", 16))  # torch refuses to have no thread
     told = r"^the exam of the search split cannot be built: its worker died \(exit code 1\)"
-    with Workers(broken) as workers, pytest.raises(ShoalError, match=told):
+    with ProcessPool(broken) as workers, pytest.raises(ShoalError, match=told):
         workers.facts(Split.SEARCH)
 
 
 class NobodyThere:
-    """Examiners who may not be asked again."""
+    """Evaluator who may not be asked again."""
 
-    def __init__(self, facts: dict[Split, ExamFacts]) -> None:
+    def __init__(self, facts: dict[Split, EvalSetFacts]) -> None:
         self._facts = facts
 
-    def facts(self, split: Split) -> ExamFacts:
+    def facts(self, split: Split) -> EvalSetFacts:
         return self._facts[split]
 
     def score(
         self,
-        recipes: Sequence[Recipe],
+        recipes: Sequence[WeightMerge],
         split: Split,  # noqa: ARG002
         part: int | None = None,  # noqa: ARG002
-    ) -> Iterator[tuple[int, Marks | Failure]]:
+    ) -> Iterator[tuple[int, ItemResults | Failure]]:
         assert not recipes, "the ledger knew"
         return iter(())
 
-    def score_folder(self, folder: Path, split: Split) -> Marks | Failure:
+    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise AssertionError(f"nobody asked for {folder} on {split}")
 
 
-def test_the_judge_answers_from_the_ledger_without_asking_anybody(workers: Workers, tmp_path: Path) -> None:
+def test_the_judge_answers_from_the_ledger_without_asking_anybody(workers: ProcessPool, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     done: list[int] = []
-    first = Judge(ledger, workers, 2).sit(RECIPES[:4], Split.SEARCH, lambda: done.append(1))
-    again = Judge(Ledger(ledger.path), NobodyThere({Split.SEARCH: workers.facts(Split.SEARCH)}), 2)
-    assert again.sit(RECIPES[:4], Split.SEARCH, lambda: done.append(1)) == first
+    first = CachedEvaluator(ledger, workers, 2).evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1))
+    again = CachedEvaluator(Ledger(ledger.path), NobodyThere({Split.SEARCH: workers.facts(Split.SEARCH)}), 2)
+    assert again.evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1)) == first
     assert len(done) == 8 and all(sat.seconds > 0 for sat in first)
 
 
@@ -318,20 +320,26 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("machine", "asked", "crew"),
     [
-        (Machine(8, 100 * GIB), Asked(), Crew(8, 1, "cpu", 16)),
-        (Machine(8, 7 * GIB), Asked(), Crew(2, 4, "cpu", 16)),  # a worker needs 2.5 GiB and its overhead
-        (Machine(2, GIB), Asked(), Crew(1, 2, "cpu", 16)),  # one even where it may not fit: the person asked for it
-        (Machine(8, 100 * GIB), Asked(count=3), Crew(3, 2, "cpu", 16)),
-        (Machine(8, 100 * GIB), Asked(count=16, threads=1, batch_size=7), Crew(16, 1, "cpu", 7)),
-        (Machine(8, 100 * GIB, 1), Asked(), Crew(1, 8, "cuda", 16)),
-        (Machine(8, 100 * GIB, 1), Asked(device="cpu"), Crew(8, 1, "cpu", 16)),
+        (Machine(8, 100 * GIB), Asked(), Resources(8, 1, "cpu", 16)),
+        (Machine(8, 7 * GIB), Asked(), Resources(2, 4, "cpu", 16)),  # a worker needs 2.5 GiB and its overhead
+        (
+            Machine(2, GIB),
+            Asked(),
+            Resources(1, 2, "cpu", 16),
+        ),  # one even where it may not fit: the person asked for it
+        (Machine(8, 100 * GIB), Asked(count=3), Resources(3, 2, "cpu", 16)),
+        (Machine(8, 100 * GIB), Asked(count=16, threads=1, batch_size=7), Resources(16, 1, "cpu", 7)),
+        (Machine(8, 100 * GIB, 1), Asked(), Resources(1, 8, "cuda", 16)),
+        (Machine(8, 100 * GIB, 1), Asked(device="cpu"), Resources(8, 1, "cpu", 16)),
     ],
 )
-def test_the_crew_fits_the_machine_and_what_was_asked_stands(machine: Machine, asked: Asked, crew: Crew) -> None:
-    assert fit_crew(machine, MODEL, asked) == crew
+def test_the_crew_fits_the_machine_and_what_was_asked_stands(
+    machine: Machine, asked: Asked, resources: Resources
+) -> None:
+    assert plan_resources(machine, MODEL, asked) == resources
 
 
 def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
     tight = Machine(8, 4 * WORKER_OVERHEAD)
-    assert fit_crew(tight, 1000, Asked()).workers == 3  # the fourth would not fit beside its little model
-    assert [fit_batch(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
+    assert plan_resources(tight, 1000, Asked()).workers == 3  # the fourth would not fit beside its little model
+    assert [choose_batch_size(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ShoalError
-from bot.releases.write import PROVENANCE, hashes, licence_texts, provenance, write
-from merging.recipe import Groups, Recipe, SourceRef
+from bot.release.write import PROVENANCE, hashes, licence_texts, provenance, write
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
-REFS = {name: SourceRef(name, "0" * 40) for name in (BASE, MATH, LANGUAGE)}
-WHOLE = Groups.even(2, 1, modules_apart=False, ends_apart=False)
+REFS = {name: ModelId(name, "0" * 40) for name in (BASE, MATH, LANGUAGE)}
+WHOLE = Partition.even(2, 1, modules_apart=False, ends_apart=False)
 
 
-def mean(seed: int = 0) -> Recipe:
+def mean(seed: int = 0) -> WeightMerge:
     weights = ("weight", ((1.0,), (1.0,)))
-    return Recipe("linear", (REFS[MATH], REFS[LANGUAGE]), None, WHOLE, (weights,), "float32", seed)
+    return WeightMerge("linear", (REFS[MATH], REFS[LANGUAGE]), None, WHOLE, (weights,), "float32", seed)
 
 
 @pytest.fixture
-def folders() -> dict[SourceRef, Path]:
+def folders() -> dict[ModelId, Path]:
     return {REFS[name]: folder for name, folder in MODELS.items()}
 
 
@@ -40,21 +40,21 @@ def test_licence_and_notice_files_are_passed_on_under_their_owners_names(tmp_pat
 
 
 def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed_on_as_text(tmp_path: Path) -> None:
-    odd = SourceRef("reef/model.safetensors", "0" * 40)
+    odd = ModelId("reef/model.safetensors", "0" * 40)
     for name in ("LICENSE", "LICENSE.txt"):
         (tmp_path / name).write_text(f"{name}\n")
-    found = licence_texts(Recipe.single(odd, WHOLE, "float32"), {odd: tmp_path})
+    found = licence_texts(WeightMerge.single(odd, WHOLE, "float32"), {odd: tmp_path})
     assert found == {"LICENSE-reef--model.safetensors.txt": b"LICENSE\nLICENSE.txt\n"}
 
 
 def test_the_provenance_rebuilds_the_recipe() -> None:
     record = json.loads(provenance(mean(), "demo-1"))
-    assert Recipe.from_json(record["recipe"]) == mean()
+    assert WeightMerge.from_json(record["recipe"]) == mean()
     assert record["recipe_digest"] == mean().digest and record["packages"]["shoal"]
 
 
 def test_a_folder_that_is_complete_is_kept_and_one_of_another_recipe_is_written_anew(
-    tmp_path: Path, folders: dict[SourceRef, Path]
+    tmp_path: Path, folders: dict[ModelId, Path]
 ) -> None:
     target = tmp_path / "balanced"
     write(mean(), folders, REFS[MATH], target, "demo-1")
@@ -62,7 +62,7 @@ def test_a_folder_that_is_complete_is_kept_and_one_of_another_recipe_is_written_
     stamp = (target / "model.safetensors").stat().st_mtime_ns
     write(mean(), folders, REFS[MATH], target, "demo-1")
     assert (target / "model.safetensors").stat().st_mtime_ns == stamp
-    other = Recipe.single(REFS[LANGUAGE], WHOLE, "float32")
+    other = WeightMerge.single(REFS[LANGUAGE], WHOLE, "float32")
     write(other, folders, REFS[MATH], target, "demo-1")
     assert json.loads((target / PROVENANCE).read_text())["recipe_digest"] == other.digest
     assert hashes(target)["model.safetensors"] != first["model.safetensors"]

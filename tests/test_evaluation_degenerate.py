@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from evaluation.degenerate import flag, share
+from evaluation.answers.degenerate import flag, share
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_share_is_of_the_generated_answers_alone() -> None:
 
 def test_what_the_command_line_needs_imports_nothing_heavy() -> None:
     code = (
-        "import sys, evaluation.skills, evaluation.splits, evaluation.scores, evaluation.degenerate\n"
+        "import sys, evaluation.skills, evaluation.splits, evaluation.scores, evaluation.answers.degenerate\n"
         "print({'torch', 'transformers', 'lm_eval', 'datasets', 'scipy'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

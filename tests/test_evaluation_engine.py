@@ -15,11 +15,11 @@ from evaluation.engine.engine import Engine, engine
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.support import FAMILIES
 from evaluation.engine.tree import Cut
-from evaluation.exam import Exam
-from evaluation.harness import harness, quiet
+from evaluation.harness.eval_set import LmEvalSet
+from evaluation.harness.lm import harness, quiet
+from evaluation.harness.tasks import load_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import load_tasks
 from tests.engine_ground import TEXT, TIGHT, Words, asked, both, model, same_likelihoods, same_texts, tokenizer
 from zoo.repo import LANGUAGE, MODELS
 
@@ -39,7 +39,7 @@ def one_quiet_thread() -> Iterator[None]:
 
 def trunks_of(own: Engine) -> int:
     plan = own._plans[-1][2]
-    return len((plan[0] if isinstance(plan, tuple) else plan).trunks) - 1
+    return len((plan[0] if isinstance(plan, tuple) else plan).prefixes) - 1
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -336,8 +336,8 @@ def test_the_demos_exam_has_the_same_scores_either_way() -> None:
     folder = MODELS[LANGUAGE]
     coded = AutoTokenizer.from_pretrained(folder)
     loaded = load_tasks(skills, [Path(zoo.__file__).parent / "tasks"])
-    exam = Exam.build(skills, loaded, Split.SEARCH, SplitSizes(40, 40, 40), 1, coded)
+    eval_set = LmEvalSet.build(skills, loaded, Split.SEARCH, SplitSizes(40, 40, 40), 1, coded)
     weights = AutoModelForCausalLM.from_pretrained(folder).eval()
-    found = exam.score(engine(weights, coded, "cpu", 16))
-    assert found == exam.score(harness(weights, coded, "cpu", 16))
+    found = eval_set.score(engine(weights, coded, "cpu", 16))
+    assert found == eval_set.score(harness(weights, coded, "cpu", 16))
     assert {score.value for score in found} == {0.0, 1.0}

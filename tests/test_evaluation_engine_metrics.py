@@ -11,7 +11,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from evaluation.engine.engine import engine
-from evaluation.harness import quiet
+from evaluation.harness.lm import quiet
 from tests.engine_ground import CHAT_TEMPLATE, SUM_WORDS, model, tokenizer_of
 
 MANAGER = TaskManager(include_path=str(Path(__file__).parent / "tasks_evaluation"), include_defaults=False)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from evaluation.harness import quiet
-from merging.dataflow.live import PathModels
-from merging.dataflow.path import Hop, PathRecipe
-from merging.recipe import Groups, Recipe, SourceRef
+from evaluation.harness.lm import quiet
+from merging.paths.live import PathModels
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from tests.engine_ground import TIGHT, Words, both, model, same_likelihoods, same_texts, tokenizer
 
@@ -34,9 +34,9 @@ def test_paths_through_two_models_are_answered_as_lm_eval_does(family: str, tmp_
     checkpoints = {}
     for number, source in enumerate(sources):
         source.save_pretrained(tmp_path / str(number))
-        checkpoints[SourceRef(f"tiny/{number}", f"{number:040x}")] = Checkpoint.open(tmp_path / str(number))
-    whole = Groups.even(LAYERS, 1, modules_apart=False, ends_apart=False)
-    parts = tuple(Recipe.single(source, whole, "float32") for source in checkpoints)
+        checkpoints[ModelId(f"tiny/{number}", f"{number:040x}")] = Checkpoint.open(tmp_path / str(number))
+    whole = Partition.even(LAYERS, 1, modules_apart=False, ends_apart=False)
+    parts = tuple(WeightMerge.single(source, whole, "float32") for source in checkpoints)
     models = PathModels(tmp_path / "0", checkpoints, dtype="float32")
     words = Words(seed=14)
     choices, prompts = words.choices(6), words.prompts(6, {"until": ["?"], "max_gen_toks": 7})

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from evaluation.engine.batches import Budget, free_memory, longest_first, runs
-from evaluation.engine.tree import Cut, Path, Row, Trunk, cut_tree
+from evaluation.engine.tree import Cut, Path, Prefix, Row, cut_tree
 
 
-def beginning(trunks: list[Trunk], number: int | None) -> tuple[int, ...]:
+def beginning(prefixes: list[Prefix], number: int | None) -> tuple[int, ...]:
     """All tokens up to the end of a trunk."""
     if number is None:
         return ()
-    return beginning(trunks, trunks[number].parent) + trunks[number].tokens
+    return beginning(prefixes, prefixes[number].parent) + prefixes[number].tokens
 
 
 def seen_from(row: Row, column: int) -> list[int]:
@@ -36,18 +36,18 @@ def random_paths(seed: int) -> list[Path]:
 @pytest.mark.parametrize("seed", range(3))
 def test_every_path_is_a_leaf_that_sees_itself_alone(seed: int, cut: Cut) -> None:
     paths = random_paths(seed)
-    trunks = cut_tree(paths, cut)
+    prefixes = cut_tree(paths, cut)
     found = []
-    for number, trunk in enumerate(trunks):
-        assert trunk.parent is None or (trunk.parent < number and trunk.start == trunks[trunk.parent].end)
-        for row in trunk.rows:
+    for number, prefix in enumerate(prefixes):
+        assert prefix.parent is None or (prefix.parent < number and prefix.start == prefixes[prefix.parent].end)
+        for row in prefix.rows:
             assert len(row.tokens) == len(row.positions) == len(row.ends)
             for leaf, columns in row.leaves:
                 path = paths[leaf]
-                assert path.tokens == beginning(trunks, number) + tuple(row.tokens[column] for column in columns)
-                assert [row.positions[column] for column in columns] == list(range(trunk.end, len(path.tokens)))
+                assert path.tokens == beginning(prefixes, number) + tuple(row.tokens[column] for column in columns)
+                assert [row.positions[column] for column in columns] == list(range(prefix.end, len(path.tokens)))
                 assert seen_from(row, columns[-1]) == list(columns)
-                assert trunk.end <= path.free
+                assert prefix.end <= path.free
                 found.append(leaf)
     assert sorted(found) == list(range(len(paths)))
 
@@ -55,35 +55,35 @@ def test_every_path_is_a_leaf_that_sees_itself_alone(seed: int, cut: Cut) -> Non
 def test_what_is_shared_is_laid_out_once() -> None:
     examples, questions = tuple(range(100, 140)), [(number, 50, 51) for number in range(30)]
     paths = [Path((*examples, *question, choice), 43) for question in questions for choice in (60, 61, 62)]
-    trunks = cut_tree(paths, Cut(row=64, gain=64))
-    assert [trunk.tokens for trunk in trunks] == [(), examples]
-    assert not trunks[0].rows
-    assert [len(row.tokens) for row in trunks[1].rows] == [6] * 30
+    prefixes = cut_tree(paths, Cut(row=64, gain=64))
+    assert [prefix.tokens for prefix in prefixes] == [(), examples]
+    assert not prefixes[0].rows
+    assert [len(row.tokens) for row in prefixes[1].rows] == [6] * 30
     alone = cut_tree(paths, Cut(row=0, gain=64))
-    assert sum(len(row.tokens) for trunk in alone for row in trunk.rows) == 90 * 4
+    assert sum(len(row.tokens) for prefix in alone for row in prefix.rows) == 90 * 4
 
 
 def test_a_beginning_that_saves_too_little_is_no_trunk() -> None:
     paths = [Path((1, 2, 3, number), 3) for number in range(10)]
-    assert [len(trunk.tokens) for trunk in cut_tree(paths, Cut(0, 27))] == [0, 3]
-    assert [len(trunk.tokens) for trunk in cut_tree(paths, Cut(0, 28))] == [0]
+    assert [len(prefix.tokens) for prefix in cut_tree(paths, Cut(0, 27))] == [0, 3]
+    assert [len(prefix.tokens) for prefix in cut_tree(paths, Cut(0, 28))] == [0]
 
 
 def test_a_trunk_ends_before_the_first_token_that_needs_logits() -> None:
     paths = [Path((1, 2, 3, 4, number), 2) for number in range(20)]
-    trunks = cut_tree(paths, Cut(0, 1))
-    assert [trunk.tokens for trunk in trunks] == [(), (1, 2)]
+    prefixes = cut_tree(paths, Cut(0, 1))
+    assert [prefix.tokens for prefix in prefixes] == [(), (1, 2)]
 
 
 def test_a_thousand_nested_paths_need_no_deep_recursion() -> None:
     paths = [Path(tuple(range(length)), length - 1) for length in range(1, 1200)]
-    rows = [row for trunk in cut_tree(paths, Cut(2000, 10**9)) for row in trunk.rows]
+    rows = [row for prefix in cut_tree(paths, Cut(2000, 10**9)) for row in prefix.rows]
     assert [len(row.tokens) for row in rows] == [1199]
     assert len(rows[0].leaves) == 1199
 
 
 def test_no_paths_make_no_rows() -> None:
-    assert [trunk.rows for trunk in cut_tree([], Cut(8, 1))] == [[]]
+    assert [prefix.rows for prefix in cut_tree([], Cut(8, 1))] == [[]]
 
 
 def test_runs_stay_within_area_and_load() -> None:

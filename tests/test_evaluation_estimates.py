@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.estimates import Array, fit
+from evaluation.racing.estimates import Array, fit
 
 TASKS = np.repeat([0, 1], 150)
 

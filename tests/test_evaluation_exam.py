@@ -17,16 +17,16 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from evaluation import fingerprint
 from evaluation.errors import EvaluationError
-from evaluation.exam import Exam
-from evaluation.harness import harness
-from evaluation.identity import item_id
-from evaluation.racing import round_ends
+from evaluation.harness import fingerprint
+from evaluation.harness.eval_set import LmEvalSet
+from evaluation.harness.lm import harness
+from evaluation.harness.tasks import Doc, LoadedTask, directions, load_tasks
+from evaluation.items import item_id
+from evaluation.racing.decisions import round_ends
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import Doc, LoadedTask, directions, load_tasks
 from tests.engine_ground import CHAT_TEMPLATE, SUM_WORDS, tokenizer_of
 
 FOLDER = Path(__file__).parent / "tasks_evaluation"
@@ -68,8 +68,8 @@ def skill(*tasks: SkillTask, name: str = "sums", chat: bool = False) -> Skill:
     return Skill(name, tasks, chat_template=chat)
 
 
-def build_exam(tokenizer: Any, *skills: Skill, split: Split = Split.REPORT, sizes: SplitSizes = ALL) -> Exam:
-    return Exam.build(skills, load_tasks(skills, [FOLDER]), split, sizes, SEED, tokenizer)
+def build_exam(tokenizer: Any, *skills: Skill, split: Split = Split.REPORT, sizes: SplitSizes = ALL) -> LmEvalSet:
+    return LmEvalSet.build(skills, load_tasks(skills, [FOLDER]), split, sizes, SEED, tokenizer)
 
 
 def says_always(word: str) -> LlamaForCausalLM:
@@ -132,12 +132,12 @@ def test_scores_are_those_of_lm_eval_item_by_item(tokenizer: Any, shots: int, sp
         # The examples of the others are the first of their set, so lm-eval lays out the same ones; but ev_likely
         # takes them from its own test set, of which held-out items are not shown here.
         uses.append(SkillTask("ev_likely", "acc", num_fewshot=0))
-    exam = build_exam(tokenizer, skill(*uses), split=split)
+    eval_set = build_exam(tokenizer, skill(*uses), split=split)
     model = build_model()
-    scores = exam.score(harness(model, tokenizer, "cpu", 8))
+    scores = eval_set.score(harness(model, tokenizer, "cpu", 8))
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8)
     compared = set()
-    for use, entry in zip(uses, exam.entries, strict=True):
+    for use, entry in zip(uses, eval_set.entries, strict=True):
         expected = reference(plain, use.task, entry.items, shots)
         name = use.filter or "none"
         assert mean(scores, use.key) == pytest.approx(expected["results"][use.task][f"{use.metric},{name}"])
@@ -149,23 +149,23 @@ def test_scores_are_those_of_lm_eval_item_by_item(tokenizer: Any, shots: int, sp
 
 
 def test_search_items_are_the_tasks_own_validation_documents(tokenizer: Any) -> None:
-    exam = build_exam(tokenizer, skill(SkillTask("ev_choice", "acc", num_fewshot=2)), split=Split.SEARCH)
+    eval_set = build_exam(tokenizer, skill(SkillTask("ev_choice", "acc", num_fewshot=2)), split=Split.SEARCH)
     model = build_model()
     lm = harness(model, tokenizer, "cpu", 8)
-    expected = reference(lm, "ev_choice", exam.entries[0].items, 2, docs="validation")
-    assert expected["n-samples"]["ev_choice"]["effective"] == len(exam.entries[0].items) > 5
-    assert mean(exam.score(lm), "ev_choice:acc:2-shot") == expected["results"]["ev_choice"]["acc,none"]
+    expected = reference(lm, "ev_choice", eval_set.entries[0].items, 2, docs="validation")
+    assert expected["n-samples"]["ev_choice"]["effective"] == len(eval_set.entries[0].items) > 5
+    assert mean(eval_set.score(lm), "ev_choice:acc:2-shot") == expected["results"]["ev_choice"]["acc,none"]
 
 
 def test_chat_prompts_are_those_of_lm_eval(tokenizer: Any) -> None:
     chatty = tokenizer_of(SUM_WORDS)
     chatty.chat_template = CHAT_TEMPLATE
     use = SkillTask("ev_choice", "acc", num_fewshot=2)
-    exam = build_exam(chatty, skill(use, chat=True))
+    eval_set = build_exam(chatty, skill(use, chat=True))
     expected = reference(
-        HFLM(pretrained=build_model(), tokenizer=chatty), use.task, exam.entries[0].items, 2, chat=True
+        HFLM(pretrained=build_model(), tokenizer=chatty), use.task, eval_set.entries[0].items, 2, chat=True
     )
-    prompts = {question.item: question.requests[0].args[0] for question in exam.papers[0].questions}
+    prompts = {question.item: question.requests[0].args[0] for question in eval_set.papers[0].questions}
     assert prompts == {item_id(s["doc"]): s["arguments"][0][0] for s in expected["samples"][use.task]}
     assert next(iter(prompts.values())).startswith("user 0 + 0 = model 0")
     with pytest.raises(EvaluationError, match="the tokenizer has no chat template; set it to false"):
@@ -174,18 +174,18 @@ def test_chat_prompts_are_those_of_lm_eval(tokenizer: Any) -> None:
 
 def test_a_second_score_repeats_the_first_and_follows_the_weights(tokenizer: Any) -> None:
     generate = SkillTask("ev_generate", "exact_match", "last-digit")
-    exam = build_exam(tokenizer, skill(generate, SkillTask("ev_choice", "acc")))
+    eval_set = build_exam(tokenizer, skill(generate, SkillTask("ev_choice", "acc")))
     model = build_model(seed=0)
     lm = harness(model, tokenizer, "cpu", 8)
-    first = exam.score(lm)
-    assert exam.score(lm) == first
+    first = eval_set.score(lm)
+    assert eval_set.score(lm) == first
     own = {name: weight.clone() for name, weight in model.state_dict().items()}
     model.load_state_dict(build_model(seed=1).state_dict())
-    other = exam.score(lm)
+    other = eval_set.score(lm)
     assert [s.value for s in other] != [s.value for s in first]
-    assert other == exam.score(harness(build_model(seed=1), tokenizer, "cpu", 8))
+    assert other == eval_set.score(harness(build_model(seed=1), tokenizer, "cpu", 8))
     model.load_state_dict(own)
-    assert exam.score(lm) == first
+    assert eval_set.score(lm) == first
 
 
 def test_prompts_longer_than_the_model_are_cut_as_lm_eval_cuts_them(tokenizer: Any) -> None:
@@ -193,13 +193,13 @@ def test_prompts_longer_than_the_model_are_cut_as_lm_eval_cuts_them(tokenizer: A
         SkillTask("ev_choice", "acc", num_fewshot=6),
         SkillTask("ev_generate", "exact_match", "last-digit", num_fewshot=6),
     )
-    exam = build_exam(tokenizer, skill(*uses))
+    eval_set = build_exam(tokenizer, skill(*uses))
     model = build_model(positions=16)
-    lengths = [len(tokenizer(r.args[0])["input_ids"]) for paper in exam.papers for r in paper.requests]
+    lengths = [len(tokenizer(r.args[0])["input_ids"]) for paper in eval_set.papers for r in paper.requests]
     assert min(lengths) > 16
     lm = harness(model, tokenizer, "cpu", 8)
-    scores = exam.score(lm)
-    for use, entry in zip(uses, exam.entries, strict=True):
+    scores = eval_set.score(lm)
+    for use, entry in zip(uses, eval_set.entries, strict=True):
         expected = reference(lm, use.task, entry.items, 6)["results"][use.task]
         assert mean(scores, use.key) == expected[f"{use.metric},{use.filter or 'none'}"]
 
@@ -210,11 +210,11 @@ def test_examples_never_show_an_item_its_answer_nor_a_held_out_one(tokenizer: An
     question = {item: doc["question"] for item, doc in tasks["ev_drawn"].test.items()}
     ever_shown = set()
     for seed in range(4):
-        exams = {split: Exam.build([drawn], tasks, split, ALL, seed, tokenizer) for split in Split}
-        searched = set(exams[Split.SEARCH].entries[0].items)
+        eval_sets = {split: LmEvalSet.build([drawn], tasks, split, ALL, seed, tokenizer) for split in Split}
+        searched = set(eval_sets[Split.SEARCH].entries[0].items)
         shown = set()
-        for exam in exams.values():
-            for asked in exam.papers[0].questions:
+        for eval_set in eval_sets.values():
+            for asked in eval_set.papers[0].questions:
                 *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
                 assert last == question[asked.item]
                 assert len(set(examples)) == 3 and last not in examples
@@ -228,11 +228,11 @@ def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer
     drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
     tasks = load_tasks([drawn], [FOLDER])
     docs = {str(doc["question"]): doc for doc in tasks["ev_drawn"].test.values()}
-    exams = {split: Exam.build([drawn], tasks, split, ALL, SEED, tokenizer) for split in Split}
+    eval_sets = {split: LmEvalSet.build([drawn], tasks, split, ALL, SEED, tokenizer) for split in Split}
     prompts = {
         str(question.doc["question"]): question.requests[0].args[0]
-        for exam in exams.values()
-        for question in exam.papers[0].questions
+        for eval_set in eval_sets.values()
+        for question in eval_set.papers[0].questions
     }
     beginnings = {question: prompt.removesuffix(question) for question, prompt in prompts.items()}
     shared = Counter(beginnings.values()).most_common(1)[0][0]
@@ -242,7 +242,7 @@ def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer
         others = [example for example in examples if example != question]
         assert re.findall(r"\d+ \+ \d+ =", beginnings[question])[:2] == others
     lm = HFLM(pretrained=build_model(), tokenizer=tokenizer)
-    reported = exams[Split.REPORT].entries[0].items
+    reported = eval_sets[Split.REPORT].entries[0].items
     expected = reference(lm, "ev_drawn", reported, 3, examples=[docs[example] for example in examples])
     found = {sample["doc"]["question"]: sample["arguments"][0][0] for sample in expected["samples"]["ev_drawn"]}
     assert len(found) == len(reported) and found.items() <= prompts.items()
@@ -261,9 +261,9 @@ def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> Non
         asked: dict[Split, set[str]] = {}
         shown = set()
         for split in Split:
-            exam = Exam.build(skills, tasks, split, ALL, seed, tokenizer)
-            asked[split] = {str(q.doc["question"]) for paper in exam.papers for q in paper.questions}
-            for question in (question for paper in exam.papers for question in paper.questions):
+            eval_set = LmEvalSet.build(skills, tasks, split, ALL, seed, tokenizer)
+            asked[split] = {str(q.doc["question"]) for paper in eval_set.papers for q in paper.questions}
+            for question in (question for paper in eval_set.papers for question in paper.questions):
                 *examples, last = re.findall(r"\d+ \+ \d+ =", question.requests[0].args[0])
                 assert last == question.doc["question"] and last not in examples
                 shown |= set(examples)
@@ -278,7 +278,7 @@ def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
     drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
     few = build_exam(tokenizer, drawn, sizes=SplitSizes(report=4))
     many = build_exam(tokenizer, drawn)
-    prompts = [{q.item: q.requests[0].args for q in exam.papers[0].questions} for exam in (few, many)]
+    prompts = [{q.item: q.requests[0].args for q in eval_set.papers[0].questions} for eval_set in (few, many)]
     assert len(prompts[0]) == 4 < len(prompts[1])
     assert prompts[0].items() <= prompts[1].items()
     assert few.entries[0].digest == many.entries[0].digest
@@ -289,12 +289,12 @@ def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
 def test_a_digest_follows_the_examples_that_are_shown(tokenizer: Any, task: str, same: bool) -> None:
     asked = [skill(SkillTask(task, "acc", num_fewshot=3))]
     tasks = load_tasks(asked, [FOLDER])
-    exams = [Exam.build(asked, tasks, Split.REPORT, ALL, seed, tokenizer) for seed in (SEED, SEED + 1)]
-    prompts = [{q.item: q.requests[0].args for q in exam.papers[0].questions} for exam in exams]
+    eval_sets = [LmEvalSet.build(asked, tasks, Split.REPORT, ALL, seed, tokenizer) for seed in (SEED, SEED + 1)]
+    prompts = [{q.item: q.requests[0].args for q in eval_set.papers[0].questions} for eval_set in eval_sets]
     twice = prompts[0].keys() & prompts[1].keys()
     assert twice
     assert same == all(prompts[0][item] == prompts[1][item] for item in twice)
-    assert same == (exams[0].entries[0].digest == exams[1].entries[0].digest)
+    assert same == (eval_sets[0].entries[0].digest == eval_sets[1].entries[0].digest)
 
 
 def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer: Any) -> None:
@@ -325,16 +325,16 @@ def test_digests_cover_the_versions_of_what_computes_and_the_callers_setting(
     tasks = load_tasks([choice], [FOLDER])
 
     def digests(*setting: str) -> tuple[str, str]:
-        exam = Exam.build([choice], tasks, Split.REPORT, ALL, SEED, tokenizer, setting=setting)
-        return exam.digest, exam.entries[0].digest
+        eval_set = LmEvalSet.build([choice], tasks, Split.REPORT, ALL, SEED, tokenizer, setting=setting)
+        return eval_set.digest, eval_set.entries[0].digest
 
     found = [digests(), digests("cpu"), digests("cuda"), digests("cpu", "batches of 8")]
     for module in ("lm_eval", "torch", "transformers"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"evaluation.fingerprint.{module}.__version__", "0.0.1")
+            patch.setattr(f"evaluation.harness.fingerprint.{module}.__version__", "0.0.1")
             found.append(digests())
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.fingerprint.own_code", lambda _: "other code")
+        patch.setattr("evaluation.harness.fingerprint.own_code", lambda _: "other code")
         found.append(digests())
     assert digests() == found[0]
     assert len({one[0] for one in found}) == len({one[1] for one in found}) == len(found) == 8
@@ -359,7 +359,7 @@ def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: A
         (folder / "task.yaml").write_text(rules)
         (folder / "sums.py").write_text(code)
         error = skill(SkillTask("ev_error", "error"))
-        return Exam.build([error], load_tasks([error], [folder]), Split.REPORT, ALL, SEED, tokenizer).digest
+        return LmEvalSet.build([error], load_tasks([error], [folder]), Split.REPORT, ALL, SEED, tokenizer).digest
 
     rules, code = (FOLDER / "ev_error.yaml").read_text(), (FOLDER / "sums.py").read_text()
     known = digest_in(tmp_path / "here", rules, code)
@@ -378,8 +378,8 @@ def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: A
     ],
 )
 def test_answers_are_flagged(tokenizer: Any, word: str, use: SkillTask, flag: str | None) -> None:
-    exam = build_exam(tokenizer, skill(use))
-    scores = exam.score(harness(says_always(word), tokenizer, "cpu", 4))
+    eval_set = build_exam(tokenizer, skill(use))
+    scores = eval_set.score(harness(says_always(word), tokenizer, "cpu", 4))
     assert {score.flag for score in scores} == {flag}
 
 
@@ -389,10 +389,10 @@ def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(toke
         SkillTask("ev_choice", "acc"),
         SkillTask("ev_choice", "acc_norm"),
     )
-    exam = build_exam(tokenizer, skill(*uses))
-    rounds = exam.rounds(3)
-    assert exam.rounds(1)[0].digest == exam.digest and len({part.digest for part in (exam, *rounds)}) == 4
-    for place, entry in enumerate(exam.entries):
+    eval_set = build_exam(tokenizer, skill(*uses))
+    rounds = eval_set.rounds(3)
+    assert eval_set.rounds(1)[0].digest == eval_set.digest and len({part.digest for part in (eval_set, *rounds)}) == 4
+    for place, entry in enumerate(eval_set.entries):
         parts = [part.entries[place] for part in rounds]
         assert {part.digest for part in parts} == {entry.digest}
         assert tuple(item for part in parts for item in part.items) == entry.items
@@ -400,16 +400,16 @@ def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(toke
             end - start for start, end in itertools.pairwise((0, *round_ends(len(entry.items), 3)))
         ]
     lm = harness(build_model(), tokenizer, "cpu", 8)
-    assert {score for part in rounds for score in part.score(lm)} == set(exam.score(lm))
+    assert {score for part in rounds for score in part.score(lm)} == set(eval_set.score(lm))
 
 
 def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same answers, marked for three skills: with no language, with theirs and with another."""
     use = SkillTask("ev_generate", "exact_match", "last-digit")
     skills = [Skill(str(language), (use,), language=language) for language in (None, "ja", "en")]
-    exam = build_exam(tokenizer, *skills)
-    assert len({entry.digest for entry in exam.entries}) == 3
-    rights = {question.item: str(question.doc["answer"]).strip()[-1] for question in exam.papers[0].questions}
+    eval_set = build_exam(tokenizer, *skills)
+    assert len({entry.digest for entry in eval_set.entries}) == 3
+    rights = {question.item: str(question.doc["answer"]).strip()[-1] for question in eval_set.papers[0].questions}
     lm = harness(build_model(), tokenizer, "cpu", 8)
     frames = itertools.cycle(["答えは{}です。", "The answer to this question is {}", "{}"])
     monkeypatch.setattr(
@@ -419,7 +419,7 @@ def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, mo
             frame.format(str(one.doc["answer"]).strip()[-1]) for one, frame in zip(asked, frames, strict=False)
         ],
     )
-    found = {(s.skill, s.item): (s.value, s.flag) for s in exam.score(lm)}
+    found = {(s.skill, s.item): (s.value, s.flag) for s in eval_set.score(lm)}
     items = list(rights)
     told = {name: [found[name, item] for item in items[:3]] for name in ("None", "ja", "en")}
     assert told["None"] == [(1.0, "ok")] * 3
@@ -428,14 +428,14 @@ def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, mo
 
 
 def test_an_answer_is_cut_off_exactly_if_it_ran_out_of_tokens(tokenizer: Any) -> None:
-    exam = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
+    eval_set = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
     model = build_model(seed=3)
     # Half of the answers to end by themselves: the stop words are made likely.
     with torch.no_grad():
         model.lm_head.weight[[0, 4]] *= 2
-    flags = {s.item: s.flag for s in exam.score(harness(model, tokenizer, "cpu", 8))}
+    flags = {s.item: s.flag for s in eval_set.score(harness(model, tokenizer, "cpu", 8))}
     cut_off = {}
-    for question in exam.papers[0].questions:
+    for question in eval_set.papers[0].questions:
         prompt = tokenizer(question.requests[0].args[0], return_tensors="pt")["input_ids"]
         tokens = model.generate(prompt, max_new_tokens=5, do_sample=False)[0, prompt.shape[1] :].tolist()
         cut_off[question.item] = not {0, 4} & set(tokens)
@@ -453,18 +453,18 @@ def test_broken_weights_are_refused_not_scored(tokenizer: Any, use: SkillTask) -
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(tokenizer: Any) -> None:
-    exam = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
+    eval_set = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
     with pytest.raises(EvaluationError, match=r"ev_generate: the model cannot answer: .*\(5\).*\(4\)"):
-        exam.score(harness(build_model(positions=4), tokenizer, "cpu", 8))
+        eval_set.score(harness(build_model(positions=4), tokenizer, "cpu", 8))
 
 
 def test_one_set_of_answers_serves_two_metrics_of_two_skills(tokenizer: Any) -> None:
     first = skill(SkillTask("ev_choice", "acc"), name="first")
     second = skill(SkillTask("ev_choice", "acc_norm"), SkillTask("ev_choice", "acc"), name="second")
-    exam = build_exam(tokenizer, first, second)
+    eval_set = build_exam(tokenizer, first, second)
     alone = build_exam(tokenizer, first)
-    assert len(exam.papers) == 1 and len(exam.papers[0].requests) == len(alone.papers[0].requests)
-    scores = exam.score(harness(build_model(), tokenizer, "cpu", 8))
+    assert len(eval_set.papers) == 1 and len(eval_set.papers[0].requests) == len(alone.papers[0].requests)
+    scores = eval_set.score(harness(build_model(), tokenizer, "cpu", 8))
     assert len({(s.skill, s.task, s.item) for s in scores}) == len(scores) == 3 * len(alone.entries[0].items)
     again = [[s.value for s in scores if (s.skill, s.task) == (n, "ev_choice:acc")] for n in ("first", "second")]
     assert again[0] == again[1]
@@ -473,8 +473,8 @@ def test_one_set_of_answers_serves_two_metrics_of_two_skills(tokenizer: Any) -> 
 def test_equal_documents_are_one_item(tokenizer: Any) -> None:
     likely = skill(SkillTask("ev_likely", "acc"))
     tasks = load_tasks([likely], [FOLDER])
-    exams = [Exam.build([likely], tasks, split, ALL, SEED, tokenizer) for split in Split]
-    items = [item for exam in exams for item in exam.entries[0].items]
+    eval_sets = [LmEvalSet.build([likely], tasks, split, ALL, SEED, tokenizer) for split in Split]
+    items = [item for eval_set in eval_sets for item in eval_set.entries[0].items]
     assert len(items) == len(set(items)) == len(tasks["ev_likely"].task.eval_docs) - 1
 
 
@@ -483,7 +483,7 @@ def test_a_split_without_items_and_too_few_examples_are_refused(tokenizer: Any) 
     tasks = load_tasks([likely], [FOLDER])
     tasks["ev_likely"] = only(tasks["ev_likely"], 1)
     with pytest.raises(EvaluationError, match=r"ev_likely: its 1 documents, .*, leave none for the"):
-        Exam.build([likely], tasks, Split.SEARCH, ALL, SEED, tokenizer)
+        LmEvalSet.build([likely], tasks, Split.SEARCH, ALL, SEED, tokenizer)
     with pytest.raises(EvaluationError, match=r"num_fewshot is 99; lower it"):
         build_exam(tokenizer, skill(SkillTask("ev_drawn", "acc", num_fewshot=99)))
 
@@ -496,8 +496,10 @@ def only(loaded: LoadedTask, count: int) -> LoadedTask:
 def test_nothing_is_printed_and_logging_is_left_as_it_was(tokenizer: Any, capfd: Any) -> None:
     logger = logging.getLogger("lm_eval")
     before = logger.level
-    exam = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw"), SkillTask("ev_choice", "acc")))
-    exam.score(harness(build_model(positions=16), tokenizer, "cpu", 8))
+    eval_set = build_exam(
+        tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw"), SkillTask("ev_choice", "acc"))
+    )
+    eval_set.score(harness(build_model(positions=16), tokenizer, "cpu", 8))
     assert capfd.readouterr() == ("", "")
     assert logger.level == before
 

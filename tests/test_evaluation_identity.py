@@ -4,7 +4,7 @@ import hashlib
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.identity import item_id, subject, telling_column
+from evaluation.items import item_id, subject, telling_column
 
 QUESTIONS = [f"What is {n} plus {n}?" for n in range(50)]
 

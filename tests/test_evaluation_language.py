@@ -8,7 +8,7 @@ import sys
 import pytest
 from lingua import Language
 
-from evaluation.language import LANGUAGES, language_flag
+from evaluation.answers.language import LANGUAGES, language_flag
 
 SENTENCES = {
     "ar": "لديها ثلاث تفاحات وتجد خمسا أخرى، لذا فالجواب ثمانية.",
@@ -94,5 +94,5 @@ def test_the_languages_are_those_that_the_detector_knows() -> None:
 
 
 def test_the_detector_is_not_loaded_before_it_is_needed() -> None:
-    code = "import sys, evaluation.language, bot.watchlist.model; print('lingua' in sys.modules)"
+    code = "import sys, evaluation.answers.language, bot.watchlist.watchlist; print('lingua' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

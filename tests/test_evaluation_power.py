@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.power import detectable_difference, effective_items
-from evaluation.statistics import mcnemar
+from evaluation.statistics.paired import mcnemar
+from evaluation.statistics.power import detectable_difference, effective_items
 
 
 @pytest.mark.parametrize("items", [60, 100, 200, 400, 1000])

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.estimates import fit
-from evaluation.racing import (
+from evaluation.racing.decisions import (
     Decision,
-    Estimate,
     Panel,
+    ScoreEstimate,
     Standing,
     beaten_by_any,
     chance_dominated,
     decide,
     round_ends,
 )
+from evaluation.racing.estimates import fit
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 
@@ -63,14 +63,14 @@ def test_a_panels_skills_are_those_of_the_scores() -> None:
 
 
 def test_the_chance_to_be_dominated_is_that_of_the_normal_distributions() -> None:
-    guess = Estimate((0.5, 0.5), (0.1, 0.2))
+    guess = ScoreEstimate((0.5, 0.5), (0.1, 0.2))
     phi = NormalDist().cdf
     assert chance_dominated([guess], np.array([[0.6, 0.6]]))[0] == pytest.approx(phi(1) * phi(0.5), abs=0.06)
     # Either of two points will do: P(A) + P(B) - P(A and B).
     either = phi(1) * phi(0) + phi(0) * phi(1) - phi(0) * phi(0)
     two = np.array([[0.6, 0.5], [0.5, 0.7]])
     assert chance_dominated([guess], two)[0] == pytest.approx(either, abs=0.06)
-    assert list(chance_dominated([Estimate((0.5, 0.5), (0.0, 0.0))], np.array([[0.5, 0.4]]))) == [0.0]
+    assert list(chance_dominated([ScoreEstimate((0.5, 0.5), (0.0, 0.0))], np.array([[0.5, 0.4]]))) == [0.0]
 
 
 def test_a_candidate_is_beaten_only_where_one_model_is_better_in_every_skill() -> None:

@@ -5,8 +5,8 @@ import pytest
 from scipy import optimize, stats
 
 from evaluation.errors import EvaluationError
-from evaluation.intervals import Stratum, bootstrap_interval, interval, skill_interval, tango, wilson
-from evaluation.statistics import holm, mcnemar, paired_better, skill_paired_better, skill_paired_p_value
+from evaluation.statistics.intervals import Stratum, bootstrap_interval, interval, skill_interval, tango, wilson
+from evaluation.statistics.paired import holm, mcnemar, paired_better, skill_paired_better, skill_paired_p_value
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 10), (52, 250), (250, 250), (81, 263), (999, 2000)])

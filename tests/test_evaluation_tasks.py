@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from evaluation.errors import EvaluationError
+from evaluation.harness.tasks import TaskDescription, describe, divisions, example_prompt, load_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.tasks import TaskFacts, describe, divisions, example_prompt, load_tasks
 
 FOLDER = Path(__file__).parent / "tasks_evaluation"
 
@@ -107,7 +107,7 @@ def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_plan_reads_the_facts_of_each_task() -> None:
-    def facts(skill: Skill) -> TaskFacts:
+    def facts(skill: Skill) -> TaskDescription:
         (told,) = describe([skill], load_tasks([skill], [FOLDER]), 1, SplitSizes(search=10, report=7))
         return told
 

@@ -10,12 +10,12 @@ import torch
 from tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 
-from merging.dataflow.cost import Cost, cost, layers_of
-from merging.dataflow.layout import path_config
-from merging.dataflow.path import Hop, path_recipe
-from merging.groups import Groups
-from merging.models.placement import built_model, stored_weights
-from merging.recipe import Recipe, SourceRef
+from merging.models.building import build_from_config, stored_weights
+from merging.partition import Partition
+from merging.paths.cost import Cost, cost, layers_of
+from merging.paths.layout import path_config
+from merging.recipes.path import Hop, path_recipe
+from merging.recipes.weight_merge import ModelId, WeightMerge
 
 LAYERS = 3
 DENSE = ("llama", "llama-tied", "gemma2", "gpt2", "bloom", "gpt-neox", "cohere", "phi3")
@@ -24,8 +24,8 @@ HOPS = (Hop(0, 0, 0.8), Hop(1, 1, 1.0), Hop(1, 0, 1.0), Hop(0, 1, 1.0), Hop(0, 2
 
 
 def the_path() -> Any:
-    groups = Groups.even(LAYERS, 1, False, False)
-    parts = [Recipe.single(SourceRef(f"tiny/{name}", "0" * 40), groups, "float32") for name in "ab"]
+    groups = Partition.even(LAYERS, 1, False, False)
+    parts = [WeightMerge.single(ModelId(f"tiny/{name}", "0" * 40), groups, "float32") for name in "ab"]
     return path_recipe(parts, HOPS, 0, 0)
 
 
@@ -37,7 +37,7 @@ def counted(model: Any, layers: tuple[int, ...]) -> Cost:
 
 def path_model(source: Any) -> Any:
     """What transformers builds from the path's config."""
-    config = built_model(path_config(the_path(), source.config.to_dict()), "path").config
+    config = build_from_config(path_config(the_path(), source.config.to_dict()), "path").config
     return AutoModelForCausalLM.from_config(config)
 
 

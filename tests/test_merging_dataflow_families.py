@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 
-from merging.dataflow.folding import RULES, folded
-from merging.dataflow.layout import lay_out, path_config
-from merging.dataflow.live import PathModels
-from merging.dataflow.path import Hop, PathRecipe
-from merging.groups import Groups
-from merging.models.blueprint import read_config_json
+from merging.models.building import build_from_config
 from merging.models.layer_config import is_tied
-from merging.models.placement import built_model
-from merging.recipe import Recipe, SourceRef
+from merging.models.stored_model import read_config_json
+from merging.partition import Partition
+from merging.paths.folding import RULES, folded
+from merging.paths.layout import lay_out, path_config
+from merging.paths.live import PathModels
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
 
@@ -31,10 +31,10 @@ PROMPT = torch.arange(3, 23).reshape(2, 10)
 HOPS = (Hop(0, 0, 0.8), Hop(1, 1, 1.3), Hop(1, 0, 1.0), Hop(0, 1, 0.75), Hop(0, 2, 1.2))
 
 
-def path_over(checkpoints: Mapping[SourceRef, Checkpoint], dtype: str = "float32") -> PathRecipe:
+def path_over(checkpoints: Mapping[ModelId, Checkpoint], dtype: str = "float32") -> PathRecipe:
     """A path whose embedding comes from one model and whose head, where it is not tied, from another."""
-    groups = Groups.even(LAYERS, 1, False, False)
-    parts = tuple(Recipe.single(source, groups, dtype) for source in checkpoints)
+    groups = Partition.even(LAYERS, 1, False, False)
+    parts = tuple(WeightMerge.single(source, groups, dtype) for source in checkpoints)
     tied = is_tied(read_config_json(next(iter(checkpoints.values())).folder))
     return PathRecipe(parts, HOPS, 0, 0 if tied else 1)
 
@@ -101,7 +101,7 @@ def stacked(path: PathRecipe, config: dict[str, Any], states: list[dict[str, Ten
     """The path's model in float64 from the parts' state dicts, with or without the scales in its weights."""
     layout = lay_out(path, states[0], config)
     model = AutoModelForCausalLM.from_config(
-        built_model(path_config(path, config), "path").config,
+        build_from_config(path_config(path, config), "path").config,
         attn_implementation="eager",
         experts_implementation="eager",
     ).double()

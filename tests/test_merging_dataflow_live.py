@@ -10,21 +10,21 @@ import torch
 from tiny_models import FAMILIES, pool, recipe_of
 from transformers import AutoModelForCausalLM
 
-from merging.dataflow.layout import check_rearrangeable, lay_out
-from merging.dataflow.live import PathModels
-from merging.dataflow.path import Hop, PathRecipe
 from merging.errors import MergingError
 from merging.models.live import LiveModel
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.paths.layout import check_rearrangeable, lay_out
+from merging.paths.live import PathModels
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
 
 LAYERS = 3
-WHOLE = Groups.even(LAYERS, 1, False, False)
+WHOLE = Partition.even(LAYERS, 1, False, False)
 
 
-def path_over(sources: list[SourceRef], hops: list[Hop], dtype: str = "float32") -> PathRecipe:
-    return PathRecipe(tuple(Recipe.single(source, WHOLE, dtype) for source in sources), tuple(hops), 0, 1)
+def path_over(sources: list[ModelId], hops: list[Hop], dtype: str = "float32") -> PathRecipe:
+    return PathRecipe(tuple(WeightMerge.single(source, WHOLE, dtype) for source in sources), tuple(hops), 0, 1)
 
 
 def test_a_candidate_refers_to_its_sources_mapped_files(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_making_candidates_leaves_the_sources_as_they_were(tmp_path: Path) -> No
         for tensor in [tensor_of(checkpoints, name)]
     }
     models = PathModels(tmp_path / "model-0", checkpoints, dtype="float32")
-    parts = tuple(Recipe.single(source, WHOLE, "float32") for source in checkpoints)
+    parts = tuple(WeightMerge.single(source, WHOLE, "float32") for source in checkpoints)
     one = PathRecipe(parts, (Hop(0, 0, 0.7), Hop(1, 1, 1.3)), 0, 0)
     prompt = torch.arange(3, 13)[None]
     with torch.no_grad():
@@ -68,15 +68,15 @@ def test_making_candidates_leaves_the_sources_as_they_were(tmp_path: Path) -> No
     assert all(torch.equal(tensor_of(checkpoints, name), tensor) for name, tensor in before.items())
 
 
-def tensor_of(checkpoints: dict[SourceRef, Checkpoint], name: str) -> torch.Tensor:
+def tensor_of(checkpoints: dict[ModelId, Checkpoint], name: str) -> torch.Tensor:
     return next(iter(checkpoints.values())).tensor(name)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_layers_of_merges_are_those_of_their_live_models_and_releases(dtype: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "qwen3", sources=3, layers=LAYERS, dtype=torch.float32)
-    merge = recipe_of("ties", list(checkpoints), Groups.even(LAYERS, 3, True, True), dtype=dtype)
-    alone = Recipe.single(list(checkpoints)[2], WHOLE, dtype)
+    merge = recipe_of("ties", list(checkpoints), Partition.even(LAYERS, 3, True, True), dtype=dtype)
+    alone = WeightMerge.single(list(checkpoints)[2], WHOLE, dtype)
     hops = (Hop(0, 0, 0.9), Hop(0, 1, 1.0), Hop(1, 1, 1.2), Hop(0, 2, 1.0))
     path = PathRecipe((merge, alone), hops, 0, 0)
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype=dtype)
@@ -85,7 +85,7 @@ def test_layers_of_merges_are_those_of_their_live_models_and_releases(dtype: str
     for hop, layer in ((1, 1), (3, 2)):
         own, merged = model.model.layers[hop].mlp.up_proj.weight, live.model.model.layers[layer].mlp.up_proj.weight
         assert torch.equal(own, merged)
-    write_release(path, checkpoints, tmp_path / "release", {}, skeleton=tmp_path / "model-0")
+    write_release(path, checkpoints, tmp_path / "release", {}, config_source=tmp_path / "model-0")
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "release", dtype="auto")
     assert written.dtype == model.dtype
     for name, weight in written.state_dict().items():
@@ -111,7 +111,7 @@ def test_layers_keep_their_kind_of_attention_at_their_new_place(kind: str, tmp_p
     config_class, values = FAMILIES[kind]
     mixed = {kind: (config_class, {**values, **MIXED[kind], "sliding_window": 4})}
     checkpoints = pool(tmp_path, kind, sources=2, layers=LAYERS, kinds=mixed)
-    parts = tuple(Recipe.single(source, WHOLE, "float32") for source in checkpoints)
+    parts = tuple(WeightMerge.single(source, WHOLE, "float32") for source in checkpoints)
     path = PathRecipe(parts, tuple(Hop(part, layer, 1.0) for part, layer in NEW_PLACES), 0, 0)
     live = PathModels(tmp_path / "model-0", checkpoints, dtype="float32").model(path)
     write_release(path, checkpoints, tmp_path / "release", {})
@@ -149,7 +149,7 @@ def test_a_path_that_the_models_cannot_have_is_refused(tmp_path: Path) -> None:
         models.model(path)
     with pytest.raises(MergingError, match="dtype: got bfloat16: these models are built in float32"):
         models.model(path_over(list(checkpoints), [Hop(0, 0, 1.0)], "bfloat16"))
-    stranger = SourceRef("tiny/stranger", "f" * 40)
+    stranger = ModelId("tiny/stranger", "f" * 40)
     with pytest.raises(MergingError, match=r"sources: got tiny/stranger@f+: its checkpoint was not given"):
         models.model(path_over([stranger, *checkpoints][:2], [Hop(0, 0, 1.0)]))
 

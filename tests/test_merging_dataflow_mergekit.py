@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from tiny_models import ON_PATHS, pool, recipe_of
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from merging.dataflow.path import Hop, PathRecipe
-from merging.models.blueprint import read_config_json
 from merging.models.layer_config import is_tied
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.models.stored_model import read_config_json
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import RECIPE_NAME, write_release
 
 LAYERS = 3
-WHOLE = Groups.even(LAYERS, 1, False, False)
+WHOLE = Partition.even(LAYERS, 1, False, False)
 HOPS = (Hop(1, 0, 0.8), Hop(0, 1, 1.3), Hop(0, 1, 1.0), Hop(1, 2, 0.75), Hop(0, 2, 1.2))
 
 
@@ -32,7 +32,7 @@ def mergekit(command: Any, *arguments: str) -> Result:
     return CliRunner().invoke(command, [*arguments, "--no-copy-tokenizer"])
 
 
-def with_folders(text: str, checkpoints: Mapping[SourceRef, Checkpoint], target: Path) -> Path:
+def with_folders(text: str, checkpoints: Mapping[ModelId, Checkpoint], target: Path) -> Path:
     """A release's YAML with folders in place of repos."""
     for source, checkpoint in checkpoints.items():
         text = text.replace(str(source), str(checkpoint.folder))
@@ -66,7 +66,7 @@ def odd_weights(ours: Path, theirs: Path) -> set[str]:
 @pytest.mark.parametrize("kind", ON_PATHS)
 def test_mergekit_makes_our_weights_of_our_recipe_but_where_it_says_so(kind: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, kind, sources=2, layers=LAYERS, dtype=torch.bfloat16, kinds=ON_PATHS)
-    parts = tuple(Recipe.single(source, WHOLE, "bfloat16") for source in checkpoints)
+    parts = tuple(WeightMerge.single(source, WHOLE, "bfloat16") for source in checkpoints)
     tied = is_tied(read_config_json(tmp_path / "model-0"))
     path = PathRecipe(parts, HOPS, 0, 0 if tied else 1)  # ends that are not the first and last hop's models
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
@@ -89,7 +89,7 @@ def test_mergekit_makes_our_weights_of_our_recipe_but_where_it_says_so(kind: str
 def test_a_path_through_a_merge_is_a_recipe_of_several_stages(tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "llama", sources=3, layers=LAYERS)
     merge = recipe_of("task_arithmetic", list(checkpoints), WHOLE)
-    path = PathRecipe((Recipe.single(list(checkpoints)[1], WHOLE, "float32"), merge), HOPS, 0, 1)
+    path = PathRecipe((WeightMerge.single(list(checkpoints)[1], WHOLE, "float32"), merge), HOPS, 0, 1)
     write_release(path, checkpoints, tmp_path / "ours", {})
     text = (tmp_path / "ours" / RECIPE_NAME).read_text()
     assert [stage.get("name") for stage in yaml.safe_load_all(text)] == ["merge-1", None]
@@ -105,7 +105,7 @@ def test_a_path_through_a_merge_is_a_recipe_of_several_stages(tmp_path: Path) ->
 
 def test_what_mergekit_cannot_say_is_said_in_words(tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "gemma2", sources=2, layers=LAYERS)
-    parts = tuple(Recipe.single(source, WHOLE, "float32") for source in checkpoints)
+    parts = tuple(WeightMerge.single(source, WHOLE, "float32") for source in checkpoints)
     write_release(PathRecipe(parts, HOPS, 0, 0), checkpoints, tmp_path / "scaled", {})
     text = (tmp_path / "scaled" / RECIPE_NAME).read_text()
     assert text.startswith("# The norms behind this family's layers multiply by 1 + weight")

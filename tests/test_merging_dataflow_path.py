@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from merging.dataflow.path import Hop, PathRecipe, path_recipe, read_recipe
 from merging.errors import MergingError
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.recipes.path import Hop, PathRecipe, path_recipe, read_recipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 
-GROUPS = Groups.even(4, 1, False, False)
-A, B, C = (Recipe.single(SourceRef(f"tiny/{name}", name * 40), GROUPS, "float32") for name in "abc")
+GROUPS = Partition.even(4, 1, False, False)
+A, B, C = (WeightMerge.single(ModelId(f"tiny/{name}", name * 40), GROUPS, "float32") for name in "abc")
 
 
 def whole(part: int) -> list[Hop]:
@@ -68,6 +68,6 @@ def test_a_path_that_leads_nowhere_is_refused(hops: list[Hop], ends: tuple[int, 
 
 
 def test_the_parts_of_a_path_have_one_dtype() -> None:
-    half = Recipe.single(SourceRef("tiny/b", "b" * 40), GROUPS, "bfloat16")
+    half = WeightMerge.single(ModelId("tiny/b", "b" * 40), GROUPS, "bfloat16")
     with pytest.raises(MergingError, match=r"path\.parts: got parts in float32, bfloat16: give all of them one dtype"):
         path_recipe([A, half], [Hop(0, 0, 1.0)], 0, 1)

@@ -12,15 +12,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from merging.errors import MergingError
+from merging.models.building import build_empty_model, schema_of_model, stored_weights
 from merging.models.live import LiveModel
-from merging.models.outline import places
-from merging.models.placement import empty_model, outline_of, stored_weights
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.models.schema import places
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
 
 PROMPT = torch.arange(3, 23).reshape(2, 10)
-WHOLE = Groups.even(2, 1, False, False)
+WHOLE = Partition.even(2, 1, False, False)
 WEIGHTS = (0.75, 0.5)
 
 
@@ -42,9 +42,9 @@ def task_arithmetic(base: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return WEIGHTS[0] * (first - base) + WEIGHTS[1] * (second - base) + base
 
 
-def task_recipe(origins: list[SourceRef], dtype: str = "float32") -> Recipe:
+def task_recipe(origins: list[ModelId], dtype: str = "float32") -> WeightMerge:
     weights = tuple((weight,) for weight in WEIGHTS)
-    return Recipe("task_arithmetic", tuple(origins[1:]), origins[0], WHOLE, (("weight", weights),), dtype, 0)
+    return WeightMerge("task_arithmetic", tuple(origins[1:]), origins[0], WHOLE, (("weight", weights),), dtype, 0)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -70,7 +70,7 @@ def test_a_family_is_merged_as_the_formula_says_and_loads_plainly(kind: str, tmp
 @pytest.mark.parametrize("kind", sorted(FAMILIES.keys() - CONFIGS.keys()))
 def test_a_family_s_release_in_bfloat16_answers_as_its_live_model_does(kind: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, kind, dtype=torch.bfloat16)
-    recipe = recipe_of("ties", list(checkpoints), Groups.even(2, 2, True, True), dtype="bfloat16")
+    recipe = recipe_of("ties", list(checkpoints), Partition.even(2, 2, True, True), dtype="bfloat16")
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype="bfloat16")
     live.become(task_recipe(list(checkpoints), "bfloat16"))
     live.become(recipe)
@@ -89,7 +89,7 @@ def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:
 
 def test_each_expert_of_a_mixture_is_a_tensor_of_its_own(tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "qwen3-moe", sources=2)
-    recipe = Recipe("slerp", tuple(checkpoints), None, WHOLE, (("t", ((0.25,),)),), "float32", 0)
+    recipe = WeightMerge("slerp", tuple(checkpoints), None, WHOLE, (("t", ((0.25,),)),), "float32", 0)
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype="float32")
     live.become(recipe)
     first, second = (loaded(checkpoint.folder).state_dict() for checkpoint in checkpoints.values())
@@ -103,7 +103,7 @@ def test_each_expert_of_a_mixture_is_a_tensor_of_its_own(tmp_path: Path) -> None
 
 def test_a_stored_expert_is_a_part_of_the_model_s_own_memory(tmp_path: Path) -> None:
     pool(tmp_path, "mixtral", sources=1)
-    model = empty_model(tmp_path / "model-0", "float32", "cpu")
+    model = build_empty_model(tmp_path / "model-0", "float32", "cpu")
     weights = stored_weights(model)
     with torch.no_grad():
         weights["model.layers.0.block_sparse_moe.experts.2.w3.weight"].fill_(7.0)
@@ -118,14 +118,14 @@ def test_an_expert_that_is_missing_is_named(tmp_path: Path) -> None:
     headers: Mapping[str, Any] = {name: header for name, header in checkpoint.headers.items() if name != lost}
     part = Checkpoint(checkpoint.folder, headers, {})
     with pytest.raises(MergingError, match=rf"the model's {lost} is missing"):
-        places(outline_of(empty_model(checkpoint.folder, "float32", "meta")), {source: part})
+        places(schema_of_model(build_empty_model(checkpoint.folder, "float32", "meta")), {source: part})
 
 
 def test_a_family_whose_values_transformers_rearranges_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool(tmp_path, "llama", sources=1)
-    model = empty_model(tmp_path / "model-0", "float32", "meta")
+    model = build_empty_model(tmp_path / "model-0", "float32", "meta")
     rearranged = {name: weight.detach().flip(0) for name, weight in model.state_dict().items()}
     monkeypatch.setattr("transformers.core_model_loading.revert_weight_conversion", lambda *_: rearranged)
     with pytest.raises(MergingError, match=r"LlamaForCausalLM: transformers rearranges model\.embed_tokens\.weight"):

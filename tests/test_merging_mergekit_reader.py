@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from merging.mergekit.config import ConfigFaults, FromModel, ModelName, TokenizerChoice, TokenRule
-from merging.mergekit.reader import read_config
+from merging.mergekit.reader import parse_merge_config
 from merging.mergekit.settings import Condition, Setting, setting_at
 
 TIES = """
@@ -23,7 +23,7 @@ models:
 def faults(text: str) -> dict[str, str]:
     """What is wrong with a file: key → what it got and why."""
     with pytest.raises(ConfigFaults) as caught:
-        read_config(yaml.safe_load(text))
+        parse_merge_config(yaml.safe_load(text))
     return {line.partition(": got ")[0]: line.partition(": got ")[2] for line in str(caught.value).splitlines()}
 
 
@@ -33,13 +33,13 @@ def changed(**values: Any) -> str:
 
 
 def test_models_adapters_and_revisions_are_read_and_a_base_that_is_not_listed_comes_last() -> None:
-    config = read_config(yaml.safe_load(TIES))
+    config = parse_merge_config(yaml.safe_load(TIES))
     base, cod = ModelName("reef/base"), ModelName("reef/cod", "v1", ModelName("reef/cod-lora"))
     eel = ModelName("./eel", None, ModelName("reef/eel-lora", "v2"))
     assert [entry.model for entry in config.slices[0].inputs] == [cod, eel, base]
     assert config.models == (base, cod, eel)
     assert str(cod) == "reef/cod@v1+reef/cod-lora"
-    assert config.donor == base
+    assert config.config_source == base
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_slices_are_checked_and_all_faults_come_at_once() -> None:
 
 
 def test_what_has_no_effect_is_told_and_numbers_in_yaml_1_1_s_odd_spelling_are_numbers() -> None:
-    config = read_config(
+    config = parse_merge_config(
         yaml.safe_load(changed(parameters={"int8_mask": True, "t": 0.5, "density": "5e-1"}, dtype="torch.bfloat16"))
     )
     assert config.remarks == (
@@ -125,14 +125,14 @@ def test_what_has_no_effect_is_told_and_numbers_in_yaml_1_1_s_odd_spelling_are_n
 
 
 def test_the_dtype_of_the_result_is_out_dtype_before_dtype() -> None:
-    assert read_config(yaml.safe_load(changed(dtype="float32", out_dtype="float16"))).dtype == "float16"
-    assert read_config(yaml.safe_load(TIES)).dtype is None
+    assert parse_merge_config(yaml.safe_load(changed(dtype="float32", out_dtype="float16"))).dtype == "float16"
+    assert parse_merge_config(yaml.safe_load(TIES)).dtype is None
 
 
 def test_a_tokenizer_is_chosen_in_either_spelling_and_tokens_by_rules() -> None:
     base = ModelName("reef/base")
     for values in ({"tokenizer_source": "reef/base"}, {"tokenizer": {"source": "reef/base"}}):
-        assert read_config(yaml.safe_load(changed(**values))).tokenizer == TokenizerChoice(base)
+        assert parse_merge_config(yaml.safe_load(changed(**values))).tokenizer == TokenizerChoice(base)
     tokens = {
         "<a>": {"source": "reef/base", "force": True},
         "<b>": {"source": {"kind": "zero"}},
@@ -144,7 +144,7 @@ def test_a_tokenizer_is_chosen_in_either_spelling_and_tokens_by_rules() -> None:
         "<b>": TokenRule("zero"),
         "<c>": TokenRule(FromModel(base, token_id=3)),
     }
-    assert read_config(yaml.safe_load(changed(**given))).tokenizer == TokenizerChoice("union", 8, rules)
+    assert parse_merge_config(yaml.safe_load(changed(**given))).tokenizer == TokenizerChoice("union", 8, rules)
 
 
 SETTINGS = [0.7, [0.1, 0.9, 0.3], [True, False], [{"filter": "mlp", "value": [0, 1]}, {"filter": "*", "value": 3}]]

@@ -10,25 +10,25 @@ import yaml
 from tiny_models import pool, recipe_of, tiny_model
 
 from merging.errors import MergingError
-from merging.merge import merge_tensor
+from merging.merge_tensor import merge_tensor
 from merging.mergekit.writer import to_mergekit_yaml
-from merging.recipe import METHODS, Groups, Recipe, SourceRef
+from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 
 mergekit_config = pytest.importorskip("mergekit.config")
 
 GROUPS = {
-    "whole model": Groups.even(4, 1, False, False),
-    "ends apart in one band": Groups.even(4, 1, False, True),
-    "two bands": Groups.even(4, 2, False, False),
-    "two bands, modules apart": Groups.even(4, 2, True, False),
-    "three bands, ends apart": Groups.even(4, 3, False, True),
-    "three bands, all apart": Groups.even(4, 3, True, True),
-    "one band, all apart": Groups.even(4, 1, True, True),
+    "whole model": Partition.even(4, 1, False, False),
+    "ends apart in one band": Partition.even(4, 1, False, True),
+    "two bands": Partition.even(4, 2, False, False),
+    "two bands, modules apart": Partition.even(4, 2, True, False),
+    "three bands, ends apart": Partition.even(4, 3, False, True),
+    "three bands, all apart": Partition.even(4, 3, True, True),
+    "one band, all apart": Partition.even(4, 1, True, True),
 }
 
 
-def run_mergekit(recipe: Recipe, checkpoints: dict[SourceRef, Checkpoint], target: Path) -> Checkpoint:
+def run_mergekit(recipe: WeightMerge, checkpoints: dict[ModelId, Checkpoint], target: Path) -> Checkpoint:
     """What mergekit makes of our YAML, with folders in place of repos."""
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
@@ -43,7 +43,7 @@ def run_mergekit(recipe: Recipe, checkpoints: dict[SourceRef, Checkpoint], targe
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
 @pytest.mark.parametrize("method", ["linear", "slerp", "ties"])
-def test_mergekit_makes_the_same_weights_from_our_yaml(method: str, groups: Groups, tmp_path: Path) -> None:
+def test_mergekit_makes_the_same_weights_from_our_yaml(method: str, groups: Partition, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "llama", layers=4)
     recipe = recipe_of(method, list(checkpoints), groups)
     theirs = run_mergekit(recipe, checkpoints, tmp_path / "theirs")
@@ -89,8 +89,8 @@ def test_other_architectures_are_told_apart_by_their_own_names(kind: str, tmp_pa
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
 @pytest.mark.parametrize("method", METHODS)
-def test_mergekit_accepts_the_yaml_of_every_method(method: str, groups: Groups) -> None:
-    origins = [SourceRef(f"tiny/model-{number}", f"{number:040x}") for number in range(3)]
+def test_mergekit_accepts_the_yaml_of_every_method(method: str, groups: Partition) -> None:
+    origins = [ModelId(f"tiny/model-{number}", f"{number:040x}") for number in range(3)]
     recipe = recipe_of(method, origins, groups)
     text = to_mergekit_yaml(recipe, tiny_model("llama", seed=0, layers=4).state_dict())
     config = mergekit_config.MergeConfiguration.model_validate(yaml.safe_load(text))
@@ -100,9 +100,9 @@ def test_mergekit_accepts_the_yaml_of_every_method(method: str, groups: Groups) 
 
 
 def test_names_that_filters_cannot_tell_apart_are_refused() -> None:
-    sources = [SourceRef("tiny/a", "1"), SourceRef("tiny/b", "2")]
+    sources = [ModelId("tiny/a", "1"), ModelId("tiny/b", "2")]
     names = ["model.embed_tokens.weight", "model.layers.0.mlp.up.weight", "model.extra_layers.weight"]
-    recipe = recipe_of("linear", sources, Groups.even(1, 1, False, True))
+    recipe = recipe_of("linear", sources, Partition.even(1, 1, False, True))
     assert "layers." in to_mergekit_yaml(recipe, names[:2])
     with pytest.raises(MergingError, match=r"tensor model\.extra_layers\.weight: mergekit's filters"):
         to_mergekit_yaml(recipe, names)

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.merge import merge_tensor
+from merging.merge_tensor import merge_tensor
 from merging.methods import MERGES
-from merging.recipe import METHODS, Groups, Recipe, SourceRef
+from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
 
-BASE, A, B, C = (SourceRef(f"tiny/{name}", name) for name in ("base", "a", "b", "c"))
+BASE, A, B, C = (ModelId(f"tiny/{name}", name) for name in ("base", "a", "b", "c"))
 NAME = "model.layers.0.mlp.up_proj.weight"
-WHOLE = Groups.even(1, 1, False, False)
+WHOLE = Partition.even(1, 1, False, False)
 
-Load = Callable[[SourceRef, str], Tensor]
+Load = Callable[[ModelId, str], Tensor]
 
 
-def recipe(method: str, *, dtype: str = "float32", seed: int = 7, **values: tuple[float, ...]) -> Recipe:
+def recipe(method: str, *, dtype: str = "float32", seed: int = 7, **values: tuple[float, ...]) -> WeightMerge:
     """One group; `values` are a parameter's values, one per source (or one that all share). As a search normalises."""
     rule = METHODS[method]
     fixed = {
@@ -30,7 +30,7 @@ def recipe(method: str, *, dtype: str = "float32", seed: int = 7, **values: tupl
     }
     rows = tuple((name, tuple((value,) for value in row)) for name, row in {**fixed, **values}.items())
     sources = (A, B, C)[: len(values["weight"]) if "weight" in values else rule.max_sources]
-    return Recipe(method, sources, BASE if rule.needs_base else None, WHOLE, rows, dtype, seed)
+    return WeightMerge(method, sources, BASE if rule.needs_base else None, WHOLE, rows, dtype, seed)
 
 
 def tensors(*shape: int, dtype: torch.dtype = torch.float32) -> Load:
@@ -112,7 +112,7 @@ BY_VECTOR = [
 
 
 @pytest.mark.parametrize("example", [*RECIPES, *BY_VECTOR], ids=lambda example: example.method)
-def test_a_single_number_is_a_vector_of_one_and_of_nothing_comes_nothing(example: Recipe) -> None:
+def test_a_single_number_is_a_vector_of_one_and_of_nothing_comes_nothing(example: WeightMerge) -> None:
     number, vector = tensors(), tensors(1)
     assert number(A, NAME) == vector(A, NAME)[0]
     assert torch.equal(merge_tensor(example, NAME, number), merge_tensor(example, NAME, vector)[0])
@@ -250,7 +250,7 @@ def test_the_draw_is_pinned_for_releases_are_rebuilt_from_it(size: int, digest: 
 @pytest.mark.parametrize("example", RECIPES, ids=lambda example: example.method)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_bits_do_not_depend_on_the_number_of_threads(
-    example: Recipe, dtype: torch.dtype, threads: Callable[[int], None]
+    example: WeightMerge, dtype: torch.dtype, threads: Callable[[int], None]
 ) -> None:
     load = tensors(370_003, dtype=dtype)
     results = []
@@ -261,7 +261,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(
 
 
 @pytest.mark.parametrize("example", RECIPES, ids=lambda example: example.method)
-def test_sources_are_never_written_to_and_never_handed_out(example: Recipe) -> None:
+def test_sources_are_never_written_to_and_never_handed_out(example: WeightMerge) -> None:
     load = tensors(20, 30)
     held = {ref: load(ref, NAME) for ref in (BASE, A, B, C)}
     before = {ref: tensor.clone() for ref, tensor in held.items()}
@@ -278,12 +278,12 @@ def test_sources_are_never_written_to_and_never_handed_out(example: Recipe) -> N
         recipe("slerp", t=(1.0,)),
     ],
 )
-def test_a_source_alone_comes_back_bit_for_bit_and_the_other_is_not_read(example: Recipe) -> None:
+def test_a_source_alone_comes_back_bit_for_bit_and_the_other_is_not_read(example: WeightMerge) -> None:
     wanted = B if example.parameters == (("t", ((1.0,),)),) else A
     tensor = torch.tensor([0.1, -0.0, 3e-40, -7.5])
     read = []
 
-    def load(source: SourceRef, _: str) -> Tensor:
+    def load(source: ModelId, _: str) -> Tensor:
         read.append(source)
         return tensor
 
@@ -313,7 +313,7 @@ def test_without_any_weight_there_is_the_base() -> None:
 @pytest.mark.parametrize("broken", [BASE, B])
 @pytest.mark.parametrize("elements", [1, 300 * 40, 300 * 600])
 @pytest.mark.parametrize("method", [name for name, rule in METHODS.items() if rule.max_sources != 1])
-def test_what_is_no_number_is_refused_by_the_tensor_s_name(method: str, elements: int, broken: SourceRef) -> None:
+def test_what_is_no_number_is_refused_by_the_tensor_s_name(method: str, elements: int, broken: ModelId) -> None:
     load = tensors(300, 600)
     load(broken, NAME).view(-1)[:elements] = torch.nan
     if broken == BASE and not METHODS[method].needs_base:

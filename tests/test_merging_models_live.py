@@ -13,14 +13,14 @@ from tiny_models import CONFIGS, pool, recipe_of, tiny_model
 from transformers import AutoModelForCausalLM
 
 from merging.errors import MergingError
-from merging.merge import merge_tensor
+from merging.merge_tensor import merge_tensor
 from merging.models.live import LiveModel
-from merging.recipe import METHODS, Groups, Recipe, SourceRef
+from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
 
 PROMPT = torch.arange(3, 23).reshape(2, 10)
-TWO = Groups.even(2, 2, modules_apart=True, ends_apart=True)
+TWO = Partition.even(2, 2, modules_apart=True, ends_apart=True)
 
 
 def logits(model: AutoModelForCausalLM) -> torch.Tensor:
@@ -34,7 +34,7 @@ def test_the_live_model_is_the_source_itself_when_the_recipe_says_so(kind: str, 
     first, second = checkpoints
     live = LiveModel(checkpoints[first].folder, checkpoints, dtype="float32")
     for source in (second, first):
-        live.become(Recipe.single(source, TWO, "float32"))
+        live.become(WeightMerge.single(source, TWO, "float32"))
         plain = AutoModelForCausalLM.from_pretrained(checkpoints[source].folder)
         assert torch.equal(logits(live.model), logits(plain))
     assert not torch.equal(logits(plain), logits(tiny_model(kind, seed=1)))
@@ -59,7 +59,7 @@ def test_published_bytes_are_scored_bytes(method: str, dtype: str, tmp_path: Pat
     checkpoints = pool(tmp_path, "llama", dtype=torch.bfloat16)
     recipe = recipe_of(method, list(checkpoints), TWO, dtype=dtype)
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype=dtype)
-    live.become(Recipe.single(recipe.sources[0], TWO, dtype))  # what it was before must not matter
+    live.become(WeightMerge.single(recipe.sources[0], TWO, dtype))  # what it was before must not matter
     live.become(recipe)
     reopened = {source: Checkpoint.open(checkpoint.folder) for source, checkpoint in checkpoints.items()}
     write_release(recipe, reopened, tmp_path / "release", {}, max_shard_bytes=9_000)
@@ -91,7 +91,7 @@ def test_a_checkpoint_saved_without_its_head_finds_its_places(kind: str, tmp_pat
     folders = [tmp_path / "a", tmp_path / "b"]
     for seed, folder in enumerate(folders):
         tiny_model(kind, seed=seed).base_model.save_pretrained(folder)
-    checkpoints = {SourceRef("tiny/bare", str(index)): Checkpoint.open(at) for index, at in enumerate(folders)}
+    checkpoints = {ModelId("tiny/bare", str(index)): Checkpoint.open(at) for index, at in enumerate(folders)}
     recipe = recipe_of("linear", list(checkpoints), TWO)
     live = LiveModel(folders[0], checkpoints, dtype="float32")
     live.become(recipe)
@@ -153,16 +153,16 @@ def test_recipes_that_this_live_model_cannot_become_are_refused(tmp_path: Path) 
     checkpoints = pool(tmp_path, "llama", sources=2)
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype="float32")
     with pytest.raises(MergingError, match="dtype: got bfloat16"):
-        live.become(Recipe.single(next(iter(checkpoints)), TWO, "bfloat16"))
+        live.become(WeightMerge.single(next(iter(checkpoints)), TWO, "bfloat16"))
     with pytest.raises(MergingError, match="got tiny/stranger@1: its checkpoint was not given"):
-        live.become(Recipe.single(SourceRef("tiny/stranger", "1"), TWO, "float32"))
+        live.become(WeightMerge.single(ModelId("tiny/stranger", "1"), TWO, "float32"))
 
 
 def test_a_merge_out_of_the_dtype_s_range_is_refused_by_name(tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "llama", sources=2)
     base, source = checkpoints
-    whole = Groups.even(2, 1, False, False)
-    recipe = Recipe("task_arithmetic", (source,), base, whole, (("weight", ((1e7,),)),), "float16", 0)
+    whole = Partition.even(2, 1, False, False)
+    recipe = WeightMerge("task_arithmetic", (source,), base, whole, (("weight", ((1e7,),)),), "float16", 0)
     with pytest.raises(MergingError, match=r"tensor model\.norm\.weight: the merge is not finite in float16"):
         merge_tensor(recipe, "model.norm.weight", lambda origin, name: checkpoints[origin].tensor(name))
 
@@ -174,7 +174,7 @@ def test_a_config_that_transformers_cannot_build_is_refused(tmp_path: Path) -> N
         LiveModel(tmp_path / "model-0", checkpoints, dtype="float32")
 
 
-def wandering(checkpoints: dict[SourceRef, Checkpoint]) -> Iterator[Recipe]:
+def wandering(checkpoints: dict[ModelId, Checkpoint]) -> Iterator[WeightMerge]:
     """Recipes as a search makes them: mostly one gene changes, now and then the method, the seed or the base."""
     draw, origins = random.Random(0), list(checkpoints)
     recipe = recipe_of("ties", origins, TWO, dtype="bfloat16")
@@ -221,14 +221,14 @@ def test_a_candidate_touches_only_what_its_genes_changed(tmp_path: Path, monkeyp
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype="float32")
     merged: list[str] = []
 
-    def counted(recipe: Recipe, name: str, *rest: Any, **named: Any) -> torch.Tensor:
+    def counted(recipe: WeightMerge, name: str, *rest: Any, **named: Any) -> torch.Tensor:
         merged.append(name)
         return merge_tensor(recipe, name, *rest, **named)
 
     monkeypatch.setattr("merging.models.live.merge_tensor", counted)
     recipe = recipe_of("ties", list(checkpoints), TWO)
 
-    def becomes(recipe: Recipe) -> set[str]:
+    def becomes(recipe: WeightMerge) -> set[str]:
         merged.clear()
         assert set(live.become(recipe)) == set(merged)
         return set(merged)
@@ -272,9 +272,9 @@ def test_after_a_merge_that_failed_every_weight_is_written_anew(tmp_path: Path) 
     base, source = checkpoints
     live = LiveModel(tmp_path / "model-0", checkpoints, dtype="float16")
 
-    def recipe(weight: float) -> Recipe:
+    def recipe(weight: float) -> WeightMerge:
         weights = (*[0.5] * (len(TWO.labels) - 1), weight)
-        return Recipe("task_arithmetic", (source,), base, TWO, (("weight", (weights,)),), "float16", 0)
+        return WeightMerge("task_arithmetic", (source,), base, TWO, (("weight", (weights,)),), "float16", 0)
 
     every = live.become(recipe(0.5))
     with pytest.raises(MergingError, match="is not finite in float16"):

@@ -9,15 +9,15 @@ import sys
 import pytest
 
 from merging.errors import MergingError
-from merging.groups import layer_count
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.partition import layer_count
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 
-A, B, C = (SourceRef(f"someone/{name}", name * 40) for name in "abc")
-WHOLE = Groups.even(4, 1, False, False)
+A, B, C = (ModelId(f"someone/{name}", name * 40) for name in "abc")
+WHOLE = Partition.even(4, 1, False, False)
 
 
-def linear(weights: tuple[tuple[float, ...], ...], groups: Groups = WHOLE) -> Recipe:
-    return Recipe("linear", (A, B), None, groups, (("weight", weights),), "float32", 0)
+def linear(weights: tuple[tuple[float, ...], ...], groups: Partition = WHOLE) -> WeightMerge:
+    return WeightMerge("linear", (A, B), None, groups, (("weight", weights),), "float32", 0)
 
 
 @pytest.mark.parametrize(
@@ -41,25 +41,25 @@ def linear(weights: tuple[tuple[float, ...], ...], groups: Groups = WHOLE) -> Re
     ],
 )
 def test_a_tensor_is_in_the_group_that_its_name_says(name: str, label: str) -> None:
-    groups = Groups.even(4, 2, modules_apart=True, ends_apart=True)
+    groups = Partition.even(4, 2, modules_apart=True, ends_apart=True)
     assert groups.labels[groups.of(name)] == label
 
 
 def test_ends_that_are_not_apart_go_with_the_first_and_the_last_band() -> None:
-    groups = Groups.even(4, 2, modules_apart=True, ends_apart=False)
+    groups = Partition.even(4, 2, modules_apart=True, ends_apart=False)
     assert groups.labels[groups.of("model.embed_tokens.weight")] == "layers 0-1 rest"
     assert groups.labels[groups.of("lm_head.weight")] == "layers 2-3 rest"
     assert groups.labels == ("layers 0-1 attention", "layers 0-1 rest", "layers 2-3 attention", "layers 2-3 rest")
 
 
 def test_uneven_layers_make_bands_that_differ_by_one() -> None:
-    assert Groups.even(7, 3, False, False).bands == ((0, 2), (2, 4), (4, 7))
+    assert Partition.even(7, 3, False, False).bands == ((0, 2), (2, 4), (4, 7))
 
 
 @pytest.mark.parametrize("bands", [(), ((0, 2), (3, 4)), ((0, 2), (2, 2), (2, 4)), ((0, 3),), ((1, 4),)])
 def test_bands_that_do_not_cover_the_layers_are_refused(bands: tuple[tuple[int, int], ...]) -> None:
     with pytest.raises(MergingError, match=r"groups\.bands: got .* from 0 to 4"):
-        Groups(4, bands, False, False)
+        Partition(4, bands, False, False)
 
 
 def test_a_layer_beyond_the_architecture_is_refused_by_name() -> None:
@@ -74,10 +74,10 @@ def test_layers_are_counted_from_names_and_a_gap_is_refused() -> None:
 
 
 def test_a_recipe_survives_json_with_its_digest() -> None:
-    groups = Groups.even(4, 2, True, True)
+    groups = Partition.even(4, 2, True, True)
     rows = tuple(tuple(0.1 * (1 + row + group) for group in range(6)) for row in range(2))
-    recipe = Recipe("ties", (A, B), C, groups, (("weight", rows), ("density", rows)), "bfloat16", 3)
-    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    recipe = WeightMerge("ties", (A, B), C, groups, (("weight", rows), ("density", rows)), "bfloat16", 3)
+    again = WeightMerge.from_json(json.loads(json.dumps(recipe.to_json())))
     assert again == recipe
     assert again.digest == recipe.digest
     assert [name for name, _ in recipe.parameters] == ["density", "weight"]
@@ -92,14 +92,14 @@ def test_the_digest_changes_with_everything_in_the_recipe_and_with_nothing_else(
         dataclasses.replace(recipe, sources=(B, A)),
         dataclasses.replace(recipe, dtype="bfloat16"),
         dataclasses.replace(recipe, seed=1),
-        dataclasses.replace(recipe, groups=Groups.even(5, 1, False, False)),
+        dataclasses.replace(recipe, groups=Partition.even(5, 1, False, False)),
         linear(((0.5,), (0.05,))),
     ]
     assert len({recipe.digest, *(other.digest for other in others)}) == 6
 
 
 def test_a_default_that_is_spelt_out_is_the_same_recipe() -> None:
-    spelt = Recipe(
+    spelt = WeightMerge(
         "linear", (A, B), None, WHOLE, (("normalize", ((1.0,),)), ("weight", ((0.5,), (0.5,)))), "float32", 0
     )
     assert spelt == linear(((0.5,), (0.5,)))
@@ -109,7 +109,8 @@ def test_a_default_that_is_spelt_out_is_the_same_recipe() -> None:
 
 def test_the_digest_is_pinned_for_ledgers_hold_it() -> None:
     assert (
-        Recipe.single(A, WHOLE, "float32").digest == "0f1cb4a291327108c029b7409cb30ced618f873e0fcfa8ca139aa14059ca9a08"
+        WeightMerge.single(A, WHOLE, "float32").digest
+        == "0f1cb4a291327108c029b7409cb30ced618f873e0fcfa8ca139aa14059ca9a08"
     )
 
 
@@ -155,9 +156,9 @@ def test_a_recipe_that_cannot_be_merged_is_refused_when_it_is_made(change: dict[
 def test_json_that_is_no_recipe_is_refused(broken: dict[str, object]) -> None:
     data = {**linear(((0.5,), (0.5,))).to_json(), **broken} if "sources" in broken else broken
     with pytest.raises(MergingError, match="recipe: not as shoal writes it"):
-        Recipe.from_json(data)
+        WeightMerge.from_json(data)
 
 
 def test_recipes_are_read_without_loading_torch() -> None:
-    code = "import sys, merging.recipe, merging.sources.family; sys.exit('torch' in sys.modules)"
+    code = "import sys, merging.recipes.weight_merge, merging.sources.family; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from merging.errors import MergingError
-from merging.recipe import Groups, SourceRef
-from merging.search.evolution import Outcome, Settings, evolve
-from merging.search.mixtures import SearchSpace
-from merging.search.pareto import hypervolume, nondominated
+from merging.evolution.evolve import Outcome, Settings, evolve
+from merging.evolution.pareto import hypervolume, nondominated
+from merging.recipes.weight_merge import ModelId, Partition
+from merging.spaces.weight_merges import WeightMergeSpace
 
-MATH, LANGUAGE, CODE = (SourceRef(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
-BASE = SourceRef("org/base", "f" * 40)
-ONE_GROUP = Groups.even(4, 1, modules_apart=False, ends_apart=False)
-SIX_GROUPS = Groups.even(4, 2, modules_apart=True, ends_apart=True)
+MATH, LANGUAGE, CODE = (ModelId(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
+BASE = ModelId("org/base", "f" * 40)
+ONE_GROUP = Partition.even(4, 1, modules_apart=False, ends_apart=False)
+SIX_GROUPS = Partition.even(4, 2, modules_apart=True, ends_apart=True)
 
 
 def space_of(method="task_arithmetic", groups=SIX_GROUPS, sources=(MATH, LANGUAGE), step=0.05):
-    return SearchSpace.build(
+    return WeightMergeSpace.build(
         method=method, sources=sources, base=BASE, groups=groups, dtype="float32", seed=0, step=step
     )
 
@@ -118,7 +118,7 @@ def test_a_small_space_is_searched_through_and_its_front_is_the_known_one():
 
 
 def test_a_few_hundred_candidates_give_most_of_the_known_front_of_a_large_space():
-    space = space_of(groups=Groups.even(4, 4, modules_apart=False, ends_apart=False))
+    space = space_of(groups=Partition.even(4, 4, modules_apart=False, ends_apart=False))
     assert space.size > 1e11
     start, end = np.full((2, 4), 0.5), np.full((2, 4), 1.0)
     ideal = [(-8 * (t / 2) ** 2, -8 * ((1 - t) / 2) ** 2) for t in np.linspace(0, 1, 2001)]
@@ -160,7 +160,7 @@ def test_the_first_generation_has_the_sources_the_base_the_plain_merges_and_rand
 
 
 def test_no_recipe_is_sent_twice_although_many_genomes_mean_the_same():
-    space = space_of("linear", groups=Groups.even(4, 2, modules_apart=False, ends_apart=False), step=0.25)
+    space = space_of("linear", groups=Partition.even(4, 2, modules_apart=False, ends_apart=False), step=0.25)
     recorder = Recorder(closeness(space, *random_targets(space, 3)))
     result = evolve(space, settings_of(10, 5000), recorder, objectives=2)
     distinct = {space.decode(np.unravel_index(i, (5, 5, 5, 5))).digest for i in range(space.size)}
@@ -169,8 +169,8 @@ def test_no_recipe_is_sent_twice_although_many_genomes_mean_the_same():
 
 
 def test_a_space_too_large_to_be_gone_through_is_given_up_when_nothing_new_comes(monkeypatch):
-    monkeypatch.setattr("merging.search.breeder._PATIENCE", 150)
-    space = space_of("linear", groups=Groups.even(4, 2, modules_apart=False, ends_apart=False), step=0.25)
+    monkeypatch.setattr("merging.evolution.optimizer._PATIENCE", 150)
+    space = space_of("linear", groups=Partition.even(4, 2, modules_apart=False, ends_apart=False), step=0.25)
     result = evolve(space, settings_of(10, 5000), closeness(space, *random_targets(space, 3)), objectives=2)
     ratios = {Fraction(a, a + b) for a, b in np.ndindex(5, 5) if a + b}
     assert 0.9 * len(ratios) ** 2 < len(result.scored) <= len(ratios) ** 2

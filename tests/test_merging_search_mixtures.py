@@ -12,22 +12,22 @@ import pytest
 import torch
 
 from merging.errors import MergingError
-from merging.merge import merge_tensor
+from merging.merge_tensor import merge_tensor
 from merging.method_specs import SEARCHED
-from merging.recipe import METHODS, Groups, Recipe, SourceRef
-from merging.search.genes import INCLUDED
-from merging.search.mixtures import SearchSpace
+from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
+from merging.spaces.genes import INCLUDED
+from merging.spaces.weight_merges import WeightMergeSpace
 
-MATH, LANGUAGE, CODE = (SourceRef(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
-BASE = SourceRef("org/base", "f" * 40)
-TWO_BANDS = Groups.even(4, 2, modules_apart=False, ends_apart=False)
-ENDS_APART = Groups.even(4, 2, modules_apart=True, ends_apart=True)
+MATH, LANGUAGE, CODE = (ModelId(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
+BASE = ModelId("org/base", "f" * 40)
+TWO_BANDS = Partition.even(4, 2, modules_apart=False, ends_apart=False)
+ENDS_APART = Partition.even(4, 2, modules_apart=True, ends_apart=True)
 TASK_METHODS = tuple(name for name in SEARCHED if METHODS[name].needs_base and "weight" in METHODS[name].parameters)
 BY_ELEMENT = ("sce", "ram", "ramplus_tl")
 
 
 def space_of(method, sources=(MATH, LANGUAGE), groups=TWO_BANDS, step=0.05, base=BASE, seed=7):
-    return SearchSpace.build(
+    return WeightMergeSpace.build(
         method=method, sources=sources, base=base, groups=groups, dtype="float32", seed=seed, step=step
     )
 
@@ -59,7 +59,9 @@ def literal_recipe(space, genome):
         elif parameter.searched_as is not None:
             parameters.append((name, (tuple(parameter.searched_as for _ in columns),)))
     chosen = [source for row, source in enumerate(space.sources) if values.get((INCLUDED, row, None), 1)]
-    return Recipe(space.method, tuple(chosen), space.base, space.groups, tuple(parameters), space.dtype, space.seed)
+    return WeightMerge(
+        space.method, tuple(chosen), space.base, space.groups, tuple(parameters), space.dtype, space.seed
+    )
 
 
 def is_a_merge(space, genome):
@@ -255,6 +257,6 @@ def test_a_genome_off_the_grid_is_refused(genome, message):
 
 
 def test_the_space_is_imported_without_heavy_libraries():
-    code = "import sys, merging.search.mixtures; print(*{'torch', 'pymoo', 'numpy', 'transformers'} & set(sys.modules))"
+    code = "import sys, merging.spaces.weight_merges; print(*{'torch', 'pymoo', 'numpy', 'transformers'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == ""

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from pymoo.core.problem import Problem
 
-from merging.dataflow.path import PathRecipe
-from merging.recipe import Groups, Recipe, SourceRef
-from merging.search.operators import Crossing, Mutating
-from merging.search.paths import PathSpace
+from merging.evolution.operators import GenomeCrossover, GenomeMutation
+from merging.recipes.path import PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.spaces.paths import PathSpace
 
 DEPTH, MANY = 6, 2000
 A, B = (
-    Recipe.single(SourceRef(f"tiny/{name}", name * 40), Groups.even(DEPTH, 1, False, False), "float32") for name in "ab"
+    WeightMerge.single(ModelId(f"tiny/{name}", name * 40), Partition.even(DEPTH, 1, False, False), "float32")
+    for name in "ab"
 )
 SPACE = PathSpace.build([A, B], tied=False)
 SLOTS = 2 * 2 * DEPTH
@@ -28,7 +29,7 @@ def problem_of(space: PathSpace) -> Any:
 
 
 def mutated(space: PathSpace, genomes: Any, seed: int) -> Any:
-    return Mutating(space)._do(problem_of(space), genomes, random_state=np.random.default_rng(seed))
+    return GenomeMutation(space)._do(problem_of(space), genomes, random_state=np.random.default_rng(seed))
 
 
 def scaled(genome: tuple[int, ...], index: int) -> list[int]:
@@ -81,7 +82,7 @@ def test_an_edit_is_one_step_and_the_other_steps_keep_their_scales(ends: Literal
 def test_a_layer_that_one_parent_alone_takes_is_inherited_with_its_scale() -> None:
     own_a, own_b = SPACE.seeds()[:2]
     parents = np.array([[scaled(own_a, 3)] * 200, [scaled(own_b, 17)] * 200], dtype=float)
-    children = Crossing(SPACE)._do(problem_of(SPACE), parents, random_state=np.random.default_rng(3))
+    children = GenomeCrossover(SPACE)._do(problem_of(SPACE), parents, random_state=np.random.default_rng(3))
     assert children.shape == parents.shape
     of_a = np.array(own_a[INCLUDED]) == 1
     of_b = np.array(own_b[INCLUDED]) == 1
@@ -95,7 +96,7 @@ def test_a_layer_that_one_parent_alone_takes_is_inherited_with_its_scale() -> No
 def test_scales_of_layers_that_both_parents_take_are_blended() -> None:
     own = SPACE.seeds()[0]
     parents = np.array([[scaled(own, 5)] * 200, [scaled(own, 15)] * 200], dtype=float)
-    children = Crossing(SPACE)._do(problem_of(SPACE), parents, random_state=np.random.default_rng(4))
+    children = GenomeCrossover(SPACE)._do(problem_of(SPACE), parents, random_state=np.random.default_rng(4))
     taken = np.array(own[INCLUDED]) == 1
     scales = children[..., SCALES]
     assert 0.2 < (~np.isin(scales[..., taken], (5, 15))).mean() < 0.8

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from merging.errors import MergingError
-from merging.search.pareto import extremes_and_knee, hypervolume, nondominated
+from merging.evolution.pareto import extremes_and_knee, hypervolume, nondominated
 
 
 def dominates(a, b):

@@ -7,22 +7,22 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from merging.dataflow.path import AnyRecipe, PathRecipe
 from merging.errors import MergingError
-from merging.recipe import Groups, Recipe, SourceRef
-from merging.search.evolution import Outcome, Settings, evolve
-from merging.search.paths import PathSpace
+from merging.evolution.evolve import Outcome, Settings, evolve
+from merging.recipes.path import PathRecipe, Recipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.spaces.paths import PathSpace
 
 DEPTH = 4
 A, B, C = (
-    Recipe.single(SourceRef(f"tiny/{name}", name * 40), Groups.even(DEPTH, 1, False, False), "float32")
+    WeightMerge.single(ModelId(f"tiny/{name}", name * 40), Partition.even(DEPTH, 1, False, False), "float32")
     for name in "abc"
 )
 
 
-def hops(recipe: AnyRecipe) -> list[tuple[str, int]]:
+def hops(recipe: Recipe) -> list[tuple[str, int]]:
     """The way of a recipe: the letter of each layer's model, and the layer."""
-    if isinstance(recipe, Recipe):
+    if isinstance(recipe, WeightMerge):
         return [(recipe.sources[0].repo[-1], layer) for layer in range(DEPTH)]
     return [(recipe.parts[hop.part].sources[0].repo[-1], hop.layer) for hop in recipe.hops]
 
@@ -46,7 +46,7 @@ def test_the_search_starts_with_each_model_s_own_pass_and_short_detours() -> Non
 def test_in_the_paper_s_form_the_first_model_gives_the_ends_of_every_path() -> None:
     space = PathSpace.build([A, B, C], tied=False, ends="first", repeats=3)
     assert space.decode(space.seeds()[0]) == A
-    for genome in islice(space.strangers(np.random.default_rng(0)), 200):
+    for genome in islice(space.random_genomes(np.random.default_rng(0)), 200):
         recipe = space.decode(genome)
         found = hops(recipe)
         assert found[0] == ("a", 0)
@@ -85,24 +85,26 @@ def test_a_genome_of_no_path_is_refused() -> None:
 def test_a_space_without_the_models_themselves_is_refused() -> None:
     with pytest.raises(MergingError, match="layers: got 5 to 9: a source, which has 4, must be among the paths"):
         PathSpace.build([A, B], tied=False, least=5, most=9)
-    shallow = Recipe.single(SourceRef("tiny/s", "5" * 40), Groups.even(3, 1, False, False), "float32")
+    shallow = WeightMerge.single(ModelId("tiny/s", "5" * 40), Partition.even(3, 1, False, False), "float32")
     with pytest.raises(MergingError, match="path: got parts of 4, 3 layers: at least two of one depth"):
         PathSpace.build([A, shallow], tied=False)
-    single = [Recipe.single(SourceRef(f"tiny/{n}", n * 40), Groups.even(1, 1, False, False), "float32") for n in "ab"]
+    single = [
+        WeightMerge.single(ModelId(f"tiny/{n}", n * 40), Partition.even(1, 1, False, False), "float32") for n in "ab"
+    ]
     with pytest.raises(MergingError, match="layers: got at most 1: paths between a first and a last layer have at"):
         PathSpace.build(single, tied=False, ends="first", most=1)
 
 
 def test_a_first_generation_is_no_larger_than_the_others_and_has_every_model_in_it() -> None:
     parts = [
-        Recipe.single(SourceRef(f"tiny/{name}", name * 40), Groups.even(DEPTH, 1, False, False), "float32")
+        WeightMerge.single(ModelId(f"tiny/{name}", name * 40), Partition.even(DEPTH, 1, False, False), "float32")
         for name in "abcdef01"
     ]
     space = PathSpace.build(parts, tied=False)
     assert len(space.seeds()) > 100
-    asked: list[Sequence[AnyRecipe]] = []
+    asked: list[Sequence[Recipe]] = []
 
-    def evaluate(recipes: Sequence[AnyRecipe]) -> list[Outcome]:
+    def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
         asked.append(recipes)
         return [Outcome((float(len(hops(recipe))),), None, 1.0) for recipe in recipes]
 
@@ -117,7 +119,7 @@ def test_every_scale_is_positive_and_without_scales_all_are_one() -> None:
     assert [space.scale.value(index) for index in range(space.scale.levels)] == [0.5, 0.75, 1.0, 1.25, 1.5]
     bare = PathSpace.build([A, B], tied=False, scales=False)
     assert len(bare.levels) == 2 + 2 * 2 * DEPTH
-    for genome in islice(bare.strangers(np.random.default_rng(2)), 50):
+    for genome in islice(bare.random_genomes(np.random.default_rng(2)), 50):
         recipe = bare.decode(genome)
         assert not isinstance(recipe, PathRecipe) or {hop.scale for hop in recipe.hops} == {1.0}
 
@@ -125,7 +127,7 @@ def test_every_scale_is_positive_and_without_scales_all_are_one() -> None:
 GOAL = way("a0 b0 a1 a2 b3")
 
 
-def likeness(recipe: AnyRecipe) -> tuple[float, float]:
+def likeness(recipe: Recipe) -> tuple[float, float]:
     """Layers that are the goal's in the goal's order, less the others; and how near the scales are to 0.8."""
     found = hops(recipe)
     same = sum(block.size for block in SequenceMatcher(None, found, GOAL, autojunk=False).get_matching_blocks())
@@ -133,7 +135,7 @@ def likeness(recipe: AnyRecipe) -> tuple[float, float]:
     return float(2 * same - len(found)), -float(np.mean([abs(scale - 0.8) for scale in scales]))
 
 
-def outcomes(recipes: Sequence[AnyRecipe]) -> list[Outcome]:
+def outcomes(recipes: Sequence[Recipe]) -> list[Outcome]:
     return [Outcome(likeness(recipe), None, 1.0) for recipe in recipes]
 
 
@@ -152,7 +154,7 @@ def test_evolution_finds_a_path_and_its_scales() -> None:
 def test_a_second_search_goes_on_from_the_first_one_s_front() -> None:
     asked: list[str] = []
 
-    def evaluate(recipes: Sequence[AnyRecipe]) -> list[Outcome]:
+    def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
         asked.extend(recipe.digest for recipe in recipes)
         return outcomes(recipes)
 

@@ -16,9 +16,9 @@ from tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 
 from merging.errors import MergingError
-from merging.models.outline import places
-from merging.models.placement import empty_model, outline_of
-from merging.recipe import SourceRef
+from merging.models.building import build_empty_model, schema_of_model
+from merging.models.schema import places
+from merging.recipes.weight_merge import ModelId
 from merging.sources.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterCheckpoint
 from merging.sources.checkpoint import Checkpoint
 
@@ -92,7 +92,9 @@ def test_every_tensor_is_that_of_pefts_own_merged_model(kind: str, settings: dic
         theirs = peft.PeftModel.from_pretrained(read(base), folder).merge_and_unload().state_dict()
 
     changed = 0
-    for name, place in places(outline_of(empty_model(base, "float32", "meta")), {SourceRef("a", "b"): ours}).items():  # type: ignore[dict-item]
+    for name, place in places(
+        schema_of_model(build_empty_model(base, "float32", "meta")), {ModelId("a", "b"): ours}
+    ).items():  # type: ignore[dict-item]
         torch.testing.assert_close(ours.tensor(name), theirs[place], rtol=1e-6, atol=1e-6)
         changed += not torch.equal(ours.tensor(name), Checkpoint.open(base).tensor(name))
     assert changed >= 1

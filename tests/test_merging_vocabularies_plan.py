@@ -19,10 +19,10 @@ from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTra
 from merging.errors import MergingError
 from merging.mergekit.config import ZERO, FromModel, ModelName, TokenRule
 from merging.sources.checkpoint import Checkpoint
-from merging.vocabularies.chat_template import with_chat_template
-from merging.vocabularies.plan import Vocabulary, plan_vocabulary
-from merging.vocabularies.source_tokenizer import SourceTokenizer, read_source_tokenizer
-from merging.vocabularies.view import vocabulary_views
+from merging.tokenizers.chat_template import with_chat_template
+from merging.tokenizers.source_tokenizer import SourceTokenizer, read_source_tokenizer
+from merging.tokenizers.view import vocabulary_views
+from merging.tokenizers.vocabulary import Vocabulary, plan_vocabulary
 from merging.writing.companions import companion_files
 
 SEA = "the shoal swims in the sea and the whale sings to the shoal in the deep"
@@ -34,7 +34,7 @@ END, TURN = "<|end|>", "<|turn|>"
 @pytest.fixture(autouse=True)
 def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small vocabularies take as many turns as large ones."""
-    monkeypatch.setattr("merging.vocabularies.view._ROWS", 7)
+    monkeypatch.setattr("merging.tokenizers.view._ROWS", 7)
 
 
 def byte_pairs(text: str, size: int, special: list[str]) -> Tokenizer:

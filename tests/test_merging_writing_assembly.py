@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from merging.errors import MergingError
 from merging.mergekit.config import ModelName
-from merging.mergekit.reader import read_config
-from merging.models.blueprint import read_blueprint
+from merging.mergekit.reader import parse_merge_config
 from merging.models.layer_config import stacked_config
+from merging.models.stored_model import read_stored_model
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.assembly import Assembly, assemble
 from merging.writing.companions import companion_files
@@ -40,11 +40,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shoal(text: str, folder: Path, target: Path) -> Path:
     """What shoal makes of a YAML, the models' names taken as folders below `folder`."""
-    config = read_config(yaml.safe_load(text))
+    config = parse_merge_config(yaml.safe_load(text))
     checkpoints = {name: Checkpoint.open(folder / name.path) for name in config.models}
-    assembly = assemble(config, {name: read_blueprint(checkpoint) for name, checkpoint in checkpoints.items()})
+    assembly = assemble(config, {name: read_stored_model(checkpoint) for name, checkpoint in checkpoints.items()})
     make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)
-    files = companion_files(checkpoints[config.donor].folder) | {"config.json": config_text(assembly.config)}
+    files = companion_files(checkpoints[config.config_source].folder) | {"config.json": config_text(assembly.config)}
     write_folder(target, Contents(assembly.shapes, assembly.dtype, make, files))
     return target
 
@@ -171,14 +171,14 @@ def test_the_same_yaml_gives_the_same_model_as_with_mergekit(
 
 def plan(text: str, folder: Path) -> Assembly:
     """The assembly of a YAML."""
-    config = read_config(yaml.safe_load(text))
-    return assemble(config, {name: read_blueprint(Checkpoint.open(folder / name.path)) for name in config.models})
+    config = parse_merge_config(yaml.safe_load(text))
+    return assemble(config, {name: read_stored_model(Checkpoint.open(folder / name.path)) for name in config.models})
 
 
 def test_a_model_gives_a_tensor_once_however_often_the_method_asks_for_it(models: Path) -> None:
-    config = read_config(yaml.safe_load(RECIPES["ties with defaults"]))
+    config = parse_merge_config(yaml.safe_load(RECIPES["ties with defaults"]))
     checkpoints = {name: Checkpoint.open(models / name.path) for name in config.models}
-    assembly = assemble(config, {name: read_blueprint(checkpoint) for name, checkpoint in checkpoints.items()})
+    assembly = assemble(config, {name: read_stored_model(checkpoint) for name, checkpoint in checkpoints.items()})
     given = []
 
     def load(model: ModelName, tensor: str) -> Tensor:
@@ -193,7 +193,7 @@ def test_a_model_gives_a_tensor_once_however_often_the_method_asks_for_it(models
 
 def made(text: str, folder: Path) -> dict[str, Tensor]:
     """All tensors that shoal makes of a YAML."""
-    config = read_config(yaml.safe_load(text))
+    config = parse_merge_config(yaml.safe_load(text))
     checkpoints = {name: Checkpoint.open(folder / name.path) for name in config.models}
     assembly = plan(text, folder)
     make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)

@@ -19,13 +19,13 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from merging.errors import MergingError
-from merging.recipe import Groups, Recipe, SourceRef
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import Contents, write_folder, write_release
 from merging.writing.shards import Shard, plan_shards
 
-TWO = Groups.even(2, 2, modules_apart=True, ends_apart=True)
-Checkpoints = dict[SourceRef, Checkpoint]
+TWO = Partition.even(2, 2, modules_apart=True, ends_apart=True)
+Checkpoints = dict[ModelId, Checkpoint]
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
 
 
 @pytest.fixture
-def recipe(checkpoints: Checkpoints) -> Recipe:
+def recipe(checkpoints: Checkpoints) -> WeightMerge:
     return recipe_of("task_arithmetic", list(checkpoints), TWO, dtype="bfloat16")
 
 
 def test_a_release_holds_all_that_a_model_needs_and_its_hashes_are_true(
-    checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     target = tmp_path / "releases" / "one"
     hashes = write_release(recipe, checkpoints, target, {"README.md": "# Fische — 魚\n".encode(), "shoal.json": b"{}"})
@@ -66,7 +66,7 @@ def test_a_release_holds_all_that_a_model_needs_and_its_hashes_are_true(
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
 def test_the_config_says_the_release_s_dtype_and_else_what_the_base_says_but_for_its_folder(
-    key: str, checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    key: str, checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     path = tmp_path / "model-0" / "config.json"
     config = json.loads(path.read_text())
@@ -77,7 +77,7 @@ def test_the_config_says_the_release_s_dtype_and_else_what_the_base_says_but_for
 
 
 def test_shards_are_small_enough_and_load_with_transformers(
-    checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     whole, split = tmp_path / "whole", tmp_path / "split"
     write_release(recipe, checkpoints, whole, {})
@@ -121,7 +121,7 @@ def test_writing_twice_gives_the_same_bytes(checkpoints: Checkpoints, tmp_path: 
 def test_the_skeleton_that_is_given_gives_config_and_tokenizer(checkpoints: Checkpoints, tmp_path: Path) -> None:
     recipe = recipe_of("linear", list(checkpoints)[1:], TWO)
     assert "tokenizer.json" not in write_release(recipe, checkpoints, tmp_path / "bare", {})
-    hashes = write_release(recipe, checkpoints, tmp_path / "dressed", {}, skeleton=tmp_path / "model-0")
+    hashes = write_release(recipe, checkpoints, tmp_path / "dressed", {}, config_source=tmp_path / "model-0")
     assert "tokenizer.json" in hashes
 
 
@@ -138,7 +138,7 @@ def no_file_larger_than(limit: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("limit", [0, 100, 20_000])
 def test_a_write_that_fails_leaves_nothing_behind_and_can_be_done_again(
-    limit: int, checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    limit: int, checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     releases = tmp_path / "releases"
     with (
@@ -151,7 +151,7 @@ def test_a_write_that_fails_leaves_nothing_behind_and_can_be_done_again(
 
 
 def test_a_disk_that_fills_up_while_files_are_secured_leaves_nothing_behind(
-    checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     releases, real = tmp_path / "releases", os.fsync
     calls: list[int] = []
@@ -176,7 +176,7 @@ def test_a_disk_that_fills_up_while_files_are_secured_leaves_nothing_behind(
         assert list(releases.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_cleared_away(checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_cleared_away(checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path) -> None:
     left = tmp_path / ".one.partial"
     left.mkdir()
     (left / "model.safetensors").write_text("half")
@@ -204,7 +204,7 @@ def test_a_folder_has_one_writer_and_a_second_one_leaves_its_work_alone(tmp_path
 
 
 def test_a_source_that_breaks_in_the_middle_leaves_nothing_behind(
-    checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     path = checkpoints[recipe.sources[0]].folder / "model.safetensors"
     content = bytearray(path.read_bytes())
@@ -216,7 +216,7 @@ def test_a_source_that_breaks_in_the_middle_leaves_nothing_behind(
     assert list((tmp_path / "releases").iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_never_touched(checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_folder_that_is_there_is_never_touched(checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path) -> None:
     write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"first"})
     with pytest.raises(MergingError, match="one: it is there already"):
         write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"second"})
@@ -225,7 +225,7 @@ def test_a_folder_that_is_there_is_never_touched(checkpoints: Checkpoints, recip
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "../README.md"])
 def test_a_document_may_not_take_another_file_s_name(
-    name: str, checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    name: str, checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     with pytest.raises(MergingError, match="documents: got "):
         write_release(recipe, checkpoints, tmp_path / "one", {name: b"x"})
@@ -234,7 +234,7 @@ def test_a_document_may_not_take_another_file_s_name(
 
 @pytest.mark.parametrize("wrong", [{"num_attention_heads": 0}, {"hidden_size": "32"}, {"rope_parameters": "x\ny"}])
 def test_a_config_that_transformers_cannot_build_is_said_in_one_line(
-    wrong: dict[str, object], checkpoints: Checkpoints, recipe: Recipe, tmp_path: Path
+    wrong: dict[str, object], checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     path = tmp_path / "model-0" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))

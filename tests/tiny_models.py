@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from merging.recipe import METHODS, Groups, Recipe, SourceRef
+from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 
 _LLAMA_LIKE: dict[str, Any] = {
@@ -154,19 +154,19 @@ def pool(
     layers: int = 2,
     dtype: torch.dtype = torch.float32,
     kinds: Kinds = FAMILIES,
-) -> dict[SourceRef, Checkpoint]:
+) -> dict[ModelId, Checkpoint]:
     """Some sibling models as opened checkpoints, the first of them fit to be a base."""
     checkpoints = {}
     for seed in range(sources):
         target = folder / f"model-{seed}"
         tiny_model(kind, seed=seed, layers=layers, kinds=kinds).to(dtype).save_pretrained(target)
-        checkpoints[SourceRef(f"tiny/{target.name}", f"{seed:040x}")] = Checkpoint.open(target)
+        checkpoints[ModelId(f"tiny/{target.name}", f"{seed:040x}")] = Checkpoint.open(target)
     return checkpoints
 
 
 def recipe_of(
-    method: str, origins: list[SourceRef], groups: Groups, *, dtype: str = "float32", seed: int = 7
-) -> Recipe:
+    method: str, origins: list[ModelId], groups: Partition, *, dtype: str = "float32", seed: int = 7
+) -> WeightMerge:
     """A recipe with another value in every gene; the first origin is the base where one is needed."""
     rule = METHODS[method]
     base, sources = (origins[0], origins[1:]) if rule.needs_base else (None, origins)
@@ -192,4 +192,4 @@ def recipe_of(
             parameters.append((name, rows))
         elif parameter.searched_as is not None:
             parameters.append((name, ((parameter.searched_as,) * width,)))
-    return Recipe(method, tuple(sources), base, groups, tuple(parameters), dtype, seed)
+    return WeightMerge(method, tuple(sources), base, groups, tuple(parameters), dtype, seed)

@@ -18,16 +18,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import bot.releases.handover
-from bot.cycle import run_cycle
+import bot.release.review
+from bot.cycle.run import run_cycle
 from bot.demo import TOKEN, stock_hub
 from bot.home import Home
-from bot.hub import Hub
-from bot.ledger.book import Ledger, ReleaseEntry
+from bot.hub.client import Hub
+from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.progress import Advance
-from bot.scoring.bench import Bench
-from bot.scoring.workers import Workers
-from bot.watchlist.model import Watchlist
+from bot.scoring.process_pool import ProcessPool
+from bot.scoring.worker import WorkerSpec
+from bot.watchlist.watchlist import Watchlist
 from localhub import Running, running
 
 NAMESPACE = "shoal-demo"
@@ -124,14 +124,14 @@ class Company:
 
     def __init__(self) -> None:
         self._all = ExitStack()
-        self._kept: dict[Bench, Workers] = {}
+        self._kept: dict[WorkerSpec, ProcessPool] = {}
 
     @contextmanager
-    def hire(self, bench: Bench, timeout: float | None) -> Iterator[Workers]:
+    def hire(self, spec: WorkerSpec, timeout: float | None) -> Iterator[ProcessPool]:
         """In place of `Workers(bench, timeout)`."""
-        key = replace(bench, checkpoints=tuple((source, Path()) for source, _ in bench.checkpoints))
+        key = replace(spec, checkpoints=tuple((source, Path()) for source, _ in spec.checkpoints))
         if key not in self._kept:
-            self._kept[key] = self._all.enter_context(Workers(bench, timeout))
+            self._kept[key] = self._all.enter_context(ProcessPool(spec, timeout))
         yield self._kept[key]
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ def _in_the_search() -> None:
 
 
 def _before_the_upload() -> None:
-    bot.releases.handover.publish = _die  # type: ignore[assignment]
+    bot.release.review.publish = _die  # type: ignore[assignment]
 
 
 def _before_the_record() -> None:

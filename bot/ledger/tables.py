@@ -69,7 +69,7 @@ class EvaluationRow(Table):
 
     __tablename__ = "evaluations"
     recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
-    exam: Mapped[str] = mapped_column(primary_key=True)
+    eval_set: Mapped[str] = mapped_column(primary_key=True)
     seconds: Mapped[float]
     failure: Mapped[str | None]
     transient: Mapped[bool]

@@ -1,1 +1,1 @@
-"""Who scores recipes: worker processes, and the judge that asks them and keeps what it learns."""
+"""Scoring recipes: the evaluator protocol, a cache in front of it, and worker processes behind it."""

@@ -8,9 +8,9 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
-from bot.watchlist.sections import Dataflow, Schedule, Search, Wish
+from bot.watchlist.sections import DataflowSection, ScheduleSection, SearchSection, WatchlistFields
 from bot.watchlist.yaml_file import KeyPath
-from merging.recipe import METHODS
+from merging.recipes.weight_merge import METHODS
 
 Contradiction = tuple[KeyPath, str]
 
@@ -26,12 +26,12 @@ _PREFIX = "Llama-"
 _LATE_CYCLE = 99_999
 
 
-def needs_base(search: Search) -> bool:
+def needs_base(search: SearchSection) -> bool:
     """Whether merges are made of differences from a base; paths through the sources alone are not."""
     return search.space != "dataflow" and search.method in TASK_METHODS
 
 
-def contradictions(watchlist: Wish) -> Iterator[Contradiction]:
+def contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
     """Keys that are right alone and wrong together: (path, what is wrong; what to do)."""
     yield from _source_contradictions(watchlist)
     yield from _skill_contradictions(watchlist)
@@ -40,7 +40,7 @@ def contradictions(watchlist: Wish) -> Iterator[Contradiction]:
         yield from _schedule_contradictions(watchlist.schedule)
 
 
-def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
+def _source_contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
     watch, search = watchlist.watch, watchlist.search
     if not (watch.tags or watch.search or watch.authors.allow or watchlist.pinned):
         yield (
@@ -58,7 +58,7 @@ def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
             yield ("pinned", index, "repo"), "is pinned twice; remove one"
     if search.space != "dataflow" and METHODS[search.method].max_sources == 2 and watchlist.max_sources != 2:
         yield ("max_sources",), f"does not fit {search.method}, which merges exactly two; write max_sources: 2"
-    if search.space == "parameter" and search.dataflow != Dataflow():
+    if search.space == "parameter" and search.dataflow != DataflowSection():
         yield (
             ("search", "dataflow"),
             "is not read where search.space is parameter; write dataflow or both, or remove it",
@@ -82,7 +82,7 @@ def _source_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
         yield ("search", "racing", "rounds"), f"{why}, or write racing: null"
 
 
-def _skill_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
+def _skill_contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
     names = [skill.name for skill in watchlist.skills]
     for index, skill in enumerate(watchlist.skills):
         if skill.name in names[:index]:
@@ -99,7 +99,7 @@ def _skill_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
             yield ("gate", "minimum", name), f"is for no skill of this file; choose from {', '.join(names)}"
 
 
-def _publish_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
+def _publish_contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
     publish = watchlist.publish
     if publish.mode != "off" and publish.namespace is None:
         yield (
@@ -125,7 +125,7 @@ def _publish_contradictions(watchlist: Wish) -> Iterator[Contradiction]:
         yield path, f"{why}; shorten it, the watchlist's name or the skills' names"
 
 
-def _longest_name(watchlist: Wish) -> str:
+def _longest_name(watchlist: WatchlistFields) -> str:
     """The longest name that a release may get, with a licence's prefix and a late cycle's number."""
     roles = ("balanced", "smallest", *(f"best-{skill.name}" for skill in watchlist.skills))
     role = max(roles, key=len)
@@ -133,7 +133,7 @@ def _longest_name(watchlist: Wish) -> str:
     return name if name.lower().startswith(_PREFIX.rstrip("-").lower()) else f"{_PREFIX}{name}"
 
 
-def _schedule_contradictions(schedule: Schedule) -> Iterator[Contradiction]:
+def _schedule_contradictions(schedule: ScheduleSection) -> Iterator[Contradiction]:
     try:
         ZoneInfo(schedule.timezone)
     except (KeyError, ValueError, OSError):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from evaluation.language import LANGUAGES
+from evaluation.answers.language import LANGUAGES
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMBGT]?)B?")
@@ -69,31 +69,31 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Authors(Section):
+class AuthorsSection(Section):
     """Whose models may come in."""
 
     allow: tuple[Namespace, ...] = Field(default=(), description="only these users and organisations; empty: everybody")
     deny: tuple[Namespace, ...] = Field(default=(), description="never these")
 
 
-class Range(Section):
+class RangeSection(Section):
     """Bounds of a count; each may be left open."""
 
     min: Amount | None = Field(default=None, description="at least, e.g. 100M")
     max: Amount | None = Field(default=None, description="at most, e.g. 8B")
 
 
-class Watch(Section):
+class WatchSection(Section):
     """What to look for on the Hub. A model must fit all of it."""
 
     tags: tuple[Text, ...] = Field(default=(), description="Hub tags a model must all carry")
     search: Text | None = Field(default=None, description="words in the model's name")
-    authors: Authors = Field(default=Authors(), description="users and organisations to allow or deny")
+    authors: AuthorsSection = Field(default=AuthorsSection(), description="users and organisations to allow or deny")
     licences: tuple[Text, ...] | None = Field(
         default=None, description="licence ids to accept; null: all that may be merged"
     )
     pipeline_tag: Text | None = Field(default="text-generation", description="the Hub's name of the model's task")
-    parameters: Range = Field(default=Range(), description="number of parameters of a model")
+    parameters: RangeSection = Field(default=RangeSection(), description="number of parameters of a model")
     max_bytes: Amount = Field(default=20 * 10**9, description="bytes to download of one model, e.g. 16GB")
     downloads_min: int = Field(default=0, ge=0, description="downloads in the last month, at least")
     max_age_days: int | None = Field(default=None, ge=1, description="days since the last change, at most")
@@ -103,14 +103,14 @@ class Watch(Section):
     )
 
 
-class ModelRef(Section):
+class PinnedModel(Section):
     """One repo of the Hub; without a revision, its main branch at the time of the cycle."""
 
     repo: RepoName = Field(description="owner/name")
     revision: Revision | None = Field(default=None, description="branch, tag or commit; null: main as it stands")
 
 
-class SkillTask(Section):
+class SkillTaskSection(Section):
     """One lm-eval task that counts for a skill."""
 
     task: Text = Field(description="name of an lm-eval task")
@@ -120,18 +120,18 @@ class SkillTask(Section):
     num_fewshot: int | None = Field(default=None, ge=0, description="examples in the prompt; null: as the task says")
 
 
-class Skill(Section):
+class SkillSection(Section):
     """One objective of the search: the weighted mean of its tasks."""
 
     name: Slug = Field(description="a short name such as math")
-    tasks: tuple[SkillTask, ...] = Field(min_length=1, description="lm-eval tasks")
+    tasks: tuple[SkillTaskSection, ...] = Field(min_length=1, description="lm-eval tasks")
     chat_template: bool = Field(default=False, description="put prompts into the model's chat template")
     language: Language | None = Field(
         default=None, description="ISO 639-1 code; answers in another language count as wrong; null: any"
     )
 
 
-class Items(Section):
+class ItemsSection(Section):
     """At most so many items of each task in each split; null: all there are."""
 
     search: int | None = Field(default=200, ge=1, description="items a task that evolution sees")
@@ -139,7 +139,7 @@ class Items(Section):
     report: int | None = Field(default=400, ge=1, description="items a task for the card")
 
 
-class Groups(Section):
+class GroupsSection(Section):
     """Which tensors share a gene: more groups, a finer and a slower search."""
 
     layers: int = Field(default=1, ge=1, le=256, description="bands of neighbouring layers with genes of their own")
@@ -149,7 +149,7 @@ class Groups(Section):
     )
 
 
-class Budget(Section):
+class BudgetSection(Section):
     """When the search ends."""
 
     candidates: int = Field(
@@ -182,7 +182,7 @@ SearchedMethod = Literal[
 """The methods that have something to search."""
 
 
-class Racing(Section):
+class RacingSection(Section):
     """Candidates answer the search items in rounds; those that others beat leave, and few answer all."""
 
     rounds: int = Field(default=5, ge=2, le=10, description="each doubles the items that were answered")
@@ -193,7 +193,7 @@ SpaceKind = Literal["parameter", "dataflow", "both"]
 """Mixtures of weights, paths through layers, or paths through what the mixtures came to."""
 
 
-class Dataflow(Section):
+class DataflowSection(Section):
     """How layers are laid out, where paths through them are bred."""
 
     models: int = Field(default=3, ge=2, le=8, description="models whose layers are laid out, at most")
@@ -211,28 +211,29 @@ class Dataflow(Section):
     )
 
 
-class Search(Section):
+class SearchSection(Section):
     """How merges are bred."""
 
     space: SpaceKind = Field(
         default="parameter", description="what is evolved: coefficients of weights, paths through layers, or both"
     )
-    dataflow: Dataflow = Field(default=Dataflow(), description="how layers are laid out for paths")
+    dataflow: DataflowSection = Field(default=DataflowSection(), description="how layers are laid out for paths")
     method: SearchedMethod = Field(default="task_arithmetic", description="the merge method")
-    groups: Groups = Field(default=Groups(), description="which tensors share a gene")
+    groups: GroupsSection = Field(default=GroupsSection(), description="which tensors share a gene")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="of candidates and releases"
     )
     population: int = Field(default=20, ge=4, le=1000, description="recipes in a generation")
-    budget: Budget = Field(default=Budget(), description="when the search ends")
-    racing: Racing | None = Field(
-        default=Racing(), description="weak candidates leave early, so that more are tried; null: all answer all items"
+    budget: BudgetSection = Field(default=BudgetSection(), description="when the search ends")
+    racing: RacingSection | None = Field(
+        default=RacingSection(),
+        description="weak candidates leave early, so that more are tried; null: all answer all items",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")
 
 
-class Workers(Section):
+class WorkersSection(Section):
     """How candidates are scored on this machine; what is null is made to fit it."""
 
     count: int | None = Field(default=None, ge=1, le=256, description="worker processes")
@@ -246,7 +247,7 @@ class Workers(Section):
     )
 
 
-class Gate(Section):
+class GateSection(Section):
     """What a merge must show on the validation split before it is published."""
 
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test that it is better")
@@ -254,7 +255,7 @@ class Gate(Section):
     max_degenerate: float = Field(default=0.02, ge=0, le=1, description="share of empty or looping answers allowed")
 
 
-class Publish(Section):
+class PublishSection(Section):
     """Where releases go."""
 
     mode: Literal["auto", "review", "off"] = Field(default="review", description="upload, wait for a person, or never")
@@ -268,7 +269,7 @@ class Publish(Section):
     max_releases: int = Field(default=3, ge=1, le=20, description="releases of one cycle, at most")
 
 
-class Schedule(Section):
+class ScheduleSection(Section):
     """When `shoal serve` runs the watchlist."""
 
     cron: Text = Field(description="minute hour day month weekday, as in crontab(5)")
@@ -282,17 +283,17 @@ def _base_kind(value: object) -> str:
 
 
 Base = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[ModelRef, Tag("model")] | Annotated[None, Tag("none")],
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[PinnedModel, Tag("model")] | Annotated[None, Tag("none")],
     Discriminator(_base_kind),
 ]
 
 
-class Wish(Section):
+class WatchlistFields(Section):
     """All that a watchlist's file says, each key right by itself."""
 
     name: Slug = Field(description="a short name; releases carry it")
-    watch: Watch = Field(default=Watch(), description="what to look for on the Hub")
-    pinned: tuple[ModelRef, ...] = Field(default=(), description="models to take in addition, before all others")
+    watch: WatchSection = Field(default=WatchSection(), description="what to look for on the Hub")
+    pinned: tuple[PinnedModel, ...] = Field(default=(), description="models to take in addition, before all others")
     base: Base = Field(
         default="auto",
         description="{repo, revision} of the common ancestor, auto (as the models declare) or null",
@@ -301,13 +302,15 @@ class Wish(Section):
     noncommercial: bool = Field(
         default=False, description="accept licences that forbid commercial use, and pass them on"
     )
-    skills: tuple[Skill, ...] = Field(min_length=1, max_length=4, description="objectives, two or three as a rule")
+    skills: tuple[SkillSection, ...] = Field(
+        min_length=1, max_length=4, description="objectives, two or three as a rule"
+    )
     task_folders: tuple[Text, ...] = Field(
         default=(), description="folders with own lm-eval tasks, relative to this file"
     )
-    items: Items = Field(default=Items(), description="items of each task in each split")
-    search: Search = Field(default=Search(), description="how merges are bred")
-    workers: Workers = Field(default=Workers(), description="how candidates are scored on this machine")
-    gate: Gate = Field(default=Gate(), description="what a merge must show before it is published")
-    publish: Publish = Field(default=Publish(), description="where releases go")
-    schedule: Schedule | None = Field(default=None, description="when `shoal serve` runs it; null: only by hand")
+    items: ItemsSection = Field(default=ItemsSection(), description="items of each task in each split")
+    search: SearchSection = Field(default=SearchSection(), description="how merges are bred")
+    workers: WorkersSection = Field(default=WorkersSection(), description="how candidates are scored on this machine")
+    gate: GateSection = Field(default=GateSection(), description="what a merge must show before it is published")
+    publish: PublishSection = Field(default=PublishSection(), description="where releases go")
+    schedule: ScheduleSection | None = Field(default=None, description="when `shoal serve` runs it; null: only by hand")

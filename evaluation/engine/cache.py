@@ -23,36 +23,36 @@ class _Borrowing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     keys: Tensor
     values: Tensor
 
-    def __init__(self, trunk: tuple[Tensor, Tensor] | None) -> None:
+    def __init__(self, prefix: tuple[Tensor, Tensor] | None) -> None:
         super().__init__()
-        self._trunk = trunk
+        self._prefix = prefix
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        if self._trunk is None:
+        if self._prefix is None:
             return key_states, value_states
-        return _behind(self._trunk[0], key_states), _behind(self._trunk[1], value_states)
+        return _behind(self._prefix[0], key_states), _behind(self._prefix[1], value_states)
 
 
 class _Keeping(_Borrowing):
     """Keeps the trunk and what was computed behind it, which is the trunk of what comes next."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self._trunk = super().update(key_states, value_states)
-        return self._trunk
+        self.keys, self.values = self._prefix = super().update(key_states, value_states)
+        return self._prefix
 
 
-def _behind(trunk: Tensor, states: Tensor) -> Tensor:
-    return torch.cat([trunk.expand(states.shape[0], -1, -1, -1), states], dim=2)
+def _behind(prefix: Tensor, states: Tensor) -> Tensor:
+    return torch.cat([prefix.expand(states.shape[0], -1, -1, -1), states], dim=2)
 
 
-def borrowing(trunk: State | None, layers: int) -> Cache:
+def borrowing(prefix: State | None, layers: int) -> Cache:
     """A cache for rows that are read once."""
-    return Cache(layers=[_Borrowing(states) for states in trunk or [None] * layers])
+    return Cache(layers=[_Borrowing(states) for states in prefix or [None] * layers])
 
 
-def keeping(trunk: State | None, layers: int) -> Cache:
+def keeping(prefix: State | None, layers: int) -> Cache:
     """A cache that becomes the next trunk's: see `state_of`."""
-    return Cache(layers=[_Keeping(states) for states in trunk or [None] * layers])
+    return Cache(layers=[_Keeping(states) for states in prefix or [None] * layers])
 
 
 def state_of(cache: Cache) -> State:
@@ -70,7 +70,7 @@ class _Growing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     def __init__(self, growth: Growth) -> None:
         super().__init__()
         self._growth = growth
-        self._trunk: tuple[Tensor, Tensor] | None = None
+        self._prefix: tuple[Tensor, Tensor] | None = None
         self._filled = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -85,16 +85,16 @@ class _Growing(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
         self.values[every, :, growth.columns] = value_states[:, :, 0]
         return self.keys[:, :, : growth.seen], self.values[:, :, : growth.seen]
 
-    def begin(self, trunk: tuple[Tensor, Tensor] | None) -> None:
+    def begin(self, prefix: tuple[Tensor, Tensor] | None) -> None:
         """The next rows stand on this trunk."""
-        self._trunk, self._filled = trunk, 0
+        self._prefix, self._filled = prefix, 0
 
     def _prefill(self, *states: Tensor) -> tuple[Tensor, Tensor]:
         rows = self._growth.rows
         keys, values = self.keys[rows], self.values[rows]
-        if self._trunk is not None and not self._filled:
-            self._filled = self._trunk[0].shape[2]
-            keys[:, :, : self._filled], values[:, :, : self._filled] = self._trunk
+        if self._prefix is not None and not self._filled:
+            self._filled = self._prefix[0].shape[2]
+            keys[:, :, : self._filled], values[:, :, : self._filled] = self._prefix
         start, self._filled = self._filled, self._filled + states[0].shape[2]
         keys[:, :, start : self._filled], values[:, :, start : self._filled] = states
         return keys[:, :, : self._filled], values[:, :, : self._filled]
@@ -118,10 +118,10 @@ class Growth:
         """Zeros: what a mask hides must be finite all the same."""
         return states.new_zeros(self._count, states.shape[1], self._width, states.shape[3])
 
-    def fill(self, rows: slice, trunk: State | None) -> Cache:
+    def fill(self, rows: slice, prefix: State | None) -> Cache:
         """The cache for the beginnings of some rows behind a trunk."""
         self.rows, self.columns = rows, None
-        for layer, states in zip(self.cache.layers, trunk or [None] * len(self.cache.layers), strict=True):
+        for layer, states in zip(self.cache.layers, prefix or [None] * len(self.cache.layers), strict=True):
             layer.begin(states)
         return self.cache
 

@@ -20,7 +20,7 @@ from evaluation.engine.likelihood import LikelihoodPlan, Pair
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.support import is_greedy, refusal, refuses_generation
 from evaluation.errors import EvaluationError
-from evaluation.harness import Harness, prompt_key, quiet
+from evaluation.harness.lm import Harness, prompt_key, quiet
 
 Made = TypeVar("Made")
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from evaluation.engine.cache import State, keeping, state_of
-from evaluation.engine.masks import Sight, rows_behind_trunk, windows_of
+from evaluation.engine.masks import Sight, rows_after_prefix, windows_of
 from evaluation.engine.rows import RowTensors
-from evaluation.engine.tree import Trunk
+from evaluation.engine.tree import Prefix
 
 
 class Forward:
@@ -67,18 +67,18 @@ class Forward:
         return torch.cat(found)[torch.cat(order).argsort()]
 
     def _read(self, rows: RowTensors, piece: slice, cache: Cache, wanted: Tensor) -> Tensor:
-        sight = rows_behind_trunk(rows.ends, rows.positions, rows.known, piece)
+        sight = rows_after_prefix(rows.ends, rows.positions, rows.known, piece)
         return self(rows.tokens[:, piece], rows.positions[:, piece], sight, cache, wanted)
 
 
-class TrunkStates:
+class PrefixStates:
     """Keys and values of the trunks that the current rows stand on: each computed once, and let go behind its rows.
 
     Trunks must be asked for in their order.
     """
 
-    def __init__(self, forward: Forward, trunks: Sequence[Trunk]) -> None:
-        self._forward, self._trunks = forward, trunks
+    def __init__(self, forward: Forward, prefixes: Sequence[Prefix]) -> None:
+        self._forward, self._prefixes = forward, prefixes
         self._held: dict[int, State] = {}
 
     def of(self, index: int) -> State | None:
@@ -88,7 +88,7 @@ class TrunkStates:
         state: State | None = None
         for each in line:
             if each not in self._held:
-                self._held[each] = self._grow(self._trunks[each], state)
+                self._held[each] = self._grow(self._prefixes[each], state)
             state = self._held[each]
         return state
 
@@ -97,14 +97,14 @@ class TrunkStates:
         at: int | None = index
         while at:  # not the empty trunk, which is the first
             line.insert(0, at)
-            at = self._trunks[at].parent
+            at = self._prefixes[at].parent
         return line
 
-    def _grow(self, trunk: Trunk, below: State | None) -> State:
-        device, length = self._forward.device, len(trunk.tokens)
-        tokens = torch.tensor([trunk.tokens], device=device)
-        positions = torch.arange(trunk.start, trunk.end, device=device)[None]
-        rows = RowTensors(trunk.parent or 0, trunk.start, tokens, positions, torch.full_like(positions, length))
+    def _grow(self, prefix: Prefix, below: State | None) -> State:
+        device, length = self._forward.device, len(prefix.tokens)
+        tokens = torch.tensor([prefix.tokens], device=device)
+        positions = torch.arange(prefix.start, prefix.end, device=device)[None]
+        rows = RowTensors(prefix.parent or 0, prefix.start, tokens, positions, torch.full_like(positions, length))
         cache = keeping(below, self._forward.layers)
         self._forward.read(rows, cache, torch.tensor([length - 1], device=device))
         return state_of(cache)

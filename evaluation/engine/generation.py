@@ -12,11 +12,11 @@ from torch import Tensor
 
 from evaluation.engine.batches import Budget, longest_first, runs
 from evaluation.engine.cache import Growth
-from evaluation.engine.forward import Forward, TrunkStates
+from evaluation.engine.forward import Forward, PrefixStates
 from evaluation.engine.masks import one_more_token
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.stops import StopStrings
-from evaluation.engine.tree import Path, Row, Trunk, cut_tree
+from evaluation.engine.tree import Path, Prefix, Row, cut_tree
 
 Stops = Mapping[tuple[str, ...], StopStrings]
 
@@ -64,7 +64,7 @@ class GenerationPlan:
     """All that a set of prompts needs besides weights."""
 
     prompts: tuple[Prompt, ...]
-    trunks: tuple[Trunk, ...]
+    prefixes: tuple[Prefix, ...]
     batches: tuple[_Batch, ...]
 
     @classmethod
@@ -74,26 +74,26 @@ class GenerationPlan:
         for prompt in dict.fromkeys(prompts):
             forms[prompt.tokens].append(prompt)
         # A row must have a token of its own, for the logits behind it.
-        trunks = cut_tree([Path(tokens, len(tokens) - 1) for tokens in forms], budget.generations)
+        prefixes = cut_tree([Path(tokens, len(tokens) - 1) for tokens in forms], budget.generations)
         users = list(forms.values())
         seats = [
-            (number, trunk.rows[index], prompt)
-            for number, trunk in enumerate(trunks)
-            for index in longest_first([len(row.tokens) for row in trunk.rows])
-            for prompt in users[trunk.rows[index].leaves[0][0]]
+            (number, prefix.rows[index], prompt)
+            for number, prefix in enumerate(prefixes)
+            for index in longest_first([len(row.tokens) for row in prefix.rows])
+            for prompt in users[prefix.rows[index].leaves[0][0]]
         ]
         widths = [len(prompt.tokens) + prompt.limit for _, _, prompt in seats]
         batches = []
         for run in runs(widths, budget.cache):
-            fillings = _fillings(seats[run], trunks, budget.tokens, device)
+            fillings = _fillings(seats[run], prefixes, budget.tokens, device)
             batches.append(_Batch(tuple(prompt for _, _, prompt in seats[run]), fillings, max(widths[run])))
-        return cls(tuple(prompts), tuple(trunks), tuple(batches))
+        return cls(tuple(prompts), tuple(prefixes), tuple(batches))
 
     def answer(
         self, forward: Forward, ends: frozenset[int], stops: Mapping[tuple[str, ...], StopStrings]
     ) -> list[Answer]:
         """The answer to every prompt, in their order. `ends`: tokens that end a text."""
-        states = TrunkStates(forward, self.trunks)
+        states = PrefixStates(forward, self.prefixes)
         found: dict[Prompt, Answer] = {}
         for batch in self.batches:
             found.update(_Decoding(batch, forward, states).run(ends, stops))
@@ -101,14 +101,14 @@ class GenerationPlan:
 
 
 def _fillings(
-    seats: Sequence[tuple[int, Row, Prompt]], trunks: Sequence[Trunk], area: int, device: torch.device
+    seats: Sequence[tuple[int, Row, Prompt]], prefixes: Sequence[Prefix], area: int, device: torch.device
 ) -> tuple[_Filling, ...]:
     fillings = []
     first = 0
     for number, members in groupby(seats, key=lambda seat: seat[0]):
         rows = [row for _, row, _ in members]
         for run in runs([len(row.tokens) for row in rows], area):
-            tensors = RowTensors.of(rows[run], number, trunks[number].end, device)
+            tensors = RowTensors.of(rows[run], number, prefixes[number].end, device)
             last = [line * tensors.width + len(row.tokens) - 1 for line, row in enumerate(rows[run])]
             place = slice(first + run.start, first + run.stop)
             fillings.append(_Filling(place, tensors, torch.tensor(last, device=device)))
@@ -119,7 +119,7 @@ def _fillings(
 class _Decoding:
     """One batch on its way: `rows` tells which prompt each row of the cache goes on from."""
 
-    def __init__(self, batch: _Batch, forward: Forward, states: TrunkStates) -> None:
+    def __init__(self, batch: _Batch, forward: Forward, states: PrefixStates) -> None:
         self._batch, self._forward, self._states = batch, forward, states
         self._growth = Growth(len(batch.prompts), batch.width, forward.layers)
         self._rows = list(range(len(batch.prompts)))
@@ -151,7 +151,7 @@ class _Decoding:
         """Reads all prompts; the first token of each answer."""
         newest = []
         for filling in self._batch.fillings:
-            cache = self._growth.fill(filling.place, self._states.of(filling.rows.trunk))
+            cache = self._growth.fill(filling.place, self._states.of(filling.rows.prefix))
             logits = self._forward.read(filling.rows, cache, filling.wanted)
             newest.append(logits.argmax(dim=-1))
         return torch.cat(newest)

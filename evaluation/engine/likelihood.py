@@ -12,9 +12,9 @@ from torch.nn.functional import log_softmax
 
 from evaluation.engine.batches import Budget, longest_first, runs
 from evaluation.engine.cache import borrowing, keeping
-from evaluation.engine.forward import Forward, TrunkStates
+from evaluation.engine.forward import Forward, PrefixStates
 from evaluation.engine.rows import RowTensors
-from evaluation.engine.tree import Path, Row, Trunk, cut_tree
+from evaluation.engine.tree import Path, Prefix, Row, cut_tree
 
 Pair = tuple[list[int], list[int]]
 """Tokens of a context and of its continuation."""
@@ -41,7 +41,7 @@ class LikelihoodPlan:
     """All that a set of requests needs besides weights."""
 
     size: int
-    trunks: tuple[Trunk, ...]
+    prefixes: tuple[Prefix, ...]
     batches: tuple[_Batch, ...]
 
     @classmethod
@@ -58,25 +58,25 @@ class LikelihoodPlan:
             asked[tuple((context + continuation)[-(max_length + 1) :][:-1])].append(index)
         scored = {inputs: max(len(pairs[index][1]) for index in users) for inputs, users in asked.items()}
         paths = [Path(inputs, len(inputs) - count) for inputs, count in scored.items()]
-        trunks = cut_tree(paths, budget.likelihoods)
+        prefixes = cut_tree(paths, budget.likelihoods)
         users = list(asked.values())
         batches = []
-        for number, trunk in enumerate(trunks):
-            order = [trunk.rows[index] for index in longest_first([len(row.tokens) for row in trunk.rows])]
+        for number, prefix in enumerate(prefixes):
+            order = [prefix.rows[index] for index in longest_first([len(row.tokens) for row in prefix.rows])]
             loads = [sum(len(paths[leaf].tokens) - paths[leaf].free for leaf, _ in row.leaves) for row in order]
             for run in runs([len(row.tokens) for row in order], budget.tokens, loads, budget.logits):
-                rows = RowTensors.of(order[run], number, trunk.end, device)
+                rows = RowTensors.of(order[run], number, prefix.end, device)
                 batches.append(_batch(rows, order[run], users, pairs))
-        return cls(len(pairs), tuple(trunks), tuple(batches))
+        return cls(len(pairs), tuple(prefixes), tuple(batches))
 
     def answer(self, forward: Forward, softmax_dtype: torch.dtype | None) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy decoding would give the continuation) of every pair, in their order."""
         answers: list[tuple[float, bool]] = [(0.0, False)] * self.size
-        states = TrunkStates(forward, self.trunks)
+        states = PrefixStates(forward, self.prefixes)
         for batch in self.batches:
             rows = batch.rows
             made = borrowing if len(rows.pieces) == 1 else keeping
-            logits = forward.read(rows, made(states.of(rows.trunk), forward.layers), batch.wanted)
+            logits = forward.read(rows, made(states.of(rows.prefix), forward.layers), batch.wanted)
             chances = log_softmax(logits, dim=-1, dtype=softmax_dtype)[batch.spots, batch.targets]
             sums = torch.where(batch.real, chances, 0.0).sum(dim=1)
             greedy = ((logits.argmax(dim=-1)[batch.spots] == batch.targets) | ~batch.real).all(dim=1)

@@ -48,7 +48,7 @@ class Sight:
         return torch.where(seen, zero, torch.finfo(dtype).min)[:, None]
 
 
-def rows_behind_trunk(ends: Tensor, positions: Tensor, known: int, piece: slice) -> Sight:
+def rows_after_prefix(ends: Tensor, positions: Tensor, known: int, piece: slice) -> Sight:
     """Sight of a piece of the columns of rows (`ends` and `positions`: [rows, columns], see tree.Row) behind `known`
     tokens of a trunk; what stands behind the piece is not there yet.
 
@@ -58,9 +58,9 @@ def rows_behind_trunk(ends: Tensor, positions: Tensor, known: int, piece: slice)
     keys = torch.arange(piece.stop, device=ends.device)
     queries = keys[piece, None]
     own = (keys <= queries) & (queries < ends[:, None, : piece.stop])
-    trunk = torch.arange(known, device=ends.device)
+    prefix = torch.arange(known, device=ends.device)
     seen = torch.cat([own.new_ones(rows, len(queries), known), own], dim=2)
-    return Sight(seen, positions[:, piece], torch.cat([trunk.expand(rows, known), positions[:, : piece.stop]], dim=1))
+    return Sight(seen, positions[:, piece], torch.cat([prefix.expand(rows, known), positions[:, : piece.stop]], dim=1))
 
 
 def one_more_token(positions: Tensor, width: int) -> Sight:

@@ -17,23 +17,23 @@ would have 2**30, of some bytes each."""
 
 @dataclass(frozen=True)
 class RowTensors:
-    """Tokens, positions and ends (tree.Row) of some rows behind the trunk numbered `trunk`; each [rows, width]."""
+    """Tokens, positions and ends (tree.Row) of some rows behind the trunk numbered `prefix`; each [rows, width]."""
 
-    trunk: int
+    prefix: int
     known: int
     tokens: Tensor
     positions: Tensor
     ends: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Row], trunk: int, known: int, device: torch.device) -> RowTensors:
+    def of(cls, rows: Sequence[Row], prefix: int, known: int, device: torch.device) -> RowTensors:
         """Rows behind a trunk of `known` tokens, padded on the right with columns that see themselves alone."""
         width = max(len(row.tokens) for row in rows)
         tokens = [row.tokens + (0,) * (width - len(row.tokens)) for row in rows]
         positions = [row.positions + (0,) * (width - len(row.tokens)) for row in rows]
         ends = [row.ends + tuple(range(len(row.ends) + 1, width + 1)) for row in rows]
         made = (torch.tensor(values, device=device) for values in (tokens, positions, ends))
-        return cls(trunk, known, *made)
+        return cls(prefix, known, *made)
 
     @property
     def width(self) -> int:

@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass
-class Trunk:
+class Prefix:
     """Tokens that all its rows share, behind the trunk numbered `parent`; they begin at position `start`.
 
     The first trunk of a tree is the empty one, of which all others grow.
@@ -85,25 +85,25 @@ class _Node:
         return self.end - self.start
 
 
-def cut_tree(paths: Sequence[Path], cut: Cut) -> list[Trunk]:
+def cut_tree(paths: Sequence[Path], cut: Cut) -> list[Prefix]:
     """Trunks in depth-first order, parents first; every path is a leaf of exactly one row. Paths must differ."""
     nodes = _tree(paths)
     _sum_up(nodes, paths, cut)
-    trunks = [Trunk(None, 0, ())]
+    prefixes = [Prefix(None, 0, ())]
     waiting = [(0, 0)] if nodes else []  # (node, trunk)
     while waiting:
         index, held_by = waiting.pop()
-        node, trunk = nodes[index], trunks[held_by]
-        if not node.children or _fits(node, trunk.end, cut):
-            trunk.rows.append(_row(nodes, paths, index, trunk.end))
+        node, prefix = nodes[index], prefixes[held_by]
+        if not node.children or _fits(node, prefix.end, cut):
+            prefix.rows.append(_row(nodes, paths, index, prefix.end))
             continue
         end = min(node.end, node.free)
-        if (end - trunk.end) * (node.rows - 1) >= cut.gain:
-            trunks.append(Trunk(held_by, trunk.end, paths[node.sample].tokens[trunk.end : end]))
-            held_by, trunk = len(trunks) - 1, trunks[-1]
-        trunk.rows.extend(_alone(paths, stop, trunk.end) for stop in node.stops)
+        if (end - prefix.end) * (node.rows - 1) >= cut.gain:
+            prefixes.append(Prefix(held_by, prefix.end, paths[node.sample].tokens[prefix.end : end]))
+            held_by, prefix = len(prefixes) - 1, prefixes[-1]
+        prefix.rows.extend(_alone(paths, stop, prefix.end) for stop in node.stops)
         waiting.extend((child, held_by) for child in reversed(node.children))
-    return trunks
+    return prefixes
 
 
 def _tree(paths: Sequence[Path]) -> list[_Node]:
@@ -121,8 +121,8 @@ def _tree(paths: Sequence[Path]) -> list[_Node]:
         while begin < high and len(paths[order[begin]].tokens) == end:
             begin += 1
         nodes.append(_Node(start, end, order[low], parent, order[low:begin]))
-        twigs = _twigs(paths, order, begin, high, end)
-        waiting.extend((low, high, end, here) for low, high in reversed(twigs))
+        children = _children(paths, order, begin, high, end)
+        waiting.extend((low, high, end, here) for low, high in reversed(children))
     return nodes
 
 
@@ -138,15 +138,15 @@ def _shared(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
     return low
 
 
-def _twigs(paths: Sequence[Path], order: list[int], low: int, high: int, at: int) -> list[tuple[int, int]]:
+def _children(paths: Sequence[Path], order: list[int], low: int, high: int, at: int) -> list[tuple[int, int]]:
     """Ranges of the sorted paths that go on with the same token."""
-    twigs = []
+    children = []
     while low < high:
         token, begin = paths[order[low]].tokens[at], low
         while low < high and paths[order[low]].tokens[at] == token:
             low += 1
-        twigs.append((begin, low))
-    return twigs
+        children.append((begin, low))
+    return children
 
 
 def _sum_up(nodes: list[_Node], paths: Sequence[Path], cut: Cut) -> None:

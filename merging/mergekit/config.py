@@ -113,10 +113,10 @@ class MergeConfig:
     @property
     def models(self) -> tuple[ModelName, ...]:
         """Every model, once, the donor first and then in the file's order."""
-        return tuple(dict.fromkeys([self.donor, *(entry.model for one in self.slices for entry in one.inputs)]))
+        return tuple(dict.fromkeys([self.config_source, *(entry.model for one in self.slices for entry in one.inputs)]))
 
     @property
-    def donor(self) -> ModelName:
+    def config_source(self) -> ModelName:
         """Whose config and tokenizer the result has: the base, else the first input."""
         return self.base or self.slices[0].inputs[0].model
 

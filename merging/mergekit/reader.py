@@ -30,7 +30,7 @@ from merging.mergekit.config import (
 )
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
 from merging.method_specs import METHODS
-from merging.recipe import DTYPES
+from merging.recipes.weight_merge import DTYPES
 
 _TOP = (
     "merge_method",
@@ -53,7 +53,7 @@ _NOT_DONE = {
 """Keys of mergekit's format that are refused, and why."""
 
 
-def read_config(data: object) -> MergeConfig:
+def parse_merge_config(data: object) -> MergeConfig:
     """The merge that a parsed file (mappings, lists, scalars) describes.
 
     Raises:
@@ -164,7 +164,7 @@ class _Reader:
         # One without layers says where the embedding or the head comes from.
         if whole and isinstance(data, list | tuple) and 0 <= data[0] <= data[1]:
             return data[0], data[1]
-        self.fault(path, told(data), "write [first, last + 1], two whole numbers, such as [0, 8]")
+        self.fault(path, describe_value(data), "write [first, last + 1], two whole numbers, such as [0, 8]")
         return None
 
     def check_inputs(self, one: Slice) -> None:
@@ -183,7 +183,7 @@ class _Reader:
     def known_method(self, data: object) -> str:
         if isinstance(data, str) and data in METHODS:
             return data
-        self.fault(("merge_method",), told(data), f"use one of {', '.join(METHODS)}{nearest(data, METHODS)}")
+        self.fault(("merge_method",), describe_value(data), f"use one of {', '.join(METHODS)}{nearest(data, METHODS)}")
         return ""
 
     def dtype(self, data: object, path: KeyPath) -> str | None:
@@ -192,7 +192,7 @@ class _Reader:
         name = data.removeprefix("torch.") if isinstance(data, str) else data
         if name in DTYPES:
             return str(name)
-        self.fault(path, told(data), f"use one of {', '.join(DTYPES)}")
+        self.fault(path, describe_value(data), f"use one of {', '.join(DTYPES)}")
         return None
 
     def settings(self, data: object, path: KeyPath) -> Settings:
@@ -205,7 +205,7 @@ class _Reader:
             place = (*path, name)
             if name in known:
                 found[name], wrong = read_setting(value, known[name])
-                self.faults += [Fault((*place, *where), told(got), why) for where, got, why in wrong]
+                self.faults += [Fault((*place, *where), describe_value(got), why) for where, got, why in wrong]
             elif name in EVERY_PARAMETER:
                 why = (
                     "it changes nothing in the merged weights" if name in ignored else f"{self.method} does not read it"
@@ -213,7 +213,7 @@ class _Reader:
                 self.remarks.append(f"{dotted(place)}: {why}")
             else:
                 close = nearest(name, [*known, *EVERY_PARAMETER])
-                self.fault(place, told(value), f"no method has such a parameter{close}")
+                self.fault(place, describe_value(value), f"no method has such a parameter{close}")
         return found
 
     def tokenizer(self, top: Mapping[str, Any], base: ModelName | None) -> TokenizerChoice | None:
@@ -228,7 +228,7 @@ class _Reader:
         keys = self.keys(given, ("tokenizer",), ("source", "tokens", "pad_to_multiple_of"))
         multiple = keys.get("pad_to_multiple_of")
         if multiple is not None and (type(multiple) is not int or multiple < 1):
-            self.fault(("tokenizer", "pad_to_multiple_of"), told(multiple), "write a whole number above 0")
+            self.fault(("tokenizer", "pad_to_multiple_of"), describe_value(multiple), "write a whole number above 0")
         source = self.tokenizer_source(keys.get("source", UNION), ("tokenizer", "source"), base)
         tokens = self.mapping(keys["tokens"], ("tokenizer", "tokens")) if keys.get("tokens") is not None else {}
         rules = {token: self.token_rule(rule, ("tokenizer", "tokens", token)) for token, rule in tokens.items()}
@@ -238,7 +238,7 @@ class _Reader:
         keys = self.keys(data, path, ("source", "force"))
         force = keys.get("force", False)
         if not isinstance(force, bool):
-            self.fault((*path, "force"), told(force), "write true or false")
+            self.fault((*path, "force"), describe_value(force), "write true or false")
         return TokenRule(self.token_source(keys.get("source"), (*path, "source")), force is True)
 
     def token_source(self, data: object, path: KeyPath) -> FromModel | Literal["zero"] | None:
@@ -253,12 +253,14 @@ class _Reader:
         token, token_id = keys.get("token"), keys.get("token_id")
         if keys["kind"] == "model_token" and (type(token), type(token_id)) in _ONE_TOKEN and model:
             return FromModel(model, token, token_id)
-        self.fault(path, told(data), "write a model, `kind: zero`, or `kind: model_token` with a token or a token_id")
+        self.fault(
+            path, describe_value(data), "write a model, `kind: zero`, or `kind: model_token` with a token or a token_id"
+        )
         return None
 
     def tokenizer_source(self, data: object, path: KeyPath, base: ModelName | None) -> ModelName | str:
         if data == BASE and base is None:
-            self.fault(path, told(data), "there is no base_model; name one, or another source")
+            self.fault(path, describe_value(data), "there is no base_model; name one, or another source")
         if data in (UNION, BASE):
             return str(data)
         return self.model(data, path) or UNION
@@ -280,7 +282,7 @@ class _Reader:
         if isinstance(data, str) and "{" in data:
             return data
         remedy = "write `auto` or the template itself, in Jinja; names of mergekit's own templates are not known"
-        self.fault(("chat_template",), told(data), remedy)
+        self.fault(("chat_template",), describe_value(data), remedy)
         return None
 
     def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelName | None:
@@ -295,7 +297,9 @@ class _Reader:
             parts = data.split("+") if isinstance(data, str) else [data]
         names = [_plain_name(part) for part in parts[:2]]
         if len(parts) > 2 or None in names:
-            self.fault(path, told(data), "write a folder or a Hub repo: org/name, org/name@revision or base+lora")
+            self.fault(
+                path, describe_value(data), "write a folder or a Hub repo: org/name, org/name@revision or base+lora"
+            )
             return None
         plain, adapter = names[0], names[1] if len(names) > 1 else None
         found = ModelName(plain.path, plain.revision, adapter) if plain else None
@@ -308,21 +312,21 @@ class _Reader:
         found = self.mapping(data, path)
         for key, value in found.items():
             if key in _NOT_DONE and key in known and value is not None:
-                self.fault((*path, key), told(value), _NOT_DONE[key])
+                self.fault((*path, key), describe_value(value), _NOT_DONE[key])
             elif key not in known:
-                self.fault((*path, key), told(value), f"there is no such key here{nearest(key, known)}")
+                self.fault((*path, key), describe_value(value), f"there is no such key here{nearest(key, known)}")
         return {key: value for key, value in found.items() if key in known}
 
     def mapping(self, data: object, path: KeyPath) -> Mapping[str, Any]:
         if isinstance(data, Mapping):
             return {str(key): value for key, value in data.items()}
-        self.fault(path, told(data), "write `key: value` lines below it")
+        self.fault(path, describe_value(data), "write `key: value` lines below it")
         return {}
 
     def sequence(self, data: object, path: KeyPath) -> Sequence[Any]:
         if isinstance(data, list | tuple) and data:
             return data
-        self.fault(path, told(data), "write one `- item` a line")
+        self.fault(path, describe_value(data), "write one `- item` a line")
         return ()
 
     def fault(self, path: KeyPath, got: str, why: str) -> None:
@@ -343,7 +347,7 @@ def _plain_name(data: object) -> ModelName | None:
     return ModelName(path, revision or None) if path and ("@" in data) == bool(revision) else None
 
 
-def told(data: object) -> str:
+def describe_value(data: object) -> str:
     """A value of the file in a few characters."""
     if data is None:
         return "nothing"

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from merging.errors import MergingError
-from merging.groups import place_of
 from merging.method_specs import METHODS, Parameter
-from merging.recipe import Recipe, SourceRef
+from merging.partition import parse_name
+from merging.recipes.weight_merge import ModelId, WeightMerge
 
 # A group for the tensors whose name contains the filter; None matches all. The first that matches counts.
 Condition = tuple[str | None, int]
@@ -21,7 +21,9 @@ _DRAW_NOTE = (
 )
 
 
-def to_mergekit_yaml(recipe: Recipe, tensor_names: Iterable[str], names: Mapping[SourceRef, str] | None = None) -> str:
+def to_mergekit_yaml(
+    recipe: WeightMerge, tensor_names: Iterable[str], names: Mapping[ModelId, str] | None = None
+) -> str:
     """A configuration whose merge by mergekit equals ours, for the methods that draw no random numbers.
 
     tensor_names: the checkpoint's; mergekit tells modules apart by parts of tensor names.
@@ -46,7 +48,9 @@ def to_mergekit_yaml(recipe: Recipe, tensor_names: Iterable[str], names: Mapping
     return note + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
-def _slice(recipe: Recipe, band: int, conditions: Sequence[Condition], call: Mapping[SourceRef, str]) -> dict[str, Any]:
+def _slice(
+    recipe: WeightMerge, band: int, conditions: Sequence[Condition], call: Mapping[ModelId, str]
+) -> dict[str, Any]:
     place = {"layer_range": list(recipe.groups.bands[band])}
     layers: dict[str, Any] = {"sources": _inputs(recipe, conditions, call, place)}
     if recipe.base is not None:
@@ -56,7 +60,7 @@ def _slice(recipe: Recipe, band: int, conditions: Sequence[Condition], call: Map
 
 
 def _inputs(
-    recipe: Recipe, conditions: Sequence[Condition], call: Mapping[SourceRef, str], place: Mapping[str, Any]
+    recipe: WeightMerge, conditions: Sequence[Condition], call: Mapping[ModelId, str], place: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The sources, each with its own values of the parameters that go by source."""
     inputs = []
@@ -70,14 +74,14 @@ def _inputs(
     return inputs
 
 
-def _add_shared(target: dict[str, Any], recipe: Recipe, conditions: Sequence[Condition], *, even: bool) -> None:
+def _add_shared(target: dict[str, Any], recipe: WeightMerge, conditions: Sequence[Condition], *, even: bool) -> None:
     """Add the parameters that all sources share: those with one value for all groups, or (not even) the others."""
     for name, parameter in METHODS[recipe.method].parameters.items():
         if not parameter.per_source and _is_even(recipe, name) == even:
             target.setdefault("parameters", {})[name] = _setting(parameter, recipe.rows(name)[0], conditions)
 
 
-def _is_even(recipe: Recipe, name: str) -> bool:
+def _is_even(recipe: WeightMerge, name: str) -> bool:
     return all(len(set(row)) == 1 for row in recipe.rows(name))
 
 
@@ -92,7 +96,7 @@ def _setting(parameter: Parameter, row: Sequence[float], conditions: Sequence[Co
     ]
 
 
-def _filters(recipe: Recipe, tensor_names: Iterable[str]) -> list[list[Condition]]:
+def _filters(recipe: WeightMerge, tensor_names: Iterable[str]) -> list[list[Condition]]:
     """The conditions of each band's slice, tried on every tensor name before they are trusted.
 
     mergekit resolves the tensors before the layers in the first slice, and those behind them in the last.
@@ -101,7 +105,7 @@ def _filters(recipe: Recipe, tensor_names: Iterable[str]) -> list[list[Condition
     last = len(groups.bands) - 1
     found = [_conditions(recipe, band, tensors) for band in range(last + 1)]
     for name in tensors:
-        place = place_of(name)
+        place = parse_name(name)
         if place.layer is None:
             band = 0 if place.is_embedding else last
         else:
@@ -112,20 +116,20 @@ def _filters(recipe: Recipe, tensor_names: Iterable[str]) -> list[list[Condition
     return found
 
 
-def _conditions(recipe: Recipe, band: int, tensors: Sequence[str]) -> list[Condition]:
+def _conditions(recipe: WeightMerge, band: int, tensors: Sequence[str]) -> list[Condition]:
     groups = recipe.groups
     rest = groups.of_block(band, attention=False)
     conditions: list[Condition] = []
     if groups.modules_apart:
-        inside = {place_of(name).component for name in tensors}
+        inside = {parse_name(name).component for name in tensors}
         attention = groups.of_block(band, attention=True)
         conditions += [(f".{part}.", attention) for part in groups.attention if part in inside]
     is_first, is_last = band == 0, band == len(groups.bands) - 1
     if not groups.ends_apart or not (is_first or is_last):
         return [*conditions, (None, rest)]
-    stacks = {place.stack for place in map(place_of, tensors) if place.layer is not None}
+    stacks = {place.stack for place in map(parse_name, tensors) if place.layer is not None}
     conditions += [(f"{stack}.", rest) for stack in sorted(stacks)]
     if is_first and is_last:
-        embeddings = [name for name in tensors if place_of(name).is_embedding]
+        embeddings = [name for name in tensors if parse_name(name).is_embedding]
         conditions += [(name, groups.of(name)) for name in embeddings]
     return [*conditions, (None, len(groups.labels) - 1 if is_last else 0)]

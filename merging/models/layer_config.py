@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from merging.errors import MergingError
-from merging.models.kept import kept
+from merging.models.transformers_cache import cached_on_disk
 
 _LAYERS = "num_hidden_layers"
 _KINDS = frozenset({"layer_types", "layers_block_type", "attention_layers"})
@@ -18,13 +18,15 @@ LayerOrigin = tuple[Mapping[str, Any], int]
 """A layer as (the config of its model, its number there)."""
 
 
-@kept(int, int)
+@cached_on_disk(int, int)
 def layer_total(config: Mapping[str, Any], label: str) -> int:
     """The number of layers that a config says, whatever its family calls it. label: what errors call the config."""
-    return int(getattr(read_config(config, label), _LAYERS))
+    return int(getattr(load_config(config, label), _LAYERS))
 
 
-def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOrigin]], label: str) -> dict[str, Any]:
+def stacked_config(
+    config_source: Mapping[str, Any], origins: Sequence[Sequence[LayerOrigin]], label: str
+) -> dict[str, Any]:
     """The donor's config for a model of these layers, in their order.
 
     origins: for each layer of the result the layers that are merged into it, the leading one first.
@@ -39,11 +41,13 @@ def stacked_config(donor: Mapping[str, Any], origins: Sequence[Sequence[LayerOri
     wanted = {name: [found[name][layer] for found, (_, layer) in zip(settings, leading, strict=True)] for name in names}
     for place, merged in enumerate(origins):
         _check_alike(place, merged, label)
-    keys = _layer_keys(donor, label)
-    changed = dict(donor) | dict.fromkeys(keys, len(origins))
-    written = {name: values for name, values in wanted.items() if name in donor}
+    keys = _layer_keys(config_source, label)
+    changed = dict(config_source) | dict.fromkeys(keys, len(origins))
+    written = {name: values for name, values in wanted.items() if name in config_source}
     computed = layer_lists({key: value for key, value in changed.items() if key not in written} | written, label)
-    return changed | {name: values for name, values in wanted.items() if name in donor or computed.get(name) != values}
+    return changed | {
+        name: values for name, values in wanted.items() if name in config_source or computed.get(name) != values
+    }
 
 
 def check_layer_lists(config: Mapping[str, Any], layers: int, label: str) -> None:
@@ -67,17 +71,17 @@ def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
                 )
 
 
-@kept(list, list)
+@cached_on_disk(list, list)
 def _layer_keys(config: Mapping[str, Any], label: str) -> list[str]:
     """What this config calls the number of its layers."""
-    names = {_LAYERS, type(read_config(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
+    names = {_LAYERS, type(load_config(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
     return sorted(names & config.keys()) or [max(names - {_LAYERS}, default=_LAYERS)]
 
 
-@kept(dict, dict)
+@cached_on_disk(dict, dict)
 def layer_lists(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
     """The settings that have a value for each layer, given or computed from others by transformers."""
-    read = read_config(config, label)
+    read = load_config(config, label)
     depth = getattr(read, _LAYERS)
     named = _follow_depth(read.model_type) | _KINDS
     # Other lists may happen to be as long as the model is deep, such as those of tokens or of two limits.
@@ -94,7 +98,7 @@ def _follow_depth(kind: str) -> frozenset[str]:
     found = []
     for depth in _DEPTHS:
         try:
-            values = read_config({"model_type": kind, _LAYERS: depth}, kind).to_dict()
+            values = load_config({"model_type": kind, _LAYERS: depth}, kind).to_dict()
         except MergingError:  # a family that does not exist at every depth
             return frozenset()
         lists = {name: list(value) for name, value in values.items() if isinstance(value, list | tuple)}
@@ -103,7 +107,7 @@ def _follow_depth(kind: str) -> frozenset[str]:
     return frozenset(set.intersection(*found))
 
 
-def read_config(config: Mapping[str, Any], label: str) -> Any:
+def load_config(config: Mapping[str, Any], label: str) -> Any:
     """A config.json as transformers reads it; MergingError if it cannot. label: what errors call it."""
     from transformers import AutoConfig
 
@@ -121,9 +125,9 @@ def is_tied(config: Mapping[str, Any]) -> bool:
     return _tie_word_embeddings(config, "config.json")
 
 
-@kept(bool, bool)
+@cached_on_disk(bool, bool)
 def _tie_word_embeddings(config: Mapping[str, Any], label: str) -> bool:
-    return bool(getattr(read_config(config, label), "tie_word_embeddings", False))
+    return bool(getattr(load_config(config, label), "tie_word_embeddings", False))
 
 
 def _decoded(value: Any) -> Any:

@@ -11,11 +11,11 @@ import torch
 from transformers import GenerationConfig
 
 from merging.errors import MergingError
-from merging.merge import loader, merge_tensor
+from merging.merge_tensor import loader, merge_tensor
 from merging.methods import Measurements
-from merging.models.outline import places
-from merging.models.placement import empty_model, outline_of, stored_weights
-from merging.recipe import METHODS, Recipe, SourceRef
+from merging.models.building import build_empty_model, schema_of_model, stored_weights
+from merging.models.schema import places
+from merging.recipes.weight_merge import METHODS, ModelId, WeightMerge
 from merging.sources.checkpoint import Checkpoint
 
 _Formula = tuple[object, ...]
@@ -33,20 +33,22 @@ class LiveModel:
     """
 
     def __init__(
-        self, skeleton: Path, checkpoints: Mapping[SourceRef, Checkpoint], *, dtype: str, device: str = "cpu"
+        self, config_source: Path, checkpoints: Mapping[ModelId, Checkpoint], *, dtype: str, device: str = "cpu"
     ) -> None:
         self._checkpoints = checkpoints
         self._dtype = dtype
-        self.model: Any = empty_model(skeleton, dtype, "cpu")
-        if (skeleton / "generation_config.json").is_file():
-            self.model.generation_config = GenerationConfig.from_pretrained(skeleton, local_files_only=True)
+        self.model: Any = build_empty_model(config_source, dtype, "cpu")
+        if (config_source / "generation_config.json").is_file():
+            self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
         weights = stored_weights(self.model)
-        self._weights = {name: weights[place] for name, place in places(outline_of(self.model), checkpoints).items()}
+        self._weights = {
+            name: weights[place] for name, place in places(schema_of_model(self.model), checkpoints).items()
+        }
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
 
-    def become(self, recipe: Recipe) -> tuple[str, ...]:
+    def become(self, recipe: WeightMerge) -> tuple[str, ...]:
         """Rewrite the weights that the recipe gives other values than the last one did; returns their stored names.
 
         Nothing is reallocated, tied weights stay tied. As many tensors are merged at once as torch has threads.
@@ -63,7 +65,7 @@ class LiveModel:
         self._formulas = formulas
         return changed
 
-    def _rewrite(self, recipe: Recipe, names: Iterable[str]) -> None:
+    def _rewrite(self, recipe: WeightMerge, names: Iterable[str]) -> None:
         """Merge tensors into their weights, the largest first, so that all threads are done at about the same time."""
         ordered = sorted(names, key=lambda name: -self._weights[name].numel())
         threads = torch.get_num_threads()
@@ -79,7 +81,7 @@ class LiveModel:
             torch.set_num_threads(threads)  # some of it is set for the whole process, not for a thread
 
     @torch.no_grad()
-    def _write(self, recipe: Recipe, name: str) -> None:
+    def _write(self, recipe: WeightMerge, name: str) -> None:
         weight = self._weights[name]
         into = weight if weight.is_cpu and weight.is_contiguous() else None
         merged = merge_tensor(recipe, name, loader(recipe, self._checkpoints), self._measurements, into=into)
@@ -87,7 +89,7 @@ class LiveModel:
             weight.copy_(merged)
 
 
-def _formula(recipe: Recipe, name: str) -> _Formula:
+def _formula(recipe: WeightMerge, name: str) -> _Formula:
     method = METHODS[recipe.method]
     values = {parameter: recipe.values(parameter, name) for parameter in method.parameters}
     shared = tuple(row for parameter, row in values.items() if not method.parameters[parameter].per_source)

@@ -52,7 +52,7 @@ class AdapterCheckpoint:
             pickled = "; pickled weights are not read: save it again with peft" if list(folder.glob("*.bin")) else ""
             raise MergingError(f"{folder}: it has no {ADAPTER_WEIGHTS}{pickled}")
         found = cls(base, source, plan_adapter(str(folder), config, read_headers(source), base.headers))
-        found._check_twins()
+        found._check_tied()
         return found
 
     @property
@@ -115,10 +115,10 @@ class AdapterCheckpoint:
             norms = torch.linalg.vector_norm(weight, dim=0 if product.transposed else 1, keepdim=True)
             weight.mul_(self._read(product.magnitude).to(weight.dtype).reshape(norms.shape) / norms)
 
-    def _check_twins(self) -> None:
-        for key, twin in self._adapter.twins.items():
-            if not torch.equal(self._read(key), self._read(twin)):
-                why = f"it differs from {twin}, yet the base ties both: untie the base, or train one of them"
+    def _check_tied(self) -> None:
+        for key, other in self._adapter.tied.items():
+            if not torch.equal(self._read(key), self._read(other)):
+                why = f"it differs from {other}, yet the base ties both: untie the base, or train one of them"
                 raise MergingError(f"{self._source}: {key}: {why}")
 
     def _read(self, key: str) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merging.errors import MergingError
-from merging.groups import place_of
+from merging.partition import parse_name
 from merging.sources.adapter_config import AdapterConfig, read_adapter_config
 from merging.sources.family import MERGEABLE_DTYPES, TensorHeader
 
@@ -55,7 +55,7 @@ class Adapter:
     """
 
     changes: Mapping[str, Change]
-    twins: Mapping[str, str]
+    tied: Mapping[str, str]
 
 
 def plan_adapter(
@@ -69,7 +69,7 @@ def plan_adapter(
     """
     settings = read_adapter_config(label, config)
     modules, whole = _sorted_out(label, headers)
-    replaced, twins = _replacements(label, whole, base)
+    replaced, tied = _replacements(label, whole, base)
     changes = {name: Change(replacement=key) for name, key in replaced.items()}
     for module, parts in modules.items():
         weight, product = _product(settings, module, parts, base)
@@ -78,7 +78,7 @@ def plan_adapter(
             bias = _of_base(label, parts[_BIAS], f"{module}.bias", base)
             changes[bias] = Change(replaced.get(bias), shift=(parts[_BIAS].name, product.scaling))
     _check_complete(settings, modules, whole, base)
-    return Adapter(changes, _checked_twins(label, twins, changes))
+    return Adapter(changes, _checked_tied(label, tied, changes))
 
 
 def _sorted_out(
@@ -108,23 +108,23 @@ def _replacements(
     found: dict[str, str] = {}
     heads = []
     for name, header in whole.items():
-        if _stored_name(name, base) is None and place_of(name).layer is None:
+        if _stored_name(name, base) is None and parse_name(name).layer is None:
             heads.append(header)
         else:
             found[_of_base(label, header, name, base)] = header.name
-    embeddings = {base[own].shape: key for own, key in found.items() if place_of(own).is_embedding}
+    embeddings = {base[own].shape: key for own, key in found.items() if parse_name(own).is_embedding}
     for header in heads:
         if header.shape not in embeddings:
             raise MergingError(f"{label}: tensor {header.name} has no counterpart in the base")
     return found, {header.name: embeddings[header.shape] for header in heads}
 
 
-def _checked_twins(label: str, twins: Mapping[str, str], changes: Mapping[str, Change]) -> Mapping[str, str]:
+def _checked_tied(label: str, tied: Mapping[str, str], changes: Mapping[str, Change]) -> Mapping[str, str]:
     adapted = {change.replacement for change in changes.values() if change.product}
-    for key, twin in twins.items():
-        if twin in adapted:
-            raise MergingError(f"{label}: tensor {key} stays, {twin} changes, yet the base ties both: untie the base")
-    return twins
+    for key, other in tied.items():
+        if other in adapted:
+            raise MergingError(f"{label}: tensor {key} stays, {other} changes, yet the base ties both: untie the base")
+    return tied
 
 
 def _product(
@@ -172,11 +172,11 @@ def _is_transposed(weight: str, base: Mapping[str, TensorHeader]) -> bool:
 
     A square weight's shape does not tell. GPT-2's layers all have a bias, whose length is that of the output.
     """
-    if place_of(weight).layer is None:
+    if parse_name(weight).layer is None:
         return False
     for name, header in base.items():
         bias = base.get(name.removesuffix(".weight") + ".bias")
-        if len(header.shape) == 2 and bias is not None and place_of(name).layer is not None:
+        if len(header.shape) == 2 and bias is not None and parse_name(name).layer is not None:
             rows, columns = header.shape
             if rows != columns and bias.shape in ((rows,), (columns,)):
                 return bias.shape == (columns,)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.groups import layer_count
+from merging.partition import layer_count
 from merging.sources.family import TensorHeader, family_mismatch
 
 __all__ = ["MAX_HEADER_BYTES", "Checkpoint", "TensorHeader", "family_mismatch", "is_finite", "read_headers"]

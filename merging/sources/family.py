@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from merging.groups import place_of
+from merging.partition import parse_name
 
 # The safetensors names of what can be merged; the rest is quantised, or no weight at all.
 MERGEABLE_DTYPES = frozenset({"F64", "F32", "F16", "BF16"})
@@ -42,7 +42,7 @@ def family_mismatch(reference: Mapping[str, TensorHeader], other: Mapping[str, T
 
 
 def _layers(headers: Mapping[str, TensorHeader]) -> int:
-    return len({place.layer for place in map(place_of, headers) if place.layer is not None})
+    return len({place.layer for place in map(parse_name, headers) if place.layer is not None})
 
 
 def _first_of(names: list[str]) -> str:

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.groups import place_of, renumbered
-from merging.merge import TORCH_DTYPES, merge_inputs
+from merging.merge_tensor import TORCH_DTYPES, merge_inputs
 from merging.mergekit.config import ConfigFaults, Fault, Input, MergeConfig, ModelName, Slice
 from merging.mergekit.parameters import roles
 from merging.mergekit.settings import first_value
 from merging.method_specs import METHODS, check_values
 from merging.methods import Draw, Inputs
-from merging.models.blueprint import Blueprint, HeadersAlone
+from merging.models.building import outline
 from merging.models.layer_config import layer_total, stacked_config
-from merging.models.outline import Outline
-from merging.models.placement import outline
+from merging.models.schema import ModelSchema
+from merging.models.stored_model import HeaderOnlyWeights, StoredModel
+from merging.partition import parse_name, renumbered
 from merging.sources.family import TensorHeader
-from merging.vocabularies.plan import Vocabulary
+from merging.tokenizers.vocabulary import Vocabulary
 from merging.writing.shards import Merge
 
 Load = Callable[[ModelName, str], Tensor]
@@ -67,10 +67,10 @@ class Assembly:
         return {name: task.shape for name, task in self.tasks.items()}
 
     @property
-    def blueprint(self) -> Blueprint:
+    def stored_model(self) -> StoredModel:
         """The result as a model that another merge reads: its tensors are stored as they are called here."""
         headers = {name: TensorHeader(name, shape, _CODE_OF[self.dtype]) for name, shape in self.shapes.items()}
-        return Blueprint(self.config, headers, self.vocabulary)
+        return StoredModel(self.config, headers, self.vocabulary)
 
     def maker(self, load: Load, names: Mapping[ModelName, str], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
@@ -97,7 +97,7 @@ class Assembly:
         return make
 
 
-class AssembledWeights(HeadersAlone):
+class AssembledWeights(HeaderOnlyWeights):
     """A merge that another one reads as it reads a model; a `Weights`.
 
     A tensor is made each time that it is asked for: the merge is never whole, in memory or on the disk.
@@ -105,7 +105,7 @@ class AssembledWeights(HeadersAlone):
 
     def __init__(self, label: str, assembly: Assembly, make: Merge) -> None:
         """make: what `assembly.maker` gives. label: what errors call the merge."""
-        super().__init__(label, assembly.blueprint.stored)
+        super().__init__(label, assembly.stored_model.stored)
         self._dtype = TORCH_DTYPES[assembly.dtype]
         self._make = make
 
@@ -135,7 +135,7 @@ class _Layer:
 
 
 def assemble(
-    config: MergeConfig, blueprints: Mapping[ModelName, Blueprint], vocabulary: Vocabulary | None = None
+    config: MergeConfig, stored_models: Mapping[ModelName, StoredModel], vocabulary: Vocabulary | None = None
 ) -> Assembly:
     """Plan every tensor of the result.
 
@@ -145,10 +145,10 @@ def assemble(
         ConfigFaults: layers that a model does not have, and parameters without a value, by key.
         MergingError: tensors missing or of another shape, a line for each model.
     """
-    layers = tuple(_layers(config, blueprints))
-    settled = _result_config(config, blueprints, layers, vocabulary)
+    layers = tuple(_layers(config, stored_models))
+    settled = _result_config(config, stored_models, layers, vocabulary)
     planned = outline(settled, "the merged config.json")
-    planner = _Planner(config, blueprints, planned, layers, any_rows=vocabulary is not None)
+    planner = _Planner(config, stored_models, planned, layers, any_rows=vocabulary is not None)
     tasks = {name: planner.task(name) for name in planned.untied}
     planner.note_leftovers(tasks.values())
     if planner.faults:
@@ -158,13 +158,13 @@ def assemble(
     return Assembly(config.method, tasks, planned.vocabulary & planned.untied.keys(), str(settled["dtype"]), settled)
 
 
-def _layers(config: MergeConfig, blueprints: Mapping[ModelName, Blueprint]) -> Iterator[_Layer]:
+def _layers(config: MergeConfig, stored_models: Mapping[ModelName, StoredModel]) -> Iterator[_Layer]:
     """The result's layers in order; ConfigFaults for those that a model does not have."""
     faults, found = [], []
     for one in config.slices:
         ranges = []
         for entry in one.inputs:
-            depth = layer_total(blueprints[entry.model].config, str(entry.model))
+            depth = layer_total(stored_models[entry.model].config, str(entry.model))
             ranges.append(range(*(entry.layers or (0, depth))))
             if ranges[-1].stop > depth:
                 why = f"{entry.model} has {depth} layers; the end is not included, so {depth} is the most"
@@ -185,14 +185,16 @@ def _layers(config: MergeConfig, blueprints: Mapping[ModelName, Blueprint]) -> I
 
 def _result_config(
     config: MergeConfig,
-    blueprints: Mapping[ModelName, Blueprint],
+    stored_models: Mapping[ModelName, StoredModel],
     layers: Sequence[_Layer],
     vocabulary: Vocabulary | None,
 ) -> dict[str, Any]:
-    donor = blueprints[config.donor].config
-    origins = [[(blueprints[entry.model].config, taken) for entry, taken in _leading_first(layer)] for layer in layers]
-    settled = stacked_config(donor, origins, str(config.donor))
-    dtype = config.dtype or _widest(blueprints)
+    config_source = stored_models[config.config_source].config
+    origins = [
+        [(stored_models[entry.model].config, taken) for entry, taken in _leading_first(layer)] for layer in layers
+    ]
+    settled = stacked_config(config_source, origins, str(config.config_source))
+    dtype = config.dtype or _widest(stored_models)
     # Both names are in use: "torch_dtype" is what older versions write and read.
     settled |= dict.fromkeys(("torch_dtype", "dtype") if "torch_dtype" in settled else ("dtype",), dtype)
     settled.pop("_name_or_path", None)  # a folder on somebody's machine
@@ -204,9 +206,9 @@ def _leading_first(layer: _Layer) -> list[tuple[Input, int]]:
     return sorted(layer.pairs, key=lambda pair: pair[0].model != layer.slice.base)
 
 
-def _widest(blueprints: Mapping[ModelName, Blueprint]) -> str:
+def _widest(stored_models: Mapping[ModelName, StoredModel]) -> str:
     """The dtype that holds the weights of all models; float64 is stored as float32."""
-    found = {header.dtype for blueprint in blueprints.values() for header in blueprint.stored.values()}
+    found = {header.dtype for stored_model in stored_models.values() for header in stored_model.stored.values()}
     return _DTYPE_OF.get(*found, "float32") if len(found) == 1 else "float32"  # type: ignore[call-overload]
 
 
@@ -216,14 +218,14 @@ class _Planner:
     def __init__(
         self,
         config: MergeConfig,
-        blueprints: Mapping[ModelName, Blueprint],
-        planned: Outline,
+        stored_models: Mapping[ModelName, StoredModel],
+        planned: ModelSchema,
         layers: Sequence[_Layer],
         *,
         any_rows: bool,
     ) -> None:
         self.config = config
-        self.blueprints = blueprints
+        self.stored_models = stored_models
         self.outline = planned
         self.layers = layers
         self.any_rows = any_rows
@@ -244,7 +246,7 @@ class _Planner:
 
     def layer_of(self, name: str) -> _Layer:
         """The layer that a tensor goes with: its own; the embeddings with the first, what is behind with the last."""
-        place = place_of(name)
+        place = parse_name(name)
         if place.layer is not None:
             return self.layers[place.layer]
         end = self.config.slices[0 if place.is_embedding else -1]
@@ -252,7 +254,7 @@ class _Planner:
 
     def stored(self, model: ModelName, own: str, name: str) -> str:
         """The name under which a model's files have a tensor; one that does not fit is noted."""
-        header = self.blueprints[model].stored.get(own)
+        header = self.stored_models[model].stored.get(own)
         wanted = self.outline.shapes[name]
         if header is None:
             if model not in self.misfits:
@@ -260,21 +262,21 @@ class _Planner:
             return own
         by_token = name in self.outline.vocabulary
         if by_token and not self.any_rows and header.shape[0] != wanted[0]:
-            rows = f"{model}: its {own} has {header.shape[0]} rows, that of {self.config.donor} {wanted[0]}"
+            rows = f"{model}: its {own} has {header.shape[0]} rows, that of {self.config.config_source} {wanted[0]}"
             self.misfits.setdefault(model, f"{rows}: add `tokenizer_source: union` to merge vocabularies")
         elif header.shape[by_token:] != wanted[by_token:]:
-            sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.config.donor}"
+            sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.config.config_source}"
             self.misfits.setdefault(model, f"{model}: its {own} is {sizes}: these models do not fit together")
         return header.name
 
     def lacking(self, model: ModelName, own: str, name: str) -> str:
         """Why a model has no such tensor; it may have it in other layers, where some have experts and some have not."""
-        stored, place = self.blueprints[model].stored, place_of(own).layer
-        others = (place_of(other).layer for other in stored)
+        stored, place = self.stored_models[model].stored, parse_name(own).layer
+        others = (parse_name(other).layer for other in stored)
         if place is None or not any(renumbered(own, layer) in stored for layer in others if layer is not None):
             return f"it has no tensor {own}"
         return (
-            f"its layer {place} is taken for layer {place_of(name).layer}, but has no {own}: the make of this model's "
+            f"its layer {place} is taken for layer {parse_name(name).layer}, but has no {own}: the make of this model's "
             "layers goes by their numbers, so choose one that has it"
         )
 
@@ -283,12 +285,12 @@ class _Planner:
         used = {part for task in tasks for part in (*task.sources, *([task.base] if task.base else []))}
         taken = {(entry.model, number) for one in self.layers for entry, number in one.pairs}
         ends = [{entry.model for entry in self.config.slices[end].inputs} for end in (0, -1)]
-        for model, blueprint in self.blueprints.items():
-            for name, header in blueprint.stored.items():
-                place = place_of(name)
+        for model, stored_model in self.stored_models.items():
+            for name, header in stored_model.stored.items():
+                place = parse_name(name)
                 asked = model in ends[not place.is_embedding] if place.layer is None else (model, place.layer) in taken
                 if asked and (model, header.name) not in used:
-                    why = f"it has {name}, for which a model like {self.config.donor} has no place"
+                    why = f"it has {name}, for which a model like {self.config.config_source} has no place"
                     self.misfits.setdefault(model, f"{model}: {why}")
 
     def values(

@@ -7,28 +7,28 @@ from pathlib import Path
 
 from torch import Tensor
 
-from merging.dataflow.folding import folded
-from merging.dataflow.layout import lay_out, path_config
-from merging.dataflow.mergekit import path_to_mergekit_yaml
-from merging.dataflow.path import PathRecipe
-from merging.merge import loader, merge_tensor
-from merging.models.blueprint import read_config_json
-from merging.models.outline import places
-from merging.models.placement import empty_model, outline_of
-from merging.recipe import SourceRef
+from merging.merge_tensor import loader, merge_tensor
+from merging.mergekit.path_writer import path_to_mergekit_yaml
+from merging.models.building import build_empty_model, schema_of_model
+from merging.models.schema import places
+from merging.models.stored_model import read_config_json
+from merging.paths.folding import folded
+from merging.paths.layout import lay_out, path_config
+from merging.recipes.path import PathRecipe
+from merging.recipes.weight_merge import ModelId
 from merging.sources.checkpoint import Checkpoint
-from merging.writing.mixture import Written
+from merging.writing.weight_merge import Written
 
 
-def written_path(path: PathRecipe, checkpoints: Mapping[SourceRef, Checkpoint], template: Path) -> Written:
+def written_path(path: PathRecipe, checkpoints: Mapping[ModelId, Checkpoint], config_source: Path) -> Written:
     """Plan the files of a path.
 
     checkpoints: of every origin. template: folder of the parts' config.json. MergingError as `lay_out` raises it.
     """
     loads = [loader(part, checkpoints) for part in path.parts]
     origins = {origin: checkpoints[origin] for origin in path.origins}
-    config = read_config_json(template)
-    names = tuple(places(outline_of(empty_model(template, path.dtype, "meta")), origins))
+    config = read_config_json(config_source)
+    names = tuple(places(schema_of_model(build_empty_model(config_source, path.dtype, "meta")), origins))
     layout = lay_out(path, names, config)
     first = origins[path.origins[0]]
 

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from merging.dataflow.path import AnyRecipe, PathRecipe
 from merging.errors import MergingError
-from merging.recipe import SourceRef
+from merging.recipes.path import PathRecipe, Recipe
+from merging.recipes.weight_merge import ModelId
 from merging.sources.checkpoint import INDEX_NAME, Checkpoint
 from merging.writing.companions import companion_files
-from merging.writing.mixture import written_merge
 from merging.writing.path import written_path
 from merging.writing.shards import Merge, write_file, write_weights
+from merging.writing.weight_merge import written_merge
 
 RECIPE_NAME = "mergekit_config.yml"
 MAX_SHARD_BYTES = 5_000_000_000
@@ -57,13 +57,13 @@ def write_folder(target: Path, contents: Contents, *, max_shard_bytes: int = MAX
 
 
 def write_release(
-    recipe: AnyRecipe,
-    checkpoints: Mapping[SourceRef, Checkpoint],
+    recipe: Recipe,
+    checkpoints: Mapping[ModelId, Checkpoint],
     target: Path,
     documents: Mapping[str, bytes],
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
-    skeleton: Path | None = None,
+    config_source: Path | None = None,
 ) -> dict[str, str]:
     """Write the model that a recipe describes, as `write_folder` does.
 
@@ -73,12 +73,12 @@ def write_release(
     """
     if unknown := [origin for origin in recipe.origins if origin not in checkpoints]:
         raise MergingError(f"sources: got {unknown[0]}: its checkpoint was not given")
-    template = skeleton or checkpoints[recipe.origins[0]].folder
+    config_source = config_source or checkpoints[recipe.origins[0]].folder
     if isinstance(recipe, PathRecipe):
-        written = written_path(recipe, checkpoints, template)
+        written = written_path(recipe, checkpoints, config_source)
     else:
-        written = written_merge(recipe, checkpoints, template)
-    files = companion_files(template)
+        written = written_merge(recipe, checkpoints, config_source)
+    files = companion_files(config_source)
     files["config.json"] = config_text(in_dtype(written.config, recipe.dtype))
     files[RECIPE_NAME] = written.recipe.encode()
     contents = Contents(written.shapes, recipe.dtype, written.make, with_documents(files, documents))

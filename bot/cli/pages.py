@@ -1,0 +1,204 @@
+"""What commands print: frozen values as sections of a page. Text from the Hub is never read as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bot.cycle.history import CyclePage, CycleSummary
+from bot.hub.candidate import Verdict
+from bot.ledger.ledger import Cycle, ReleaseEntry, State
+from bot.progress import duration, printable
+from bot.search.results import GateResult, MeasuredRow, SearchSummary
+
+if TYPE_CHECKING:
+    from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
+
+Section = tuple[str, RenderableType]
+"""A heading and what stands below it."""
+
+_DIGEST = 10
+"""Letters shown of a recipe's or a commit's name."""
+
+
+def plan_page(plan: RunPlan) -> RenderableType:
+    """`shoal plan`."""
+    sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
+    sections.append(("The smallest difference that can be seen", _visible(plan)))
+    if plan.cost is not None:
+        sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
+    return _page(sections)
+
+
+def status_page(rows: Sequence[CycleSummary]) -> RenderableType:
+    """`shoal status`."""
+    if not rows:
+        return Text("no cycle yet: shoal run WATCHLIST")
+    table = _table("cycle", "started (UTC)", "state", "note")
+    for row in rows:
+        _add(table, row.cycle.id, _minute(row.cycle.started), row.cycle.state, _note(row.cycle))
+    return table
+
+
+def cycle_page(page: CyclePage) -> RenderableType:
+    """`shoal show`."""
+    sections: list[Section] = [(f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_story(page)))))]
+    sections += _verdicts(page.verdicts)
+    if page.search is not None:
+        sections.append(("Search", _search(page.search)))
+    if page.front and not page.gate_results:
+        sections.append((f"Front so far ({len(page.front)}), scores on the search split", _front(page)))
+    for passed, heading in ((True, "Passed the gate"), (False, "Held back by the gate")):
+        gate_results = [gate_result for gate_result in page.gate_results if gate_result.passed == passed]
+        if gate_results:
+            sections.append(
+                (f"{heading} ({len(gate_results)}), scores on the validation split", _gate(gate_results, page))
+            )
+    if page.measured:
+        sections.append(_scores(page))
+    if page.releases:
+        sections.append((f"Releases ({len(page.releases)})", _releases(page.releases)))
+    return _page(sections)
+
+
+def result_page(page: CyclePage) -> RenderableType:
+    """How `shoal run` ends: what was measured, if anything was released."""
+    return _page([_scores(page)] if page.measured else [])
+
+
+def _page(sections: Iterable[Section]) -> Group:
+    parts: list[RenderableType] = []
+    for heading, body in sections:
+        parts += [Text(""), Text(printable(heading), style="bold"), Padding(body, (0, 0, 0, 2), expand=False)]
+    return Group(*parts[1:])
+
+
+def _story(page: CyclePage) -> list[str]:
+    """When the cycle was, how it ended, and where its report lies."""
+    cycle = page.cycle
+    when = f"started {_minute(cycle.started)} UTC"
+    if cycle.finished is not None:
+        when += f", ended after {duration((cycle.finished - cycle.started).total_seconds())}"
+    return [when, _note(cycle)] + ([f"report: {page.report}"] if page.report else [])
+
+
+def _note(cycle: Cycle) -> str:
+    if cycle.state is State.RUNNING:
+        return "under way, or interrupted: then the next run goes on with it"
+    return cycle.note
+
+
+def _verdicts(verdicts: Iterable[Verdict]) -> list[Section]:
+    """The candidates that were taken, then those that were refused, each with the reason."""
+    told = tuple(verdicts)
+    sections: list[Section] = []
+    for accepted, heading in ((True, "Taken"), (False, "Refused")):
+        table = _table("model", "reason")
+        for verdict in told:
+            if verdict.accepted == accepted:
+                _add(table, verdict.repo, verdict.reason)
+        if table.row_count:
+            sections.append((f"{heading} ({table.row_count})", table))
+    return sections or [("No model was found", Text("nothing on the Hub fits `watch`"))]
+
+
+def _tasks(tasks: Iterable[TaskPlan]) -> Table:
+    table = _table("skill", "task", "metric", "search", "validation", "report")
+    for task in tasks:
+        _add(table, task.skill, task.task, task.metric, str(task.search), str(task.validation), str(task.report))
+    return table
+
+
+def _visible(plan: RunPlan) -> Group:
+    table = _table("skill", "split", "difference")
+    for one in plan.visible:
+        _add(table, one.skill, one.split, one.words)
+    return Group(table, Text(plan.visible_if, "dim"))
+
+
+def _cost(cost: RunCost, licence: str) -> Table:
+    threads = f"{cost.threads} thread{'s' if cost.threads > 1 else ''} each"
+    workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''} on {cost.device}, {threads}"
+    table = Table.grid(padding=(0, 2, 0, 0))
+    left_out = f"the layers of {', '.join(cost.left_out)}: raise search.dataflow.models"
+    for name, value in (
+        ("download", decimal(cost.download)),
+        ("disk", f"{decimal(cost.disk)}, with the releases"),
+        ("memory", f"{decimal(cost.memory)} for {workers}"),
+        ("space", f"{cost.genes} genes, some 10^{cost.space_log10:.0f} possible merges"),
+        ("largest", f"{decimal(cost.largest)}, a merge of {cost.layers} layers"),
+        *((("left out", left_out),) if cost.left_out else ()),
+        ("scoring", f"{cost.candidates} candidates beside {cost.baselines} rivals, {cost.item_scores:,} items at most"),
+        ("licence", f"{licence}, of the releases"),
+    ):
+        _add(table, name, value)
+    return table
+
+
+def _search(found: SearchSummary) -> Text:
+    told = (
+        f"{found.candidates} candidates in {len(found.generations)} generations, {len(found.front)} on the front, "
+        f"hypervolume {found.generations[-1][1]:.4f}; {duration(found.seconds)} of scoring; {found.stopped}"
+    )
+    return Text(printable("\n".join([told, *(f"{count} failed: {reason}" for reason, count in found.reasons)])))
+
+
+def _front(page: CyclePage) -> Table:
+    table = _table("recipe", *page.skills)
+    for recipe, scores in page.front:
+        _add(table, recipe[:_DIGEST], *(f"{score:.3f}" for score in scores))
+    return table
+
+
+def _gate(gate_results: Iterable[GateResult], page: CyclePage) -> Table:
+    table = _table("recipe", *page.skills, "reason")
+    for gate_result in sorted(gate_results, key=lambda one: one.p_value):
+        scores = [f"{score:.3f}" for score in gate_result.scores] or ["-"] * len(page.skills)
+        _add(table, gate_result.recipe[:_DIGEST], *scores, gate_result.reason)
+    return table
+
+
+def _scores(page: CyclePage) -> Section:
+    """The releases and their rivals on the report split."""
+    table = _table("", "", *page.skills)
+    for row in page.measured:
+        style = "bold" if row.kind == "release" else ""
+        table.add_row(Text(printable(row.name), style), Text(row.kind, style), *_estimates(row, style))
+    return "Scores on the report split, with 95 % intervals", table
+
+
+def _estimates(row: MeasuredRow, style: str) -> list[Text]:
+    return [
+        Text.assemble((f"{score.mean:.3f}", style), "\n", (f"{score.low:.3f}–{score.high:.3f}", "dim"))
+        for score in row.scores
+    ]
+
+
+def _releases(releases: Iterable[ReleaseEntry]) -> Table:
+    table = _table("repo", "role", "recipe", "commit")
+    for release in releases:
+        commit = release.commit[:_DIGEST] if release.commit else "not uploaded"
+        _add(table, release.repo, release.role, release.recipe[:_DIGEST], commit)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

@@ -1,1 +1,0 @@
-"""Who wins: the search among merges, the gate that the front must pass, and the choice of what is released."""

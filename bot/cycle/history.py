@@ -1,0 +1,89 @@
+"""What the ledger tells of past cycles, as frozen values for `status` and `show`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bot.home import Home
+from bot.hub.candidate import Verdict
+from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
+from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.watchlist.watchlist import Watchlist
+
+
+@dataclass(frozen=True)
+class CycleSummary:
+    """One cycle in a line."""
+
+    cycle: Cycle
+    releases: tuple[ReleaseEntry, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return _cycle_json(self.cycle) | {"releases": [asdict(release) for release in self.releases]}
+
+
+@dataclass(frozen=True)
+class CyclePage:
+    """One cycle whole. `search` and `gate_results` are empty where it has not come so far.
+
+    front: (recipe digest, scores on the search split) after the newest generation.
+    """
+
+    cycle: Cycle
+    skills: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    search: SearchSummary | None
+    front: tuple[tuple[str, tuple[float, ...]], ...]
+    gate_results: tuple[GateResult, ...]
+    measured: tuple[MeasuredRow, ...]
+    releases: tuple[ReleaseEntry, ...]
+    report: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; the search's point cloud is left out."""
+        search = None
+        if self.search is not None:
+            search = {key: value for key, value in asdict(self.search).items() if key != "points"}
+        return _cycle_json(self.cycle) | {
+            "skills": list(self.skills),
+            "candidates": [asdict(verdict) for verdict in self.verdicts],
+            "search": search,
+            "front": [{"recipe": recipe, "scores": list(scores)} for recipe, scores in self.front],
+            "gate": [asdict(gate_result) for gate_result in self.gate_results],
+            "measured": [asdict(row) for row in self.measured],
+            "releases": [asdict(release) for release in self.releases],
+            "report": self.report,
+        }
+
+
+def cycle_rows(ledger: Ledger) -> tuple[CycleSummary, ...]:
+    """Every cycle, newest first."""
+    return tuple(CycleSummary(cycle, ledger.releases(cycle.id)) for cycle in ledger.cycles())
+
+
+def cycle_page(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
+    """One cycle; ShoalError where there is none of that id."""
+    entry = ledger.cycle(cycle)
+    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    report = home.report(cycle)
+    return CyclePage(
+        cycle=entry,
+        skills=tuple(skill.name for skill in watchlist.skills) if watchlist else (),
+        verdicts=ledger.verdicts(cycle),
+        search=ledger.kept(cycle, "search", SearchSummary),
+        front=ledger.front(cycle),
+        gate_results=ledger.kept(cycle, "gate", tuple[GateResult, ...]) or (),
+        measured=ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or (),
+        releases=ledger.releases(cycle),
+        report=str(report) if report.exists() else None,
+    )
+
+
+def _cycle_json(cycle: Cycle) -> dict[str, Any]:
+    return asdict(cycle) | {
+        "state": str(cycle.state),
+        "started": cycle.started.isoformat(),
+        "finished": cycle.finished.isoformat() if cycle.finished else None,
+    }

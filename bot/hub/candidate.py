@@ -1,0 +1,221 @@
+"""What the bot knows of a model on the Hub before it downloads any weights, as frozen values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from merging.writing.companions import COMPANIONS
+from templates.escaping import plain
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+WEIGHTS = "model*.safetensors"
+"""The names of weight files; their sizes are the watchlist's to limit (watch.max_bytes)."""
+
+LICENCE_FILES = tuple(f"{name}{ending}" for name in ("LICENSE", "LICENCE", "NOTICE") for ending in ("", ".md", ".txt"))
+"""Passed on with every release: permissive licences ask for it too."""
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""What an adapter is made of; a repo that has them is none that models are bred from."""
+
+_MIB = 2**20
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
+
+LIMITS: Mapping[str, int] = MappingProxyType(
+    {
+        **dict.fromkeys(("config.json", ADAPTER_CONFIG), _MIB),
+        "model.safetensors.index.json": 16 * _MIB,
+        **dict.fromkeys(COMPANIONS, _MIB),
+        **dict.fromkeys(("tokenizer_config.json", "added_tokens.json"), 16 * _MIB),
+        **dict.fromkeys(_VOCABULARIES, 64 * _MIB),
+        **dict.fromkeys(LICENCE_FILES, _MIB),
+    }
+)
+"""The only files that are ever fetched beside the weights, all of them at the top of the repo: name → most bytes."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
+_OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
+
+
+def wanted(path: str) -> bool:
+    """Whether a repo's file is of use; nothing else is fetched."""
+    return path in LIMITS or path == ADAPTER_WEIGHTS or ("/" not in path and fnmatchcase(path, WEIGHTS))
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repo. `size` in bytes and hashes are None where the Hub was not asked for them.
+
+    sha256: of its content, for files in LFS. blob_id: git's SHA-1, for all others.
+    """
+
+    path: str
+    size: int | None
+    sha256: str | None
+    blob_id: str | None
+
+    @property
+    def content_id(self) -> str | None:
+        """Equal for equal content."""
+        return self.sha256 or self.blob_id
+
+    @property
+    def is_weights(self) -> bool:
+        """Whether it holds the model's tensors."""
+        return wanted(self.path) and self.path.endswith(".safetensors")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a candidate, and why, in one line for a person: a stranger's words in it are made harmless."""
+
+    repo: str
+    sha: str | None
+    accepted: bool
+    reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", plain(self.reason))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A repo at a commit, as the Hub describes it. Its texts come from a stranger: escape them when shown.
+
+    relation: how it descends from base_models, if it says: finetune, merge, adapter, quantized.
+    languages: those that the Hub takes in a card. quantised: the method, if it is.
+    security: files the Hub warns of; None where it says nothing.
+    pinned: its place in the watchlist's list of pinned models, None if it was found by listing.
+    """
+
+    repo: str
+    sha: str
+    author: str
+    licence: str | None
+    languages: tuple[str, ...]
+    tags: tuple[str, ...]
+    base_models: tuple[str, ...]
+    relation: str | None
+    downloads: int
+    last_modified: datetime | None
+    parameters: int | None
+    architectures: tuple[str, ...]
+    custom_code: bool
+    quantised: str | None
+    files: tuple[RemoteFile, ...]
+    gated: bool
+    private: bool
+    security: tuple[str, ...] | None
+    pinned: int | None = None
+
+    @property
+    def wanted_files(self) -> tuple[RemoteFile, ...]:
+        """What would be fetched."""
+        return tuple(file for file in self.files if wanted(file.path))
+
+    @property
+    def weight_files(self) -> tuple[RemoteFile, ...]:
+        """The files with its tensors."""
+        return tuple(file for file in self.files if file.is_weights)
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes to fetch, as far as sizes are known."""
+        return sum(file.size or 0 for file in self.wanted_files)
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """Sorts the best first: pinned ones in the watchlist's order, then by downloads, then by name."""
+        return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
+
+    def file(self, path: str) -> RemoteFile | None:
+        """The file at `path`, if there is one."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+def read_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
+    """The Hub's answer as a candidate, whether it comes from a list or from a model's own page."""
+    card: Mapping[str, Any] = vars(info.card_data) if info.card_data else {}
+    config = info.config if isinstance(info.config, dict) else {}
+    base_models, relation = _lineage(info, card)
+    return Candidate(
+        repo=info.id,
+        sha=info.sha or "",
+        author=info.author or info.id.split("/")[0],
+        licence=", ".join(_words(card.get("license"))) or None,
+        languages=tuple(word for word in _words(card.get("language")) if _is_language(word)),
+        tags=tuple(info.tags or ()),
+        base_models=base_models,
+        relation=relation,
+        downloads=info.downloads or 0,
+        last_modified=info.last_modified,
+        parameters=info.safetensors.total if info.safetensors else None,
+        architectures=_words(config.get("architectures")),
+        custom_code=bool(config.get("auto_map")) or "custom_code" in (info.tags or ()),
+        quantised=_quantised(config),
+        files=tuple(_file(sibling) for sibling in info.siblings or ()),
+        gated=bool(info.gated),
+        private=bool(info.private),
+        security=_security(info.security_repo_status),
+        pinned=pinned,
+    )
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """A card's field that may be one text, a list of them, or anything."""
+    items: Iterable[object] = value if isinstance(value, list | tuple) else (value,)
+    return tuple(item for item in items if isinstance(item, str) and item)
+
+
+def _is_language(word: str) -> bool:
+    """Whether the Hub takes it as a language: one wrong word would make a release's whole card invalid."""
+    return _LANGUAGE.fullmatch(word) is not None or word in _OTHER_LANGUAGES
+
+
+def _lineage(info: ModelInfo, card: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """Declared base models and the relation to them: the card's word, else the Hub's."""
+    told: Any = info.base_models
+    models: list[object] = []
+    relation = card.get("base_model_relation")
+    if isinstance(told, dict):
+        models = [entry.get("id") for entry in told.get("models", ()) if isinstance(entry, dict)]
+        relation = relation or told.get("relation")
+    elif isinstance(told, list):
+        models = told
+    bases = _words(card.get("base_model")) or _words(models)
+    for tag in info.tags or ():
+        parts = tag.split(":")
+        if parts[0] == "base_model" and len(parts) == 3 and not relation:
+            relation = parts[1]
+    return tuple(dict.fromkeys(bases)), relation if isinstance(relation, str) else None
+
+
+def _quantised(config: Mapping[str, Any]) -> str | None:
+    found = config.get("quantization_config")
+    return str(found.get("quant_method") or "unnamed") if isinstance(found, dict) else None
+
+
+def _file(sibling: Any) -> RemoteFile:
+    lfs = sibling.lfs
+    return RemoteFile(
+        path=sibling.rfilename,
+        size=lfs.size if lfs else sibling.size,
+        sha256=lfs.sha256 if lfs else None,
+        blob_id=None if lfs else sibling.blob_id,
+    )
+
+
+def _security(status: Any) -> tuple[str, ...] | None:
+    """Names of the files the Hub warns of; a scan that is not done yet counts as one."""
+    if not isinstance(status, dict):
+        return None
+    issues = status.get("filesWithIssues") or ()
+    paths = [str(issue.get("path", issue)) if isinstance(issue, dict) else str(issue) for issue in issues]
+    return tuple(paths) if status.get("scansDone", True) else ("(its scan is not done)", *paths)

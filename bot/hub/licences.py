@@ -1,0 +1,203 @@
+"""Which licences may be merged with which, and what the result must carry: a policy, not legal advice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from bot.errors import ShoalError
+from bot.hub.candidate import LICENCE_FILES
+
+
+class LicenceKind(StrEnum):
+    """What a licence does to a merge."""
+
+    PERMISSIVE = "permissive"  # keep the notices
+    NONCOMMERCIAL = "non-commercial"  # no commercial use of the merge either
+    SHARE_ALIKE = "non-commercial share-alike"  # the merge takes this very licence
+    LLAMA = "Llama"  # the merge takes this very licence, says "Built with Llama", and is named Llama…
+    GEMMA = "Gemma"  # the merge takes the Gemma terms
+    OPENRAIL = "OpenRAIL"  # the merge carries the use restrictions
+    FORBIDS = "forbids it"  # derivatives or publication are not allowed
+
+
+LICENCES: Mapping[str, LicenceKind] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("mit", "apache-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear"),
+            LicenceKind.PERMISSIVE,
+        ),
+        **dict.fromkeys(("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0"), LicenceKind.NONCOMMERCIAL),
+        **dict.fromkeys(("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"), LicenceKind.SHARE_ALIKE),
+        **dict.fromkeys(("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4"), LicenceKind.LLAMA),
+        "gemma": LicenceKind.GEMMA,
+        **dict.fromkeys(
+            (
+                "openrail",
+                "openrail++",
+                "bigscience-openrail-m",
+                "creativeml-openrail-m",
+                "bigcode-openrail-m",
+            ),
+            LicenceKind.OPENRAIL,
+        ),
+        **dict.fromkeys(
+            ("cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "apple-amlr", "intel-research"),
+            LicenceKind.FORBIDS,
+        ),
+    }
+)
+"""The Hub's licence ids that the policy knows; every other one is refused as unknown."""
+
+_NAMES = MappingProxyType(
+    {"llama2": "Llama 2", "llama3": "Llama 3", "llama4": "Llama 4"}
+    | {f"llama3.{minor}": f"Llama 3.{minor}" for minor in (1, 2, 3)}
+)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The licence that a repo's card declares: an id of the Hub, None where it declares none.
+
+    ancestor: the repo is not merged itself; one of the merged models descends from it.
+    unseen: why its card cannot be read, in words, if so.
+    """
+
+    repo: str
+    licence: str | None
+    ancestor: bool = False
+    unseen: str | None = None
+
+
+@dataclass(frozen=True)
+class ReleaseLicence:
+    """What a release is published under.
+
+    name, link: for the card, beside the id "other"; None for the Hub's own ids.
+    notices: sentences the card must hold.
+    name_prefix: what the repo's name must start with; None: anything.
+    """
+
+    id: str
+    name: str | None
+    link: str | None
+    notices: tuple[str, ...]
+    name_prefix: str | None
+
+
+class LicenceError(ShoalError):
+    """The licences do not allow this merge to be published; the message is the reason."""
+
+
+def kind_of(licence: str | None) -> LicenceKind | None:
+    """The policy's word on a licence id; None where it has none."""
+    return LICENCES.get(licence.lower()) if licence else None
+
+
+def refusal(declared: Declared, *, noncommercial: bool) -> str | None:
+    """Why this licence keeps a model out of every merge; None if it does not."""
+    whose = f"its ancestor {declared.repo}" if declared.ancestor else "it"
+    kind = kind_of(declared.licence)
+    if declared.unseen:
+        return f"its declared base model {declared.repo} {declared.unseen}, so its licence is unknown"
+    if declared.licence is None:
+        return f"{whose} declares no licence"
+    if kind is None:
+        return f"{whose} declares the licence {declared.licence[:40]!r}, which the policy does not know"
+    if kind is LicenceKind.FORBIDS:
+        return f"{whose} has the licence {declared.licence}, which forbids publishing a merge"
+    if kind in (LicenceKind.NONCOMMERCIAL, LicenceKind.SHARE_ALIKE) and not noncommercial:
+        return f"{whose} has the licence {declared.licence}, and noncommercial is not set in the watchlist"
+    return None
+
+
+def conflict(declared: Sequence[Declared]) -> str | None:
+    """Why these licences, each acceptable alone, cannot be merged with each other; None if they can."""
+    bearing = {entry.licence.lower(): entry for entry in declared if _binds(entry) and entry.licence}
+    kinds = {LICENCES[licence]: entry for licence, entry in bearing.items()}
+    families = [kind for kind in kinds if kind is not LicenceKind.NONCOMMERCIAL]
+    restricted = LicenceKind.NONCOMMERCIAL in kinds and bool(
+        {LicenceKind.LLAMA, LicenceKind.GEMMA, LicenceKind.OPENRAIL} & set(kinds)
+    )
+    llamas = [licence for licence in bearing if LICENCES[licence] is LicenceKind.LLAMA]
+    alike = [licence for licence in bearing if LICENCES[licence] is LicenceKind.SHARE_ALIKE]
+    if len(families) > 1 or restricted or len(llamas) > 1 or len(alike) > 1:
+        parts = [f"{licence} ({entry.repo})" for licence, entry in sorted(bearing.items())]
+        return f"licences that exclude each other: {', '.join(parts)}"
+    return None
+
+
+def combine(declared: Sequence[Declared], *, noncommercial: bool) -> ReleaseLicence:
+    """The licence of a merge of these models (sources, base and their ancestors).
+
+    Raises:
+        LicenceError: one of them cannot be merged at all, or not with the others.
+    """
+    for entry in declared:
+        if reason := refusal(entry, noncommercial=noncommercial):
+            raise LicenceError(f"licences of the pool: {entry.repo}: {reason}")
+    if reason := conflict(declared):
+        raise LicenceError(reason)
+    by_kind: dict[LicenceKind, list[Declared]] = {}
+    for entry in declared:
+        by_kind.setdefault(LICENCES[str(entry.licence).lower()], []).append(entry)
+    notices = (_attribution(declared),)
+    for kind in (
+        LicenceKind.LLAMA,
+        LicenceKind.GEMMA,
+        LicenceKind.OPENRAIL,
+        LicenceKind.SHARE_ALIKE,
+        LicenceKind.NONCOMMERCIAL,
+    ):
+        if kind in by_kind:
+            return _bound(kind, sorted({str(entry.licence).lower() for entry in by_kind[kind]})[-1], notices)
+    ids = {str(entry.licence).lower() for entry in declared}
+    return ReleaseLicence("mit" if ids == {"mit"} else "apache-2.0", None, None, notices, None)
+
+
+def _binds(entry: Declared) -> bool:
+    return kind_of(entry.licence) not in (None, LicenceKind.PERMISSIVE, LicenceKind.FORBIDS)
+
+
+def _attribution(declared: Sequence[Declared]) -> str:
+    parts = [f"{entry.repo} ({entry.licence})" for entry in declared]
+    made_from = ", ".join(dict.fromkeys(parts))
+    return f"This model is made from {made_from}; their copyright notices and licences apply."
+
+
+def _bound(kind: LicenceKind, licence: str, notices: tuple[str, ...]) -> ReleaseLicence:
+    """The licence of a merge with a part that binds the whole."""
+    extra: tuple[str, ...]
+    if kind is LicenceKind.LLAMA:
+        name = _NAMES[licence]
+        extra = (
+            "Built with Llama.",
+            f"{name} is licensed under the {name} Community License, Copyright © Meta Platforms, Inc. "
+            "All Rights Reserved.",
+        )
+        return ReleaseLicence(licence, None, None, (*notices, *extra), "Llama")
+    if kind is LicenceKind.GEMMA:
+        extra = (
+            "Gemma is provided under and subject to the Gemma Terms of Use, ai.google.dev/gemma/terms.",
+            "Use must follow the Gemma Prohibited Use Policy; whoever passes this model on passes both on.",
+        )
+    elif kind is LicenceKind.OPENRAIL:
+        extra = ("The use restrictions of the OpenRAIL licence apply, and are passed on with this model.",)
+    else:
+        extra = ("Commercial use is not allowed.",)
+    return ReleaseLicence(licence, None, None, (*notices, *extra), None)
+
+
+def licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
+    """The licence and notice files in the folders of some repos, each under a name that tells whose it is."""
+    found: dict[str, bytes] = {}
+    for repo, folder in folders.items():
+        for path in (folder / name for name in LICENCE_FILES):
+            if path.is_file():
+                # Always with an ending of its own, for the repo's name may look like one (.safetensors).
+                name = f"{path.stem}-{repo.replace('/', '--')}{path.suffix or '.txt'}"
+                found[name] = found.get(name, b"") + path.read_bytes()
+    return found

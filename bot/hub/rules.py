@@ -1,0 +1,230 @@
+"""The reasons to refuse a candidate that the Hub's description alone gives.
+
+RULES is the inventory, in the order in which they are asked; the first that answers is the reason shown. A
+rule keeps silent on what the Hub was not asked for yet, so one list judges a listing and a model's own page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from bot.hub.candidate import LIMITS, Candidate
+from bot.hub.licences import Declared, refusal
+from bot.watchlist.watchlist import Watchlist
+from templates.escaping import plain
+
+OWN_TAG = "shoal-merge"
+"""On every release's card, so that the bot never breeds from its own merges."""
+
+Rule = Callable[[Candidate, Watchlist, datetime], str | None]
+FormRule = Callable[[Candidate, object, object], str | None]
+"""One that asks no watchlist."""
+
+_QUANTISED_TAGS = frozenset({"gguf", "gptq", "awq", "exl2", "exl3", "mlx", "bitsandbytes", "compressed-tensors", "fp8"})
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_SHARD = re.compile(r"model-[0-9]+-of-[0-9]+\.safetensors")
+
+
+def own_merge(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+    """Breeding from what was bred compounds errors that no card shows."""
+    return f"it is a merge made by shoal (tag {OWN_TAG})" if OWN_TAG in candidate.tags else None
+
+
+def author_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's lists of authors; pinning a model overrides the list of those allowed."""
+    authors = watchlist.watch.authors
+    if candidate.author in authors.deny:
+        return f"its author {candidate.author} is in watch.authors.deny"
+    if authors.allow and candidate.author not in authors.allow and candidate.pinned is None:
+        return f"its author {candidate.author} is not in watch.authors.allow"
+    return None
+
+
+def gated(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
+    """Agreements are for persons: whoever pins a model has read its terms, and the token must have access."""
+    if candidate.gated and candidate.pinned is None:
+        return "it is gated: its owner asks for an agreement first"
+    return None
+
+
+def private(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """A public merge would give a private model away."""
+    if candidate.private and not watchlist.publish.private:
+        return "it is private, and releases would be public (publish.private is not set)"
+    return None
+
+
+def adapter(candidate: Candidate, _: object, __: object) -> str | None:
+    """An adapter holds differences, not a model."""
+    if candidate.relation == "adapter" or candidate.file("adapter_config.json"):
+        return "it is an adapter, not a whole model"
+    return None
+
+
+def quantised(candidate: Candidate, _: object, __: object) -> str | None:
+    """Rounded weights do not average."""
+    if candidate.quantised:
+        return f"it is quantised ({candidate.quantised[:40]})"
+    tags = sorted(_QUANTISED_TAGS & {tag.lower() for tag in candidate.tags})
+    if candidate.relation == "quantized" or tags:
+        return f"it is quantised ({tags[0] if tags else 'by its own word'})"
+    return None
+
+
+def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
+    """No code of a stranger runs here, nor is any passed on."""
+    scripts = [file.path for file in candidate.files if file.path.endswith(".py")]
+    if candidate.custom_code or scripts:
+        return f"it needs custom code ({scripts[0] if scripts else 'auto_map in its config'})"
+    return None
+
+
+def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
+    """A pickle can run code when it is read."""
+    paths = [file.path for file in candidate.files]
+    if "model.safetensors" in paths or "model.safetensors.index.json" in paths:
+        return None
+    if any(path.endswith(_PICKLES) for path in paths):
+        return "its weights are pickled, without safetensors"
+    if any(_SHARD.fullmatch(path) for path in paths):
+        return "its shards have no model.safetensors.index.json"
+    return "it has no model.safetensors"
+
+
+def not_a_language_model(candidate: Candidate, _: object, __: object) -> str | None:
+    """What this version merges: one plain causal language model."""
+    if not candidate.architectures:
+        return "its config names no architecture"
+    odd = [name for name in candidate.architectures if not name.endswith(("ForCausalLM", "LMHeadModel"))]
+    return f"its architecture {odd[0][:60]} is no causal language model" if odd else None
+
+
+def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's list of architectures."""
+    listed = watchlist.watch.architectures
+    if listed and not set(candidate.architectures) & set(listed):
+        return f"its architecture {candidate.architectures[0][:60]} is not in watch.architectures"
+    return None
+
+
+def licence_forbids(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """Licences with which no merge could be published."""
+    return refusal(Declared(candidate.repo, candidate.licence), noncommercial=watchlist.noncommercial)
+
+
+def licence_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's list of licences."""
+    listed = watchlist.watch.licences
+    if listed is not None and candidate.licence not in listed:
+        return f"its licence {str(candidate.licence)[:40]!r} is not in watch.licences"
+    return None
+
+
+def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's range of parameters."""
+    count, bounds = candidate.parameters, watchlist.watch.parameters
+    if count is None:
+        return None
+    if bounds.min is not None and count < bounds.min:
+        return f"it has {count:,} parameters, fewer than watch.parameters.min ({bounds.min:,})"
+    if bounds.max is not None and count > bounds.max:
+        return f"it has {count:,} parameters, more than watch.parameters.max ({bounds.max:,})"
+    return None
+
+
+def oversized(candidate: Candidate, _: object, __: object) -> str | None:
+    """Small files that are not small."""
+    for file in candidate.wanted_files:
+        limit = LIMITS.get(file.path)
+        if limit is not None and file.size is not None and file.size > limit:
+            return f"its {file.path} is {file.size:,} bytes, more than the {limit:,} that are fetched"
+    return None
+
+
+def too_many_bytes(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's limit on a download."""
+    size, limit = candidate.download_bytes, watchlist.watch.max_bytes
+    return f"its files are {size:,} bytes, more than watch.max_bytes ({limit:,})" if size > limit else None
+
+
+def too_few_downloads(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's threshold; pinned models need none."""
+    least = watchlist.watch.downloads_min
+    if candidate.pinned is None and candidate.downloads < least:
+        return f"it has {candidate.downloads:,} downloads, fewer than watch.downloads_min ({least:,})"
+    return None
+
+
+def too_old(candidate: Candidate, watchlist: Watchlist, now: datetime) -> str | None:
+    """The watchlist's limit on age; pinned models have none."""
+    days, changed = watchlist.watch.max_age_days, candidate.last_modified
+    if days is None or changed is None or candidate.pinned is not None:
+        return None
+    if now - changed > timedelta(days=days):
+        return f"it was last changed on {changed:%Y-%m-%d}, more than watch.max_age_days ({days}) ago"
+    return None
+
+
+def unsafe(candidate: Candidate, _: object, __: object) -> str | None:
+    """The Hub's own scanners."""
+    if candidate.security:
+        return f"the Hub's security scan warns of {candidate.security[0][:60]}"
+    return None
+
+
+FORM: tuple[FormRule, ...] = (
+    adapter,
+    quantised,
+    custom_code,
+    no_safetensors,
+    not_a_language_model,
+    oversized,
+    unsafe,
+)
+"""What no merge can take in, whatever anybody asks for."""
+
+SAFETY: tuple[Rule, ...] = (
+    gated,
+    private,
+    adapter,
+    quantised,
+    custom_code,
+    no_safetensors,
+    not_a_language_model,
+    licence_forbids,
+    oversized,
+    too_many_bytes,
+    unsafe,
+)
+"""What holds for the base model as well."""
+
+NAMED_BASE: tuple[Rule, ...] = tuple(rule for rule in SAFETY if rule is not gated)
+"""What holds for a base that the watchlist names, which is as good as pinned."""
+
+RULES: tuple[Rule, ...] = (
+    own_merge,
+    author_not_wanted,
+    *SAFETY,
+    architecture_not_wanted,
+    licence_not_wanted,
+    wrong_size,
+    too_few_downloads,
+    too_old,
+)
+"""All of them, in the order in which they are asked."""
+
+
+def first_refusal(
+    candidate: Candidate, watchlist: Watchlist, now: datetime, rules: tuple[Rule, ...] = RULES
+) -> str | None:
+    """The first reason to refuse the candidate, in one line; None if there is none."""
+    reasons = (rule(candidate, watchlist, now) for rule in rules)
+    return next((plain(reason) for reason in reasons if reason is not None), None)
+
+
+def unmergeable(candidate: Candidate) -> str | None:
+    """The first reason why no merge can take the model in, in one line; None if there is none."""
+    reasons = (rule(candidate, None, None) for rule in FORM)
+    return next((plain(reason) for reason in reasons if reason is not None), None)

@@ -1,0 +1,405 @@
+"""The ledger: the database of all that was measured and done. Every write is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+from pydantic import TypeAdapter
+from sqlalchemy import Engine, create_engine, delete, event, func, inspect, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.orm import Session
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from bot.errors import ShoalError
+from bot.hub.candidate import Verdict
+from bot.ledger.tables import (
+    CandidateRow,
+    CycleRow,
+    EvaluationRow,
+    FrontRow,
+    ItemScoreRow,
+    RecipeRow,
+    ReleaseRow,
+    SourceRow,
+    StageRow,
+    Table,
+)
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30
+"""How long a write waits for another process's write to end."""
+
+
+class State(StrEnum):
+    """Where a cycle stands."""
+
+    RUNNING = "running"  # under way, or interrupted: the next run goes on with it
+    REVIEW = "waiting for review"  # releases are written; `shoal publish` uploads them
+    PUBLISHED = "published"  # at least one release is on the Hub
+    WRITTEN = "written"  # publishing is off: the releases lie in the home
+    NOTHING = "nothing worth publishing"  # no front member passed the gate
+    UNCHANGED = "nothing new"  # the same sources and watchlist as an earlier cycle
+    ABANDONED = "abandoned"  # the watchlist changed before the cycle was done
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One pass of the bot over one watchlist, as the ledger knows it."""
+
+    id: str
+    watchlist: str
+    number: int
+    digest: str
+    state: State
+    note: str
+    started: datetime
+    finished: datetime | None
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """One member of a cycle's pool."""
+
+    repo: str
+    sha: str
+    role: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ItemValue:
+    """One recipe's score on one item; `task` is the task's digest."""
+
+    task: str
+    item: str
+    value: float
+    flag: str | None
+
+
+@dataclass(frozen=True)
+class EvaluationEntry:
+    """One recipe under one exam: its share of wall time in seconds, and the failure where there are no scores."""
+
+    recipe: str
+    eval_set: str
+    seconds: float
+    failure: str | None
+    transient: bool = False
+
+
+@dataclass(frozen=True)
+class ReleaseEntry:
+    """A written release; `commit` is set once it is on the Hub. `files` maps names to SHA-256."""
+
+    cycle: str
+    role: str
+    recipe: str
+    repo: str
+    files: Mapping[str, str]
+    commit: str | None = None
+
+
+class Ledger:
+    """The ledger in one SQLite file, in WAL mode so that `status` reads while a cycle writes."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._engine = _engine(path)
+        try:
+            # SQLite turns a new file to WAL for one connection alone and tells all others at once that it is locked.
+            with FileLock(path.with_name(f"{path.name}.opening"), timeout=BUSY_SECONDS):
+                _make_tables(self._engine)
+        except OperationalError as error:
+            raise ShoalError(
+                f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk"
+            ) from error
+        except DatabaseError as error:
+            raise ShoalError(
+                f"{path}: not a ledger ({error.orig}); move the file away or choose another --home"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        """All or nothing; what the disk or another process prevents is told in one line."""
+        try:
+            with Session(self._engine) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise ShoalError(
+                f"{self.path}: the ledger cannot be written ({error.orig}); nothing was lost: "
+                "make room or end the other process, then run it again"
+            ) from error
+
+    # -- cycles ---------------------------------------------------------------------------------------------------
+
+    def begin(self, watchlist: str, digest: str, now: datetime) -> Cycle:
+        """The watchlist's interrupted cycle, to go on with; else a new one.
+
+        An interrupted cycle under other words (another digest) is closed as abandoned: its scores stay and are used.
+        A new cycle forgets failures that may have been the machine's.
+        """
+        with self._transaction() as session:
+            newest = session.scalars(
+                select(CycleRow).where(CycleRow.watchlist == watchlist).order_by(CycleRow.number.desc()).limit(1)
+            ).first()
+            if newest is not None and newest.state == State.RUNNING:
+                if newest.digest == digest:
+                    return _cycle(newest)
+                newest.state, newest.note = State.ABANDONED, "the watchlist changed before the cycle was done"
+                newest.finished = now.isoformat()
+            session.execute(delete(EvaluationRow).where(EvaluationRow.transient))
+            number = 1 if newest is None else newest.number + 1
+            row = CycleRow(
+                id=f"{watchlist}-{number}",
+                watchlist=watchlist,
+                number=number,
+                digest=digest,
+                state=State.RUNNING,
+                note="",
+                started=now.isoformat(),
+                finished=None,
+            )
+            session.add(row)
+            session.flush()
+            return _cycle(row)
+
+    def finish(self, cycle: str, state: State, note: str, now: datetime) -> None:
+        """Close a cycle (or move it to review) with one line on how it ended."""
+        with self._transaction() as session:
+            session.execute(
+                update(CycleRow).where(CycleRow.id == cycle).values(state=state, note=note, finished=now.isoformat())
+            )
+
+    def cycles(self, watchlist: str | None = None) -> tuple[Cycle, ...]:
+        """All cycles, newest first."""
+        query = select(CycleRow).order_by(CycleRow.started.desc(), CycleRow.number.desc())
+        if watchlist is not None:
+            query = query.where(CycleRow.watchlist == watchlist)
+        with Session(self._engine) as session:
+            return tuple(_cycle(row) for row in session.scalars(query))
+
+    def cycle(self, cycle: str) -> Cycle:
+        """One cycle by its id; ShoalError names those that exist."""
+        with Session(self._engine) as session:
+            row = session.get(CycleRow, cycle)
+            if row is not None:
+                return _cycle(row)
+        known = ", ".join(entry.id for entry in self.cycles()[:5]) or "none yet"
+        raise ShoalError(f"cycle {cycle!r} is not in {self.path}; the newest are: {known}")
+
+    # -- what the arrows gave -------------------------------------------------------------------------------------
+
+    def keep(self, cycle: str, stage: str, value: Any, kind: type[T]) -> None:
+        """Keep what a stage gave; `kind` is a frozen dataclass or another type that pydantic can write."""
+        text = TypeAdapter(kind).dump_json(value).decode()
+        with self._transaction() as session:
+            session.execute(_upsert(StageRow), [{"cycle": cycle, "stage": stage, "value": text}])
+
+    def kept(self, cycle: str, stage: str, kind: type[T]) -> T | None:
+        """What a stage gave, or None where the cycle has not come so far."""
+        with Session(self._engine) as session:
+            row = session.get(StageRow, (cycle, stage))
+            return None if row is None else TypeAdapter(kind).validate_json(row.value)
+
+    def forget(self, cycle: str, stage: str) -> None:
+        """Take back what a stage gave, so that it is done again."""
+        with self._transaction() as session:
+            session.execute(delete(StageRow).where(StageRow.cycle == cycle, StageRow.stage == stage))
+
+    def record_pool(self, cycle: str, verdicts: Iterable[Verdict], sources: Iterable[SourceEntry]) -> None:
+        """Record every candidate with its reason, and the pool's members; those recorded earlier are replaced."""
+        candidates = [{"cycle": cycle, **vars(verdict)} for verdict in verdicts]
+        members = [{"cycle": cycle, **vars(source)} for source in sources]
+        with self._transaction() as session:
+            for table, rows in ((CandidateRow, candidates), (SourceRow, members)):
+                session.execute(delete(table).where(table.cycle == cycle))
+                if rows:
+                    session.execute(_upsert(table), rows)
+
+    def verdicts(self, cycle: str) -> tuple[Verdict, ...]:
+        """Every candidate of a cycle, the accepted first."""
+        query = select(CandidateRow).where(CandidateRow.cycle == cycle)
+        with Session(self._engine) as session:
+            rows = session.scalars(query.order_by(CandidateRow.accepted.desc(), CandidateRow.repo)).all()
+        return tuple(Verdict(row.repo, row.sha, row.accepted, row.reason) for row in rows)
+
+    def refusals(self, repo: str, sha: str) -> tuple[str, ...]:
+        """Why a repo at one commit was ever refused, the reasons of all cycles."""
+        query = select(CandidateRow.reason).where(
+            CandidateRow.repo == repo, CandidateRow.sha == sha, CandidateRow.accepted.is_(False)
+        )
+        with Session(self._engine) as session:
+            return tuple(session.scalars(query.distinct()))
+
+    def sources(self, cycle: str) -> tuple[SourceEntry, ...]:
+        """The members of a cycle's pool."""
+        query = select(SourceRow).where(SourceRow.cycle == cycle).order_by(SourceRow.role, SourceRow.repo)
+        with Session(self._engine) as session:
+            rows = session.scalars(query).all()
+        return tuple(SourceEntry(row.repo, row.sha, row.role, row.licence) for row in rows)
+
+    # -- scores ---------------------------------------------------------------------------------------------------
+
+    def record_evaluation(self, recipe: str, entry: EvaluationEntry, items: Sequence[ItemValue]) -> None:
+        """Record a recipe (its JSON), how its exam went, and its item scores: all or nothing."""
+        rows = [{"recipe": entry.recipe, **vars(item)} for item in items]
+        with self._transaction() as session:
+            session.execute(_upsert(RecipeRow), [{"digest": entry.recipe, "recipe": recipe}])
+            session.execute(_upsert(EvaluationRow), [vars(entry)])
+            if rows:
+                session.execute(_upsert(ItemScoreRow), rows)
+
+    def evaluation(self, recipe: str, eval_set: str) -> EvaluationEntry | None:
+        """How a recipe fared under an exam, or None where it has not sat it."""
+        with Session(self._engine) as session:
+            row = session.get(EvaluationRow, (recipe, eval_set))
+            return (
+                None
+                if row is None
+                else EvaluationEntry(row.recipe, row.eval_set, row.seconds, row.failure, row.transient)
+            )
+
+    def item_values(self, recipe: str, tasks: Iterable[str]) -> dict[tuple[str, str], ItemValue]:
+        """A recipe's scores on the named task digests, by (task, item)."""
+        query = select(ItemScoreRow).where(ItemScoreRow.recipe == recipe, ItemScoreRow.task.in_(tuple(tasks)))
+        with Session(self._engine) as session:
+            rows = session.scalars(query).all()
+        return {(row.task, row.item): ItemValue(row.task, row.item, row.value, row.flag) for row in rows}
+
+    def recipe(self, digest: str) -> str:
+        """A recipe's JSON by its digest."""
+        with Session(self._engine) as session:
+            row = session.get(RecipeRow, digest)
+        if row is None:
+            raise ShoalError(
+                f"recipe {digest[:12]} is not in {self.path}; was the ledger replaced? run the cycle again"
+            )
+        return row.recipe
+
+    def count_evaluations(self) -> int:
+        """How many (recipe, exam) pairs were scored in all."""
+        with Session(self._engine) as session:
+            return session.scalar(select(func.count()).select_from(EvaluationRow)) or 0
+
+    # -- fronts and releases --------------------------------------------------------------------------------------
+
+    def record_front(self, cycle: str, generation: int, members: Iterable[tuple[str, Sequence[float]]]) -> None:
+        """Record the front after a generation: recipe digests with their objectives."""
+        rows = [
+            {
+                "cycle": cycle,
+                "generation": generation,
+                "recipe": digest,
+                "objectives": json.dumps(list(objectives)),
+            }
+            for digest, objectives in members
+        ]
+        if rows:
+            with self._transaction() as session:
+                session.execute(_upsert(FrontRow), rows)
+
+    def front(self, cycle: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """The newest front of a cycle: (recipe digest, objectives), best in the first objective first."""
+        query = select(FrontRow).where(FrontRow.cycle == cycle)
+        with Session(self._engine) as session:
+            rows = session.scalars(query).all()
+        last = max((row.generation for row in rows), default=0)
+        front = [(row.recipe, tuple(json.loads(row.objectives))) for row in rows if row.generation == last]
+        return tuple(sorted(front, key=lambda member: (member[1], member[0]), reverse=True))
+
+    def record_release(self, release: ReleaseEntry, published: datetime | None) -> None:
+        """Record a release as written, or as published when it has a commit."""
+        row = vars(release) | {
+            "files": json.dumps(dict(release.files), sort_keys=True),
+            "published": published.isoformat() if published else None,
+        }
+        with self._transaction() as session:
+            session.execute(_upsert(ReleaseRow), [row])
+
+    def releases(self, cycle: str | None = None) -> tuple[ReleaseEntry, ...]:
+        """The releases of one cycle, or all."""
+        query = select(ReleaseRow).order_by(ReleaseRow.cycle, ReleaseRow.role)
+        if cycle is not None:
+            query = query.where(ReleaseRow.cycle == cycle)
+        with Session(self._engine) as session:
+            return tuple(map(_release, session.scalars(query)))
+
+    def drop_releases(self, cycle: str, but: Iterable[str]) -> None:
+        """Take back a cycle's unpublished releases, except in the roles named: what is chosen now is what counts."""
+        rows = delete(ReleaseRow).where(ReleaseRow.cycle == cycle, ReleaseRow.commit.is_(None))
+        with self._transaction() as session:
+            session.execute(rows.where(ReleaseRow.role.not_in(tuple(but))))
+
+    def last_published(self, repo: str) -> ReleaseEntry | None:
+        """What was put into a repo of the Hub last."""
+        query = select(ReleaseRow).where(ReleaseRow.repo == repo, ReleaseRow.published.is_not(None))
+        with Session(self._engine) as session:
+            row = session.scalars(query.order_by(ReleaseRow.published.desc()).limit(1)).first()
+            return None if row is None else _release(row)
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _make_tables(engine: Engine) -> None:
+    """Make what is not there yet. Not create_all: it looks first, and then fails if another process was quicker."""
+    with engine.begin() as connection:
+        for table in Table.metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+@cache
+def _upsert(table: type[Table]) -> Any:
+    """Insert rows; one that stands already under its key takes the new values."""
+    rows: Any = inspect(table).local_table  # not the class: rows that are no objects take less than half the time
+    statement = insert(rows)
+    keys = [column.name for column in inspect(table).primary_key]
+    fresh = {
+        column.name: statement.excluded[column.name] for column in inspect(table).columns if column.name not in keys
+    }
+    return statement.on_conflict_do_update(index_elements=keys, set_=fresh)
+
+
+def _release(row: ReleaseRow) -> ReleaseEntry:
+    return ReleaseEntry(row.cycle, row.role, row.recipe, row.repo, json.loads(row.files), row.commit)
+
+
+def _cycle(row: CycleRow) -> Cycle:
+    return Cycle(
+        id=row.id,
+        watchlist=row.watchlist,
+        number=row.number,
+        digest=row.digest,
+        state=State(row.state),
+        note=row.note,
+        started=datetime.fromisoformat(row.started),
+        finished=datetime.fromisoformat(row.finished) if row.finished else None,
+    )

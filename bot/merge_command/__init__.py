@@ -1,0 +1,1 @@
+"""`shoal merge`: one merge, from mergekit's YAML to a folder."""

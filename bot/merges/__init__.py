@@ -1,1 +1,0 @@
-"""`shoal merge`: one merge as mergekit's YAML describes it, from the file to a folder."""

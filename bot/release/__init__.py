@@ -1,0 +1,1 @@
+"""Releases: written checkpoints, cards, plots, reports, and their publication on the Hub."""

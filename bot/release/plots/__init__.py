@@ -1,0 +1,1 @@
+"""The plots of a card, drawn from plain values into PNG bytes."""

@@ -1,0 +1,78 @@
+"""What this machine has, and how many workers with how many threads fit it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from bot.watchlist.sections import WorkersSection
+
+WORKER_OVERHEAD = 700 * 2**20
+"""Bytes a worker needs besides weights: the interpreter, torch, transformers, lm-eval and the requests (measured)."""
+
+ACTIVATION_SHARE = 0.25
+"""Activations and KV cache of a batch, as a share of the live model's bytes."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Cores this process may use, memory that is free (bytes), and CUDA devices."""
+
+    cores: int
+    free_memory: int
+    cuda_devices: int = 0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How candidates are scored here: workers, threads each, the device and lm-eval's batch size."""
+
+    workers: int
+    threads: int
+    device: str
+    batch_size: int
+
+
+def inspect_machine(device: str) -> Machine:
+    """Read this machine's cores and memory; asks torch for GPUs only where `device` allows one."""
+    import psutil
+
+    devices = 0
+    if device != "cpu":
+        import torch
+
+        devices = torch.cuda.device_count()
+    return Machine(len(os.sched_getaffinity(0)), psutil.virtual_memory().available, devices)
+
+
+def choose_device(machine: Machine, asked: WorkersSection) -> str:
+    """Where the models run: on a GPU if that is asked for, or if there is one and nothing is asked for."""
+    return "cuda" if asked.device == "cuda" or (asked.device == "auto" and machine.cuda_devices > 0) else "cpu"
+
+
+def worker_memory(model_bytes: int) -> int:
+    """Bytes that one worker needs of its own for a live model of `model_bytes`; the pool is mapped and shared."""
+    return WORKER_OVERHEAD + int(model_bytes * (1 + ACTIVATION_SHARE))
+
+
+def choose_batch_size(model_bytes: int) -> int:
+    """lm-eval's batch size: tiny models gain from wide batches, large ones would only fill the memory."""
+    if model_bytes <= 50 * 2**20:
+        return 64
+    return 16 if model_bytes <= 2 * 2**30 else 4
+
+
+def plan_resources(machine: Machine, model_bytes: int, asked: WorkersSection) -> Resources:
+    """One worker a core while memory lasts (two processes of one thread beat one process of two), or one on the GPU.
+
+    What the watchlist sets stands; the rest is made to fit it.
+    """
+    device = choose_device(machine, asked)
+    by_memory = max(1, machine.free_memory // worker_memory(model_bytes))
+    workers = asked.count or (1 if device == "cuda" else min(machine.cores, by_memory))
+    return Resources(
+        workers=workers,
+        threads=asked.threads or max(1, machine.cores // workers),
+        device=device,
+        batch_size=asked.batch_size or choose_batch_size(model_bytes),
+    )

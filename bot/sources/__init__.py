@@ -1,1 +1,0 @@
-"""Where merges come from: candidates found on the Hub, judged, pooled, and fetched."""

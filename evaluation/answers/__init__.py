@@ -1,0 +1,1 @@
+"""Checks of generated answers: degenerate output and language."""

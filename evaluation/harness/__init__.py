@@ -1,0 +1,1 @@
+"""Everything that touches lm-eval: tasks, their requests, and models as lm-eval sees them."""

@@ -1,0 +1,1 @@
+"""Racing: scores estimated from part of the items, and who continues."""

@@ -1,0 +1,1 @@
+"""Multi-objective evolution: NSGA-II, its operators and Pareto fronts."""

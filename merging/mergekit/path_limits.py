@@ -1,0 +1,80 @@
+"""Where mergekit 0.1.5 makes less of a path's recipe than shoal does, in sentences for the recipe itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from merging.models.layer_config import layer_lists, layer_total
+from merging.paths.folding import folding_rule
+from merging.paths.layout import path_config
+from merging.recipes.path import PathRecipe
+
+
+@dataclass(frozen=True)
+class _List:
+    """mergekit's list of a family's tensors.
+
+    lacks: text in names that models of the family may have, and the list has not. needs: tensors that are on the list,
+    and that not every model of the family has.
+    """
+
+    lacks: str | None = None
+    needs: tuple[str, ...] = ()
+
+
+_LISTS: Mapping[str, _List] = MappingProxyType(
+    {
+        **dict.fromkeys(("glm4", "gpt2", "granite", "mistral", "mixtral", "phi3", "qwen2", "starcoder2"), _List()),
+        **dict.fromkeys(("arcee", "cohere2", "gemma", "gemma2", "gemma3_text", "llama"), _List("_proj.bias")),
+        **dict.fromkeys(("olmo2", "qwen3", "qwen3_moe"), _List("_proj.bias")),
+        "cohere": _List("_proj.bias", ("self_attn.q_norm.weight",)),
+        "falcon": _List("query_key_value.bias", ("ln_attn.weight", "lm_head.weight")),
+        "gpt_neox": _List(None, ("attention.masked_bias",)),
+        "mamba": _List("in_proj.bias"),
+        "phi": _List("q_layernorm."),
+        "stablelm": _List("q_layernorm.", ("post_attention_layernorm.weight",)),
+    }
+)
+"""By model_type. Of other families mergekit finds the tensors out from the files."""
+
+_NORMS = (
+    "The norms behind this family's layers multiply by 1 + weight, so a scale S makes them (1 + weight) / S - 1. "
+    "mergekit can only multiply: it makes this path without its scales."
+)
+_NEEDS = "mergekit stops unless the models' files have {} as well. `shoal merge` asks for no more than the model does."
+_LACKS = (
+    "mergekit leaves tensors out that its own list for this family lacks, such as {}. `shoal merge` takes them all."
+)
+_ENDS = (
+    "mergekit takes all that stands outside this family's layers from the first slice, the head too. "
+    "`shoal merge` takes the head from the last."
+)
+_CONFIG = (
+    "mergekit makes no config.json for these weights: it leaves one of another depth or other kinds of layers, or "
+    "stops before it writes one. Take the one of the release, or use `shoal merge`."
+)
+
+
+def mergekit_limits(path: PathRecipe, config: Mapping[str, Any], tensor_names: Sequence[str]) -> Iterator[str]:
+    """What is to be told to somebody who runs a path's recipe with mergekit.
+
+    config: the parts' config.json. tensor_names: of a whole part.
+    """
+    label = str(path.parts[0].origins[0])
+    known = _LISTS.get(str(config.get("model_type")))
+    if not folding_rule(config, label).by_factor and any(stream != 1 for stream in path.streams):
+        yield _NORMS
+    needs, lacks = (known.needs, known.lacks) if known else ((), None)
+    if absent := [part for part in needs if not any(part in name for name in tensor_names)]:
+        yield _NEEDS.format(absent[0])
+    if lacks and (unlisted := [name for name in tensor_names if lacks in name]):
+        yield _LACKS.format(unlisted[0])
+    if not known and path.head != path.embedding:
+        yield _ENDS
+    before, after = layer_lists(config, label), layer_lists(path_config(path, config), label)
+    as_deep = len(path.hops) == layer_total(config, label)
+    if (before != after) if as_deep else (before or not known):
+        yield _CONFIG

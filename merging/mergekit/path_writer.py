@@ -1,0 +1,79 @@
+"""A path as the YAML that mergekit reads: `passthrough` slices of one layer each, with scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from textwrap import wrap
+from typing import Any
+
+import yaml
+
+from merging.mergekit.path_limits import mergekit_limits
+from merging.mergekit.writer import to_mergekit_yaml
+from merging.paths.folding import FoldingRule, factor, folding_rule
+from merging.recipes.path import PathRecipe
+from merging.recipes.weight_merge import ModelId
+
+_STAGES = "Several stages: mergekit-multi makes the named merges first."
+_WIDTH = 118
+
+
+def path_to_mergekit_yaml(
+    path: PathRecipe,
+    config: Mapping[str, Any],
+    tensor_names: Iterable[str],
+    names: Mapping[ModelId, str] | None = None,
+) -> str:
+    """A configuration whose merge by mergekit has our tensors; parts that are merges are documents of their own.
+
+    config: the parts' config.json. tensor_names: of a whole part. names: what to call a source instead of "repo@sha".
+    A slice without layers says which part gives the embedding, or the head, where that is not the first or last hop's.
+    Comments say what mergekit makes otherwise; scales of a family that is not scaled by factors alone are left out.
+    """
+    tensors, rule = tuple(tensor_names), folding_rule(config, str(path.parts[0].origins[0]))
+    merges = {part.digest: f"merge-{number}" for number, part in enumerate(path.merges, start=1)}
+    calls = [merges.get(part.digest) or _called(part.origins[0], names) for part in path.parts]
+    slices = [
+        _slice(calls[hop.part], hop.layer, _scales(rule, stream))
+        for hop, stream in zip(path.hops, path.streams, strict=True)
+    ]
+    if path.embedding != path.hops[0].part:
+        slices.insert(0, _slice(calls[path.embedding], None, None))
+    if path.head != path.hops[-1].part:
+        slices.append(_slice(calls[path.head], None, None))
+    final = {
+        "merge_method": path.method,
+        "base_model": calls[0],
+        "dtype": "float32",
+        "out_dtype": path.dtype,
+        "slices": slices,
+    }
+    stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}" for part in path.merges]
+    notes = [*([_STAGES] if stages else []), *mergekit_limits(path, config, tensors)]
+    return "".join(map(_comment, notes)) + "---\n".join([*stages, _dump(final)])
+
+
+def _comment(sentence: str) -> str:
+    return "".join(f"# {line}\n" for line in wrap(sentence, _WIDTH))
+
+
+def _called(source: ModelId, names: Mapping[ModelId, str] | None) -> str:
+    return (names or {}).get(source, str(source))
+
+
+def _scales(rule: FoldingRule, stream: float) -> list[dict[str, Any]] | None:
+    if stream == 1 or not rule.by_factor:
+        return None
+    # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot.
+    return [{"filter": part.removesuffix("."), "value": factor(fold, stream)} for part, fold in rule.parts.items()]
+
+
+def _slice(model: str, layer: int | None, scales: list[dict[str, Any]] | None) -> dict[str, Any]:
+    source: dict[str, Any] = {"model": model, "layer_range": [0, 0] if layer is None else [layer, layer + 1]}
+    if scales is not None:
+        source["parameters"] = {"scale": scales}
+    return {"sources": [source]}
+
+
+def _dump(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,143 @@
+"""What a config.json makes of the same weights: the settings that decide which function a model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from merging.models.transformers_cache import cached_on_disk
+
+HARMLESS = frozenset(
+    {
+        # who wrote it, with what, and how it is stored
+        "transformers_version",
+        "dtype",
+        "torch_dtype",
+        "architectures",  # compared by itself
+        # which tokens begin and end a text: an instruct model has another end than its base, and the same layers
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "sep_token_id",
+        "decoder_start_token_id",
+        # training alone
+        "initializer_range",
+        "pretraining_tp",
+        # what is returned, kept or cut up, not what is computed
+        "use_cache",
+        "return_dict",
+        "output_hidden_states",
+        "output_attentions",
+        "chunk_size_feed_forward",
+        # heads that a causal language model does not have
+        "id2label",
+        "label2id",
+        "num_labels",
+        "problem_type",
+        # Decides layer_types, which is compared, and nothing else.
+        "max_window_layers",
+    }
+)
+"""Keys in which a fine-tune may differ; so it may in the endings and beginnings below."""
+
+_HARMLESS_ENDINGS = ("dropout", "_pdrop")
+_HARMLESS_BEGINNINGS = ("_", "summary_")
+
+_READ_UNDECLARED = {
+    "head_dim": None,
+    "is_causal": True,
+    "sliding_window": None,
+    "layer_types": None,
+    "attention_chunk_size": None,
+    "use_bidirectional_attention": None,
+}
+"""Keys that transformers' shared code asks of every config, declared by its class or not, with their defaults."""
+
+_LENGTH = "max_position_embeddings"
+_KINDS = "layer_types"
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+def settings(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """All settings that count, old and new spellings in one form, keys left out at their architecture's default.
+
+    layers: of the tensors. Settings within settings are named with a dot (`rope_parameters.rope_theta`). What the
+    architecture's config class does not declare, its model does not read.
+
+    Raises:
+        ValueError: what transformers cannot make of it.
+    """
+    for key in _LAYERS:
+        # A config class may make a list as long as this, so it is checked first.
+        if isinstance(config.get(key), int) and config[key] > layers:
+            raise ValueError(f"its config says {key} {config[key]}, its tensors have {layers}")
+    _check_kinds(config, layers)
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise ValueError("its config names no model_type")
+    given = {key: value for key, value in config.items() if key != "model_type" and not _harmless(key)}
+    read = _READ_UNDECLARED | _as_transformers_reads({"model_type": kind, **given}, "its config")
+    declared = _as_transformers_reads({"model_type": kind}, "its config")
+    found = {key: value for key, value in read.items() if key in declared or key in _READ_UNDECLARED}
+    heads, width = read.get("num_attention_heads"), read.get("hidden_size")
+    if found["head_dim"] is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
+        found["head_dim"] = width // heads
+    flat = dict(_flat(found))
+    return {"model_type": kind, "architectures": config.get("architectures")} | {key: flat[key] for key in sorted(flat)}
+
+
+def settings_mismatch(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first setting in which two models differ, with both values; None if they compute the same function.
+
+    A longer context alone is no difference, as long as positions are told by a plain rotation, which does not
+    depend on it.
+    """
+    rotations = [value for key, value in base.items() if key.endswith("rope_type")]
+    plain = bool(rotations) and all(kind == "default" for kind in rotations)
+    for key in dict.fromkeys((*base, *other)):
+        if key == _LENGTH and plain:
+            continue
+        if base.get(key) != other.get(key):
+            return f"its config says {key[:60]} {_short(other.get(key))}, not {_short(base.get(key))}"
+    return None
+
+
+def _check_kinds(config: Mapping[str, Any], layers: int) -> None:
+    """ValueError, by name, for a list of the layers' kinds of another length: transformers' own words are long."""
+    said = next((config[key] for key in _LAYERS if isinstance(config.get(key), int)), layers)
+    for key, value in config.items():
+        if key.endswith(_KINDS) and isinstance(value, list) and len(value) != said:
+            raise ValueError(f"its config says {key[:40]} for {len(value)} layers, and has {said}")
+
+
+def _harmless(key: str) -> bool:
+    return key in HARMLESS or key.endswith(_HARMLESS_ENDINGS) or key.startswith(_HARMLESS_BEGINNINGS)
+
+
+@cached_on_disk(dict, dict)
+def _as_transformers_reads(config: Mapping[str, Any], label: str) -> dict[str, Any]:
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = config["model_type"]
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(f"transformers knows no model_type {kind[:40]!r}")
+    try:
+        found: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
+    except Exception as error:  # a stranger's values in other people's constructors: nearly anything is raised
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"transformers cannot read {label} ({reason})") from error
+    return found
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        old_name = key == "type" and "rope_type" in values
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        elif not _harmless(str(key)) and not old_name:
+            yield f"{above}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]

@@ -1,0 +1,1 @@
+"""Paths through the layers of several models: layout, scale folding, cost and live models."""

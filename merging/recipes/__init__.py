@@ -1,0 +1,1 @@
+"""Recipes: weight merges and paths, as immutable values named by their digests."""

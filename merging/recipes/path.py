@@ -1,0 +1,151 @@
+"""A path through the layers of several models: the recipe of a merge in data-flow space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import accumulate
+from operator import mul
+from typing import Any
+
+from merging.errors import MergingError
+from merging.recipes.weight_merge import ModelId, WeightMerge
+
+_KIND = "path"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One layer on the path.
+
+    part: index of the model whose layer it is. layer: its number there.
+    scale: what the residual stream is multiplied by before it; above 0.
+    """
+
+    part: int
+    layer: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class PathRecipe:
+    """One merge in data-flow space: layers of several models behind one another.
+
+    parts: the models whose layers, embeddings or head are on the path: sources alone, or merges of their weights.
+        Each is used, none is there twice; `path_recipe` sees to both.
+    embedding, head: indices of the parts that give what stands before the layers (the input embeddings), and what
+        stands behind them (the final norm and the head).
+    """
+
+    parts: tuple[WeightMerge, ...]
+    hops: tuple[Hop, ...]
+    embedding: int
+    head: int
+
+    def __post_init__(self) -> None:
+        if not self.hops:
+            raise MergingError("path: got no hops: at least one layer is needed")
+        for number, hop in enumerate(self.hops):
+            self._check_hop(f"path.hops[{number}]", hop)
+        for name, part in (("embedding", self.embedding), ("head", self.head)):
+            if not 0 <= part < len(self.parts):
+                raise MergingError(f"path.{name}: got part {part}: there are {len(self.parts)}, counted from 0")
+        if len({part.dtype for part in self.parts}) != 1:
+            told = ", ".join(part.dtype for part in self.parts)
+            raise MergingError(f"path.parts: got parts in {told}: give all of them one dtype")
+        used = {hop.part for hop in self.hops} | {self.embedding, self.head}
+        if used != set(range(len(self.parts))) or len({part.digest for part in self.parts}) != len(self.parts):
+            raise MergingError(f"path.parts: got {len(self.parts)} parts, some unused or there twice: name each once")
+
+    def _check_hop(self, place: str, hop: Hop) -> None:
+        if not 0 <= hop.part < len(self.parts):
+            raise MergingError(f"{place}.part: got {hop.part}: there are {len(self.parts)} parts, counted from 0")
+        depth = self.parts[hop.part].groups.layers
+        if not 0 <= hop.layer < depth:
+            raise MergingError(f"{place}.layer: got {hop.layer}: the part has {depth} layers, counted from 0")
+        if not (math.isfinite(hop.scale) and hop.scale > 0):
+            raise MergingError(f"{place}.scale: got {hop.scale}: give a finite number above 0")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the recipe's canonical JSON."""
+        canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def method(self) -> str:
+        """What mergekit calls this kind of merge."""
+        return "passthrough"
+
+    @property
+    def dtype(self) -> str:
+        """Of the live model and of the release."""
+        return self.parts[0].dtype
+
+    @cached_property
+    def origins(self) -> tuple[ModelId, ...]:
+        """Every checkpoint that the merge reads, each once, in the order of the parts."""
+        return tuple(dict.fromkeys(origin for part in self.parts for origin in part.origins))
+
+    @cached_property
+    def merges(self) -> tuple[WeightMerge, ...]:
+        """Those of the parts that are merges themselves, in their order."""
+        return tuple(part for part in self.parts if not part.is_single)
+
+    @cached_property
+    def streams(self) -> tuple[float, ...]:
+        """For each hop, the product of all scales up to and with its own."""
+        return tuple(accumulate((hop.scale for hop in self.hops), mul))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; from_json reads them back to an equal recipe."""
+        return {
+            "kind": _KIND,
+            "parts": [part.to_json() for part in self.parts],
+            "hops": [asdict(hop) for hop in self.hops],
+            "embedding": self.embedding,
+            "head": self.head,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PathRecipe:
+        """Read what to_json wrote; anything else raises MergingError."""
+        try:
+            parts = tuple(map(WeightMerge.from_json, data["parts"]))
+            hops = tuple(Hop(**hop) for hop in data["hops"])
+            return cls(parts, hops, data["embedding"], data["head"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MergingError(f"path: not as shoal writes it ({type(error).__name__}: {error})") from error
+
+
+Recipe = WeightMerge | PathRecipe
+"""One merge, in the space of weights or of paths: both have a digest, a dtype and origins."""
+
+
+def read_recipe(data: Mapping[str, Any]) -> Recipe:
+    """The recipe of either kind that `to_json` wrote; anything else raises MergingError."""
+    return PathRecipe.from_json(data) if data.get("kind") == _KIND else WeightMerge.from_json(data)
+
+
+def path_recipe(parts: Sequence[WeightMerge], hops: Sequence[Hop], embedding: int, head: int) -> Recipe:
+    """A path in its one canonical form: parts that are used, each once, in the order of their first use.
+
+    The path that runs through one part as it stands is that part. MergingError as `PathRecipe` raises it.
+    """
+    for name, part in (("embedding", embedding), ("head", head), *(("hop", hop.part) for hop in hops)):
+        if not 0 <= part < len(parts):
+            raise MergingError(f"path.{name}: got part {part}: there are {len(parts)}, counted from 0")
+    order: dict[str, WeightMerge] = {}
+    for index in (embedding, *(hop.part for hop in hops), head):
+        order.setdefault(parts[index].digest, parts[index])
+    place = {digest: number for number, digest in enumerate(order)}
+    moved = [place.get(part.digest, -1) for part in parts]
+    placed = tuple(Hop(moved[hop.part], hop.layer, hop.scale + 0.0) for hop in hops)
+    whole = tuple(Hop(0, layer, 1.0) for layer in range(parts[embedding].groups.layers))
+    if len(order) == 1 and placed == whole:
+        return parts[embedding]
+    return PathRecipe(tuple(order.values()), placed, moved[embedding], moved[head])

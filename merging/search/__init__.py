@@ -1,1 +1,0 @@
-"""Where merges are looked for, and how."""

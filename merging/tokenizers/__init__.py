@@ -1,0 +1,1 @@
+"""Tokenizers: comparing them, uniting their vocabularies, and reordering rows to match."""

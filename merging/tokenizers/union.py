@@ -1,0 +1,130 @@
+"""One tokenizer that has the tokens of several: its tokenizer.json, and the files around it.
+
+The leading tokenizer's ids stay, and so does what it does to a text before it looks for tokens. The tokens that others
+have beyond it follow in their models' order. Among byte-pair encodings the leading one's merges come first and the
+others' after them, so that a text is first cut as the leading tokenizer cuts it, and pieces are then joined to the
+others' tokens; nothing is looked for in plain text as a whole string unless its own model did so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
+from typing import Any
+
+from merging.errors import MergingError
+from merging.tokenizers.source_tokenizer import CONFIG, SETTINGS, TOKENIZER, SourceTokenizer, json_object
+
+_OUTDATED = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "added_tokens.json")
+"""Files that hold a vocabulary in an older form than tokenizer.json, and would contradict it."""
+
+_KINDS = ("BPE", "WordPiece", "WordLevel", "Unigram")
+_SPACE = "▁"
+_UNLIKELY = 10.0
+"""How far below the least likely piece a token stands that a Unigram model must not choose on its own."""
+
+Spec = dict[str, Any]
+
+
+def union_mismatch(leading: SourceTokenizer, other: SourceTokenizer) -> str | None:
+    """Why the tokens of two tokenizers cannot stand in one, in a few words; None if they can."""
+    one, two = leading.spec["model"], other.spec["model"]
+    if one["type"] != two["type"]:
+        return f"it is a {two['type']} tokenizer, not {one['type']}"
+    if _alphabet(leading.spec) != _alphabet(other.spec):
+        return f"its tokens are written in {_alphabet(other.spec)}, not in {_alphabet(leading.spec)}"
+    for key in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if (one.get(key) or "") != (two.get(key) or ""):
+            return f"its {key} is {two.get(key)!r}, not {one.get(key)!r}"
+    return None
+
+
+def united(
+    leading: SourceTokenizer, others: Sequence[SourceTokenizer], extra: Iterable[str]
+) -> tuple[Spec, dict[str, int]]:
+    """The leading tokenizer's spec with the tokens of others, and with `extra` tokens as added ones; token → id.
+
+    Tokens without a row in their model are left out, but for the leading tokenizer's special ones.
+    MergingError if it is of a kind that cannot be changed.
+    """
+    kind = leading.spec["model"]["type"]
+    if kind not in _KINDS:
+        raise MergingError(f"{leading.label}: its tokenizer is of the kind {kind}: use one of {', '.join(_KINDS)}")
+    extra = list(extra)
+    ids = {token: id for token, id in leading.vocabulary.items() if id < leading.rows or token in leading.special}
+    unused = count(max(ids.values(), default=-1) + 1)
+    for token in chain(*(other.tokens for other in others), extra):
+        if token not in ids:
+            ids[token] = next(unused)
+    specs = [leading.spec, *(other.spec for other in others)]
+    model = {"Unigram": _unigram, "BPE": _byte_pairs}.get(kind, _words)
+    return {**leading.spec, "added_tokens": _added(specs, extra, ids), "model": model(specs, ids)}, ids
+
+
+def tokenizer_files(leading: SourceTokenizer, spec: Spec) -> dict[str, bytes]:
+    """The leading model's files beside its weights and config, with another spec in its tokenizer.json."""
+    kept = {name: content for name, content in leading.files.items() if name != CONFIG and name not in _OUTDATED}
+    settings = json_object(leading.label, leading.files, SETTINGS)
+    if "added_tokens_decoder" in settings:
+        tokens = ({key: value for key, value in token.items() if key != "id"} for token in spec["added_tokens"])
+        ids = (str(token["id"]) for token in spec["added_tokens"])
+        settings["added_tokens_decoder"] = dict(zip(ids, tokens, strict=True))
+    return kept | {TOKENIZER: _json(spec), SETTINGS: _json(settings)}
+
+
+def _added(specs: Sequence[Mapping[str, Any]], extra: Iterable[str], ids: Mapping[str, int]) -> list[Spec]:
+    """Every tokenizer's added tokens, each with the settings of the first that has it, in the order of their ids."""
+    found: dict[str, Spec] = {}
+    for token in chain(*(spec["added_tokens"] for spec in specs), map(_plain_token, extra)):
+        found.setdefault(token["content"], token)
+    kept = [{**token, "id": ids[content]} for content, token in found.items() if content in ids]
+    return sorted(kept, key=lambda token: int(token["id"]))
+
+
+def _plain_token(content: str) -> Spec:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+    return {"content": content, **flags}
+
+
+# In all kinds the added tokens stand in the model's vocabulary, too: the tokenizers library numbers them anew if they
+# do not, one after the other from behind the vocabulary.
+
+
+def _byte_pairs(specs: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> Spec:
+    prefix = len(specs[0]["model"].get("continuing_subword_prefix") or "")
+    merges = dict.fromkeys((one, two) for spec in specs for one, two in spec["model"]["merges"])
+    kept = [[one, two] for one, two in merges if one in ids and two in ids and one + two[prefix:] in ids]
+    return {**specs[0]["model"], "vocab": dict(ids), "merges": kept}
+
+
+def _words(specs: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> Spec:
+    return {**specs[0]["model"], "vocab": dict(ids)}
+
+
+def _unigram(specs: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> Spec:
+    likelihoods: dict[str, float] = {}
+    for piece, likelihood in chain(*(spec["model"]["vocab"] for spec in specs)):
+        likelihoods.setdefault(piece, likelihood)
+    lowest = min(likelihoods.values()) - _UNLIKELY
+    by_id = sorted(ids, key=lambda token: ids[token])
+    if [ids[token] for token in by_id] != list(range(len(by_id))):
+        raise MergingError(f"tokenizer: id {_first_gap(ids)} has no token: a Unigram tokenizer must have all")
+    return {**specs[0]["model"], "vocab": [[token, likelihoods.get(token, lowest)] for token in by_id]}
+
+
+def _first_gap(ids: Mapping[str, int]) -> int:
+    taken = set(ids.values())
+    return next(id for id in count() if id not in taken)
+
+
+def _alphabet(spec: Mapping[str, Any]) -> str:
+    """How a tokenizer writes text in its tokens."""
+    steps = _json([spec["normalizer"], spec["pre_tokenizer"], spec["decoder"]]).decode()
+    if "ByteLevel" in steps:
+        return "bytes (as GPT-2's are)"
+    return f"pieces with {_SPACE} for a space (as SentencePiece's are)" if _SPACE in steps else "plain text"
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,161 @@
+"""A model's weights with the rows of its embeddings and head in the order of a merge's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, reduce
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from merging.errors import MergingError
+from merging.mergekit.config import ModelName
+from merging.sources.family import TensorHeader
+from merging.sources.weights import Weights
+from merging.tokenizers.vocabulary import Vocabulary
+
+_ROWS = 1 << 12
+"""Rows that are filled in at a time: what they need beside the tensor itself is little."""
+
+
+class VocabularyView:
+    """One model of a merge; a `Weights`.
+
+    Tensors with a row per token have the vocabulary's rows, made anew at each call; rows that the model lacks are
+    filled from the others as the vocabulary says, before anything is merged. All other tensors are the model's own.
+    """
+
+    def __init__(
+        self,
+        model: ModelName,
+        vocabulary: Vocabulary,
+        weights: Mapping[ModelName, Weights],
+        tensors: Mapping[ModelName, Mapping[str, str]],
+    ) -> None:
+        """Use vocabulary_views."""
+        self._model = model
+        self._vocabulary = vocabulary
+        self._weights = weights
+        self._tensors = tensors
+        self._own = weights[model]
+        self._meanings = {stored: meaning for meaning, stored in tensors[model].items()}
+
+    @property
+    def folder(self) -> Path:
+        """The model's own."""
+        return self._own.folder
+
+    @cached_property
+    def headers(self) -> Mapping[str, TensorHeader]:
+        """The model's headers, with the vocabulary's number of rows; dtypes stay."""
+        return {name: self.header(name) for name in self._own.names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every tensor's name, sorted."""
+        return self._own.names
+
+    @property
+    def layers(self) -> int:
+        """Number of transformer layers."""
+        return self._own.layers
+
+    def header(self, name: str) -> TensorHeader:
+        """A tensor's shape here, and its dtype in the model; MergingError if there is no such tensor."""
+        header = self._own.header(name)
+        if name not in self._meanings:
+            return header
+        return replace(header, shape=(self._vocabulary.rows, *header.shape[1:]))
+
+    @torch.no_grad()
+    def tensor(self, name: str) -> Tensor:
+        """A tensor in the vocabulary's order, in the widest dtype of the rows in it; it must not be written to.
+
+        Means are in float32: they are not rounded before they are merged.
+        """
+        own = self._own.tensor(name)
+        if name not in self._meanings:
+            return own
+        places, blank = self._vocabulary.own[self._model], self._vocabulary.blank
+        copies, averaged = self._copies(self._meanings[name]), self._averaged()
+        dtypes = [tensor.dtype for tensor, _, _ in copies] + [torch.float32] * bool(len(averaged))
+        aligned = own.index_select(0, places.clamp(min=0)).to(reduce(torch.promote_types, dtypes, own.dtype))
+        aligned[places < 0] = 0
+        for tensor, rows, theirs in copies:
+            for some, of_donor in zip(torch.split(rows, _ROWS), torch.split(theirs, _ROWS), strict=True):
+                aligned[some] = tensor.index_select(0, of_donor).to(aligned.dtype)
+        if len(averaged):
+            stored = {model: self._stored(model, self._meanings[name]) for model in self._vocabulary.own}
+            for some in torch.split(averaged, _ROWS):
+                aligned[some] = self._means(some, stored).to(aligned.dtype)
+        if len(blank):
+            # The mean leaves the other tokens' probabilities nearly as they were (Hewitt, 2021).
+            aligned[blank] = (_sum_of_rows(aligned) / (len(aligned) - len(blank))).to(aligned.dtype)
+        return aligned
+
+    def verify(self) -> None:
+        """Read every weight of the model as it is stored."""
+        self._own.verify()
+
+    def _copies(self, meaning: str) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(another model's tensor, rows that this one lacks, that model's rows of the same tokens)."""
+        own = self._vocabulary.own[self._model]
+        found = (
+            (config_source, own[rows] < 0, rows, theirs) for config_source, rows, theirs in self._vocabulary.copies
+        )
+        return [
+            (self._stored(config_source, meaning), rows[lacking], theirs[lacking])
+            for config_source, lacking, rows, theirs in found
+            if lacking.any()
+        ]
+
+    def _averaged(self) -> Tensor:
+        """The rows that the model lacks and several others have."""
+        averaged = self._vocabulary.averaged
+        return averaged[self._vocabulary.own[self._model][averaged] < 0]
+
+    def _means(self, rows: Tensor, stored: Mapping[ModelName, Tensor]) -> Tensor:
+        """The mean of all models that have a row, in float32."""
+        total = torch.zeros(())
+        holders = torch.zeros(len(rows))
+        for model, own in self._vocabulary.own.items():
+            has = own[rows] >= 0
+            found = stored[model].index_select(0, own[rows].clamp(min=0)).float()
+            found[~has] = 0
+            total = total + found
+            holders += has
+        return total / holders.reshape(-1, *[1] * (total.dim() - 1))
+
+    def _stored(self, model: ModelName, meaning: str) -> Tensor:
+        return self._weights[model].tensor(self._tensors[model][meaning])
+
+
+def _sum_of_rows(tensor: Tensor) -> Tensor:
+    """In float32; torch would make a float32 copy of the whole tensor first."""
+    return torch.stack([part.sum(0, dtype=torch.float32) for part in torch.split(tensor, _ROWS)]).sum(0)
+
+
+def vocabulary_views(
+    vocabulary: Vocabulary,
+    weights: Mapping[ModelName, Weights],
+    tensors: Mapping[ModelName, Mapping[str, str]],
+) -> dict[ModelName, VocabularyView]:
+    """Every model of a merge in the merge's vocabulary.
+
+    tensors: for each model, the tensors with a row per token: name in the result → name in the model's files.
+    MergingError if a model lacks one that others have, or has too few rows.
+    """
+    meanings = {meaning for stored in tensors.values() for meaning in stored}
+    for model, stored in tensors.items():
+        if missing := sorted(meanings - stored.keys()):
+            raise MergingError(
+                f"{model}: it has no {missing[0]}, which other models have: tie or untie all heads alike"
+            )
+        needed = int(vocabulary.own[model].max()) + 1
+        for name in stored.values():
+            height = weights[model].header(name).shape[0]
+            if height < needed:
+                raise MergingError(f"{model}: its {name} has {height} rows, its tokenizer needs {needed}")
+    return {model: VocabularyView(model, vocabulary, weights, tensors) for model in tensors}

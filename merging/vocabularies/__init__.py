@@ -1,1 +1,0 @@
-"""Vocabularies that differ."""
