@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import TestHub
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+from conftest import TestHub
 from localhub import first_admin, running
 
 

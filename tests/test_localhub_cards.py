@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import TestHub
 from huggingface_hub import CommitOperationAdd, EvalResult, ModelCard, ModelCardData
 
+from conftest import TestHub
 from localhub import Store
 from localhub.cards import split, validate
 from localhub.tags import derive

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TestHub
 from huggingface_hub.errors import HfHubHTTPError
+
+from conftest import TestHub
 from test_localhub_writing import noise
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import httpx
-from conftest import TestHub
 
+from conftest import TestHub
 from localhub.markup import card_html
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}

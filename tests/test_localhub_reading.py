@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import TestHub
 from huggingface_hub.errors import (
     HfHubHTTPError,
     NotASafetensorsRepoError,
@@ -19,6 +18,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors.numpy import load_file, save
+
+from conftest import TestHub
 
 CONFIG = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8})
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from conftest import TestHub
 from huggingface_hub.errors import HfHubHTTPError
+
+from conftest import TestHub
 
 
 def test_a_discussion_is_opened_commented_closed_and_listed(hub: TestHub) -> None:

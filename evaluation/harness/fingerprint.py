@@ -48,14 +48,18 @@ def task_rules(task: ConfigurableTask) -> str:
     rules["metadata"] = {k: v for k, v in (task.config.metadata or {}).items() if k != "config_source"}
     rules["class"] = None if type(task) is ConfigurableTask else type(task)
     rules["versions"] = [str(module.__version__) for module in (lm_eval, torch, transformers)]
-    rules["own code"] = own_code(Path(__file__).parent)
+    rules["own code"] = own_code(Path(__file__).parents[1])
     return digest(rules)
 
 
 @cache
 def own_code(package: Path) -> str:
     """Digest of the sources of this package that write prompts, answer them, and mark the answers."""
-    paths = [package / "exam.py", package / "harness.py", *sorted((package / "engine").glob("*.py"))]
+    paths = [
+        package / "harness" / "eval_set.py",
+        package / "harness" / "lm.py",
+        *sorted((package / "engine").glob("*.py")),
+    ]
     return digest([[path.name, path.read_text("utf-8")] for path in paths])
 
 

@@ -41,7 +41,7 @@ class ModelSchema:
     def as_json(self) -> dict[str, Any]:
         """For `from_json`."""
         sets = {"fixed": sorted(self.fixed), "vocabulary": sorted(self.vocabulary)}
-        return {**vars(self), "shapes": dict(self.shapes), "twins": dict(self.tied), **sets}
+        return {**vars(self), "shapes": dict(self.shapes), "tied": dict(self.tied), **sets}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelSchema:

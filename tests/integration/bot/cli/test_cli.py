@@ -1,0 +1,260 @@
+"""`shoal` as a person meets it: processes, their output, and their exit status."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.demo import TOKEN
+from bot.home import Home
+from bot.ledger.ledger import Ledger, State
+from bot.lock import hold
+from fixtures.shoal_process import ROOT, shoal, start, told_fault, until, write_watchlist, zoo_hub
+from localhub import Running
+
+COMMANDS = ("check", "plan", "run", "serve", "status", "show", "publish", "hub", "demo")
+HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
+LOADED = """
+import sys
+from bot.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def loaded(*arguments: object) -> set[str]:
+    """The top-level modules that a command has loaded when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+# -- quick answers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["demo", "--help"], ["check", "watchlists/demo.yml"]]
+)
+def test_help_and_check_load_nothing_that_takes_time(arguments: list[str]) -> None:
+    assert loaded(*arguments) & (HEAVY | {"sqlalchemy"}) == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_in_80_columns(command: str) -> None:
+    done = shoal(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Example: shoal {command}" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_check_tells_the_watchlist_in_a_line_and_as_json() -> None:
+    path = ROOT / "watchlists" / "demo.yml"
+    done = shoal("check", path)
+    assert done.stdout == f"{path}: fine. demo: skills math, language, cross; task_arithmetic; runs 0 6 * * * UTC\n"
+    assert json.loads(shoal("check", path, "--json").stdout)["valid"] is True
+
+
+# -- one line for each fault --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "written, told",
+    [
+        ("name: [", "w.yml:2: not valid YAML"),
+        ("just words", "w.yml:1: got no `key: value` lines: not a watchlist"),
+    ],
+)
+def test_a_file_that_is_no_watchlist_is_refused(tmp_path: Path, written: str, told: str) -> None:
+    (tmp_path / "w.yml").write_text(written + "\n")
+    assert told in told_fault(shoal("check", tmp_path / "w.yml"))
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "serve"])
+def test_a_wrong_watchlist_is_refused_by_every_command_that_reads_one(tmp_path: Path, command: str) -> None:
+    path = write_watchlist(tmp_path / "w.yml", schedule={"cron": "0 6 * * *"})
+    path.write_text(path.read_text().replace('"max_sources"', '"max_source"'))
+    assert "max_source: got 4: is not a known key; did you mean 'max_sources'?" in told_fault(shoal(command, path))
+    path.write_text(path.read_text().replace('"max_source"', '"max_sources"').replace("0 6 * * *", "0 61 * * *"))
+    assert "schedule.cron: got '0 61 * * *'" in told_fault(shoal(command, path))
+    assert "nothing.yml: cannot be read (No such file or directory)" in told_fault(shoal(command, "nothing.yml"))
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub", "http://", "http://127.0.0.1:99999"])
+def test_an_endpoint_that_is_no_address_is_refused(tmp_path: Path, endpoint: str) -> None:
+    path = write_watchlist(tmp_path / "w.yml")
+    fault = told_fault(shoal("run", path, "--home", tmp_path / "home", "--endpoint", endpoint))
+    assert fault == f"--endpoint: got '{endpoint}': is not a Hub's address; write one such as http://127.0.0.1:8300"
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_hub_that_is_down_is_told_without_the_noise_of_its_client(tmp_path: Path, command: str) -> None:
+    path = write_watchlist(tmp_path / "w.yml")
+    home = ["--home", tmp_path / "home"] if command == "run" else []
+    done = shoal(command, path, *home, "--endpoint", "http://127.0.0.1:9", token=TOKEN, hurry=True)
+    assert told_fault(done) == "http://127.0.0.1:9: the Hub cannot be reached; try again later"
+    if command == "run":
+        assert Ledger(Home(tmp_path / "home").ledger).cycles() == ()
+
+
+def test_a_home_that_is_not_there_or_no_folder_is_told(tmp_path: Path) -> None:
+    path = write_watchlist(tmp_path / "w.yml")
+    (tmp_path / "file").write_text("")
+    assert "--home: got" in told_fault(shoal("run", path, "--home", tmp_path / "file"))
+    for command in (["status"], ["show", "small-1"], ["publish", "small-1"]):
+        assert "no ledger here yet" in told_fault(shoal(*command, "--home", tmp_path / "typo"))
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_ledger_that_is_none_is_told_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_text("a diary, not a database\n" * 100)
+    assert "not a ledger (file is not a database)" in told_fault(shoal("status", "--home", tmp_path))
+    assert (tmp_path / "ledger.sqlite").read_text().startswith("a diary")
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    process = start("check", ROOT / "watchlists" / "demo.yml", "--json")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.wait()
+
+
+# -- a cycle, disturbed -------------------------------------------------------------------------------------------
+
+
+WORTH_PUBLISHING = {
+    "items": {"search": 60, "validation": 350},
+    "search": {"groups": {"layers": 2, "modules": "apart", "ends": "apart"}, "budget": {"candidates": 60}},
+    "publish": {"mode": "review"},
+}
+
+
+@dataclass
+class Story:
+    """One home, one Hub, and what each command said on the way."""
+
+    server: Running
+    home: Home
+    watchlist: Path
+
+    def shoal(self, command: str, *arguments: object, token: str | None = TOKEN, **options: object):  # type: ignore[no-untyped-def]
+        """Run a command on the home; on the Hub, for the commands that talk to it."""
+        hub = () if command in ("status", "show") else ("--endpoint", self.server.endpoint)
+        return shoal(command, *arguments, "--home", self.home.folder, *hub, token=token, **options)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("story")
+    with zoo_hub(folder / "hub") as server:
+        yield Story(server, Home(folder / "home"), write_watchlist(folder / "w.yml", **WORTH_PUBLISHING))
+
+
+def test_what_would_fail_in_the_end_is_found_before_the_search(story: Story, tmp_path: Path) -> None:
+    elsewhere = write_watchlist(tmp_path / "w.yml", publish={"namespace": "tidepool"})
+    fault = told_fault(story.shoal("run", elsewhere))
+    assert fault.startswith("publish.namespace: got 'tidepool': the token belongs to shoal-bot, which may write to")
+    assert "no token; set HF_TOKEN" in told_fault(story.shoal("run", story.watchlist, token=None))
+    assert "the Hub answers 401" in told_fault(story.shoal("run", story.watchlist, token="hf_wrong"))
+    assert Ledger(story.home.ledger).cycles() == ()
+
+
+def test_a_home_at_work_is_refused(story: Story) -> None:
+    with hold(story.home):
+        assert "another shoal process is at work" in told_fault(story.shoal("run", story.watchlist))
+
+
+def test_a_disk_that_is_full_is_told(story: Story) -> None:
+    def no_room() -> None:
+        # Files of this process may not grow beyond this; a model of the zoo is larger.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    done = story.shoal("run", story.watchlist, preexec_fn=no_room)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("shoal: ") and "File too large; free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_cycle_is_interrupted_gone_on_with_published_by_hand_and_shown(story: Story) -> None:
+    where = ("--home", story.home.folder, "--endpoint", story.server.endpoint)
+    process = start("run", story.watchlist, *where, token=TOKEN)
+    ledger = Ledger(story.home.ledger)
+    until(lambda: ledger.count_evaluations() >= 10, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
+    assert "is running, not waiting for review" in told_fault(story.shoal("publish", "small-1"))
+
+    done = story.shoal("run", story.watchlist, "--json")
+    page = json.loads(done.stdout)
+    assert (done.returncode, page["id"], page["state"]) == (0, "small-1", State.REVIEW)
+    assert "Warning" not in done.stderr and "wait; look at them" in done.stderr.splitlines()[-1]
+
+    assert "cycle 'small-7' is not in" in told_fault(story.shoal("publish", "small-7"))
+    done = story.shoal("publish", "small-1")
+    assert done.returncode == 0 and done.stdout.startswith("small-1: published\n")
+    (row,) = json.loads(story.shoal("status", "--json").stdout)
+    assert row["state"] == "published" and row["releases"] and all(one["commit"] for one in row["releases"])
+
+    lines = done.stdout.splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    assert any("minnow-slim" in line and "80×104, not 80×208" in line for line in lines)
+    assert "cycle 'nothing' is not in" in told_fault(story.shoal("show", "nothing"))
+    # Past cycles are shown without loading what cycles need.
+    shown = loaded("show", "small-1", "--home", story.home.folder)
+    assert (shown | loaded("status", "--home", story.home.folder)) & HEAVY == set()
+
+
+# -- the local Hub ------------------------------------------------------------------------------------------------
+
+
+def answers(port: int) -> bool:
+    """Whether a web server shows its first page there."""
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/").status == 200
+    except urllib.error.URLError:
+        return False
+
+
+def test_the_local_hub_shows_its_token_once_answers_and_stops_on_signals(tmp_path: Path) -> None:
+    port = 18_300 + hash(str(tmp_path)) % 10_000
+    for place, number in enumerate((signal.SIGINT, signal.SIGTERM)):
+        process = start("hub", tmp_path / "hub", "--port", port)
+        until(lambda port=port: answers(port), process)
+        taken = told_fault(shoal("hub", tmp_path / "other", "--port", port))
+        assert taken == f"--port: got {port}: Address already in use; choose another"
+        assert not (tmp_path / "other").exists()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "")
+        lines = err.splitlines()
+        assert ("HF_TOKEN=hf_" in lines[0]) == (place == 0)
+        assert lines[-1] == "stopped" and f"http://127.0.0.1:{port} in a browser" in lines[-4]
+
+
+def test_a_hub_on_an_address_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    fault = told_fault(shoal("hub", tmp_path / "hub", "--host", "192.0.2.1"))
+    assert fault.startswith("--host: got 192.0.2.1: ")
+    (tmp_path / "file").write_text("")
+    assert "Not a directory; check the path" in told_fault(shoal("hub", tmp_path / "file", "--port", 18_299))
+
+
+def test_a_demo_in_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "Not a directory; choose a folder" in told_fault(shoal("demo", tmp_path / "file"))

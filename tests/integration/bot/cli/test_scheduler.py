@@ -1,0 +1,201 @@
+"""The schedule: real processes, the real APScheduler and its job store; only stored moments are set back."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from bot.demo import TOKEN
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.ledger.ledger import Ledger, State
+from bot.lock import hold, hold_schedule
+from bot.service.scheduler import load_scheduled
+from bot.watchlist.watchlist import load
+from fixtures.folders import TESTS
+from fixtures.shoal_process import ROOT, shoal, start, told_fault, until, write_watchlist, zoo_hub
+
+NEW_YEAR = "0 0 1 1 *"
+"""Not due while a test runs."""
+
+
+def scheduled(folder: Path, name: str, cron: str = NEW_YEAR, **changed: Any) -> Path:
+    """A watchlist with a schedule."""
+    return write_watchlist(folder / f"{name}.yml", name=name, schedule={"cron": cron}, **changed)
+
+
+@contextmanager
+def job_store(home: Home) -> Iterator[Any]:
+    """A scheduler that stands still on the home's job store."""
+    scheduler = BackgroundScheduler(jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{home.schedule}")})
+    scheduler.start(paused=True)
+    try:
+        yield scheduler
+    finally:
+        scheduler.remove_jobstore("default")  # else it would look for due jobs once more
+        scheduler.shutdown()
+
+
+def jobs(home: Home) -> dict[str, str]:
+    """Stored jobs: name → trigger."""
+    with job_store(home) as scheduler:
+        return {job.id: str(job.trigger) for job in scheduler.get_jobs()}
+
+
+class Served:
+    """A process that keeps the schedule of a home (tests/fixtures/served.py), its diary, and what it says."""
+
+    def __init__(self, home: Home, *watchlists: Path) -> None:
+        self.diary, self.said = home.folder.with_suffix(".diary"), home.folder.with_suffix(".said")
+        self.diary.touch()
+        with self.said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, str(TESTS / "fixtures" / "served.py"), home.folder, self.diary, *watchlists],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+
+    def lines(self) -> list[str]:
+        """What the diary says."""
+        return self.diary.read_text(encoding="utf-8").splitlines()
+
+    def __enter__(self) -> Served:
+        # The schedule is up when the process says when each watchlist is due.
+        until(lambda: "\n" in self.said.read_text(encoding="utf-8"), self.process)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=20)
+
+
+def miss(home: Home, **days: int) -> None:
+    """Set the next run of stored jobs back into the past: the machine was off then."""
+    with job_store(home) as scheduler:
+        for name, ago in days.items():
+            scheduler.modify_job(name, next_run_time=datetime.now(UTC) - timedelta(days=ago))
+
+
+def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    bare = write_watchlist(tmp_path / "bare.yml")
+    with pytest.raises(ShoalError, match=r"bare.yml: schedule: got none: .* use `shoal run`"):
+        load_scheduled([bare])
+    (tmp_path / "other").mkdir()
+    twins = [scheduled(tmp_path, "twin"), scheduled(tmp_path / "other", "twin")]
+    with pytest.raises(ShoalError, match=r"name: got 'twin': .* has it too; rename one"):
+        load_scheduled(twins)
+    assert "schedule: got none" in told_fault(shoal("serve", bare, "--home", tmp_path / "home"))
+
+
+def test_the_job_store_follows_the_watchlists_and_makes_up_for_missed_runs(tmp_path: Path) -> None:
+    home, one, two = Home(tmp_path / "home"), scheduled(tmp_path, "one"), scheduled(tmp_path, "two")
+    with Served(home, one, two) as served:
+        assert re.match(r"one: next at 20\d\d-01-01 00:00 UTC\n", served.said.read_text(encoding="utf-8"))
+    first = jobs(home)
+    assert set(first) == {"one", "two"}
+    with job_store(home) as scheduler:
+        settings = {(job.misfire_grace_time, job.coalesce, job.max_instances) for job in scheduler.get_jobs()}
+    assert settings == {(None, True, 1)}
+
+    scheduled(tmp_path, "one", "30 6 2 1 *")
+    with Served(home, one):
+        pass
+    assert set(jobs(home)) == {"one"} and jobs(home)["one"] != first["one"]
+
+
+def test_missed_runs_are_made_up_for_once_in_the_order_in_which_they_were_due(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    daily = [scheduled(tmp_path, name, "0 0 * * *") for name in ("a", "b", "c")]
+    with Served(home, *daily):
+        pass
+    miss(home, a=3, b=9, c=5)
+    with Served(home, *daily) as served:
+        until(lambda: len(served.lines()) >= 6, served.process)
+        time.sleep(0.7)
+        assert served.lines() == [f"{name} {what}" for name in ("b", "c", "a") for what in ("begins", "ends")]
+
+
+def test_what_was_due_but_not_begun_when_the_process_ended_is_run_at_the_next_start(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    watchlists = [scheduled(tmp_path, name) for name in ("first", "second")]
+    with Served(home, *watchlists):
+        pass
+    miss(home, first=2, second=1)
+    with Served(home, *watchlists) as served:
+        until(lambda: served.lines() == ["first begins"], served.process)
+    with Served(home, *watchlists) as served:
+        until(lambda: {"first ends", "second ends"} <= set(served.lines()), served.process)
+
+
+def test_a_cycle_that_fails_is_told_and_the_schedule_goes_on(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    watchlists = [scheduled(tmp_path, name) for name in ("mendable", "full", "bug", "good")]
+    with Served(home, *watchlists):
+        pass
+    miss(home, mendable=4, full=3, bug=2, good=1)
+    with Served(home, *watchlists) as served:
+        until(lambda: "good ends" in served.lines(), served.process)
+    said = served.said.read_text(encoding="utf-8")
+    assert "mendable: due since 20" in said
+    assert "mendable: the Hub is down" in said
+    assert "full: this machine: No space left; free some space, then run it again" in said
+    assert "bug: a fault in shoal: KeyError: 'oops'; please report it" in said
+
+
+def test_one_process_keeps_the_schedule_and_leaves_the_home_free_between_cycles(tmp_path: Path) -> None:
+    home, one = Home(tmp_path / "home"), scheduled(tmp_path, "one")
+    with Served(home, one):
+        assert "keeps the schedule of this home" in told_fault(shoal("serve", one, "--home", home.folder))
+        with hold(home):
+            pass
+    with hold_schedule(home):
+        pass
+
+
+def test_sigterm_ends_the_wait_with_status_0(tmp_path: Path) -> None:
+    process = start("serve", scheduled(tmp_path, "one"), "--home", tmp_path / "home")
+    assert process.stderr is not None and "one: next at" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "stopped")
+
+
+def test_sigterm_stops_a_cycle_and_the_next_start_goes_on_with_it(tmp_path: Path) -> None:
+    path = scheduled(tmp_path, "small", publish={"mode": "off"}, search={"budget": {"candidates": 60}})
+    home = Home(tmp_path / "home")
+    ledger = Ledger(home.ledger)
+    # A cycle that was begun and then interrupted.
+    ledger.begin("small", load(path).digest, datetime.now(UTC))
+    with zoo_hub(tmp_path / "hub") as server:
+        arguments = ("serve", path, "--home", home.folder, "--endpoint", server.endpoint)
+        process = start(*arguments, token=TOKEN)
+        until(lambda: ledger.count_evaluations() > 12, process)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
+        assert [cycle.state for cycle in ledger.cycles()] == [State.RUNNING]
+        with hold(home):
+            before = ledger.count_evaluations()
+
+        process = start(*arguments, token=TOKEN)
+        until(lambda: ledger.cycles()[0].state is not State.RUNNING, process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    (cycle,) = ledger.cycles()
+    assert process.returncode == 0 and cycle.state in (State.WRITTEN, State.NOTHING)
+    assert ledger.count_evaluations() > before

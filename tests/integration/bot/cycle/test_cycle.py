@@ -1,0 +1,454 @@
+"""Whole cycles with real parts: the genuine client, the zoo's weights, lm-eval's tasks, worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, snapshot_download
+from huggingface_hub.utils import get_session
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import bot.cycle.run
+from bot.context import now
+from bot.cycle.dry_run import RunPlan, make_plan
+from bot.cycle.run import publish_waiting, run_cycle
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import HubForbidden, HubUnavailable
+from bot.ledger.ledger import Ledger, State
+from bot.search.results import MeasuredRow
+from bot.search.run import evaluation_skills
+from evaluation.errors import EvaluationError
+from evaluation.harness.eval_set import LmEvalSet
+from evaluation.harness.lm import harness
+from evaluation.harness.tasks import divisions, load_tasks
+from evaluation.splits import Split, SplitSizes
+from fixtures import cycles
+from fixtures.cycles import (
+    BASE,
+    LANGUAGE,
+    MATH,
+    NAMESPACE,
+    REPORT,
+    SEARCH,
+    SEED,
+    VALIDATION,
+    Company,
+    Listener,
+    client,
+    commits,
+    published,
+    small_watchlist,
+    start_process,
+)
+from localhub import Running
+from merging.merge_tensor import loader, merge_tensor
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.checkpoint import Checkpoint
+from zoo.decoys import decoys
+
+CYCLE = "small-1"
+INITIAL = "initial commit"
+DEAD = -signal.SIGKILL
+WATCHLIST = small_watchlist()
+REASONS = {
+    "gated": "gated",
+    "pickle only": "pickled, without safetensors",
+    "custom code": "custom code (modeling_turbo.py)",
+    "other shapes": "not of the family of tidepool/minnow-base: tensor",
+    "other tokenizer": "tokenizer is not that of tidepool/minnow-base",
+    "licence forbids it": "cc-by-nc-nd-4.0, which forbids",
+    "unknown licence": "the licence 'unknown'",
+    "same weights under another name": f"the same weights as {MATH}",
+    "adapter": "an adapter",
+    "own earlier merge": "a merge made by shoal",
+    "NaN weights": "damaged: model.safetensors: tensor lm_head.weight holds NaN",
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cycle that nothing disturbed, with the plan made before it and the requests that the plan made."""
+
+    server: Running
+    home: Home
+    plan: RunPlan
+    plan_seen: list[tuple[str, str]]
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.ledger)
+
+    def snapshot(self, folder: Path) -> Path:
+        """The first release as a user gets it: downloaded at the cycle's tag."""
+        repo = self.ledger.releases(CYCLE)[0].repo
+        return Path(snapshot_download(repo, revision=CYCLE, endpoint=self.server.endpoint, cache_dir=folder))
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stocked") / "hub"
+    cycles.stock(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def company() -> Iterator[Company]:
+    company = Company()
+    yield company
+    company.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick(company: Company) -> Iterator[None]:
+    """The cycles that run in the tests' own process share their workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bot.cycle.run, "ProcessPool", company.hire)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("finished")
+    with cycles.copy_of(stocked, folder / "hub") as server:
+        hub, home = client(server), Home(folder / "home")
+        plan, seen = make_plan(hub, WATCHLIST, now()), server.faults.seen
+        assert not home.folder.exists()
+        assert run_cycle(WATCHLIST, home, hub, Listener()) == CYCLE
+        yield Finished(server, home, plan, seen)
+
+
+@pytest.fixture
+def server(stocked: Path, tmp_path: Path) -> Iterator[Running]:
+    with cycles.copy_of(stocked, tmp_path / "hub") as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def weights_of(home: Home, cycle: str = CYCLE) -> dict[str, str]:
+    """Repo → SHA-256 of the released weights."""
+    return {entry.repo: entry.files["model.safetensors"] for entry in Ledger(home.ledger).releases(cycle)}
+
+
+# -- one undisturbed cycle ----------------------------------------------------------------------------------------
+
+
+def test_every_decoy_is_refused_for_its_own_reason_and_the_specialists_are_taken(finished: Finished) -> None:
+    verdicts = {verdict.repo: verdict for verdict in finished.ledger.verdicts(CYCLE)}
+    assert {name for name, verdict in verdicts.items() if verdict.accepted} == {MATH, LANGUAGE}
+    for decoy in decoys():
+        assert decoy.refused_for is not None and REASONS[decoy.refused_for] in verdicts[decoy.name].reason
+    assert {(entry.repo, entry.role) for entry in finished.ledger.sources(CYCLE)} == {
+        (MATH, "source"),
+        (LANGUAGE, "source"),
+        (BASE, "base"),
+    }
+
+
+def test_each_release_is_one_commit_with_the_cycles_tag_in_the_collection(finished: Finished) -> None:
+    entry = finished.ledger.cycle(CYCLE)
+    releases = finished.ledger.releases(CYCLE)
+    assert entry.state is State.PUBLISHED and len(releases) == 2
+    assert set(published(finished.server)) == {release.repo for release in releases}
+    api = client(finished.server).api
+    for release in releases:
+        info = api.model_info(release.repo, revision=CYCLE, files_metadata=True)
+        assert info.sha == release.commit == api.model_info(release.repo).sha
+        assert commits(finished.server, release.repo) == [f"Release {release.role} of cycle {CYCLE}", INITIAL]
+        assert {sibling.rfilename for sibling in info.siblings or ()} == {*release.files, ".gitattributes"}
+    (collection,) = api.list_collections(owner=NAMESPACE)
+    items = api.get_collection(collection.slug).items
+    assert {item.item_id for item in items} == {release.repo for release in releases}
+
+
+def test_a_published_model_loads_plainly_and_scores_item_by_item_as_the_ledger_says(
+    finished: Finished, tmp_path: Path
+) -> None:
+    release = finished.ledger.releases(CYCLE)[0]
+    folder = finished.snapshot(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.dtype == torch.float32
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    skills = evaluation_skills(WATCHLIST)
+    tasks = load_tasks(skills, [Path(folder) for folder in WATCHLIST.task_folders])
+    with sqlite3.connect(finished.home.ledger) as ledger:
+        known = dict(
+            ledger.execute("SELECT item, value FROM item_scores WHERE recipe = ?", [release.recipe]).fetchall()
+        )
+    assert len(known) == 2 * (SEARCH + VALIDATION + REPORT)
+    scored = {}
+    for split in Split:
+        eval_set = LmEvalSet.build(skills, tasks, split, SplitSizes(SEARCH, VALIDATION, REPORT), SEED, tokenizer)
+        scored |= {score.item: score.value for score in eval_set.score(harness(model, tokenizer, "cpu", 16))}
+    assert scored == known and len(set(known.values())) > 1
+
+
+def test_the_card_is_valid_to_the_hub_and_to_its_client(finished: Finished, tmp_path: Path) -> None:
+    text = (finished.snapshot(tmp_path) / "README.md").read_text()
+    url = f"{finished.server.endpoint}/api/validate-yaml"
+    answer = get_session().post(url, json={"repoType": "model", "content": text})
+    assert answer.status_code == 200 and answer.json()["errors"] == []
+    data = ModelCard(text).data
+    assert set(data["base_model"]) >= {MATH, LANGUAGE} and data["base_model_relation"] == "merge"
+    assert "shoal-merge" in data["tags"]
+    release = finished.ledger.releases(CYCLE)[0]
+    rows = finished.ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...])
+    (row,) = [row for row in rows or () if row.name == release.role]
+    told = [result.metric_value for result in data.eval_results or ()]
+    assert told == [pytest.approx(score.mean, abs=1e-3) for score in row.scores]
+
+
+def test_mergekit_accepts_the_recipe_beside_the_weights(finished: Finished, tmp_path: Path) -> None:
+    from mergekit.config import MergeConfiguration
+
+    config = MergeConfiguration.model_validate(
+        yaml.safe_load((finished.snapshot(tmp_path) / "mergekit_config.yml").read_text())
+    )
+    assert config.merge_method == "task_arithmetic"
+    named = {str(model.model.path) for model in config.referenced_models()}
+    assert named == {MATH, LANGUAGE, BASE}
+
+
+def test_the_provenance_rebuilds_the_published_tensors_bit_by_bit(finished: Finished, tmp_path: Path) -> None:
+    folder = finished.snapshot(tmp_path)
+    record = json.loads((folder / "shoal.json").read_text())
+    recipe = WeightMerge.from_json(record["recipe"])
+    assert record["cycle"] == CYCLE and recipe.digest == record["recipe_digest"]
+    fetched = {
+        source: Checkpoint.open(
+            Path(
+                snapshot_download(
+                    source.repo, revision=source.sha, endpoint=finished.server.endpoint, cache_dir=tmp_path
+                )
+            )
+        )
+        for source in recipe.origins
+    }
+    tensors = load_file(folder / "model.safetensors")
+    load = loader(recipe, fetched)
+    assert tensors
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, merge_tensor(recipe, name, load)), name
+
+
+def test_the_report_split_is_apart_and_read_only_for_releases_and_their_rivals(finished: Finished) -> None:
+    skills = evaluation_skills(WATCHLIST)
+    tasks = load_tasks(skills, [Path(folder) for folder in WATCHLIST.task_folders])
+    sizes = SplitSizes(SEARCH, VALIDATION, REPORT)
+    parts = divisions(tasks, SEED, sizes).values()
+    items = {split: {item for part in parts for item in part.items[split]} for split in Split}
+    assert {split: len(found) for split, found in items.items()} == {
+        Split.SEARCH: 2 * SEARCH,
+        Split.VALIDATION: 2 * VALIDATION,
+        Split.REPORT: 2 * REPORT,
+    }
+    assert not items[Split.REPORT] & (items[Split.SEARCH] | items[Split.VALIDATION])
+    assert not items[Split.SEARCH] & items[Split.VALIDATION]
+
+    with sqlite3.connect(finished.home.ledger) as ledger:
+        rows = ledger.execute("SELECT recipe, item FROM item_scores").fetchall()
+    sat = {split: {recipe for recipe, item in rows if item in items[split]} for split in Split}
+    releases = {release.recipe for release in finished.ledger.releases(CYCLE)}
+    front = {recipe for recipe, _ in finished.ledger.front(CYCLE)}
+    baselines = sat[Split.REPORT] - releases
+    assert sat[Split.REPORT] >= releases and len(baselines) == 2 + 2 + 1  # plain merges, sources, base
+    assert sat[Split.VALIDATION] == front | baselines
+    assert len(sat[Split.SEARCH]) >= 40
+
+
+def test_the_plan_told_beforehand_what_the_run_then_did(finished: Finished) -> None:
+    plan, cost = finished.plan, finished.plan.cost
+    assert cost is not None
+    told = {verdict.repo: verdict for verdict in plan.verdicts}
+    found = {verdict.repo: verdict for verdict in finished.ledger.verdicts(CYCLE)}
+    # Only the download shows that weights are damaged.
+    (damaged,) = [repo for repo, verdict in found.items() if verdict.reason.startswith("damaged")]
+    assert told[damaged].accepted
+    assert {**told, damaged: None} == {**found, damaged: None}
+    assert [(task.search, task.validation, task.report) for task in plan.tasks] == [(SEARCH, VALIDATION, REPORT)] * 2
+    assert cost.candidates == 40 and cost.item_scores == 40 * 2 * SEARCH
+    assert cost.baselines == 2 + 3 + 1  # the damaged one counts as a source still
+    lying = sum(
+        path.stat().st_size
+        for path in finished.home.sources.rglob("*")
+        if path.is_file() and path.name != "shoal-source.json"
+    )
+    weights = Path(cycles.ROOT / "zoo" / "weights")
+    assert cost.download > lying > 3 * min(path.stat().st_size for path in weights.rglob("*.safetensors"))
+
+
+def test_a_second_run_finds_nothing_new_fetches_nothing_and_scores_nothing(finished: Finished) -> None:
+    """Nor does a changed publish section make a new search."""
+    scored, before = finished.ledger.count_evaluations(), published(finished.server)
+    finished.server.faults.clear()
+    for watchlist in (WATCHLIST, small_watchlist(publish={"mode": "review", "max_releases": 1, "collection": None})):
+        listener = Listener()
+        cycle = run_cycle(watchlist, finished.home, client(finished.server), listener)
+        assert finished.ledger.cycle(cycle).state is State.UNCHANGED
+        assert listener.said[-1].endswith("the same sources, tasks and watchlist as small-1")
+    assert finished.ledger.count_evaluations() == scored
+    assert published(finished.server) == before
+    # Headers only, twice: not even the damaged source is downloaded again, for the ledger remembers it.
+    once = _weight_requests(finished.plan_seen)
+    assert _weight_requests(finished.server.faults.seen) == once + once
+
+
+def _weight_requests(seen: list[tuple[str, str]]) -> Counter[str]:
+    counts = Counter(path for _, path in seen if path.endswith("/model.safetensors"))
+    assert any("minnow-math-hot" in path for path in counts)
+    return counts
+
+
+# -- killed, interrupted ------------------------------------------------------------------------------------------
+
+
+def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Living processes of the process's session."""
+    alive = []
+    for one in psutil.process_iter():
+        try:
+            if os.getsid(one.pid) == process.pid and one.status() != psutil.STATUS_ZOMBIE:
+                alive.append(one)
+        except (ProcessLookupError, psutil.NoSuchProcess, PermissionError):
+            continue
+    return alive
+
+
+def wait_until_gone(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """No process of the dead one's session may outlive it for long."""
+    end = time.monotonic() + seconds
+    while left := descendants(process):
+        assert time.monotonic() < end, f"orphans: {left}"
+        time.sleep(0.1)
+
+
+def wait_for_scores(home: Home, process: subprocess.Popen[bytes]) -> None:
+    """Until the first candidates are in the ledger."""
+    while process.poll() is None:
+        if home.ledger.exists() and Ledger(home.ledger).count_evaluations() >= 2:
+            return
+        time.sleep(0.02)
+    pytest.fail("the cycle ended before it was interrupted")
+
+
+def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
+    server: Running, home: Home, finished: Finished
+) -> None:
+    process = start_process(server, home, WATCHLIST)
+    wait_for_scores(home, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=15) not in (0, DEAD)
+    wait_until_gone(process, 5)
+    scored = Ledger(home.ledger).count_evaluations()
+    assert 2 <= scored < finished.ledger.count_evaluations()
+
+    for point in ("in the search", "before the upload", "before the record"):
+        process = start_process(server, home, WATCHLIST, point)
+        assert process.wait(timeout=120) == DEAD, point
+        wait_until_gone(process, 15)
+        with sqlite3.connect(home.ledger) as ledger:
+            assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        ledger_now = Ledger(home.ledger)
+        assert [cycle.state for cycle in ledger_now.cycles()] == [State.RUNNING]
+        if point == "in the search":
+            assert ledger_now.count_evaluations() == scored + cycles.SCORED_BEFORE_DEATH
+        assert len(published(server)) == (1 if point == "before the record" else 0)
+    # As if on another machine: what is on the Hub already stays as it is, its card too.
+    run_cycle(small_watchlist(workers={"threads": 2}), home, client(server), Listener())
+
+    ledger = Ledger(home.ledger)
+    assert ledger.cycle(CYCLE).state is State.PUBLISHED
+    assert ledger.front(CYCLE) == finished.ledger.front(CYCLE)
+    assert ledger.count_evaluations() == finished.ledger.count_evaluations()
+    assert weights_of(home) == weights_of(finished.home)
+    assert published(server) == published(finished.server)
+    assert all(release.commit for release in ledger.releases(CYCLE))
+
+
+# -- how it ends --------------------------------------------------------------------------------------------------
+
+
+def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
+    server: Running, home: Home, finished: Finished
+) -> None:
+    hub = client(server)
+    cycle = run_cycle(small_watchlist(publish={"mode": "review"}), home, hub, Listener())
+    ledger = Ledger(home.ledger)
+    assert ledger.cycle(cycle).state is State.REVIEW and published(server) == {}
+    assert not [path for method, path in server.faults.seen if method in ("POST", "PUT")]
+    endings = []
+    for _ in range(2):
+        publish_waiting(ledger, home, hub, cycle, Listener())
+        assert published(server) == published(finished.server)
+        endings.append(ledger.cycle(cycle))
+    assert endings[0] == endings[1] and endings[0].state is State.PUBLISHED
+    assert endings[0].note.startswith("2 releases published")
+    assert weights_of(home) == weights_of(finished.home)
+
+
+def test_releases_that_were_only_written_are_published_later_without_a_new_search(
+    server: Running, home: Home, finished: Finished
+) -> None:
+    """Publishing is off first, then the Hub is down, then it is there."""
+    hub, ledger = client(server), Ledger(home.ledger)
+    first = run_cycle(small_watchlist(publish={"mode": "off", "namespace": None}), home, hub, Listener())
+    assert ledger.cycle(first).state is State.WRITTEN and published(server) == {}
+    assert {path.name for path in home.releases(first).iterdir()} == {entry.role for entry in ledger.releases(first)}
+    scored = ledger.count_evaluations()
+
+    fault = server.faults.unavailable("*/commit/*", method="POST", times=10**6)
+    with pytest.raises(HubUnavailable, match="503; try again later"):
+        run_cycle(WATCHLIST, home, hub, Listener())
+    assert fault.struck and ledger.cycles()[0].state is State.RUNNING
+    server.faults.clear()
+    second = run_cycle(WATCHLIST, home, hub, Listener())
+    assert second != first and ledger.cycle(second).state is State.PUBLISHED
+    assert ledger.count_evaluations() == scored
+    assert weights_of(home, second) == weights_of(finished.home)
+    assert [len(titles) for titles in published(server).values()] == [2, 2]
+
+
+def test_a_gate_that_nobody_can_pass_publishes_nothing_and_says_so(server: Running, home: Home) -> None:
+    impossible = small_watchlist(gate={"minimum": {"cross": 1.01}})
+    cycle = run_cycle(impossible, home, client(server), Listener())
+    ledger = Ledger(home.ledger)
+    assert ledger.cycle(cycle).state is State.NOTHING
+    assert ledger.releases(cycle) == () and not home.releases(cycle).exists()
+    assert published(server) == {}
+    assert not [path for method, path in server.faults.seen if method in ("POST", "PUT")]
+    assert "below the watchlist's minimum of 1.01" in home.report(cycle).read_text()
+
+
+# -- found before the search --------------------------------------------------------------------------------------
+
+
+def test_what_would_fail_at_the_end_is_found_before_anything_is_fetched(server: Running, home: Home) -> None:
+    unwritable = small_watchlist(publish={"namespace": "tidepool"})
+    with pytest.raises(HubForbidden, match=r"publish\.namespace: got 'tidepool'.*may write to shoal-bot, shoal-demo"):
+        run_cycle(unwritable, home, client(server), Listener())
+    skills = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "accuracy"}]}]
+    with pytest.raises(EvaluationError, match="accuracy"):
+        run_cycle(small_watchlist(skills=skills), home, client(server), Listener())
+    with pytest.raises(ShoalError, match="token"):
+        run_cycle(WATCHLIST, home, client(server, "hf_wrong"), Listener())
+    assert {path for _, path in server.faults.seen} == {"/api/whoami-v2"}
+    assert not home.sources.exists()
+    assert Ledger(home.ledger).cycles() == ()

@@ -1,0 +1,125 @@
+"""`shoal plan`: what a run would find and cost, without touching anything."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from bot.cli.pages import plan_page
+from bot.context import now
+from bot.cycle.dry_run import RunPlan, make_plan
+from evaluation.errors import EvaluationError
+from evaluation.statistics.power import detectable_difference
+from fixtures import cycles
+from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION, client, small_watchlist
+from localhub import Running
+from zoo.repo import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("hub")
+    cycles.stock(folder / "stocked")
+    with cycles.copy_of(folder / "stocked", folder / "hub") as server:
+        yield server
+
+
+def test_a_plan_asks_for_headers_only_and_changes_nothing(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`test_bot_cycle` holds its numbers against those of a run."""
+    monkeypatch.chdir(tmp_path)
+    hub = client(server)
+    fetched, genuine = [], hub.download
+
+    def download(repo: str, sha: str, path: str, folder: Path, *more: object) -> Path:
+        fetched.append(path)
+        return genuine(repo, sha, path, folder, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hub, "download", download)
+    server.faults.clear()
+    plan = make_plan(hub, small_watchlist(), now())
+    assert {method for method, _ in server.faults.seen} <= {"GET", "HEAD"}
+    assert not [path for path in fetched if path.endswith((".safetensors", ".bin"))]
+    assert list(tmp_path.iterdir()) == []
+    assert {verdict.repo for verdict in plan.verdicts if verdict.accepted} >= {MATH, LANGUAGE}
+    assert plan.refusal is None and plan.cost is not None and plan.licence is not None
+    check_what_can_be_seen(plan)
+
+
+def check_what_can_be_seen(plan: RunPlan) -> None:
+    """Per skill and split, with each split's own correction, in words, on the terminal and for machines."""
+    assert plan.cost is not None
+    search, validation, report = plan.visible[:3]
+    population = small_watchlist().search.population
+    assert [one.items for one in plan.visible[:3]] == [SEARCH, VALIDATION, REPORT]
+    assert [one.tests for one in plan.visible[:3]] == [1, 2 * population, 2 * plan.cost.baselines]
+    alpha = 1 - small_watchlist().gate.confidence
+    assert search.difference is not None and search.difference == detectable_difference(SEARCH, alpha)
+    assert validation.alpha == pytest.approx(alpha / validation.tests)
+    assert report.alpha == pytest.approx(0.05 / 2 / report.tests)
+    assert search.words == f"with {SEARCH} items you cannot see less than ±{100 * search.difference:.1f} points"
+    screen = io.StringIO()
+    Console(file=screen, width=250).print(plan_page(plan))
+    assert all(one.words in screen.getvalue() for one in plan.visible)
+    assert json.loads(json.dumps(plan.as_json()))["visible"][0]["split"] == "search"
+
+
+@pytest.mark.parametrize(("space", "parts"), [("dataflow", 3), ("both", 4)])
+def test_a_plan_tells_the_size_of_the_largest_space_and_of_the_largest_merge(
+    server: Running, space: str, parts: int
+) -> None:
+    """Of three sources two stages may lay out four models: the second has mixtures, too."""
+    dataflow = {"models": 4, "repeats": 2, "max_layers": 5}
+    plan = make_plan(client(server), small_watchlist(search={"space": space, "dataflow": dataflow}), now())
+    assert plan.cost is not None
+    layers, levels = 2, 21
+    slots = 2 * parts * layers
+    paths = 2 * math.log10(parts) + slots * math.log10(2 * levels)  # the ends, and for each slot whether and how large
+    assert plan.cost.genes == 2 + 2 * slots
+    assert plan.cost.space_log10 == pytest.approx(paths, abs=0.06)
+    sizes = {name: weight.nbytes for name, weight in load_file(WEIGHTS / "math" / "model.safetensors").items()}
+    one_layer = sum(size for name, size in sizes.items() if ".layers.1." in name)
+    assert (plan.cost.layers, plan.cost.largest) == (5, sum(sizes.values()) + 3 * one_layer)
+
+
+def test_a_plan_tells_whose_layers_are_left_out(server: Running) -> None:
+    sources = [{"repo": MATH}, {"repo": LANGUAGE}, {"repo": BASE}]
+    watched = small_watchlist(
+        watch={"authors": {"allow": ["nobody-at-all"]}},
+        pinned=sources,
+        base=None,
+        search={"space": "dataflow", "dataflow": {"models": 2}},
+    )
+    plan = make_plan(client(server), watched, now())
+    assert plan.cost is not None and plan.cost.left_out == (BASE,)
+    screen = io.StringIO()
+    Console(file=screen, width=250).print(plan_page(plan))
+    assert f"the layers of {BASE}: raise search.dataflow.models" in screen.getvalue()
+
+
+def test_a_plan_without_a_pool_still_tells_every_verdict_and_why(server: Running) -> None:
+    lonely = small_watchlist(watch={"authors": {"allow": ["abacus-works"]}})
+    plan = make_plan(client(server), lonely, now())
+    assert plan.cost is None and plan.refusal is not None
+    assert plan.refusal.startswith(f"one source only ({MATH})")
+    assert [verdict.repo for verdict in plan.verdicts if verdict.accepted] == [MATH]
+    assert [(task.task, task.search, task.validation, task.report) for task in plan.tasks] == [
+        ("zoo_math_en", SEARCH, VALIDATION, REPORT),
+        ("zoo_math_ja", SEARCH, VALIDATION, REPORT),
+    ]
+
+
+def test_a_plan_with_a_wrong_metric_fails_before_the_hub_is_asked(server: Running) -> None:
+    server.faults.clear()
+    wrong = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "accuracy"}]}]
+    with pytest.raises(EvaluationError, match="accuracy"):
+        make_plan(client(server), small_watchlist(skills=wrong), now())
+    assert server.faults.seen == []

@@ -1,0 +1,161 @@
+"""What `status` and `show` tell of a ledger, as pages of 80 columns and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from bot.cli import pages as terminal
+from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
+from bot.cycle.history import cycle_page, cycle_rows
+from bot.cycle.power import DetectableEffect
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.candidate import Verdict
+from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
+from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.watchlist.watchlist import Watchlist
+from evaluation.splits import Split
+from evaluation.statistics.intervals import Interval
+from fixtures.cycles import small_watchlist
+
+BEGUN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
+WON, LOST = "a1" * 32, "b2" * 32
+HOSTILE = "[red]it[/] says nothing, in a reason that is much longer than a row of the terminal has room for"
+VERDICTS = (
+    Verdict("reef/a-model-with-quite-a-long-name-7b", "c3" * 20, True, "of the family of reef/base, apache-2.0"),
+    Verdict("reef/refused", "d4" * 20, False, HOSTILE),
+)
+COST = RunCost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 120_000)
+SEEN_IF = "  If they differ on half."
+SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
+TASK = TaskPlan("math", "zoo_math_en", "acc", 200, 357, 433)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def ledger(home: Home) -> Ledger:
+    """A ledger with one cycle that was published and one that is under way."""
+    ledger = Ledger(home.ledger)
+    watchlist = small_watchlist()
+    cycle = ledger.begin("small", watchlist.digest, BEGUN).id
+    ledger.keep(cycle, "watchlist", watchlist, Watchlist)
+    ledger.record_pool(cycle, VERDICTS, [SourceEntry("reef/a", "c3" * 20, "source", "mit")])
+    generations, failures = ((20, 0.25), (40, 0.5)), (("the logits are not finite", 2),)
+    search = SearchSummary(40, 2, generations, ((0.5, 0.5),), (WON, LOST), 61.0, "the budget is spent", failures)
+    ledger.keep(cycle, "search", search, SearchSummary)
+    gate_results = (
+        GateResult(LOST, (0.4, 0.5), False, "too near", 0.5, 0.05, ()),
+        GateResult(WON, (0.9, 0.8), True, "better", 0.01, 0.025, ()),
+    )
+    ledger.keep(cycle, "gate", gate_results, tuple[GateResult, ...])
+    measured = (MeasuredRow("balanced", "release", (Interval(0.9, 0.85, 0.95, 40), Interval(0.8, 0.75, 0.85, 40))),)
+    ledger.keep(cycle, "measured", measured, tuple[MeasuredRow, ...])
+    ledger.record_evaluation("{}", EvaluationEntry(WON, "exam", 1.0, None), ())
+    ledger.record_release(ReleaseEntry(cycle, "balanced", WON, "shoal-demo/small-balanced", {}, "e5" * 20), BEGUN)
+    ledger.finish(cycle, State.PUBLISHED, "1 releases published\x1b[2J", BEGUN + timedelta(seconds=754))
+    ledger.begin("small", watchlist.digest, BEGUN + timedelta(days=1))
+    return ledger
+
+
+def shown(page: RenderableType, width: int = 80) -> str:
+    """The page as a terminal of this width has it, without trailing spaces."""
+    file = io.StringIO()
+    Console(file=file, width=width).print(page)
+    lines = file.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def test_status_lists_the_newest_first_and_says_what_becomes_of_an_interrupted_one(ledger: Ledger) -> None:
+    assert shown(terminal.status_page(cycle_rows(ledger))) == (
+        "cycle    started (UTC)     state      note\n"
+        "small-2  2026-11-03 06:00  running    under way, or interrupted: then the next\n"
+        "                                      run goes on with it\n"
+        "small-1  2026-11-02 06:00  published  1 releases published�[2J"
+    )
+    assert shown(terminal.status_page(())) == "no cycle yet: shoal run WATCHLIST"
+
+
+def test_show_tells_the_whole_cycle_within_80_columns(ledger: Ledger, home: Home) -> None:
+    text = shown(terminal.cycle_page(cycle_page(ledger, home, "small-1")))
+    parts = [part.splitlines() for part in text.split("\n\n")]
+    assert [part[0] for part in parts] == [
+        "small-1: published",
+        "Taken (1)",
+        "Refused (1)",
+        "Search",
+        "Passed the gate (1), scores on the validation split",
+        "Held back by the gate (1), scores on the validation split",
+        "Scores on the report split, with 95 % intervals",
+        "Releases (1)",
+    ]
+    assert parts[0][1:] == ["  started 2026-11-02 06:00 UTC, ended after 12:34", "  1 releases published�[2J"]
+    assert parts[3][1:] == [
+        "  40 candidates in 2 generations, 2 on the front, hypervolume 0.5000; 1:01 of",
+        "  scoring; the budget is spent",
+        "  2 failed: the logits are not finite",
+    ]
+    assert parts[4][2].split() == [WON[:10], "0.900", "0.800", "better"]
+    assert parts[6][1:] == [
+        "                     math         cross",
+        "  balanced  release  0.900        0.800",
+        "                     0.850–0.950  0.750–0.850",
+    ]
+    assert parts[7][2].split() == ["shoal-demo/small-balanced", "balanced", WON[:10], "e5" * 5]
+
+
+def test_text_from_the_hub_is_neither_markup_nor_steering(ledger: Ledger, home: Home) -> None:
+    page = cycle_page(ledger, home, "small-1")
+    wide = shown(terminal.cycle_page(page), 1000)
+    assert "  reef/refused  [red]it[/] says nothing, in a reason" in wide
+    assert "\x1b" not in wide
+
+
+def test_a_page_is_plain_json(ledger: Ledger, home: Home) -> None:
+    page = json.loads(json.dumps(cycle_page(ledger, home, "small-1").as_json()))
+    assert page["state"] == "published" and page["started"] == BEGUN.isoformat()
+    assert [candidate["accepted"] for candidate in page["candidates"]] == [True, False]
+    assert page["search"]["candidates"] == 40 and "points" not in page["search"]
+    assert page["measured"][0]["scores"][0] == {"mean": 0.9, "low": 0.85, "high": 0.95, "n": 40}
+    assert page["releases"][0]["repo"] == "shoal-demo/small-balanced"
+    running = json.loads(json.dumps(cycle_rows(ledger)[0].as_json()))
+    assert (running["state"], running["finished"], running["releases"]) == ("running", None, [])
+
+
+def test_a_cycle_that_has_not_come_far_shows_what_there_is(ledger: Ledger, home: Home) -> None:
+    text = shown(terminal.cycle_page(cycle_page(ledger, home, "small-2")))
+    assert text.splitlines()[0] == "small-2: running"
+    assert "Search" not in text and "gate" not in text
+    with pytest.raises(ShoalError, match=r"cycle 'small-9' is not in .*; the newest are: small-2, small-1"):
+        cycle_page(ledger, home, "small-9")
+
+
+def test_a_plan_tells_verdicts_items_and_cost() -> None:
+    plan = RunPlan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), COST, None)
+    parts = [part.splitlines() for part in shown(terminal.plan_page(plan)).split("\n\n")]
+    seen = "The smallest difference that can be seen"
+    assert [part[0] for part in parts] == ["Taken (1)", "Refused (1)", "Items of each task", seen, "A run would take"]
+    assert parts[2][2].split() == ["math", "zoo_math_en", "acc", "200", "357", "433"]
+    assert parts[3][2:] == ["  math   search  with 200 items you cannot see less than ±9.5 points", SEEN_IF]
+    assert parts[4][1:] == [
+        "  download  2.0 GB",
+        "  disk      3.0 GB, with the releases",
+        "  memory    1.0 GB for 2 workers on cpu, 1 thread each",
+        "  space     18 genes, some 10^26 possible merges",
+        "  largest   1.0 GB, a merge of 12 layers",
+        "  scoring   200 candidates beside 6 rivals, 120,000 items at most",
+        "  licence   apache-2.0, of the releases",
+    ]
+    assert shown(terminal.plan_page(RunPlan("small", (), None, (), (), "", None, "no candidate"))).startswith(
+        "No model was found"
+    )

@@ -1,0 +1,149 @@
+"""The first steps of a cycle, when the sources do not stay as they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.context import CycleContext, now
+from bot.cycle import sources as stocking
+from bot.cycle.sources import stock
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.download import SourceGone
+from bot.hub.pool import NoPool
+from bot.ledger.ledger import Ledger, State
+from bot.watchlist.watchlist import Watchlist
+from fixtures import cycles
+from fixtures.cycles import BASE, LANGUAGE, MATH, Listener, client, small_watchlist
+from fixtures.small_repos import CONFIG, files
+from localhub import Running
+from merging.errors import MergingError
+
+DAMAGED = "overcooked/minnow-math-hot"
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stocked") / "hub"
+    cycles.stock(folder)
+    return folder
+
+
+@pytest.fixture
+def server(stocked: Path, tmp_path: Path) -> Iterator[Running]:
+    with cycles.copy_of(stocked, tmp_path / "hub") as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def context(server: Running, home: Home, watchlist: Watchlist) -> CycleContext:
+    """As `run_cycle` opens it."""
+    ledger = Ledger(home.ledger)
+    cycle = ledger.begin(watchlist.name, watchlist.digest, now())
+    return CycleContext(watchlist, home, client(server), ledger, Listener(), cycle.id, cycle.number)
+
+
+def weight_requests(server: Running, repo: str) -> int:
+    """Requests for a repo's weights, for their header or whole."""
+    return sum(
+        path.startswith(f"/{repo}/resolve/") and path.endswith("/model.safetensors") for _, path in server.faults.seen
+    )
+
+
+def test_a_source_found_damaged_is_not_downloaded_again_until_it_has_a_new_commit(server: Running, home: Home) -> None:
+    first = context(server, home, small_watchlist())
+    stock(first)
+    with_download = weight_requests(server, DAMAGED)
+    first.finish(State.NOTHING, "")
+    (found,) = [verdict for verdict in first.ledger.verdicts(first.cycle) if verdict.repo == DAMAGED]
+    assert "lm_head.weight holds NaN" in found.reason
+
+    server.faults.clear()
+    second = context(server, home, small_watchlist())
+    pool, folders = stock(second)
+    header_only = weight_requests(server, DAMAGED)
+    assert header_only < with_download
+    assert found in second.ledger.verdicts(second.cycle)
+    assert {source.repo for source in pool.sources} == {MATH, LANGUAGE} and len(folders) == 3
+    second.finish(State.NOTHING, "")
+
+    server.store.commit(DAMAGED, {"NOTE.md": b"weights as before"}, "A new commit")
+    server.faults.clear()
+    third = context(server, home, small_watchlist())
+    stock(third)
+    assert weight_requests(server, DAMAGED) == with_download
+    (again,) = [verdict for verdict in third.ledger.verdicts(third.cycle) if verdict.repo == DAMAGED]
+    assert again.reason == found.reason and again.sha != found.sha
+
+
+@pytest.mark.parametrize(
+    ("authors", "told"),
+    [
+        (["nobody-at-all"], "^no candidate left: "),
+        (["abacus-works"], f"^one source only \\({MATH}\\), a merge needs two"),
+        (["abacus-works", "overcooked"], f"^one source only \\({MATH}\\).*{DAMAGED}: damaged"),
+    ],
+)
+def test_too_few_sources_are_told_in_one_line_with_every_reason_on_record(
+    server: Running, home: Home, authors: list[str], told: str
+) -> None:
+    """And the next run, under a better watchlist, goes on."""
+    poor = context(server, home, small_watchlist(watch={"authors": {"allow": authors}}, base={"repo": BASE}))
+    with pytest.raises(NoPool, match=told) as raised:
+        stock(poor)
+    assert "\n" not in str(raised.value)
+    recorded = poor.ledger.verdicts(poor.cycle)
+    assert set(recorded) == set(raised.value.verdicts)
+    assert poor.ledger.cycle(poor.cycle).state is State.RUNNING
+    better = context(server, home, small_watchlist())
+    pool, _ = stock(better)
+    assert {source.repo for source in pool.sources} == {MATH, LANGUAGE}
+    assert better.ledger.cycle(poor.cycle).state is State.ABANDONED
+
+
+def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetched(server: Running, home: Home) -> None:
+    config = {**CONFIG, "model_type": "persimmon", "architectures": ["PersimmonForCausalLM"]}
+    for place, name in enumerate(("cod", "eel")):
+        server.store.commit(f"abacus-works/{name}", files(place, config=config))
+    asked: dict[str, Any] = {"watch": {"tags": ["fish"]}, "base": None}
+    with pytest.raises(MergingError, match="model_type is 'persimmon': no way is known to fold a path's scales"):
+        stock(context(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
+    assert not list(home.sources.rglob("*.safetensors"))
+    pool, folders = stock(context(server, home, small_watchlist(**asked, search={"method": "linear"})))
+    assert len(pool.sources) == len(list(home.sources.rglob("*.safetensors"))) == len(folders) == 2
+
+
+@pytest.mark.parametrize("what", ["deleted", "moved"])
+def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_run_goes_on(
+    server: Running, home: Home, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = stocking.find_pool
+
+    def find_and_lose(*arguments: object) -> object:
+        pool = genuine(*arguments)  # type: ignore[arg-type]
+        if what == "moved":
+            server.store.move_repo(LANGUAGE, "kotoba-lab/kotoba-two")
+        else:
+            server.store.delete_repo(DAMAGED)
+        return pool
+
+    monkeypatch.setattr(stocking, "find_pool", find_and_lose)
+    with pytest.raises(SourceGone) as raised:
+        stock(context(server, home, small_watchlist()))
+    assert isinstance(raised.value, ShoalError) and "\n" not in str(raised.value)
+    assert str(raised.value).startswith(LANGUAGE if what == "moved" else DAMAGED)
+
+    monkeypatch.setattr(stocking, "find_pool", genuine)
+    again = context(server, home, small_watchlist())
+    pool, _ = stock(again)
+    kept = "kotoba-lab/kotoba-two" if what == "moved" else LANGUAGE
+    assert {member.repo for member in pool.members} == {MATH, kept, BASE}
+    assert {entry.repo for entry in again.ledger.sources(again.cycle)} == {MATH, kept, BASE}

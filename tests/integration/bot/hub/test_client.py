@@ -1,0 +1,89 @@
+import pytest
+from huggingface_hub.errors import HfHubHTTPError
+
+from bot.errors import ShoalError
+from bot.hub.client import Hub, HubForbidden, HubGated, HubNotFound, HubUnavailable, waiting_time
+from fixtures.small_repos import files
+
+HUSH = "hf_secret_of_nobody"
+
+
+def client(hub, waits=None, token=None):
+    waits = [] if waits is None else waits
+    return Hub(hub.endpoint, token or hub.token, sleep=waits.append)
+
+
+def test_a_busy_hub_is_asked_again_after_the_seconds_it_ordered(hub):
+    hub.store.commit("ada/cod", files(1))
+    fault = hub.faults.busy("/api/models/ada/cod", times=2, retry_after=7)
+    waits = []
+    bot = client(hub, waits)
+    assert bot.call(bot.api.model_info, "ada/cod").id == "ada/cod"
+    assert fault.struck == 2
+    assert waits == [7.0, 7.0]
+
+
+def test_a_hub_that_stays_down_is_given_up_in_one_line_after_growing_pauses(hub):
+    hub.store.commit("ada/cod", files(1))
+    hub.faults.unavailable("/api/models/*", times=99)
+    waits = []
+    bot = client(hub, waits)
+    with pytest.raises(HubUnavailable, match=r"^http://\S+: the Hub answers 503; try again later$"):
+        bot.call(bot.api.model_info, "ada/cod")
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_hub_that_is_not_there_is_said_to_be_out_of_reach():
+    bot = Hub("http://127.0.0.1:9", "hf_x", sleep=lambda _: None)
+    with pytest.raises(HubUnavailable, match="cannot be reached; try again later"):
+        bot.call(bot.api.model_info, "ada/cod")
+
+
+def test_an_order_to_wait_for_an_hour_is_cut_to_the_window_of_five_minutes():
+    assert waiting_time(0, 3600.0) == 330.0
+    assert [waiting_time(attempt, None) for attempt in (0, 1, 2, 9)] == [1.0, 2.0, 4.0, 60.0]
+
+
+def test_what_is_missing_gated_or_closed_is_named_with_the_remedy(hub):
+    hub.store.commit("ada/cod", files(1))
+    hub.store.set_gated("ada/cod", "manual")
+    hub.store.commit("ada/eel", files(2))
+    stranger = client(hub, token=hub.other_token)
+    with pytest.raises(HubNotFound, match=r"^ada/nobody: not on the Hub, or private; check"):
+        stranger.call(stranger.api.model_info, "ada/nobody")
+    with pytest.raises(HubNotFound, match=r"^ada/eel: the Hub has no such revision"):
+        stranger.call(stranger.api.model_info, "ada/eel", revision="0" * 40)
+    with pytest.raises(HubGated, match=r"^ada/cod: gated; accept its terms"):
+        stranger.read("ada/cod", hub.store.head("ada/cod"), "config.json")
+    with pytest.raises(HubNotFound, match=r"^ada/eel: the Hub has no such file"):
+        stranger.read("ada/eel", hub.store.head("ada/eel"), "absent.json")
+
+
+def test_a_namespace_of_others_is_refused_and_ones_own_are_named(hub):
+    bot = client(hub)
+    bot.check_can_write("ada")
+    bot.check_can_write("reef")
+    with pytest.raises(HubForbidden, match=r"^publish.namespace: got 'bob': .* ada, .* ada, reef; choose"):
+        bot.check_can_write("bob")
+    assert [path for _, path in hub.faults.seen] == ["/api/whoami-v2"]
+
+
+def test_a_wrong_token_is_refused_without_being_shown(hub):
+    bot = client(hub, token=HUSH)
+    with pytest.raises(ShoalError) as caught:
+        bot.whoami()
+    assert HUSH not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_parent_commit_reaches_the_caller_as_it_came(hub):
+    from huggingface_hub import CommitOperationAdd
+
+    hub.store.commit("ada/cod", files(1))
+    stale = hub.store.head("ada/cod")
+    hub.store.commit("ada/cod", {"more.txt": b"x"})
+    bot = client(hub)
+    change = CommitOperationAdd("note.txt", b"y")
+    with pytest.raises(HfHubHTTPError) as caught:
+        bot.call(bot.api.create_commit, "ada/cod", operations=[change], commit_message="m", parent_commit=stale)
+    assert caught.value.response.status_code == 412

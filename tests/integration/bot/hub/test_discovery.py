@@ -1,0 +1,218 @@
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.errors import ShoalError
+from bot.hub.client import Hub, HubUnavailable
+from bot.hub.discovery import declared_base, discover, find_base, look
+from bot.hub.inspection import Unfit, inspect
+from bot.watchlist.watchlist import Watchlist
+from fixtures.small_repos import CONFIG, files
+
+
+def wish(**changes):
+    values = {
+        "name": "fish",
+        "watch": {"tags": ("fish",)},
+        "skills": ({"name": "math", "tasks": ({"task": "t", "metric": "acc"},)},),
+        "publish": {"mode": "off"},
+    }
+    return Watchlist.model_validate(values | changes)
+
+
+def watching(**watch):
+    return wish(watch={"tags": ("fish",)} | watch)
+
+
+@pytest.fixture
+def find(hub):
+    """Discover now; gives the names found, and the reasons of the others."""
+
+    def run(watchlist=None, now=None):
+        bot = Hub(hub.endpoint, hub.token, sleep=lambda _: None)
+        found = discover(bot, watchlist or wish(), now or datetime.now(UTC))
+        names = [candidate.repo for candidate in found.candidates]
+        return names, {verdict.repo: verdict.reason for verdict in found.refused}
+
+    return run
+
+
+def without_weights(seed=1, **more):
+    content = files(seed)
+    del content["model.safetensors"]
+    return content | more
+
+
+DECOYS = {
+    "own": (files(1, tags=("fish", "shoal-merge")), "it is a merge made by shoal (tag shoal-merge)"),
+    "pickle": (
+        without_weights(**{"pytorch_model.bin": b"x"}),
+        "its weights are pickled, without safetensors",
+    ),
+    "adapter": (
+        without_weights(**{"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}),
+        "it is an adapter, not a whole model",
+    ),
+    "code": (files(1) | {"modeling_fish.py": b"print()"}, "it needs custom code (modeling_fish.py)"),
+    "mapped": (
+        files(1, config={**CONFIG, "auto_map": {"AutoModel": "m.Fish"}}),
+        "it needs custom code (auto_map in its config)",
+    ),
+    "quantised": (
+        files(1, config={**CONFIG, "quantization_config": {"quant_method": "gptq", "bits": 4}}),
+        "it is quantised (gptq)",
+    ),
+    "seeing": (
+        files(1, config={**CONFIG, "architectures": ["FishForImageClassification"]}),
+        "its architecture FishForImageClassification is no causal language model",
+    ),
+    "unlicensed": (files(1, licence=None), "it declares no licence"),
+    "strange": (
+        files(1, licence="other"),
+        "it declares the licence 'other', which the policy does not know",
+    ),
+    "nc": (
+        files(1, licence="cc-by-nc-4.0"),
+        "it has the licence cc-by-nc-4.0, and noncommercial is not set in the watchlist",
+    ),
+}
+
+
+def test_every_kind_of_unfit_model_is_refused_with_one_reason_from_the_list_alone(hub, find):
+    hub.store.commit("reef/good", files(0))
+    for name, (content, _) in DECOYS.items():
+        hub.store.commit(f"reef/{name}", content)
+    hub.store.commit("reef/gated", files(2))
+    hub.store.set_gated("reef/gated", "manual")
+    names, reasons = find()
+    assert names == ["reef/good"]
+    assert reasons == {f"reef/{name}": reason for name, (_, reason) in DECOYS.items()} | {
+        "reef/gated": "it is gated: its owner asks for an agreement first"
+    }
+    pages = [path for _, path in hub.faults.seen if path.startswith("/api/models/")]
+    assert len(pages) == 1, "only what passes the list is looked at closely"
+
+
+def test_the_watchlists_filters_refuse_with_the_key_that_does_it(hub, find):
+    hub.store.commit("reef/good", files(0))
+    hub.store.set_downloads("reef/good", 500)
+    hub.store.commit("reef/quiet", files(1))
+    hub.store.commit("bob/good", files(2))
+    hub.store.set_downloads("bob/good", 500)
+    names, reasons = find(watching(downloads_min=100, authors={"deny": ("bob",)}))
+    assert names == ["reef/good"]
+    assert reasons["reef/quiet"] == "it has 0 downloads, fewer than watch.downloads_min (100)"
+    assert reasons["bob/good"] == "its author bob is in watch.authors.deny"
+    later = datetime.now(UTC) + timedelta(days=31)
+    for watchlist, key in (
+        (watching(parameters={"min": "1M"}), "watch.parameters.min"),
+        (watching(parameters={"max": 10}), "watch.parameters.max"),
+        (watching(max_bytes=100), "watch.max_bytes"),
+        (watching(max_age_days=30), "watch.max_age_days"),
+        (watching(licences=("mit",)), "watch.licences"),
+        (watching(architectures=("GemmaForCausalLM",)), "watch.architectures"),
+    ):
+        names, reasons = find(watchlist, now=later)
+        assert names == []
+        assert key in reasons["reef/good"]
+
+
+def test_allowed_authors_are_listed_one_by_one_and_others_never_seen(hub, find):
+    for repo in ("reef/cod", "ada/cod", "bob/cod"):
+        hub.store.commit(repo, files(1))
+    names, reasons = find(watching(authors={"allow": ("reef", "ada")}))
+    assert sorted(names) == ["ada/cod", "reef/cod"]
+    assert reasons == {}
+
+
+def test_only_the_most_downloaded_are_looked_at_and_pinned_ones_always(hub, find):
+    for place, name in enumerate(("cod", "eel", "ray")):
+        hub.store.commit(f"reef/{name}", files(place))
+        hub.store.set_downloads(f"reef/{name}", 10 * place)
+    hub.store.commit("reef/far", files(9, tags=("other",)))
+    names, reasons = find(wish(watch={"tags": ("fish",), "max_candidates": 2}, pinned=({"repo": "reef/far"},)))
+    assert names == ["reef/far", "reef/ray"]
+    assert reasons["reef/cod"] == "beyond watch.max_candidates (2), by downloads"
+
+
+def test_a_pinned_revision_is_taken_at_its_commit_and_a_lost_one_refused(hub):
+    old = hub.store.commit("reef/cod", files(1))
+    hub.store.commit("reef/cod", files(2))
+    bot = Hub(hub.endpoint, hub.token)
+    pins = ({"repo": "reef/cod", "revision": old}, {"repo": "reef/gone"})
+    found = discover(bot, wish(watch={"tags": ()}, pinned=pins), datetime.now(UTC))
+    assert [(one.repo, one.sha) for one in found.candidates] == [("reef/cod", old)]
+    (lost,) = found.refused
+    assert lost.reason.startswith("pinned, but not on the Hub")
+    assert look(bot, "reef/cod").sha != old
+
+
+def test_a_gated_model_is_taken_where_a_person_pinned_it_and_the_token_has_access(hub):
+    hub.store.commit("ada/cod", files(1))
+    hub.store.set_gated("ada/cod", "manual")
+    pins = ({"repo": "ada/cod"},)
+    bot = Hub(hub.endpoint, hub.token)
+    (candidate,) = discover(bot, wish(watch={"tags": ()}, pinned=pins), datetime.now(UTC)).candidates
+    assert inspect(bot, candidate).parameters > 0
+    stranger = Hub(hub.endpoint, hub.other_token)
+    with pytest.raises(Unfit, match="gated; accept its terms on the Hub"):
+        inspect(stranger, candidate)
+
+
+def test_a_private_source_is_not_given_away_in_a_public_merge(hub, find):
+    hub.store.commit("ada/secret", files(1))
+    hub.store.set_private("ada/secret", True)
+    names, reasons = find()
+    assert names == []
+    assert reasons["ada/secret"].startswith("it is private")
+    assert find(wish(publish={"mode": "off", "private": True}))[0] == ["ada/secret"]
+
+
+def test_a_busy_list_is_asked_again_and_a_hub_that_is_down_said_to_be(hub, find, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    hub.store.commit("reef/cod", files(1))
+    fault = hub.faults.busy("/api/models", times=2)
+    assert find()[0] == ["reef/cod"]
+    assert fault.struck == 2
+    hub.faults.unavailable("/api/models", times=10**6)
+    with pytest.raises(HubUnavailable, match="the Hub answers 503; try again later"):
+        find()
+
+
+def test_the_base_is_what_most_candidates_declare_and_must_be_fit_itself(hub):
+    hub.store.commit("reef/base", files(0, tags=("other",)))
+    hub.store.commit("reef/worse", without_weights(**{"pytorch_model.bin": b"x"}))
+    hub.store.commit("reef/cod", files(1, base="reef/base"))
+    hub.store.commit("reef/eel", files(2, base="reef/base"))
+    hub.store.commit("reef/ray", files(3, base="reef/worse"))
+    bot = Hub(hub.endpoint, hub.token)
+    now = datetime.now(UTC)
+    candidates = discover(bot, wish(), now).candidates
+    assert declared_base(candidates) == "reef/base"
+    assert find_base(bot, wish(), candidates, now).sha == hub.store.head("reef/base")
+    assert find_base(bot, wish(base=None, search={"method": "linear"}), candidates, now) is None
+    with pytest.raises(ShoalError, match=r"^base: got 'reef/worse': its weights are pickled"):
+        find_base(bot, wish(base={"repo": "reef/worse"}), candidates, now)
+
+
+def test_a_licence_file_or_a_config_of_many_megabytes_is_refused_before_any_of_it_is_read(hub, find):
+    for name in ("LICENSE.md", "config.json", "chat_template.jinja"):
+        hub.store.commit(f"reef/{name.lower()}", files(1) | {name: json.dumps(CONFIG).encode() + b" " * 2**20})
+    names, reasons = find()
+    assert names == []
+    assert reasons["reef/license.md"].startswith("its LICENSE.md is 1,048,")
+    assert all("more than the 1,048,576 that are fetched" in reason for reason in reasons.values())
+
+
+def test_a_hostile_card_is_only_text(hub):
+    evil = files(1)
+    front = {"tags": ["fish"], "license": ["mit", {"a": 1}], "base_model": ["../../etc", 7, "a b/c"]}
+    front["language"] = ["en", "English", "yue", False, "e\nn", "code", "zh-Hant"]
+    evil["README.md"] = f"---\n{json.dumps(front | {'pipeline_tag': 'text-generation'})}\n---\n".encode()
+    hub.store.commit("reef/evil", evil)
+    bot = Hub(hub.endpoint, hub.token)
+    found = discover(bot, wish(), datetime.now(UTC))
+    assert [one.licence for one in found.candidates] == ["mit"]
+    assert found.candidates[0].languages == ("en", "yue", "code")
+    assert declared_base(found.candidates) is None

@@ -1,0 +1,400 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import TypeAdapter
+from safetensors.numpy import save
+
+from bot.errors import ShoalError
+from bot.hub.client import Hub
+from bot.hub.pool import MAX_ANCESTORS, NoPool, Pool, find_pool
+from bot.search.spaces import candidate_bytes, largest_bytes, make_spaces
+from bot.watchlist.watchlist import Watchlist
+from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
+from merging.errors import MergingError
+from merging.models.settings import settings, settings_mismatch
+from merging.tokenizers.comparison import read_tokenizer, tokenizer_mismatch
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def wish(**changes):
+    values = {
+        "name": "fish",
+        "watch": {"tags": ("fish",)},
+        "skills": ({"name": "math", "tasks": ({"task": "t", "metric": "acc"},)},),
+        "publish": {"mode": "off"},
+    }
+    return Watchlist.model_validate(values | changes)
+
+
+def client(hub):
+    return Hub(hub.endpoint, hub.token, sleep=lambda _: None)
+
+
+def stock(hub, **others):
+    """A base, two sources of it, and others by name."""
+    hub.store.commit("reef/base", files(0, tags=("ancestor",)))
+    hub.store.commit("reef/cod", files(1, base="reef/base"))
+    hub.store.commit("reef/eel", files(2, base="reef/base", licence="mit"))
+    for name, content in others.items():
+        hub.store.commit(f"reef/{name}", content)
+
+
+def reasons(pool_or_error):
+    return {verdict.repo.removeprefix("reef/"): verdict.reason for verdict in pool_or_error.verdicts}
+
+
+def test_models_of_one_base_become_a_pool_at_pinned_commits_and_only_headers_are_read(hub):
+    stock(hub)
+    pool = find_pool(client(hub), wish(), NOW)
+    assert [str(source.ref) for source in pool.sources] == [
+        f"reef/{name}@{hub.store.head(f'reef/{name}')}" for name in ("cod", "eel")
+    ]
+    assert pool.base.repo == "reef/base"
+    assert (pool.layers, pool.licence.id) == (2, "apache-2.0")
+    assert pool.parameters == sum(tensor.size for tensor in weights(0).values())
+    assert pool.weight_bytes == 3 * 4 * pool.parameters
+    assert pool.model_bytes("bfloat16") == 2 * pool.parameters
+    assert pool.download_bytes > pool.weight_bytes
+    kept = TypeAdapter(Pool)
+    assert kept.validate_json(kept.dump_json(pool)) == pool
+
+
+def test_each_unfit_model_is_refused_with_its_own_reason(hub):
+    stock(
+        hub,
+        shapes=files(3, tensors=weights(3, layers=3), config=DEEPER, base="reef/base"),
+        words=files(4, words=tokenizer(first="b"), base="reef/base"),
+        rope=files(5, config={**CONFIG, "rope_theta": 5.0}, base="reef/base"),
+        twin=files(1, base="reef/base"),
+        moe=files(6, config={**CONFIG, "num_local_experts": 8}, base="reef/base"),
+        garbled={**files(7, base="reef/base"), "config.json": b'{"architectures": ["LlamaForCausalLM"]'},
+    )
+    found = reasons(find_pool(client(hub), wish(), NOW))
+    assert "it has 3 layers" in found["shapes"]
+    assert "its tokenizer is not that of reef/base: another vocabulary" in found["words"]
+    assert "its config says rope_parameters.rope_theta 5.0, not 1000.0" in found["rope"]
+    assert found["twin"] == "it has the same weights as reef/cod"
+    assert found["moe"] == "it is a mixture of experts"
+    assert found["garbled"] == "its config names no architecture"
+    assert found["cod"].startswith("of the family of reef/base")
+
+
+def test_a_header_that_lies_about_its_length_is_refused_before_any_download(hub):
+    broken = files(3, base="reef/base")
+    broken["model.safetensors"] = (2**40).to_bytes(8, "little") + b"{}"
+    stock(hub, liar=broken)
+    assert reasons(find_pool(client(hub), wish(), NOW))["liar"].startswith("the header of its model.safetensors")
+
+
+def test_without_a_base_the_largest_group_that_agrees_is_the_family(hub):
+    hub.store.commit("reef/big", files(1, tensors=weights(1, layers=3), config=DEEPER))
+    hub.store.set_downloads("reef/big", 1000)
+    for place, name in enumerate(("cod", "eel", "ray"), 2):
+        hub.store.commit(f"reef/{name}", files(place))
+    pool = find_pool(client(hub), wish(base=None, search={"method": "linear"}), NOW)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel", "reef/ray"}
+    assert reasons(pool)["big"].startswith("not of the family of reef/cod: it has 3 layers")
+
+
+def test_an_ancestor_with_a_forbidding_licence_keeps_its_descendant_out(hub):
+    stock(hub)
+    hub.store.commit("reef/mother", files(8, licence="cc-by-nc-nd-4.0", tags=("ancestor",)))
+    hub.store.commit("reef/washed", files(9, base="[reef/mother, reef/base]"))
+    found = reasons(find_pool(client(hub), wish(), NOW))
+    assert found["washed"] == (
+        "its ancestor reef/mother has the licence cc-by-nc-nd-4.0, which forbids publishing a merge"
+    )
+
+
+def test_an_ancestor_that_cannot_be_seen_keeps_its_descendant_out_and_as_the_bases_own_ends_the_search(hub):
+    stock(
+        hub,
+        orphan=files(3, base="reef/deleted"),
+        local=files(4, base="../outputs/run 7"),
+        shy=files(5, base="bob/hidden"),
+    )
+    hub.store.commit("bob/hidden", files(6, tags=("ancestor",)))
+    hub.store.set_private("bob/hidden", True)
+    found = reasons(find_pool(client(hub), wish(base={"repo": "reef/base"}), NOW))
+    for name, ancestor in (("orphan", "reef/deleted"), ("local", "../outputs/run 7"), ("shy", "bob/hidden")):
+        why = f"its declared base model {ancestor} cannot be seen on the Hub, so its licence is unknown"
+        assert found[name] == why
+    with pytest.raises(ShoalError, match=r"^base: got 'reef/orphan': its declared base model reef/deleted cannot be"):
+        find_pool(client(hub), wish(base={"repo": "reef/orphan"}), NOW)
+
+
+def test_ancestors_in_a_circle_are_followed_once_and_a_chain_without_end_is_not_trusted(hub):
+    stock(hub)
+    hub.store.commit("reef/base", files(0, tags=("ancestor",), base="reef/cod"))
+    for place in range(MAX_ANCESTORS):
+        parent = f"reef/old-{place + 1}"
+        hub.store.commit(f"reef/old-{place}", files(9, tags=("ancestor",), base=parent))
+    hub.store.commit(f"reef/old-{MAX_ANCESTORS}", files(9, tags=("ancestor",)))
+    hub.store.commit("reef/noble", files(3, base="reef/old-0"))
+    pool = find_pool(client(hub), wish(base={"repo": "reef/base"}), NOW)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
+    assert f"reef/old-{MAX_ANCESTORS} is beyond the {MAX_ANCESTORS} ancestors" in reasons(pool)["noble"]
+
+
+def test_a_key_that_points_to_code_or_to_another_store_of_weights_is_refused_in_every_file_that_goes_on(hub):
+    pointer = json.dumps({"auto_map": {"AutoTokenizer": ["evil/repo--t.T", None]}}).encode()
+    stock(
+        hub,
+        words=files(3, base="reef/base") | {"tokenizer_config.json": pointer},
+        speech=files(4, base="reef/base") | {"generation_config.json": pointer},
+        pipes=files(5, config={**CONFIG, "custom_pipelines": {"x": {}}}, base="reef/base"),
+    )
+    found = reasons(find_pool(client(hub), wish(), NOW))
+    assert found["words"] == "it needs custom code (auto_map in its tokenizer_config.json)"
+    assert found["speech"] == "it needs custom code (auto_map in its generation_config.json)"
+    assert found["pipes"] == "it needs custom code (custom_pipelines in its config)"
+
+
+def test_hostile_configs_and_tokenizers_are_refused_each_in_one_line(hub):
+    panic = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    stock(
+        hub,
+        endless=files(3, config={**CONFIG, "num_hidden_layers": 10**9}, base="reef/base"),
+        broken=files(4, config={**CONFIG, "rms_norm_eps": "a\nb"}, base="reef/base"),
+        alien=files(5, config={**CONFIG, "model_type": "fish"}, base="reef/base"),
+        panic=files(6, words={**tokenizer(), "normalizer": panic}, base="reef/base"),
+    )
+    found = reasons(find_pool(client(hub), wish(), NOW))
+    assert found["endless"] == "its config says num_hidden_layers 1000000000, its tensors have 2"
+    assert found["broken"].startswith("transformers cannot read its config (Validation error for field 'rms_norm_eps'")
+    assert found["alien"] == "transformers knows no model_type 'fish'"
+    assert found["panic"].startswith("its tokenizer.json cannot be read: not a tokenizer.json (")
+    assert not any("\n" in reason for reason in found.values())
+
+
+def test_a_licence_that_excludes_an_earlier_ones_gives_way_to_it(hub):
+    stock(
+        hub,
+        llama=files(3, licence="llama3.1", base="reef/base"),
+        gem=files(4, licence="gemma", base="reef/base"),
+    )
+    hub.store.set_downloads("reef/llama", 10)
+    pool = find_pool(client(hub), wish(), NOW)
+    assert pool.licence.id == "llama3.1"
+    assert reasons(pool)["gem"].startswith("licences that exclude each other: gemma (reef/gem), llama3.1")
+
+
+def test_of_too_many_sources_pinned_ones_stay_first_and_then_the_most_downloaded(hub):
+    stock(hub, ray=files(3, base="reef/base"), tuna=files(4, base="reef/base"))
+    for name, downloads in (("eel", 50), ("ray", 40), ("cod", 30)):
+        hub.store.set_downloads(f"reef/{name}", downloads)
+    pool = find_pool(client(hub), wish(max_sources=2, pinned=({"repo": "reef/tuna"},)), NOW)
+    assert [source.repo for source in pool.sources] == ["reef/tuna", "reef/eel"]
+    assert reasons(pool)["ray"].startswith("beyond max_sources (2)")
+
+
+def test_one_source_only_and_none_at_all_are_told_in_one_line_with_the_reasons(hub):
+    hub.store.commit("reef/base", files(0, tags=("ancestor",)))
+    hub.store.commit("reef/cod", files(1, base="reef/base"))
+    hub.store.commit("reef/odd", files(2, licence=None, base="reef/base"))
+    with pytest.raises(NoPool, match=r"^one source only \(reef/cod\).*reef/odd: it declares no licence") as one:
+        find_pool(client(hub), wish(), NOW)
+    assert set(reasons(one.value)) == {"cod", "odd"}
+    nothing = wish(watch={"tags": ("whales",)}, search={"method": "linear"})
+    with pytest.raises(NoPool, match=r"^no candidate left: nothing else was found; widen the watchlist$"):
+        find_pool(client(hub), nothing, NOW)
+
+
+def test_more_bands_than_layers_and_a_base_that_is_not_there_are_named_by_key(hub):
+    stock(hub)
+    with pytest.raises(ShoalError, match=r"^search.groups.layers: got 3: the models have 2 layers"):
+        find_pool(client(hub), wish(search={"groups": {"layers": 3}}), NOW)
+    with pytest.raises(ShoalError, match=r"^base: reef/nobody: not on the Hub"):
+        find_pool(client(hub), wish(base={"repo": "reef/nobody"}), NOW)
+
+
+def test_paths_are_planned_only_through_models_that_can_have_them(hub):
+    stock(hub)
+    asked = wish(search={"method": "linear", "space": "both", "dataflow": {"max_layers": 3}})
+    pool = find_pool(client(hub), asked, NOW)
+    spaces = make_spaces(asked, pool)
+    assert spaces.tied is False
+    assert spaces.most_layers == 3
+    layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
+    model, deepest = pool.model_bytes("float32"), pool.model_bytes("float32") + layer
+    assert largest_bytes(spaces, pool, "float32") == deepest
+    assert candidate_bytes(spaces, pool, "float32", "cpu") == model + deepest + 3 * model
+    assert candidate_bytes(spaces, pool, "float32", "cuda") == model + deepest + 3 * model + 2 * model
+    assert [name for name, _ in spaces.plain_recipes()] == ["linear mean", "halves stacked"]
+    with pytest.raises(ShoalError, match=r"search\.dataflow: layers: got 3 to 3: a source, which has 2, must be among"):
+        make_spaces(
+            wish(search={"method": "linear", "space": "dataflow", "dataflow": {"min_layers": 3, "max_layers": 3}}), pool
+        )
+    odd = replace(pool.sources[0], settings={**pool.sources[0].settings, "model_type": "opt"})
+    with pytest.raises(MergingError, match="model_type is 'opt': no way is known to fold a path's scales"):
+        make_spaces(asked, replace(pool, sources=(odd, *pool.sources[1:])))
+
+
+def test_sources_that_cannot_stay_mapped_are_held_by_each_worker_beside_its_candidates(hub):
+    stock(hub)
+    asked = wish(search={"space": "dataflow", "dtype": "float32"}, max_sources=2)
+    pool = find_pool(client(hub), asked, NOW)
+    spaces = make_spaces(asked, pool)
+
+    def held(dtype, device, found=pool):
+        fixed = pool.model_bytes(dtype) + largest_bytes(spaces, found, dtype)
+        return (candidate_bytes(spaces, found, dtype, device) - fixed) / pool.model_bytes(dtype)
+
+    assert held("float32", "cpu") == 0
+    assert held("float32", "cuda") == held("bfloat16", "cpu") == 2
+    halves = {name: replace(header, dtype="BF16") for name, header in pool.sources[0].headers.items()}
+    mixed = replace(pool, sources=(replace(pool.sources[0], headers=halves), pool.sources[1]))
+    assert held("bfloat16", "cpu", mixed) == held("float32", "cpu", mixed) == 1
+
+
+def test_a_tied_head_counts_once_in_the_largest_merge(hub):
+    for place, name in enumerate(("cod", "eel")):
+        tensors = {key: value for key, value in weights(place).items() if key != "lm_head.weight"}
+        hub.store.commit(f"reef/{name}", files(place, tensors=tensors, config={**CONFIG, "tie_word_embeddings": True}))
+    asked = wish(base=None, search={"space": "dataflow", "dtype": "float32", "dataflow": {"max_layers": 6}})
+    pool = find_pool(client(hub), asked, NOW)
+    layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
+    assert largest_bytes(make_spaces(asked, pool), pool, "float32") == pool.model_bytes("float32") + 4 * layer
+
+
+def test_a_list_of_kinds_for_another_number_of_layers_is_refused_by_its_name(hub):
+    qwen = {**CONFIG, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+    for place, (name, kinds) in enumerate({"cod": 2, "eel": 2, "long": 3, "short": 1}.items()):
+        config = {**qwen, "layer_types": ["full_attention"] * kinds}
+        hub.store.commit(f"reef/{name}", files(place, config=config))
+    pool = find_pool(client(hub), wish(base=None, search={"method": "linear"}), NOW)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
+    assert reasons(pool)["long"] == "its config says layer_types for 3 layers, and has 2"
+    assert reasons(pool)["short"] == "its config says layer_types for 1 layers, and has 2"
+
+
+def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub):
+    def sharded(lie=False):
+        tensors = weights(3)
+        first = dict(list(tensors.items())[:4])
+        rest = dict(list(tensors.items())[4:])
+        names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+        places = {name: names[0] if name in first or lie else names[1] for name in tensors}
+        content = files(3, base="reef/base")
+        del content["model.safetensors"]
+        index = {"metadata": {}, "weight_map": places}
+        return content | {
+            names[0]: save(first),
+            names[1]: save(rest),
+            "model.safetensors.index.json": json.dumps(index).encode(),
+        }
+
+    stock(hub, whole=sharded(), liar=sharded(lie=True))
+    pool = find_pool(client(hub), wish(), NOW)
+    assert "reef/whole" in {source.repo for source in pool.sources}
+    assert "lists tensor" in reasons(pool)["liar"]
+
+
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2}
+GEMMA2 = LLAMA | {"model_type": "gemma2"}
+GRANITE = LLAMA | {"model_type": "granite"}
+DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "told"),
+    [
+        (LLAMA, {"rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05, not 1e-06"),
+        (LLAMA, {"attention_bias": True}, "attention_bias True, not False"),
+        (LLAMA, {"mlp_bias": True}, "mlp_bias True, not False"),
+        (LLAMA, {"tie_word_embeddings": True}, "tie_word_embeddings True, not False"),
+        (LLAMA, {"hidden_act": "gelu"}, "hidden_act 'gelu', not 'silu'"),
+        (LLAMA, {"is_causal": False}, "is_causal False, not True"),
+        (
+            LLAMA,
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope_parameters.rope_type 'linear', not 'default'",
+        ),
+        (LLAMA | DYNAMIC, {"max_position_embeddings": 9}, "max_position_embeddings 9, not 2048"),
+        (LLAMA | {"model_type": "mistral"}, {"sliding_window": None}, "sliding_window None, not 4096"),
+        (GEMMA2, {"layer_types": ["full_attention"] * 2}, "layer_types ['full_attention', 'full_attention'], not"),
+        (GEMMA2, {"attn_logit_softcapping": None}, "attn_logit_softcapping None, not 50.0"),
+        (GEMMA2, {"final_logit_softcapping": 20.0}, "final_logit_softcapping 20.0, not 30.0"),
+        (GEMMA2, {"query_pre_attn_scalar": 144}, "query_pre_attn_scalar 144, not 256"),
+        (GRANITE, {"embedding_multiplier": 12.0}, "embedding_multiplier 12.0, not 1.0"),
+        (GRANITE, {"residual_multiplier": 0.2}, "residual_multiplier 0.2, not 1.0"),
+        (GRANITE, {"logits_scaling": 8.0}, "logits_scaling 8.0, not 1.0"),
+        (GRANITE, {"attention_multiplier": 0.1}, "attention_multiplier 0.1, not 1.0"),
+        (LLAMA, {"model_type": "mistral"}, "model_type 'mistral', not 'llama'"),
+    ],
+)
+def test_a_config_under_which_the_same_weights_compute_something_else_is_another(config, change, told):
+    reason = settings_mismatch(settings(config, 2), settings(config | change, 2))
+    assert reason.startswith(f"its config says {told}")
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        (LLAMA, {"torch_dtype": "bfloat16", "_name_or_path": "/home/x", "transformers_version": "4.30.0"}),
+        (LLAMA, {"eos_token_id": [2, 7], "pad_token_id": 3, "use_cache": False, "attention_dropout": 0.1}),
+        (LLAMA, {"max_position_embeddings": 10**5, "rope_theta": 10000.0, "rope_scaling": None}),
+        (LLAMA, {"rms_norm_eps": 1e-6, "head_dim": None, "hidden_act": "silu", "num_key_value_heads": 32}),
+        (LLAMA, {"unsloth_fixed": True, "transformers.js_config": {"dtype": "q4"}, "pretraining_tp": 2}),
+        (LLAMA | {"model_type": "qwen2"}, {"head_dim": 128, "max_window_layers": 3, "sliding_window": 4096}),
+        (
+            LLAMA | {"rope_theta": 5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            {"rope_parameters": {"rope_theta": 5.0, "rope_type": "linear", "factor": 2}},
+        ),
+    ],
+)
+def test_spellings_of_one_config_and_what_computes_nothing_are_no_difference(config, change):
+    assert settings_mismatch(settings(config, 2), settings(config | change, 2)) is None
+
+
+def test_values_that_fit_no_model_are_told_or_compared_and_stop_nothing():
+    qwen = LLAMA | {"model_type": "qwen2"}
+    assert settings_mismatch(settings(qwen, 2), settings(qwen | {"num_attention_heads": 0}, 2))
+    twice = LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 1.0, "a.b": 1, "a": {"b": "x"}}}
+    assert settings_mismatch(settings(LLAMA, 2), settings(twice, 2))
+    for wrong in ({"model_type": 7}, {"self": 1}, {"to_dict": 1}, {"rope_parameters": "x"}):
+        with pytest.raises(
+            ValueError, match=r"^(transformers cannot read its config \(|its config names no model_type)"
+        ):
+            settings(LLAMA | wrong, 2)
+
+
+def pairs(**changes):
+    """A tokenizer.json with merges, its model and other parts changed."""
+    data = tokenizer()
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "unk_token": None}
+    return read_tokenizer(json.dumps(data | {"model": model | changes.pop("model", {})} | changes).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": {"vocab": {"b": 0, "a": 1, "ab": 2}}}, "another vocabulary"),
+        ({"model": {"merges": []}}, "another merges"),
+        ({"model": {"byte_fallback": True}}, "another model settings"),
+        ({"normalizer": {"type": "Lowercase"}}, "another normalizer"),
+        ({"pre_tokenizer": None}, "another pre_tokenizer"),
+        ({"added_tokens": [special(3, "<stop>")]}, "token 3 is '<stop>', not '<end>'"),
+        (
+            {"added_tokens": [special(3, "<end>"), {**special(4, "word"), "special": False}]},
+            "token 4 is 'word', not nothing",
+        ),
+    ],
+)
+def test_a_tokenizer_that_gives_other_ids_is_another_and_the_part_is_named(changes, told):
+    ours = pairs(added_tokens=[special(3, "<end>")])
+    assert tokenizer_mismatch(ours, pairs(**{"added_tokens": [special(3, "<end>")], **changes})) == told
+
+
+def test_spellings_of_one_tokenizer_are_one_and_special_tokens_may_be_added_at_new_ids():
+    ours = pairs(added_tokens=[special(3, "<end>")])
+    more = [special(3, "<end>"), special(4, "<user>")]
+    for theirs in (pairs(added_tokens=more), pairs(model={"merges": [["a", "b"]], "dropout": 0.1}, added_tokens=more)):
+        assert tokenizer_mismatch(ours, theirs) is None
+        assert tokenizer_mismatch(theirs, ours) is None
+    assert tokenizer_mismatch(pairs(), pairs(truncation=None, post_processor=None, decoder={"type": "Fuse"})) is None
+    with pytest.raises(ValueError, match=r"^not a tokenizer.json \("):
+        read_tokenizer(b"[]")

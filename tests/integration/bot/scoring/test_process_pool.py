@@ -1,0 +1,346 @@
+"""Who scores candidates: how many workers fit a machine, what their deaths do to a search, and the judge's memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bot.context import now
+from bot.errors import ShoalError
+from bot.ledger.ledger import Ledger
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.process_pool import Failure, ProcessPool
+from bot.scoring.resources import WORKER_OVERHEAD, Machine, Resources, choose_batch_size, plan_resources
+from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, WorkerSpec
+from bot.search.run import search
+from bot.search.spaces import Spaces
+from bot.watchlist.sections import WorkersSection as Asked
+from bot.watchlist.watchlist import Watchlist
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split, SplitSizes
+from fixtures.cycles import Listener
+from fixtures.folders import ZOO_TASKS
+from merging.partition import Partition
+from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.spaces.weight_merges import WeightMergeSpace
+from zoo.repo import BASE, LANGUAGE, MATH, MODELS
+
+SHA = "0" * 40
+SOURCES = tuple(ModelId(repo, SHA) for repo in (MATH, LANGUAGE))
+GROUPS = Partition.even(2, 1, modules_apart=False, ends_apart=False)
+SPACE = WeightMergeSpace.build(
+    method="task_arithmetic", sources=SOURCES, base=ModelId(BASE, SHA), groups=GROUPS, dtype="float32", seed=1
+)
+RECIPES = tuple(SPACE.decode([index, 15]) for index in range(12))
+
+YAML = """
+task: fatal
+custom_dataset: !function fatal.load
+output_type: loglikelihood
+test_split: test
+doc_to_text: prompt
+doc_to_target: answer
+process_results: !function fatal.process_results
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+"""
+
+CODE = '''
+import json, os, time
+from pathlib import Path
+import torch
+from datasets import Dataset, DatasetDict
+
+HERE = Path(__file__).parent
+
+def load(**_):
+    rows = [json.loads(line) for line in (HERE / "sums.jsonl").read_text().splitlines()[:40]]
+    return DatasetDict({"test": Dataset.from_list(rows)})
+
+def process_results(doc, results):
+    """Ends the process when the fatal model is being marked, as a crash in native code would; or hangs for good; or
+    fails as a GPU does."""
+    likelihood, right = results[0]
+    with (HERE / "marked.txt").open("a") as marked:
+        marked.write(f"{os.getpid()} {likelihood!r}\\n")
+    fatal = HERE / "fatal.txt"
+    if fatal.exists() and repr(likelihood) in fatal.read_text().split():
+        os._exit(23)
+    if (HERE / "hang.txt").exists() and repr(likelihood) in (HERE / "hang.txt").read_text().split():
+        time.sleep(3600)
+    if (HERE / "device.txt").exists() and repr(likelihood) in (HERE / "device.txt").read_text().split():
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+    return {"acc": float(right)}
+'''
+
+
+def spec(folder: Path) -> WorkerSpec:
+    """A bench on the zoo's own weights, with a task that ends its process where `fatal.txt` says."""
+    (folder / "fatal.yaml").write_text(YAML)
+    (folder / "fatal.py").write_text(CODE)
+    sums = ZOO_TASKS / "math_en.jsonl"
+    (folder / "sums.jsonl").write_bytes(sums.read_bytes())
+    return WorkerSpec(
+        checkpoints=tuple((ModelId(repo, SHA), MODELS[repo]) for repo in (MATH, LANGUAGE, BASE)),
+        config_source=SOURCES[0],
+        dtype="float32",
+        skills=(Skill("math", (SkillTask("fatal", "acc", None),)),),
+        task_folders=(folder,),
+        sizes=SplitSizes(12, 10, 10),
+        seed=1,
+        resources=Resources(2, 1, "cpu", 16),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def workers(folder: Path) -> Iterator[ProcessPool]:
+    with ProcessPool(spec(folder)) as workers:
+        yield workers
+
+
+def crew_of_this_test() -> list[psutil.Process]:
+    """The living worker processes: forked from a child that is none itself."""
+    return [
+        worker
+        for child in psutil.Process().children()
+        for worker in child.children()
+        if worker.status() != psutil.STATUS_ZOMBIE and "forkserver" in " ".join(worker.cmdline())
+    ]
+
+
+def scores(
+    workers: ProcessPool, recipes: Sequence[WeightMerge]
+) -> dict[int, tuple[tuple[float, str | None], ...] | Failure]:
+    return {
+        index: results if isinstance(results, Failure) else results.values
+        for index, results in workers.score(recipes, Split.SEARCH)
+    }
+
+
+def test_a_worker_killed_at_work_is_replaced_and_nothing_is_missing(workers: ProcessPool, folder: Path) -> None:
+    undisturbed = scores(workers, RECIPES)
+    assert not any(isinstance(answer, Failure) for answer in undisturbed.values())
+    assert len(set(undisturbed.values())) > 2  # candidates differ, or a mix-up would not show
+    (folder / "marked.txt").unlink()
+    victims: list[int] = []
+
+    def kill_the_first_at_work() -> None:
+        while not victims:
+            if (folder / "marked.txt").exists() and (text := (folder / "marked.txt").read_text()):
+                victims.append(int(text.split()[0]))
+                os.kill(victims[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_first_at_work)
+    killer.start()
+    disturbed = scores(workers, RECIPES)
+    killer.join()
+    assert disturbed == undisturbed
+    assert victims[0] not in [child.pid for child in crew_of_this_test()]
+
+
+def test_workers_killed_while_they_wait_are_replaced(workers: ProcessPool) -> None:
+    before = scores(workers, RECIPES[:2])
+    waiting = crew_of_this_test()
+    assert len(waiting) == 2
+    for worker in waiting:
+        worker.kill()
+    while crew_of_this_test():  # not waited for: that is for who started them
+        time.sleep(0.01)
+    assert scores(workers, RECIPES[:2]) == before
+
+
+def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_search_goes_on(
+    workers: ProcessPool, folder: Path, tmp_path: Path
+) -> None:
+    """And one without finite logits fails too: neither reaches the optimiser as a number."""
+    (folder / "marked.txt").unlink()
+    fatal = SPACE.alone(SOURCES[0])
+    scores(workers, [fatal])
+    (folder / "fatal.txt").write_text((folder / "marked.txt").read_text().split()[1])
+    watchlist = Watchlist.model_validate(
+        {
+            "name": "tiny",
+            "watch": {"tags": ("fish",)},
+            "skills": ({"name": "math", "tasks": ({"task": "fatal", "metric": "acc"},)},),
+            "search": {"population": 4, "budget": {"candidates": 12}, "seed": 3, "racing": None},
+            "publish": {"mode": "off"},
+        }
+    )
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    cycle = ledger.begin("tiny", watchlist.digest, now()).id
+    evaluator = CachedEvaluator(ledger, workers, 2)
+    try:
+        found = search(watchlist, Spaces(SPACE), evaluator, (), ledger, cycle, Listener())
+    finally:
+        (folder / "fatal.txt").unlink()
+    assert len(found.scored) == 12
+    failed = {one.recipe.digest: one.outcome.failure for one in found.scored if one.outcome.objectives is None}
+    assert failed == {fatal.digest: "its worker died (exit code 23), also on the second try"}
+    entry = ledger.evaluation(fatal.digest, evaluator.eval_set(Split.SEARCH).digest)
+    assert entry is not None and entry.failure == failed[fatal.digest]
+    assert ledger.item_values(fatal.digest, [item.digest for item in evaluator.eval_set(Split.SEARCH).items]) == {}
+    assert fatal.digest not in {recipe for recipe, _ in ledger.front(cycle)}
+
+
+def test_logits_that_are_not_finite_are_a_failure_with_a_reason(workers: ProcessPool) -> None:
+    huge = WeightMerge(
+        "task_arithmetic", SOURCES, ModelId(BASE, SHA), GROUPS, (("weight", ((1e39,), (1e39,))),), "float32", 0
+    )
+    answers = scores(workers, [huge, RECIPES[0]])
+    assert isinstance(answers[0], Failure) and "not finite" in answers[0].reason
+    assert not isinstance(answers[1], Failure)  # the same live model is good for the next
+
+
+def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored(
+    workers: ProcessPool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(workers, RECIPES[:4])  # all have started
+    (folder / "marked.txt").unlink()
+    (before,) = scores(workers, RECIPES[:1]).values()
+    (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
+    monkeypatch.setattr(workers, "_timeout", 15.0)
+    try:
+        answers = dict(workers.score(RECIPES[:3], Split.SEARCH))
+    finally:
+        monkeypatch.undo()
+        (folder / "hang.txt").unlink()
+    hung = answers[0]
+    assert isinstance(hung, Failure) and hung.transient and hung.seconds >= 15
+    assert hung.reason == "no scores after 15 seconds; its worker was ended"
+    assert not any(isinstance(answers[index], Failure) for index in (1, 2))
+    assert scores(workers, RECIPES[:1]) == {0: before}
+
+
+def test_even_the_first_candidate_is_ended_if_it_hangs(
+    workers: ProcessPool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(workers, RECIPES[:3])  # all have started
+    (folder / "marked.txt").unlink()
+    scores(workers, RECIPES[:1])
+    (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
+    monkeypatch.setattr("bot.scoring.process_pool.FIRST_TIMEOUT", 3.0)
+    try:
+        with ProcessPool(spec(folder)) as fresh:
+            answers = scores(fresh, RECIPES[:1])
+    finally:
+        (folder / "hang.txt").unlink()
+    hung = answers[0]
+    assert isinstance(hung, Failure) and hung.reason == "no scores after 3 seconds; its worker was ended"
+
+
+def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers: ProcessPool, folder: Path) -> None:
+    before = scores(workers, RECIPES[:3])  # all have started
+    (folder / "marked.txt").unlink()
+    scores(workers, RECIPES[:1])
+    likelihood = (folder / "marked.txt").read_text().split()[1]
+    (folder / "device.txt").write_text(likelihood)
+    try:
+        answers = scores(workers, RECIPES[:3])
+    finally:
+        (folder / "device.txt").unlink()
+    failed = answers.pop(0)
+    assert isinstance(failed, Failure) and failed.transient
+    assert failed.reason == "AcceleratorError: CUDA error: device-side assert triggered"
+    assert answers == {index: before[index] for index in (1, 2)}
+    marked = [line.split() for line in (folder / "marked.txt").read_text().splitlines()]
+    at_fault = [pid for pid, value in marked if value == likelihood][-1]
+    (folder / "marked.txt").unlink()
+    assert scores(workers, RECIPES[:3]) == before
+    assert at_fault not in (folder / "marked.txt").read_text().split()
+
+
+def test_the_rounds_of_an_exam_give_the_scores_of_the_whole(folder: Path) -> None:
+    with ProcessPool(replace(spec(folder), rounds=3)) as workers:
+        eval_set = workers.facts(Split.SEARCH)
+        ((_, answer),) = workers.score(RECIPES[:1], Split.SEARCH)
+        assert isinstance(answer, ItemResults)
+        whole = dict(zip(eval_set.items, answer.values, strict=True))
+        parts: dict[EvalItem, tuple[float, str | None]] = {}
+        for part, facts in enumerate(eval_set.rounds):
+            ((_, results),) = workers.score(RECIPES[:1], Split.SEARCH, part)
+            assert isinstance(results, ItemResults)
+            parts |= dict(zip(facts.items, results.values, strict=True))
+    assert [len(facts.items) for facts in eval_set.rounds] == [3, 3, 6] and parts == whole
+
+
+def test_workers_that_cannot_start_end_the_run_in_one_line(folder: Path) -> None:
+    broken = replace(spec(folder), resources=Resources(1, 0, "cpu", 16))  # torch refuses to have no thread
+    told = r"^the exam of the search split cannot be built: its worker died \(exit code 1\)"
+    with ProcessPool(broken) as workers, pytest.raises(ShoalError, match=told):
+        workers.facts(Split.SEARCH)
+
+
+class NobodyThere:
+    """Evaluator who may not be asked again."""
+
+    def __init__(self, facts: dict[Split, EvalSetFacts]) -> None:
+        self._facts = facts
+
+    def facts(self, split: Split) -> EvalSetFacts:
+        return self._facts[split]
+
+    def score(
+        self,
+        recipes: Sequence[WeightMerge],
+        split: Split,  # noqa: ARG002
+        part: int | None = None,  # noqa: ARG002
+    ) -> Iterator[tuple[int, ItemResults | Failure]]:
+        assert not recipes, "the ledger knew"
+        return iter(())
+
+    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+        raise AssertionError(f"nobody asked for {folder} on {split}")
+
+
+def test_the_judge_answers_from_the_ledger_without_asking_anybody(workers: ProcessPool, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    done: list[int] = []
+    first = CachedEvaluator(ledger, workers, 2).evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1))
+    again = CachedEvaluator(Ledger(ledger.path), NobodyThere({Split.SEARCH: workers.facts(Split.SEARCH)}), 2)
+    assert again.evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1)) == first
+    assert len(done) == 8 and all(sat.seconds > 0 for sat in first)
+
+
+MODEL = 2 * 2**30
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("machine", "asked", "resources"),
+    [
+        (Machine(8, 100 * GIB), Asked(), Resources(8, 1, "cpu", 16)),
+        (Machine(8, 7 * GIB), Asked(), Resources(2, 4, "cpu", 16)),  # a worker needs 2.5 GiB and its overhead
+        (
+            Machine(2, GIB),
+            Asked(),
+            Resources(1, 2, "cpu", 16),
+        ),  # one even where it may not fit: the person asked for it
+        (Machine(8, 100 * GIB), Asked(count=3), Resources(3, 2, "cpu", 16)),
+        (Machine(8, 100 * GIB), Asked(count=16, threads=1, batch_size=7), Resources(16, 1, "cpu", 7)),
+        (Machine(8, 100 * GIB, 1), Asked(), Resources(1, 8, "cuda", 16)),
+        (Machine(8, 100 * GIB, 1), Asked(device="cpu"), Resources(8, 1, "cpu", 16)),
+    ],
+)
+def test_the_crew_fits_the_machine_and_what_was_asked_stands(
+    machine: Machine, asked: Asked, resources: Resources
+) -> None:
+    assert plan_resources(machine, MODEL, asked) == resources
+
+
+def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
+    tight = Machine(8, 4 * WORKER_OVERHEAD)
+    assert plan_resources(tight, 1000, Asked()).workers == 3  # the fourth would not fit beside its little model
+    assert [choose_batch_size(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]

@@ -1,0 +1,286 @@
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.errors import ShoalError
+from bot.watchlist.cron import standard_trigger, standard_weekdays
+from bot.watchlist.watchlist import Watchlist, cron_trigger, json_schema, load
+from fixtures.folders import ROOT
+
+SHIPPED = sorted((ROOT / "watchlists").glob("*.yml"))
+
+GOOD = """\
+name: fish
+watch: {tags: [fish]}
+skills:
+  - name: math
+    tasks:
+      - {task: gsm8k, metric: exact_match}
+publish: {mode: off}
+"""
+
+
+@pytest.fixture
+def faults_of(tmp_path):
+    """The lines that reading this text gives, each without the file's name."""
+
+    def read(text):
+        path = tmp_path / "w.yml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ShoalError) as caught:
+            load(path)
+        lines = str(caught.value).splitlines()
+        assert all(line.startswith(f"{path}:") for line in lines)
+        return [line.removeprefix(f"{path}:") for line in lines]
+
+    return read
+
+
+def changed(old, new):
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+def test_a_small_watchlist_is_read_with_its_defaults(tmp_path):
+    path = tmp_path / "w.yml"
+    path.write_text(GOOD)
+    watchlist = load(path)
+    assert watchlist.publish.mode == "off"
+    assert watchlist.base == "auto"
+    assert watchlist.watch.pipeline_tag == "text-generation"
+    assert Watchlist.model_validate_json(watchlist.model_dump_json()) == watchlist
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_watchlists_are_valid(path):
+    watchlist = load(path)
+    assert watchlist.name == path.stem
+    assert watchlist.schedule is not None
+
+
+def test_the_tasks_of_the_real_watchlists_are_in_lm_eval():
+    import lm_eval
+
+    folder = Path(lm_eval.__file__).parent / "tasks"
+    homes = ("gsm8k", "japanese_leaderboard", "mgsm/direct", "arc", "sciq", "piqa", "asdiv")
+    texts = [path.read_text("utf-8") for home in homes for path in (folder / home).glob("*.yaml")]
+    known = {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("task: ")}
+    for name in ("japanese-math-7b", "japanese-math-10b", "laptop-360m"):
+        watchlist = load(ROOT / "watchlists" / f"{name}.yml")
+        assert {entry.task for skill in watchlist.skills for entry in skill.tasks} <= known
+
+
+def test_the_shipped_json_schema_is_the_models_own():
+    shipped = json.loads((ROOT / "watchlists" / "watchlist.schema.json").read_text("utf-8"))
+    assert shipped == json.loads(json.dumps(json_schema())), "write it anew from bot.watchlist.watchlist.json_schema()"
+
+
+def test_a_language_is_one_that_answers_can_be_told_to_be_in(faults_of):
+    (fault,) = faults_of(changed("  - name: math\n", "  - name: math\n    language: jp\n"))
+    told = "is no language that can be told here; write an ISO 639-1 code such as ja, de or zh"
+    assert fault == f"5: skills[0].language: got 'jp': {told}"
+
+
+def test_a_typo_names_line_key_value_and_the_nearest_word(faults_of):
+    assert faults_of(changed("watch: {tags: [fish]}", "watch:\n  tgas: [fish]")) == [
+        "3: watch.tgas: got a list of 1: is not a known key; did you mean 'tags'?"
+    ]
+
+
+def test_all_faults_of_a_file_are_told_at_once_in_its_order(faults_of):
+    text = changed("name: fish", "name: Fish!") + "search: {population: many, seed: 1.5, method: tys}\nmax_sources: 1\n"
+    assert [line.partition(":")[2].split(": is")[0] for line in faults_of(text)] == [
+        " name: got 'Fish!'",
+        " search.method: got 'tys'",
+        " search.population: got 'many'",
+        " search.seed: got 1.5",
+        " max_sources: got 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("pinned: [{repo: a/b, revision: 1234567}]", "got 1234567: is not text; put it in quotes"),
+        ("pinned: [{repo: a/b, revision: 12345e6}]", "got 12345e6: is not text; put it in quotes"),
+        ("pinned: [{repo: gpt2}]", "got 'gpt2': is not a Hub repo; write owner/name"),
+        ("pinned: [{repo: ../../etc/x}]", "is not a Hub repo; write owner/name"),
+        ("max_sources: '3'", "got '3': is not a whole number; write one without quotes"),
+        ("noncommercial: yes", "got 'yes': is neither true nor false"),
+        ("base: none", "base: got 'none': is not 'auto'; write {repo, revision}"),
+        ("gate: {confidence: 1.5}", "is out of range; write less than 1"),
+        ("gate: {confidence: .nan}", "is not a number"),
+        ("items: {search: 0}", "items.search: got 0: is out of range; write at least 1"),
+        ("task_folders: tasks", "is not a list; write [a, b]"),
+        ("workers: [2]", "workers: got a list of 1: is not a group of keys"),
+        ("schedule: {timezone: UTC}", "schedule.cron: got nothing: this key is missing; add it: minute hour"),
+        ("task_folders: [nowhere]", "task_folders[0]: got 'nowhere': there is no folder"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_remedy(faults_of, line, told):
+    (fault,) = faults_of(GOOD + line + "\n")
+    assert told in fault
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("search: {method: slerp}", "max_sources: got nothing: does not fit slerp, which merges exactly two"),
+        ("base: null\nsearch: {method: ties}", "base: got nothing: does not fit ties, which needs a base"),
+        (
+            "search: {dataflow: {repeats: 3}}",
+            "search.dataflow: got a group of keys: is not read where search.space is parameter",
+        ),
+        (
+            "search: {space: dataflow, dataflow: {min_layers: 9, max_layers: 8}}",
+            "search.dataflow.min_layers: got 9: is more than max_layers (8); swap them",
+        ),
+        (
+            "search: {space: both, dataflow: {smaller: true}}",
+            "search.dataflow.smaller: got true: does not fit search.racing",
+        ),
+        ("base: null\nsearch: {space: both}", "base: got nothing: does not fit task_arithmetic, which needs a base"),
+        ("search: {population: 50, budget: {candidates: 40}}", "search.budget.candidates: got 40: is less than"),
+        ("gate: {minimum: {maths: 0.5}}", "gate.minimum.maths: got 0.5: is for no skill of this file"),
+        ("schedule: {cron: 0 3 * * 8}", "schedule.cron: got '0 3 * * 8': weekday '8' is neither 0-7"),
+        ("schedule: {cron: every day}", "2 fields where cron has 5"),
+        ("schedule: {cron: 0 0 31 2 *}", "its time never comes"),
+        ("schedule: {cron: 61 0 * * *}", "schedule.cron: got '61 0 * * *'"),
+        ("schedule: {cron: 0 3 * * *, timezone: Europe/Berln}", "schedule.timezone: got 'Europe/Berln': is no time"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_told_by_key(faults_of, line, told):
+    (fault,) = faults_of(GOOD + line + "\n")
+    assert told in fault
+
+
+def test_paths_through_sources_need_no_base_and_any_number_of_them(tmp_path):
+    (tmp_path / "w.yml").write_text(GOOD + "base: null\nsearch: {space: dataflow, method: slerp}\n", encoding="utf-8")
+    assert load(tmp_path / "w.yml").search.space == "dataflow"
+
+
+@pytest.mark.parametrize(
+    ("publish", "told"),
+    [
+        ("{mode: auto}", "publish.namespace: got nothing: is needed in mode auto"),
+        ("{mode: off, name: '{watchlist.__class__}'}", "has an unknown part"),
+        ("{mode: off, name: '{watchlist!r}-{role}'}", "has an unknown part"),
+        ("{mode: off, name: 'a-{cycle}'}", "would give all releases of a cycle one name"),
+        ("{mode: off, name: 'a/b-{role}'}", "is no repo name"),
+        ("{mode: off, name: '{role'}", "has a brace without its partner"),
+        (f"{{mode: off, name: 'x{'long-' * 14}{{watchlist}}-{{role}}-{{cycle}}'}}", "up to 97 characters, where the"),
+        ("{mode: of}", "publish.mode: got 'of': is not one of the words for this; did you mean 'off'?"),
+    ],
+)
+def test_a_release_that_could_not_be_named_or_placed_is_refused(faults_of, publish, told):
+    (fault,) = faults_of(changed("{mode: off}", publish))
+    assert told in fault
+
+
+def test_the_longest_names_of_a_watchlist_and_a_skill_do_not_fit_together_into_a_repo_s_name(faults_of, tmp_path):
+    longest = GOOD.replace("name: fish", f"name: {'f' * 48}").replace("name: math", f"name: {'m' * 48}")
+    (fault,) = faults_of(longest)
+    assert "makes repo names of up to 108 characters, where the Hub allows 96; shorten it" in fault
+    path = tmp_path / "fits.yml"
+    path.write_text(longest.replace("m" * 48, "m" * 36))
+    assert load(path).name == "f" * 48
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "1: got no `key: value` lines: not a watchlist"),
+        ("- a\n- b\n", "1: got no `key: value` lines"),
+        ("name: [fish\n", "not valid YAML"),
+        ("name: fish\nname: cod\n", "2: name: got it again: stands on line 1 already; keep one of the two"),
+        ("name: &a fish\nsearch: *a\n", "2: got *a: YAML aliases are not read"),
+        ("name: !!python/object/apply:os.system [ls]\n", "is a YAML tag; remove it"),
+        ("? [a, b]\n: c\n", "keys are plain words"),
+        ("[" * 3000, "not valid YAML"),
+    ],
+)
+def test_what_is_no_watchlist_at_all_is_said_in_a_line(faults_of, text, told):
+    assert told in faults_of(text)[0]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path in (tmp_path / "none.yml", tmp_path):
+        with pytest.raises(ShoalError, match="cannot be read"):
+            load(path)
+    path = tmp_path / "latin.yml"
+    path.write_bytes("name: f\xe9te".encode("latin-1"))
+    with pytest.raises(ShoalError, match="byte 7 is not UTF-8"):
+        load(path)
+
+
+def test_amounts_may_be_written_as_people_write_them(tmp_path):
+    path = tmp_path / "w.yml"
+    path.write_text(changed("{tags: [fish]}", "{tags: [fish], parameters: {min: 360M, max: 1.5B}, max_bytes: 16 GB}"))
+    watch = load(path).watch
+    assert (watch.parameters.min, watch.parameters.max, watch.max_bytes) == (360_000_000, 1_500_000_000, 16 * 10**9)
+
+
+def test_the_digest_moves_with_what_is_searched_and_not_with_where_it_goes(tmp_path):
+    def digest(text):
+        path = tmp_path / "w.yml"
+        path.write_text(text)
+        return load(path).digest
+
+    same = GOOD + "schedule: {cron: 0 3 * * *}\nworkers: {count: 3}\ntask_folders: [.]\n"
+    assert digest(same) == digest(GOOD)
+    assert digest(GOOD + "search: {seed: 2}\n") != digest(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("*", "*"),
+        ("0", "sun"),
+        ("7", "sun"),
+        ("1-5", "mon,tue,wed,thu,fri"),
+        ("5-7", "sun,fri,sat"),
+        ("0-2", "sun,mon,tue"),
+        ("fri-mon", "sun,mon,fri,sat"),
+        ("*/2", "sun,tue,thu,sat"),
+        ("1-5/2", "mon,wed,fri"),
+        ("3/2", "wed,fri"),
+        ("MON,4", "mon,thu"),
+    ],
+)
+def test_weekdays_mean_what_cron_means_by_them(field, days):
+    assert standard_weekdays(field) == days
+
+
+def test_a_schedule_fires_on_cron_s_sunday_in_its_own_time_zone():
+    schedule = Watchlist.model_validate(
+        {
+            "name": "w",
+            "watch": {"tags": ("x",)},
+            "skills": ({"name": "s", "tasks": ({"task": "t", "metric": "m"},)},),
+            "publish": {"mode": "off"},
+            "schedule": {"cron": "30 3 * * 0", "timezone": "Asia/Tokyo"},
+        }
+    ).schedule
+    due = cron_trigger(schedule).get_next_fire_time(None, datetime(2026, 11, 23, tzinfo=UTC))
+    assert due.isoformat() == "2026-11-29T03:30:00+09:00"
+    assert due.strftime("%A") == "Sunday"
+
+
+def test_a_day_of_the_month_and_a_weekday_together_mean_either():
+    trigger = standard_trigger("0 0 13 * 5", "UTC")
+    moment, due = datetime(2026, 11, 1, tzinfo=UTC), []
+    for _ in range(3):
+        moment = trigger.get_next_fire_time(moment, moment)
+        due.append(moment.day)
+    assert due == [6, 13, 20]
+
+
+def test_reading_a_watchlist_loads_nothing_heavy():
+    heavy = ("torch", "huggingface_hub", "lm_eval")
+    code = f"import sys, bot.watchlist.watchlist; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

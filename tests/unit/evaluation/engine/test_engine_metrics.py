@@ -1,0 +1,64 @@
+"""lm-eval's own evaluation of whole tasks comes to the same metrics, whether its HFLM answers or the engine."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lm_eval
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from evaluation.engine.engine import engine
+from evaluation.harness.lm import quiet
+from fixtures.engine import CHAT_TEMPLATE, SUM_WORDS, model, tokenizer_of
+from fixtures.folders import TASKS
+
+MANAGER = TaskManager(include_path=str(TASKS), include_defaults=False)
+
+
+@pytest.fixture(autouse=True)
+def one_quiet_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with quiet():
+        yield
+    torch.set_num_threads(before)
+
+
+def evaluated(lm: HFLM, tasks: list[str], shots: int, *, chat: bool) -> dict[str, dict[str, Any]]:
+    """Metrics by task."""
+    loaded = MANAGER.load(tasks)
+    for task in loaded["tasks"].values():
+        task.set_config("num_fewshot", shots)
+        task.set_fewshot_seed(1)
+    found: Any = lm_eval.evaluate(
+        lm, loaded, limit=16, bootstrap_iters=0, apply_chat_template=chat, fewshot_as_multiturn=chat
+    )
+    return {
+        task: {name: value for name, value in metrics.items() if isinstance(value, float)}
+        for task, metrics in found["results"].items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "tasks", "shots", "chat"),
+    [
+        ("llama", ["ev_choice", "ev_generate", "ev_drawn"], 2, True),
+        ("qwen3", ["ev_choice", "ev_generate", "ev_likely"], 2, False),
+        ("gemma2", ["ev_choice", "ev_generate", "ev_rolling"], 0, False),
+        ("gpt2", ["ev_generate", "ev_likely", "ev_drawn"], 0, False),
+    ],
+)
+def test_metrics_are_those_of_lm_eval(family: str, tasks: list[str], shots: int, chat: bool) -> None:
+    coded = tokenizer_of(SUM_WORDS)
+    coded.chat_template = CHAT_TEMPLATE if chat else None
+    made = model(family, vocab_size=len(SUM_WORDS), bos_token_id=None, eos_token_id=0)
+    expected = evaluated(HFLM(pretrained=made, tokenizer=coded, batch_size=4), tasks, shots, chat=chat)
+    own = engine(made, coded, "cpu", 4)
+    assert own.generation_refused is None
+    found = evaluated(own, tasks, shots, chat=chat)
+    assert found.keys() == expected.keys() == set(tasks)
+    for task in tasks:
+        assert found[task] == pytest.approx(expected[task], rel=1e-5)
+    assert {value not in (0.0, 1.0) for metrics in found.values() for value in metrics.values()} == {True, False}

@@ -1,0 +1,53 @@
+"""Models of paths, whose layers come from several others, must be answered for as lm-eval answers for them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from evaluation.harness.lm import quiet
+from fixtures.engine import TIGHT, Words, both, model, same_likelihoods, same_texts, tokenizer
+from merging.paths.live import PathModels
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.sources.checkpoint import Checkpoint
+
+LAYERS = 3
+HOPS = [(0, 0, 1.0), (1, 1, 0.8), (1, 1, 1.1), (0, 1, 1.0), (0, 2, 1.3), (1, 2, 0.9)]
+"""Layers of two sources, one of them twice, so that their kinds of attention come in another order."""
+
+
+@pytest.fixture(autouse=True)
+def one_quiet_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with quiet():
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gemma3_text"])
+def test_paths_through_two_models_are_answered_as_lm_eval_does(family: str, tmp_path: Path) -> None:
+    sources = [model(family, layers=LAYERS, seed=seed) for seed in (0, 1)]
+    checkpoints = {}
+    for number, source in enumerate(sources):
+        source.save_pretrained(tmp_path / str(number))
+        checkpoints[ModelId(f"tiny/{number}", f"{number:040x}")] = Checkpoint.open(tmp_path / str(number))
+    whole = Partition.even(LAYERS, 1, modules_apart=False, ends_apart=False)
+    parts = tuple(WeightMerge.single(source, whole, "float32") for source in checkpoints)
+    models = PathModels(tmp_path / "0", checkpoints, dtype="float32")
+    words = Words(seed=14)
+    choices, prompts = words.choices(6), words.prompts(6, {"until": ["?"], "max_gen_toks": 7})
+    _, own = both(sources[0], budget=TIGHT)
+    seen = {tuple(own.loglikelihood(choices))}
+    for hops in (HOPS, HOPS[:5]):
+        path = models.model(PathRecipe(parts, tuple(Hop(*hop) for hop in hops), 0, 0))
+        own.put(path)
+        own._budget = TIGHT
+        plain = HFLM(pretrained=path, tokenizer=tokenizer("bytes"), batch_size=1)
+        same_likelihoods(plain, own, choices)
+        same_texts(plain, own, prompts)
+        seen.add(tuple(own.loglikelihood(choices)))
+    assert len(seen) == 3
