@@ -112,6 +112,7 @@ def main() -> None:
     answers, _ = in_process_scores()
     eval_set = Worker(replace(spec(Resources(1, 1, "cpu", 64)), rounds=racing.rounds)).facts(Split.SEARCH)
     evaluator = Recalled(answers, eval_set)
+    items = len(eval_set.items)
     shares, of_whole = [], []
     print("seed   goal     off needs   race needs   of what off needs   of its whole budget   final off   final race")
     for seed in range(1, seeds + 1):
@@ -121,7 +122,7 @@ def main() -> None:
         shares.append(needed[1] / needed[0])
         of_whole.append(needed[1] / off[-1].spent)
         print(
-            f"{seed:4}   {goal:.4f}   {needed[0] * len(eval_set.items):9,.0f}   {needed[1] * len(eval_set.items):10,.0f}   "
+            f"{seed:4}   {goal:.4f}   {needed[0] * items:9,.0f}   {needed[1] * items:10,.0f}   "
             f"{shares[-1]:17.0%}   {of_whole[-1]:19.0%}   {off[-1].hypervolume:9.4f}   {on[-1].hypervolume:10.4f}   "
             f"({off[-1].scored} and {on[-1].scored} candidates)",
             flush=True,

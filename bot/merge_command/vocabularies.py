@@ -95,4 +95,4 @@ def uncompared(stage: Stage, models: Mapping[ModelName, Model], hub: Hub) -> Ite
         if other is config_source or (config_source.tokenizer and other.tokenizer):
             continue
         if not _older_pairs(config_source, other, hub):
-            yield f"{name}: it has no file in which its tokens could be compared with those of {stage.config.config_source}"
+            yield f"{name}: it has no file whose tokens could be compared with those of {stage.config.config_source}"

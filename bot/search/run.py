@@ -70,7 +70,7 @@ def evaluate_baselines(
     for baseline, one in sat:
         if one.failure is not None and (baseline.kind is not BaselineKind.PLAIN or one.transient):
             raise ShoalError(
-                f"{baseline.name}: could not be scored on the {split} split ({one.failure}), and merges have to beat it; "
+                f"{baseline.name}: could not be scored on the {split} split ({one.failure}), and merges must beat it; "
                 "mend that (memory, workers.batch_size) or leave the model out, then run again"
             )
     return tuple((baseline, one) for baseline, one in sat if one.failure is None)

@@ -276,8 +276,8 @@ class _Planner:
         if place is None or not any(renumbered(own, layer) in stored for layer in others if layer is not None):
             return f"it has no tensor {own}"
         return (
-            f"its layer {place} is taken for layer {parse_name(name).layer}, but has no {own}: the make of this model's "
-            "layers goes by their numbers, so choose one that has it"
+            f"its layer {place} is taken for layer {parse_name(name).layer}, but has no {own}: layers of this "
+            "model differ by position (dense or MoE); choose a layer of the same kind"
         )
 
     def note_leftovers(self, tasks: Iterable[TensorTask]) -> None:

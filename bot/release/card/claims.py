@@ -24,7 +24,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """What the tests allow to say of one skill; `baseline` is the best of those that the release has this standing to."""
+    """What the tests allow to say of one skill; `baseline`: the best of those with this standing to the release."""
 
     skill: str
     standing: Standing

@@ -335,7 +335,7 @@ def test_vocabularies_without_a_tokenizer_json_are_compared_by_the_files_they_ha
                 bot.check(recipe(tmp_path, **linear(first, second)), tmp_path / "out")
     assert bot.check(recipe(tmp_path, **linear("reef/koi", "./ray")), tmp_path / "out").plan.remarks == ()
     assert bot.check(recipe(tmp_path, **linear("./cod", "reef/ray")), tmp_path / "out").plan.remarks == (
-        "reef/ray: it has no file in which its tokens could be compared with those of ./cod",
+        "reef/ray: it has no file whose tokens could be compared with those of ./cod",
     )
 
 
