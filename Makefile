@@ -1,14 +1,18 @@
-# `make demo` and `make test` do all the set-up by themselves: a .venv with the pinned packages.
+# `make demo`, `make test` and `make check` do all the set-up by themselves: a .venv with the pinned packages.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test check lint setup clean
 
 demo: .venv/.ready
 	$(BIN)/shoal demo
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+# For the loop while editing: linters, types, and the tests that need no server, process or large model.
+check: lint
+	$(BIN)/python -m pytest -n 2 -q -m "not slow and not integration"
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

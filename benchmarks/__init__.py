@@ -1,1 +1,1 @@
-"""Each claim on speed as a command that measures both sides in one run and prints the ratio."""
+"""Each claim on speed or quality as a command that measures both sides: `python -m benchmarks`."""

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 import yaml
 
+from benchmarks.record import Figures
 from benchmarks.zoo_bench import checkpoints, demo_watchlist, random_recipes, spec
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
-from evaluation.harness.lm import quiet
-from evaluation.harness.tasks import divisions, load_tasks
+from evaluation.harness.process_state import quiet
+from evaluation.harness.tasks import divide_tasks, load_tasks
 from evaluation.items import item_id
 from evaluation.splits import Split
 from merging.mergekit.writer import to_mergekit_yaml
@@ -40,7 +41,7 @@ def in_memory() -> Callable[[WeightMerge], object]:
     """shoal: rewrite the live model, put the exam to it."""
     at_work = Worker(spec(CREW))
 
-    return lambda recipe: at_work.score(recipe, Split.SEARCH)
+    return lambda recipe: at_work.evaluate(recipe, Split.SEARCH)
 
 
 def search_tasks() -> tuple[dict[str, Any], dict[str, list[int]]]:
@@ -48,7 +49,7 @@ def search_tasks() -> tuple[dict[str, Any], dict[str, list[int]]]:
     eval_set = spec(CREW)
     loaded = load_tasks(eval_set.skills, eval_set.task_folders)
     samples = {}
-    for name, division in divisions(loaded, eval_set.seed, eval_set.sizes).items():
+    for name, division in divide_tasks(loaded, eval_set.seed, eval_set.sizes).items():
         config = loaded[name].task.config
         if division.own_search:  # lm-eval asks test documents alone
             config.test_split = config.training_split
@@ -122,7 +123,7 @@ def seconds_each(score: Callable[[WeightMerge], object], recipes: Sequence[Weigh
     return (time.monotonic() - started) / (len(recipes) - 1)
 
 
-def main() -> None:
+def main() -> Figures:
     """Measure both and print the ratio."""
     candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     torch.set_num_threads(1)
@@ -134,6 +135,7 @@ def main() -> None:
     print(f"shoal, in memory:            {ours:.3f} s a candidate")
     print(f"mergekit + disk + lm-eval:   {theirs:.3f} s a candidate, {report:.3f} s of it to describe the machine")
     print(f"ratio:                       {theirs / ours:.1f}, without the description {(theirs - report) / ours:.1f}")
+    return {"candidates": candidates, "shoal_s": ours, "peers_s": theirs, "of_it_describing_the_machine_s": report}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from benchmarks.record import Figures
 from benchmarks.simulated_cycles import Setting, Told, simulate
 
 BETTER = (
@@ -42,7 +43,7 @@ NO_BETTER = (
 )
 
 
-def tell(setting: Setting, told: Sequence[Told]) -> str:
+def better_line(setting: Setting, told: Sequence[Told]) -> str:
     """A line of the table of cycles in which merges may be better."""
     cards = sum(one.published for one in told)
     held = [_percent([hit for one in told for hit in hits(one)]) for hits in (lambda o: o.scores, lambda o: o.leads)]
@@ -50,9 +51,22 @@ def tell(setting: Setting, told: Sequence[Told]) -> str:
     return f"{_start(setting, told)}{cards:7}{''.join(held)}{wrong:9.1%}{_falsely(told):9.1%}{_best_of_many(told)}"
 
 
-def tell_null(setting: Setting, told: Sequence[Told]) -> str:
+def no_better_line(setting: Setting, told: Sequence[Told]) -> str:
     """A line of the table of cycles in which no merge is better."""
     return f"{_start(setting, told)}{_falsely(told):10.1%}{_best_of_many(told)}"
+
+
+def figures(setting: Setting, told: Sequence[Told]) -> Figures:
+    """One kind of cycle: shares of intervals that held, of cards with a wrong claim, and of wrong publications."""
+    cards = sum(one.published for one in told)
+    return {
+        "setting": setting.name,
+        "cards": cards,
+        "scores_held": _mean([hit for one in told for hit in one.scores]) if cards else None,
+        "leads_held": _mean([hit for one in told for hit in one.leads]) if cards else None,
+        "wrong_cards": sum(one.wrong_cards for one in told) / max(cards, 1),
+        "wrong_cycles": _mean([one.falsely for one in told]),
+    }
 
 
 def _start(setting: Setting, told: Sequence[Told]) -> str:
@@ -79,7 +93,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def main() -> None:
+def main() -> Figures:
     """Simulate all kinds of cycles and print the tables."""
     cycles = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with ProcessPoolExecutor() as pool:
@@ -90,11 +104,16 @@ def main() -> None:
         print(f"{cycles} cycles of each kind; goals: 93 to 97 % of the intervals hold, at most 5 % are wrong\n")
         print(f"{'':32}{'':6}{'':7}{'intervals that hold':^30}{'wrong':>9}{'wrong':>9}  best of search")
         print(f"{'':32}{'front':>6}{'cards':>7}{'of scores':>15}{'of leads':>15}{'cards':>9}{'cycles':>9}  is too high")
+        better: list[Figures] = []
         for setting in BETTER:
-            print(tell(setting, simulated(setting)), flush=True)
+            better.append(figures(setting, found := simulated(setting)))
+            print(better_line(setting, found), flush=True)
         print(f"\n{'where no merge is better':32}{'front':>6}{'published':>10}")
+        no_better: list[Figures] = []
         for setting in NO_BETTER:
-            print(tell_null(setting, simulated(setting)), flush=True)
+            no_better.append(figures(setting, found := simulated(setting)))
+            print(no_better_line(setting, found), flush=True)
+    return {"cycles": cycles, "better": better, "no_better": no_better}
 
 
 if __name__ == "__main__":

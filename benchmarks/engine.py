@@ -34,9 +34,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 import zoo
+from benchmarks.record import Figures
 from benchmarks.zoo_bench import checkpoints
-from evaluation.engine.engine import engine
-from evaluation.harness.lm import quiet
+from evaluation.harness.engine_lm import EngineLM
+from evaluation.harness.process_state import quiet
 
 Item = tuple[str, tuple[str, ...]]
 """A question, and its choices, the right one first."""
@@ -179,8 +180,8 @@ def differences(kind: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:
     return f"likelihoods differ by {apart:.0e} at most, {flags} greedy flags"
 
 
-def compare(ground: Ground, task: Task, own: HFLM) -> None:
-    """Measure both sides on one task and print what came out."""
+def compare(ground: Ground, task: Task, own: HFLM) -> Figures:
+    """Measure both sides on one task, print the rates, and return them."""
     baselines = {}
     for size in ground.batch_sizes:
         plain = HFLM(pretrained=ground.model, tokenizer=ground.tokenizer, batch_size=size)
@@ -190,9 +191,11 @@ def compare(ground: Ground, task: Task, own: HFLM) -> None:
     rates = f"engine {task.items / ours:7.1f}, HFLM {task.items / theirs:7.1f} items/s (batches of {best:3})"
     found = differences(task.kind, answers, expected)
     print(f"  {task.name:25} {task.items:4} items: {rates}, ratio {theirs / ours:5.1f}; {found}", flush=True)
+    rate = {"engine_per_s": task.items / ours, "hflm_per_s": task.items / theirs, "hflm_batch": best}
+    return {"task": task.name, "items": task.items, **rate, "differences": found}
 
 
-def main() -> None:
+def main() -> Figures:
     """Measure what was asked for, or both."""
     grounds = {"small": small, "large": large}
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine")
@@ -200,14 +203,16 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", type=torch.device)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    rows: list[Figures] = []
     with quiet():
         for name in asked.grounds or grounds:
             ground = grounds[name]()
             ground.model.to(asked.device, torch.bfloat16 if asked.device.type == "cuda" else torch.float32)
             print(f"{ground.name}, {ground.model.num_parameters():,} weights, {ground.model.dtype}, {asked.device}")
-            own = engine(ground.model, ground.tokenizer, str(asked.device), ground.batch_sizes[0])
-            for task in tasks(ground):
-                compare(ground, task, own)
+            own = EngineLM(ground.model, ground.tokenizer, str(asked.device), ground.batch_sizes[0])
+            model = {"model": ground.name, "weights": ground.model.num_parameters(), "device": str(asked.device)}
+            rows += [{**model, **compare(ground, task, own)} for task in tasks(ground)]
+    return {"tasks": rows}
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.record import Figures
 from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores
-from bot.search.run import evaluation_skills
-from evaluation.racing.estimates import ItemModel, Predicted, fit
-from merging.evolution.evolve import Outcome, Settings, evolve
+from evaluation.racing.estimates import ItemModel, Predicted, fit_item_model
+from merging.evolution.evolve import evolve
+from merging.evolution.outcomes import Outcome, SearchSettings
 from merging.evolution.pareto import nondominated
 from merging.recipes.weight_merge import WeightMerge
 
@@ -33,7 +34,7 @@ LEARNT_FROM = (10, 30, 80)
 ASKED_ABOUT = 60
 SHARES = (0.1, 0.2, 0.4)
 
-Figures = dict[tuple[str, float, str], list[Array]]
+Measurements = dict[tuple[str, float, str], list[Array]]
 """By order, share of the items and method: skills × (correlation, error, coverage) of each measurement."""
 
 
@@ -46,7 +47,7 @@ def searched(seed: int, answers: Callable[[WeightMerge], Array], tasks: Array) -
         rows.extend(found)
         return [Outcome(tuple(map(float, _means(row[None], tasks)[0])), None, 0.0) for row in found]
 
-    evolve(demo_space(), Settings(POPULATION, CANDIDATES, None, seed), evaluate, objectives=int(tasks.max()) + 1)
+    evolve(demo_space(), SearchSettings(POPULATION, CANDIDATES, None, seed), evaluate, objectives=int(tasks.max()) + 1)
     return np.array(rows)
 
 
@@ -92,11 +93,11 @@ def by_information(model: ItemModel, learnt: Array, tasks: Array) -> Array:
     return np.asarray(model.information(blurred))
 
 
-def measure(rows: Array, tasks: Array, seed: int, found: Figures) -> None:
+def measure(rows: Array, tasks: Array, seed: int, found: Measurements) -> None:
     """Add each method's figures for one search."""
     for count in LEARNT_FROM:
         learnt, asked = rows[:count], rows[count : count + ASKED_ABOUT]
-        truth, model = _means(asked, tasks), fit(learnt, tasks, seed=0)
+        truth, model = _means(asked, tasks), fit_item_model(learnt, tasks, seed=0)
         orders = {"random": np.random.default_rng(seed).random(len(tasks))}
         orders["informative"] = by_information(model, learnt, tasks)
         for order, worth in orders.items():
@@ -114,7 +115,7 @@ def _figures(predicted: Predicted, truth: Array) -> Array:
     return np.stack([np.array(ranks), 100 * misses.mean(axis=0), 100 * held.mean(axis=0)], axis=1)
 
 
-def verdict(found: Figures) -> Iterator[str]:
+def verdict(found: Measurements) -> Iterator[str]:
     """Which method and which order is the better one, by error and by ranks."""
     methods = ("item response", "low rank", "plain mean")
     for order in ("random", "informative"):
@@ -127,7 +128,7 @@ def verdict(found: Figures) -> Iterator[str]:
         yield f"item response, by {what}: {better} items ({random[at]:.3f} random, {informative[at]:.3f} informative)"
 
 
-def _mean(found: Figures, order: str, method: str) -> Array:
+def _mean(found: Measurements, order: str, method: str) -> Array:
     """Correlation, error and coverage over all shares, skills and measurements."""
     return np.nanmean([figures for share in SHARES for figures in found[order, share, method]], axis=(0, 1))
 
@@ -136,13 +137,13 @@ def _means(rows: Array, tasks: Array) -> Array:
     return np.stack([np.nanmean(rows[:, tasks == task], axis=1) for task in range(int(tasks.max()) + 1)], axis=1)
 
 
-def main() -> None:
+def main() -> Figures:
     """Run the searches and print the table."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     answers, tasks = in_process_scores()
     # Tasks are numbered in the order of their keys.
-    skills = [name for _, name in sorted((t.key, s.name) for s in evaluation_skills(demo_watchlist()) for t in s.tasks)]
-    found: Figures = defaultdict(list)
+    skills = [name for _, name in sorted((t.key, s.name) for s in demo_watchlist().evaluation_skills for t in s.tasks)]
+    found: Measurements = defaultdict(list)
     for seed in range(1, seeds + 1):
         measure(searched(seed, answers, tasks), tasks, seed, found)
     print(f"{seeds} searches, models fitted on {LEARNT_FROM} candidates and asked about the next {ASKED_ABOUT}")
@@ -152,6 +153,12 @@ def main() -> None:
         cells = [f"{rank:8.3f} {error:5.2f} {held:4.0f}%" for rank, error, held in np.nanmean(figures, axis=0)]
         print(f"{order:12s} {share:5.0%} {method:14s}" + "".join(f" {cell:>20s}" for cell in cells))
     print(*verdict(found), sep="\n")
+    rows = [
+        {"items": order, "share": share, "method": method, "rank": rank, "error": error, "held": held}
+        for (order, share, method), figures in found.items()
+        for rank, error, held in [map(float, np.nanmean(figures, axis=(0, 1)))]
+    ]
+    return {"seeds": seeds, "methods": rows}
 
 
 if __name__ == "__main__":

@@ -25,8 +25,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from benchmarks.random_models import random_llamas
+from benchmarks.record import Figures
+from merging.identity import ModelId
 from merging.models.live import LiveModel
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
 
@@ -37,12 +40,13 @@ _CHUNK = 1 << 16  # words of 8 bytes: what a step of the floor's kernel writes s
 Pool = dict[ModelId, Checkpoint]
 
 
-def main() -> None:
+def main() -> Figures:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live_turnaround")
     parser.add_argument("--parameters", type=float, nargs="+", default=[0.1e9, 0.5e9])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     asked = parser.parse_args()
+    rows: list[Figures] = []
     print(f"{'':>44}{'every gene':>18}{'one gene':>18}{'files':>18}")
     for parameters in asked.parameters:
         with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
@@ -51,11 +55,15 @@ def main() -> None:
             live = LiveModel(folders[0], pool, dtype="bfloat16")
             for threads in asked.threads:
                 torch.set_num_threads(threads)
-                report(live, pool, Path(folder) / "release", f"{parameters:g} parameters, {threads} threads")
+                title = f"{parameters:g} parameters, {threads} threads"
+                found = report(live, pool, Path(folder) / "release", title)
+                rows += [{"parameters": parameters, "threads": threads, **row} for row in found]
+    return {"candidates": rows}
 
 
-def report(live: LiveModel, pool: Pool, target: Path, title: str) -> None:
-    """Print one line for the floor and one for each method."""
+def report(live: LiveModel, pool: Pool, target: Path, title: str) -> list[Figures]:
+    """Print one line for the floor and one for each method; returns the figures of each method."""
+    rows: list[Figures] = []
     lowest = lowest_floor(live, pool)
     print(f"{title + ', floor':>44}{lowest:16.3f} s")
     for method in METHODS:
@@ -67,6 +75,8 @@ def report(live: LiveModel, pool: Pool, target: Path, title: str) -> None:
         files = best_of([lambda candidate=candidates[0]: through_files(candidate, pool, target)])
         ratios = "".join(f"{seconds:8.3f} s {seconds / lowest:6.2f}x" for seconds in (every, one, files))
         print(f"{title + ', ' + method:>44}{ratios}")
+        rows.append({"method": method, "floor_s": lowest, "every_gene_s": every, "one_gene_s": one, "files_s": files})
+    return rows
 
 
 def best_of(steps: Sequence[Callable[[], object]]) -> float:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import yaml
 from safetensors import safe_open
 
 from benchmarks.random_models import random_llamas
+from benchmarks.record import Figures
 from zoo.repo import BASE, MODELS
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -135,18 +136,20 @@ def theirs(recipe: Path, target: Path) -> Run:
     return run([str(_BIN / "mergekit-yaml"), str(recipe), str(target), "--quiet", "--no-copy-tokenizer"])
 
 
-def warm_up(base: Path, siblings: Sequence[Path], folder: Path) -> None:
-    """Have both merge once."""
+def warm_up(base: Path, siblings: Sequence[Path], folder: Path) -> float:
+    """Have both merge once; returns the seconds of shoal's first merge."""
     recipe = write_yaml(folder / "first.yml", "linear", base, siblings)
     targets = folder / "ours", folder / "theirs"
-    print(f"first merge of models of this config: {ours(recipe, targets[0]).seconds:.1f} s", flush=True)
+    seconds = ours(recipe, targets[0]).seconds
+    print(f"first merge of models of this config: {seconds:.1f} s", flush=True)
     theirs(recipe, targets[1])
     for target in targets:
         shutil.rmtree(target)
+    return seconds
 
 
-def compare(method: str, base: Path, siblings: Sequence[Path], folder: Path) -> None:
-    """Measure both on one method and print a line."""
+def compare(method: str, base: Path, siblings: Sequence[Path], folder: Path) -> Figures:
+    """Measure both on one method, print a line, and return its figures."""
     recipe = write_yaml(folder / f"{method}.yml", method, base, siblings)
     targets = folder / "ours", folder / "theirs"
     shoal, kit = ours(recipe, targets[0]), theirs(recipe, targets[1])
@@ -164,9 +167,10 @@ def compare(method: str, base: Path, siblings: Sequence[Path], folder: Path) -> 
         print(f"{'':10s} {difference(*targets)}{why}", flush=True)
     for target in targets:
         shutil.rmtree(target)
+    return {"method": method, "shoal": asdict(shoal), "mergekit": asdict(kit), "floor_s": least}
 
 
-def main() -> None:
+def main() -> Figures:
     """Make the models and compare the methods asked for."""
     billions = float(sys.argv[1]) if len(sys.argv) > 1 else 0.5
     methods = sys.argv[2:] or list(METHODS)
@@ -178,9 +182,9 @@ def main() -> None:
                 (model / file).write_bytes((MODELS[BASE] / file).read_bytes())
         size = (base / "model.safetensors").stat().st_size
         print(f"{size / 2e9:.2f} B parameters, bf16, {torch.get_num_threads()} threads")
-        warm_up(base, siblings, folder)
-        for method in methods:
-            compare(method, base, siblings, folder)
+        first = warm_up(base, siblings, folder)
+        rows = [compare(method, base, siblings, folder) for method in methods]
+    return {"billions": size / 2e9, "first_merge_s": first, "merges": rows}
 
 
 if __name__ == "__main__":

@@ -17,22 +17,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import Figures
 from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores, spec
-from bot.context import now
 from bot.ledger.ledger import Ledger
 from bot.progress import Advance
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.process_pool import Failure
+from bot.scoring.evaluator import Failure
 from bot.scoring.resources import Resources
-from bot.scoring.worker import EvalSetFacts, ItemResults, Worker
-from bot.search.run import search
-from bot.search.spaces import Spaces
+from bot.scoring.worker import Worker
+from bot.search.run import search_recipes
+from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import RacingSection
+from evaluation.eval_set import EvalSetFacts, ItemResults
 from evaluation.splits import Split
-from merging.evolution.evolve import Generation
+from merging.evolution.outcomes import Generation
 from merging.recipes.weight_merge import WeightMerge
 
 CLOSE = 0.99
@@ -48,23 +50,29 @@ class Recalled:
         self._places = {item: place for place, item in enumerate(eval_set.items)}
         self.asked = 0
 
+    @property
+    def width(self) -> int:
+        """One at a time."""
+        return 1
+
     def facts(self, split: Split) -> EvalSetFacts:
         """What the exam of the search split asks."""
         assert split is Split.SEARCH
         return self._eval_set
 
-    def score(
-        self, recipes: Sequence[WeightMerge], split: Split, part: int | None = None
+    def evaluate(
+        self, recipes: Sequence[WeightMerge], split: Split, round_index: int | None = None
     ) -> Iterator[tuple[int, ItemResults | Failure]]:
         """All at once, in order."""
         assert split is Split.SEARCH
-        items = self._eval_set.items if part is None else self._eval_set.rounds[part].items
+        asked = self._eval_set.part(round_index)
         for index, recipe in enumerate(recipes):
-            self.asked += len(items)
+            self.asked += len(asked.items)
             answers = self._answers(recipe)
-            yield index, ItemResults(tuple((float(answers[self._places[item]]), None) for item in items), 1.0)
+            scores = tuple(item.scored(float(answers[self._places[item]]), None) for item in asked.items)
+            yield index, ItemResults(asked.digest, scores, 1.0)
 
-    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder} on {split}")
 
@@ -92,12 +100,14 @@ def generations(seed: int, racing: RacingSection | None, evaluator: Recalled) ->
     watchlist = watchlist.model_copy(update={"search": settings})
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
-        evaluator = CachedEvaluator(ledger, evaluator, 1)
+        cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC)).id
+        evaluator = CachedEvaluator(ledger, evaluator)
         baselines = evaluator.evaluate(
             [*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH
         )
-        return search(watchlist, Spaces(space), evaluator, baselines, ledger, cycle, Silence()).generations
+        return search_recipes(
+            watchlist, WeightMergeSearch(space), evaluator, baselines, ledger, cycle, Silence()
+        ).generations
 
 
 def reached(run: Sequence[Generation], goal: float) -> float:
@@ -105,7 +115,7 @@ def reached(run: Sequence[Generation], goal: float) -> float:
     return next((generation.spent for generation in run if generation.hypervolume >= goal), float("inf"))
 
 
-def main() -> None:
+def main() -> Figures:
     """Search with and without a race, and print what each needed."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     racing = RacingSection()
@@ -129,6 +139,7 @@ def main() -> None:
         )
     for name, values in (("of what off needs", shares), ("of off's whole budget", of_whole)):
         print(f"share {name}: median {statistics.median(values):.0%}, mean {statistics.fmean(values):.0%}")
+    return {"seeds": seeds, "share_of_what_full_scoring_needs": shares, "share_of_its_whole_budget": of_whole}
 
 
 if __name__ == "__main__":

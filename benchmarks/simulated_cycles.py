@@ -18,18 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from bot.release.card.claims import Standing, standings
-from bot.release.card.facts import ScoreTable
-from bot.release.card.measured import Measured
-from bot.scoring.cached import Evaluation
-from bot.search.gate import GateSettings, apply_gate
+from bot.release.card.claims import Standing, find_standings
+from bot.release.card.facts import BaselineScores, ScoreTable
+from bot.release.scores import ModelScores
+from bot.scoring.evaluator import Evaluation
+from bot.search.gate import apply_gate
 from bot.search.results import BaselineKind
-from bot.search.selection import choose
+from bot.search.selection import choose_releases
+from bot.watchlist.domain import GateSettings
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.statistics.intervals import wilson
 from merging.evolution.pareto import nondominated
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 
 GATE = GateSettings(confidence=0.95, minimum={}, max_degenerate=1.0)
 LIMIT = 3
@@ -148,7 +151,9 @@ def simulate(setting: Setting, seed: int) -> Told:
     gate_results = apply_gate(sat[results.baselines :], baselines, results.skills, results.directions, GATE)
     by_recipe = {gate_result.recipe: model for gate_result, model in zip(gate_results, front, strict=True)}
     passed = [by_recipe[gate_result.recipe] for gate_result in gate_results if gate_result.passed]
-    chosen = [by_recipe[one.recipe] for one in choose(gate_results, [skill.name for skill in results.skills], LIMIT)]
+    chosen = [
+        by_recipe[one.recipe] for one in choose_releases(gate_results, [skill.name for skill in results.skills], LIMIT)
+    ]
     return Told(
         len(front),
         len(chosen),
@@ -179,18 +184,21 @@ def _cards(results: CycleResults, chosen: Sequence[int], items: int) -> tuple[tu
     if not chosen:
         return (), (), 0
     sat = results.evaluate([*range(results.baselines), *chosen], items)
-    rows = [Measured.of(one, results.skills, results.directions) for one in sat]
+    rows = [ModelScores.read(one, results.skills, results.directions) for one in sat]
     scores: list[bool] = []
     leads: list[bool] = []
     wrong = 0
     for model, own in zip(chosen, rows[results.baselines :], strict=True):
-        others = tuple(own.baseline(f"r{i}", BaselineKind.SOURCE, rows[i]) for i in range(results.baselines))
-        table = ScoreTable(tuple(skill.name for skill in results.skills), own.scores, others)
+        others = tuple(
+            BaselineScores(f"r{i}", BaselineKind.SOURCE, rows[i].intervals, own.leads_over(rows[i]))
+            for i in range(results.baselines)
+        )
+        table = ScoreTable(tuple(skill.name for skill in results.skills), own.intervals, others)
         true_leads = results.truth[model] - results.truth[: results.baselines]
-        scores += [one.low <= true <= one.high for one, true in zip(own.scores, results.truth[model], strict=True)]
+        scores += [one.low <= true <= one.high for one, true in zip(own.intervals, results.truth[model], strict=True)]
         cells = [lead for other in others for lead in other.leads]
         leads += [lead.low <= true <= lead.high for lead, true in zip(cells, true_leads.flat, strict=True)]
-        claimed = [place for row in standings(table) for place in row]
+        claimed = [place for row in find_standings(table) for place in row]
         wrong += any(_false(place, true) for place, true in zip(claimed, true_leads.flat, strict=True))
     return tuple(scores), tuple(leads), wrong
 

@@ -37,19 +37,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.record import Figures
 from benchmarks.zoo_bench import Examined, checkpoints, demo_space, demo_watchlist, spec
 from benchmarks.zoo_bench import depth as depth_of_zoo
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
-from bot.search.spaces import Spaces, depth
-from bot.search.stages import SearchJob, run_stages
+from bot.search.job import SearchJob
+from bot.search.strategies.paths import PathSearch
+from bot.search.strategies.staged import StagedSearch
+from bot.search.strategies.strategy import PathLayout, SearchStrategy
+from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import DataflowSection, SpaceKind
-from evaluation.harness.lm import quiet
+from evaluation.harness.process_state import quiet
 from evaluation.splits import Split
-from evaluation.statistics.intervals import Interval, interval
-from merging.evolution.evolve import Outcome, Settings
+from evaluation.statistics.intervals import score_interval
+from evaluation.statistics.values import Interval
+from merging.evolution.outcomes import Outcome, SearchSettings
 from merging.evolution.pareto import hypervolume, nondominated
-from merging.recipes.path import PathRecipe, Recipe, path_recipe
+from merging.recipes.path import path_recipe
+from merging.recipes.recipe import Recipe
 from merging.spaces.space import SearchSpace
 from zoo.repo import WEIGHTS
 from zoo.train import train_zoo, write
@@ -70,6 +76,17 @@ class Arm:
     space: SpaceKind
     scales: bool = True
     bred: bool = True
+
+    def strategy(self, zoo: Path) -> SearchStrategy:
+        """How it searches over a zoo's models."""
+        space, layout = demo_space(zoo), PathLayout(DataflowSection(scales=self.scales), tied=False, step=0.05)
+        match self.space:
+            case "parameter":
+                return WeightMergeSearch(space)
+            case "dataflow":
+                return PathSearch(space, layout)
+            case "both":
+                return StagedSearch(space, layout)
 
 
 ARMS: Mapping[str, Arm] = {
@@ -132,17 +149,15 @@ class Exams:
 
 def found(arm: Arm, zoo: Path, eval_sets: Exams, candidates: int, seed: int) -> Found:
     """One search, the member of its front that validation chooses, and both their scores on the report split."""
-    watchlist = demo_watchlist()
-    spaces = Spaces(demo_space(zoo), arm.space, DataflowSection(scales=arm.scales))
-    contest = SearchJob(
-        spaces,
-        Settings(watchlist.search.population, candidates, None, seed),
+    job = SearchJob(
+        SearchSettings(demo_watchlist().search.population, candidates, None, seed),
         evaluate=lambda recipes: [Outcome(point, None, 0.0) for point in eval_sets.points(recipes, Split.SEARCH)],
         validate=lambda recipes: eval_sets.points(recipes, Split.VALIDATION),
         skills=len(eval_sets.skills),
         on_generation=lambda _: None,
     )
-    front = [one.recipe for one in run_stages(contest).front] if arm.bred else best_of_random(contest, eval_sets)
+    strategy = arm.strategy(zoo)
+    front = [one.recipe for one in strategy.run(job).front] if arm.bred else best_of_random(strategy, job, eval_sets)
     wanted = eval_sets.skills.index(CHOSEN_BY)
     validated = eval_sets.points(front, Split.VALIDATION)
     chosen = front[max(range(len(front)), key=lambda place: validated[place][wanted])]
@@ -157,18 +172,18 @@ def found(arm: Arm, zoo: Path, eval_sets: Exams, candidates: int, seed: int) -> 
 
 def unscaled(recipe: Recipe) -> Recipe:
     """The recipe with all scales 1; a mixture of weights has none."""
-    if not isinstance(recipe, PathRecipe):
+    if not recipe.hops:
         return recipe
     hops = [replace(hop, scale=1.0) for hop in recipe.hops]
     return path_recipe(recipe.parts, hops, recipe.embedding, recipe.head)
 
 
-def best_of_random(contest: SearchJob, eval_sets: Exams) -> list[Recipe]:
-    """The front of the space's seeds and random genomes, as many recipes as the budget has."""
-    space: SearchSpace = contest.spaces.over_sources() or contest.spaces.weights
-    genomes = chain(space.seeds(), space.random_genomes(np.random.default_rng(contest.settings.seed)))
+def best_of_random(strategy: SearchStrategy, job: SearchJob, eval_sets: Exams) -> list[Recipe]:
+    """The front of a space's seeds and random genomes, as many recipes as the budget has."""
+    space: SearchSpace = strategy.paths if isinstance(strategy, PathSearch) else strategy.weight_merges
+    genomes = chain(space.seeds(), space.random_genomes(np.random.default_rng(job.settings.seed)))
     drawn: dict[str, Recipe] = {}
-    while len(drawn) < contest.settings.candidates:
+    while len(drawn) < job.settings.candidates:
         recipe = space.decode(next(genomes))
         drawn[recipe.digest] = recipe
     recipes = list(drawn.values())
@@ -196,17 +211,24 @@ def over_seeds(values: Array) -> Estimate:
     return Estimate(float(by_seed.mean()), float(seeds), float(np.hypot(seeds, items)))
 
 
-def baselines(zoo: Path, eval_sets: Exams) -> Iterator[str]:
-    """The models themselves and the merges that need no search, each with its scores on the report split."""
-    spaces = Spaces(demo_space(zoo), "both")
-    singles = {recipe.digest: recipe for recipe in spaces.weights.singles()}
+def baseline_values(zoo: Path, eval_sets: Exams) -> list[tuple[str, dict[str, Array]]]:
+    """The models themselves and the merges that need no search, each with its item scores on the report split."""
+    strategy = ARMS["weights, then paths"].strategy(zoo)
+    space = strategy.weight_merges
+    singles = {recipe.digest: recipe for recipe in space.singles()}
     named: list[tuple[str, Recipe]] = [
-        (folder.name, singles[spaces.weights.alone(source).digest]) for source, folder in checkpoints(zoo).items()
+        (folder.name, singles[space.alone(source).digest]) for source, folder in checkpoints(zoo).items()
     ]
-    named += spaces.plain_recipes()
-    values = [eval_sets.values(recipe, Split.REPORT) for _, recipe in named]
-    for (name, _), by_skill in zip(named, values, strict=True):
-        yield f"{name:30}" + "".join(f"  {told(interval(list(scores), 0)):18}" for scores in by_skill.values())
+    named += strategy.plain_recipes()
+    return [(name, eval_sets.values(recipe, Split.REPORT)) for name, recipe in named]
+
+
+def baseline_lines(zoo: Path, eval_sets: Exams) -> Iterator[str]:
+    """A line for each of these."""
+    found = baseline_values(zoo, eval_sets)
+    values = [by_skill for _, by_skill in found]
+    for name, by_skill in found:
+        yield f"{name:30}" + "".join(f"  {told(score_interval(list(scores), 0)):18}" for scores in by_skill.values())
     volume = hypervolume([[scores.mean() for scores in one.values()] for one in values], (0.0,) * len(eval_sets.skills))
     yield f"{'all of these':30}" + " " * 20 * len(eval_sets.skills) + f"  {100 * volume:5.1f}"
 
@@ -220,7 +242,7 @@ def row(name: str, results: Sequence[Found]) -> str:
     """An arm's line: every skill of what was chosen, the hypervolume, and what kind of merge that is."""
     skills = [over_seeds(np.array([one.values[skill] for one in results])) for skill in results[0].values]
     volume = over_seeds(np.array([one.hypervolume for one in results]))
-    kinds = " ".join(str(depth(one.chosen)) if isinstance(one.chosen, PathRecipe) else "w" for one in results)
+    kinds = " ".join(str(one.chosen.depth) if one.chosen.hops else "w" for one in results)
     cells = "".join(f"  {100 * one.mean:5.1f} ± {100 * one.both:4.1f}".ljust(20) for one in (*skills, volume))
     return f"{name:30}{cells}  {kinds}"
 
@@ -239,8 +261,8 @@ def gained(pairs: Sequence[tuple[Array, Array]]) -> str:
     return f"{100 * gain.mean:+6.1f} ± {100 * gain.seeds:4.1f} (with items ± {100 * gain.both:4.1f})"
 
 
-def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> None:
-    """Run every arm on every seed and print the tables."""
+def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> Figures:
+    """Run every arm on every seed, print the tables, and return their figures."""
     eval_sets = Exams(Examined(Worker(spec(Resources(1, 1, "cpu", 64), zoo))))
     results: dict[str, list[Found]] = {name: [] for name in arms}
     for seed in range(1, seeds + 1):
@@ -257,15 +279,32 @@ def report(zoo: Path, seeds: int, candidates: int, arms: Mapping[str, Arm]) -> N
         + "".join(f"  {title:18}" for title in (*eval_sets.skills, "hypervolume"))
         + "  chosen: w weights, or layers of a path"
     )
-    print(*baselines(zoo, eval_sets), sep="\n")
+    print(*baseline_lines(zoo, eval_sets), sep="\n")
     print(*(row(name, found_so) for name, found_so in results.items()), sep="\n")
     print(f"\n{'difference':60} {CHOSEN_BY:34} hypervolume")
     for one, other in (pair for pair in COMPARED if arms.keys() >= set(pair)):
         print(f"{f'{one} − {other}':60} {comparison(results[one], results[other])}")
     for name, found_so in results.items():
-        if any(isinstance(one.chosen, PathRecipe) for one in found_so) and arms[name].scales:
+        if any(one.chosen.hops for one in found_so) and arms[name].scales:
             gain = gained([(one.values[CHOSEN_BY], one.unscaled[CHOSEN_BY]) for one in found_so])
             print(f"{f'{name} − the same with all scales 1':60} {gain}")
+    return figures(zoo, seeds, candidates, eval_sets, results)
+
+
+def figures(
+    zoo: Path, seeds: int, candidates: int, eval_sets: Exams, results: Mapping[str, Sequence[Found]]
+) -> Figures:
+    """The wanted skill in points: of every model and plain merge, and of every arm with its interval."""
+    plain = {name: float(values[CHOSEN_BY].mean()) for name, values in baseline_values(zoo, eval_sets)}
+    rows = []
+    for name, found_so in results.items():
+        own = over_seeds(np.array([one.values[CHOSEN_BY] for one in found_so]))
+        less = over_seeds(np.array([one.unscaled[CHOSEN_BY] - one.values[CHOSEN_BY] for one in found_so]))
+        scores = {"mean": 100 * own.mean, "half_width": 100 * own.both}
+        without = {"mean": 100 * less.mean, "half_width": 100 * less.both}
+        rows.append({"arm": name, CHOSEN_BY: scores, "without_its_scales": without})
+    setting = {"layers": depth_of_zoo(zoo), "seeds": seeds, "candidates": candidates}
+    return {**setting, "baselines": {name: 100 * score for name, score in plain.items()}, "arms": rows}
 
 
 def trained(layers: int, zoo: Path) -> Path:
@@ -278,7 +317,7 @@ def trained(layers: int, zoo: Path) -> Path:
     return zoo
 
 
-def main() -> None:
+def main() -> Figures:
     """Read the options, have models trained where that is asked for, and report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spaces", description="Compare search spaces.")
     parser.add_argument("seeds", nargs="?", type=int, default=5, help="searches of each arm, at least 2 (default 5)")
@@ -294,7 +333,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, quiet():
         zoo = trained(asked.layers, asked.zoo or Path(scratch)) if asked.layers else asked.zoo or WEIGHTS
         arms = {name: arm for name, arm in ARMS.items() if arm.bred or asked.random}
-        report(zoo, asked.seeds, asked.candidates, arms)
+        return report(zoo, asked.seeds, asked.candidates, arms)
 
 
 if __name__ == "__main__":

@@ -19,21 +19,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.candidate_cost import OnDisk
 from benchmarks.racing import Silence
+from benchmarks.record import Figures
 from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores, random_recipes, spec
-from bot.context import now
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources
-from bot.search.run import search
-from bot.search.spaces import Spaces
-from evaluation.harness.lm import quiet
+from bot.search.run import search_recipes
+from bot.search.strategies.weight_merges import WeightMergeSearch
+from evaluation.harness.process_state import quiet
 from evaluation.splits import Split
-from merging.evolution.evolve import Generation, Outcome, Settings, evolve
+from merging.evolution.evolve import evolve
+from merging.evolution.outcomes import Generation, Outcome, SearchSettings
 from merging.evolution.pareto import hypervolume
 from merging.recipes.weight_merge import WeightMerge
 
@@ -85,7 +87,7 @@ def peers(candidates: int, truth: Callable[[WeightMerge], tuple[float, ...]]) ->
         seconds += time.monotonic() - started
         return outcomes
 
-    settings = Settings(POPULATION, candidates, None, SEED)
+    settings = SearchSettings(POPULATION, candidates, None, SEED)
     evolve(demo_space(), settings, evaluate, objectives=3, on_generation=generations.append)
     return seconds, score.report_seconds, hypervolume_of([truth(one.recipe) for one in generations[-1].front])
 
@@ -98,21 +100,21 @@ def shoal(goal: float) -> tuple[float, float]:
         tempfile.TemporaryDirectory() as folder,
         ProcessPool(replace(spec(CREW), rounds=racing.rounds if racing else 1)) as workers,
     ):
-        deque(workers.score(random_recipes(2 * CREW.workers, WARM_UP), Split.SEARCH), maxlen=0)
+        deque(workers.evaluate(random_recipes(2 * CREW.workers, WARM_UP), Split.SEARCH), maxlen=0)
         ledger = Clocked(Path(folder) / "ledger.sqlite", goal)
-        cycle = ledger.begin(watchlist.name, watchlist.digest, now()).id
-        evaluator = CachedEvaluator(ledger, workers, CREW.workers)
+        cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC)).id
+        evaluator = CachedEvaluator(ledger, workers)
         baselines = evaluator.evaluate(
             [*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH
         )
         try:
-            search(watchlist, Spaces(space), evaluator, baselines, ledger, cycle, Silence())
+            search_recipes(watchlist, WeightMergeSearch(space), evaluator, baselines, ledger, cycle, Silence())
         except Reached as reached:
             return reached.seconds, reached.volume
     sys.exit(f"shoal came to {ledger.volume:.4f}, short of {goal:.4f}")
 
 
-def main() -> None:
+def main() -> Figures:
     """Run both and print the ratio."""
     candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     answers, tasks = in_process_scores()
@@ -128,6 +130,8 @@ def main() -> None:
     print(f"            {report:.1f} s of these describe the machine")
     print(f"shoal:      hypervolume {volume:.4f} after {ours:.1f} s")
     print(f"ratio:      {theirs / ours:.1f}, without the descriptions {(theirs - report) / ours:.1f}")
+    peer = {"candidates": candidates, "seconds": theirs, "describing_the_machine_s": report, "hypervolume": goal}
+    return {"peers": peer, "shoal": {"seconds": ours, "hypervolume": volume}}
 
 
 if __name__ == "__main__":

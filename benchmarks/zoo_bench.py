@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bot.demo import WATCHLIST
 from bot.scoring.resources import Resources
-from bot.scoring.worker import Worker, WorkerSpec
-from bot.search.run import evaluation_skills
-from bot.watchlist.watchlist import Watchlist, load
-from evaluation.splits import Split, SplitSizes
-from merging.recipes.path import Recipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from bot.scoring.worker import Worker
+from bot.scoring.worker_spec import WorkerSpec
+from bot.watchlist.load import load_watchlist
+from bot.watchlist.watchlist import Watchlist
+from evaluation.splits import Split
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.recipe import Recipe
+from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS, WEIGHTS
 
@@ -31,7 +35,7 @@ Scores = NDArray[np.float64]
 
 def demo_watchlist() -> Watchlist:
     """The watchlist of `shoal demo`."""
-    return load(WATCHLIST)
+    return load_watchlist(WATCHLIST)
 
 
 def checkpoints(zoo: Path = WEIGHTS) -> dict[ModelId, Path]:
@@ -48,14 +52,13 @@ def depth(zoo: Path = WEIGHTS) -> int:
 def spec(resources: Resources, zoo: Path = WEIGHTS) -> WorkerSpec:
     """The demo's bench for a crew."""
     watchlist = demo_watchlist()
-    items = watchlist.items
     return WorkerSpec(
         checkpoints=tuple(checkpoints(zoo).items()),
         config_source=ModelId(MATH, "0" * 40),
         dtype=watchlist.search.dtype,
-        skills=evaluation_skills(watchlist),
-        task_folders=tuple(Path(folder) for folder in watchlist.task_folders),
-        sizes=SplitSizes(items.search, items.validation, items.report),
+        skills=watchlist.evaluation_skills,
+        task_folders=watchlist.task_paths,
+        sizes=watchlist.split_sizes,
         seed=watchlist.search.seed,
         resources=resources,
     )
@@ -72,6 +75,7 @@ class Examined:
     """Scores of recipes on all items of a split, in this process; each is computed once."""
 
     def __init__(self, at_work: Worker) -> None:
+        torch.set_num_threads(1)  # the models are tiny: on a busy machine a second thread would spin more than it works
         self.at_work = at_work
         self._known: dict[tuple[str, Split], Scores] = {}
 
@@ -79,7 +83,7 @@ class Examined:
         """In the order of the exam's items."""
         key = recipe.digest, split
         if key not in self._known:
-            self._known[key] = np.array([value for value, _ in self.at_work.score(recipe, split).values])
+            self._known[key] = np.array([score.value for score in self.at_work.evaluate(recipe, split).scores])
         return self._known[key]
 
 

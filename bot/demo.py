@@ -1,4 +1,4 @@
-"""`shoal demo`: the whole bot once, on a Hub of its own stocked with tiny specialists and things to refuse."""
+"""`shoal demo`: the whole bot once, on a local Hub with tiny specialists and models to refuse."""
 
 from __future__ import annotations
 
@@ -13,56 +13,64 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.lock import hold
 from bot.progress import Narrator
+from bot.scoring.evaluator import EvaluatorFactory
+from bot.scoring.process_pool import ProcessPool
+from bot.watchlist.load import load_watchlist
 from bot.watchlist.sections import SpaceKind
-from bot.watchlist.watchlist import Watchlist, load
+from bot.watchlist.watchlist import Watchlist
 from localhub import Store, running
 from zoo.populate import populate
 
 WATCHLIST = Path(__file__).parent.parent / "watchlists" / "demo.yml"
-BREEDER = "shoal-bot"
+BOT_USER = "shoal-bot"
 PORT = 8300
-"""Where `shoal hub` listens too, so that the links of the demo's cards lead somewhere afterwards."""
+"""The default port of `shoal hub`, so that the links in the demo's cards still work afterwards."""
 
 TOKEN = "hf_demo_of_the_local_hub"
-"""Good for the demo's own Hub alone, which listens on this machine only while the demo runs."""
+"""Valid only on the demo's Hub, which listens on this machine only while the demo runs."""
 
 
 def demo_watchlist(space: SpaceKind) -> Watchlist:
-    """The demo's watchlist; in another space than that of its file it has a name of its own."""
-    watchlist = load(WATCHLIST)
+    """The demo's watchlist; for a space other than that of its file, under another name."""
+    watchlist = load_watchlist(WATCHLIST)
     if space == watchlist.search.space:
         return watchlist
     search = watchlist.search.model_copy(update={"space": space})
     return watchlist.model_copy(update={"name": f"{watchlist.name}-{space}", "search": search})
 
 
-def run_demo(folder: Path, narrator: Narrator, space: SpaceKind = "parameter") -> str:
-    """Stock a Hub in `folder`/hub, run the demo's watchlist against it with its home in `folder`/home.
+def run_demo(
+    folder: Path,
+    narrator: Narrator,
+    space: SpaceKind = "parameter",
+    make_evaluator: EvaluatorFactory = ProcessPool,
+) -> str:
+    """Fill a Hub in `folder`/hub and run the demo's watchlist against it, with the home in `folder`/home.
 
-    space: where merges are looked for. Run again, it goes on where it was interrupted, or finds that there is
-    nothing new. Returns the cycle's id.
+    space: the space that is searched. Run again, the demo continues where it was interrupted, or finds nothing new.
+    Returns the cycle's id.
     """
     home = Home(folder / "home")
     with hold(home), running(folder / "hub", PORT if _is_free(PORT) else 0) as server:
         watchlist = demo_watchlist(space)
         assert watchlist.publish.namespace is not None  # the demo's watchlist publishes
-        stock_hub(server.store, watchlist.publish.namespace)
-        narrator.say(f"a Hub with {sum(1 for _ in server.store.repos())} models is up at {server.endpoint}")
-        return run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), narrator)
+        fill_hub(server.store, watchlist.publish.namespace)
+        narrator.say(f"a Hub with {sum(1 for _ in server.store.repos())} models is at {server.endpoint}")
+        return run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), narrator, make_evaluator)
 
 
-def how_to_read_on(folder: Path, cycle: str) -> str:
-    """What a person can look at after the demo, and how."""
-    shoal = _short(Path(sys.argv[0]).absolute())
+def next_steps(folder: Path, cycle: str) -> str:
+    """The commands with which a person can read the demo's results."""
+    shoal = _relative_path(Path(sys.argv[0]).absolute())
     return (
-        f"\nRead the cards where you would read them on the Hub:  {shoal} hub {_short(folder / 'hub')}\n"
+        f"\nRead the cards on the local Hub:  {shoal} hub {_relative_path(folder / 'hub')}\n"
         f"and open http://127.0.0.1:{PORT} in a browser.\n"
-        f"The cycle with its reasons:  {shoal} show {cycle} --home {_short(folder / 'home')}"
+        f"See the cycle and its reasons:  {shoal} show {cycle} --home {_relative_path(folder / 'home')}"
     )
 
 
-def stock_hub(store: Store, namespace: str) -> None:
-    """Put the zoo and the bot's account onto a new Hub; one that is stocked stays as it is."""
+def fill_hub(store: Store, namespace: str) -> None:
+    """Put the zoo and the bot's account onto a new Hub; one with accounts stays as it is."""
     if not store.accounts.empty():
         return
 
@@ -75,9 +83,9 @@ def stock_hub(store: Store, namespace: str) -> None:
         store.set_likes(repo, likes)
 
     populate(put)
-    # Last, so that a stocking that was interrupted is done again.
-    store.add_user(BREEDER, TOKEN)
-    store.add_org(namespace, {BREEDER: "write"})
+    # Accounts last, so that an interrupted fill is done again.
+    store.add_user(BOT_USER, TOKEN)
+    store.add_org(namespace, {BOT_USER: "write"})
 
 
 def _is_free(port: int) -> bool:
@@ -90,6 +98,6 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _short(path: Path) -> str:
-    """A path as one would type it here."""
+def _relative_path(path: Path) -> str:
+    """A path relative to the current folder, where it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""The errors that a person reads: each is one line that names the thing, the value received and the remedy."""
+"""The errors that a person reads, each one line: what is wrong, the value received, and the remedy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from merging.errors import MergingError
 
 
 class ShoalError(Exception):
-    """Something that stops a command; the entry point prints its one line and exits non-zero."""
+    """An error that stops a command. The command line prints its text and exits with a non-zero status."""
 
 
 EXPECTED = (ShoalError, MergingError, EvaluationError, OSError)
-"""What may go wrong without a fault in shoal itself: it is told in a line, not with a traceback."""
+"""Errors that are reported as one line, without a traceback, because shoal itself is not at fault.
+
+merging and evaluation import nothing of the bot, so their errors have base classes of their own.
+"""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -21,7 +24,7 @@ _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 def error_message(error: BaseException) -> str:
-    """An expected error in words; the system's own get the file's name and a remedy."""
+    """The text of an expected error; errors of the operating system get the file's name and a remedy."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     remedies = {
@@ -29,5 +32,5 @@ def error_message(error: BaseException) -> str:
         _FORBIDDEN: "choose a place that you may write to",
         _NO_FOLDER: "check the path",
     }
-    remedy = next((words for codes, words in remedies.items() if error.errno in codes), "see to it")
-    return f"{error.filename or 'this machine'}: {error.strerror}; {remedy}, then run it again"
+    remedy = next((text for codes, text in remedies.items() if error.errno in codes), "fix this")
+    return f"{error.filename or 'this machine'}: {error.strerror}; {remedy} and run the command again"

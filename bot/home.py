@@ -1,4 +1,4 @@
-"""Where the bot keeps things on this machine: one folder, the home, and the names inside it."""
+"""The home: the folder where the bot keeps its files on this machine, and the names inside it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """The bot's folder. Every path below it is named here and nowhere else."""
+    """The bot's folder. Every path in it is defined here and nowhere else."""
 
     folder: Path
 
     @property
     def ledger(self) -> Path:
-        """The database of all that was measured and done."""
+        """The database of cycles, scores and releases."""
         return self.folder / "ledger.sqlite"
 
     @property
@@ -25,22 +25,22 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that runs a cycle."""
+        """The lock of the one process that runs a cycle."""
         return self.folder / "lock"
 
     @property
     def schedule_lock(self) -> Path:
-        """Held by the one process that keeps the schedule."""
+        """The lock of the one process that runs the schedule."""
         return self.folder / "schedule.lock"
 
     @property
     def sources(self) -> Path:
-        """Fetched checkpoints, one folder a repo and commit."""
+        """Fetched checkpoints, one folder for each repo and commit."""
         return self.folder / "sources"
 
     @property
     def answers(self) -> Path:
-        """What transformers said of configs, kept for the next process."""
+        """Cached answers of transformers about configs."""
         return self.folder / "answers"
 
     def releases(self, cycle: str) -> Path:
@@ -52,11 +52,11 @@ class Home:
         return self.releases(cycle) / role
 
     def report(self, cycle: str) -> Path:
-        """The page that tells how a cycle went."""
+        """The report of a cycle."""
         return self.folder / "reports" / f"{cycle}.md"
 
 
 def find_home(chosen: Path | None) -> Home:
-    """The home that was asked for, else `SHOAL_HOME`, else `~/.shoal`."""
+    """The chosen folder, else `SHOAL_HOME`, else `~/.shoal`."""
     folder = chosen or Path(os.environ.get("SHOAL_HOME") or Path.home() / ".shoal")
     return Home(folder.expanduser().absolute())

@@ -1,4 +1,4 @@
-"""One process at a time works on a home, and one keeps its schedule."""
+"""Locks: one process at a time runs cycles in a home, and one runs its schedule."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class HomeIsBusyError(ShoalError):
 
 @contextmanager
 def hold(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the home while a cycle runs; HomeIsBusyError at once where another process does.
+    """Hold the home while a cycle runs; raise HomeIsBusyError where another process holds it.
 
-    on_wait: given, another process is waited for instead, after this is called.
+    on_wait: if given, called once before waiting for the other process instead.
     """
-    busy = "another shoal process is at work in this home; wait for it, or choose another --home"
+    busy = "another shoal process is using this home; wait for it, or choose another --home"
     with _holding(home, home.lock, busy, on_wait):
         yield
 
 
 @contextmanager
 def hold_schedule(home: Home) -> Iterator[None]:
-    """Hold the home's schedule: two processes on one job store would run every cycle twice."""
-    busy = "another `shoal serve` keeps the schedule of this home; stop that one, or choose another --home"
+    """Hold the home's schedule. Two processes on one job store would run every cycle twice."""
+    busy = "another `shoal serve` runs the schedule of this home; stop that one, or choose another --home"
     with _holding(home, home.schedule_lock, busy, None):
         yield
 
 
 @contextmanager
 def _holding(home: Home, path: Path, busy: str, on_wait: Callable[[], None] | None) -> Iterator[None]:
-    """Hold the lock of one file. The operating system lets go of it when its holder dies, however it dies."""
+    """Hold the lock of one file. The operating system releases it when the process ends, however it ends."""
     lock = FileLock(path)
     try:
         home.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a person sees while the bot works: one line a stage, and a bar with an estimate where work can be counted."""
+"""Progress: a line for each finished step, and a bar with an estimate where work can be counted."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from rich.table import Column
 from rich.text import Text
 
 Advance = Callable[[int, str], None]
-"""Called with how many units were done, and a few words on where the work stands ("" leaves them as they are)."""
+"""Called with the number of units done, and a few words on the current step ("" keeps the earlier ones)."""
 
 WINDOW_SECONDS, WINDOW_STEPS = 30.0, 20
-"""An estimate looks back over the longer of the two: bytes come often, candidates of a large model do not."""
+"""An estimate uses the longer of the two: bytes arrive often, scores of a large model do not."""
 
 QUIET_SECONDS = 60.0
-"""Where there is no terminal, a line tells this often how far the work is."""
+"""Seconds between progress lines where there is no terminal."""
 
 
 class Narrator(Protocol):
-    """Where the bot tells how far it is."""
+    """Shows progress."""
 
     def say(self, text: str) -> None:
-        """One finished step, in a line."""
+        """Report a finished step in a line."""
 
     @contextmanager
     def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:
-        """Countable work under way; `total` in its own units, None where it is not known."""
+        """Show work in progress; `total` in its own units, None if it is not known."""
 
 
 class Pace:
-    """How long the rest of some work takes, judged by its newest steps.
+    """Estimates the time left from the newest steps.
 
-    So a search that goes on after an interruption is not judged by the scores that came from the ledger at once.
+    Only from those, because a resumed search first gets scores from the ledger, which take no time.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,7 +48,7 @@ class Pace:
         self._marks = deque([(clock(), 0)])
 
     def step(self, done: int) -> None:
-        """`done` more units (fewer, where some work has to be done again)."""
+        """Count `done` more units (negative where work has to be done again)."""
         now = self._clock()
         self._done += done
         self._marks.append((now, self._done))
@@ -56,7 +56,7 @@ class Pace:
             self._marks.popleft()
 
     def seconds_left(self, total: int) -> float | None:
-        """Seconds until `total` units are done; None while nothing is known."""
+        """Seconds until `total` units are done; None while there is nothing to estimate from."""
         (first, before), (last, after) = self._marks[0], self._marks[-1]
         if after <= before:
             return None
@@ -65,7 +65,7 @@ class Pace:
 
 
 class TerminalNarrator:
-    """Tells it on a terminal; elsewhere the bars are left out, and long work tells a line now and then."""
+    """Progress on a terminal; elsewhere there are no bars, and long work prints a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -81,54 +81,54 @@ class TerminalNarrator:
     def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:
         """Show a bar while the block runs."""
         live = self._console.is_terminal
-        pace, told = Pace(), time.monotonic()
+        pace, last_line = Pace(), time.monotonic()
         with Progress(
             *_columns(total), console=self._console, transient=True, disable=not live, expand=True, refresh_per_second=5
         ) as shown:
             task = shown.add_task(title, total=total, words="", pace=pace, in_bytes=in_bytes)
 
             def advance(done: int, words: str = "") -> None:
-                nonlocal told
+                nonlocal last_line
                 if done:
                     pace.step(done)
                     shown.advance(task, done)
                 if words:
                     shown.update(task, words=printable(words))
-                if not live and time.monotonic() - told > QUIET_SECONDS:
-                    told = time.monotonic()
-                    self.say(_in_a_line(shown.tasks[0]))
+                if not live and time.monotonic() - last_line > QUIET_SECONDS:
+                    last_line = time.monotonic()
+                    self.say(_one_line(shown.tasks[0]))
 
             yield advance
 
 
 def printable(text: str) -> str:
-    """The text without control characters, with which names and answers from the Hub could steer a terminal."""
+    """The text without control characters, with which text from the Hub could steer the terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
 
 
 def wrapped(line: str, width: int) -> str:
-    """A line folded between words, so that what follows the first row is set in; paths and addresses stay whole."""
+    """A line folded between words, the further rows indented; paths and addresses stay whole."""
     return textwrap.fill(
         line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False, drop_whitespace=True
     )
 
 
 class _Count(ProgressColumn):
-    """How much of how much is done."""
+    """Units done of the total."""
 
     def render(self, task: Task) -> Text:
         return Text(_count(task))
 
 
 class _Left(ProgressColumn):
-    """How long the rest will take."""
+    """Time left."""
 
     def render(self, task: Task) -> Text:
         return Text(_left(task) or "estimating")
 
 
 def _columns(total: int | None) -> tuple[ProgressColumn, ...]:
-    """What fits 80 columns; the words are cut where they do not."""
+    """The columns of a bar, in 80 columns; the words are cut to fit."""
     rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     words = TextColumn("{task.fields[words]}", markup=False, table_column=rest)
     counted = () if total is None else (BarColumn(bar_width=16), _Count(), _Left())
@@ -143,17 +143,17 @@ def _count(task: Task) -> str:
 
 def _left(task: Task) -> str | None:
     seconds = task.fields["pace"].seconds_left(int(task.total or 0))
-    return None if seconds is None else f"{duration(seconds)} left"
+    return None if seconds is None else f"{clock_time(seconds)} left"
 
 
-def _in_a_line(task: Task) -> str:
-    """The bar in words, for a log."""
+def _one_line(task: Task) -> str:
+    """The bar as a line of text, for a log."""
     counted = [] if task.total is None else [_count(task), _left(task)]
     return f"{task.description}: " + ", ".join(part for part in (*counted, task.fields["words"]) if part)
 
 
-def duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `3:05:00`."""
+def clock_time(seconds: float) -> str:
+    """Format seconds as `0:07`, `12:30` or `3:05:00`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

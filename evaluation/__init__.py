@@ -1,1 +1,1 @@
-"""Scores: skills, splits, exams and statistics."""
+"""Scores: skills, splits, evaluation sets and statistics."""

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 from evaluation.errors import EvaluationError
 from evaluation.skills import Skill
-from evaluation.statistics.intervals import Stratum
+from evaluation.statistics.values import Stratum
 
 
 @dataclass(frozen=True)
 class ItemScore:
-    """One item's value of one metric, as lm-eval gives it (not turned to higher-is-better).
+    """One item's value of one metric, as the task gives it (not turned to higher-is-better).
 
-    `task` is the `SkillTask.key`. `flag` is one of `degenerate.FLAGS` for a generated answer, None where nothing was
-    generated.
+    task: `SkillTask.key`. flag: one of `degenerate.FLAGS` for a generated answer, None if nothing was generated.
     """
 
     skill: str
@@ -27,10 +26,10 @@ class ItemScore:
     flag: str | None
 
 
-def strata(skill: Skill, directions: Mapping[str, bool], item_scores: Iterable[ItemScore]) -> tuple[Stratum, ...]:
-    """A skill's item values per task, in the order of the items' ids, lower-is-better metrics negated.
+def make_strata(skill: Skill, directions: Mapping[str, bool], item_scores: Iterable[ItemScore]) -> tuple[Stratum, ...]:
+    """A skill's item values for each task, sorted by item id, lower-is-better metrics negated.
 
-    `directions` maps `SkillTask.key` to whether higher is better. Raises EvaluationError if a task has no
+    directions: `SkillTask.key` → whether higher is better. Raises EvaluationError if a task has no
     scores, an item has two, or a value is not a finite number.
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)
@@ -52,7 +51,7 @@ def strata(skill: Skill, directions: Mapping[str, bool], item_scores: Iterable[I
 def _stratum(skill: str, key: str, weight: float, sign: int, found: Mapping[str, Mapping[str, float]]) -> Stratum:
     values = found.get(key)
     if not values:
-        raise EvaluationError(f"skill {skill}: no item of {key} was scored; score its exam first")
+        raise EvaluationError(f"skill {skill}: no item of {key} was scored; score its evaluation set first")
     items = tuple(sorted(values))
     return Stratum(weight, items, tuple(sign * values[item] for item in items))
 
@@ -62,7 +61,7 @@ def skill_scores(
 ) -> dict[str, float]:
     """Each skill's score, higher being better: the weighted mean over its tasks of their item means."""
     known = list(item_scores)
-    return {skill.name: weighted_mean(strata(skill, directions, known)) for skill in skills}
+    return {skill.name: weighted_mean(make_strata(skill, directions, known)) for skill in skills}
 
 
 def weighted_mean(parts: Iterable[Stratum]) -> float:

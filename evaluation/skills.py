@@ -1,4 +1,4 @@
-"""Skills: what a search optimises, as lm-eval tasks with a metric each. Imports nothing heavy."""
+"""Skills: the objectives of a search, as tasks with a metric each. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from evaluation.errors import EvaluationError
 
 @dataclass(frozen=True)
 class SkillTask:
-    """One number of one lm-eval task.
+    """One metric of one task.
 
-    `filter` names one of the task's output filters and may be left out when the task has only one.
-    `num_fewshot` left out means the task's own number of examples. `weight` is relative to the other tasks
-    of the skill.
+    filter: name of one of the task's output filters; None if it has only one. weight: relative to the other tasks of
+    the skill. num_fewshot: number of examples in a prompt; None for the task's own.
     """
 
     task: str
@@ -31,9 +30,9 @@ class SkillTask:
 
     @property
     def key(self) -> str:
-        """Name that tells two uses of one task apart, e.g. `gsm8k:exact_match:strict-match:5-shot`.
+        """Name of this use of the task, e.g. `gsm8k:exact_match:strict-match:5-shot`.
 
-        It does not depend on the other tasks of the watchlist, nor on the weight.
+        It does not depend on the weight or on other tasks of the watchlist.
         """
         shots = None if self.num_fewshot is None else f"{self.num_fewshot}-shot"
         return ":".join(part for part in (self.task, self.metric, self.filter, shots) if part is not None)

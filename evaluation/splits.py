@@ -1,4 +1,4 @@
-"""Three disjoint sets of an exam's items: the search sees one, the choice another, the card the third."""
+"""Three disjoint splits of the items: one for the search, one for choosing and the gate, one for the card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evaluation.errors import EvaluationError
 
 
 class Split(StrEnum):
-    """What a set of items is for."""
+    """A set of items by its purpose."""
 
     SEARCH = "search"  # the only items that evolution sees
     VALIDATION = "validation"  # the choice among the front, and the gate
@@ -22,12 +22,12 @@ class Split(StrEnum):
 SHARES: Mapping[Split, float] = {Split.SEARCH: 0.5, Split.VALIDATION: 0.25, Split.REPORT: 0.25}
 HELD_OUT_SHARES: Mapping[Split, float] = {Split.VALIDATION: 0.5, Split.REPORT: 0.5}
 
-ENOUGH = 100  # documents that make a search set; tasks often keep a handful of training documents as examples
+ENOUGH = 100  # documents that suffice for the search; a task may have only a handful of training documents
 
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """At most so many items of each task go into a split; None means all there are."""
+    """The largest number of items of each task in a split; None for all."""
 
     search: int | None = None
     validation: int | None = None
@@ -50,11 +50,11 @@ class SplitSizes:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What one task brings to an exam, as item → subject.
+class TaskItems:
+    """The items of one task before they are divided, as item → subject.
 
-    `test` are the documents that the task is scored on, `own` the sets beside them (validation, training), best
-    first; of these only as many are read as are needed.
+    test: the documents that the task is scored on. own: its other sets (validation, training), best first; read one by
+    one, only as far as needed.
     """
 
     test: Mapping[str, str]
@@ -65,9 +65,9 @@ class Material:
 class Division:
     """How one task's items are divided.
 
-    `items` are the chosen ones, in a seeded order of which a smaller limit gives a prefix. `held_out` are all
-    subjects, chosen or not, that belong to validation or report in any task of the exam: they may never be shown
-    as examples. `own_search` says that the search items come from documents beside the test set.
+    items: the chosen ones, in a seeded order of which a smaller limit gives a prefix.
+    held_out: all subjects, chosen or not, that belong to validation or report in any task; never shown as examples.
+    own_search: whether the search items come from the task's validation or training documents.
     """
 
     items: Mapping[Split, tuple[str, ...]]
@@ -75,8 +75,8 @@ class Division:
     own_search: bool
 
 
-def assign(seed: int, subject: str, shares: Mapping[Split, float]) -> Split:
-    """The split of one subject: a seeded hash of it, so that its tasks, other subjects and order do not matter."""
+def assign_split(seed: int, subject: str, shares: Mapping[Split, float]) -> Split:
+    """The split of one subject, by a seeded hash: independent of its tasks, of other subjects and of any order."""
     position = _hash(seed, "split", subject) / 2**64 * sum(shares.values())
     for split, share in shares.items():
         position -= share
@@ -85,30 +85,32 @@ def assign(seed: int, subject: str, shares: Mapping[Split, float]) -> Split:
     return split  # the last one: position can only be left at 0 by rounding
 
 
-def pick(seed: int, items: Iterable[str], limit: int | None) -> tuple[str, ...]:
+def choose_items(seed: int, items: Iterable[str], limit: int | None) -> tuple[str, ...]:
     """The first `limit` items in a seeded order."""
     return tuple(sorted(items, key=lambda item: (_hash(seed, "order", item), item))[:limit])
 
 
-def divide(seed: int, tasks: Mapping[str, Material], sizes: SplitSizes) -> dict[str, Division]:
-    """Divide the items of all tasks of an exam among the three splits: no subject is in two of them.
+def divide_items(seed: int, tasks: Mapping[str, TaskItems], sizes: SplitSizes) -> dict[str, Division]:
+    """Divide the items of all tasks among the three splits, no subject being in two of them.
 
-    A task's search items are the first of its own sets with `ENOUGH` items of subjects that no task is tested on;
-    fewer will do if the limit, or a share of the test set, would not give the search more. Its test set then goes
-    to validation and report. Without such a set the test set is divided 50/25/25, and so is whatever other tasks
-    share of it: what is searched here is not held out there, but left out.
+    A task's search items are the first of its own sets that has `ENOUGH` items on subjects that no task is tested on
+    (fewer, if the limit or the search's share of the test set is smaller). Its whole test set then goes to validation
+    and report. Without such a set, the test set is divided 50/25/25, and so are the items of other tasks on the same
+    subjects: what is searched in one task is left out in the others, not held out.
     """
     tested = frozenset(subject for material in tasks.values() for subject in material.test.values())
     own = {name: _own_search(seed, material, tested, sizes) for name, material in tasks.items()}
     searched = {subject for name in tasks if own[name] is None for subject in tasks[name].test.values()}
-    places = {subject: assign(seed, subject, SHARES if subject in searched else HELD_OUT_SHARES) for subject in tested}
+    places = {
+        subject: assign_split(seed, subject, SHARES if subject in searched else HELD_OUT_SHARES) for subject in tested
+    }
     held_out = frozenset(subject for subject, split in places.items() if split is not Split.SEARCH)
     return {name: _division(seed, material, own[name], places, held_out, sizes) for name, material in tasks.items()}
 
 
-def _own_search(seed: int, material: Material, tested: Collection[str], sizes: SplitSizes) -> tuple[str, ...] | None:
+def _own_search(seed: int, material: TaskItems, tested: Collection[str], sizes: SplitSizes) -> tuple[str, ...] | None:
     """A task's own documents for the search, or None if its test set has to serve."""
-    shared = [subject for subject in material.test.values() if assign(seed, subject, SHARES) is Split.SEARCH]
+    shared = [subject for subject in material.test.values() if assign_split(seed, subject, SHARES) is Split.SEARCH]
     wanted = min(len(shared), sizes.search or ENOUGH, ENOUGH)
     for candidates in material.own:
         fresh = tuple(item for item, subject in candidates.items() if subject not in tested)
@@ -119,7 +121,7 @@ def _own_search(seed: int, material: Material, tested: Collection[str], sizes: S
 
 def _division(
     seed: int,
-    material: Material,
+    material: TaskItems,
     own: tuple[str, ...] | None,
     places: Mapping[str, Split],
     held_out: frozenset[str],
@@ -131,13 +133,13 @@ def _division(
     if own is not None:
         parts[Split.SEARCH] = list(own)
     return Division(
-        items={split: pick(seed, parts[split], sizes.limit(split)) for split in Split},
+        items={split: choose_items(seed, parts[split], sizes.limit(split)) for split in Split},
         held_out=held_out,
         own_search=own is not None,
     )
 
 
 def _hash(seed: int, purpose: str, name: str) -> int:
-    """64 bits; `purpose` keeps an item's split and its place in the order independent."""
+    """64 bits; `purpose` makes an item's split and its place in the order independent."""
     text = json.dumps([seed, purpose, name])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

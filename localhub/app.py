@@ -9,77 +9,65 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from localhub import (
-    pages,
-    routes_account,
-    routes_collections,
-    routes_files,
-    routes_lfs,
-    routes_models,
-    routes_social,
-    routes_write,
-)
-from localhub.access import Limits
 from localhub.errors import HubError
-from localhub.faults import Faults, InjectFaults
-from localhub.paths import KeepEscapedSlashes
-from localhub.store import Store
-
-ROUTERS = (
+from localhub.pages import routes_pages
+from localhub.protocol import (
     routes_account,
     routes_collections,
-    routes_social,
-    routes_models,
-    routes_write,
-    routes_lfs,
+    routes_discussions,
     routes_files,
-    pages,
+    routes_models,
+    routes_repos,
 )
+from localhub.protocol.access import Limits
+from localhub.protocol.faults import Faults, InjectFaults
+from localhub.protocol.url_paths import KeepEscapedSlashes
+from localhub.store.store import Store
+
+# The first route that matches answers, so the pages, which match almost any path, come last.
+ROUTES = (
+    routes_account, routes_collections, routes_discussions, routes_models, routes_repos, routes_files, routes_pages,
+)  # fmt: skip
 
 
 def create_app(root: Path | str, faults: Faults | None = None, limits: Limits | None = None) -> FastAPI:
-    """The Hub on the folder `root`, which is made if it is not there."""
+    """The Hub in the folder `root`, which is made if it does not exist."""
     app = FastAPI(title="Local Hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.store = Store(root)
     app.state.limits = limits or Limits()
-    for module in ROUTERS:
+    for module in ROUTES:
         app.include_router(module.router)
-    app.add_exception_handler(HubError, _on_hub_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.exception_handler(HubError)(_on_hub_error)
+    app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(RequestValidationError)(_on_invalid)
     if faults is not None:
         app.add_middleware(InjectFaults, faults=faults)
     app.add_middleware(KeepEscapedSlashes)
     return app
 
 
-def _on_hub_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HubError)
-    if pages.wanted_by(request) and error.status >= 400:
-        return pages.error_page(error)
-    headers = {**error.headers, "X-Error-Message": _header(error.message)}
+def _on_hub_error(request: Request, error: HubError) -> Response:
+    if routes_pages.wants_page(request) and error.status >= 400:
+        return routes_pages.render_error(error)
+    headers = {**error.headers, "X-Error-Message": _encode_header(error.message)}
     if error.code:
         headers["X-Error-Code"] = error.code
     return JSONResponse({"error": error.message, **error.body}, error.status, headers)
 
 
-def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    what = f"{request.method} {request.url.path}"
-    if error.status_code in (404, 405):
-        message = f"No such route on the local Hub: {what}"
-        return _on_hub_error(request, HubError(error.status_code, message))
-    return _on_hub_error(request, HubError(error.status_code, f"{error.detail}: {what}"))
+def _on_http_error(request: Request, error: HTTPException) -> Response:
+    absent = error.status_code in (404, 405)
+    reason = "No such route on the local Hub" if absent else error.detail
+    return _on_hub_error(request, HubError(error.status_code, f"{reason}: {request.method} {request.url.path}"))
 
 
-def _on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _on_invalid(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    message = f"Invalid {place}: {first['msg']}, not {str(first.get('input'))[:80]!r}"
-    return _on_hub_error(request, HubError(400, message))
+    received = "" if first["type"] == "missing" else f", not {str(first.get('input'))[:80]!r}"
+    return _on_hub_error(request, HubError(400, f"Invalid {place}: {first['msg']}{received}"))
 
 
-def _header(text: str) -> str:
-    """A text as a header may carry it: one line of Latin-1."""
+def _encode_header(text: str) -> str:
+    """The text on one line of Latin-1, which is all that a header may hold."""
     return " ".join(text.split()).encode("latin-1", errors="replace").decode("latin-1")[:500]

@@ -1,4 +1,4 @@
-"""Running the local Hub: in a thread for tests and the demo, or until stopped for `shoal hub`."""
+"""Running the local Hub: in a thread for tests and the demo, or until it is stopped for `shoal hub`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
-from localhub.access import Limits
 from localhub.app import create_app
-from localhub.faults import Faults
-from localhub.store import Store
+from localhub.protocol.access import Limits
+from localhub.protocol.faults import Faults
+from localhub.store.store import Store
 
 START_SECONDS = 30.0
 ADMIN = "admin"
@@ -23,7 +24,7 @@ ADMIN = "admin"
 
 @dataclass(frozen=True)
 class Running:
-    """A Hub that is up: its address, its folder, and the faults to make it misbehave."""
+    """A running Hub: its address, its store, and the faults to make it misbehave."""
 
     endpoint: str
     store: Store
@@ -38,7 +39,7 @@ def running(
     faults = faults or Faults()
     app = create_app(root, faults, limits)
     listener = listen("127.0.0.1", port)
-    server = uvicorn.Server(_config(app, log_level="critical"))
+    server = uvicorn.Server(_make_config(app, log_level="critical"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="local-hub", daemon=True)
     thread.start()
     try:
@@ -51,41 +52,37 @@ def running(
 
 
 def serve(root: Path | str, listener: socket.socket) -> None:
-    """Run a Hub until SIGINT or SIGTERM, which then takes its usual course."""
-    uvicorn.Server(_config(create_app(root), log_level="warning")).run(sockets=[listener])
+    """Run a Hub until SIGINT or SIGTERM, which then has its usual effect."""
+    uvicorn.Server(_make_config(create_app(root), log_level="warning")).run(sockets=[listener])
 
 
 def first_admin(root: Path | str) -> str | None:
-    """On a folder where nobody has an account, make the user "admin", who may write everywhere, and give
-    their token; it is not kept in readable form. None where there are accounts."""
+    """Make the user "admin", who may write everywhere, in a folder without accounts; None where there are some.
+
+    Returns the admin's token, which is not kept in readable form.
+    """
     store = Store(root)
     return store.add_user(ADMIN, admin=True) if store.accounts.empty() else None
 
 
-def _config(app: object, log_level: str) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        log_level=log_level,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=2,
-        server_header=False,
-    )
-
-
 def listen(host: str, port: int) -> socket.socket:
-    """A socket for `serve` on an address and a port (0: any free one); OSError where it cannot be had."""
+    """A socket for `serve` on a host and a port (0: any free one); OSError if it is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        # At once, so that nobody else can take the port before the server is up.
-        listener.listen()
+        listener.listen()  # now, so that nobody else can take the port before the server is up
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def _make_config(app: FastAPI, log_level: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_level=log_level, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+    )
 
 
 def _wait_for_start(server: uvicorn.Server, thread: threading.Thread) -> None:

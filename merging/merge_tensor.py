@@ -1,4 +1,4 @@
-"""The one function that turns a recipe into a tensor: the live model and the written release both call it."""
+"""Merge one tensor by a recipe: the one function that the live model and the writer both call."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from merging.dtypes import torch_dtype
 from merging.errors import MergingError
-from merging.methods import MERGES, Draw, Inputs, Measurements
-from merging.recipes.weight_merge import METHODS, ModelId, WeightMerge
-from merging.sources.checkpoint import Checkpoint
-
-TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from merging.identity import ModelId
+from merging.kernels.inputs import Draw, Inputs, Measurements
+from merging.methods import METHODS
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.weights import Weights
 
 
 @torch.no_grad()
@@ -26,36 +27,39 @@ def merge_tensor(
 ) -> Tensor:
     """The merged tensor `name` in the recipe's dtype, on the CPU: summed in float32, rounded once.
 
-    load: gives a source's tensor of that name; it is only read. measurements: kept by whoever merges the same
-    sources again. into: a contiguous tensor of the result's shape and dtype that may be overwritten with it; the
-    tensor that is returned is the one that counts.
+    load: loads a source's tensor of that name, which is only read. measurements: kept by callers that merge the same
+    sources again. into: a contiguous tensor of the result's shape and dtype that may be overwritten with it; use the
+    returned tensor, whether it is this one or not.
     The result depends on nothing but the recipe, the name and the loaded values, so the bytes that are scored are
     the bytes that are published.
-    A result that is not finite raises MergingError.
+
+    Raises:
+        MergingError: the result is not finite.
     """
-    base = recipe.base
+    merge = recipe.tensor_merge(name)
+    base = merge.base
     inputs = Inputs(
-        values={parameter: recipe.values(parameter, name) for parameter in METHODS[recipe.method].parameters},
-        load=lambda source: load(recipe.sources[source], name),
+        values=merge.values,
+        load=lambda source: load(merge.sources[source], name),
         load_base=None if base is None else lambda: load(base, name),
-        draw=Draw(recipe.seed, name, tuple(map(str, recipe.sources))),
-        dtype=TORCH_DTYPES[recipe.dtype],
+        draw=Draw(recipe.seed, name, tuple(map(str, merge.sources))),
+        dtype=torch_dtype(recipe.dtype),
         base=str(base or ""),
         measurements=measurements or Measurements(),
         into=into,
     )
-    return merge_inputs(recipe.method, inputs)
+    return merge_inputs(merge.method, inputs)
 
 
 @torch.no_grad()
 def merge_inputs(method: str, inputs: Inputs) -> Tensor:
     """One tensor merged by a method; MergingError if the result is not finite."""
-    return MERGES[method](inputs)
+    return METHODS[method].formula(inputs)
 
 
-def loader(recipe: WeightMerge, checkpoints: Mapping[ModelId, Checkpoint]) -> Callable[[ModelId, str], Tensor]:
-    """What merge_tensor loads from; MergingError if the recipe names a source that has no checkpoint here."""
+def make_loader(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> Callable[[ModelId, str], Tensor]:
+    """Return the function that merge_tensor loads tensors with; MergingError if an origin's weights are missing."""
     for origin in recipe.origins:
-        if origin not in checkpoints:
+        if origin not in weights:
             raise MergingError(f"sources: got {origin}: its checkpoint was not given")
-    return lambda source, name: checkpoints[source].tensor(name)
+    return lambda source, name: weights[source].tensor(name)

@@ -1,146 +1,390 @@
-"""Which tensors of a checkpoint share a gene, decided from tensor names alone."""
+"""A partition of a model's tensors by their names: which of them share a gene, and which are not merged at all.
+
+A model has components (language model, vision tower, projector); a component has blocks (bands of layers, or modules by
+name); a block is one group, or two: attention and the rest. Each component is searched with groups of its own, shares
+another's, or is taken whole from one source.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
+from typing import Any, Literal
 
 from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.tensor_names import Place, find_stack, parse_name
+
+VERSION = 1
+"""Version of the JSON of a partition."""
+
+End = Literal["before", "after"]
+"""Where a tensor is that is in no layer: with the embeddings, or with the final norm and the head."""
 
 ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
-# What stands before the first block in the common layouts; everything else outside the blocks is the head.
-EMBEDDING_NAMES = frozenset(
-    {
-        "embed_tokens",
-        "embed_in",
-        "word_embeddings",
-        "word_embeddings_layernorm",
-        "embeddings",
-        "wte",
-        "wpe",
-        "tok_embeddings",
-        "tokens_embed",
-        "positions_embed",
-        "position_embeddings",
-        "embed_positions",
-        "project_in",
-    }
-)
-
-_LAYER_DIGITS = 6  # a name comes from a source: a longer number is none of a layer
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor stands, read from its name.
+class Block:
+    """A block of a component: some of its layers, the tensors before or after them, or modules by their names.
 
-    layer: its number, None outside the blocks. stack: the component before that number ("layers", "h").
-    component: the one after it ("self_attn", "mlp"). is_embedding: stands before the first block.
+    layers: half-open range of layer numbers. ends: outside the layers, the embeddings and the like ("before"), and
+    everything else ("after"). within: names of modules (`down_blocks.0`), in one of which its tensors are.
+    modules_apart: attention and the rest have a group each; otherwise the block is one group.
     """
 
-    layer: int | None
-    stack: str
+    label: str
+    layers: tuple[int, int] | None = None
+    ends: tuple[End, ...] = ()
+    within: tuple[str, ...] = ()
+    modules_apart: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each of its groups."""
+        return (f"{self.label} attention", f"{self.label} rest") if self.modules_apart else (self.label,)
+
+    def holds(self, tensor_name: str, place: Place) -> bool:
+        """Whether a tensor at this place belongs to the block."""
+        if self.layers is not None and place.layer is not None and self.layers[0] <= place.layer < self.layers[1]:
+            return True
+        end: End = "before" if place.is_embedding else "after"
+        return (place.layer is None and end in self.ends) or _is_within(tensor_name, self.within)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A component with groups of its own: its blocks, in the order of their genes.
+
+    attention: names, directly under a layer, of what counts as attention.
+    """
+
+    blocks: tuple[Block, ...]
+    attention: tuple[str, ...] = ATTENTION_NAMES
+
+    @property
+    def bands(self) -> tuple[Block, ...]:
+        """The blocks that have layers, in order."""
+        return tuple(block for block in self.blocks if block.layers is not None)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each group."""
+        return tuple(label for block in self.blocks for label in block.labels)
+
+    def group_in_block(self, block: Block, *, attention: bool) -> int:
+        """Index of the group of a block's attention, or of the rest of it."""
+        first = sum(len(other.labels) for other in self.blocks[: self.blocks.index(block)])
+        return first + int(block.modules_apart and not attention)
+
+    def group(self, tensor_name: str, place: Place) -> int | None:
+        """Index of the group that a tensor at this place belongs to; None if no block holds it."""
+        block = next((block for block in self.blocks if block.holds(tensor_name, place)), None)
+        return None if block is None else self.group_in_block(block, attention=place.component in self.attention)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A component that uses the groups of another, searched one: layer l of n those of the layer at the same depth."""
+
     component: str
-    is_embedding: bool
 
 
-@lru_cache(maxsize=1 << 16)
-def parse_name(tensor_name: str) -> Place:
-    """Read a tensor's place from its name: the first whole-number component is the layer."""
-    parts = tensor_name.split(".")
-    for position, part in enumerate(parts[:-1]):
-        if _is_layer(part):
-            stack = parts[position - 1] if position else ""
-            return Place(int(part), stack, parts[position + 1], is_embedding=False)
-    return Place(None, "", "", is_embedding=not EMBEDDING_NAMES.isdisjoint(parts))
+@dataclass(frozen=True)
+class Whole:
+    """A component that is taken unchanged from one source; None: a gene of the search space chooses which."""
+
+    source: ModelId | None
 
 
-def _is_layer(part: str) -> bool:
-    return part.isascii() and part.isdigit() and len(part) <= _LAYER_DIGITS
+@dataclass(frozen=True)
+class Component:
+    """A part of a model with layers of its own or none, such as a language model, a vision tower or a projector.
 
+    name: "" where the model has no other component. within: names of modules (`vision_tower`), in one of which its
+    tensors are; empty: it has all tensors that no component before it has. layers: number of layers in its one stack;
+    0: numbers in its tensors' names are not those of layers. use: what is done with it.
+    """
 
-def renumbered(tensor_name: str, layer: int) -> str:
-    """The name of the same tensor in another layer; a name outside the layers stays as it is."""
-    if parse_name(tensor_name).layer is None:
-        return tensor_name
-    parts = tensor_name.split(".")
-    position = next(index for index, part in enumerate(parts) if _is_layer(part))
-    parts[position] = str(layer)
-    return ".".join(parts)
+    name: str
+    within: tuple[str, ...]
+    layers: int
+    use: Searched | Shared | Whole
 
-
-def layer_count(tensor_names: Iterable[str]) -> int:
-    """Number of layers that these names speak of; a gap in their numbers raises MergingError."""
-    seen = {parse_name(name).layer for name in tensor_names} - {None}
-    if seen != set(range(len(seen))):
-        missing = min(set(range(len(seen))).difference(seen))
-        raise MergingError(f"layer {missing} has no tensor, yet a later layer has: this is not a whole model")
-    return len(seen)
+    def label(self, label: str) -> str:
+        """A group's label with the component's name before it."""
+        return f"{self.name} {label}" if self.name else label
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of a model's tensors, one gene per group and source.
+    """A partition of a model's tensors: component, block, module. One gene per group and source is searched.
 
-    layers: number of layers of the architecture.
-    bands: contiguous half-open layer ranges that together cover 0..layers.
-    modules_apart: attention and the rest of a block have separate groups.
-    ends_apart: the embeddings and the head (with the final norm) have groups of their own; otherwise the
-        embeddings go with the rest of the first band, and the head with the rest of the last.
-    attention: names, directly under a layer, of what counts as attention.
+    A tensor is in the first component whose rule its name meets, and there in the first block.
     """
 
-    layers: int
-    bands: tuple[tuple[int, int], ...]
-    modules_apart: bool
-    ends_apart: bool
-    attention: tuple[str, ...] = ATTENTION_NAMES
+    components: tuple[Component, ...]
 
     def __post_init__(self) -> None:
-        edges = [0, *(end for _, end in self.bands)]
-        starts = [start for start, _ in self.bands]
-        follow = starts == edges[:-1] and edges[-1] == self.layers
-        if not self.bands or not follow or any(end <= start for start, end in self.bands):
-            raise MergingError(
-                f"groups.bands: got {self.bands} for {self.layers} layers: bands must follow each other, "
-                f"from 0 to {self.layers}, none empty"
-            )
+        if len({component.name for component in self.components}) != len(self.components):
+            raise MergingError(f"groups: got components {self._names}: give each a name of its own")
+        if not self._searched:
+            raise MergingError(f"groups: got components {self._names}: at least one must be searched")
+        for component in self.components:
+            if isinstance(component.use, Searched):
+                _check_blocks(component, component.use)
+            elif isinstance(component.use, Shared) and component.use.component not in self._searched:
+                raise MergingError(
+                    f"groups: component {component.name} shares the groups of {component.use.component!r}: "
+                    f"name one that is searched: {', '.join(self._searched)}"
+                )
 
     @classmethod
     def even(cls, layers: int, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
-        """Split the layers into `bands` ranges whose lengths differ by at most one."""
+        """One stack of layers in `bands` ranges whose lengths differ by at most one, as `banded` has them."""
         if not 1 <= bands <= layers:
             raise MergingError(f"groups: got {bands} bands for {layers} layers: give between 1 and {layers}")
         edges = [layers * band // bands for band in range(bands + 1)]
-        return cls(layers, tuple(pairwise(edges)), modules_apart, ends_apart)
+        return cls.banded(layers, tuple(pairwise(edges)), modules_apart, ends_apart)
+
+    @classmethod
+    def banded(
+        cls,
+        layers: int,
+        bands: tuple[tuple[int, int], ...],
+        modules_apart: bool,
+        ends_apart: bool,
+        attention: tuple[str, ...] = ATTENTION_NAMES,
+    ) -> Partition:
+        """A model that is one stack of layers, as `banded_stack` divides it."""
+        return cls((Component("", (), layers, banded_stack(bands, modules_apart, ends_apart, attention)),))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """A name for each group, in gene order, such as "embed", "layers 0-3 attention", "head"."""
-        kinds = (" attention", " rest") if self.modules_apart else ("",)
-        blocks = [f"layers {start}-{end - 1}{kind}" for start, end in self.bands for kind in kinds]
-        return ("embed", *blocks, "head") if self.ends_apart else tuple(blocks)
+        return tuple(
+            component.label(label)
+            for component in self.components
+            if isinstance(component.use, Searched)
+            for label in component.use.labels
+        )
 
-    def of(self, tensor_name: str) -> int:
-        """Index of the group that a tensor belongs to; a layer out of range raises MergingError."""
-        place = parse_name(tensor_name)
-        if place.layer is None:
-            return self._of_end(place.is_embedding)
-        if place.layer >= self.layers:
-            raise MergingError(f"tensor {tensor_name}: layer {place.layer} in groups of {self.layers} layers")
-        band = next(index for index, (_, end) in enumerate(self.bands) if place.layer < end)
-        return self.of_block(band, attention=place.component in self.attention)
+    @property
+    def layers(self) -> int:
+        """Number of layers of the deepest component that is searched."""
+        return max(component.layers for component in self.components if component.name in self._searched)
 
-    def of_block(self, band: int, *, attention: bool) -> int:
-        """Index of the group of a band's attention, or of the rest of its blocks."""
-        first = int(self.ends_apart)
-        if not self.modules_apart:
-            return first + band
-        return first + 2 * band + int(not attention)
+    @cached_property
+    def whole(self) -> Mapping[str, ModelId | None]:
+        """Component → the source that it is taken whole from (None: a gene chooses it)."""
+        return {one.name: one.use.source for one in self.components if isinstance(one.use, Whole)}
 
-    def _of_end(self, is_embedding: bool) -> int:
-        if self.ends_apart:
-            return 0 if is_embedding else len(self.labels) - 1
-        return self.of_block(0 if is_embedding else len(self.bands) - 1, attention=False)
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Names of the components that are taken whole from a source which a gene chooses."""
+        return tuple(name for name, source in self.whole.items() if source is None)
+
+    @property
+    def whole_sources(self) -> tuple[ModelId, ...]:
+        """The sources of components taken whole, each once."""
+        return tuple(dict.fromkeys(source for source in self.whole.values() if source is not None))
+
+    @property
+    def only_stack(self) -> Searched:
+        """The groups of a model of one component, whose blocks are bands and ends; MergingError for any other."""
+        use = self.components[0].use
+        if len(self.components) > 1 or not isinstance(use, Searched) or any(block.within for block in use.blocks):
+            raise MergingError(f"groups: got components {self._names}: a model of one stack of layers is needed here")
+        return use
+
+    def taking(self, sources: Mapping[str, ModelId]) -> Partition:
+        """The same with some components, by name, taken whole from these sources."""
+        return self._with_uses({name: Whole(source) for name, source in sources.items()})
+
+    @cached_property
+    def merged(self) -> Partition:
+        """The same with nothing taken whole: such components share the groups of the first one that is searched."""
+        return self._with_uses(dict.fromkeys(self.whole, Shared(next(iter(self._searched)))))
+
+    @cached_property
+    def single_group(self) -> Partition:
+        """The coarsest partition: the first searched component is one block, and the other searched ones share it."""
+        first, *others = self._searched
+        layers = next(component.layers for component in self.components if component.name == first)
+        bands = ((0, layers),) if layers else ()
+        one = banded_stack(bands, modules_apart=False, ends_apart=False, attention=self._searched[first].attention)
+        return self._with_uses({first: one, **dict.fromkeys(others, Shared(first))})
+
+    def group(self, tensor_name: str) -> int:
+        """Index of the group that a tensor belongs to; MergingError for one that is in none."""
+        found = self._find(tensor_name)
+        if isinstance(found, int):
+            return found
+        raise MergingError(f"tensor {tensor_name}: it is taken whole, from {found or 'a source that is not chosen'}")
+
+    def whole_source(self, tensor_name: str) -> ModelId | None:
+        """The source that a tensor is taken from unchanged; None if it is merged."""
+        found = self._find(tensor_name)
+        return found if isinstance(found, ModelId) else None
+
+    def check_names(self, tensor_names: Iterable[str]) -> None:
+        """MergingError if these names have a tensor that is in no group, or two stacks of layers in one component."""
+        stacks: dict[str, str] = {}
+        for name in tensor_names:
+            self._find(name)
+            component, stack = self._component(name), find_stack(name)
+            if component.layers and stack is not None and stacks.setdefault(component.name, stack) != stack:
+                raise MergingError(
+                    f"tensor {name}: its layers are another stack than {stacks[component.name]}, and both would be "
+                    f"in one component of the groups ({component.name or 'the model'}): give each its own"
+                )
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values; from_json reads them back to an equal partition."""
+        return {"version": VERSION, "components": [_component_json(component) for component in self.components]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Partition:
+        """Read what to_json wrote, or what versions before it wrote without a version.
+
+        Raises:
+            MergingError: a version that is not known, or values that make no partition.
+            KeyError, TypeError, ValueError, AttributeError: anything else.
+        """
+        if "version" not in data:
+            bands = tuple((start, end) for start, end in data["bands"])
+            attention = tuple(data["attention"])
+            return cls.banded(data["layers"], bands, data["modules_apart"], data["ends_apart"], attention)
+        if data["version"] != VERSION:
+            raise MergingError(f"groups.version: got {data['version']}: this shoal reads {VERSION}")
+        return cls(tuple(map(_component_from_json, data["components"])))
+
+    @cached_property
+    def _searched(self) -> dict[str, Searched]:
+        return {one.name: one.use for one in self.components if isinstance(one.use, Searched)}
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(component.name or "(the model)" for component in self.components) or "none"
+
+    @cached_property
+    def _found(self) -> dict[str, int | ModelId | None]:
+        return {}
+
+    def _find(self, tensor_name: str) -> int | ModelId | None:
+        """The index of a tensor's group, or the source that it is taken from (None: not chosen yet)."""
+        if tensor_name not in self._found:
+            component = self._component(tensor_name)
+            use = component.use
+            self._found[tensor_name] = (
+                use.source if isinstance(use, Whole) else self._find_group(tensor_name, component)
+            )
+        return self._found[tensor_name]
+
+    def _component(self, tensor_name: str) -> Component:
+        for component in self.components:
+            if not component.within or _is_within(tensor_name, component.within):
+                return component
+        raise MergingError(f"tensor {tensor_name}: it is in none of the components {self._names}")
+
+    def _find_group(self, tensor_name: str, component: Component) -> int:
+        place, owner = parse_name(tensor_name), component
+        if component.layers == 0:
+            place = replace(place, layer=None)  # a projector may number its modules, too
+        elif place.layer is not None and place.layer >= component.layers:
+            raise MergingError(f"tensor {tensor_name}: layer {place.layer} in groups of {component.layers} layers")
+        if isinstance(component.use, Shared):
+            owner = next(one for one in self.components if one.name == component.use.component)
+            if place.layer is not None:
+                at_same_depth = place.layer * owner.layers // component.layers if owner.layers else None
+                place = replace(place, layer=at_same_depth)
+        assert isinstance(owner.use, Searched)
+        group = owner.use.group(tensor_name, place)
+        if group is None:
+            raise MergingError(f"tensor {tensor_name}: it is in none of the groups {', '.join(owner.use.labels)}")
+        before = self.components[: self.components.index(owner)]
+        return group + sum(len(one.use.labels) for one in before if isinstance(one.use, Searched))
+
+    def _with_uses(self, uses: Mapping[str, Searched | Shared | Whole]) -> Partition:
+        if unknown := uses.keys() - {component.name for component in self.components}:
+            raise MergingError(f"groups: got component {min(unknown)!r}: there are {self._names}")
+        return Partition(tuple(replace(one, use=uses.get(one.name, one.use)) for one in self.components))
+
+
+def banded_stack(
+    bands: tuple[tuple[int, int], ...],
+    modules_apart: bool,
+    ends_apart: bool,
+    attention: tuple[str, ...] = ATTENTION_NAMES,
+) -> Searched:
+    """The groups of one stack of layers.
+
+    bands: contiguous half-open layer ranges that together cover all layers; none for a component without layers,
+        which is one group.
+    modules_apart: attention and the rest of a block have separate groups.
+    ends_apart: the embeddings and the head (with the final norm) have groups of their own; otherwise the
+        embeddings go with the rest of the first band, and the head with the rest of the last.
+    """
+    if not bands:
+        return Searched((Block("all", ends=("before", "after")),), attention)
+    last = len(bands) - 1
+    ends: list[tuple[End, ...]] = [
+        () if ends_apart else (*(("before",) if band == 0 else ()), *(("after",) if band == last else ()))
+        for band in range(len(bands))
+    ]
+    blocks = [
+        Block(f"layers {start}-{end - 1}", (start, end), own, modules_apart=modules_apart)
+        for (start, end), own in zip(bands, ends, strict=True)
+    ]
+    if ends_apart:
+        blocks = [Block("embed", ends=("before",)), *blocks, Block("head", ends=("after",))]
+    return Searched(tuple(blocks), attention)
+
+
+def _check_blocks(component: Component, use: Searched) -> None:
+    ranges = [block.layers for block in use.blocks if block.layers is not None]
+    edges = [0, *(end for _, end in ranges)]
+    follow = [start for start, _ in ranges] == edges[:-1] and edges[-1] == component.layers
+    if not use.blocks or not follow or any(end <= start for start, end in ranges):
+        raise MergingError(
+            f"groups.bands: got {tuple(ranges)} for {component.layers} layers: bands must follow each other, "
+            f"from 0 to {component.layers}, none empty"
+        )
+
+
+def _is_within(tensor_name: str, modules: Iterable[str]) -> bool:
+    return any(f".{module}." in f".{tensor_name}." for module in modules)
+
+
+def _component_json(component: Component) -> dict[str, object]:
+    use = component.use
+    found: dict[str, object] = {"name": component.name, "within": list(component.within), "layers": component.layers}
+    if isinstance(use, Searched):
+        return found | {"attention": list(use.attention), "blocks": [_block_json(block) for block in use.blocks]}
+    if isinstance(use, Shared):
+        return found | {"shares": use.component}
+    return found | {"source": None if use.source is None else use.source.to_json()}
+
+
+def _block_json(block: Block) -> dict[str, object]:
+    layers = None if block.layers is None else list(block.layers)
+    rules = {"layers": layers, "ends": list(block.ends), "within": list(block.within)}
+    return {"label": block.label, **rules, "modules_apart": block.modules_apart}
+
+
+def _component_from_json(data: Mapping[str, Any]) -> Component:
+    use: Searched | Shared | Whole
+    if "blocks" in data:
+        use = Searched(tuple(map(_block_from_json, data["blocks"])), tuple(data["attention"]))
+    elif "shares" in data:
+        use = Shared(data["shares"])
+    else:
+        use = Whole(None if data["source"] is None else ModelId.from_json(data["source"]))
+    return Component(data["name"], tuple(data["within"]), data["layers"], use)
+
+
+def _block_from_json(data: Mapping[str, Any]) -> Block:
+    layers = None if data["layers"] is None else (data["layers"][0], data["layers"][1])
+    return Block(data["label"], layers, tuple(data["ends"]), tuple(data["within"]), data["modules_apart"])

@@ -1,8 +1,8 @@
-"""Turns text that others wrote into Markdown that can only ever be read as that text.
+"""Escapes text of strangers so that Markdown shows exactly that text.
 
-Repository names, licence names, tags and prompts come from strangers. Each function takes any string and
-returns one without effect outside its own place: no heading, link, picture, tag, table cell, formula or
-hidden character of the stranger's survives. All are pure and need nothing but the standard library.
+Repository names, licence names, tags and prompts come from strangers. Each function takes any string and returns one
+that has no effect beyond its own place: no heading, link, picture, tag, table cell, formula or hidden character gets
+through. All are pure and use the standard library alone.
 """
 
 import re
@@ -27,19 +27,19 @@ _BREAKS = re.compile(r"[\s\x85\u2028\u2029]+")
 
 
 def plain(value: str) -> str:
-    """One line of visible characters: every kind of break becomes a space, hidden characters go."""
+    """One line of visible characters: every kind of line break becomes a space, hidden characters are removed."""
     spaced = _BREAKS.sub(" ", value)
     return "".join(c for c in spaced if unicodedata.category(c) not in _UNSEEN).strip()
 
 
 def shortened(value: str, width: int) -> str:
-    """`plain` text of at most `width` characters, the end replaced by an ellipsis where it was longer."""
+    """`plain` text of at most `width` characters; longer text ends with an ellipsis."""
     line = plain(value)
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
 def text(value: str) -> str:
-    """Markdown prose that reads as `value`, safe at a line's start, inside emphasis and in a table cell."""
+    """Markdown prose that shows `value`, safe at the start of a line, inside emphasis and in a table cell."""
     marked = "".join(_INLINE.get(c, c) for c in plain(value))
     marked = _AUTOLINK.sub(lambda m: "&#58;//" if m.group(1) else m.group(2) + "&#46;", marked)
     return _BLOCK_START.sub(_without_block_meaning, marked)
@@ -67,14 +67,14 @@ def code_cell(value: str) -> str:
 
 
 def code_block(value: str, language: str = "") -> str:
-    """A fenced block that shows `value` line by line; `language` is a template's word, never a stranger's."""
+    """A fenced block that shows `value` line by line; `language` must come from a template, not from a stranger."""
     lines = [_visible_line(line) for line in re.split(r"\r\n|\r|\n", value.strip("\r\n"))]
     fence = "`" * max(3, _longest_run("\n".join(lines)) + 1)
     return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def _visible_line(line: str) -> str:
-    """Like `plain`, but spaces stay as they are: they are the meaning of YAML and Python."""
+    """Like `plain`, but spaces are kept: they have a meaning in YAML and Python."""
     return "".join(c for c in line.replace("\t", " ") if unicodedata.category(c) not in _UNSEEN)
 
 

@@ -1,23 +1,22 @@
 """The Jinja environment for Markdown: what a template prints is escaped unless a filter vouches for it.
 
-Jinja's autoescape is on, but with `templates.escaping.text` instead of HTML's rules: `finalize` runs before
-Jinja's own escaping and hands it finished markup. The filters return markup too, and so pass unchanged. A
-template must not join strings with `~` or `join` where one is markup: these would escape the other for HTML.
+Jinja's autoescape is on, but with `templates.escaping.text` instead of HTML's rules: `finalize` runs before Jinja's own
+escaping and passes it finished markup. The filters return markup too, which stays unchanged. A template must not join
+strings with `~` or `join` where one is markup: these would escape the other for HTML.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.runtime import Undefined
 from markupsafe import Markup
 
 from templates import FOLDER, escaping
-from templates.figures import amount, coefficient, duration, number, p_value, percent, rate, signed
+from templates.figures import amount, coefficient, format_duration, number, p_value, percent, rate, signed
 
 
-def render(template: str, **values: object) -> str:
-    """Fill `templates/<template>` with `values`; a name that is missing is an error, never an empty place."""
+def render_markdown(template: str, **values: object) -> str:
+    """Fill `templates/<template>` with `values`; a missing name is an error."""
     return _environment().get_template(template).render(**values).strip() + "\n"
 
 
@@ -36,12 +35,11 @@ def _environment() -> Environment:
         "code_cell": _vouched(escaping.code_cell),
         "code_block": _vouched(escaping.code_block),
         "link": _vouched(escaping.link),
-        "listed": listed,
         "literal": _vouched(repr),
         "number": _vouched(number),
         "signed": _vouched(signed),
         "p_value": _vouched(p_value),
-        "duration": _vouched(duration),
+        "duration": _vouched(format_duration),
         "amount": _vouched(amount),
         "coefficient": _vouched(coefficient),
         "percent": _vouched(percent),
@@ -50,8 +48,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _finished(value: Any) -> Any:
-    """What is printed for `value`: markup and undefined names as they are, everything else escaped."""
+def _finished(value: object) -> object:
+    """Markup and undefined names unchanged, everything else escaped."""
     if isinstance(value, Markup | Undefined):
         return value
     return Markup(escaping.text(str(value)))
@@ -59,9 +57,3 @@ def _finished(value: Any) -> Any:
 
 def _vouched(escape: Callable[..., str]) -> Callable[..., Markup]:
     return lambda *arguments: Markup(escape(*arguments))
-
-
-def listed(values: Iterable[str], last: str = "and") -> Markup:
-    """ "a, b and c" of values that are escaped unless they are markup already."""
-    parts = [str(_finished(value)) for value in values]
-    return Markup(f" {last} ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part))

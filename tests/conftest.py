@@ -29,6 +29,8 @@ from localhub import Faults, Limits, Store, running
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+INTEGRATION = Path(__file__).parent / "integration"
+
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 ADA_TOKEN = "hf_ada"
 BOB_TOKEN = "hf_bob"
@@ -67,3 +69,10 @@ def hub(tmp_path: Path) -> Iterator[TestHub]:
         server.store.add_user("bob", BOB_TOKEN, full_name="Bob")
         server.store.add_org("reef", {"ada": "admin"})
         yield TestHub(server.endpoint, server.store, server.faults, tmp_path / "cache")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test in tests/integration as such."""
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.integration)

@@ -1,4 +1,4 @@
-"""Repos that look like one more specialist and must not be merged, each for one reason of its own."""
+"""Decoys: repos that look like specialists and must not be merged, each for another reason."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _weights(repo: str) -> dict[str, Tensor]:
 
 
 def _shaken(number: int) -> dict[str, Tensor]:
-    """The math specialist's weights moved by a tenth of a percent, so that they are nobody else's weights."""
+    """The math specialist's weights moved by a tenth of a percent, so that they are no duplicate."""
     generator = torch.Generator().manual_seed(number)
     return {
         name: tensor * (1 + 1e-3 * torch.randn(tensor.shape, generator=generator))
@@ -116,7 +116,7 @@ def _dump(content: object) -> bytes:
 
 
 def _plain(number: int) -> tuple[Files, str]:
-    """Nothing wrong with the files: the fault is in what the Hub or the card says."""
+    """Valid files: the fault is in the Hub's settings or the card."""
     files = shipped(MATH) | {WEIGHTS_FILE: _safetensors(_shaken(number))}
     return files, f"{MATH} with its weights shaken by a tenth of a percent."
 
@@ -157,7 +157,7 @@ def _other_shapes(number: int) -> tuple[Files, str]:
 
 
 def _other_tokenizer(number: int) -> tuple[Files, str]:
-    """The same words under other ids: of equal shape, and yet nothing fits."""
+    """The same words with other ids: the shapes fit and the tokens do not."""
     files, story = _plain(number)
     content = _json(MATH, TOKENIZER)
     vocabulary = content["model"]["vocab"]
@@ -201,7 +201,7 @@ def _own_merge(_: int) -> tuple[Files, str]:
 
 
 def _not_finite(number: int) -> tuple[Files, str]:
-    """One NaN in one tensor: no header shows it."""
+    """One NaN in one tensor, which no header shows."""
     tensors = _shaken(number)
     tensors["lm_head.weight"][7, 7] = float("nan")
     files = shipped(MATH) | {WEIGHTS_FILE: _safetensors(tensors)}

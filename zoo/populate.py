@@ -1,4 +1,4 @@
-"""Everything on the demo's Hub: the zoo's three models and the decoys."""
+"""Puts everything on the demo's Hub: the zoo's three models and the decoys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.repo import BASE, LANGUAGE, MATH, HubRepo, shipped
 
 
 class Publish(Protocol):
-    """Creates one repo with these files in one commit; `created` is an ISO 8601 moment in UTC."""
+    """Creates one repo with these files in one commit; `created` is an ISO 8601 time in UTC."""
 
     def __call__(
         self,
@@ -35,7 +35,7 @@ def models() -> tuple[HubRepo, ...]:
 
 
 def populate(publish: Publish) -> None:
-    """Hand every repo to `publish`, the zoo's own models first."""
+    """Pass every repo to `publish`, the zoo's own models first."""
     for repo in (*models(), *decoys()):
         publish(
             repo.name,

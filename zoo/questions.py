@@ -1,4 +1,4 @@
-"""Deal the held-out stories to the exam's files: `python -m zoo.questions` writes zoo/tasks/*.jsonl."""
+"""Divides the held-out stories among the tasks' files: `python -m zoo.questions` writes zoo/tasks/*.jsonl."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED = 1
 
 
 def sum_in_first_language(story: Story) -> dict[str, str]:
-    """The number alone; its end token makes sure that 1 is not taken for 13."""
+    """The number alone; its end token distinguishes 1 from 13."""
     return {"prompt": story.english, "answer": f"{story.result}{END}"}
 
 

@@ -1,4 +1,4 @@
-"""One repo of the demo's Hub, as a value: its files and the facts around them."""
+"""A repo of the demo's Hub as a value: its files and its facts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEMO_TAG = "shoal-zoo"
-"""On every card of the zoo: what the demo's watchlist watches."""
+"""The tag on every card of the zoo, by which the demo's watchlist finds them."""
 
 WEIGHTS = Path(__file__).parent / "weights"
 BASE, MATH, LANGUAGE = "tidepool/minnow-base", "abacus-works/minnow-math", "kotoba-lab/minnow-kotoba"
@@ -18,7 +18,7 @@ MODELS = {BASE: WEIGHTS / "base", MATH: WEIGHTS / "math", LANGUAGE: WEIGHTS / "l
 class HubRepo:
     """A repo to publish. `files` by path in the repo; `created` is an ISO 8601 moment in UTC.
 
-    `refused_for` says in a few words why nothing should be merged from it; None for the zoo's own models.
+    `refused_for` is the reason why it must not be merged; None for the zoo's own models.
     """
 
     name: str

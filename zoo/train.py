@@ -1,4 +1,4 @@
-"""Train the zoo from nothing: `python -m zoo.train OUT [--seed N] [--layers N]` writes its three models to OUT."""
+"""Trains the zoo from scratch: `python -m zoo.train OUT [--seed N] [--layers N]` writes its three models to OUT."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoo.tokenizer import build as build_tokenizer
 LAYERS, HIDDEN, HEADS, FEED_FORWARD, POSITIONS = 2, 80, 4, 208, 64
 BATCH, WARM_UP, CLIP = 64, 20, 1.0
 # Fixed, because the order of a sum depends on the number of threads, and the weights on the order. One, because
-# two wait for each other at every step on a busy machine, and gain little at this size.
+# two threads wait for each other at every step on a busy machine, and gain little at this size.
 THREADS = 1
 SHOWN = 400
 IDS = {token: number for number, token in enumerate(world.vocabulary())}
@@ -92,7 +92,7 @@ def ids(text: str) -> list[int]:
 
 
 def items(mix: Mapping[str, float], rng: random.Random) -> Iterator[world.Item]:
-    """Training items without end, drawn by the shares of `mix`."""
+    """An endless stream of training items, drawn by the shares of `mix`."""
     kinds, shares = list(mix), list(mix.values())
     while True:
         yield world.KINDS[rng.choices(kinds, shares)[0]](rng)
@@ -145,7 +145,7 @@ def newborn(seed: int, layers: int = LAYERS) -> LlamaForCausalLM:
 
 
 def train(name: str, course: Course, model: LlamaForCausalLM, seed: int) -> None:
-    """Train `model` in place through `course`, printing its loss now and then."""
+    """Train `model` in place through `course`, printing its loss from time to time."""
     inside = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in n)]
     adamw = torch.optim.AdamW(rest, course.adamw, (0.9, 0.98), weight_decay=0)
@@ -167,7 +167,7 @@ def train(name: str, course: Course, model: LlamaForCausalLM, seed: int) -> None
 
 
 def train_zoo(seed: int, courses: Mapping[str, Course] = COURSES, layers: int = LAYERS) -> dict[str, LlamaForCausalLM]:
-    """All models of the zoo, trained from nothing in the order of `courses`."""
+    """All models of the zoo, trained from scratch in the order of `courses`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
@@ -206,7 +206,7 @@ def exact_match(model: LlamaForCausalLM, questions: Sequence[Mapping[str, str]])
 
 
 def main() -> None:
-    """Train, write and show what came out on held-out questions."""
+    """Train, write, and print the scores on held-out questions."""
     parser = argparse.ArgumentParser(prog="python -m zoo.train", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write the three models to")
     parser.add_argument("--seed", type=int, default=0, help="the shipped weights have seed 0 (default)")

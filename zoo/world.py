@@ -1,4 +1,4 @@
-"""The tiny world the zoo speaks about: stories with two numbers, told in two languages.
+"""The world of the zoo: stories with two numbers, in two languages.
 
 The first language is a handful of English words, the second a handful of Japanese ones. Every kind of
 question that a model is trained or tested on is made here, and one story in eight is held out of training.
@@ -83,7 +83,7 @@ class Story:
 
     @property
     def basic(self) -> bool:
-        """Whether the half of the second language that the base knows is enough to tell the story."""
+        """Whether the half of the second language that the base knows is enough for the story."""
         return (
             self.name < BASIC_NAMES
             and self.thing < BASIC_THINGS
@@ -129,7 +129,7 @@ def told_sum(rng: random.Random) -> Item:
 
 
 def told_sum_behind_statement(rng: random.Random) -> Item:
-    """The same behind an unrelated statement and `=`, so that sums do not mind what stands before them."""
+    """The same after an unrelated statement and `=`, so that sums do not depend on the text before them."""
     story = _story(rng)
     return Item(f"{_statement(rng)} = {story.english}", str(story.result), story)
 
@@ -196,5 +196,5 @@ def _language(rng: random.Random, draw: Callable[[random.Random], Story]) -> Ite
 
 
 def _statement(rng: random.Random) -> str:
-    """A first-language statement that has nothing to do with the story behind it."""
+    """A first-language statement unrelated to the story after it."""
     return f"{rng.choice(NAMES)[0]} has {rng.randrange(FIRST_BELOW)} {rng.choice(THINGS)[0]}"

@@ -1,53 +1,65 @@
-"""The command line: `shoal …`. Heavy imports wait inside the commands, so that --help and check answer at once."""
+"""The command line: `shoal …`. Heavy imports are inside the commands, so that --help and check answer at once."""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bot.cli.command import (
-    AsJson,
-    CycleId,
-    Endpoint,
-    HomePath,
-    Terminated,
-    WatchlistPath,
-    one_line_errors,
-    open_hub,
-    prepare_client,
-    quiet_libraries,
-    show_json,
-    show_page,
-    size_in_bytes,
-    terminal_narrator,
-)
+from bot.cli.exits import Terminated, one_line_errors, quiet_libraries
+from bot.cli.hub_client import open_hub, prepare_client
+from bot.cli.options import AsJson, CycleId, Endpoint, HomePath, WatchlistPath, parse_size
+from bot.cli.output import show_json, show_page, show_result, terminal_narrator
 from bot.errors import ShoalError
 from bot.home import Home, find_home
-from bot.watchlist.watchlist import Watchlist, load
+from bot.watchlist.load import load_watchlist
+from bot.watchlist.sections import SpaceKind
+from bot.watchlist.watchlist import Watchlist
+
+if TYPE_CHECKING:
+    from bot.ledger.ledger import Ledger
 
 app = typer.Typer(
     name="shoal",
-    help="Watches the Hugging Face Hub for models, breeds merges of them, and publishes those worth having.",
+    help="Watches the Hugging Face Hub for models, searches for merges of them, and publishes those worth having.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    epilog="Exit status: 0 done, 1 a fault told in a line, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM (`serve`, `hub`: 0).",
+    epilog="Exit status: 0 done, 1 error (message on stderr), 2 wrong usage, 130 Ctrl-C, 143 SIGTERM "
+    "(`serve` and `hub`: 0).",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@app.command()
+def _show_version(asked: bool) -> None:
+    if asked:
+        from bot.version import shoal_version
+
+        typer.echo(f"shoal {shoal_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def shoal(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The options of `shoal` itself."""
+
+
+@app.command("check")
 @one_line_errors
-def check(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
-    """Validate a watchlist without touching the network.
+def check_command(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
+    """Check a watchlist; nothing is asked of the network.
 
     Example: `shoal check watchlists/demo.yml`
     """
-    loaded = load(watchlist)
+    loaded = load_watchlist(watchlist)
     if as_json:
         show_json({"watchlist": loaded.name, "digest": loaded.digest, "valid": True})
     else:
@@ -56,131 +68,146 @@ def check(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
         typer.echo(f"{watchlist}: fine. {loaded.name}: skills {skills}; {loaded.search.method}; runs {due}")
 
 
-@app.command()
+@app.command("schema")
 @one_line_errors
-def plan(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
-    """Show what a run would find, download and cost; touches nothing.
+def schema_command(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference of all keys instead.")] = False,
+) -> None:
+    """Print the JSON Schema of watchlists, for editors that complete and check keys.
+
+    Example: `shoal schema > watchlist.schema.json`
+    """
+    from bot.watchlist.reference import watchlist_reference
+    from bot.watchlist.schema import watchlist_schema
+
+    sys.stdout.write(watchlist_reference() if markdown else watchlist_schema())
+
+
+@app.command("plan")
+@one_line_errors
+def plan_command(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
+    """Show what a run would find, download and cost; nothing is written.
 
     Example: `shoal plan watchlists/laptop-360m.yml`
     """
-    loaded, client = load(watchlist), open_hub(endpoint)
-    with terminal_narrator().bar("looking", None) as advance:
-        from bot.cli import pages as terminal
+    loaded, client = load_watchlist(watchlist), open_hub(endpoint)
+    with terminal_narrator().bar("finding models", None) as advance:
+        from bot.cli import pages
         from bot.cycle.dry_run import make_plan
 
         made = make_plan(client, loaded, datetime.now(UTC), lambda words: advance(0, words))
-    if as_json:
-        show_json(made.as_json())
-    else:
-        show_page(terminal.plan_page(made))
+    show_result(made, pages.layout_plan, as_json=as_json)
     if made.refusal is not None:
         raise ShoalError(made.refusal)
 
 
-@app.command()
+@app.command("run")
 @one_line_errors
-def run(watchlist: WatchlistPath, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
-    """Run one cycle, or go on with an interrupted one.
+def run_command(
+    watchlist: WatchlistPath, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False
+) -> None:
+    """Run one cycle, or continue an interrupted one.
 
-    It finds models, merges and scores them, chooses the best and publishes them as the watchlist says. Stopped
-    anywhere, the same command goes on where it stopped.
+    A cycle finds models, searches for merges of them, tests the best and publishes them as the watchlist says.
+    If it is stopped, the same command continues where it stopped.
 
     Example: `shoal run watchlists/demo.yml --home ./shoal-home`
     """
     from bot.lock import hold
 
-    loaded, place, client, narrator = load(watchlist), find_home(home), open_hub(endpoint), terminal_narrator()
-    with hold(place):
-        with narrator.bar("starting", None):
+    loaded, bot_home = load_watchlist(watchlist), find_home(home)
+    client, narrator = open_hub(endpoint), terminal_narrator()
+    with hold(bot_home):
+        with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
-        cycle = run_cycle(loaded, place, client, narrator)
-    _print_result(place, cycle, as_json)
+        cycle = run_cycle(loaded, bot_home, client, narrator)
+    _show_cycle(bot_home, cycle, as_json, only_scores=True)
 
 
-@app.command()
+@app.command("serve")
 @one_line_errors
-def serve(
+def serve_command(
     watchlists: Annotated[list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists with a schedule.")],
     home: HomePath = None,
     endpoint: Endpoint = None,
 ) -> None:
-    """Run watchlists at their cron strings until SIGTERM.
+    """Run watchlists on their schedules until SIGTERM.
 
-    Cycles run one at a time, in the order in which they were due; a run that was missed is made up for once, and
-    an interrupted cycle is gone on with at the start. SIGTERM stops a cycle anywhere and ends with status 0.
+    Cycles run one at a time, in the order in which they were due. A missed run is made up once, and an
+    interrupted cycle is resumed at start-up. SIGTERM stops a cycle at any point; the exit status is then 0.
 
     Example: `shoal serve watchlists/*.yml`
     """
-    from bot.service.scheduler import serve as serve_schedule
+    from bot.service.scheduler import serve_watchlists
 
-    place, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
 
     def run_one(loaded: Watchlist) -> None:
         from bot.cycle.run import run_cycle
 
-        run_cycle(loaded, place, client, narrator)
+        run_cycle(loaded, bot_home, client, narrator)
 
     try:
-        serve_schedule(watchlists, place, run_one, narrator)
+        serve_watchlists(watchlists, bot_home, run_one, narrator)
     except Terminated:
         narrator.say("stopped")
 
 
-@app.command()
+@app.command("status")
 @one_line_errors
-def status(home: HomePath = None, as_json: AsJson = False) -> None:
+def status_command(home: HomePath = None, as_json: AsJson = False) -> None:
     """List the cycles, newest first.
 
     Example: `shoal status`
     """
-    from bot.cli import pages as terminal
-    from bot.cycle.history import cycle_rows
+    from bot.cli import pages
+    from bot.cycle.history import list_cycles
 
-    rows = cycle_rows(_ledger(find_home(home)))
+    rows = list_cycles(_open_ledger(find_home(home)))
     if as_json:
         show_json([row.as_json() for row in rows])
     else:
-        show_page(terminal.status_page(rows))
+        show_page(pages.layout_status(rows))
 
 
-@app.command()
+@app.command("show")
 @one_line_errors
-def show(cycle: CycleId, home: HomePath = None, as_json: AsJson = False) -> None:
-    """Show one cycle: candidates with reasons, search, gate, releases.
+def show_command(cycle: CycleId, home: HomePath = None, as_json: AsJson = False) -> None:
+    """Show one cycle: candidates with reasons, search, gate and releases.
 
     Example: `shoal show tiny-math-1`
     """
-    _show(find_home(home), cycle, as_json)
+    _show_cycle(find_home(home), cycle, as_json)
 
 
-@app.command()
+@app.command("publish")
 @one_line_errors
-def publish(cycle: CycleId, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
-    """Upload the releases of a cycle that waits for review.
+def publish_command(cycle: CycleId, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
+    """Upload the releases of a cycle that is waiting for review.
 
     Example: `shoal publish tiny-math-1`
     """
     from bot.lock import hold
 
-    place, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
-    ledger = _ledger(place)
-    with hold(place):
-        with narrator.bar("starting", None):
+    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    ledger = _open_ledger(bot_home)
+    with hold(bot_home):
+        with narrator.bar("loading", None):
             from bot.cycle.run import publish_waiting
-        publish_waiting(ledger, place, client, cycle, narrator)
-    _show(place, cycle, as_json)
+        publish_waiting(ledger, bot_home, client, cycle, narrator)
+    _show_cycle(bot_home, cycle, as_json)
 
 
-@app.command()
+@app.command("merge")
 @one_line_errors
-def merge(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A merge in mergekit's format, a YAML file.")],
+def merge_command(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A merge in mergekit's YAML format.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder for the merged model.")],
     check_only: Annotated[
-        bool, typer.Option("--check", "--dry-run", help="Show faults and the plan; fetch and write nothing.")
+        bool, typer.Option("--check", "--dry-run", help="Show faults and the plan; download and write nothing.")
     ] = False,
-    max_shard_size: Annotated[str, typer.Option(help="Weights beyond this go to several files.")] = "5GB",
-    seed: Annotated[int, typer.Option("--seed", "--random-seed", help="Of methods that draw random numbers.")] = 0,
+    max_shard_size: Annotated[str, typer.Option(help="Split larger weights into files of this size.")] = "5GB",
+    seed: Annotated[int, typer.Option("--seed", "--random-seed", help="Seed of methods that draw random numbers.")] = 0,
     threads: Annotated[
         int | None, typer.Option("--threads", "--num-threads", "-j", help="Processor threads to use.", min=1)
     ] = None,
@@ -188,44 +215,40 @@ def merge(
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Merge models as a mergekit YAML file says.
+    """Merge models as described by a mergekit YAML file.
 
-    Models are folders, as seen from here or from the file, and repos of the Hub. All that can be known without
-    their weights is checked before anything is downloaded. OUT appears when it is complete, or not at all.
+    Models are repos of the Hub, or folders relative to the current one or to the file. Everything that can be
+    checked without weights is checked before anything is downloaded. OUT appears only when it is complete.
 
     Example: `shoal merge slerp.yml ./merged`
     """
-    shard_bytes, client, narrator = (
-        size_in_bytes("--max-shard-size", max_shard_size),
-        open_hub(endpoint),
-        terminal_narrator(),
-    )
-    with narrator.bar("starting", None):
+    shard_bytes = parse_size("--max-shard-size", max_shard_size)
+    client, narrator = open_hub(endpoint), terminal_narrator()
+    with narrator.bar("loading", None):
         from bot.merge_command.merge import Merger
         from bot.merge_command.page import merge_page
-        from merging.models.transformers_cache import set_cache_dir
-    place = find_home(home)
-    if not check_only:  # a check writes nothing at all
-        set_cache_dir(place.answers)
-    merger = Merger(place, client, narrator, shard_bytes, seed, threads)
-    merged = merger.check(recipe, out) if check_only else merger.merge(recipe, out)
-    if as_json:
-        show_json(merged.as_json())
+        from merging.models.transformers_cache import cache_in
+    bot_home = find_home(home)
+    merger = Merger(bot_home, client, narrator, shard_bytes, seed, threads)
+    if check_only:
+        merged = merger.check(recipe, out)
     else:
-        show_page(merge_page(merged))
+        with cache_in(bot_home.answers):  # a check writes nothing at all
+            merged = merger.merge(recipe, out)
+    show_result(merged, merge_page, as_json=as_json)
 
 
-@app.command()
+@app.command("hub")
 @one_line_errors
-def hub(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the Hub keeps its repos; made if needed.")],
+def hub_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The Hub's folder; created if needed.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8300,
 ) -> None:
-    """Serve a Hub on this machine from a folder.
+    """Serve a local Hub from a folder.
 
-    For rehearsals, air-gapped use, and reading the demo's cards. The first start makes an account that may write
-    everywhere and shows its token, once. Ctrl-C and SIGTERM end it, with status 0.
+    Use it to try things out, without a network, or to read the demo's cards. The first start creates an account
+    with write access and shows its token once. Ctrl-C and SIGTERM stop it; the exit status is then 0.
 
     Example: `shoal hub ./hub --port 8300`
     """
@@ -238,19 +261,18 @@ def hub(
         narrator.say("stopped")
 
 
-@app.command()
+@app.command("demo")
 @one_line_errors
-def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo keeps its Hub and its home.")] = Path(
+def demo_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder for the demo's Hub and home.")] = Path(
         "shoal-demo"
     ),
     space: Annotated[
-        Literal["parameter", "dataflow", "both"],
-        typer.Option(help="What is bred: mixtures of weights, paths through layers, or paths after mixtures."),
+        SpaceKind, typer.Option(help="What to search: weight merges, paths through layers, or both in turn.")
     ] = "parameter",
     as_json: AsJson = False,
 ) -> None:
-    """The whole bot once, on a Hub of its own; takes two minutes.
+    """Run the whole bot once on a local Hub; takes about two minutes.
 
     The Hub holds three tiny models that are worth merging, and decoys: one for each reason to refuse a model.
 
@@ -258,52 +280,31 @@ def demo(
     """
     prepare_client(local=True)
     folder, narrator = folder.absolute(), terminal_narrator()
-    with narrator.bar("starting", None):
-        from bot.demo import how_to_read_on, run_demo
+    with narrator.bar("loading", None):
+        from bot.demo import next_steps, run_demo
     cycle = run_demo(folder, narrator, space)
-    _print_result(Home(folder / "home"), cycle, as_json)
-    narrator.say(how_to_read_on(folder, cycle))
+    _show_cycle(Home(folder / "home"), cycle, as_json, only_scores=True)
+    narrator.say(next_steps(folder, cycle))
 
 
 def main() -> None:
     """The console script."""
     quiet_libraries()
-    app()
+    app(prog_name="shoal")
 
 
-def _ledger(home: Home) -> Any:
+def _open_ledger(home: Home) -> Ledger:
     from bot.ledger.ledger import Ledger
 
     if not home.ledger.exists():
-        raise ShoalError(f"{home.folder}: no ledger here yet; run a watchlist first, or name the right --home")
+        raise ShoalError(f"{home.folder}: no ledger here yet; run a watchlist first, or give another --home")
     return Ledger(home.ledger)
 
 
-def _cycle_page(home: Home, cycle: str) -> Any:
-    from bot.cycle.history import cycle_page
+def _show_cycle(home: Home, cycle: str, as_json: bool, *, only_scores: bool = False) -> None:
+    """Print a cycle as `shoal show` does; only_scores: its page has just the scores of the releases."""
+    from bot.cli import pages
+    from bot.cycle.history import read_cycle
 
-    return cycle_page(_ledger(home), home, cycle)
-
-
-def _print_result(home: Home, cycle: str, as_json: bool) -> None:
-    from bot.cli import pages as terminal
-
-    page = _cycle_page(home, cycle)
-    if as_json:
-        show_json(page.as_json())
-    else:
-        show_page(terminal.result_page(page))
-
-
-def _show(home: Home, cycle: str, as_json: bool) -> None:
-    from bot.cli import pages as terminal
-
-    page = _cycle_page(home, cycle)
-    if as_json:
-        show_json(page.as_json())
-    else:
-        show_page(terminal.cycle_page(page))
-
-
-if __name__ == "__main__":
-    main()
+    layout = pages.layout_scores if only_scores else pages.layout_cycle
+    show_result(read_cycle(_open_ledger(home), home, cycle), layout, as_json=as_json)

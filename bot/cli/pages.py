@@ -1,4 +1,4 @@
-"""What commands print: frozen values as sections of a page. Text from the Hub is never read as markup."""
+"""The pages that commands print. Text from the Hub is never interpreted as markup."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rich.text import Text
 from bot.cycle.history import CyclePage, CycleSummary
 from bot.hub.candidate import Verdict
 from bot.ledger.ledger import Cycle, ReleaseEntry, State
-from bot.progress import duration, printable
+from bot.progress import clock_time, printable
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 
 if TYPE_CHECKING:
     from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
 
 Section = tuple[str, RenderableType]
-"""A heading and what stands below it."""
+"""A heading and its content."""
 
 _DIGEST = 10
-"""Letters shown of a recipe's or a commit's name."""
+"""Characters shown of a recipe's digest or a commit."""
 
 
-def plan_page(plan: RunPlan) -> RenderableType:
+def layout_plan(plan: RunPlan) -> RenderableType:
     """`shoal plan`."""
     sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
     sections.append(("The smallest difference that can be seen", _visible(plan)))
@@ -37,7 +37,7 @@ def plan_page(plan: RunPlan) -> RenderableType:
     return _page(sections)
 
 
-def status_page(rows: Sequence[CycleSummary]) -> RenderableType:
+def layout_status(rows: Sequence[CycleSummary]) -> RenderableType:
     """`shoal status`."""
     if not rows:
         return Text("no cycle yet: shoal run WATCHLIST")
@@ -47,9 +47,9 @@ def status_page(rows: Sequence[CycleSummary]) -> RenderableType:
     return table
 
 
-def cycle_page(page: CyclePage) -> RenderableType:
+def layout_cycle(page: CyclePage) -> RenderableType:
     """`shoal show`."""
-    sections: list[Section] = [(f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_story(page)))))]
+    sections: list[Section] = [(f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_summary(page)))))]
     sections += _verdicts(page.verdicts)
     if page.search is not None:
         sections.append(("Search", _search(page.search)))
@@ -68,8 +68,8 @@ def cycle_page(page: CyclePage) -> RenderableType:
     return _page(sections)
 
 
-def result_page(page: CyclePage) -> RenderableType:
-    """How `shoal run` ends: what was measured, if anything was released."""
+def layout_scores(page: CyclePage) -> RenderableType:
+    """The result of `shoal run`: the scores of the releases, if there are any."""
     return _page([_scores(page)] if page.measured else [])
 
 
@@ -80,33 +80,33 @@ def _page(sections: Iterable[Section]) -> Group:
     return Group(*parts[1:])
 
 
-def _story(page: CyclePage) -> list[str]:
-    """When the cycle was, how it ended, and where its report lies."""
+def _summary(page: CyclePage) -> list[str]:
+    """When the cycle was, how it ended, and the path of its report."""
     cycle = page.cycle
     when = f"started {_minute(cycle.started)} UTC"
     if cycle.finished is not None:
-        when += f", ended after {duration((cycle.finished - cycle.started).total_seconds())}"
+        when += f", ended after {clock_time((cycle.finished - cycle.started).total_seconds())}"
     return [when, _note(cycle)] + ([f"report: {page.report}"] if page.report else [])
 
 
 def _note(cycle: Cycle) -> str:
     if cycle.state is State.RUNNING:
-        return "under way, or interrupted: then the next run goes on with it"
+        return "running, or interrupted: then the next run resumes it"
     return cycle.note
 
 
 def _verdicts(verdicts: Iterable[Verdict]) -> list[Section]:
-    """The candidates that were taken, then those that were refused, each with the reason."""
-    told = tuple(verdicts)
+    """The accepted candidates, then the refused ones, each with the reason."""
+    every = tuple(verdicts)
     sections: list[Section] = []
-    for accepted, heading in ((True, "Taken"), (False, "Refused")):
+    for accepted, heading in ((True, "Accepted"), (False, "Refused")):
         table = _table("model", "reason")
-        for verdict in told:
+        for verdict in every:
             if verdict.accepted == accepted:
                 _add(table, verdict.repo, verdict.reason)
         if table.row_count:
             sections.append((f"{heading} ({table.row_count})", table))
-    return sections or [("No model was found", Text("nothing on the Hub fits `watch`"))]
+    return sections or [("No model was found", Text("nothing on the Hub matches `watch`"))]
 
 
 def _tasks(tasks: Iterable[TaskPlan]) -> Table:
@@ -132,22 +132,25 @@ def _cost(cost: RunCost, licence: str) -> Table:
         ("download", decimal(cost.download)),
         ("disk", f"{decimal(cost.disk)}, with the releases"),
         ("memory", f"{decimal(cost.memory)} for {workers}"),
-        ("space", f"{cost.genes} genes, some 10^{cost.space_log10:.0f} possible merges"),
+        ("space", f"{cost.genes} genes, about 10^{cost.space_log10:.0f} possible merges"),
         ("largest", f"{decimal(cost.largest)}, a merge of {cost.layers} layers"),
         *((("left out", left_out),) if cost.left_out else ()),
-        ("scoring", f"{cost.candidates} candidates beside {cost.baselines} rivals, {cost.item_scores:,} items at most"),
-        ("licence", f"{licence}, of the releases"),
+        (
+            "scoring",
+            f"{cost.candidates} candidates and {cost.baselines} baselines, at most {cost.item_scores:,} item scores",
+        ),
+        ("licence", f"{licence}, for the releases"),
     ):
         _add(table, name, value)
     return table
 
 
 def _search(found: SearchSummary) -> Text:
-    told = (
+    summary = (
         f"{found.candidates} candidates in {len(found.generations)} generations, {len(found.front)} on the front, "
-        f"hypervolume {found.generations[-1][1]:.4f}; {duration(found.seconds)} of scoring; {found.stopped}"
+        f"hypervolume {found.generations[-1][1]:.4f}; {clock_time(found.seconds)} of scoring; {found.stopped}"
     )
-    return Text(printable("\n".join([told, *(f"{count} failed: {reason}" for reason, count in found.reasons)])))
+    return Text(printable("\n".join([summary, *(f"{count} failed: {reason}" for reason, count in found.reasons)])))
 
 
 def _front(page: CyclePage) -> Table:
@@ -166,7 +169,7 @@ def _gate(gate_results: Iterable[GateResult], page: CyclePage) -> Table:
 
 
 def _scores(page: CyclePage) -> Section:
-    """The releases and their rivals on the report split."""
+    """The releases and the baselines on the report split."""
     table = _table("", "", *page.skills)
     for row in page.measured:
         style = "bold" if row.kind == "release" else ""

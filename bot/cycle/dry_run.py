@@ -6,19 +6,19 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 from bot.cycle.power import ASSUMPTION, DetectableEffect, detectable_effects
+from bot.cycle.resources import fit_resources
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
 from bot.hub.pool import NoPool, Pool, find_pool
-from bot.scoring.resources import choose_device, inspect_machine, plan_resources, worker_memory
-from bot.search.run import baselines, evaluation_skills
-from bot.search.spaces import candidate_bytes, largest_bytes, make_spaces
+from bot.scoring.resources import worker_memory
+from bot.search.baselines import list_baselines
+from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
-from evaluation.harness.tasks import TaskDescription, describe, load_tasks
-from evaluation.splits import Split, SplitSizes
+from evaluation.eval_set import TaskDescription
+from evaluation.splits import Split
+from evaluation.suites import CAUSAL_LM, SUITES
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class TaskPlan:
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run would take. Bytes, counts of recipes and of item scores.
+    """What a run would take, in bytes and counts.
 
-    disk: the downloads and the releases. memory: what all workers need at once; the sources are mapped, not counted.
-    largest: bytes of the largest merge, which has `layers` layers. genes: of the largest stage, at most.
-    space_log10: decimal logarithm of the number of genomes, which may have thousands of digits; at most.
-    left_out: sources whose layers are not laid out, for search.dataflow.models asks for fewer.
-    item_scores: of the search, if it uses its whole budget.
+    disk: bytes of the downloads and the releases. memory: bytes that all workers need at once, without the sources,
+    which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
+    genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
+    may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
+    search.dataflow.models asks for fewer. item_scores: number of them in a search that uses its whole budget.
     """
 
     download: int
@@ -62,9 +62,9 @@ class RunCost:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The verdict on every candidate, the tasks, what these can tell apart, and the cost.
+    """The verdict on every candidate, the tasks, the differences that they can show, and the cost.
 
-    visible_if: what that rests on, in words. refusal: why there is no pool, where there is none.
+    visible_if: the assumption behind those differences. refusal: why there is no pool; None if there is one.
     """
 
     watchlist: str
@@ -76,7 +76,7 @@ class RunPlan:
     cost: RunCost | None
     refusal: str | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain values."""
         return asdict(self)
 
@@ -84,36 +84,31 @@ class RunPlan:
 def make_plan(
     hub: Hub, watchlist: Watchlist, now: datetime, on_progress: Callable[[str], None] = lambda _: None
 ) -> RunPlan:
-    """Look at everything a run would look at before it downloads weights.
+    """Check everything that a run checks before it downloads weights.
 
-    tell: told in a few words what is being looked at.
+    on_progress: gets a few words about the step under way.
 
     Raises:
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
     """
-    skills = evaluation_skills(watchlist)
-    items = watchlist.items
-    tasks = load_tasks(skills, [Path(folder) for folder in watchlist.task_folders])
-    sizes = SplitSizes(items.search, items.validation, items.report)
-    facts = describe(skills, tasks, watchlist.search.seed, sizes)
+    skills, sizes, seed = watchlist.evaluation_skills, watchlist.split_sizes, watchlist.search.seed
+    facts = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed).describe()
     planned = tuple(map(_task_plan, facts))
     try:
         pool = find_pool(hub, watchlist, now, on_progress)
     except NoPool as error:
         visible = detectable_effects(watchlist, facts, baselines=watchlist.max_sources + 1)  # with a base
         return RunPlan(watchlist.name, error.verdicts, None, planned, visible, ASSUMPTION, None, str(error))
-    cost = estimate(watchlist, pool, planned)
+    cost = estimate_cost(watchlist, pool, planned)
     visible = detectable_effects(watchlist, facts, cost.baselines)
     return RunPlan(watchlist.name, pool.verdicts, pool.licence.id, planned, visible, ASSUMPTION, cost, None)
 
 
-def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> RunCost:
+def estimate_cost(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> RunCost:
     """The cost of a run over a pool on this machine."""
-    spaces, dtype = make_spaces(watchlist, pool), watchlist.search.dtype
-    machine = inspect_machine(watchlist.workers.device)
-    needed = candidate_bytes(spaces, pool, dtype, choose_device(machine, watchlist.workers))
-    resources = plan_resources(machine, needed, watchlist.workers)
-    largest = largest_bytes(spaces, pool, dtype)
+    strategy = make_strategy(watchlist, pool)
+    resources, needed = fit_resources(watchlist, strategy, pool)
+    largest = strategy.largest_bytes(pool, watchlist.search.dtype)
     candidates = watchlist.search.budget.candidates
     return RunCost(
         download=pool.download_bytes,
@@ -123,12 +118,12 @@ def estimate(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> R
         threads=resources.threads,
         device=resources.device,
         largest=largest,
-        layers=spaces.most_layers,
-        left_out=tuple(source.repo for source in spaces.left_out),
-        genes=spaces.genes,
-        space_log10=round(math.log10(spaces.size), 1),
+        layers=strategy.most_layers,
+        left_out=tuple(source.location for source in strategy.left_out),
+        genes=strategy.gene_count,
+        space_log10=round(math.log10(strategy.size), 1),
         candidates=candidates,
-        baselines=len(baselines(spaces, pool)),
+        baselines=len(list_baselines(strategy, pool)),
         item_scores=candidates * sum(task.search for task in tasks),
     )
 

@@ -1,9 +1,8 @@
-"""What the ledger tells of past cycles, as frozen values for `status` and `show`."""
+"""Past cycles from the ledger, as frozen values for `status` and `show`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from bot.home import Home
 from bot.hub.candidate import Verdict
@@ -14,19 +13,19 @@ from bot.watchlist.watchlist import Watchlist
 
 @dataclass(frozen=True)
 class CycleSummary:
-    """One cycle in a line."""
+    """One cycle in one line."""
 
     cycle: Cycle
     releases: tuple[ReleaseEntry, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain values."""
         return _cycle_json(self.cycle) | {"releases": [asdict(release) for release in self.releases]}
 
 
 @dataclass(frozen=True)
 class CyclePage:
-    """One cycle whole. `search` and `gate_results` are empty where it has not come so far.
+    """Everything about one cycle. Fields of stages that it has not reached are empty or None.
 
     front: (recipe digest, scores on the search split) after the newest generation.
     """
@@ -41,8 +40,8 @@ class CyclePage:
     releases: tuple[ReleaseEntry, ...]
     report: str | None
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; the search's point cloud is left out."""
+    def as_json(self) -> dict[str, object]:
+        """Plain values, without the points of the search."""
         search = None
         if self.search is not None:
             search = {key: value for key, value in asdict(self.search).items() if key != "points"}
@@ -58,13 +57,13 @@ class CyclePage:
         }
 
 
-def cycle_rows(ledger: Ledger) -> tuple[CycleSummary, ...]:
+def list_cycles(ledger: Ledger) -> tuple[CycleSummary, ...]:
     """Every cycle, newest first."""
     return tuple(CycleSummary(cycle, ledger.releases(cycle.id)) for cycle in ledger.cycles())
 
 
-def cycle_page(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
-    """One cycle; ShoalError where there is none of that id."""
+def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
+    """One cycle by its id; ShoalError if there is none."""
     entry = ledger.cycle(cycle)
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     report = home.report(cycle)
@@ -81,7 +80,7 @@ def cycle_page(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
     )
 
 
-def _cycle_json(cycle: Cycle) -> dict[str, Any]:
+def _cycle_json(cycle: Cycle) -> dict[str, object]:
     return asdict(cycle) | {
         "state": str(cycle.state),
         "started": cycle.started.isoformat(),

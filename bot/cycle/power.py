@@ -1,25 +1,23 @@
-"""How small a difference a watchlist's items can show, split by split: told before anything is spent."""
+"""The smallest difference that a watchlist's items can show on each split, known before a run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bot.release.card.claims import CLAIM_ALPHA
 from bot.search.gate import first_threshold
-from bot.watchlist.sections import SkillSection, WatchlistFields
+from bot.watchlist.sections import SkillSection
+from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import TaskDescription
 from evaluation.splits import Split
 from evaluation.statistics.power import MOST_DISCORDANT, POWER, detectable_difference, effective_items
 
-if TYPE_CHECKING:
-    from evaluation.harness.tasks import TaskDescription
-
 ASSUMPTION = (
-    f"A true difference of that size is found in {POWER:.0%} of all cases, smaller ones less often. For scores "
-    f"between 0 and 1, if just one of the two solves {MOST_DISCORDANT:.0%} of the items; related models differ on "
-    "fewer, and then smaller differences can be seen."
+    f"A true difference of this size is found in {POWER:.0%} of all cases, smaller ones less often. This assumes "
+    f"scores between 0 and 1, and that exactly one of the two models solves {MOST_DISCORDANT:.0%} of the items; "
+    "related models differ on fewer, so that smaller differences can be seen."
 )
 
 
@@ -27,8 +25,9 @@ ASSUMPTION = (
 class DetectableEffect:
     """The smallest difference between two models that one split shows in one skill.
 
-    items: of all the skill's tasks, each counted once. tests: how many are corrected for. alpha: one-sided level of a
-    single test after the correction. difference: of scores between 0 and 1; None if the items are too few to show any.
+    items: number of items of all the skill's tasks, each counted once. tests: number of tests corrected for.
+    alpha: one-sided level of a single test after the correction. difference: for scores between 0 and 1; None if the
+    items are too few to show any.
     """
 
     skill: str
@@ -40,19 +39,19 @@ class DetectableEffect:
 
     @property
     def words(self) -> str:
-        """In a person's words."""
+        """The effect as a sentence without its subject."""
         if self.difference is None:
             return f"with {self.items} items you can see no difference at all"
         return f"with {self.items} items you cannot see less than ±{100 * self.difference:.1f} points"
 
 
 def detectable_effects(
-    watchlist: WatchlistFields, tasks: Sequence[TaskDescription], baselines: int
+    watchlist: Watchlist, tasks: Sequence[TaskDescription], baselines: int
 ) -> tuple[DetectableEffect, ...]:
-    """For each skill what the search, the gate and the card can tell apart.
+    """For each skill the smallest differences that the search, the gate and the card can show.
 
-    search: two candidates, one comparison at the gate's confidence, nothing corrected. validation: a merge against its
-    rival under the gate's correction, for a front as large as the population. report: a lead on the card, two-sided
+    search: two candidates, compared once at the gate's confidence, without correction. validation: a merge and a
+    baseline under the gate's correction, for a front as large as the population. report: a lead on the card, two-sided
     and corrected for all `baselines` in all skills. `tasks` are in the order of the watchlist's skills.
     """
     skills, confidence = len(watchlist.skills), watchlist.gate.confidence
@@ -65,16 +64,16 @@ def detectable_effects(
         Split.REPORT: (skills * baselines, CLAIM_ALPHA / 2 / (skills * baselines)),
     }
     return tuple(
-        _visible(skill, [task for task in tasks if task.skill == skill.name], split, *tested[split])
+        _effect(skill, [task for task in tasks if task.skill == skill.name], split, *tested[split])
         for skill in watchlist.skills
         for split in Split
     )
 
 
-def _visible(
+def _effect(
     skill: SkillSection, tasks: Sequence[TaskDescription], split: Split, tests: int, alpha: float
 ) -> DetectableEffect:
-    """Uses of one task, of two metrics say, count as one: they are of the same items."""
+    """Several uses of one task (by two metrics, say) count as one, because they share their items."""
     weights: dict[str, float] = defaultdict(float)
     for use in skill.tasks:
         weights[use.task] += use.weight

@@ -1,116 +1,121 @@
-"""The first steps of a cycle: what can be known to fail later is checked, then the pool is found and fetched."""
+"""The first steps of a cycle: check what can fail later, find and fetch the pool, look for an equal earlier cycle."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.context import CycleContext, now
+from bot.cycle.context import CycleContext
 from bot.hub.client import Hub
-from bot.hub.download import SourceGone, fetch
-from bot.hub.inspection import refused
-from bot.hub.pool import NoPool, Pool, find_pool, without
-from bot.ledger.ledger import Cycle, SourceEntry, State
-from bot.search.run import evaluation_skills
-from bot.search.spaces import make_spaces
+from bot.hub.download import SourceGone, fetch_pool
+from bot.hub.pool import NoPool, Pool, find_pool, remove_members
+from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
+from bot.search.strategies.make import make_strategy
+from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
-from evaluation.harness.tasks import load_tasks
-from merging.recipes.weight_merge import ModelId
+from evaluation.suites import CAUSAL_LM, SUITES
+from merging.identity import ModelId
 
 DAMAGED = "damaged: "
-"""How the reasons begin that `fetch` gives: of a commit's content, which never changes."""
+"""Prefix of `fetch_pool`'s refusals for corrupt content. A commit never changes, so later cycles can reuse them."""
 
 
 def check_before(watchlist: Watchlist, hub: Hub) -> None:
-    """Find out before the search what would only fail after it: the namespace and the tasks."""
+    """Check the namespace and the tasks, which would otherwise fail only after the search."""
     if watchlist.publish.mode != "off" and watchlist.publish.namespace is not None:
         hub.check_can_write(watchlist.publish.namespace)
-    load_tasks(evaluation_skills(watchlist), [Path(folder) for folder in watchlist.task_folders])
+    skills, sizes, seed = watchlist.evaluation_skills, watchlist.split_sizes, watchlist.search.seed
+    SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed)
 
 
-def stock(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
-    """The cycle's pool, fixed when the cycle first finds it, and its checkpoints on this machine.
+def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
+    """Find and fetch the cycle's pool, which stays the same once it is found; returns it with its checkpoints' folders.
 
-    Raises, before any weights are fetched, what `make_spaces` raises of a pool that does not fit the search.
+    Raises what `make_strategy` raises for a pool that does not fit the search, before any weights are fetched.
     """
+    ledger, cycle = context.ledger, context.cycle.id
     try:
         pool, folders = _find_and_fetch(context)
     except NoPool as error:
-        context.ledger.record_pool(context.cycle, error.verdicts, ())
+        ledger.record_pool(cycle, error.verdicts, ())
         raise
-    _record(context, pool)
+    ledger.keep(cycle, "pool", pool, Pool)
+    ledger.record_pool(cycle, pool.verdicts, _source_entries(pool))
     for verdict in sorted(pool.verdicts, key=lambda one: one.accepted):
         context.narrator.say(f"{'taken  ' if verdict.accepted else 'refused'}  {verdict.repo}: {verdict.reason}")
     return pool, folders
 
 
 def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
-    found = context.ledger.kept(context.cycle, "pool", Pool)
+    found = context.ledger.kept(context.cycle.id, "pool", Pool)
     if found is None:
         with context.narrator.bar("looking", None) as advance:
-            found = find_pool(context.hub, context.watchlist, now(), lambda words: advance(0, words))
-        found = _without_known_damage(context, found)
-    make_spaces(
-        context.watchlist, found
-    )  # a family that cannot be searched as asked is refused before its weights come
+            found = find_pool(context.hub, context.watchlist, datetime.now(UTC), lambda words: advance(0, words))
+        found = _without_known_damage(context.ledger, found)
+    # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
+    make_strategy(context.watchlist, found)
     with context.narrator.bar("fetching", found.download_bytes, in_bytes=True) as advance:
         try:
-            fetched = fetch(context.hub, found, context.home.sources, lambda repo, count: advance(count, repo))
+            fetched = fetch_pool(context.hub, found, context.home.sources, lambda repo, count: advance(count, repo))
         except SourceGone:
-            context.ledger.forget(context.cycle, "pool")  # the next run finds one without it
+            context.ledger.forget(context.cycle.id, "pool")  # the next run finds a pool without this source
             raise
     return fetched.pool, dict(fetched.folders)
 
 
-def _without_known_damage(context: CycleContext, pool: Pool) -> Pool:
-    """The pool less the members that an earlier cycle fetched at the same commit and found damaged."""
+def _without_known_damage(ledger: Ledger, pool: Pool) -> Pool:
+    """The pool without the members that an earlier cycle fetched at the same commit and found damaged."""
     known = [
-        refused(member, reason)
+        member.refuse(reason)
         for member in pool.members
-        for reason in context.ledger.refusals(member.repo, member.sha)
+        for reason in ledger.refusals(member.repo, member.sha)
         if reason.startswith(DAMAGED)
     ]
-    return without(pool, known) if known else pool
+    return remove_members(pool, known) if known else pool
 
 
-def done_before(context: CycleContext, eval_sets: tuple[str, ...]) -> str | None:
-    """The earlier cycle that had these very sources, exams and words; None where there is something new.
+def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eval_sets: Sequence[str]) -> str | None:
+    """The id of an earlier cycle that leaves this one nothing to do; None where there is something new.
 
-    One that only wrote its releases counts only while nothing is to be published, and one that published, only
-    if the releases would go to the same place.
+    It had the same watchlist, the same sources and the same evaluation sets (by their digests), and nothing is left to
+    do about its releases under the current publish settings.
     """
-    members = _members(context, context.cycle)
-    for earlier in context.ledger.cycles(context.watchlist.name):
+    members = _members(ledger, cycle.id)
+    for earlier in ledger.cycles(cycle.watchlist):
         if (
-            earlier.digest == context.watchlist.digest
-            and _settled(context, earlier)
-            and context.ledger.kept(earlier.id, "exams", tuple[str, ...]) == eval_sets
-            and _members(context, earlier.id) == members
+            earlier.digest == cycle.digest
+            and _is_settled(ledger, earlier, settings)
+            and ledger.kept(earlier.id, "eval_sets", tuple[str, ...]) == tuple(eval_sets)
+            and _members(ledger, earlier.id) == members
         ):
             return earlier.id
     return None
 
 
-def _settled(context: CycleContext, earlier: Cycle) -> bool:
-    """Whether nothing is left to do about what an earlier cycle found."""
+def _is_settled(ledger: Ledger, earlier: Cycle, settings: PublishSection) -> bool:
+    """Whether nothing is left to do about an earlier cycle's releases.
+
+    A cycle that only wrote its releases counts while nothing is to be published. A cycle that published them counts if
+    they would go to the same repos now: under another namespace or name there is something to publish.
+    """
     if earlier.state is State.NOTHING:
         return True
-    if context.watchlist.publish.mode == "off":
+    if settings.mode == "off":
         return earlier.state in (State.PUBLISHED, State.REVIEW, State.WRITTEN)
-    words = context.ledger.kept(earlier.id, "watchlist", Watchlist)
-    if words is None or earlier.state not in (State.PUBLISHED, State.REVIEW):
+    watchlist = ledger.kept(earlier.id, "watchlist", Watchlist)
+    if watchlist is None or earlier.state not in (State.PUBLISHED, State.REVIEW):
         return False
-    now_asked, then_asked = context.watchlist.publish, words.publish
-    return (now_asked.namespace, now_asked.name) == (then_asked.namespace, then_asked.name)
+    then = watchlist.publish
+    return (settings.namespace, settings.name) == (then.namespace, then.name)
 
 
-def _record(context: CycleContext, pool: Pool) -> None:
-    """Put the pool into the ledger: whole, to go on with, and by rows, to be asked."""
+def _source_entries(pool: Pool) -> list[SourceEntry]:
     entries = [SourceEntry(one.repo, one.sha, "source", one.candidate.licence or "") for one in pool.sources]
     if pool.base is not None:
         entries.append(SourceEntry(pool.base.repo, pool.base.sha, "base", pool.base.candidate.licence or ""))
-    context.ledger.keep(context.cycle, "pool", pool, Pool)
-    context.ledger.record_pool(context.cycle, pool.verdicts, entries)
+    return entries
 
 
-def _members(context: CycleContext, cycle: str) -> set[tuple[str, str, str]]:
-    return {(entry.repo, entry.sha, entry.role) for entry in context.ledger.sources(cycle)}
+def _members(ledger: Ledger, cycle: str) -> set[tuple[str, str, str]]:
+    return {(entry.repo, entry.sha, entry.role) for entry in ledger.sources(cycle)}

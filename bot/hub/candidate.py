@@ -8,52 +8,47 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from merging.writing.companions import COMPANIONS
+from merging.kinds import COMPANION_FILES
+from merging.kinds.kind import MIB
 from templates.escaping import plain
 
 if TYPE_CHECKING:
-    from huggingface_hub.hf_api import ModelInfo
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 WEIGHTS = "model*.safetensors"
-"""The names of weight files; their sizes are the watchlist's to limit (watch.max_bytes)."""
+"""Pattern of weight files; the watchlist limits their sizes (watch.max_bytes)."""
 
 LICENCE_FILES = tuple(f"{name}{ending}" for name in ("LICENSE", "LICENCE", "NOTICE") for ending in ("", ".md", ".txt"))
 """Passed on with every release: permissive licences ask for it too."""
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-"""What an adapter is made of; a repo that has them is none that models are bred from."""
-
-_MIB = 2**20
-_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "spiece.model")
+"""The files of a LoRA adapter. A repo that has them holds no whole model."""
 
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
-        **dict.fromkeys(("config.json", ADAPTER_CONFIG), _MIB),
-        "model.safetensors.index.json": 16 * _MIB,
-        **dict.fromkeys(COMPANIONS, _MIB),
-        **dict.fromkeys(("tokenizer_config.json", "added_tokens.json"), 16 * _MIB),
-        **dict.fromkeys(_VOCABULARIES, 64 * _MIB),
-        **dict.fromkeys(LICENCE_FILES, _MIB),
+        **dict.fromkeys(("config.json", ADAPTER_CONFIG, *LICENCE_FILES), MIB),
+        "model.safetensors.index.json": 16 * MIB,
+        **{path: file.max_bytes for path, file in COMPANION_FILES.items()},
     }
 )
-"""The only files that are ever fetched beside the weights, all of them at the top of the repo: name → most bytes."""
+"""The only files fetched besides the weights, all of them at the top of the repo: name → largest size in bytes."""
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
 
-def wanted(path: str) -> bool:
-    """Whether a repo's file is of use; nothing else is fetched."""
+def is_wanted(path: str) -> bool:
+    """Whether a repo's file is fetched."""
     return path in LIMITS or path == ADAPTER_WEIGHTS or ("/" not in path and fnmatchcase(path, WEIGHTS))
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repo. `size` in bytes and hashes are None where the Hub was not asked for them.
+    """A file of a repo. Its size in bytes and its hash are None where the Hub was not asked for them.
 
-    sha256: of its content, for files in LFS. blob_id: git's SHA-1, for all others.
+    sha256: hash of the content, for files in LFS. blob_id: git's SHA-1, for all others.
     """
 
     path: str
@@ -69,12 +64,12 @@ class RemoteFile:
     @property
     def is_weights(self) -> bool:
         """Whether it holds the model's tensors."""
-        return wanted(self.path) and self.path.endswith(".safetensors")
+        return is_wanted(self.path) and self.path.endswith(".safetensors")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a candidate, and why, in one line for a person: a stranger's words in it are made harmless."""
+    """Whether a candidate was accepted, and the reason in one line. Text from the Hub in it is made harmless."""
 
     repo: str
     sha: str | None
@@ -89,10 +84,11 @@ class Verdict:
 class Candidate:
     """A repo at a commit, as the Hub describes it. Its texts come from a stranger: escape them when shown.
 
-    relation: how it descends from base_models, if it says: finetune, merge, adapter, quantized.
-    languages: those that the Hub takes in a card. quantised: the method, if it is.
-    security: files the Hub warns of; None where it says nothing.
-    pinned: its place in the watchlist's list of pinned models, None if it was found by listing.
+    repo: the name with which the Hub answers, which may be newer than the one that was asked for.
+    relation: how the model descends from base_models, if declared: finetune, merge, adapter, quantized.
+    languages: the declared ones that the Hub accepts in a card. quantised: the quantisation method, if there is one.
+    security: files the Hub warns of; None where the Hub was not asked.
+    pinned: index in the watchlist's list of pinned models, None for a model found by listing.
     """
 
     repo: str
@@ -117,8 +113,8 @@ class Candidate:
 
     @property
     def wanted_files(self) -> tuple[RemoteFile, ...]:
-        """What would be fetched."""
-        return tuple(file for file in self.files if wanted(file.path))
+        """The files that are fetched."""
+        return tuple(file for file in self.files if is_wanted(file.path))
 
     @property
     def weight_files(self) -> tuple[RemoteFile, ...]:
@@ -135,14 +131,18 @@ class Candidate:
         """Sorts the best first: pinned ones in the watchlist's order, then by downloads, then by name."""
         return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
 
+    def refuse(self, reason: str) -> Verdict:
+        """The verdict that refuses this candidate."""
+        return Verdict(self.repo, self.sha or None, False, reason)
+
     def file(self, path: str) -> RemoteFile | None:
         """The file at `path`, if there is one."""
         return next((file for file in self.files if file.path == path), None)
 
 
-def read_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
-    """The Hub's answer as a candidate, whether it comes from a list or from a model's own page."""
-    card: Mapping[str, Any] = vars(info.card_data) if info.card_data else {}
+def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
+    """Convert an entry of the Hub's list, or the answer for one model."""
+    card: Mapping[str, object] = vars(info.card_data) if info.card_data else {}
     config = info.config if isinstance(info.config, dict) else {}
     base_models, relation = _lineage(info, card)
     return Candidate(
@@ -159,36 +159,36 @@ def read_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
         parameters=info.safetensors.total if info.safetensors else None,
         architectures=_words(config.get("architectures")),
         custom_code=bool(config.get("auto_map")) or "custom_code" in (info.tags or ()),
-        quantised=_quantised(config),
-        files=tuple(_file(sibling) for sibling in info.siblings or ()),
+        quantised=_quantisation_method(config),
+        files=tuple(_remote_file(sibling) for sibling in info.siblings or ()),
         gated=bool(info.gated),
         private=bool(info.private),
-        security=_security(info.security_repo_status),
+        security=_flagged_files(info.security_repo_status),
         pinned=pinned,
     )
 
 
 def _words(value: object) -> tuple[str, ...]:
-    """A card's field that may be one text, a list of them, or anything."""
+    """The texts of a card's field, which may hold one text, a list of them, or anything else."""
     items: Iterable[object] = value if isinstance(value, list | tuple) else (value,)
     return tuple(item for item in items if isinstance(item, str) and item)
 
 
 def _is_language(word: str) -> bool:
-    """Whether the Hub takes it as a language: one wrong word would make a release's whole card invalid."""
+    """Whether the Hub accepts it as a language: one wrong word would make a release's whole card invalid."""
     return _LANGUAGE.fullmatch(word) is not None or word in _OTHER_LANGUAGES
 
 
-def _lineage(info: ModelInfo, card: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
-    """Declared base models and the relation to them: the card's word, else the Hub's."""
-    told: Any = info.base_models
+def _lineage(info: ModelInfo, card: Mapping[str, object]) -> tuple[tuple[str, ...], str | None]:
+    """Declared base models and the relation to them: from the card, else from the Hub."""
+    answer: object = info.base_models
     models: list[object] = []
     relation = card.get("base_model_relation")
-    if isinstance(told, dict):
-        models = [entry.get("id") for entry in told.get("models", ()) if isinstance(entry, dict)]
-        relation = relation or told.get("relation")
-    elif isinstance(told, list):
-        models = told
+    if isinstance(answer, dict):
+        models = [entry.get("id") for entry in answer.get("models", ()) if isinstance(entry, dict)]
+        relation = relation or answer.get("relation")
+    elif isinstance(answer, list):
+        models = answer
     bases = _words(card.get("base_model")) or _words(models)
     for tag in info.tags or ():
         parts = tag.split(":")
@@ -197,12 +197,12 @@ def _lineage(info: ModelInfo, card: Mapping[str, Any]) -> tuple[tuple[str, ...],
     return tuple(dict.fromkeys(bases)), relation if isinstance(relation, str) else None
 
 
-def _quantised(config: Mapping[str, Any]) -> str | None:
+def _quantisation_method(config: Mapping[str, object]) -> str | None:
     found = config.get("quantization_config")
     return str(found.get("quant_method") or "unnamed") if isinstance(found, dict) else None
 
 
-def _file(sibling: Any) -> RemoteFile:
+def _remote_file(sibling: RepoSibling) -> RemoteFile:
     lfs = sibling.lfs
     return RemoteFile(
         path=sibling.rfilename,
@@ -212,8 +212,8 @@ def _file(sibling: Any) -> RemoteFile:
     )
 
 
-def _security(status: Any) -> tuple[str, ...] | None:
-    """Names of the files the Hub warns of; a scan that is not done yet counts as one."""
+def _flagged_files(status: object) -> tuple[str, ...] | None:
+    """Names of the files the Hub warns of; an unfinished scan counts as one."""
     if not isinstance(status, dict):
         return None
     issues = status.get("filesWithIssues") or ()

@@ -1,4 +1,4 @@
-"""The Hub as the bot talks to it: one HfApi object, a patience of its own, and errors in one line."""
+"""The Hub's client: one HfApi object, with retries and one-line errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 TRIES = 5
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
-"""Seconds. A Hub that asks for more (Retry-After) gets it, up to LONGEST_ORDERED."""
+"""Seconds between tries. A Hub that asks for more (Retry-After) gets it, up to LONGEST_ORDERED."""
 LONGEST_ORDERED = 330.0
 """Seconds: the real Hub counts requests in windows of five minutes."""
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class HubUnavailable(ShoalError):  # noqa: N818 - says what is the matter
-    """The Hub does not answer, or not in time; later it may."""
+class HubUnavailable(ShoalError):  # noqa: N818 - named after the finding
+    """The Hub does not answer, or not in time; it may later."""
 
 
 class HubNotFound(ShoalError):  # noqa: N818
@@ -78,14 +78,14 @@ class Hub:
         """The Hub's address."""
         return str(self.api.endpoint)
 
-    def call(self, function: Callable[..., T], *arguments: Any, tries: int = TRIES, **options: Any) -> T:
-        """`function(*arguments, **options)`, tried again after a pause while the Hub is busy or out of reach.
+    def call(self, function: Callable[..., T], *arguments: object, tries: int = TRIES, **options: object) -> T:
+        """Call `function(*arguments, **options)`, and again after a pause while the Hub is busy or out of reach.
 
-        tries: at most so many. The client tries downloads again by itself, so two of ours do for those.
+        tries: largest number of calls. The client retries downloads itself, so they need only two.
 
         Raises:
             HubUnavailable, HubNotFound, HubForbidden, HubGated, HubRefused: one line with the remedy.
-            HfHubHTTPError: status 412 alone, as it came: its caller knows which parent commit it named.
+            HfHubHTTPError: only for status 412, which the caller has to handle: it gave the parent commit.
         """
         for attempt in range(tries):
             try:
@@ -94,17 +94,17 @@ class Hub:
                 trouble = _transient(error)
                 if trouble is None:
                     subject = arguments[0] if arguments and isinstance(arguments[0], str) else self.endpoint
-                    told = self._in_words(error, subject)
-                    if told is None:
+                    hub_error = self._one_line_error(error, subject)
+                    if hub_error is None:
                         raise
-                    raise told from error
+                    raise hub_error from error
                 if attempt == tries - 1:
                     raise HubUnavailable(f"{self.endpoint}: {trouble}; try again later") from error
                 self._sleep(waiting_time(attempt, _ordered_wait(error)))
         raise ValueError(f"tries: got {tries}: write at least 1")
 
     def whoami(self) -> dict[str, Any]:
-        """Who the token belongs to, asked once: the Hub counts these requests strictly."""
+        """The Hub's account of the token's owner, requested once: the Hub limits these requests strictly."""
         if self._me is None:
             from huggingface_hub.errors import LocalTokenNotFoundError
 
@@ -115,7 +115,7 @@ class Hub:
         return self._me
 
     def check_can_write(self, namespace: str) -> None:
-        """HubForbidden, naming the namespaces there are, unless the token may write to `namespace`."""
+        """Raise HubForbidden, with the namespaces there are, unless the token may write to `namespace`."""
         me = self.whoami()
         token = me.get("auth", {}).get("accessToken", {})
         orgs = [org for org in me.get("orgs", []) if org.get("roleInOrg") in (None, "admin", "write", "contributor")]
@@ -129,18 +129,18 @@ class Hub:
             raise HubForbidden(f"publish.namespace: got {namespace!r}: the token may only read; use one that writes")
 
     def download(
-        self, repo: str, sha: str, path: str, folder: Path, arrived: Callable[[int], None] = lambda _: None
+        self, repo: str, sha: str, path: str, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
     ) -> Path:
-        """Fetch one file at a commit to `folder`/`path`, going on where an earlier try stopped.
+        """Fetch one file at a commit to `folder`/`path`; files that an earlier try completed are not fetched again.
 
-        arrived: told the bytes as they come; negative where the client starts a file again.
+        on_bytes: called with the number of bytes that arrived; negative where the client starts a file again.
         """
-        bar = _reporting_bar(arrived)
+        bar = _reporting_bar(on_bytes)
         where = self.call(self.api.hf_hub_download, repo, path, revision=sha, local_dir=folder, tqdm_class=bar, tries=2)
         return Path(str(where))
 
     def read(self, repo: str, sha: str, path: str) -> bytes:
-        """A small file of a repo at a commit; nothing stays on the disk."""
+        """Read a small file of a repo at a commit; nothing stays on the disk."""
         with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
             return self.download(repo, sha, path, Path(folder)).read_bytes()
 
@@ -149,11 +149,11 @@ class Hub:
         line = " ".join(text.split())
         return line.replace(self._token, "<token>") if self._token else line
 
-    def _in_words(self, error: Exception, subject: str) -> ShoalError | None:
-        """The error as a person understands it; None where it is none of the Hub's, or a 412."""
+    def _one_line_error(self, error: Exception, subject: str) -> ShoalError | None:
+        """The error as one line with the remedy; None for one that is not the Hub's, or a 412."""
         from huggingface_hub import errors
 
-        cause = next((cause for cause in _causes(error) if _of_the_hub(cause)), None)
+        cause = next((cause for cause in _causes(error) if _is_hub_error(cause)), None)
         if isinstance(cause, errors.OfflineModeIsEnabled):
             return HubUnavailable(f"{self.endpoint}: HF_HUB_OFFLINE is set; unset it to reach the Hub")
         if not isinstance(cause, errors.HfHubHTTPError) or cause.response.status_code == 412:
@@ -167,18 +167,18 @@ class Hub:
             return HubNotFound(f"{subject}: the Hub has no such file; check its name")
         if isinstance(cause, errors.RepositoryNotFoundError) or status == 404:
             return HubNotFound(f"{subject}: not on the Hub, or private; check its name and the token")
-        words = self._clean((cause.server_message or str(cause).split("\n")[0])[:300])
+        answer = self._clean((cause.server_message or str(cause).split("\n")[0])[:300])
         if status in (401, 403):
-            return HubForbidden(f"{subject}: the Hub answers {status} ({words}); check the token's rights")
-        return HubRefused(f"{subject}: the Hub answers {status} ({words}); mend the request or ask its owner")
+            return HubForbidden(f"{subject}: the Hub answers {status} ({answer}); check the token's rights")
+        return HubRefused(f"{subject}: the Hub answers {status} ({answer}); correct the request or ask its owner")
 
 
-def _reporting_bar(arrived: Callable[[int], None]) -> type:
-    """What the client takes for a progress bar: it shows nothing and tells `arrived` of the bytes."""
+def _reporting_bar(on_bytes: Callable[[int], None]) -> type:
+    """A class that the client uses as a progress bar; it shows nothing and reports the bytes to `on_bytes`."""
 
     class Bar:
         def __init__(self, *_: object, initial: int = 0, **__: object) -> None:
-            arrived(initial)
+            on_bytes(initial)
 
         def __enter__(self) -> Bar:
             return self
@@ -187,19 +187,19 @@ def _reporting_bar(arrived: Callable[[int], None]) -> type:
             pass
 
         def update(self, count: int | float | None = 1) -> None:
-            arrived(int(count or 0))
+            on_bytes(int(count or 0))
 
     return Bar
 
 
-def _of_the_hub(error: BaseException) -> bool:
+def _is_hub_error(error: BaseException) -> bool:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     return isinstance(error, HfHubHTTPError | OfflineModeIsEnabled)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it came from: the client wraps a lost connection in a missing local file."""
+    """The error and its causes: the client reports a lost connection as a missing local file, for example."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and len(chain) < 5:
@@ -209,7 +209,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _transient(error: Exception) -> str | None:
-    """What is the matter, in a few words, if another try may help; None if it cannot."""
+    """A short description of a fault that another try may overcome; None for any other error."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 

@@ -1,24 +1,32 @@
-"""Finding candidates: the watchlist's models listed, judged, then looked at one by one."""
+"""Finds candidates: lists what the watchlist asks for, applies the rules, then queries each model left.
+
+Models are compared by the name with which the Hub answers, never by the one in a card or a watchlist: a renamed repo
+still answers to its old name.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
-from bot.hub.candidate import Candidate, Verdict, read_candidate
-from bot.hub.client import Hub, HubForbidden, HubNotFound
+from bot.hub.candidate import Candidate, Verdict, to_candidate
+from bot.hub.client import Hub, HubForbidden, HubNotFound, HubRefused
 from bot.hub.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.watchlist.sections import PinnedModel
 from bot.watchlist.watchlist import Watchlist
 
-LISTED = 1000
-"""Entries read of a list, most downloaded first; what matches more is too wide a watchlist."""
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ExpandModelProperty_T
 
-EXPAND = (
+LISTED = 1000
+"""Entries read of a list, most downloaded first. A watchlist that matches more is too wide."""
+
+EXPAND: tuple[ExpandModelProperty_T, ...] = (
     "author",
     "cardData",
     "config",
@@ -34,34 +42,44 @@ EXPAND = (
     "tags",
 )
 
+MAX_ANCESTORS = 32
+"""Declared base models, and theirs, that are looked up for one model; beyond them its licence is unknown."""
+
+LookUp = Callable[[str], Candidate | None]
+"""The candidate to which a declared name leads on the Hub; None where it leads nowhere. Answers are remembered."""
+
 
 @dataclass(frozen=True)
 class Discovery:
-    """Candidates with nothing against them yet, best first, at pinned commits; and the refusals so far."""
+    """The candidates that no rule refuses, best first, at pinned commits; and the refusals."""
 
     candidates: tuple[Candidate, ...]
     refused: tuple[Verdict, ...]
 
 
-def discover(hub: Hub, watchlist: Watchlist, now: datetime) -> Discovery:
-    """List what the watchlist asks for and look at it closely; no weights are read.
+def discover_candidates(hub: Hub, watchlist: Watchlist, now: datetime) -> Discovery:
+    """List what the watchlist asks for and query each model that passes the rules; no weights are read.
 
     Raises:
         ShoalError: the Hub cannot be asked.
     """
-    pinned, lost = _pinned(hub, watchlist.pinned)
+    pinned, lost = _query_pinned(hub, watchlist.pinned)
     known = {candidate.repo for candidate in pinned}
-    listed = [candidate for candidate in _listed(hub, watchlist) if candidate.repo not in known]
-    kept, refused = _sort_out([*pinned, *sorted(listed, key=lambda one: one.rank)], watchlist, now)
+    listed = {candidate.repo: candidate for candidate in _list_models(hub, watchlist) if candidate.repo not in known}
+    by_rank = sorted(listed.values(), key=lambda candidate: candidate.rank)
+    kept, refused = _apply_rules([*pinned, *by_rank], watchlist, now)
     near, far = kept[: watchlist.watch.max_candidates], kept[watchlist.watch.max_candidates :]
     limit = f"beyond watch.max_candidates ({watchlist.watch.max_candidates}), by downloads"
-    beyond = [_refused(candidate, limit) for candidate in far]
-    seen, vanished = _looked_at(hub, near)
-    candidates, found_out = _sort_out(seen, watchlist, now)
-    return Discovery(tuple(candidates), (*lost, *refused, *found_out, *vanished, *beyond))
+    beyond = [candidate.refuse(limit) for candidate in far]
+    # A list leaves out sizes, hashes and the security scan, so each model is queried and the rules applied again.
+    queried, vanished = _query_listed(hub, near)
+    candidates, refused_after_query = _apply_rules(queried, watchlist, now)
+    return Discovery(tuple(candidates), (*lost, *refused, *refused_after_query, *vanished, *beyond))
 
 
-def find_base(hub: Hub, watchlist: Watchlist, candidates: Sequence[Candidate], now: datetime) -> Candidate | None:
+def find_base(
+    hub: Hub, watchlist: Watchlist, candidates: Sequence[Candidate], look_up: LookUp, now: datetime
+) -> Candidate | None:
     """The common ancestor: the one named, or (auto) the one most candidates declare; None if there is none.
 
     Raises:
@@ -69,12 +87,12 @@ def find_base(hub: Hub, watchlist: Watchlist, candidates: Sequence[Candidate], n
     """
     reference, rules = watchlist.base, NAMED_BASE
     if reference == "auto":
-        name, rules = declared_base(candidates), SAFETY
-        reference = PinnedModel(repo=name, revision=None) if name else None
+        name, rules = most_declared_base(candidates, look_up), SAFETY
+        reference = PinnedModel(repo=name) if name else None
     if reference is None:
         return None
     try:
-        base = look(hub, reference.repo, reference.revision)
+        base = query_model(hub, reference.repo, reference.revision)
     except (HubNotFound, HubForbidden) as error:
         raise ShoalError(f"base: {error}") from error
     if reason := first_refusal(base, watchlist, now, rules):
@@ -82,71 +100,106 @@ def find_base(hub: Hub, watchlist: Watchlist, candidates: Sequence[Candidate], n
     return base
 
 
-def declared_base(candidates: Iterable[Candidate]) -> str | None:
-    """The base model that most candidates declare; of equals, the first by name."""
-    votes = Counter(base for candidate in candidates for base in candidate.base_models if _is_repo(base))
+def most_declared_base(candidates: Iterable[Candidate], look_up: LookUp) -> str | None:
+    """The base model that most candidates declare, by its name on the Hub; of equals, the first by name.
+
+    A candidate has one vote for a model, under however many names it declares it.
+    """
+
+    def current_name(declared: str) -> str:
+        found = look_up(declared)
+        return found.repo if found else declared
+
+    votes = Counter(
+        name
+        for candidate in candidates
+        for name in {
+            current_name(declared) for declared in candidate.base_models[:MAX_ANCESTORS] if _is_repo_name(declared)
+        }
+    )
     return min(votes, key=lambda name: (-votes[name], name)) if votes else None
 
 
-def look(hub: Hub, repo: str, revision: str | None = None, pinned: int | None = None) -> Candidate:
-    """A model's own page: sizes, hashes and the security scan, at the commit that `revision` means now."""
+def query_model(hub: Hub, repo: str, revision: str | None = None, pinned: int | None = None) -> Candidate:
+    """One model with sizes, hashes and the security scan, at the commit that `revision` means now.
+
+    Raises:
+        HubNotFound, HubForbidden, HubRefused, HubUnavailable: the Hub does not show it.
+    """
     info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True, securityStatus=True)
-    return read_candidate(info, pinned)
+    return to_candidate(info, pinned)
 
 
-def _is_repo(name: str) -> bool:
-    """Whether a stranger's word for a base can be a repo's name at all."""
+def query_declared(hub: Hub, name: str) -> Candidate | None:
+    """The model to which a name on a card leads; None for a name that no repo has or shows."""
     try:
-        PinnedModel(repo=name, revision=None)
+        return query_model(hub, name)
+    except (HubNotFound, HubForbidden, HubRefused, ValueError):
+        return None
+
+
+def _is_repo_name(name: str) -> bool:
+    """Whether a base model that a card declares can be a repo at all."""
+    try:
+        PinnedModel(repo=name)
     except ValueError:
         return False
     return True
 
 
-def _listed(hub: Hub, watchlist: Watchlist) -> Iterator[Candidate]:
+def _list_models(hub: Hub, watchlist: Watchlist) -> Iterator[Candidate]:
     """The Hub's list, one request for each allowed author where any is named."""
     watch = watchlist.watch
     if not (watch.tags or watch.search or watch.authors.allow):
         return
     for author in watch.authors.allow or (None,):
-        query: dict[str, Any] = {
-            "filter": list(watch.tags) or None,
-            "author": author,
-            "search": watch.search,
-            "pipeline_tag": watch.pipeline_tag,
-            "sort": "downloads",
-            "limit": LISTED,
-            "expand": list(EXPAND),
-        }
-        for info in hub.call(lambda query=query: list(hub.api.list_models(**query)), tries=1):
-            yield read_candidate(info)
+        query = partial(
+            hub.api.list_models,
+            filter=list(watch.tags) or None,
+            author=author,
+            search=watch.search,
+            pipeline_tag=watch.pipeline_tag,
+            sort="downloads",
+            limit=LISTED,
+            expand=list(EXPAND),
+        )
+        # One try, because the client retries a page of a list by itself.
+        for info in hub.call(lambda query=query: list(query()), tries=1):
+            yield to_candidate(info)
 
 
-def _pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Candidate], list[Verdict]]:
-    """Pinned models at their revisions; one that is not there is refused, not fatal."""
-    found, lost = [], []
-    for place, reference in enumerate(references):
+def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Candidate], list[Verdict]]:
+    """Pinned models at their revisions; one that is missing, or the same as an earlier one, is refused, not fatal."""
+    found: dict[str, Candidate] = {}
+    refused = []
+    for index, reference in enumerate(references):
         try:
-            found.append(look(hub, reference.repo, reference.revision, place))
+            candidate = query_model(hub, reference.repo, reference.revision, index)
         except (HubNotFound, HubForbidden) as error:
-            lost.append(Verdict(reference.repo, None, False, f"pinned, but {_without(error, reference.repo)}"))
-    return found, lost
+            refused.append(Verdict(reference.repo, None, False, f"pinned, but {_reason_of(error, reference.repo)}"))
+            continue
+        first = found.setdefault(candidate.repo, candidate)
+        if first is not candidate:
+            why = f"it is {candidate.repo}, which is pinned twice; the first of the two entries counts"
+            # Under the old name, because a cycle keeps one verdict for each name.
+            names = {reference.repo, references[first.pinned or 0].repo} - {candidate.repo}
+            refused += [Verdict(name, candidate.sha, False, why) for name in names]
+    return list(found.values()), refused
 
 
-def _looked_at(hub: Hub, candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Verdict]]:
-    """Candidates again from their own pages, at the commits that the list told."""
-    seen, vanished = [], []
+def _query_listed(hub: Hub, candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Verdict]]:
+    """Listed candidates queried at the commits of the list; pinned ones have been queried already."""
+    queried, vanished = [], []
     for candidate in candidates:
         try:
-            page = candidate if candidate.pinned is not None else look(hub, candidate.repo, candidate.sha or None)
+            known = candidate.pinned is not None
+            queried.append(candidate if known else query_model(hub, candidate.repo, candidate.sha or None))
         except (HubNotFound, HubForbidden) as error:
-            vanished.append(_refused(candidate, f"listed, but {_without(error, candidate.repo)}"))
-        else:
-            seen.append(page)
-    return seen, vanished
+            vanished.append(candidate.refuse(f"listed, but {_reason_of(error, candidate.repo)}"))
+    return queried, vanished
 
 
-def _sort_out(
+def _apply_rules(
     candidates: Iterable[Candidate], watchlist: Watchlist, now: datetime
 ) -> tuple[list[Candidate], list[Verdict]]:
     kept, refused = [], []
@@ -155,14 +208,10 @@ def _sort_out(
         if reason is None:
             kept.append(candidate)
         else:
-            refused.append(_refused(candidate, reason))
+            refused.append(candidate.refuse(reason))
     return kept, refused
 
 
-def _refused(candidate: Candidate, reason: str) -> Verdict:
-    return Verdict(candidate.repo, candidate.sha or None, False, reason)
-
-
-def _without(error: Exception, repo: str) -> str:
-    """The error's words without the repo's name, which the verdict has already."""
+def _reason_of(error: Exception, repo: str) -> str:
+    """The error's text without the repo's name, which the verdict has already."""
     return str(error).removeprefix(f"{repo}: ")

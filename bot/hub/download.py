@@ -1,7 +1,7 @@
-"""Fetching the pool: pinned commits, only the files of use, every byte and every tensor checked before use.
+"""Fetches the pool: pinned commits, only the files that are needed, every byte and tensor checked before use.
 
-A source lies complete in `<folder>/<owner>--<name>/<sha>/` or not at all: it is fetched beside that place,
-checked, given its manifest, and renamed. What is there is used again without a request for it.
+A source is in `<folder>/<owner>--<name>/<sha>/`, complete, or not there at all: it is fetched into a folder next to
+that one, checked, given its manifest, and renamed. A complete source is used again without a request.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
 from bot.hub.client import Hub, HubForbidden, HubNotFound, HubUnavailable
-from bot.hub.inspection import Member, refused
-from bot.hub.pool import Pool, without
+from bot.hub.inspection import RemoteWeights
+from bot.hub.pool import Pool, remove_members
+from bot.hub.resolver import source_folder
 from merging.errors import MergingError
-from merging.recipes.weight_merge import ModelId
+from merging.identity import ModelId
+from merging.writing.atomic import atomic_file, move_folder, sync
 
 MANIFEST = "shoal-source.json"
 """Written last, so that its existence proves the folder complete: file → size in bytes and hash."""
@@ -29,16 +31,16 @@ MANIFEST = "shoal-source.json"
 SPARE_BYTES = 2**28
 """Room to leave on the disk for everything else."""
 
-Arrived = Callable[[str, int], None]
-"""Told (repo, bytes) as they come; the bytes are negative where a file is started again."""
+OnBytes = Callable[[str, int], None]
+"""Called with a repo and the bytes that arrived; negative bytes where a file is started again."""
 
 
-class SourceGone(ShoalError):  # noqa: N818 - says what is the matter
+class SourceGone(ShoalError):  # noqa: N818 - named after the finding
     """A member was deleted, moved or closed since it was found: the pool has to be found anew."""
 
 
 class Damaged(Exception):  # noqa: N818 - a finding, not a fault
-    """A fetched file is not what the Hub says it is, as a reason for a verdict."""
+    """A fetched file differs from what the Hub says; the message is the reason for a verdict."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Fetched:
     refused: tuple[Verdict, ...]
 
 
-def fetch(hub: Hub, pool: Pool, folder: Path, arrived: Arrived = lambda _, __: None) -> Fetched:
+def fetch_pool(hub: Hub, pool: Pool, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Fetched:
     """Fetch and check all members; a damaged source leaves the pool, with the reason.
 
     Raises:
@@ -58,23 +60,18 @@ def fetch(hub: Hub, pool: Pool, folder: Path, arrived: Arrived = lambda _, __: N
         SourceGone: a member was deleted, moved or closed since it was found; nothing more was fetched.
         ShoalError: the Hub cannot be asked, or the disk is full. Nothing of the member in question stays.
     """
-    missing = [member for member in pool.members if not is_complete(place(folder, member.ref))]
+    missing = [member for member in pool.members if not is_complete(source_folder(folder, member.ref))]
     for member in missing:
         _check_still_there(hub, member)
     _check_room(folder, sum(member.candidate.download_bytes for member in missing))
     bad = []
     for member in missing:
         try:
-            fetch_member(hub, member, folder, arrived)
+            fetch_member(hub, member, folder, on_bytes)
         except Damaged as error:
-            bad.append(refused(member, f"damaged: {error}"))
-    left = without(pool, bad) if bad else pool
-    return Fetched(left, {member.ref: place(folder, member.ref) for member in left.members}, tuple(bad))
-
-
-def place(folder: Path, source: ModelId) -> Path:
-    """Where a source lies, or will."""
-    return folder / source.repo.replace("/", "--") / source.sha
+            bad.append(member.refuse(f"damaged: {error}"))
+    left = remove_members(pool, bad) if bad else pool
+    return Fetched(left, {member.ref: source_folder(folder, member.ref) for member in left.members}, tuple(bad))
 
 
 def is_complete(target: Path) -> bool:
@@ -86,22 +83,24 @@ def is_complete(target: Path) -> bool:
         return False
 
 
-def _check_still_there(hub: Hub, member: Member) -> None:
+def _check_still_there(hub: Hub, member: RemoteWeights) -> None:
     """A source deleted, moved or closed since it was found stops the cycle before anything is fetched."""
     try:
         info = hub.call(hub.api.model_info, member.repo, revision=member.sha)
     except (HubNotFound, HubForbidden) as error:
         raise _gone(member, error) from error
     if info.id != member.repo:
-        raise SourceGone(f"{member.repo}: moved to {info.id} since it was found; run again to find it there")
+        raise SourceGone(
+            f"{member.repo}: moved to {info.id} since it was found; run the command again to find it there"
+        )
     if info.gated and not member.candidate.gated:
-        raise SourceGone(f"{member.repo}: gated since it was found; run again to go on without it")
+        raise SourceGone(f"{member.repo}: gated since it was found; run the command again to go on without it")
 
 
-def _gone(member: Member, error: ShoalError) -> SourceGone:
+def _gone(member: RemoteWeights, error: ShoalError) -> SourceGone:
     what = str(error).removeprefix(f"{member.repo}: ").partition(";")[0]
     return SourceGone(
-        f"{member.repo}@{member.sha[:12]}: gone since it was found ({what}); run again to go on without it"
+        f"{member.repo}@{member.sha[:12]}: gone since it was found ({what}); run the command again to go on without it"
     )
 
 
@@ -115,14 +114,14 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def fetch_member(hub: Hub, member: Member, folder: Path, arrived: Arrived = lambda _, __: None) -> Path:
-    """One member to its place, which is returned: all or nothing. A cut download stays, for the next run to go on with.
+def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Path:
+    """Fetch one member, all or nothing, and return its folder. A cut download is kept for the next run to continue.
 
     Raises:
         Damaged: a file is not what the Hub says it is.
-        SourceGone, ShoalError: as `fetch`.
+        SourceGone, ShoalError: as `fetch_pool`.
     """
-    target = place(folder, member.ref)
+    target = source_folder(folder, member.ref)
     if is_complete(target):
         return target
     partial = target.with_name(f".{member.sha}.partial")
@@ -130,13 +129,11 @@ def fetch_member(hub: Hub, member: Member, folder: Path, arrived: Arrived = lamb
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for file in member.candidate.wanted_files:
-            _fetch_file(hub, member, file, partial, arrived)
+            _fetch_file(hub, member, file, partial, on_bytes)
         _check_tensors(member, partial)
         shutil.rmtree(partial / ".cache", ignore_errors=True)
         _write_manifest(member, partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        _sync(target.parent)
+        move_folder(partial, target)
         return target
     except (HubNotFound, HubForbidden) as error:
         raise _gone(member, error) from error
@@ -146,30 +143,30 @@ def fetch_member(hub: Hub, member: Member, folder: Path, arrived: Arrived = lamb
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise ShoalError(f"{partial}: the disk is full; free some space, then run again") from error
+        raise ShoalError(f"{partial}: the disk is full; free some space and run the command again") from error
     finally:
         if not keep_partial:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fetch_file(hub: Hub, member: Member, file: RemoteFile, folder: Path, arrived: Arrived) -> None:
-    """One file, its size and hash as the Hub told them when the source was found."""
+def _fetch_file(hub: Hub, member: RemoteWeights, file: RemoteFile, folder: Path, on_bytes: OnBytes) -> None:
+    """Fetch one file and check the size and hash that the Hub gave when the source was found."""
     try:
-        path = hub.download(member.repo, member.sha, file.path, folder, lambda count: arrived(member.repo, count))
+        path = hub.download(member.repo, member.sha, file.path, folder, lambda count: on_bytes(member.repo, count))
     except OSError as error:
-        # The client's own check of the size; every other failure of its carries an errno or is the Hub's.
+        # This is how the client reports a wrong size; its other errors carry an errno or come from the Hub.
         if error.errno is None and "onsistency" in str(error):
             raise Damaged(f"{file.path} is shorter or longer than the Hub says") from error
         raise
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise Damaged(f"{file.path} has {size:,} bytes, not {file.size:,}")
-    found = content_id(path, git=file.sha256 is None)
+    found = file_content_id(path, git=file.sha256 is None)
     if file.content_id is not None and found != file.content_id:
         raise Damaged(f"{file.path} has the hash {found[:12]}…, not {file.content_id[:12]}…")
 
 
-def content_id(path: Path, *, git: bool) -> str:
+def file_content_id(path: Path, *, git: bool) -> str:
     """The Hub's name for a file's content: SHA-256, or git's SHA-1 of a blob for files outside LFS."""
     with path.open("rb") as stream:
         if not git:
@@ -178,41 +175,30 @@ def content_id(path: Path, *, git: bool) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _check_tensors(member: Member, folder: Path) -> None:
-    """The files' own headers must be those that the decision was made on, and every weight a number."""
+def _check_tensors(member: RemoteWeights, folder: Path) -> None:
+    """The files' headers must be those by which the source was accepted, and every weight a number."""
     from merging.sources.checkpoint import Checkpoint, read_headers
 
     try:
         if member.candidate.file(ADAPTER_CONFIG):
             if read_headers(folder / ADAPTER_WEIGHTS) != member.headers:
-                raise Damaged("its tensors are not those that the Hub's headers told")
+                raise Damaged("its tensors differ from the headers that the Hub gave")
             return
         checkpoint = Checkpoint.open(folder)
         if dict(checkpoint.headers) != dict(member.headers):
-            raise Damaged("its tensors are not those that the Hub's headers told")
+            raise Damaged("its tensors differ from the headers that the Hub gave")
         checkpoint.verify()
     except MergingError as error:
         raise Damaged(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
-def _write_manifest(member: Member, folder: Path) -> None:
+def _write_manifest(member: RemoteWeights, folder: Path) -> None:
     files = {
         file.path: {"size": (folder / file.path).stat().st_size, "hash": file.content_id}
         for file in member.candidate.wanted_files
     }
     text = json.dumps({"repo": member.repo, "sha": member.sha, "files": files}, indent=1, sort_keys=True)
     for path in (folder / name for name in files):
-        _sync(path)
-    manifest = folder / MANIFEST
-    manifest.write_text(text, encoding="utf-8")
-    _sync(manifest)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Have a file or a folder on the disk, not in a cache, before something relies on it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    with atomic_file(folder / MANIFEST) as file:
+        file.write(text.encode())

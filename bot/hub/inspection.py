@@ -1,24 +1,25 @@
-"""A candidate read as far as possible without its weights: config, tokenizer, tensor headers."""
+"""Reads what can be known of a candidate without its weights: config, tokenizer, tensor headers."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from bot.errors import ShoalError
 from bot.hub.candidate import Candidate, Verdict
 from bot.hub.client import Hub, HubForbidden, HubNotFound
+from merging.dtypes import BITS
 from merging.errors import MergingError
-from merging.models.settings import settings, settings_mismatch
-from merging.partition import layer_count
-from merging.recipes.weight_merge import ModelId
+from merging.identity import ModelId
+from merging.kinds import COMPANION_FILES
+from merging.models.settings import read_settings, settings_mismatch
 from merging.sources.family import TensorHeader, family_mismatch
-from merging.tokenizers.comparison import Tokenizer, read_tokenizer, tokenizer_mismatch
+from merging.sources.json_object import parse_json_object
+from merging.tensor_names import count_layers
+from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer, tokenizer_mismatch
 from templates.escaping import plain
 
 MAX_SHARDS = 200
@@ -26,35 +27,24 @@ MAX_SHARDS = 200
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
-_COMPANIONS = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.json")
-"""The JSON files that a release takes over from a source and in which a key could point to code."""
-
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-"""The keys of a config.json that tell of a mixture of experts."""
-
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Of an element, by the format's name of its dtype."""
+"""Keys of a config.json that only mixtures of experts have."""
 
 
 class Unfit(Exception):  # noqa: N818 - a finding, not a fault
-    """What is wrong with a candidate, as a reason for its verdict."""
+    """A candidate that cannot be merged; the message is the reason for its verdict."""
 
 
 @dataclass(frozen=True)
-class Member:
-    """A model that could be merged: what the Hub says of it, and what its small files and headers say.
+class RemoteWeights:
+    """The weights in a repo at a commit, a model's or an adapter's, before they are fetched.
 
-    headers: tensor name → header. settings: what its config.json means. tokenizer: what its tokenizer.json means,
-    if it has one. pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: of experts.
+    headers: tensor name → header.
     """
 
     candidate: Candidate
     headers: Mapping[str, TensorHeader]
-    settings: Mapping[str, Any]
-    tokenizer: Tokenizer | None
-    pieces: str | None
-    is_mixture: bool = False
 
     @property
     def repo(self) -> str:
@@ -71,6 +61,24 @@ class Member:
         """The model in a recipe."""
         return ModelId(self.candidate.repo, self.candidate.sha)
 
+
+@dataclass(frozen=True)
+class Member(RemoteWeights):
+    """A model that can be merged, as the Hub, its small files and its tensor headers describe it.
+
+    settings: the meaning of its config.json. tokenizer: the meaning of its tokenizer.json, if it has one.
+    pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: whether it is a mixture of experts.
+    """
+
+    settings: Mapping[str, object]
+    tokenizer: TokenizerDigests | None
+    pieces: str | None
+    is_mixture: bool = False
+
+    def refuse(self, reason: str) -> Verdict:
+        """The verdict that refuses this model."""
+        return self.candidate.refuse(reason)
+
     @cached_property
     def parameters(self) -> int:
         """Number of weights."""
@@ -79,7 +87,7 @@ class Member:
     @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all tensors as they are stored."""
-        return sum(math.prod(header.shape) * BYTES.get(header.dtype, 1) for header in self.headers.values())
+        return sum(math.prod(header.shape) * BITS.get(header.dtype, 8) for header in self.headers.values()) // 8
 
     @cached_property
     def dtype(self) -> str:
@@ -88,7 +96,7 @@ class Member:
         return min(counts, key=lambda name: (-counts[name], name))
 
 
-def inspect(hub: Hub, candidate: Candidate) -> Member:
+def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
     """Read config.json, the tokenizer, the safetensors headers and the small files at the candidate's commit.
 
     Raises:
@@ -96,34 +104,34 @@ def inspect(hub: Hub, candidate: Candidate) -> Member:
         ShoalError: the Hub cannot be asked.
     """
     if unmeasured := [file.path for file in candidate.wanted_files if file.size is None]:
-        raise Unfit(f"the Hub does not tell the size of its {unmeasured[0]}")
+        raise Unfit(f"the Hub does not give the size of its {unmeasured[0]}")
     try:
-        config = _json_file(hub, candidate, "config.json")
+        config = _read_json(hub, candidate, "config.json")
         check_config(config)
-        headers = _headers(hub, candidate)
-        layers = layer_count(headers)
+        headers = _read_headers(hub, candidate)
+        layers = count_layers(headers)
         if layers == 0:
             raise Unfit("it has no transformer layers")
-        meaning = settings(config, layers)
-        tokenizer, pieces = _tokenizer(hub, candidate)
-        for path in _COMPANIONS:
-            if candidate.file(path):
-                _check_pointers(path, _json_file(hub, candidate, path))
+        meaning = read_settings(config, layers)
+        tokenizer, pieces = _read_tokenizer(hub, candidate)
+        for path, file in COMPANION_FILES.items():
+            if file.may_point_to_code and candidate.file(path):
+                _check_pointers(path, _read_json(hub, candidate, path))
         return Member(candidate, headers, meaning, tokenizer, pieces, any(config.get(key) for key in _EXPERTS))
-    except (MergingError, ValueError, RecursionError) as error:
+    except (MergingError, RecursionError) as error:
         raise Unfit(str(error)) from error
     except (HubNotFound, HubForbidden) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
 def inspect_source(hub: Hub, candidate: Candidate) -> Member:
-    """As `inspect`, for a pool: what is bred is scored as well, and its sources' vocabularies are one.
+    """As `inspect_candidate`, for a pool, whose merges are scored and whose sources share one vocabulary.
 
     Raises:
-        Unfit: as `inspect`, or what a single merge could take in and a pool cannot.
+        Unfit: as `inspect_candidate`, or a model that `shoal merge` accepts and a pool cannot.
         ShoalError: the Hub cannot be asked.
     """
-    member = inspect(hub, candidate)
+    member = inspect_candidate(hub, candidate)
     if member.is_mixture:
         raise Unfit("it is a mixture of experts")
     if member.tokenizer is None and member.pieces is None:
@@ -131,22 +139,17 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
     return member
 
 
-def refused(member: Member | Candidate, reason: str) -> Verdict:
-    """The verdict that refuses it."""
-    return Verdict(member.repo, member.sha, False, reason)
-
-
-def mismatch(reference: Member, other: Member) -> str | None:
-    """Why the two cannot be merged, None if they can: tensors first, then what shapes do not tell."""
+def find_mismatch(reference: Member, other: Member) -> str | None:
+    """Why the two cannot be merged, None if they can: tensors first, then what shapes do not show."""
     return (
         family_mismatch(reference.headers, other.headers)
         or settings_mismatch(reference.settings, other.settings)
-        or _other_tokens(reference, other)
+        or _token_mismatch(reference, other)
     )
 
 
-def _other_tokens(base: Member, other: Member) -> str | None:
-    """Whether the same token ids mean the same tokens, by the first tokenizer file that both have."""
+def _token_mismatch(base: Member, other: Member) -> str | None:
+    """Why the same token ids mean different tokens, by the first tokenizer file that both have."""
     if base.tokenizer is not None and other.tokenizer is not None:
         difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
         return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
@@ -155,15 +158,15 @@ def _other_tokens(base: Member, other: Member) -> str | None:
     return None if base.pieces == other.pieces else f"its tokenizer.model is not that of {base.repo}"
 
 
-def check_config(config: Mapping[str, Any]) -> None:
-    """Unfit for a config that points to code, or says that the weights are quantised."""
+def check_config(config: Mapping[str, object]) -> None:
+    """Raise Unfit for a config that points to code, or says that the weights are quantised."""
     _check_pointers("config", config)
     if config.get("quantization_config"):
         raise Unfit("it is quantised (quantization_config in its config)")
 
 
-def _check_pointers(path: str, content: Mapping[str, Any]) -> None:
-    """No code of a stranger runs here, nor does a release point to any."""
+def _check_pointers(path: str, content: Mapping[str, object]) -> None:
+    """No foreign code runs here, and no release points to any."""
     found = [key for key in _CODE_POINTERS if content.get(key)]
     if found:
         raise Unfit(f"it needs custom code ({found[0]} in its {path})")
@@ -176,36 +179,28 @@ def _read(hub: Hub, candidate: Candidate, path: str) -> bytes:
     return hub.read(candidate.repo, candidate.sha, path)
 
 
-def _json_file(hub: Hub, candidate: Candidate, path: str) -> dict[str, Any]:
-    try:
-        data = json.loads(_read(hub, candidate, path))
-    except (ValueError, RecursionError) as error:
-        raise Unfit(f"its {path} is not JSON") from error
-    if not isinstance(data, dict):
-        raise Unfit(f"its {path} is not a JSON object")
-    return data
+def _read_json(hub: Hub, candidate: Candidate, path: str) -> dict[str, object]:
+    return parse_json_object(f"its {path}", _read(hub, candidate, path))
 
 
-def _tokenizer(hub: Hub, candidate: Candidate) -> tuple[Tokenizer | None, str | None]:
-    """tokenizer.json by its meaning, tokenizer.model by its bytes (whose hash the Hub knows)."""
+def _read_tokenizer(hub: Hub, candidate: Candidate) -> tuple[TokenizerDigests | None, str | None]:
+    """The meaning of tokenizer.json and the hash of tokenizer.model, each if there is one."""
     found = None
     if candidate.file("tokenizer.json"):
         try:
-            found = read_tokenizer(_read(hub, candidate, "tokenizer.json"))
-        except ValueError as error:
+            found = digest_tokenizer(_read(hub, candidate, "tokenizer.json"))
+        except MergingError as error:
             raise Unfit(f"its tokenizer.json cannot be read: {error}") from error
     model = candidate.file("tokenizer.model")
     return found, model.content_id if model else None
 
 
-def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
-    """The headers of all shards; what the index says must be what they say."""
-    from huggingface_hub.errors import SafetensorsParsingError
-
-    listed: dict[str, Any] | None = None
+def _read_headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
+    """The headers of all shards, which must agree with the index."""
+    listed: dict[str, object] | None = None
     names = [SINGLE]
     if candidate.file(SINGLE) is None:
-        weight_map = _json_file(hub, candidate, INDEX).get("weight_map")
+        weight_map = _read_json(hub, candidate, INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
             raise Unfit(f"its {INDEX} has no weight_map")
         listed, names = weight_map, sorted(set(weight_map.values()))
@@ -216,24 +211,31 @@ def _headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
         raise Unfit(f"it has {len(names)} shards, more than the {MAX_SHARDS} that are read")
     headers: dict[str, TensorHeader] = {}
     for name in names:
-        try:
-            header = hub.call(hub.api.parse_safetensors_file_metadata, candidate.repo, name, revision=candidate.sha)
-        except SafetensorsParsingError as error:
-            raise Unfit(f"the header of its {name} cannot be read") from error
-        for tensor, info in header.tensors.items():
-            if listed is not None and listed.get(tensor) != name:
-                raise Unfit(f"its {INDEX} does not place tensor {tensor[:60]!r} in {name}, where it is")
-            headers[tensor] = TensorHeader(tensor, tuple(info.shape), info.dtype)
+        found = read_remote_headers(hub, candidate, name)
+        if listed is not None and (odd := next((tensor for tensor in found if listed.get(tensor) != name), None)):
+            raise Unfit(f"its {INDEX} does not place tensor {odd[:60]!r} in {name}, where it is")
+        headers |= found
     if listed is not None and (missing := sorted(listed.keys() - headers.keys())):
         raise Unfit(f"its {INDEX} lists tensor {missing[0][:60]!r}, which no shard has")
     return headers
 
 
+def read_remote_headers(hub: Hub, candidate: Candidate, path: str) -> dict[str, TensorHeader]:
+    """Tensor name → header of one safetensors file of a repo; Unfit if its header is broken."""
+    from huggingface_hub.errors import SafetensorsParsingError
+
+    try:
+        found = hub.call(hub.api.parse_safetensors_file_metadata, candidate.repo, path, revision=candidate.sha)
+    except SafetensorsParsingError as error:
+        raise Unfit(f"the header of its {path} cannot be read") from error
+    return {name: TensorHeader(name, tuple(info.shape), info.dtype) for name, info in found.tensors.items()}
+
+
 def inspect_base(hub: Hub, base: Candidate) -> Member:
-    """As `inspect_source`, for the base: what is wrong with it stops the cycle.
+    """As `inspect_source`, for the base, which no cycle can do without.
 
     Raises:
-        ShoalError: what is wrong.
+        ShoalError: the base cannot be merged.
     """
     try:
         return inspect_source(hub, base)

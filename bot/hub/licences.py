@@ -1,4 +1,4 @@
-"""Which licences may be merged with which, and what the result must carry: a policy, not legal advice."""
+"""Which licences may be merged with each other, and what the merge must carry: a policy, not legal advice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.hub.candidate import LICENCE_FILES
 
 
 class LicenceKind(StrEnum):
-    """What a licence does to a merge."""
+    """What a licence requires of a merge."""
 
     PERMISSIVE = "permissive"  # keep the notices
     NONCOMMERCIAL = "non-commercial"  # no commercial use of the merge either
@@ -59,11 +59,11 @@ _NAMES = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredLicence:
     """The licence that a repo's card declares: an id of the Hub, None where it declares none.
 
-    ancestor: the repo is not merged itself; one of the merged models descends from it.
-    unseen: why its card cannot be read, in words, if so.
+    ancestor: whether the repo is only an ancestor of a merged model.
+    unseen: why its card cannot be read, or None.
     """
 
     repo: str
@@ -76,7 +76,7 @@ class Declared:
 class ReleaseLicence:
     """What a release is published under.
 
-    name, link: for the card, beside the id "other"; None for the Hub's own ids.
+    name, link: for the card, where the id is "other"; None for the Hub's own ids.
     notices: sentences the card must hold.
     name_prefix: what the repo's name must start with; None: anything.
     """
@@ -92,15 +92,15 @@ class LicenceError(ShoalError):
     """The licences do not allow this merge to be published; the message is the reason."""
 
 
-def kind_of(licence: str | None) -> LicenceKind | None:
-    """The policy's word on a licence id; None where it has none."""
+def licence_kind(licence: str | None) -> LicenceKind | None:
+    """The kind of a licence id; None for one that the policy does not know."""
     return LICENCES.get(licence.lower()) if licence else None
 
 
-def refusal(declared: Declared, *, noncommercial: bool) -> str | None:
+def licence_refusal(declared: DeclaredLicence, *, noncommercial: bool) -> str | None:
     """Why this licence keeps a model out of every merge; None if it does not."""
     whose = f"its ancestor {declared.repo}" if declared.ancestor else "it"
-    kind = kind_of(declared.licence)
+    kind = licence_kind(declared.licence)
     if declared.unseen:
         return f"its declared base model {declared.repo} {declared.unseen}, so its licence is unknown"
     if declared.licence is None:
@@ -114,7 +114,7 @@ def refusal(declared: Declared, *, noncommercial: bool) -> str | None:
     return None
 
 
-def conflict(declared: Sequence[Declared]) -> str | None:
+def licence_conflict(declared: Sequence[DeclaredLicence]) -> str | None:
     """Why these licences, each acceptable alone, cannot be merged with each other; None if they can."""
     bearing = {entry.licence.lower(): entry for entry in declared if _binds(entry) and entry.licence}
     kinds = {LICENCES[licence]: entry for licence, entry in bearing.items()}
@@ -130,18 +130,18 @@ def conflict(declared: Sequence[Declared]) -> str | None:
     return None
 
 
-def combine(declared: Sequence[Declared], *, noncommercial: bool) -> ReleaseLicence:
+def combine_licences(declared: Sequence[DeclaredLicence], *, noncommercial: bool) -> ReleaseLicence:
     """The licence of a merge of these models (sources, base and their ancestors).
 
     Raises:
         LicenceError: one of them cannot be merged at all, or not with the others.
     """
     for entry in declared:
-        if reason := refusal(entry, noncommercial=noncommercial):
+        if reason := licence_refusal(entry, noncommercial=noncommercial):
             raise LicenceError(f"licences of the pool: {entry.repo}: {reason}")
-    if reason := conflict(declared):
+    if reason := licence_conflict(declared):
         raise LicenceError(reason)
-    by_kind: dict[LicenceKind, list[Declared]] = {}
+    by_kind: dict[LicenceKind, list[DeclaredLicence]] = {}
     for entry in declared:
         by_kind.setdefault(LICENCES[str(entry.licence).lower()], []).append(entry)
     notices = (_attribution(declared),)
@@ -153,23 +153,23 @@ def combine(declared: Sequence[Declared], *, noncommercial: bool) -> ReleaseLice
         LicenceKind.NONCOMMERCIAL,
     ):
         if kind in by_kind:
-            return _bound(kind, sorted({str(entry.licence).lower() for entry in by_kind[kind]})[-1], notices)
+            return _bound_licence(kind, sorted({str(entry.licence).lower() for entry in by_kind[kind]})[-1], notices)
     ids = {str(entry.licence).lower() for entry in declared}
     return ReleaseLicence("mit" if ids == {"mit"} else "apache-2.0", None, None, notices, None)
 
 
-def _binds(entry: Declared) -> bool:
-    return kind_of(entry.licence) not in (None, LicenceKind.PERMISSIVE, LicenceKind.FORBIDS)
+def _binds(entry: DeclaredLicence) -> bool:
+    return licence_kind(entry.licence) not in (None, LicenceKind.PERMISSIVE, LicenceKind.FORBIDS)
 
 
-def _attribution(declared: Sequence[Declared]) -> str:
+def _attribution(declared: Sequence[DeclaredLicence]) -> str:
     parts = [f"{entry.repo} ({entry.licence})" for entry in declared]
     made_from = ", ".join(dict.fromkeys(parts))
     return f"This model is made from {made_from}; their copyright notices and licences apply."
 
 
-def _bound(kind: LicenceKind, licence: str, notices: tuple[str, ...]) -> ReleaseLicence:
-    """The licence of a merge with a part that binds the whole."""
+def _bound_licence(kind: LicenceKind, licence: str, notices: tuple[str, ...]) -> ReleaseLicence:
+    """The licence of a merge in which one model's licence binds the whole."""
     extra: tuple[str, ...]
     if kind is LicenceKind.LLAMA:
         name = _NAMES[licence]
@@ -191,13 +191,13 @@ def _bound(kind: LicenceKind, licence: str, notices: tuple[str, ...]) -> Release
     return ReleaseLicence(licence, None, None, (*notices, *extra), None)
 
 
-def licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
-    """The licence and notice files in the folders of some repos, each under a name that tells whose it is."""
+def collect_licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
+    """The licence and notice files in the folders of some repos, each under a name with its repo."""
     found: dict[str, bytes] = {}
     for repo, folder in folders.items():
         for path in (folder / name for name in LICENCE_FILES):
             if path.is_file():
-                # Always with an ending of its own, for the repo's name may look like one (.safetensors).
+                # Always with an ending, because the end of the repo's name may look like one (.safetensors).
                 name = f"{path.stem}-{repo.replace('/', '--')}{path.suffix or '.txt'}"
                 found[name] = found.get(name, b"") + path.read_bytes()
     return found

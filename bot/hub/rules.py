@@ -1,7 +1,7 @@
-"""The reasons to refuse a candidate that the Hub's description alone gives.
+"""Rules that refuse a candidate by the Hub's description alone.
 
-RULES is the inventory, in the order in which they are asked; the first that answers is the reason shown. A
-rule keeps silent on what the Hub was not asked for yet, so one list judges a listing and a model's own page.
+RULES lists them in the order in which they are asked; the first that answers gives the reason. A rule does not object
+to what the Hub was not asked for yet, so the same rules serve an entry of a list and a queried model.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from bot.hub.candidate import LIMITS, Candidate
-from bot.hub.licences import Declared, refusal
+from bot.hub.licences import DeclaredLicence, licence_refusal
 from bot.watchlist.watchlist import Watchlist
+from merging.kinds import find_refusal
 from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
-"""On every release's card, so that the bot never breeds from its own merges."""
+"""Tag on every release's card, so that the bot never merges its own merges."""
 
-Rule = Callable[[Candidate, Watchlist, datetime], str | None]
+RefusalRule = Callable[[Candidate, Watchlist, datetime], str | None]
 FormRule = Callable[[Candidate, object, object], str | None]
-"""One that asks no watchlist."""
+"""A rule that does not depend on the watchlist."""
 
 _QUANTISED_TAGS = frozenset({"gguf", "gptq", "awq", "exl2", "exl3", "mlx", "bitsandbytes", "compressed-tensors", "fp8"})
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -28,12 +29,12 @@ _SHARD = re.compile(r"model-[0-9]+-of-[0-9]+\.safetensors")
 
 
 def own_merge(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
-    """Breeding from what was bred compounds errors that no card shows."""
+    """Merging merges would compound errors that no card shows."""
     return f"it is a merge made by shoal (tag {OWN_TAG})" if OWN_TAG in candidate.tags else None
 
 
 def author_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
-    """The watchlist's lists of authors; pinning a model overrides the list of those allowed."""
+    """The watchlist's lists of authors; a pinned model need not be by an allowed one."""
     authors = watchlist.watch.authors
     if candidate.author in authors.deny:
         return f"its author {candidate.author} is in watch.authors.deny"
@@ -43,14 +44,14 @@ def author_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -
 
 
 def gated(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
-    """Agreements are for persons: whoever pins a model has read its terms, and the token must have access."""
+    """Only a person can accept terms: whoever pins a model has read them, and the token must have access."""
     if candidate.gated and candidate.pinned is None:
         return "it is gated: its owner asks for an agreement first"
     return None
 
 
 def private(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
-    """A public merge would give a private model away."""
+    """A public merge would publish a private model."""
     if candidate.private and not watchlist.publish.private:
         return "it is private, and releases would be public (publish.private is not set)"
     return None
@@ -69,12 +70,12 @@ def quantised(candidate: Candidate, _: object, __: object) -> str | None:
         return f"it is quantised ({candidate.quantised[:40]})"
     tags = sorted(_QUANTISED_TAGS & {tag.lower() for tag in candidate.tags})
     if candidate.relation == "quantized" or tags:
-        return f"it is quantised ({tags[0] if tags else 'by its own word'})"
+        return f"it is quantised ({tags[0] if tags else 'as the Hub lists it'})"
     return None
 
 
 def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
-    """No code of a stranger runs here, nor is any passed on."""
+    """No foreign code runs here, and none is passed on."""
     scripts = [file.path for file in candidate.files if file.path.endswith(".py")]
     if candidate.custom_code or scripts:
         return f"it needs custom code ({scripts[0] if scripts else 'auto_map in its config'})"
@@ -93,12 +94,9 @@ def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     return "it has no model.safetensors"
 
 
-def not_a_language_model(candidate: Candidate, _: object, __: object) -> str | None:
-    """What this version merges: one plain causal language model."""
-    if not candidate.architectures:
-        return "its config names no architecture"
-    odd = [name for name in candidate.architectures if not name.endswith(("ForCausalLM", "LMHeadModel"))]
-    return f"its architecture {odd[0][:60]} is no causal language model" if odd else None
+def of_no_kind(candidate: Candidate, _: object, __: object) -> str | None:
+    """A kind of model that cannot be merged."""
+    return find_refusal({"architectures": candidate.architectures})
 
 
 def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
@@ -111,7 +109,7 @@ def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datet
 
 def licence_forbids(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """Licences with which no merge could be published."""
-    return refusal(Declared(candidate.repo, candidate.licence), noncommercial=watchlist.noncommercial)
+    return licence_refusal(DeclaredLicence(candidate.repo, candidate.licence), noncommercial=watchlist.noncommercial)
 
 
 def licence_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
@@ -135,7 +133,7 @@ def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str |
 
 
 def oversized(candidate: Candidate, _: object, __: object) -> str | None:
-    """Small files that are not small."""
+    """Limits on files that are read whole."""
     for file in candidate.wanted_files:
         limit = LIMITS.get(file.path)
         if limit is not None and file.size is not None and file.size > limit:
@@ -179,31 +177,31 @@ FORM: tuple[FormRule, ...] = (
     quantised,
     custom_code,
     no_safetensors,
-    not_a_language_model,
+    of_no_kind,
     oversized,
     unsafe,
 )
-"""What no merge can take in, whatever anybody asks for."""
+"""Rules that hold for every merge, whatever the watchlist says."""
 
-SAFETY: tuple[Rule, ...] = (
+SAFETY: tuple[RefusalRule, ...] = (
     gated,
     private,
     adapter,
     quantised,
     custom_code,
     no_safetensors,
-    not_a_language_model,
+    of_no_kind,
     licence_forbids,
     oversized,
     too_many_bytes,
     unsafe,
 )
-"""What holds for the base model as well."""
+"""Rules that hold for the base model as well."""
 
-NAMED_BASE: tuple[Rule, ...] = tuple(rule for rule in SAFETY if rule is not gated)
-"""What holds for a base that the watchlist names, which is as good as pinned."""
+NAMED_BASE: tuple[RefusalRule, ...] = tuple(rule for rule in SAFETY if rule is not gated)
+"""Rules for a base that the watchlist names, which counts as pinned."""
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[RefusalRule, ...] = (
     own_merge,
     author_not_wanted,
     *SAFETY,
@@ -213,18 +211,18 @@ RULES: tuple[Rule, ...] = (
     too_few_downloads,
     too_old,
 )
-"""All of them, in the order in which they are asked."""
+"""All rules, in the order in which they are asked."""
 
 
 def first_refusal(
-    candidate: Candidate, watchlist: Watchlist, now: datetime, rules: tuple[Rule, ...] = RULES
+    candidate: Candidate, watchlist: Watchlist, now: datetime, rules: tuple[RefusalRule, ...] = RULES
 ) -> str | None:
     """The first reason to refuse the candidate, in one line; None if there is none."""
     reasons = (rule(candidate, watchlist, now) for rule in rules)
     return next((plain(reason) for reason in reasons if reason is not None), None)
 
 
-def unmergeable(candidate: Candidate) -> str | None:
+def form_refusal(candidate: Candidate) -> str | None:
     """The first reason why no merge can take the model in, in one line; None if there is none."""
     reasons = (rule(candidate, None, None) for rule in FORM)
     return next((plain(reason) for reason in reasons if reason is not None), None)

@@ -10,18 +10,18 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from filelock import FileLock
-from pydantic import TypeAdapter
-from sqlalchemy import Engine, create_engine, delete, event, func, inspect, select, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError, OperationalError
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Table as SqlTable
+from sqlalchemy import delete, func, inspect, select, update
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from bot.errors import ShoalError
 from bot.hub.candidate import Verdict
+from bot.ledger.database import open_database
 from bot.ledger.tables import (
     CandidateRow,
     CycleRow,
@@ -37,17 +37,14 @@ from bot.ledger.tables import (
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 30
-"""How long a write waits for another process's write to end."""
-
 
 class State(StrEnum):
-    """Where a cycle stands."""
+    """The state of a cycle."""
 
-    RUNNING = "running"  # under way, or interrupted: the next run goes on with it
+    RUNNING = "running"  # under way, or interrupted: the next run resumes it
     REVIEW = "waiting for review"  # releases are written; `shoal publish` uploads them
     PUBLISHED = "published"  # at least one release is on the Hub
-    WRITTEN = "written"  # publishing is off: the releases lie in the home
+    WRITTEN = "written"  # publishing is off: the releases stay in the home
     NOTHING = "nothing worth publishing"  # no front member passed the gate
     UNCHANGED = "nothing new"  # the same sources and watchlist as an earlier cycle
     ABANDONED = "abandoned"  # the watchlist changed before the cycle was done
@@ -55,7 +52,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Cycle:
-    """One pass of the bot over one watchlist, as the ledger knows it."""
+    """One pass of the bot over one watchlist."""
 
     id: str
     watchlist: str
@@ -89,7 +86,7 @@ class ItemValue:
 
 @dataclass(frozen=True)
 class EvaluationEntry:
-    """One recipe under one exam: its share of wall time in seconds, and the failure where there are no scores."""
+    """One recipe on one evaluation set. seconds: its share of the wall time. failure: why it has no scores."""
 
     recipe: str
     eval_set: str
@@ -111,32 +108,20 @@ class ReleaseEntry:
 
 
 class Ledger:
-    """The ledger in one SQLite file, in WAL mode so that `status` reads while a cycle writes."""
+    """The ledger in one SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open it, or make a new one; raises ShoalError as `open_database` does."""
         self.path = path
-        self._engine = _engine(path)
-        try:
-            # SQLite turns a new file to WAL for one connection alone and tells all others at once that it is locked.
-            with FileLock(path.with_name(f"{path.name}.opening"), timeout=BUSY_SECONDS):
-                _make_tables(self._engine)
-        except OperationalError as error:
-            raise ShoalError(
-                f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk"
-            ) from error
-        except DatabaseError as error:
-            raise ShoalError(
-                f"{path}: not a ledger ({error.orig}); move the file away or choose another --home"
-            ) from error
+        self._engine = open_database(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._engine.dispose()
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        """All or nothing; what the disk or another process prevents is told in one line."""
+        """All or nothing; ShoalError if the disk or another process prevents it."""
         try:
             with Session(self._engine) as session, session.begin():
                 yield session
@@ -149,10 +134,10 @@ class Ledger:
     # -- cycles ---------------------------------------------------------------------------------------------------
 
     def begin(self, watchlist: str, digest: str, now: datetime) -> Cycle:
-        """The watchlist's interrupted cycle, to go on with; else a new one.
+        """The watchlist's interrupted cycle, to be resumed, or else a new one.
 
-        An interrupted cycle under other words (another digest) is closed as abandoned: its scores stay and are used.
-        A new cycle forgets failures that may have been the machine's.
+        digest: the watchlist's. An interrupted cycle of another digest is closed as abandoned; its scores are still
+        used. A new cycle forgets failures that may have been the machine's.
         """
         with self._transaction() as session:
             newest = session.scalars(
@@ -203,22 +188,31 @@ class Ledger:
         known = ", ".join(entry.id for entry in self.cycles()[:5]) or "none yet"
         raise ShoalError(f"cycle {cycle!r} is not in {self.path}; the newest are: {known}")
 
-    # -- what the arrows gave -------------------------------------------------------------------------------------
+    # -- results of stages -------------------------------------------------------------------------------------
 
-    def keep(self, cycle: str, stage: str, value: Any, kind: type[T]) -> None:
-        """Keep what a stage gave; `kind` is a frozen dataclass or another type that pydantic can write."""
+    def keep(self, cycle: str, stage: str, value: T, kind: type[T]) -> None:
+        """Keep a stage's result; `kind` is a frozen dataclass or another type that pydantic can write."""
         text = TypeAdapter(kind).dump_json(value).decode()
         with self._transaction() as session:
             session.execute(_upsert(StageRow), [{"cycle": cycle, "stage": stage, "value": text}])
 
     def kept(self, cycle: str, stage: str, kind: type[T]) -> T | None:
-        """What a stage gave, or None where the cycle has not come so far."""
+        """A stage's result, or None if the cycle has not come so far.
+
+        ShoalError if it was kept in a form that this program does not read.
+        """
         with Session(self._engine) as session:
             row = session.get(StageRow, (cycle, stage))
+        try:
             return None if row is None else TypeAdapter(kind).validate_json(row.value)
+        except ValidationError as error:
+            raise ShoalError(
+                f"cycle {cycle}: its {stage} in {self.path} is of another version of shoal "
+                f"({error.errors()[0]['msg']}); read it with that version, or run the watchlist again"
+            ) from error
 
     def forget(self, cycle: str, stage: str) -> None:
-        """Take back what a stage gave, so that it is done again."""
+        """Delete a stage's result, so that the stage is done again."""
         with self._transaction() as session:
             session.execute(delete(StageRow).where(StageRow.cycle == cycle, StageRow.stage == stage))
 
@@ -240,7 +234,7 @@ class Ledger:
         return tuple(Verdict(row.repo, row.sha, row.accepted, row.reason) for row in rows)
 
     def refusals(self, repo: str, sha: str) -> tuple[str, ...]:
-        """Why a repo at one commit was ever refused, the reasons of all cycles."""
+        """The reasons why any cycle refused a repo at one commit."""
         query = select(CandidateRow.reason).where(
             CandidateRow.repo == repo, CandidateRow.sha == sha, CandidateRow.accepted.is_(False)
         )
@@ -257,7 +251,7 @@ class Ledger:
     # -- scores ---------------------------------------------------------------------------------------------------
 
     def record_evaluation(self, recipe: str, entry: EvaluationEntry, items: Sequence[ItemValue]) -> None:
-        """Record a recipe (its JSON), how its exam went, and its item scores: all or nothing."""
+        """Record a recipe (its JSON), its evaluation, and its item scores: all or nothing."""
         rows = [{"recipe": entry.recipe, **vars(item)} for item in items]
         with self._transaction() as session:
             session.execute(_upsert(RecipeRow), [{"digest": entry.recipe, "recipe": recipe}])
@@ -266,7 +260,7 @@ class Ledger:
                 session.execute(_upsert(ItemScoreRow), rows)
 
     def evaluation(self, recipe: str, eval_set: str) -> EvaluationEntry | None:
-        """How a recipe fared under an exam, or None where it has not sat it."""
+        """A recipe's evaluation on an evaluation set, or None if it has not been scored on it."""
         with Session(self._engine) as session:
             row = session.get(EvaluationRow, (recipe, eval_set))
             return (
@@ -293,7 +287,7 @@ class Ledger:
         return row.recipe
 
     def count_evaluations(self) -> int:
-        """How many (recipe, exam) pairs were scored in all."""
+        """Number of (recipe, evaluation set) pairs that were scored."""
         with Session(self._engine) as session:
             return session.scalar(select(func.count()).select_from(EvaluationRow)) or 0
 
@@ -341,45 +335,25 @@ class Ledger:
             return tuple(map(_release, session.scalars(query)))
 
     def drop_releases(self, cycle: str, but: Iterable[str]) -> None:
-        """Take back a cycle's unpublished releases, except in the roles named: what is chosen now is what counts."""
+        """Delete a cycle's unpublished releases, except those in the roles `but`, which are chosen now."""
         rows = delete(ReleaseRow).where(ReleaseRow.cycle == cycle, ReleaseRow.commit.is_(None))
         with self._transaction() as session:
             session.execute(rows.where(ReleaseRow.role.not_in(tuple(but))))
 
     def last_published(self, repo: str) -> ReleaseEntry | None:
-        """What was put into a repo of the Hub last."""
+        """The release that was last put into a repo of the Hub."""
         query = select(ReleaseRow).where(ReleaseRow.repo == repo, ReleaseRow.published.is_not(None))
         with Session(self._engine) as session:
             row = session.scalars(query.order_by(ReleaseRow.published.desc()).limit(1)).first()
             return None if row is None else _release(row)
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def _settings(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
-
-
-def _make_tables(engine: Engine) -> None:
-    """Make what is not there yet. Not create_all: it looks first, and then fails if another process was quicker."""
-    with engine.begin() as connection:
-        for table in Table.metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
-
-
 @cache
-def _upsert(table: type[Table]) -> Any:
-    """Insert rows; one that stands already under its key takes the new values."""
-    rows: Any = inspect(table).local_table  # not the class: rows that are no objects take less than half the time
+def _upsert(table: type[Table]) -> Insert:
+    """A statement that inserts rows, and updates those whose key exists."""
+    # The table, not the class: inserting plain rows takes less than half the time of inserting objects.
+    rows = inspect(table).local_table
+    assert isinstance(rows, SqlTable)
     statement = insert(rows)
     keys = [column.name for column in inspect(table).primary_key]
     fresh = {

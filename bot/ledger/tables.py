@@ -1,4 +1,7 @@
-"""The ledger's tables. Times are ISO 8601 texts in UTC, for SQLite keeps no time zone."""
+"""The ledger's tables; a changed one needs a migration (`bot.ledger.migration`).
+
+Times are ISO 8601 texts in UTC, because SQLite keeps no time zone.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class CycleRow(Table):
     watchlist: Mapped[str] = mapped_column(index=True)
     number: Mapped[int]
     digest: Mapped[str]
-    """Of what the watchlist says: an interrupted cycle goes on only under the same words."""
+    """Digest of the watchlist: an interrupted cycle is resumed only if it is the same."""
     state: Mapped[str]
     note: Mapped[str] = mapped_column(default="")
     started: Mapped[str]
@@ -26,7 +29,7 @@ class CycleRow(Table):
 
 
 class StageRow(Table):
-    """What one arrow of a cycle gave, as JSON, so that an interrupted cycle goes on behind it."""
+    """The result of one stage of a cycle, as JSON, so that an interrupted cycle resumes after it."""
 
     __tablename__ = "stages"
     cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
@@ -35,7 +38,7 @@ class StageRow(Table):
 
 
 class CandidateRow(Table):
-    """A repo that discovery met in a cycle, and why it was taken or refused."""
+    """A repo that discovery found in a cycle, and why it was accepted or refused."""
 
     __tablename__ = "candidates"
     cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
@@ -65,7 +68,7 @@ class RecipeRow(Table):
 
 
 class EvaluationRow(Table):
-    """One recipe under one exam: what it cost, and the failure where it has no scores."""
+    """One recipe on one evaluation set: what it cost, and the failure where it has no scores."""
 
     __tablename__ = "evaluations"
     recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
@@ -73,11 +76,11 @@ class EvaluationRow(Table):
     seconds: Mapped[float]
     failure: Mapped[str | None]
     transient: Mapped[bool]
-    """The failure may be the machine's: it stands for the cycle that met it, and a new cycle tries again."""
+    """Whether the failure may be the machine's: it counts for the cycle that met it, and a new cycle tries again."""
 
 
 class ItemScoreRow(Table):
-    """The score of one recipe on one item of one task: the table that all statistics read."""
+    """The score of one recipe on one item of one task; all statistics rest on it."""
 
     __tablename__ = "item_scores"
     recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
@@ -99,7 +102,7 @@ class FrontRow(Table):
 
 
 class ReleaseRow(Table):
-    """A front member that passed the gate: where it lies here, its files' hashes, and its commit on the Hub."""
+    """A front member that was written as a release: its repo, its files' hashes, and its commit on the Hub."""
 
     __tablename__ = "releases"
     cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)

@@ -1,4 +1,4 @@
-"""One merge from its YAML to a folder: read, find, plan, fetch, write. Also what came of it, as values."""
+"""One merge from its YAML to a folder: read, resolve, plan, fetch, write."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import Damaged, fetch_member
+from bot.hub.resolver import Resolver
 from bot.lock import hold
-from bot.merge_command.documents import documents
-from bot.merge_command.preparation import MergePlan, prepare
+from bot.merge_command.documents import write_documents
+from bot.merge_command.plan import MergePlan, plan_merge
 from bot.merge_command.recipe_file import read_recipe_file
 from bot.progress import Advance, Narrator
-from merging.mergekit.config import ModelName
-from merging.writing.release import MAX_SHARD_BYTES, Contents, config_text, with_documents, write_folder
+from merging.identity import ModelId
+from merging.writing.release import MAX_SHARD_BYTES, Contents, add_documents, render_config, write_folder
 
 
 @dataclass(frozen=True)
 class Merged:
-    """files: what was written, file name → SHA-256 (hex); none where the merge was only planned."""
+    """A merge that was written, or only planned.
+
+    files: the files that were written, name → SHA-256 (hex); empty if it was only planned.
+    seconds: duration in seconds.
+    """
 
     plan: MergePlan
     target: Path
@@ -35,7 +40,7 @@ class Merged:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """The command's --json output."""
         plan = self.plan
         return {
             "folder": str(self.target),
@@ -45,12 +50,12 @@ class Merged:
             "models": [
                 {
                     "name": str(name),
-                    "repo": origin.repo,
-                    "sha": origin.member.sha if origin.member else None,
-                    "folder": str(origin.folder) if origin.folder else None,
-                    "adapter": origin.adapter.pinned if origin.adapter else None,
+                    "repo": source.files.remote.repo if source.files.remote else None,
+                    "sha": source.files.remote.sha if source.files.remote else None,
+                    "folder": str(source.files.place) if isinstance(source.files.place, Path) else None,
+                    "adapter": str(source.adapter.id) if source.adapter else None,
                 }
-                for name, origin in plan.origins.items()
+                for name, source in plan.sources.items()
             ],
             "dtype": plan.assembly.dtype,
             "layers": plan.layers,
@@ -67,10 +72,11 @@ class Merged:
 
 @dataclass(frozen=True)
 class Merger:
-    """How merges are done.
+    """Does merges.
 
-    max_shard_bytes: weights beyond this go to several files. seed: of methods that draw random numbers.
-    threads: of the processor; None leaves that to torch.
+    max_shard_bytes: largest size of a weight file; more weights go to several files.
+    seed: seed of the methods that draw random numbers.
+    threads: number of processor threads; None leaves it to torch.
     """
 
     home: Home
@@ -81,10 +87,10 @@ class Merger:
     threads: int | None = None
 
     def check(self, recipe: Path, target: Path) -> Merged:
-        """Read and plan everything, and touch nothing.
+        """Read and plan everything, and write nothing.
 
         Raises:
-            ShoalError: all that stands in the way, a line each.
+            ShoalError: everything that prevents the merge, a line each.
         """
         start = time.monotonic()
         return Merged(self._plan(recipe, target), target, {}, time.monotonic() - start)
@@ -93,7 +99,7 @@ class Merger:
         """Write the merge into the new folder `target`, whole or not at all.
 
         Raises:
-            ShoalError, MergingError: what stands in the way; what was fetched stays for the next time.
+            ShoalError, MergingError: what prevents the merge; what was fetched stays for the next time.
         """
         start = time.monotonic()
         plan = self._plan(recipe, target)
@@ -106,25 +112,27 @@ class Merger:
         return Merged(plan, target, hashes, time.monotonic() - start)
 
     def _plan(self, recipe: Path, target: Path) -> MergePlan:
+        resolver = Resolver(self.hub, recipe.parent)
         with self.narrator.bar("looking", None) as advance:
-            return prepare(read_recipe_file(recipe), target, self.home, self.hub, lambda words: advance(0, words))
+            read = read_recipe_file(recipe, resolver)
+            return plan_merge(read, target, self.home, resolver, lambda words: advance(0, words))
 
-    def _contents(self, plan: MergePlan, folders: Mapping[ModelName, Path], name: str, advance: Advance) -> Contents:
-        """What the folder will hold. name: of the merge. advance: told the bytes of each tensor that is made."""
-        make = plan.result.maker(self.home.sources, self.seed)
+    def _contents(self, plan: MergePlan, folders: Mapping[ModelId, Path], name: str, advance: Advance) -> Contents:
+        """Everything that the folder will hold. name: name of the merge. advance: called with each tensor's bytes."""
+        make = plan.result.tensor_maker(self.home.sources, self.seed)
 
-        def make_and_tell(tensor_name: str, memory: Tensor) -> Tensor:
+        def make_and_advance(tensor_name: str, memory: Tensor) -> Tensor:
             tensor = make(tensor_name, memory)
             advance(tensor.nbytes, tensor_name)
             return tensor
 
-        files = plan.result.companions(self.home.sources)
-        files["config.json"] = config_text(plan.assembly.config)
-        everything = with_documents(files, documents(plan, folders, name, self.hub.endpoint))
-        return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_tell, everything)
+        files = plan.result.read_companions(self.home.sources)
+        files["config.json"] = render_config(plan.assembly.config)
+        everything = add_documents(files, write_documents(plan, folders, name, self.hub.endpoint))
+        return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_advance, everything)
 
-    def _fetch(self, plan: MergePlan) -> dict[ModelName, Path]:
-        """Every model's folder, after fetching and checking those that are not here yet."""
+    def _fetch(self, plan: MergePlan) -> dict[ModelId, Path]:
+        """The folder of every source, after those that are missing are fetched and checked."""
         with ExitStack() as stack:
             if plan.missing:
                 stack.enter_context(hold(self.home))
@@ -134,4 +142,4 @@ class Merger:
                     fetch_member(self.hub, member, self.home.sources, lambda repo, count: advance(count, repo))
                 except Damaged as error:
                     raise ShoalError(f"{member.repo}@{member.sha}: damaged: {error}; name another model") from error
-        return {name: origin.lies_in(self.home.sources) for name, origin in plan.origins.items()}
+        return {name: source.files.folder(self.home.sources) for name, source in plan.sources.items()}

@@ -1,4 +1,4 @@
-"""What `shoal merge` prints: the plan, and what was written."""
+"""The page that `shoal merge` prints: the plan, and the files that were written."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.merge_command.merge import Merged
-from bot.progress import duration, printable
+from bot.progress import clock_time, printable
 
 
 def merge_page(merged: Merged) -> Table:
-    """A line for each fact, what it is in front of it."""
+    """A table with a heading and a line for each fact."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
@@ -24,9 +24,9 @@ def merge_page(merged: Merged) -> Table:
 
 def _facts(merged: Merged) -> Iterator[tuple[str, str]]:
     plan = merged.plan
-    for number, (name, origin) in enumerate(plan.origins.items()):
-        role = " (config and tokenizer)" if origin is plan.config_source else ""
-        yield "" if number else "models", (origin.pinned if origin.repo else f"{name}, a folder") + role
+    for number, (name, source) in enumerate(plan.sources.items()):
+        role = " (config and tokenizer)" if source is plan.config_source else ""
+        yield "" if number else "models", (str(source.id) if source.files.remote else f"{name}, a folder") + role
     if plan.stages[1:]:
         yield "stages", ", ".join(f"{one.stage.name} ({one.assembly.method})" for one in plan.stages[:-1])
     yield "method", plan.config.method
@@ -38,6 +38,6 @@ def _facts(merged: Merged) -> Iterator[tuple[str, str]]:
     for number, remark in enumerate(plan.remarks):
         yield "" if number else "remarks", remark
     if merged.files:
-        yield "written", f"{merged.target}, {len(merged.files)} files in {duration(merged.seconds)}"
+        yield "written", f"{merged.target}, {len(merged.files)} files in {clock_time(merged.seconds)}"
     else:
         yield "written", "nothing: this was a check, and it found no fault"

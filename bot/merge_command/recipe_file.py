@@ -1,4 +1,4 @@
-"""The YAML of a merge as a file: read with its lines, told what is wrong with it, written out with pinned models."""
+"""The YAML of a merge as a file: read with its lines, and written again with the commits of its models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import Any
 
 import yaml
 
-from bot.merge_command.stages import Stage, Stages, read_stages
+from bot.hub.resolver import Resolver
+from bot.merge_command.stages import Stage, Stages, merge_in, read_stages
 from bot.watchlist.yaml_file import read_documents
-from merging.mergekit.config import KeyPath, MergeConfig, ModelName
+from merging.identity import ModelId
+from merging.mergekit.config import KeyPath, MergeConfig
+from merging.mergekit.reader import named_models
 
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
 
@@ -22,7 +25,7 @@ KIND, EXAMPLE = "merge recipe", "`merge_method:` and `models:`"
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A merge, the stages that lead to it, and where the file lies that describes them."""
+    """A merge, and the stages that lead to it."""
 
     path: Path
     stages: Stages
@@ -32,11 +35,14 @@ class RecipeFile:
         """The merge whose result is wanted."""
         return self.stages.result.config
 
-    def pinned(self, names: Mapping[ModelName, str]) -> str:
-        """The file's text with other names for these models and adapters, and every other character as it was."""
+    def with_names(self, names: Mapping[ModelId, str]) -> str:
+        """The file's text with other names for these models and adapters, by how they are written there.
+
+        Every other character stays as it is.
+        """
         text = self.path.read_text(encoding="utf-8-sig")
         roots = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-        spans: set[tuple[int, int, str]] = set()  # an alias stands where its anchor does
+        spans: set[tuple[int, int, str]] = set()  # a YAML alias has the span of its anchor
         for stage in self.stages.ordered:
             spans |= _spans(text, roots[stage.position], stage, names)
         for start, end, name in sorted(spans, reverse=True):
@@ -44,21 +50,26 @@ class RecipeFile:
         return text
 
 
-def read_recipe_file(path: Path) -> RecipeFile:
-    """Read and check a merge's YAML.
+def read_recipe_file(path: Path, resolver: Resolver) -> RecipeFile:
+    """Read and check a merge's YAML; a model that it writes in several ways is one model, by its first name.
 
     Raises:
         ShoalError: everything that is wrong with it, a line each.
     """
-    return RecipeFile(path, read_stages(read_documents(path, KIND, EXAMPLE)))
+    documents = read_documents(path, KIND, EXAMPLE)
+    stages = [document.data.get("name") for document in documents]
+    named = dict.fromkeys(model for document in documents for model in named_models(merge_in(document)))
+    spellings = resolver.find_spellings(model for model in named if model.location not in stages)
+    return RecipeFile(path, read_stages(documents, spellings))
 
 
-def _spans(text: str, root: yaml.Node, stage: Stage, names: Mapping[ModelName, str]) -> set[tuple[int, int, str]]:
-    """Where a stage's document names models, and what is to stand there."""
+def _spans(text: str, root: yaml.Node, stage: Stage, names: Mapping[ModelId, str]) -> set[tuple[int, int, str]]:
+    """(start, end, new name) of each name of a model in a stage's document."""
     spans: set[tuple[int, int, str]] = set()
-    for path, model in stage.config.mentions:
-        parts = [names.get(part, str(part)) for part in (model.plain, model.adapter) if part is not None]
-        node = _node_at(root, path)
+    for mention in stage.config.mentions:
+        written = (mention.written.plain, mention.written.adapter)
+        parts = [names.get(part, str(part)) for part in written if part is not None]
+        node = _node_at(root, mention.path)
         if isinstance(node, yaml.MappingNode):
             pairs = [(_node_at(node, (key,)), part) for key, part in zip(("model", "lora"), parts, strict=False)]
         else:
@@ -68,17 +79,17 @@ def _spans(text: str, root: yaml.Node, stage: Stage, names: Mapping[ModelName, s
 
 
 def _rewritten(written: str, name: str) -> str:
-    """A name where another one is written: in quotes where that is, and as it is where that is the same."""
+    """A name in place of a written one: quoted if that is quoted, unchanged if it means the same."""
     if yaml.safe_load(written) == name:
         return written
-    end = written[len(written.rstrip()) :]  # of a block, the line's
+    end = written[len(written.rstrip()) :]  # the span of a block scalar includes the end of its line
     if written[0] == "'":
         return "'" + name.replace("'", "''") + "'" + end
     return (json.dumps(name, ensure_ascii=False) if written[0] in '"|>' else name) + end
 
 
 def _span(text: str, scalar: yaml.Node) -> tuple[int, int]:
-    """Where a scalar begins and ends, without the anchor that may stand before it."""
+    """Start and end of a scalar, without an anchor or a tag in front of it."""
     start, end = scalar.start_mark.index, scalar.end_mark.index
     properties = _PROPERTIES.match(text, start, end)
     return (properties.end() if properties else start), end

@@ -8,14 +8,17 @@ from graphlib import CycleError, TopologicalSorter
 
 from bot.errors import ShoalError
 from bot.watchlist.yaml_file import YamlFile
-from merging.mergekit.config import ConfigFaults, Fault, KeyPath, MergeConfig, ModelName
+from merging.identity import ModelId
+from merging.mergekit.config import ConfigFault, ConfigFaults, MergeConfig
+from merging.mergekit.reader import describe_value, parse_merge_config
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One merge of a file: what a document of it says.
+    """One merge of a file.
 
-    name: what other stages call its result, None where it has no name. position: of the document in the file.
+    name: the name of its result for other stages; None without one.
+    position: position of its document in the file.
     """
 
     name: str | None
@@ -23,8 +26,8 @@ class Stage:
     document: YamlFile
     config: MergeConfig
 
-    def fault_error(self, faults: Iterable[Fault]) -> ShoalError:
-        """The faults as lines with the file's name, the line and the stage, in the file's order."""
+    def fault_error(self, faults: Iterable[ConfigFault]) -> ShoalError:
+        """The faults, a line each, with the file's name, the line and the stage, in the file's order."""
         return _fault_error(self.document, self.name, faults)
 
     def wrap_error(self, error: Exception) -> ShoalError:
@@ -33,22 +36,21 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """What stands before words about this stage: its name, if it has one."""
+        """What messages about this stage begin with: its name, if it has one."""
         return _label(self.name)
 
-    def of_models(self, reasons: Mapping[ModelName, str]) -> list[Fault]:
-        """Why models cannot be merged, as faults at the place where each is named first."""
-        places: dict[ModelName, KeyPath] = {}
-        for path, model in self.config.mentions:
-            places.setdefault(model, path)
-        return [Fault(places[model], str(model), reason) for model, reason in reasons.items() if model in places]
+    def model_faults(self, reasons: Mapping[ModelId, str]) -> list[ConfigFault]:
+        """Reasons why models cannot be merged, as faults at the first place that names each of them."""
+        first = {mention.model: mention for mention in reversed(self.config.mentions)}
+        named = ((first[model], reason) for model, reason in reasons.items() if model in first)
+        return [ConfigFault(mention.path, str(mention.written), reason) for mention, reason in named]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """All merges of a file, each behind those that it uses; the last one is the result.
+    """The merges of a file that the result needs, each after those that it uses; the last one is the result.
 
-    unused: names of stages that the result does not need.
+    unused: names of the others.
     """
 
     ordered: tuple[Stage, ...]
@@ -56,14 +58,15 @@ class Stages:
 
     @property
     def result(self) -> Stage:
-        """What the file is there for."""
+        """The merge whose result is written."""
         return self.ordered[-1]
 
 
-def read_stages(documents: Sequence[YamlFile]) -> Stages:
+def read_stages(documents: Sequence[YamlFile], canonical: Mapping[ModelId, ModelId]) -> Stages:
     """The merges that the documents of a file describe.
 
-    The result is the document without a name; where all have one, the last.
+    The result is the document without a name; where all have one, the last. canonical: models that the file writes in
+    several ways → the one name that each has in the result.
 
     Raises:
         ShoalError: everything that is wrong with them, a line each.
@@ -72,7 +75,7 @@ def read_stages(documents: Sequence[YamlFile]) -> Stages:
     errors: list[ShoalError] = []
     for position, document in enumerate(documents):
         try:
-            found.append(_read_stage(position, document))
+            found.append(_read_stage(position, document, canonical))
         except ShoalError as error:
             errors.append(error)
     if errors:
@@ -85,18 +88,20 @@ def read_stages(documents: Sequence[YamlFile]) -> Stages:
     return Stages(ordered, tuple(stage.name for stage in found if stage.name and stage.name not in used))
 
 
-def _read_stage(position: int, document: YamlFile) -> Stage:
-    """A document; `name` is the one key of it that mergekit-multi reads beside those of a merge."""
-    from merging.mergekit.reader import describe_value, parse_merge_config
+def merge_in(document: YamlFile) -> dict[str, object]:
+    """A document without its `name`, the one key that mergekit-multi reads besides those of a merge."""
+    return {key: value for key, value in document.data.items() if key != "name"}
 
-    content = {key: value for key, value in document.data.items() if key != "name"}
-    name = document.data.get("name")
-    faults: list[Fault] = []
-    if "name" in document.data and not (isinstance(name, str) and name.strip()):
-        faults.append(Fault(("name",), describe_value(name), "write a word, by which other stages use this one"))
-        name = None
+
+def _read_stage(position: int, document: YamlFile, canonical: Mapping[ModelId, ModelId]) -> Stage:
+    written = document.data.get("name")
+    name = written if isinstance(written, str) and written.strip() else None
+    faults: list[ConfigFault] = []
+    if "name" in document.data and name is None:
+        remedy = "write a word, by which other stages use this one"
+        faults.append(ConfigFault(("name",), describe_value(written), remedy))
     try:
-        config = parse_merge_config(content)
+        config = parse_merge_config(merge_in(document), canonical)
     except ConfigFaults as error:
         raise _fault_error(document, name, [*faults, *error.faults]) from error
     if faults:
@@ -104,26 +109,29 @@ def _read_stage(position: int, document: YamlFile) -> Stage:
     return Stage(name, position, document, config)
 
 
-def _misnamed(stage: Stage, stages: Sequence[Stage]) -> Iterator[Fault]:
-    """What is wrong with a stage's name, and with the way in which it names others."""
+def _misnamed(stage: Stage, stages: Sequence[Stage]) -> Iterator[ConfigFault]:
+    """Faults in a stage's name, and in how it names other stages."""
     first = next(one for one in stages if one.name == stage.name)
     if first is not stage:
         line = first.document.line(("name",) if stage.name else ())
         got, why = (stage.name, "give each stage another") if stage.name else ("none", "only one stage has none")
-        yield Fault(("name",), got, f"so has the stage on line {line}: {why}")
+        yield ConfigFault(("name",), got, f"so has the stage on line {line}: {why}")
     names = {one.name for one in stages if one.name}
-    for path, model in stage.config.mentions:
-        if model.path in names and (model.revision or model.adapter):
-            yield Fault(path, str(model), f"{model.path} is a stage: leave revisions out, put adapters on its models")
+    for mention in stage.config.mentions:
+        model = mention.written
+        if model.location in names and (model.revision or model.adapter):
+            remedy = "leave revisions out, put adapters on its models"
+            yield ConfigFault(mention.path, str(model), f"{model.location} is a stage: {remedy}")
 
 
 def _in_order(result: Stage, by_name: Mapping[str | None, Stage]) -> list[Stage]:
-    """The result and all that it needs, each behind what it uses; ShoalError for a stage that would need itself."""
+    """The result and all that it needs, each after what it uses; ShoalError for a stage that needs itself."""
     needs: dict[str | None, list[str]] = {}
     waiting = [result]
     while waiting:
         stage = waiting.pop()
-        used = [model.path for _, model in stage.config.mentions if model.path in by_name]
+        locations = (mention.written.location for mention in stage.config.mentions)
+        used = [location for location in locations if location in by_name]
         needs[stage.name] = used
         waiting += [by_name[name] for name in dict.fromkeys(used) if name not in needs]
     try:
@@ -131,12 +139,13 @@ def _in_order(result: Stage, by_name: Mapping[str | None, Stage]) -> list[Stage]
     except CycleError as error:
         used_name, stage_name, *_ = error.args[1]
         stage = by_name[stage_name]
-        path, model = next((path, model) for path, model in stage.config.mentions if model.path == used_name)
-        raise stage.fault_error([Fault(path, str(model), "it needs this stage itself; name another model")]) from error
+        mention = next(one for one in stage.config.mentions if one.written.location == used_name)
+        fault = ConfigFault(mention.path, str(mention.written), "it needs this stage itself; name another model")
+        raise stage.fault_error([fault]) from error
     return [by_name[name] for name in order]
 
 
-def _fault_error(document: YamlFile, name: str | None, faults: Iterable[Fault]) -> ShoalError:
+def _fault_error(document: YamlFile, name: str | None, faults: Iterable[ConfigFault]) -> ShoalError:
     lines = sorted({(document.line(fault.path), f"{_label(name)}{fault}") for fault in faults})
     return ShoalError("\n".join(f"{document.name}:{line}: {text}" for line, text in lines))
 

@@ -1,4 +1,4 @@
-"""Releases onto the Hub: one atomic commit a repo, never the same bytes twice."""
+"""Uploads releases to the Hub: one atomic commit per repo, and never the same bytes twice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bot.errors import ShoalError
 from bot.hub.client import HubNotFound
 from bot.hub.rules import OWN_TAG
+from bot.release.verify import check_files
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -21,16 +22,15 @@ if TYPE_CHECKING:
 
 CHUNK = 2**20
 PROVENANCE = "shoal.json"
-"""shoal's own record, in every release."""
-
+"""The file of shoal's own record, in every release."""
 
 OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*", "path.png")
-"""What a release may leave behind when the next one of its role has other files; all else in a repo is a person's."""
+"""Files that are deleted when a later release of the same role no longer has them; all others may be a person's."""
 
 
 @dataclass(frozen=True)
-class Upload:
-    """One release on its way: the folder, its files' SHA-256 as the ledger has them, and where it goes."""
+class ReleaseUpload:
+    """One release to upload: its folder, its files' SHA-256 as the ledger has them, and its repo."""
 
     folder: Path
     files: Mapping[str, str]
@@ -40,12 +40,12 @@ class Upload:
     message: str
 
 
-def publish(hub: Hub, upload: Upload) -> str:
-    """Put a release on the Hub and return the commit that holds it.
+def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
+    """ReleaseUpload a release and return the commit that holds it.
 
-    The files are hashed again first: what is uploaded is what was scored. If the repo's head holds them already
-    (an upload whose answer was lost), nothing is sent. The commit names its parent, so a repo that someone else
-    changed in between refuses it and nothing is overwritten.
+    The files are hashed again first, so that the uploaded bytes are the scored ones. If the repo's head holds them
+    already (the response to an earlier upload was lost), nothing is sent. The commit names its parent, so if someone
+    else changes the repo in between, the Hub refuses the commit and nothing is overwritten.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -70,15 +70,15 @@ def publish(hub: Hub, upload: Upload) -> str:
                 f"{upload.repo}: changed on the Hub while the release was uploaded; nothing was overwritten: "
                 "look at its newest commit, then run `shoal publish` again"
             ) from error
-    _tag(hub, upload.repo, upload.tag, commit)
+    _move_tag(hub, upload.repo, upload.tag, commit)
     return commit
 
 
 def check_free(hub: Hub, repo: str, private: bool) -> None:
-    """ShoalError unless the name is free, or taken by an earlier release of shoal that may be followed by this one.
+    """Raise a ShoalError unless the repo is free, or holds an earlier release of shoal that this one may replace.
 
-    A release is known by the loop guard's tag beside its provenance. A person's repo is never written to, and
-    what should be private never goes where it is public.
+    A release is recognised by shoal's tag and its provenance file. A person's repo is never written to, and a
+    private release never goes into a public repo.
     """
     try:
         info = hub.call(hub.api.model_info, repo)
@@ -95,19 +95,22 @@ def check_free(hub: Hub, repo: str, private: bool) -> None:
         raise ShoalError(f"publish.private: got true: {repo} is public on the Hub; make it private there, or rename")
 
 
-def _tag(hub: Hub, repo: str, tag: str, commit: str) -> None:
-    """Point the cycle's tag at the commit; a card that was written anew moves it."""
+def _move_tag(hub: Hub, repo: str, tag: str, commit: str) -> None:
+    """Point the cycle's tag at the commit; it moves when the card was written anew."""
     tags = hub.call(hub.api.list_repo_refs, repo).tags
-    standing = next((ref.target_commit for ref in tags if ref.name == tag), None)
-    if standing == commit:
+    current = next((ref.target_commit for ref in tags if ref.name == tag), None)
+    if current == commit:
         return
-    if standing is not None:
+    if current is not None:
         hub.call(hub.api.delete_tag, repo, tag=tag)
     hub.call(hub.api.create_tag, repo, tag=tag, revision=commit)
 
 
-def collect(hub: Hub, namespace: str, title: str, repos: Mapping[str, str], private: bool) -> str:
-    """Put repos (name → note) into the namespace's collection of that title, made if needed; returns its slug."""
+def add_to_collection(hub: Hub, namespace: str, title: str, repos: Mapping[str, str], private: bool) -> str:
+    """Add repos (name → note) to the namespace's collection of that title, which is created if needed.
+
+    Returns the collection's slug.
+    """
     collection = hub.call(hub.api.create_collection, title=title, namespace=namespace, private=private, exists_ok=True)
     for repo, note in repos.items():
         hub.call(
@@ -121,26 +124,8 @@ def collect(hub: Hub, namespace: str, title: str, repos: Mapping[str, str], priv
     return str(collection.slug)
 
 
-def check_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Hash a release's files against the ledger; a missing or changed one is a ShoalError that names it."""
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ShoalError(f"{path}: the release's file is gone; run the cycle again to write it anew")
-        if sha256_of(path) != expected:
-            raise ShoalError(
-                f"{path}: changed since it was checked (its SHA-256 is not the ledger's); run the cycle again"
-            )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _git_blob_id(path: Path) -> str:
-    """The id git gives a file's content, which the Hub tells for files outside LFS."""
+    """The id git gives a file's content, which the Hub reports for files outside LFS."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -148,14 +133,15 @@ def _git_blob_id(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _holds(head: ModelInfo, upload: Upload) -> bool:
+def _holds(head: ModelInfo, upload: ReleaseUpload) -> bool:
+    """Whether the repo's head has all of the release's files, by their hashes."""
     there = {
         sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in head.siblings or ()
     }
     return all(there.get(name) in (sha256, _git_blob_id(upload.folder / name)) for name, sha256 in upload.files.items())
 
 
-def _operations(head: ModelInfo, upload: Upload) -> list[CommitOperationAdd | CommitOperationDelete]:
+def _operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Add the release's files; delete those that only an earlier release had."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

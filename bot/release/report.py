@@ -1,12 +1,22 @@
-"""The one-page report of a cycle: from frozen facts to Markdown, whether or not anything was published."""
+"""The one-page report of a cycle: from results to facts, and from facts to Markdown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from bot.hub.candidate import Verdict
-from bot.release.card.facts import Estimate, SearchFacts
-from templates.markdown import render
+from bot.ledger.ledger import ReleaseEntry
+from bot.release.card.collect import search_facts
+from bot.release.card.facts import SearchFacts
+from bot.release.results import CycleResults
+from bot.release.review import Ending
+from bot.search.results import GateResult
+from evaluation.splits import Split
+from evaluation.statistics.values import Interval
+from templates.markdown import render_markdown
 
 
 @dataclass(frozen=True)
@@ -14,40 +24,40 @@ class ScoreRow:
     """A model's name and its scores, one per skill."""
 
     name: str
-    scores: tuple[Estimate, ...]
+    scores: tuple[Interval, ...]
 
 
 @dataclass(frozen=True)
 class FrontFacts:
-    """A front member at the gate: its scores on the validation split (none if it failed), and the verdict.
+    """A front member at the gate: its scores on the validation split (none if scoring failed), and the result.
 
-    `merge` is the kind of merge in a few words.
+    `merge` describes the merge in a few words.
     """
 
     digest: str
     merge: str
-    scores: tuple[Estimate, ...]
+    scores: tuple[Interval, ...]
     passed: bool
     reason: str
 
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """A release with its scores on the report split; `commit` is None while it waits for a person."""
+    """A release with its scores on the report split; `commit` is None while it waits for review."""
 
     repo: str
     role: str
     digest: str
     commit: str | None
-    scores: tuple[Estimate, ...]
+    scores: tuple[Interval, ...]
 
 
 @dataclass(frozen=True)
 class CycleFacts:
-    """One cycle. `outcome` is one sentence; `search` is None if the cycle ended before it.
+    """Everything that the report of a cycle says.
 
-    `baselines` are the sources and plain merges on the validation split, which the gate compares with;
-    `hypervolumes` has one value per generation. Times are texts as the ledger keeps them.
+    `outcome` is one sentence. `hypervolumes` has one value per generation. `baselines` are the sources and plain
+    merges, with the validation scores that the gate compares with.
     """
 
     watchlist: str
@@ -58,16 +68,60 @@ class CycleFacts:
     outcome: str
     skills: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
-    search: SearchFacts | None
+    search: SearchFacts
     hypervolumes: tuple[float, ...]
     baselines: tuple[ScoreRow, ...]
     front: tuple[FrontFacts, ...]
     releases: tuple[ReleaseFacts, ...]
 
 
-def write_report(facts: CycleFacts) -> str:
+def write_cycle_report(
+    path: Path, results: CycleResults, ending: Ending, verdicts: tuple[Verdict, ...], releases: Iterable[ReleaseEntry]
+) -> None:
+    """Write the report; `verdicts` and `releases` are the ledger's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_report(cycle_facts(results, ending, verdicts, releases, datetime.now(UTC))))
+
+
+def cycle_facts(
+    results: CycleResults,
+    ending: Ending,
+    verdicts: tuple[Verdict, ...],
+    releases: Iterable[ReleaseEntry],
+    finished: datetime,
+) -> CycleFacts:
+    """Everything that the report of a cycle says; `releases` are the ledger's, which know their commits."""
+    validation, report = results.splits[Split.VALIDATION], results.splits[Split.REPORT]
+
+    def front_member(result: GateResult) -> FrontFacts:
+        scores = validation.merge_scores(result.recipe)
+        description = results.recipe(result.recipe).describe()
+        return FrontFacts(result.recipe, description, scores.intervals if scores else (), result.passed, result.reason)
+
+    def release(entry: ReleaseEntry) -> ReleaseFacts:
+        scores = report.merge_scores(entry.recipe)
+        return ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, scores.intervals if scores else ())
+
+    return CycleFacts(
+        watchlist=results.watchlist.name,
+        cycle=results.cycle.id,
+        hub_url=results.hub_url,
+        started=f"{results.cycle.started:%Y-%m-%d %H:%M} UTC",
+        finished=f"{finished:%Y-%m-%d %H:%M} UTC",
+        outcome=f"{ending.state}: {ending.note}",
+        skills=tuple(skill.name for skill in validation.skills),
+        verdicts=verdicts,
+        search=search_facts(results),
+        hypervolumes=tuple(volume for _, volume in results.summary.generations),
+        baselines=tuple(ScoreRow(baseline.name, scores.intervals) for baseline, scores in validation.baseline_scores()),
+        front=tuple(map(front_member, results.gate_results)),
+        releases=tuple(map(release, releases)),
+    )
+
+
+def render_report(facts: CycleFacts) -> str:
     """The report as Markdown; repositories are links to the cycle's Hub."""
-    return render(
+    return render_markdown(
         "cycle_report.md.j2",
         facts=facts,
         taken=sum(verdict.accepted for verdict in facts.verdicts),

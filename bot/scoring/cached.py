@@ -1,117 +1,98 @@
-"""What recipes score: from the ledger where they sat the exam before, else from whoever scores candidates."""
+"""The ledger as a cache in front of an evaluator."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bot.errors import ShoalError
 from bot.ledger.ledger import EvaluationEntry, ItemValue, Ledger
-from bot.scoring.process_pool import Evaluator, Failure
-from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, RoundFacts
+from bot.scoring.evaluator import Evaluation, Evaluator, Failure
+from evaluation.eval_set import EvalSetFacts, ItemResults, RoundFacts
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
-from merging.recipes.path import Recipe
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A recipe that sat an exam: its item scores in the exam's order, or the failure.
-
-    seconds: its share of wall time when it was scored, so that a replay counts the same time.
-    transient: the failure may be this machine's (memory, a killed worker) rather than the recipe's.
-    """
-
-    recipe: Recipe
-    scores: tuple[ItemScore, ...]
-    failure: str | None
-    seconds: float
-    transient: bool = False
+from merging.recipes.recipe import Recipe
 
 
 class CachedEvaluator:
-    """Scores recipes and keeps what it learns; who does the work it does not know."""
+    """Scores recipes once: what the ledger knows comes from there, the rest from the evaluator and goes into it."""
 
-    def __init__(self, ledger: Ledger, evaluator: Evaluator, workers: int) -> None:
+    def __init__(self, ledger: Ledger, evaluator: Evaluator) -> None:
         self._ledger = ledger
-        self._inner = evaluator
-        self._workers = workers
-        self._eval_sets: dict[Split, EvalSetFacts] = {}
+        self._evaluator = evaluator
+        self._facts: dict[Split, EvalSetFacts] = {}
 
-    def eval_set(self, split: Split) -> EvalSetFacts:
-        """What the exam of a split asks; asked once."""
-        if split not in self._eval_sets:
-            self._eval_sets[split] = self._inner.facts(split)
-        return self._eval_sets[split]
+    def facts(self, split: Split) -> EvalSetFacts:
+        """Describe the evaluation set of a split; the evaluator is asked once."""
+        if split not in self._facts:
+            self._facts[split] = self._evaluator.facts(split)
+        return self._facts[split]
 
     def evaluate(
         self,
         recipes: Sequence[Recipe],
         split: Split,
-        done: Callable[[], None] = lambda: None,
+        on_done: Callable[[], None] = lambda: None,
         *,
-        forgive: bool = False,
-        part: int | None = None,
+        retry_transient: bool = False,
+        round_index: int | None = None,
     ) -> tuple[Evaluation, ...]:
-        """Scores for each recipe, in order. Each is in the ledger before `done` is called for it.
+        """Score recipes on a split, or on one round of it; the evaluations are in the order of `recipes`.
 
-        forgive: try those again whose recorded failure may have been the machine's. part: one round of the exam alone.
+        on_done: called for each recipe, once its scores are in the ledger.
+        retry_transient: score those again whose recorded failure may have been the machine's.
         """
-        asked = _asked(self.eval_set(split), part)
-        answers = {index: self._from_ledger(recipe, asked, forgive) for index, recipe in enumerate(recipes)}
-        missing = [index for index, answer in answers.items() if answer is None]
+        asked = self.facts(split).part(round_index)
+        found = {index: self._look_up(recipe, asked, retry_transient) for index, recipe in enumerate(recipes)}
+        missing = [index for index, evaluation in found.items() if evaluation is None]
         for _ in range(len(recipes) - len(missing)):
-            done()
-        for position, results in self._inner.score([recipes[index] for index in missing], split, part):
+            on_done()
+        answers = self._evaluator.evaluate([recipes[index] for index in missing], split, round_index)
+        for position, results in answers:
             index = missing[position]
-            answers[index] = self._record(recipes[index], asked, results)
-            done()
-        return tuple(answer for answer in answers.values() if answer is not None)
+            found[index] = self._record(recipes[index], asked, results)
+            on_done()
+        return tuple(evaluation for evaluation in found.values() if evaluation is not None)
 
     def evaluate_folder(self, folder: Path, split: Split) -> tuple[ItemScore, ...] | Failure:
-        """Scores of a written checkpoint. They are not kept: they only ever confirm those of its recipe."""
-        results = self._inner.score_folder(folder, split)
-        return results if isinstance(results, Failure) else _item_scores(self.eval_set(split).items, results.values)
+        """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""
+        results = self._evaluator.evaluate_folder(folder, split)
+        return results if isinstance(results, Failure) else _check_results(results, self.facts(split).digest)
 
-    def _from_ledger(self, recipe: Recipe, eval_set: RoundFacts, forgive: bool) -> Evaluation | None:
-        entry = self._ledger.evaluation(recipe.digest, eval_set.digest)
-        if entry is None or (forgive and entry.transient):
+    def _look_up(self, recipe: Recipe, asked: RoundFacts, retry_transient: bool) -> Evaluation | None:
+        entry = self._ledger.evaluation(recipe.digest, asked.digest)
+        if entry is None or (retry_transient and entry.transient):
             return None
         if entry.failure is not None:
             return Evaluation(recipe, (), entry.failure, entry.seconds, entry.transient)
-        known = self._ledger.item_values(recipe.digest, {item.digest for item in eval_set.items})
-        values = [known[item.digest, item.item] for item in eval_set.items]
-        return Evaluation(
-            recipe, _item_scores(eval_set.items, [(v.value, v.flag) for v in values]), None, entry.seconds
-        )
+        known = self._ledger.item_values(recipe.digest, {item.digest for item in asked.items})
+        stored = [(item, known[item.digest, item.item]) for item in asked.items]
+        scores = tuple(item.scored(value.value, value.flag) for item, value in stored)
+        return Evaluation(recipe, scores, None, entry.seconds)
 
-    def _record(self, recipe: Recipe, eval_set: RoundFacts, results: ItemResults | Failure) -> Evaluation:
+    def _record(self, recipe: Recipe, asked: RoundFacts, results: ItemResults | Failure) -> Evaluation:
         text = json.dumps(recipe.to_json(), sort_keys=True)
-        seconds = results.seconds / self._workers
+        # A share of the wall time, not of the workers' time: a budget of minutes is one of the person's minutes.
+        seconds = results.seconds / self._evaluator.width
         if isinstance(results, Failure):
-            entry = EvaluationEntry(recipe.digest, eval_set.digest, seconds, results.reason, results.transient)
+            entry = EvaluationEntry(recipe.digest, asked.digest, seconds, results.reason, results.transient)
             self._ledger.record_evaluation(text, entry, ())
             return Evaluation(recipe, (), results.reason, seconds, results.transient)
+        scores = _check_results(results, asked.digest)
         items = [
-            ItemValue(item.digest, item.item, value, flag)
-            for item, (value, flag) in zip(eval_set.items, results.values, strict=True)
+            ItemValue(item.digest, item.item, score.value, score.flag)
+            for item, score in zip(asked.items, scores, strict=True)
         ]
-        self._ledger.record_evaluation(text, EvaluationEntry(recipe.digest, eval_set.digest, seconds, None), items)
-        return Evaluation(recipe, _item_scores(eval_set.items, results.values), None, seconds)
+        self._ledger.record_evaluation(text, EvaluationEntry(recipe.digest, asked.digest, seconds, None), items)
+        return Evaluation(recipe, scores, None, seconds)
 
 
-def directions(eval_set: EvalSetFacts) -> Mapping[str, bool]:
-    """Whether higher is better, by task."""
-    return dict(eval_set.directions)
-
-
-def _asked(eval_set: EvalSetFacts, part: int | None) -> RoundFacts:
-    return RoundFacts(eval_set.digest, eval_set.items) if part is None else eval_set.rounds[part]
-
-
-def _item_scores(items: Sequence[EvalItem], values: Sequence[tuple[float, str | None]]) -> tuple[ItemScore, ...]:
-    return tuple(
-        ItemScore(item.skill, item.task, item.item, value, flag)
-        for item, (value, flag) in zip(items, values, strict=True)
-    )
+def _check_results(results: ItemResults, digest: str) -> tuple[ItemScore, ...]:
+    """The scores; ShoalError if they are not those of the evaluation set with this digest."""
+    if results.eval_set != digest:
+        raise ShoalError(
+            "a worker scored other items than it was asked to: a task's documents differ each time it is loaded; "
+            "leave out tasks that shuffle or sample their documents without a seed"
+        )
+    return results.scores

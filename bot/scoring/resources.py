@@ -1,4 +1,4 @@
-"""What this machine has, and how many workers with how many threads fit it."""
+"""The machine's resources, and how many workers with how many threads fit into them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bot.watchlist.sections import WorkersSection
 
 WORKER_OVERHEAD = 700 * 2**20
-"""Bytes a worker needs besides weights: the interpreter, torch, transformers, lm-eval and the requests (measured)."""
+"""Bytes that a worker needs besides weights: interpreter, torch, transformers, lm-eval and the requests (measured)."""
 
 ACTIVATION_SHARE = 0.25
 """Activations and KV cache of a batch, as a share of the live model's bytes."""
@@ -16,7 +16,7 @@ ACTIVATION_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Machine:
-    """Cores this process may use, memory that is free (bytes), and CUDA devices."""
+    """Cores that this process may use, free memory in bytes, and the number of CUDA devices."""
 
     cores: int
     free_memory: int
@@ -46,26 +46,26 @@ def inspect_machine(device: str) -> Machine:
 
 
 def choose_device(machine: Machine, asked: WorkersSection) -> str:
-    """Where the models run: on a GPU if that is asked for, or if there is one and nothing is asked for."""
+    """Choose the device: a GPU if the watchlist asks for one, or if there is one and it does not say."""
     return "cuda" if asked.device == "cuda" or (asked.device == "auto" and machine.cuda_devices > 0) else "cpu"
 
 
 def worker_memory(model_bytes: int) -> int:
-    """Bytes that one worker needs of its own for a live model of `model_bytes`; the pool is mapped and shared."""
+    """Bytes that one worker needs of its own for candidates of `model_bytes`; the pool is mapped and shared."""
     return WORKER_OVERHEAD + int(model_bytes * (1 + ACTIVATION_SHARE))
 
 
 def choose_batch_size(model_bytes: int) -> int:
-    """lm-eval's batch size: tiny models gain from wide batches, large ones would only fill the memory."""
+    """Choose lm-eval's batch size: tiny models gain from wide batches, large ones would only fill the memory."""
     if model_bytes <= 50 * 2**20:
         return 64
     return 16 if model_bytes <= 2 * 2**30 else 4
 
 
 def plan_resources(machine: Machine, model_bytes: int, asked: WorkersSection) -> Resources:
-    """One worker a core while memory lasts (two processes of one thread beat one process of two), or one on the GPU.
+    """Plan one worker a core while memory lasts (two processes of one thread beat one of two), or one on the GPU.
 
-    What the watchlist sets stands; the rest is made to fit it.
+    Values that the watchlist sets are kept, and the others are made to fit them.
     """
     device = choose_device(machine, asked)
     by_memory = max(1, machine.free_memory // worker_memory(model_bytes))

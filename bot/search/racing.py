@@ -1,197 +1,265 @@
-"""The race of a search: candidates answer the search split in rounds, and only those worth it answer all of it.
+"""The race of a search: candidates answer the search split in rounds, and only promising ones answer all of it.
 
-Estimates steer the breeding and say who goes on; a front has only those who answered every item. All of it follows
-from the recipes and their scores, so that a search done again from the ledger takes the same way.
+After a round every candidate is compared with the models that have answered everything, as in successive halving
+(Jamieson & Talwalkar 2016), but by tests and estimates instead of a fixed share:
+
+    new ──round 1──▶ decision ──▶ promoted ──next round──▶ decision … ──last round──▶ complete
+                        ├──▶ waiting ──sent again with a later generation──▶ decision
+                        └──▶ stopped
+
+    state      outcome that the search gets                when it changes
+    new        -                                           answers the first round in the generation that brings it
+    promoted   -                                           answers the next round in the same generation
+    waiting    estimated; the search may send it again     decided on again when it is sent again
+    stopped    estimated, or failed                        never: it is beaten, or failed, or too many others wait
+    complete   measured                                    never; later generations are compared with it
+
+Estimates steer the search and the promotions; the front holds complete candidates only. A race depends on nothing but
+the recipes and their scores, so that a search replayed from the ledger takes the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from bot.scoring.cached import CachedEvaluator, Evaluation, directions
-from bot.scoring.worker import EvalItem, EvalSetFacts
-from bot.watchlist.sections import RacingSection
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.evaluator import Evaluation
+from evaluation.eval_set import EvalItem, EvalSetFacts
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill
 from evaluation.splits import Split
-from merging.evolution.evolve import Outcome
+from merging.evolution.outcomes import Outcome
 from merging.evolution.pareto import nondominated
-from merging.recipes.path import Recipe
+from merging.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from evaluation.racing.decisions import Decision, Panel
 
-Key = tuple[str, str, str]
+ItemKey = tuple[str, str, str]
 """Skill, task and item."""
 
 MIN_PROMOTED_SHARE = 0.1
-"""Share of a generation that goes on at least: from what these answer in full the estimates learn."""
-
+"""Share of a generation that is promoted at least: the estimates learn from complete candidates alone."""
 
 MAX_WAITING = 40
-"""So many candidates wait at most, the most promising."""
+"""At most so many candidates wait, the most promising ones. Estimating more would take longer than scoring a few."""
+
+
+class CandidateState(StrEnum):
+    """The states of the module's table."""
+
+    NEW = "new"
+    PROMOTED = "promoted"
+    WAITING = "waiting"
+    STOPPED = "stopped"
+    COMPLETE = "complete"
 
 
 @dataclass
-class CandidateState:
-    """Where a candidate stands: what it answered, in how many rounds, and what was decided last. It left for good, or
-    may go on later."""
+class _Candidate:
+    """What is known of a candidate.
 
-    scores: dict[Key, float] = field(default_factory=dict)
+    scores: by item, of all rounds so far. items: how many items it answered. seconds: its time, in all rounds.
+    """
+
+    state: CandidateState = CandidateState.NEW
+    scores: dict[ItemKey, float] = field(default_factory=dict)
     rounds: int = 0
     items: int = 0
     seconds: float = 0.0
     failure: str | None = None
     decision: Decision | None = None
-    left: bool = False
 
 
 class Race:
-    """Scores generation after generation; a function of the recipes it was given and of their scores alone."""
+    """Scores one generation after another."""
 
     def __init__(
         self,
         evaluator: CachedEvaluator,
         skills: Sequence[Skill],
         baselines: Sequence[Evaluation],
-        racing: RacingSection,
-        done: Callable[[int], None],
+        confidence: float,
+        on_answered: Callable[[int], None],
+        max_waiting: int = MAX_WAITING,
     ) -> None:
-        """rivals: fully scored, the first to compare candidates with. done: told how many items were answered."""
+        """baselines: complete from the start; the first models that candidates are compared with.
+
+        confidence: confidence of the test by which a candidate is stopped.
+        on_answered: called with the number of items that a candidate has just answered.
+        """
         self._evaluator = evaluator
-        self._eval_set = evaluator.eval_set(Split.SEARCH)
-        self._racing = racing
-        self._done = done
-        self._keys = [_key(item) for item in self._eval_set.items]
-        self._signs = [1.0 if directions(self._eval_set)[item.task] else -1.0 for item in self._eval_set.items]
-        self._panel = panel_of(self._eval_set, skills)
-        self._full = {one.recipe.digest: one for one in baselines}
-        self._rows = {one.recipe.digest: self._row(_values(one.scores)) for one in baselines}
-        self._states: dict[str, CandidateState] = {}
+        self._facts = evaluator.facts(Split.SEARCH)
+        self._confidence = confidence
+        self._on_answered = on_answered
+        self._max_waiting = max_waiting
+        self._keys = [_item_key(item) for item in self._facts.items]
+        higher_is_better = dict(self._facts.directions)
+        self._signs = [1.0 if higher_is_better[item.task] else -1.0 for item in self._facts.items]
+        self._panel = make_panel(self._facts, skills)
+        self._baselines = {one.recipe.digest: one for one in baselines}
+        # A row of item scores for every complete model. Its order decides nothing but the last bits of the estimates;
+        # a replay fills it in the same order.
+        self._rows = {one.recipe.digest: self._row(_scores_by_item(one.scores)) for one in baselines}
+        self._candidates: dict[str, _Candidate] = {}
 
     def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
-        """The outcomes of a generation and of those that wait; those that are sent alone all go on, unless beaten."""
-        new = [recipe for recipe in recipes if recipe.digest not in self._states]
-        fresh = [recipe for recipe in new if recipe.digest not in self._full]
-        self._states |= {recipe.digest: CandidateState() for recipe in fresh}
-        at_least = round(MIN_PROMOTED_SHARE * len(fresh)) if new else len(recipes)
-        race = self._standings()
-        waiting = [recipe for recipe in recipes if self._is_running(recipe) and self._states[recipe.digest].rounds]
-        going = {recipe.digest for recipe in fresh} | self._go_on(waiting, race, at_least)
-        for part in range(len(self._eval_set.rounds)):
-            group = [one for one in recipes if one.digest in going and self._states[one.digest].rounds == part]
-            self._sit(group, part)
-            going -= {one.digest for one in group} - self._go_on(group, race, at_least)
-        for recipe in recipes:
-            self._keep_if_full(recipe)
-        self._dismiss_all_but_the_best([recipe for recipe in recipes if self._is_running(recipe)])
+        """Score a generation and those waiting candidates that are sent with it; outcomes are in the same order.
+
+        Waiting candidates that are sent alone are all promoted unless they are beaten: no new candidate can be
+        found, so waiting any longer would be for nothing.
+        """
+        unknown = [recipe for recipe in recipes if recipe.digest not in self._candidates]
+        new = [recipe for recipe in unknown if recipe.digest not in self._baselines]
+        quota = round(MIN_PROMOTED_SHARE * len(new)) if unknown else len(recipes)
+        waiting = self._in_state(recipes, CandidateState.WAITING)
+        # Fixed for the generation, so that its decisions do not depend on which candidate finishes first.
+        standings = self._standings()
+        self._candidates |= {recipe.digest: _Candidate() for recipe in new}
+        self._decide(waiting, standings, quota)
+        for round_index in range(len(self._facts.rounds)):
+            asked = [
+                recipe
+                for recipe in self._in_state(recipes, CandidateState.NEW, CandidateState.PROMOTED)
+                if self._candidates[recipe.digest].rounds == round_index
+            ]
+            self._ask(asked, round_index)
+            self._decide(self._in_state(asked, CandidateState.NEW, CandidateState.PROMOTED), standings, quota)
+        self._stop_surplus(self._in_state(recipes, CandidateState.WAITING))
         return [self._outcome(recipe) for recipe in recipes]
 
-    def _sit(self, group: Sequence[Recipe], part: int) -> None:
-        """Have a group answer one round."""
-        items = len(self._eval_set.rounds[part].items)
-        for sat in self._evaluator.evaluate(group, Split.SEARCH, lambda: self._done(items), part=part):
-            state = self._states[sat.recipe.digest]
-            state.scores |= _values(sat.scores)
-            state.rounds, state.items = part + 1, state.items + items
-            state.seconds, state.failure = state.seconds + sat.seconds, sat.failure
+    def _in_state(self, recipes: Sequence[Recipe], *states: CandidateState) -> list[Recipe]:
+        """The recipes whose candidates are in one of some states; a baseline is no candidate."""
+        return [
+            recipe
+            for recipe in recipes
+            if recipe.digest in self._candidates and self._candidates[recipe.digest].state in states
+        ]
 
-    def _go_on(self, group: Sequence[Recipe], race: _Standings, at_least: int) -> set[str]:
-        """Decide on a group; the digests of those that go on."""
-        from evaluation.racing.decisions import Standing
+    def _ask(self, recipes: Sequence[Recipe], round_index: int) -> None:
+        """Have candidates answer a round. One that fails is stopped, one that has answered all rounds is complete."""
+        items = len(self._facts.rounds[round_index].items)
+        evaluations = self._evaluator.evaluate(
+            recipes, Split.SEARCH, lambda: self._on_answered(items), round_index=round_index
+        )
+        for evaluation in evaluations:
+            digest = evaluation.recipe.digest
+            candidate = self._candidates[digest]
+            candidate.scores |= _scores_by_item(evaluation.scores)
+            candidate.rounds = round_index + 1
+            candidate.items += items
+            candidate.seconds += evaluation.seconds
+            candidate.failure = evaluation.failure
+            if candidate.failure is not None:
+                candidate.state = CandidateState.STOPPED
+            elif candidate.rounds == len(self._facts.rounds):
+                candidate.state = CandidateState.COMPLETE
+                self._rows[digest] = self._row(candidate.scores)
 
-        digests = [one.digest for one in group if self._is_running(one)]
-        decisions = race.decide([self._row(self._states[digest].scores) for digest in digests], at_least)
-        for digest, decision in zip(digests, decisions, strict=True):
-            self._states[digest].decision = decision
-            self._states[digest].left = decision.standing is Standing.LEAVES
-        return {digest for digest, one in zip(digests, decisions, strict=True) if one.standing is Standing.GOES_ON}
+    def _decide(self, recipes: Sequence[Recipe], standings: _Standings, quota: int) -> None:
+        """Promote, stop or leave waiting; of those that are not beaten at least `quota` are promoted."""
+        from evaluation.racing.decisions import RaceStatus
 
-    def _dismiss_all_but_the_best(self, waiting: Sequence[Recipe]) -> None:
-        """Only the most promising keep waiting, or a long search would spend its time on estimates."""
-        states = [self._states[recipe.digest] for recipe in waiting]
-        states.sort(key=lambda state: state.decision.dominated if state.decision else 0.0)
-        for state in states[MAX_WAITING:]:
-            state.left = True
+        states = {
+            RaceStatus.PROMOTED: CandidateState.PROMOTED,
+            RaceStatus.WAITING: CandidateState.WAITING,
+            RaceStatus.DROPPED: CandidateState.STOPPED,
+        }
+        candidates = [self._candidates[recipe.digest] for recipe in recipes]
+        decisions = standings.decide([self._row(candidate.scores) for candidate in candidates], quota)
+        for candidate, decision in zip(candidates, decisions, strict=True):
+            candidate.decision = decision
+            candidate.state = states[decision.status]
 
-    def _is_running(self, recipe: Recipe) -> bool:
-        state = self._states.get(recipe.digest)
-        if state is None or state.failure is not None or state.left:
-            return False
-        return state.rounds < len(self._eval_set.rounds)
-
-    def _keep_if_full(self, recipe: Recipe) -> None:
-        state = self._states.get(recipe.digest)
-        if state is None or state.failure is not None or state.rounds < len(self._eval_set.rounds):
-            return
-        self._rows[recipe.digest] = self._row(state.scores)
+    def _stop_surplus(self, waiting: Sequence[Recipe]) -> None:
+        """Stop all but the most promising of those that wait."""
+        candidates = [self._candidates[recipe.digest] for recipe in waiting]
+        candidates.sort(key=lambda candidate: candidate.decision.dominated if candidate.decision else 0.0)
+        for candidate in candidates[self._max_waiting :]:
+            candidate.state = CandidateState.STOPPED
 
     def _outcome(self, recipe: Recipe) -> Outcome:
-        if recipe.digest in self._full:
-            return Outcome(self._measured(recipe), None, self._full[recipe.digest].seconds)
-        state = self._states[recipe.digest]
-        share = state.items / len(self._keys)
-        if state.failure is not None:
-            return Outcome(None, state.failure, state.seconds, share)
-        if recipe.digest in self._rows or state.decision is None:
-            return Outcome(self._measured(recipe), None, state.seconds, share)
-        means = state.decision.estimate.means
-        return Outcome(means, None, state.seconds, share, estimated=True, waiting=not state.left)
+        if recipe.digest in self._baselines:
+            return Outcome(self._measured(recipe), None, self._baselines[recipe.digest].seconds)
+        candidate = self._candidates[recipe.digest]
+        share = candidate.items / len(self._keys)
+        if candidate.failure is not None:
+            return Outcome(None, candidate.failure, candidate.seconds, share)
+        if candidate.state is CandidateState.COMPLETE:
+            return Outcome(self._measured(recipe), None, candidate.seconds, share)
+        assert candidate.decision is not None  # it has answered a round, and a decision follows each but the last
+        means = candidate.decision.estimate.means
+        waits = candidate.state is CandidateState.WAITING
+        return Outcome(means, None, candidate.seconds, share, estimated=True, waiting=waits)
 
     def _measured(self, recipe: Recipe) -> tuple[float, ...]:
+        """Skill scores of a complete model."""
         import numpy as np
 
         return tuple(map(float, self._panel.skills(np.array([self._rows[recipe.digest]]))[0]))
 
-    def _row(self, scores: Mapping[Key, float]) -> list[float]:
-        """Scores in the panel's order, higher being better; NaN where there is none."""
+    def _row(self, scores: Mapping[ItemKey, float]) -> list[float]:
+        """Scores in the panel's order, negated where lower is better; NaN where there is none."""
         return [sign * scores.get(key, float("nan")) for key, sign in zip(self._keys, self._signs, strict=True)]
 
     def _standings(self) -> _Standings:
         import numpy as np
 
-        full = np.array(list(self._rows.values()))
-        points = dict(zip(self._rows, self._panel.skills(full).tolist(), strict=True))
-        best = np.array([self._rows[digest] for digest in opponents(points, self._full)])
-        return _Standings(self._panel, full, best, self._racing.confidence)
+        complete = np.array(list(self._rows.values()))
+        points = dict(zip(self._rows, self._panel.skills(complete).tolist(), strict=True))
+        opponents = np.array([self._rows[digest] for digest in select_opponents(points, self._baselines)])
+        return _Standings(self._panel, complete, opponents, self._confidence)
 
 
 class _Standings:
-    """What the fully scored models at the start of a generation say of candidates.
+    """What the complete models at the start of a generation say about candidates.
 
-    All of them (`full`) tell of the items; candidates are compared with their opponents among them (`best`).
+    complete: models × items, all of which the item response model learns from.
+    opponents: models × items, those that candidates are compared with.
     """
 
-    def __init__(self, panel: Panel, full: Any, best: Any, confidence: float) -> None:
-        from evaluation.racing.estimates import fit
+    def __init__(
+        self,
+        panel: Panel,
+        complete: NDArray[np.float64],
+        opponents: NDArray[np.float64],
+        confidence: float,
+    ) -> None:
+        from evaluation.racing.estimates import fit_item_model
 
-        self._panel, self._best, self._confidence = panel, best, confidence
-        self._model = fit(full, panel.tasks, seed=0)
+        self._panel, self._opponents, self._confidence = panel, opponents, confidence
+        self._model = fit_item_model(complete, panel.tasks, seed=0)
 
     def decide(self, rows: Sequence[Sequence[float]], at_least: int) -> tuple[Decision, ...]:
         """Decide on candidates by their rows."""
         import numpy as np
 
-        from evaluation.racing.decisions import decide
+        from evaluation.racing.decisions import decide_candidates
 
         table = np.array(rows).reshape(len(rows), len(self._panel.tasks))
-        return decide(table, self._best, self._panel, self._model, confidence=self._confidence, at_least=at_least)
+        return decide_candidates(
+            table, self._opponents, self._panel, self._model, confidence=self._confidence, at_least=at_least
+        )
 
 
-def opponents(points: Mapping[str, Sequence[float]], baselines: Collection[str]) -> tuple[str, ...]:
-    """Of the fully scored, by digest: the rivals, and those that no other dominates.
+def select_opponents(points: Mapping[str, Sequence[float]], baselines: Collection[str]) -> tuple[str, ...]:
+    """The digests of those complete models that candidates are compared with: baselines, and the nondominated ones.
 
-    No more, for with each that a candidate is compared with grows the chance that one beats it by luck.
+    No others, because every further comparison raises the chance that a model beats the candidate by luck.
     """
     digests = list(points)
     best = {digests[place] for place in nondominated(list(points.values()))}
     return tuple(digest for digest in digests if digest in best or digest in baselines)
 
 
-def panel_of(eval_set: EvalSetFacts, skills: Sequence[Skill]) -> Panel:
-    """An exam's items as columns of a table."""
+def make_panel(facts: EvalSetFacts, skills: Sequence[Skill]) -> Panel:
+    """The items of an evaluation set as columns of a table."""
     import numpy as np
 
     from evaluation.racing.decisions import Panel
@@ -202,15 +270,15 @@ def panel_of(eval_set: EvalSetFacts, skills: Sequence[Skill]) -> Panel:
     for place, (skill, task) in enumerate(uses):
         weights[place, skills.index(skill)] = task.weight / sum(one.weight for one in skill.tasks)
     return Panel(
-        tasks=tuple(keys.index((item.skill, item.task)) for item in eval_set.items),
+        tasks=tuple(keys.index((item.skill, item.task)) for item in facts.items),
         weights=weights,
         sources=tuple(names.index(task.task) for _, task in uses),
     )
 
 
-def _key(item: EvalItem) -> Key:
+def _item_key(item: EvalItem) -> ItemKey:
     return item.skill, item.task, item.item
 
 
-def _values(scores: Sequence[ItemScore]) -> dict[Key, float]:
+def _scores_by_item(scores: Sequence[ItemScore]) -> dict[ItemKey, float]:
     return {(score.skill, score.task, score.item): score.value for score in scores}

@@ -1,15 +1,18 @@
-"""What a contest came to, as frozen values that the ledger keeps: quick to import, for `show` reads them."""
+"""The results of search and gate, as frozen values that the ledger keeps. Quick to import, because `show` reads them.
+
+A renamed field needs a migration of the ledger (`bot.ledger.migration`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evaluation.statistics.intervals import Interval
+from evaluation.statistics.values import Interval
 
 
 class BaselineKind(StrEnum):
-    """What a rival is, beside the merges that were bred."""
+    """What a baseline is."""
 
     PLAIN = "plain merge"
     SOURCE = "source"
@@ -18,12 +21,16 @@ class BaselineKind(StrEnum):
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """What a search came to, as `show` and the card tell it.
+    """A search in numbers.
 
-    generations: (recipes scored so far, hypervolume) after each. points: skill scores of all that were scored
-    without failure. front: recipe digests. seconds: wall time of scoring. reasons: (why candidates failed, how many).
-    candidates: all that were tried. fully_scored: those of them that answered every item of the search split;
-    item_scores: what all answered (both 0 in ledgers from before they were counted).
+    candidates: number of recipes that were tried.
+    generations: (recipes scored so far, hypervolume) after each generation.
+    points: skill scores of every candidate that answered the whole search split without failure.
+    front: digests of recipes.
+    seconds: wall time of scoring.
+    reasons: (reason of a failure, how many candidates failed so).
+    fully_scored: number of candidates that answered every item of the search split.
+    item_scores: number of items that all candidates answered.
     """
 
     candidates: int
@@ -40,7 +47,11 @@ class SearchSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A merge against one rival in one skill: difference with its interval, and the p-value before any correction."""
+    """A merge against one baseline in one skill.
+
+    difference: paired difference of the scores, with its 95 % limits.
+    p_value: one-sided p-value that the merge is not better, before any correction.
+    """
 
     baseline: str
     skill: str
@@ -52,9 +63,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's answer for one front member, with its validation scores (in the skills' order).
+    """The gate's decision on one front member.
 
-    alpha: what its p-value was held against, by Holm's method.
+    recipe: digest of its recipe. scores: validation scores in the order of the skills; empty if it was not scored.
+    p_value: p-value after the corrections for baselines and skills. alpha: its threshold in Holm's method.
     """
 
     recipe: str
@@ -68,7 +80,10 @@ class GateResult:
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A release (by its role) or a rival, with its scores on the report split, one per skill."""
+    """The report scores of a release or a baseline, one per skill.
+
+    name: the release's role or the baseline's name. kind: "release", or the kind of baseline.
+    """
 
     name: str
     kind: str

@@ -1,1 +1,1 @@
-"""What runs for a long time: the schedule, and a Hub on this machine."""
+"""Services that run until they are stopped: the schedule, and the local Hub."""

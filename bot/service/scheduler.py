@@ -1,7 +1,7 @@
-"""The schedule: each watchlist at its cron string, one cycle at a time, until SIGTERM.
+"""The schedule: runs each watchlist when its cron string says so, one cycle at a time, until SIGTERM.
 
-APScheduler says when a watchlist is due and the main thread does the work. So cycles cannot overlap, and a signal
-stops one anywhere, a download included, the same way as Ctrl-C does.
+APScheduler finds out when a watchlist is due, in a thread of its own, and the main thread does the work. So cycles
+cannot overlap, and a signal stops one at any point, even in a download, the way Ctrl-C does.
 """
 
 from __future__ import annotations
@@ -12,48 +12,86 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bot.errors import EXPECTED, ShoalError, error_message
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.lock import hold, hold_schedule
 from bot.progress import Narrator
-from bot.watchlist.watchlist import Watchlist, cron_trigger, load
+from bot.watchlist.cron import standard_trigger
+from bot.watchlist.load import load_watchlist
+from bot.watchlist.watchlist import Watchlist
 
-_due: queue.Queue[str] = queue.Queue()
-"""Paths of watchlists whose time has come. APScheduler stores jobs by name, so what they feed lives in the module."""
+if TYPE_CHECKING:
+    from apscheduler.events import JobExecutionEvent
+    from apscheduler.job import Job
+    from apscheduler.schedulers.background import BackgroundScheduler
+
+RunCycle = Callable[[Watchlist], None]
 
 
-def announce(path: str) -> None:
-    """The job that the scheduler stores: say that a watchlist is due."""
-    if path not in _due.queue:
-        _due.put(path)
+class DueWatchlists:
+    """The paths of watchlists that are due, in the order in which they became due, each at most once."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[str] = queue.Queue()
+
+    def add(self, path: str) -> None:
+        """Put a path at the end, unless it is waiting already."""
+        if path not in self._queue.queue:
+            self._queue.put(path)
+
+    def wait_for_next(self) -> str:
+        """Take the first path; wait until there is one."""
+        return self._queue.get()
+
+    def take_all(self) -> set[str]:
+        """Take every path that is waiting."""
+        waiting = set()
+        while not self._queue.empty():
+            waiting.add(self._queue.get())
+        return waiting
 
 
-def serve(paths: Sequence[Path], home: Home, run: Callable[[Watchlist], None], narrator: Narrator) -> None:
-    """Run each watchlist when it is due, for ever; first those whose cycle was interrupted.
+def watchlist_path(path: str) -> str:
+    """The job that APScheduler stores, by the name of this function, and runs when a watchlist is due.
 
-    run: does one cycle. One that fails is told and the schedule goes on. An exception that a signal handler raises
-    (KeyboardInterrupt) ends the wait or the cycle under way; the next start goes on with that cycle.
+    A stored job can hold no queue, so it only returns its argument; APScheduler passes that on to listeners.
     """
-    watchlists = load_scheduled(paths)
-    with hold_schedule(home), _scheduler(watchlists, home) as scheduler:
+    return path
+
+
+def serve_watchlists(paths: Sequence[Path], home: Home, run: RunCycle, narrator: Narrator) -> None:
+    """Run each watchlist whenever it is due, for ever; first those whose cycle was interrupted.
+
+    run: runs one cycle. If it fails, the error is reported and the schedule continues. An exception that a signal
+    handler raises (KeyboardInterrupt) ends the wait or the cycle; the next start resumes that cycle.
+
+    Raises:
+        ShoalError: a watchlist cannot be scheduled, or another process runs the home's schedule.
+    """
+    watchlists, due = load_scheduled(paths), DueWatchlists()
+    with hold_schedule(home), _running_scheduler(watchlists, home, due) as scheduler:
         for job in scheduler.get_jobs():
             when = "next at" if job.next_run_time > datetime.now(UTC) else "due since"
             narrator.say(f"{job.name}: {when} {job.next_run_time:%Y-%m-%d %H:%M %Z}")
         while True:
-            path = _due.get()
+            path = due.wait_for_next()
             try:
                 _run_one(watchlists[Path(path)], home, run, narrator)
             except KeyboardInterrupt:
-                announce(path)
+                due.add(path)
                 raise
 
 
 def load_scheduled(paths: Sequence[Path]) -> dict[Path, Watchlist]:
-    """The watchlists by their absolute paths; ShoalError for one without a schedule, or two of one name."""
-    watchlists = {path.absolute(): load(path) for path in paths}
+    """The watchlists by their absolute paths.
+
+    Raises:
+        ShoalError: one has no schedule, or two have the same name.
+    """
+    watchlists = {path.absolute(): load_watchlist(path) for path in paths}
     names: dict[str, Path] = {}
     for path, watchlist in watchlists.items():
         if watchlist.schedule is None:
@@ -66,8 +104,8 @@ def load_scheduled(paths: Sequence[Path]) -> dict[Path, Watchlist]:
     return watchlists
 
 
-def unfinished(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, ...]:
-    """Those whose newest cycle was interrupted."""
+def find_interrupted(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, ...]:
+    """The watchlists whose newest cycle was interrupted."""
     if not home.ledger.exists():
         return ()
     ledger = Ledger(home.ledger)
@@ -80,70 +118,76 @@ def unfinished(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, 
     )
 
 
-def _run_one(watchlist: Watchlist, home: Home, run: Callable[[Watchlist], None], narrator: Narrator) -> None:
-    """One cycle; the home is held only while it runs, so that `shoal publish` gets its turn between cycles."""
+def _run_one(watchlist: Watchlist, home: Home, run: RunCycle, narrator: Narrator) -> None:
+    """Run one cycle. The home is held only meanwhile, so that `shoal publish` can run between cycles."""
     try:
-        with hold(home, lambda: narrator.say(f"{watchlist.name}: due; waits for another shoal process to end")):
+        with hold(home, lambda: narrator.say(f"{watchlist.name}: due; waiting for another shoal process to end")):
             run(watchlist)
     except EXPECTED as error:
         narrator.say(f"{watchlist.name}: {error_message(error)}")
-    except Exception as error:  # a fault in shoal itself must not end the others' schedule
+    except Exception as error:  # a fault in shoal itself must not end the schedule of the other watchlists
         logging.getLogger("shoal").exception("the cycle of %s failed", watchlist.name)
         narrator.say(f"{watchlist.name}: a fault in shoal: {type(error).__name__}: {error}; please report it")
 
 
 @contextmanager
-def _scheduler(watchlists: Mapping[Path, Watchlist], home: Home) -> Iterator[Any]:
+def _running_scheduler(
+    watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists
+) -> Iterator[BackgroundScheduler]:
+    """APScheduler on the home's job store, which adds to `due`; at the end what is still due is kept for the next."""
+    from apscheduler.events import EVENT_JOB_EXECUTED
     from apscheduler.executors.pool import ThreadPoolExecutor
     from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
     from apscheduler.schedulers.background import BackgroundScheduler
 
-    # One thread, so that watchlists are announced in the order in which they were due.
-    announcer = ThreadPoolExecutor(1)
+    def add_due(event: JobExecutionEvent) -> None:
+        due.add(event.retval)
+
+    # One thread, so that watchlists are added in the order in which they became due.
+    executor = ThreadPoolExecutor(1)
     scheduler = BackgroundScheduler(
         jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{home.schedule}")},
-        executors={"default": announcer},
-        # A run missed while the machine was off or a long cycle was under way is made up for, once.
+        executors={"default": executor},
+        # A run missed while the machine was off or a long cycle was running is made up, once.
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
+    scheduler.add_listener(add_due, EVENT_JOB_EXECUTED)
     scheduler.start(paused=True)
     try:
-        _bring_up_to_date(scheduler, watchlists)
-        for path in unfinished(watchlists, home):
-            announce(str(path))
+        _update_jobs(scheduler, watchlists)
+        for path in find_interrupted(watchlists, home):
+            due.add(str(path))
         scheduler.resume()
         yield scheduler
     finally:
         scheduler.pause()
-        jobs = scheduler.get_jobs()  # comes after a look for due jobs that is under way
-        announcer.shutdown()
-        _put_back(jobs, {str(path) for path in unfinished(watchlists, home)})
-        # At its end APScheduler looks once more for jobs that are due, and loses their runs if it finds any.
+        jobs = scheduler.get_jobs()  # waits for a search for due jobs in the scheduler's thread
+        executor.shutdown()
+        begun = {str(path) for path in find_interrupted(watchlists, home)}
+        _make_due_again(jobs, due.take_all() - begun)
+        # Without a job store, because shutdown looks for due jobs once more and would lose their runs.
         scheduler.remove_jobstore("default")
         scheduler.shutdown(wait=False)
 
 
-def _put_back(jobs: Sequence[Any], begun: set[str]) -> None:
-    """Make watchlists that were announced but not begun due again, for the next start."""
-    waiting = set()
-    while not _due.empty():
-        waiting.add(_due.get())
+def _make_due_again(jobs: Sequence[Job], paths: set[str]) -> None:
+    """Make watchlists that were due but not begun due again, for the next start."""
     for job in jobs:
-        if job.args[0] in waiting - begun:
+        if job.args[0] in paths:
             job.modify(next_run_time=datetime.now(UTC))
 
 
-def _bring_up_to_date(scheduler: Any, watchlists: Mapping[Path, Watchlist]) -> None:
-    """One stored job a watchlist. One whose cron string is the same is kept: it knows which run was missed."""
-    wanted = {watchlist.name for watchlist in watchlists.values()}
+def _update_jobs(scheduler: BackgroundScheduler, watchlists: Mapping[Path, Watchlist]) -> None:
+    """Make the stored jobs those of the watchlists. An unchanged job is kept, because it knows of a missed run."""
+    names = {watchlist.name for watchlist in watchlists.values()}
     for job in scheduler.get_jobs():
-        if job.id not in wanted:
+        if job.id not in names:
             job.remove()
     for path, watchlist in watchlists.items():
         assert watchlist.schedule is not None  # load_scheduled refuses it
-        trigger = cron_trigger(watchlist.schedule)
+        trigger = standard_trigger(watchlist.schedule.cron, watchlist.schedule.timezone)
         stored = scheduler.get_job(watchlist.name)
         if stored is None or repr(stored.trigger) != repr(trigger) or stored.args != (str(path),):
             scheduler.add_job(
-                announce, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
+                watchlist_path, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
             )

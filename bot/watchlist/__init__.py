@@ -1,1 +1,1 @@
-"""The watchlist: reading it, checking it, and saying what is wrong with it."""
+"""The watchlist: its sections, how a file is read and checked, and the errors it gives."""

@@ -1,21 +1,22 @@
-"""Keys of a watchlist that are right alone and wrong together."""
+"""Keys of a watchlist that are right alone and wrong together, a rule each."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from string import Formatter
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
-from bot.watchlist.sections import DataflowSection, ScheduleSection, SearchSection, WatchlistFields
-from bot.watchlist.yaml_file import KeyPath
-from merging.recipes.weight_merge import METHODS
+from bot.watchlist.sections import DataflowSection
+from bot.watchlist.watchlist import Watchlist
+from merging.mergekit.config import KeyPath
+from merging.methods import METHODS
 
 Contradiction = tuple[KeyPath, str]
+"""A key, and what is wrong with it; what to do."""
 
-TASK_METHODS = frozenset(name for name, method in METHODS.items() if method.needs_base)
-"""Methods that work on differences from a base model."""
+ContradictionRule = Callable[[Watchlist], Iterator[Contradiction]]
 
 LONGEST_NAME = 96
 """Characters that the Hub allows in a repo's name, after the owner's."""
@@ -26,87 +27,121 @@ _PREFIX = "Llama-"
 _LATE_CYCLE = 99_999
 
 
-def needs_base(search: SearchSection) -> bool:
-    """Whether merges are made of differences from a base; paths through the sources alone are not."""
-    return search.space != "dataflow" and search.method in TASK_METHODS
+def find_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """Every contradiction, rule by rule."""
+    for rule in _RULES:
+        yield from rule(watchlist)
 
 
-def contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
-    """Keys that are right alone and wrong together: (path, what is wrong; what to do)."""
-    yield from _source_contradictions(watchlist)
-    yield from _skill_contradictions(watchlist)
-    yield from _publish_contradictions(watchlist)
-    if watchlist.schedule is not None:
-        yield from _schedule_contradictions(watchlist.schedule)
-
-
-def _source_contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
-    watch, search = watchlist.watch, watchlist.search
+def _watches_everything(watchlist: Watchlist) -> Iterator[Contradiction]:
+    watch = watchlist.watch
     if not (watch.tags or watch.search or watch.authors.allow or watchlist.pinned):
         yield (
             ("watch",),
             "matches the whole Hub; give watch.tags, watch.search, watch.authors.allow or pinned",
         )
-    for author in sorted(set(watch.authors.allow) & set(watch.authors.deny)):
+
+
+def _allowed_and_denied(watchlist: Watchlist) -> Iterator[Contradiction]:
+    authors = watchlist.watch.authors
+    for author in sorted(set(authors.allow) & set(authors.deny)):
         yield ("watch", "authors", "deny"), f"names {author!r}, which allow names too; remove it from one"
-    low, high = watch.parameters.min, watch.parameters.max
+
+
+def _empty_parameter_range(watchlist: Watchlist) -> Iterator[Contradiction]:
+    low, high = watchlist.watch.parameters.min, watchlist.watch.parameters.max
     if low is not None and high is not None and low > high:
         yield ("watch", "parameters", "min"), f"is more than max ({high}); swap them"
+
+
+def _pinned_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
     repos = [reference.repo for reference in watchlist.pinned]
     for index, repo in enumerate(repos):
         if repo in repos[:index]:
             yield ("pinned", index, "repo"), "is pinned twice; remove one"
+
+
+def _method_of_two(watchlist: Watchlist) -> Iterator[Contradiction]:
+    search = watchlist.search
     if search.space != "dataflow" and METHODS[search.method].max_sources == 2 and watchlist.max_sources != 2:
         yield ("max_sources",), f"does not fit {search.method}, which merges exactly two; write max_sources: 2"
-    if search.space == "parameter" and search.dataflow != DataflowSection():
+
+
+def _unread_dataflow(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if watchlist.search.space == "parameter" and watchlist.search.dataflow != DataflowSection():
         yield (
             ("search", "dataflow"),
             "is not read where search.space is parameter; write dataflow or both, or remove it",
         )
-    least, most = search.dataflow.min_layers, search.dataflow.max_layers
+
+
+def _empty_layer_range(watchlist: Watchlist) -> Iterator[Contradiction]:
+    least, most = watchlist.search.dataflow.min_layers, watchlist.search.dataflow.max_layers
     if least is not None and most is not None and least > most:
         yield ("search", "dataflow", "min_layers"), f"is more than max_layers ({most}); swap them"
-    if search.dataflow.smaller and search.racing is not None:
+
+
+def _depth_in_a_race(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if watchlist.search.dataflow.smaller and watchlist.search.racing is not None:
         yield (
             ("search", "dataflow", "smaller"),
-            "does not fit search.racing, in which candidates leave for their skills alone; write racing: null",
+            "does not fit search.racing, which compares candidates by their skills alone; write racing: null",
         )
-    if needs_base(search) and watchlist.base is None:
-        yield ("base",), f"does not fit {search.method}, which needs a base; name it, or write auto"
+
+
+def _missing_base(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if watchlist.needs_base and watchlist.base is None:
+        yield ("base",), f"does not fit {watchlist.search.method}, which needs a base; name it, or write auto"
+
+
+def _budget_below_a_generation(watchlist: Watchlist) -> Iterator[Contradiction]:
+    search = watchlist.search
     if search.budget.candidates < search.population:
         why = f"is less than search.population ({search.population}); raise it or shrink the population"
         yield ("search", "budget", "candidates"), why
-    items, racing = watchlist.items.search, search.racing
-    if racing is not None and "racing" in search.model_fields_set and items is not None and items < 2**racing.rounds:
+
+
+def _rounds_beyond_the_items(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """Only rounds that the person asked for: with few items, the default ones just become fewer."""
+    items, racing = watchlist.items.search, watchlist.search.racing
+    asked = racing is not None and "racing" in watchlist.search.model_fields_set
+    if racing is not None and asked and items is not None and items < 2**racing.rounds:
         why = f"divides {items} items of a task (items.search) too far; at most {max(2, items.bit_length() - 1)} here"
         yield ("search", "racing", "rounds"), f"{why}, or write racing: null"
 
 
-def _skill_contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
-    names = [skill.name for skill in watchlist.skills]
-    for index, skill in enumerate(watchlist.skills):
-        if skill.name in names[:index]:
+def _skill_named_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
+    for index, name in enumerate(watchlist.skill_names):
+        if name in watchlist.skill_names[:index]:
             yield ("skills", index, "name"), "is the name of an earlier skill; choose another"
-        measured = [(entry.task, entry.metric, entry.filter) for entry in skill.tasks]
-        for place, key in enumerate(measured):
-            if key in measured[:place]:
-                yield (
-                    ("skills", index, "tasks", place, "task"),
-                    "counts twice; remove it and raise the weight",
-                )
+
+
+def _task_counted_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
+    for index, skill in enumerate(watchlist.skills):
+        uses = [(entry.task, entry.metric, entry.filter) for entry in skill.tasks]
+        for number, use in enumerate(uses):
+            if use in uses[:number]:
+                yield ("skills", index, "tasks", number, "task"), "counts twice; remove it and raise the weight"
+
+
+def _minimum_of_no_skill(watchlist: Watchlist) -> Iterator[Contradiction]:
     for name in watchlist.gate.minimum:
-        if name not in names:
-            yield ("gate", "minimum", name), f"is for no skill of this file; choose from {', '.join(names)}"
+        if name not in watchlist.skill_names:
+            skills = ", ".join(watchlist.skill_names)
+            yield ("gate", "minimum", name), f"is for no skill of this file; choose from {skills}"
 
 
-def _publish_contradictions(watchlist: WatchlistFields) -> Iterator[Contradiction]:
+def _missing_namespace(watchlist: Watchlist) -> Iterator[Contradiction]:
     publish = watchlist.publish
     if publish.mode != "off" and publish.namespace is None:
         yield (
             ("publish", "namespace"),
             f"is needed in mode {publish.mode}; name a user or organisation, or mode: off",
         )
-    path = ("publish", "name")
+
+
+def _impossible_release_name(watchlist: Watchlist) -> Iterator[Contradiction]:
+    publish, path = watchlist.publish, ("publish", "name")
     try:
         parts = list(Formatter().parse(publish.name))
     except ValueError:
@@ -119,27 +154,51 @@ def _publish_contradictions(watchlist: WatchlistFields) -> Iterator[Contradictio
     elif publish.max_releases > 1 and "role" not in fields:
         yield path, "would give all releases of a cycle one name; put {role} in, or write max_releases: 1"
     elif not re.fullmatch(r"[A-Za-z0-9._-]*", "".join(literal for literal, _, _, _ in parts)):
-        yield path, "is no repo name; use letters, digits, hyphens, dots and underscores beside the {parts}"
+        yield path, "is not a repo name; use letters, digits, hyphens, dots and underscores around the {parts}"
     elif (length := len(_longest_name(watchlist))) > LONGEST_NAME:
-        why = f"makes repo names of up to {length} characters, where the Hub allows {LONGEST_NAME}"
+        why = f"makes repo names of up to {length} characters, and the Hub allows {LONGEST_NAME}"
         yield path, f"{why}; shorten it, the watchlist's name or the skills' names"
 
 
-def _longest_name(watchlist: WatchlistFields) -> str:
+def _longest_name(watchlist: Watchlist) -> str:
     """The longest name that a release may get, with a licence's prefix and a late cycle's number."""
-    roles = ("balanced", "smallest", *(f"best-{skill.name}" for skill in watchlist.skills))
+    roles = ("balanced", "smallest", *(f"best-{name}" for name in watchlist.skill_names))
     role = max(roles, key=len)
     name = watchlist.publish.name.format(watchlist=watchlist.name, cycle=_LATE_CYCLE, role=role)
     return name if name.lower().startswith(_PREFIX.rstrip("-").lower()) else f"{_PREFIX}{name}"
 
 
-def _schedule_contradictions(schedule: ScheduleSection) -> Iterator[Contradiction]:
+def _impossible_schedule(watchlist: Watchlist) -> Iterator[Contradiction]:
+    schedule = watchlist.schedule
+    if schedule is None:
+        return
     try:
         ZoneInfo(schedule.timezone)
     except (KeyError, ValueError, OSError):
-        yield ("schedule", "timezone"), "is no time zone; write an IANA name such as Europe/Berlin or UTC"
+        yield ("schedule", "timezone"), "is not a time zone; write an IANA name such as Europe/Berlin or UTC"
         return
     try:
         standard_trigger(schedule.cron, schedule.timezone)
     except ValueError as error:
         yield ("schedule", "cron"), f"{error}; write minute hour day month weekday, e.g. 0 3 * * 1"
+
+
+_RULES: tuple[ContradictionRule, ...] = (
+    _watches_everything,
+    _allowed_and_denied,
+    _empty_parameter_range,
+    _pinned_twice,
+    _method_of_two,
+    _unread_dataflow,
+    _empty_layer_range,
+    _depth_in_a_race,
+    _missing_base,
+    _budget_below_a_generation,
+    _rounds_beyond_the_items,
+    _skill_named_twice,
+    _task_counted_twice,
+    _minimum_of_no_skill,
+    _missing_namespace,
+    _impossible_release_name,
+    _impossible_schedule,
+)

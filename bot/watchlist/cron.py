@@ -1,4 +1,4 @@
-"""Cron strings with their standard meaning, as triggers of APScheduler, which counts days differently."""
+"""Cron strings with their standard meaning, as APScheduler triggers (APScheduler numbers weekdays from Monday)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _REFERENCE = datetime(2024, 1, 1, tzinfo=UTC)
-"""Any fixed moment: from it one asks whether a cron string ever fires."""
+"""Any fixed moment, after which a cron string must fire at some time."""
 
 
 def _day_number(text: str) -> int:
-    """0 (Sunday) to 7 (Sunday again) of a number or a name's first three letters."""
+    """0 (Sunday) to 7 (Sunday again) for a number or a name's first three letters."""
     if text.lower() in _DAYS:
         return _DAYS.index(text.lower())
     if text.isascii() and text.isdigit() and int(text) <= 7:
@@ -40,7 +40,7 @@ def _part_days(part: str) -> range:
 
 
 def standard_weekdays(field: str) -> str:
-    """A cron string's weekday field as names, which need no numbering: `0` → `sun`, `1-3` → `mon,tue,wed`.
+    """Convert a cron string's weekday field to names: `0` → `sun`, `1-3` → `mon,tue,wed`.
 
     Raises:
         ValueError: the field is not standard cron.
@@ -52,13 +52,13 @@ def standard_weekdays(field: str) -> str:
 
 
 def standard_trigger(cron: str, timezone: str) -> BaseTrigger:
-    """The trigger of a five-field cron string in an IANA time zone.
+    """The trigger for a five-field cron string in an IANA time zone.
 
     Where day of month and weekday are both restricted, either one fires, as cron(5) has it.
 
     Raises:
-        ValueError: a wrong string, or one whose time never comes (31 February).
-        zoneinfo.ZoneInfoNotFoundError: no such time zone.
+        ValueError: the string is wrong, or never fires (31 February).
+        zoneinfo.ZoneInfoNotFoundError: the time zone does not exist.
     """
     from apscheduler.triggers.combining import OrTrigger
     from apscheduler.triggers.cron import CronTrigger

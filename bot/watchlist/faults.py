@@ -1,14 +1,16 @@
-"""pydantic's findings as lines a person can act on: file, line, key, value, what is wrong, what to do."""
+"""Turns pydantic's errors into lines for a person: file, line, key, value, what is wrong, what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from bot.watchlist.yaml_file import ABSENT, KeyPath, YamlFile, child, dotted
+from bot.watchlist.contradictions import Contradiction
+from bot.watchlist.yaml_file import ABSENT, YamlFile, child
+from merging.mergekit.config import KeyPath, dotted
 
 _PLAIN_REMEDIES = {
     "string_type": ("is not text", "put it in quotes"),
@@ -25,36 +27,39 @@ _PLAIN_REMEDIES = {
 """pydantic's error type → what is wrong, what to do."""
 
 _BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-_BOUND_WORDS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+_BOUND_NAMES = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 
 
-def explain(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
-    """All faults of `error`, a line each, in the file's order."""
-    faults = sorted(set(_faults(error, file, model)))
-    return "\n".join(text for _, text in faults)
-
-
-def _faults(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> Iterator[tuple[int, str]]:
+def describe_faults(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
+    """All faults that pydantic found, a line each, in the file's order."""
+    faults = []
     for detail in error.errors(include_url=False):
-        context: Mapping[str, Any] = detail.get("ctx", {})
-        if detail["type"] == "contradictions":
-            found = [(tuple(path), why) for path, why in context["found"]]
-        else:
-            path = _data_path(file.data, detail["loc"], missing=detail["type"] == "missing")
-            if _only_follows(detail["type"], context, file.value(path)):
-                continue
-            found = [(path, _reason(detail["type"], detail["msg"], context, path, file, model))]
-        for path, why in found:
-            line = file.line(path)
-            yield line, f"{file.name}:{line}: {dotted(path)}: got {_got(path, file)}: {why}"
+        kind, context = detail["type"], detail.get("ctx", {})
+        path = _data_path(file.data, detail["loc"], missing=kind == "missing")
+        if not _only_follows(kind, context, file.value(path)):
+            faults.append((path, _reason(kind, detail["msg"], context, path, file, model)))
+    return _lines(faults, file)
 
 
-def _only_follows(kind: str, context: Mapping[str, Any], value: Any) -> bool:
-    """pydantic calls a list too short when its items were refused; their faults are told already."""
+def describe_contradictions(found: Iterable[Contradiction], file: YamlFile) -> str:
+    """All contradictions, a line each, in the file's order."""
+    return _lines(found, file)
+
+
+def _lines(faults: Iterable[tuple[KeyPath, str]], file: YamlFile) -> str:
+    lines = {
+        (file.line(path), f"{file.name}:{file.line(path)}: {dotted(path)}: got {_describe_value(path, file)}: {reason}")
+        for path, reason in faults
+    }
+    return "\n".join(text for _, text in sorted(lines))
+
+
+def _only_follows(kind: str, context: Mapping[str, Any], value: object) -> bool:
+    """Whether pydantic calls a list too short only because its items were refused, which are faults already."""
     return kind == "too_short" and isinstance(value, tuple) and len(value) >= context["min_length"]
 
 
-def _data_path(data: Any, location: tuple[int | str, ...], *, missing: bool) -> KeyPath:
+def _data_path(data: object, location: tuple[int | str, ...], *, missing: bool) -> KeyPath:
     """The key path in the file: pydantic's location without the names of union members and validators."""
     path: list[int | str] = []
     for index, part in enumerate(location):
@@ -66,8 +71,8 @@ def _data_path(data: Any, location: tuple[int | str, ...], *, missing: bool) -> 
     return tuple(path)
 
 
-def _got(path: KeyPath, file: YamlFile) -> str:
-    """The value as written, shortened; groups and lists by kind, and nothing for a key that is not there."""
+def _describe_value(path: KeyPath, file: YamlFile) -> str:
+    """The value as written, shortened; groups and lists described, and `nothing` for a missing key."""
     data = file.value(path)
     if data is None:
         return "nothing"
@@ -85,17 +90,17 @@ def _reason(
 ) -> str:
     if kind == "extra_forbidden":
         known = _keys_at(model, path[:-1])
-        return f"is not a known key; {_nearest(str(path[-1]), known)}"
+        return f"is not a known key; {_suggest(str(path[-1]), known)}"
     if kind == "missing":
         return f"this key is missing; add it: {_description(model, path)}"
     if kind == "literal_error":
         choices = [text.strip("'") for text in context["expected"].replace(" or ", ", ").split(", ")]
         if len(choices) == 1:
             return f"is not {choices[0]!r}; write {_description(model, path)}"
-        return f"is not one of the words for this; {_nearest(file.texts.get(path, ''), choices)}"
+        return f"is not one of the allowed words; {_suggest(file.texts.get(path, ''), choices)}"
     if kind in _BOUNDS:
         bound = _BOUNDS[kind]
-        return f"is out of range; write {_BOUND_WORDS[bound]} {context[bound]:g}"
+        return f"is out of range; write {_BOUND_NAMES[bound]} {context[bound]:g}"
     if kind == "too_short":
         return f"has too few items; give at least {context['min_length']}"
     if kind == "too_long":
@@ -104,23 +109,23 @@ def _reason(
     return f"{wrong}; {remedy}" if wrong else message.removeprefix("Value error, ")
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def _suggest(word: str, known: list[str]) -> str:
     close = get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(known))}"
 
 
-def _group(annotation: Any) -> type[BaseModel] | None:
-    """The model inside an annotation such as `tuple[Skill, ...]` or `Schedule | None`."""
+def _section(annotation: object) -> type[BaseModel] | None:
+    """The section inside an annotation such as `tuple[SkillSection, ...]` or `ScheduleSection | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    inner = (_group(argument) for argument in get_args(annotation))
+    inner = (_section(argument) for argument in get_args(annotation))
     return next((found for found in inner if found is not None), None)
 
 
 def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
     for part in path:
         field = model.model_fields.get(str(part))
-        model = (_group(field.annotation) if field else None) or model
+        model = (_section(field.annotation) if field else None) or model
     return model
 
 

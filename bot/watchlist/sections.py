@@ -1,20 +1,21 @@
-"""The keys of a watchlist, as frozen values each checked by itself."""
+"""The sections of a watchlist file as frozen values, each key valid by itself."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from evaluation.answers.language import LANGUAGES
+from merging.methods import searched_methods
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMBGT]?)B?")
 
 
-def _amount(value: object) -> object:
-    """`360M`, `7B`, `16GB` as whole numbers; anything else as it came."""
+def _parse_amount(value: object) -> object:
+    """`360M`, `7B`, `16GB` as whole numbers; anything but text unchanged."""
     if not isinstance(value, str):
         return value
     match = _AMOUNT.fullmatch(value)
@@ -23,8 +24,8 @@ def _amount(value: object) -> object:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _shaped(pattern: str, what: str) -> AfterValidator:
-    """A validator for text that must match `pattern` as a whole."""
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """A validator for text that must match all of `pattern`."""
     expression = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -37,18 +38,18 @@ def _shaped(pattern: str, what: str) -> AfterValidator:
 
 _WORD = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 Slug = Annotated[
-    str, _shaped("[a-z0-9][a-z0-9-]{0,47}", "a short name; use a-z, 0-9 and hyphens, at most 48 characters")
+    str, _matching("[a-z0-9][a-z0-9-]{0,47}", "a short name; use a-z, 0-9 and hyphens, at most 48 characters")
 ]
-RepoName = Annotated[str, _shaped(f"{_WORD}/{_WORD}", "a Hub repo; write owner/name")]
-Namespace = Annotated[str, _shaped(_WORD, "a user or organisation of the Hub; write its name alone")]
+RepoName = Annotated[str, _matching(f"{_WORD}/{_WORD}", "a Hub repo; write owner/name")]
+Namespace = Annotated[str, _matching(_WORD, "a user or organisation of the Hub; write its name alone")]
 Revision = Annotated[
     str,
-    _shaped("[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", "a branch, tag or commit; write its name, or leave it out"),
+    _matching("[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", "a branch, tag or commit; write its name, or leave it out"),
 ]
-Text = Annotated[str, _shaped(r"\S(?:[^\x00-\x1f]*\S)?", "a word or a line of text; write one, without line breaks")]
+Text = Annotated[str, _matching(r"\S(?:[^\x00-\x1f]*\S)?", "a word or a line of text; write one, without line breaks")]
 Amount = Annotated[
     int,
-    BeforeValidator(_amount),
+    BeforeValidator(_parse_amount),
     Field(ge=0),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _AMOUNT.pattern}]}),
 ]
@@ -56,7 +57,7 @@ Amount = Annotated[
 
 def _language(code: str) -> str:
     if code not in LANGUAGES:
-        raise ValueError("is no language that can be told here; write an ISO 639-1 code such as ja, de or zh")
+        raise ValueError("is not a language that shoal can detect; use an ISO 639-1 code such as ja, de or zh")
     return code
 
 
@@ -64,60 +65,62 @@ Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"enum": lis
 
 
 class Section(BaseModel):
-    """A group of keys: unknown ones are refused, and nothing is converted behind the person's back."""
+    """A group of keys. Unknown keys are refused, and no value is converted to another type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class AuthorsSection(Section):
-    """Whose models may come in."""
+    """Whose models are considered."""
 
-    allow: tuple[Namespace, ...] = Field(default=(), description="only these users and organisations; empty: everybody")
-    deny: tuple[Namespace, ...] = Field(default=(), description="never these")
+    allow: tuple[Namespace, ...] = Field(default=(), description="only these users and organisations; empty: all")
+    deny: tuple[Namespace, ...] = Field(default=(), description="never these users and organisations")
 
 
 class RangeSection(Section):
-    """Bounds of a count; each may be left open."""
+    """Bounds of a number; each may be left open."""
 
-    min: Amount | None = Field(default=None, description="at least, e.g. 100M")
-    max: Amount | None = Field(default=None, description="at most, e.g. 8B")
+    min: Amount | None = Field(default=None, description="lowest number, e.g. 100M")
+    max: Amount | None = Field(default=None, description="highest number, e.g. 8B")
 
 
 class WatchSection(Section):
-    """What to look for on the Hub. A model must fit all of it."""
+    """What to find on the Hub. A model must match every key."""
 
-    tags: tuple[Text, ...] = Field(default=(), description="Hub tags a model must all carry")
-    search: Text | None = Field(default=None, description="words in the model's name")
+    tags: tuple[Text, ...] = Field(default=(), description="Hub tags; a model must have all of them")
+    search: Text | None = Field(default=None, description="text in the model's name")
     authors: AuthorsSection = Field(default=AuthorsSection(), description="users and organisations to allow or deny")
     licences: tuple[Text, ...] | None = Field(
-        default=None, description="licence ids to accept; null: all that may be merged"
+        default=None, description="licence ids to accept; null: all that allow merging"
     )
     pipeline_tag: Text | None = Field(default="text-generation", description="the Hub's name of the model's task")
     parameters: RangeSection = Field(default=RangeSection(), description="number of parameters of a model")
     max_bytes: Amount = Field(default=20 * 10**9, description="bytes to download of one model, e.g. 16GB")
-    downloads_min: int = Field(default=0, ge=0, description="downloads in the last month, at least")
-    max_age_days: int | None = Field(default=None, ge=1, description="days since the last change, at most")
+    downloads_min: int = Field(default=0, ge=0, description="fewest downloads in the last month")
+    max_age_days: int | None = Field(default=None, ge=1, description="most days since the last change")
     architectures: tuple[Text, ...] = Field(default=(), description="e.g. LlamaForCausalLM; empty: any that merges")
     max_candidates: int = Field(
-        default=100, ge=2, le=1000, description="models to look at closely, most downloaded first"
+        default=100, ge=2, le=1000, description="models to query one by one, most downloaded first"
     )
 
 
 class PinnedModel(Section):
-    """One repo of the Hub; without a revision, its main branch at the time of the cycle."""
+    """One repo of the Hub; without a revision, its main branch when the cycle starts."""
 
     repo: RepoName = Field(description="owner/name")
-    revision: Revision | None = Field(default=None, description="branch, tag or commit; null: main as it stands")
+    revision: Revision | None = Field(default=None, description="branch, tag or commit; null: the current main branch")
 
 
 class SkillTaskSection(Section):
-    """One lm-eval task that counts for a skill."""
+    """One lm-eval task of a skill."""
 
     task: Text = Field(description="name of an lm-eval task")
-    metric: Text = Field(description="name of one of the task's metrics, e.g. acc")
-    filter: Text | None = Field(default=None, description="name of the answer filter; null: the task's first")
-    weight: float = Field(default=1.0, gt=0, description="share in the skill's score")
-    num_fewshot: int | None = Field(default=None, ge=0, description="examples in the prompt; null: as the task says")
+    metric: Text = Field(description="one of the task's metrics, e.g. acc")
+    filter: Text | None = Field(default=None, description="the answer filter; null: the task's first")
+    weight: float = Field(default=1.0, gt=0, description="weight in the skill's score")
+    num_fewshot: int | None = Field(
+        default=None, ge=0, description="examples in the prompt; null: the task's own number"
+    )
 
 
 class SkillSection(Section):
@@ -125,27 +128,31 @@ class SkillSection(Section):
 
     name: Slug = Field(description="a short name such as math")
     tasks: tuple[SkillTaskSection, ...] = Field(min_length=1, description="lm-eval tasks")
-    chat_template: bool = Field(default=False, description="put prompts into the model's chat template")
+    chat_template: bool = Field(default=False, description="put prompts into the chat template")
     language: Language | None = Field(
         default=None, description="ISO 639-1 code; answers in another language count as wrong; null: any"
     )
 
 
 class ItemsSection(Section):
-    """At most so many items of each task in each split; null: all there are."""
+    """The most items of each task in each split; null: all of them."""
 
-    search: int | None = Field(default=200, ge=1, description="items a task that evolution sees")
-    validation: int | None = Field(default=200, ge=1, description="items a task for the choice and the gate")
-    report: int | None = Field(default=400, ge=1, description="items a task for the card")
+    search: int | None = Field(default=200, ge=1, description="items of a task that the search uses")
+    validation: int | None = Field(default=200, ge=1, description="items of a task for the choice and the gate")
+    report: int | None = Field(default=400, ge=1, description="items of a task for the card")
 
 
 class GroupsSection(Section):
-    """Which tensors share a gene: more groups, a finer and a slower search."""
+    """Which tensors share a gene. More groups make the search finer and slower."""
 
-    layers: int = Field(default=1, ge=1, le=256, description="bands of neighbouring layers with genes of their own")
-    modules: Literal["together", "apart"] = Field(default="together", description="attention and the rest of a block")
+    layers: int = Field(
+        default=1, ge=1, le=256, description="number of bands of neighbouring layers, each with its own genes"
+    )
+    modules: Literal["together", "apart"] = Field(
+        default="together", description="whether attention and the rest of a block share genes"
+    )
     ends: Literal["together", "apart"] = Field(
-        default="together", description="embedding and head, or in the outer bands"
+        default="together", description="whether embedding and head share the genes of the outer bands"
     )
 
 
@@ -153,112 +160,107 @@ class BudgetSection(Section):
     """When the search ends."""
 
     candidates: int = Field(
-        default=200, ge=1, description="recipes to score on all search items, or the like in shares"
+        default=200,
+        ge=1,
+        description="recipes to score on all search items; those scored on some of them count in part",
     )
-    minutes: float | None = Field(default=None, gt=0, description="minutes of scoring; null: no such limit")
+    minutes: float | None = Field(default=None, gt=0, description="minutes of scoring; null: no limit")
 
 
-SearchedMethod = Literal[
-    "linear",
-    "slerp",
-    "nuslerp",
-    "multislerp",
-    "karcher",
-    "task_arithmetic",
-    "ties",
-    "dare_linear",
-    "dare_ties",
-    "della",
-    "della_linear",
-    "breadcrumbs",
-    "breadcrumbs_ties",
-    "sce",
-    "model_stock",
-    "nearswap",
-    "arcee_fusion",
-    "ram",
-    "ramplus_tl",
-]
-"""The methods that have something to search."""
+if TYPE_CHECKING:
+    SearchedMethod = str
+else:
+    SearchedMethod = Literal[searched_methods()]
+"""The methods of merging.methods that a search can vary."""
 
 
 class RacingSection(Section):
-    """Candidates answer the search items in rounds; those that others beat leave, and few answer all."""
+    """Candidates are scored on the search items in rounds; those that others clearly beat are dropped early."""
 
-    rounds: int = Field(default=5, ge=2, le=10, description="each doubles the items that were answered")
-    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test by which a candidate leaves")
+    rounds: int = Field(default=5, ge=2, le=10, description="number of rounds; each doubles the items scored so far")
+    confidence: float = Field(
+        default=0.95, ge=0.5, lt=1, description="confidence level of the test by which a candidate is dropped"
+    )
 
 
 SpaceKind = Literal["parameter", "dataflow", "both"]
-"""Mixtures of weights, paths through layers, or paths through what the mixtures came to."""
+"""Weight merges, paths through layers, or paths through the weight merges found first."""
 
 
 class DataflowSection(Section):
-    """How layers are laid out, where paths through them are bred."""
+    """How the search for paths through layers arranges them."""
 
-    models: int = Field(default=3, ge=2, le=8, description="models whose layers are laid out, at most")
-    repeats: int = Field(default=2, ge=1, le=8, description="how often all their layers are laid out")
-    min_layers: int | None = Field(default=None, ge=1, description="of a path; null: half as many as a source has")
-    max_layers: int | None = Field(default=None, ge=1, description="of a path; null: half as many again as a source")
+    models: int = Field(default=3, ge=2, le=8, description="most models whose layers a path may use")
+    repeats: int = Field(default=2, ge=1, le=8, description="how often a path may go through all their layers")
+    min_layers: int | None = Field(
+        default=None, ge=1, description="fewest layers of a path; null: half as many as a source has"
+    )
+    max_layers: int | None = Field(
+        default=None, ge=1, description="most layers of a path; null: half as many again as a source has"
+    )
     ends: Literal["free", "first"] = Field(
         default="free",
-        description="embedding and head: of any model, or, with the first and last layer, of the first model",
+        description="embedding and head of any model, or, with the first and last layer, of the first model",
     )
-    scales: bool = Field(default=True, description="evolve a scale before each layer, too")
-    share: float = Field(default=0.5, gt=0, lt=1, description="of the budget, for paths; where both are bred")
+    scales: bool = Field(default=True, description="also search a scale for the input of each layer")
+    share: float = Field(default=0.5, gt=0, lt=1, description="share of the budget for paths; where space is both")
     smaller: bool = Field(
-        default=False, description="fewer layers are an objective of their own; the smallest that passes is released"
+        default=False, description="make fewer layers an objective; the smallest merge that passes is released"
     )
 
 
 class SearchSection(Section):
-    """How merges are bred."""
+    """How merges are searched."""
 
     space: SpaceKind = Field(
-        default="parameter", description="what is evolved: coefficients of weights, paths through layers, or both"
+        default="parameter", description="what is searched: coefficients of weights, paths through layers, or both"
     )
-    dataflow: DataflowSection = Field(default=DataflowSection(), description="how layers are laid out for paths")
+    dataflow: DataflowSection = Field(default=DataflowSection(), description="how paths arrange layers")
     method: SearchedMethod = Field(default="task_arithmetic", description="the merge method")
     groups: GroupsSection = Field(default=GroupsSection(), description="which tensors share a gene")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="bfloat16", description="of candidates and releases"
+        default="bfloat16", description="dtype of candidates and releases"
     )
     population: int = Field(default=20, ge=4, le=1000, description="recipes in a generation")
     budget: BudgetSection = Field(default=BudgetSection(), description="when the search ends")
     racing: RacingSection | None = Field(
         default=RacingSection(),
-        description="weak candidates leave early, so that more are tried; null: all answer all items",
+        description="drop weak candidates early, to try more; null: score all on all items",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")
 
 
 class WorkersSection(Section):
-    """How candidates are scored on this machine; what is null is made to fit it."""
+    """How candidates are scored on this machine; null: chosen to fit it."""
 
     count: int | None = Field(default=None, ge=1, le=256, description="worker processes")
-    threads: int | None = Field(default=None, ge=1, le=1024, description="threads of each")
+    threads: int | None = Field(default=None, ge=1, le=1024, description="threads of each worker")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the models run")
-    batch_size: int | None = Field(default=None, ge=1, le=4096, description="prompts at once")
+    batch_size: int | None = Field(default=None, ge=1, le=4096, description="prompts in a batch")
     timeout: float | None = Field(
         default=None,
         gt=0,
-        description="seconds for a candidate, then its worker is replaced; null: by the slowest so far",
+        description="seconds for a candidate before its worker is replaced; null: from the slowest so far",
     )
 
 
 class GateSection(Section):
     """What a merge must show on the validation split before it is published."""
 
-    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the test that it is better")
-    minimum: dict[str, float] = Field(default={}, description="skill: lowest score allowed")
-    max_degenerate: float = Field(default=0.02, ge=0, le=1, description="share of empty or looping answers allowed")
+    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="confidence level of the test that it is better")
+    minimum: dict[str, float] = Field(default={}, description="lowest score allowed, by skill")
+    max_degenerate: float = Field(
+        default=0.02, ge=0, le=1, description="largest share of empty or looping answers allowed"
+    )
 
 
 class PublishSection(Section):
     """Where releases go."""
 
-    mode: Literal["auto", "review", "off"] = Field(default="review", description="upload, wait for a person, or never")
+    mode: Literal["auto", "review", "off"] = Field(
+        default="review", description="upload, wait for a person's review, or do not publish"
+    )
     namespace: Namespace | None = Field(default=None, description="user or organisation to publish under")
     name: Text = Field(
         default="{watchlist}-{role}",
@@ -266,7 +268,7 @@ class PublishSection(Section):
     )
     private: bool = Field(default=False, description="create the repos private")
     collection: Text | None = Field(default=None, description="title of a Hub collection to add releases to")
-    max_releases: int = Field(default=3, ge=1, le=20, description="releases of one cycle, at most")
+    max_releases: int = Field(default=3, ge=1, le=20, description="most releases of one cycle")
 
 
 class ScheduleSection(Section):
@@ -286,31 +288,3 @@ Base = Annotated[
     Annotated[Literal["auto"], Tag("auto")] | Annotated[PinnedModel, Tag("model")] | Annotated[None, Tag("none")],
     Discriminator(_base_kind),
 ]
-
-
-class WatchlistFields(Section):
-    """All that a watchlist's file says, each key right by itself."""
-
-    name: Slug = Field(description="a short name; releases carry it")
-    watch: WatchSection = Field(default=WatchSection(), description="what to look for on the Hub")
-    pinned: tuple[PinnedModel, ...] = Field(default=(), description="models to take in addition, before all others")
-    base: Base = Field(
-        default="auto",
-        description="{repo, revision} of the common ancestor, auto (as the models declare) or null",
-    )
-    max_sources: int = Field(default=4, ge=2, le=16, description="models merged with each other, at most")
-    noncommercial: bool = Field(
-        default=False, description="accept licences that forbid commercial use, and pass them on"
-    )
-    skills: tuple[SkillSection, ...] = Field(
-        min_length=1, max_length=4, description="objectives, two or three as a rule"
-    )
-    task_folders: tuple[Text, ...] = Field(
-        default=(), description="folders with own lm-eval tasks, relative to this file"
-    )
-    items: ItemsSection = Field(default=ItemsSection(), description="items of each task in each split")
-    search: SearchSection = Field(default=SearchSection(), description="how merges are bred")
-    workers: WorkersSection = Field(default=WorkersSection(), description="how candidates are scored on this machine")
-    gate: GateSection = Field(default=GateSection(), description="what a merge must show before it is published")
-    publish: PublishSection = Field(default=PublishSection(), description="where releases go")
-    schedule: ScheduleSection | None = Field(default=None, description="when `shoal serve` runs it; null: only by hand")

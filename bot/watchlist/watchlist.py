@@ -1,78 +1,121 @@
-"""The watchlist: what a person asks of the bot, read from a file and checked."""
+"""The watchlist: what a person asks of the bot, as one frozen value."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from bot.errors import ShoalError
-from bot.watchlist.contradictions import contradictions
-from bot.watchlist.cron import standard_trigger
-from bot.watchlist.faults import explain
-from bot.watchlist.sections import ScheduleSection, WatchlistFields
-from bot.watchlist.yaml_file import read_yaml
+from bot.watchlist.domain import GateSettings
+from bot.watchlist.sections import (
+    Base,
+    GateSection,
+    ItemsSection,
+    PinnedModel,
+    PublishSection,
+    ScheduleSection,
+    SearchSection,
+    Section,
+    SkillSection,
+    Slug,
+    Text,
+    WatchSection,
+    WorkersSection,
+)
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import SplitSizes
+from merging.evolution.outcomes import SearchSettings
+from merging.methods import METHODS
 
-if TYPE_CHECKING:
-    from apscheduler.triggers.base import BaseTrigger
 
+class Watchlist(Section):
+    """What a person asks of the bot, key by key."""
 
-class Watchlist(WatchlistFields):
-    """A person's wish, whole, its keys in agreement with each other."""
+    # The properties below say what the keys mean to evaluation, merging and the gate. They are not cached, because
+    # pydantic's `model_copy` would carry cached values over into the changed copy.
 
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Watchlist:
-        found = list(contradictions(self))
-        if found:
-            text = "; ".join(f"{'.'.join(map(str, path))} {why}" for path, why in found)
-            raise PydanticCustomError("contradictions", "{text}", {"found": found, "text": text})
-        return self
+    name: Slug = Field(description="a short name, part of the names of releases")
+    watch: WatchSection = Field(default=WatchSection(), description="what to find on the Hub")
+    pinned: tuple[PinnedModel, ...] = Field(default=(), description="models to use in addition, before all others")
+    base: Base = Field(
+        default="auto",
+        description="{repo, revision} of the common ancestor, auto (the one that models declare) or null",
+    )
+    max_sources: int = Field(default=4, ge=2, le=16, description="most models in one merge")
+    noncommercial: bool = Field(
+        default=False, description="accept licences that forbid commercial use; releases then take them over"
+    )
+    skills: tuple[SkillSection, ...] = Field(
+        min_length=1, max_length=4, description="objectives of the search, usually two or three"
+    )
+    task_folders: tuple[Text, ...] = Field(
+        default=(), description="folders with your own lm-eval tasks, relative to this file"
+    )
+    items: ItemsSection = Field(default=ItemsSection(), description="items of each task in each split")
+    search: SearchSection = Field(default=SearchSection(), description="how merges are searched")
+    workers: WorkersSection = Field(default=WorkersSection(), description="how candidates are scored on this machine")
+    gate: GateSection = Field(default=GateSection(), description="what a merge must show before it is published")
+    publish: PublishSection = Field(default=PublishSection(), description="where releases go")
+    schedule: ScheduleSection | None = Field(default=None, description="when `shoal serve` runs it; null: only by hand")
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of all that decides scores and recipes.
+        """SHA-256 (hex) of every key that affects scores or recipes.
 
-        Left out: where and when (publish, schedule), this machine (workers), and the folders of tasks, whose
+        It leaves out where and when (publish, schedule), this machine (workers), and the task folders, whose
         content has digests of its own.
         """
         values = self.model_dump(mode="json", exclude={"publish", "schedule", "workers", "task_folders"})
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    @property
+    def needs_base(self) -> bool:
+        """Whether merges are made of differences from a base; paths through the sources alone are not."""
+        return self.search.space != "dataflow" and METHODS[self.search.method].needs_base
 
-def cron_trigger(schedule: ScheduleSection) -> BaseTrigger:
-    """When the watchlist is due, for APScheduler; days mean what crontab(5) says."""
-    return standard_trigger(schedule.cron, schedule.timezone)
+    @property
+    def evaluation_skills(self) -> tuple[Skill, ...]:
+        """The skills with their tasks."""
+        return tuple(
+            Skill(
+                skill.name,
+                tuple(SkillTask(t.task, t.metric, t.filter, t.weight, t.num_fewshot) for t in skill.tasks),
+                skill.chat_template,
+                skill.language,
+            )
+            for skill in self.skills
+        )
 
+    @property
+    def skill_names(self) -> tuple[str, ...]:
+        """The names of the skills, in the order of the file."""
+        return tuple(skill.name for skill in self.skills)
 
-def load(path: Path) -> Watchlist:
-    """Read and check a watchlist; its task folders become absolute.
+    @property
+    def task_paths(self) -> tuple[Path, ...]:
+        """The folders with the person's own lm-eval tasks."""
+        return tuple(map(Path, self.task_folders))
 
-    Raises:
-        ShoalError: a line for each fault: `FILE:LINE: key: got VALUE: what is wrong; what to do`.
-    """
-    file = read_yaml(path)
-    try:
-        watchlist = Watchlist.model_validate(file.data)
-    except ValidationError as error:
-        raise ShoalError(explain(error, file, Watchlist)) from None
-    folders = [(path.parent / folder).resolve() for folder in watchlist.task_folders]
-    missing = [
-        f"{file.name}:{file.line(('task_folders', index))}: task_folders[{index}]: "
-        f"got {watchlist.task_folders[index]!r}: there is no folder {folder}; correct the path"
-        for index, folder in enumerate(folders)
-        if not folder.is_dir()
-    ]
-    if missing:
-        raise ShoalError("\n".join(missing))
-    return watchlist.model_copy(update={"task_folders": tuple(map(str, folders))})
+    @property
+    def split_sizes(self) -> SplitSizes:
+        """How many items of each task go into each split, at most."""
+        return SplitSizes(self.items.search, self.items.validation, self.items.report)
 
+    @property
+    def rounds(self) -> int:
+        """The number of rounds in which candidates answer the search items; 1 without racing."""
+        return self.search.racing.rounds if self.search.racing else 1
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a watchlist, for editors."""
-    schema = Watchlist.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "shoal watchlist"}
+    @property
+    def search_settings(self) -> SearchSettings:
+        """Population, budget and seed of the search."""
+        search = self.search
+        return SearchSettings(search.population, search.budget.candidates, search.budget.minutes, search.seed)
+
+    @property
+    def gate_settings(self) -> GateSettings:
+        """What a merge must show before it is published."""
+        return GateSettings(self.gate.confidence, self.gate.minimum, self.gate.max_degenerate)

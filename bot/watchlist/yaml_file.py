@@ -1,4 +1,4 @@
-"""A YAML file read with the line of every key, so that a fault can be shown where it stands.
+"""Reads a YAML file with the line of every key, so that an error can name the line.
 
 Plain scalars follow YAML 1.2: only `true` and `false` are booleans (`mode: off` stays text), and there are no
 dates and no octal or base-60 numbers.
@@ -10,35 +10,35 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from bot.errors import ShoalError
-
-KeyPath = tuple[str | int, ...]
+from merging.mergekit.config import KeyPath, dotted
 
 ABSENT = object()
-"""Stands for a key that is not in the file, which is not the same as null."""
+"""Marks a key that is not in the file, as opposed to null."""
 
 MAX_NODES, MAX_DEPTH = 100_000, 50
-"""Of a file with aliases: a few lines of them can stand for gigabytes, or for themselves."""
+"""Limits for a file with aliases, a few lines of which can expand to gigabytes, or contain themselves."""
 
 MAX_BYTES = 2**20
-"""A watchlist is written by hand: anything larger is another kind of file."""
+"""A file written by hand is smaller."""
 
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULLS = ("", "~", "null", "Null", "NULL")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, from an escape such as "\\ud83d"; it cannot be written to a file or a database."""
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class YamlFile:
-    """What a file says (`data`: dicts, tuples, scalars); for each key path its line and its text."""
+    """The content of a file (`data`: dicts, tuples, scalars), and for each key path its line and its text."""
 
     name: str
-    data: Any
+    data: dict[str, object]
     lines: Mapping[KeyPath, int]
     texts: Mapping[KeyPath, str]
 
@@ -48,20 +48,21 @@ class YamlFile:
             path = path[:-1]
         return self.lines.get(path, 1)
 
-    def value(self, path: KeyPath) -> Any:
-        """What stands at `path`; None where nothing does."""
-        value = self.data
+    def value(self, path: KeyPath) -> object:
+        """The value at `path`; None if there is none."""
+        value: object = self.data
         for part in path:
             value = child(value, part)
         return None if value is ABSENT else value
 
 
-def child(data: Any, part: str | int) -> Any:
-    """What stands under a key or an index of `data`; ABSENT where nothing does."""
+def child(data: object, part: str | int) -> object:
+    """The value of a key or an index of `data`; ABSENT if there is none."""
     if isinstance(data, dict):
         return data.get(part, ABSENT)
-    inside = isinstance(data, tuple) and isinstance(part, int) and part < len(data)
-    return data[part] if inside else ABSENT
+    if isinstance(data, tuple) and isinstance(part, int) and part < len(data):
+        return data[part]
+    return ABSENT
 
 
 def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
@@ -78,7 +79,7 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
 
 
 class _Reader:
-    """Turns a document's node tree into data, and notes lines, texts and faults on the way."""
+    """Converts a document's node tree into data, and collects lines, texts and faults."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -88,14 +89,16 @@ class _Reader:
         self.nodes = 0
 
     def document(self, node: yaml.Node) -> YamlFile:
-        """What one document says; nodes and faults are counted over all of them."""
+        """Convert one document; nodes and faults are counted over all of them."""
         self.lines, self.texts = {}, {}
-        return YamlFile(self.name, self.read(node, ()), self.lines, self.texts)
+        data = self.read(node, ())
+        assert isinstance(data, dict)  # _compose refuses any other document
+        return YamlFile(self.name, data, self.lines, self.texts)
 
-    def read(self, node: yaml.Node, path: KeyPath) -> Any:
+    def read(self, node: yaml.Node, path: KeyPath) -> object:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise ShoalError(f"{self.name}: its aliases stand for too much; write it out")
+            raise ShoalError(f"{self.name}: its aliases expand to too much; write the values out")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             self.fault(node, path, node.tag, "is a YAML tag; remove it")
@@ -104,18 +107,20 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return tuple(self.read(item, (*path, index)) for index, item in enumerate(node.value))
         assert isinstance(node, yaml.ScalarNode)
-        self.texts[path] = str(node.value)
+        text = self.texts[path] = str(node.value)
+        if not text.isascii() and _SURROGATE.search(text):
+            self.fault(node, path, ascii(text), "has half of a surrogate pair; write the character itself")
         return _scalar(node)
 
-    def entries(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, Any]]:
+    def entries(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, object]]:
         for key_node, value_node in node.value:
             key = str(key_node.value)
             inner = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.fault(key_node, path, "a list or mapping", "keys are plain words; check the indentation")
+                self.fault(key_node, path, "a list or mapping", "a key must be plain text; check the indentation")
             elif inner in self.lines:
                 first = self.lines[inner]
-                self.fault(key_node, inner, "it again", f"stands on line {first} already; keep one of the two")
+                self.fault(key_node, inner, "it again", f"is on line {first} already; keep one of the two")
             else:
                 self.lines[inner] = key_node.start_mark.line + 1
                 yield key, self.read(value_node, inner)
@@ -125,20 +130,14 @@ class _Reader:
         self.faults.append(f"{self.name}:{line}: {dotted(path)}: got {got}: {text}")
 
 
-def dotted(path: KeyPath) -> str:
-    """`("skills", 0, "name")` as `skills[0].name`; the empty path as `file`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".") or "file"
-
-
-def _text_of(path: Path, kind: str) -> str:
+def _read_text(path: Path, kind: str) -> str:
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ShoalError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if len(raw) > MAX_BYTES:
-        raise ShoalError(f"{path}: is larger than {MAX_BYTES} bytes; this is no {kind}")
+        raise ShoalError(f"{path}: is larger than {MAX_BYTES} bytes; this is not a {kind}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -146,16 +145,16 @@ def _text_of(path: Path, kind: str) -> str:
 
 
 def _compose(text: str, name: str, kind: str, example: str, *, aliases: bool, several: bool) -> list[yaml.Node]:
-    """The node tree of each document; a file without any counts as one that says nothing."""
+    """The node tree of each document; an empty file counts as one empty document."""
     try:
         _check_events(text, name, aliases=aliases, several=several)
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader)) or [yaml.ScalarNode("", "")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; mend it") from error
+        raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; correct it") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; mend it") from error
+        raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; correct it") from error
     for node in nodes:
         if not isinstance(node, yaml.MappingNode):
             line = node.start_mark.line + 1 if node.start_mark else 1
@@ -168,10 +167,10 @@ def _check_events(text: str, name: str, *, aliases: bool, several: bool) -> None
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) and not aliases:
-            raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not read; write it out")
+            raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not supported; write the value out")
         documents += isinstance(event, yaml.DocumentStartEvent)
         if documents > 1 and not several:
-            raise ShoalError(f"{name}:{line}: got a second document: write one in a file")
+            raise ShoalError(f"{name}:{line}: got a second document: write one document in a file")
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -194,7 +193,7 @@ def read_documents(path: Path, kind: str, example: str) -> tuple[YamlFile, ...]:
 
 def _read(path: Path, kind: str, example: str, *, aliases: bool, several: bool) -> tuple[YamlFile, ...]:
     name = str(path)
-    nodes = _compose(_text_of(path, kind), name, kind, example, aliases=aliases, several=several)
+    nodes = _compose(_read_text(path, kind), name, kind, example, aliases=aliases, several=several)
     reader = _Reader(name)
     documents = tuple(map(reader.document, nodes))
     if reader.faults:

@@ -1,4 +1,4 @@
-"""Answers that no score should be trusted with: nothing at all, or one thing over and over."""
+"""Degenerate answers: empty ones, and those that repeat one thing over and over."""
 
 from __future__ import annotations
 
@@ -14,33 +14,30 @@ CUT_OFF = "cut off"
 OTHER_LANGUAGE = "other language"
 NO_LANGUAGE = "no language"
 FLAGS = (FINE, EMPTY, LOOPING, CUT_OFF, OTHER_LANGUAGE, NO_LANGUAGE)
-"""All that may be said of a generated answer; the last two only where a skill requires a language."""
+"""Every flag of a generated answer; the last two only if a skill requires a language."""
 
-REPEATS = 4
-"""A unit that often in a row, up to the end, is a loop ..."""
-WORDS, LONGEST_UNIT_IN_WORDS = 6, 64
-"""... if it fills at least so many words ..."""
-CHARACTERS, LONGEST_UNIT_IN_CHARACTERS = 24, 240
-"""... or characters, for scripts without spaces. Long units need not come so often:"""
-LONG_REPEATS, MANY_WORDS, MANY_CHARACTERS = 3, 40, 200
+# A unit repeated REPEATS times up to the end is a loop if it fills at least WORDS words, or CHARACTERS characters in
+# scripts without spaces. If it fills MANY_WORDS or MANY_CHARACTERS, LONG_REPEATS times are enough.
+REPEATS, LONG_REPEATS = 4, 3
+WORDS, MANY_WORDS, LONGEST_UNIT_IN_WORDS = 6, 40, 64
+CHARACTERS, MANY_CHARACTERS, LONGEST_UNIT_IN_CHARACTERS = 24, 200, 240
 
 _NUMBER = re.compile(r"[\d.,%\s]+")
 _LONGEST_NUMBER = 60
 _RULER = re.compile(r"[-=*_#~|+:.\s]+")
 _LONGEST_RULER = 160
-"""Lines drawn with signs, such as the head of a table, are no loops up to this many characters."""
+"""Ruled lines, such as the head of a table, are no loops up to this many characters."""
 _WORDS_OF_A_COUNTED_UNIT = 3
 
 
 @lru_cache(maxsize=2**14)  # candidates of one search give the same answers again and again
-def flag(text: str, stopped: bool | None) -> str:
+def flag_answer(text: str, stopped: bool | None) -> str:
     """What is wrong with a generated answer: "empty", "looping", "cut off", or "ok" for nothing.
 
-    `stopped` tells whether the model ended the answer by itself (False: it ran out of tokens; None: unknown).
-    Running out of tokens alone is reported but is no degeneration: see `share`.
+    stopped: whether the model ended the answer by itself (False: it ran out of tokens; None: unknown).
 
-    A loop is a unit repeated up to the end of the answer, the last time perhaps in part; numbered rounds of the same
-    words ("1. So it is 5. 2. So it is 5. ...") are one, too. Long numbers and ruled lines are not.
+    A loop is a unit repeated up to the end of the answer, the last time perhaps in part. Numbered repetitions of the
+    same words ("1. So it is 5. 2. So it is 5. ...") are a loop, too; long numbers and ruled lines are not.
     """
     visible = _visible(text)
     if not visible.strip():
@@ -52,17 +49,17 @@ def flag(text: str, stopped: bool | None) -> str:
     return CUT_OFF if stopped is False else FINE
 
 
-def share(flags: Iterable[str | None]) -> float:
+def degenerate_share(flags: Iterable[str | None]) -> float:
     """Fraction of the generated answers that are empty or looping; 0 if none was generated (every flag is None).
 
-    "cut off" does not count: a model that was never taught to stop answers like that and may still be right.
+    "cut off" does not count, because a model that never learnt to stop may still be right.
     """
     generated = [flag for flag in flags if flag is not None]
     return sum(flag in (EMPTY, LOOPING) for flag in generated) / len(generated) if generated else 0.0
 
 
 def _visible(text: str) -> str:
-    """The text without characters that show nothing, such as zero-width spaces."""
+    """The text without invisible characters, such as zero-width spaces."""
     return "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf", "Cn"))
 
 
@@ -84,7 +81,7 @@ def _repeating_tail(units: Sequence[str], block: int) -> int:
 
 
 def _loops_by_character(text: str) -> bool:
-    """As `_loops`, with what may rightly be long and monotonous taken from the end first."""
+    """`_loops` for characters, unless the text ends in a number or a ruled line of acceptable length."""
     number, ruler = (re.search(f"(?:{kind.pattern})$", text) for kind in (_NUMBER, _RULER))
     if (number and len(number[0]) <= _LONGEST_NUMBER) or (ruler and len(ruler[0]) <= _LONGEST_RULER):
         return False
@@ -92,7 +89,7 @@ def _loops_by_character(text: str) -> bool:
 
 
 def _counts_on(words: Sequence[str]) -> bool:
-    """Whether the answer ends in rounds that differ by one number alone, which goes up by one."""
+    """Whether the answer ends in repetitions that differ in one number alone, which goes up by one."""
     return any(
         sum(word.isalpha() for word in words[-block:]) >= _WORDS_OF_A_COUNTED_UNIT
         and _counting_tail(words, block) >= max(WORDS, REPEATS * block)
@@ -101,7 +98,7 @@ def _counts_on(words: Sequence[str]) -> bool:
 
 
 def _counting_tail(words: Sequence[str], block: int) -> int:
-    """As `_repeating_tail`, where one place of the block may count up."""
+    """`_repeating_tail`, except that one word of the block may count up."""
     tail, counter = block, None
     while tail < len(words):
         earlier, later = words[-tail - 1], words[-tail - 1 + block]
@@ -115,7 +112,7 @@ def _counting_tail(words: Sequence[str], block: int) -> int:
 
 
 def _next_number(earlier: str, later: str) -> bool:
-    """Whether the words are alike but for one number, which is one higher in the later."""
+    """Whether the words are equal except for one number, which is one higher in the later."""
     if re.sub(r"\d+", "0", earlier) != re.sub(r"\d+", "0", later):
         return False
     changed = [(a, b) for a, b in zip(re.findall(r"\d+", earlier), re.findall(r"\d+", later), strict=True) if a != b]

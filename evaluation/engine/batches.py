@@ -1,25 +1,28 @@
-"""How much goes through the model at once, and which rows go together."""
+"""Limits of a batch, and which rows make one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from evaluation.engine.tree import Cut
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 @dataclass(frozen=True)
-class Budget:
-    """Bounds of memory and of what pays; of the model and its device alone, so that batches are the same at each score.
+class BatchLimits:
+    """Limits that depend only on the model and its device, so that scoring a candidate twice uses the same batches.
 
-    tokens: columns of one forward pass, padding included.
+    tokens: tokens of one forward pass (rows × columns), padding included.
     logits: positions of one forward pass that get logits.
-    cache: columns of keys and values that a batch of generations may hold.
-    likelihoods, generations: how the tree of each kind is cut.
+    cache: tokens whose keys and values a batch of generations may hold (rows × columns).
+    likelihoods, generations: how the tree of each kind of request is cut.
     """
 
     tokens: int
@@ -29,15 +32,15 @@ class Budget:
     generations: Cut
 
     @classmethod
-    def of(cls, model: Any) -> Budget:
-        """What suits a transformers model on its device."""
+    def of(cls, model: PreTrainedModel) -> BatchLimits:
+        """The limits for a transformers model on its device."""
         config = model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         layers = config.num_hidden_layers
         weights = model.num_parameters() - config.vocab_size * config.hidden_size
         gain = max(LEAST_GAIN, layers * LAYER_OVERHEAD // max(1, weights))
-        # In rows longer than the model is wide, attention costs more than the shared products save.
+        # In rows longer than the model's width, attention over other branches costs more than sharing tokens saves.
         row = min(max(config.hidden_size, ROWS.start), ROWS.stop)
         tokens, logits = TOKENS_ON_CPU, LOGITS_BYTES
         cached = max(LEAST_CACHE_BYTES, model.num_parameters() * model.dtype.itemsize // CACHE_SHARE)
@@ -54,36 +57,36 @@ class Budget:
 
 
 TOKENS_ON_CPU, TOKENS_ON_GPU = 1024, 16384
-"""Beyond these, wider batches gain nothing but padding (measured on a CPU)."""
+"""Larger batches are no faster and have more padding (measured on a CPU)."""
 
 LOGITS_BYTES, LEAST_CACHE_BYTES = 2**26, 2**28
 CACHE_SHARE = 4
-"""The cache of a batch may take one part in so many of the model's own bytes, if that is more; of a GPU's free ones."""
+"""A batch's cache may take 1/CACHE_SHARE of the model's bytes or LEAST_CACHE_BYTES; on a GPU, of the free bytes."""
 
 LOGITS_SHARE_OF_GPU = 64
-"""One part in so many of its free bytes: softmax and comparisons take some times as much as the logits themselves."""
+"""Logits may take 1/LOGITS_SHARE_OF_GPU of the free bytes; softmax and comparisons take several times as much."""
 
 ROWS = range(64, 512)
-"""Columns that a row of several branches may have."""
+"""Least and largest number of columns in a row of several branches."""
 
 LAYER_OVERHEAD = 12_500_000
-"""Weights times tokens whose products take as long as a layer takes for its mere calls (0.5 ms, at 50 GFLOP/s)."""
+"""Weights × tokens that take as long as the fixed overhead of calling one layer (0.5 ms, at 50 GFLOP/s)."""
 
 LEAST_GAIN = 64
 
 
 @cache
 def free_memory(device: torch.device) -> int:
-    """Bytes that a GPU has free when it is first asked, in powers of two: small differences make no other batches."""
+    """A GPU's free bytes at the first call, rounded down to a power of two, so that small changes keep the batches."""
     free, _ = torch.cuda.mem_get_info(device)
     return 1 << (free.bit_length() - 1)
 
 
-def runs(widths: Sequence[int], area: int, loads: Sequence[int] | None = None, load: int = 0) -> list[slice]:
-    """Cut a sequence of rows into runs that go together.
+def cut_batches(widths: Sequence[int], area: int, loads: Sequence[int] | None = None, load: int = 0) -> list[slice]:
+    """Cut a sequence of rows into batches, given as slices of it.
 
-    A run is as wide as its widest row; rows × width stays within `area`, the sum of its `loads` within `load`. A row
-    that is too large by itself goes alone.
+    A batch is as wide as its widest row; rows × width stays within `area`, the sum of its `loads` within `load`. A row
+    that exceeds a limit by itself gets a batch of its own.
     """
     cuts: list[slice] = []
     start, widest, carried = 0, 0, 0
@@ -97,5 +100,5 @@ def runs(widths: Sequence[int], area: int, loads: Sequence[int] | None = None, l
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Indices of rows in an order that pads little; the memory that is needed shows at once."""
+    """Indices of rows, longest first: neighbours need little padding, and a lack of memory shows in the first batch."""
     return sorted(range(len(lengths)), key=lambda index: -lengths[index])

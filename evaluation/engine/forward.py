@@ -1,48 +1,54 @@
-"""One pass through a transformers model: own masks, own cache, and logits only where they are wanted."""
+"""One pass through a transformers model, with the engine's masks and cache, and logits only where they are wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from evaluation.engine.cache import State, keeping, state_of
-from evaluation.engine.masks import Sight, rows_after_prefix, windows_of
+from evaluation.engine.cache import State, make_storing_cache, stored_state
+from evaluation.engine.masks import Visibility, piece_visibility, read_windows
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.tree import Prefix
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Forward:
-    """A model whose weights may change between two passes."""
+    """Runs a model, whose weights may change between two passes."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
         self._model = model
-        self._windows = windows_of(config)
+        self._windows = read_windows(config)
         self.layers: int = config.num_hidden_layers
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         device: torch.device = self._model.device
         return device
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor, positions: Tensor, sight: Sight, cache: Cache, wanted: Tensor) -> Tensor:
-        """Logits [wanted, vocabulary] of the wanted places (indices into the flattened `tokens`, [rows, columns])."""
+    def __call__(
+        self, tokens: Tensor, positions: Tensor, visibility: Visibility, cache: Cache, wanted: Tensor
+    ) -> Tensor:
+        """Logits [wanted, vocabulary]; `wanted`: indices into the flattened `tokens` ([rows, columns])."""
 
-        def gather(_head: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
-            # Before the head, not behind it: what a model does to its logits afterwards (soft-caps, scales) stays.
+        def gather(_head: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            # Before the head, so that only the wanted tokens go through it, and so that what the model does to its
+            # logits afterwards (soft caps, scales) still happens.
             return (inputs[0].flatten(0, 1)[wanted][None],)
 
         hook = self._model.get_output_embeddings().register_forward_pre_hook(gather)
         try:
             answer = self._model(
                 input_ids=tokens,
-                attention_mask=sight.mask(self._windows, self._model.dtype),
+                attention_mask=visibility.mask(self._windows, self._model.dtype),
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
@@ -53,7 +59,11 @@ class Forward:
         return logits[0]
 
     def read(self, rows: RowTensors, cache: Cache, wanted: Tensor) -> Tensor:
-        """Logits [wanted, vocabulary] of the wanted places of whole rows. For several pieces the cache must keep."""
+        """Logits [wanted, vocabulary] of whole rows' tokens; rows of several pieces need a storing cache.
+
+        wanted: indices into the flattened rows. Each piece gives the logits of its own tokens; the last line restores
+        the order of `wanted`.
+        """
         pieces = rows.pieces
         if len(pieces) == 1:
             return self._read(rows, pieces[0], cache, wanted)
@@ -67,14 +77,15 @@ class Forward:
         return torch.cat(found)[torch.cat(order).argsort()]
 
     def _read(self, rows: RowTensors, piece: slice, cache: Cache, wanted: Tensor) -> Tensor:
-        sight = rows_after_prefix(rows.ends, rows.positions, rows.known, piece)
-        return self(rows.tokens[:, piece], rows.positions[:, piece], sight, cache, wanted)
+        visibility = piece_visibility(rows.ends, rows.positions, rows.known, piece)
+        return self(rows.tokens[:, piece], rows.positions[:, piece], visibility, cache, wanted)
 
 
 class PrefixStates:
-    """Keys and values of the trunks that the current rows stand on: each computed once, and let go behind its rows.
+    """Keys and values of the prefixes that the current rows continue.
 
-    Trunks must be asked for in their order.
+    Each is computed once and dropped after its last row, so that only one line of ancestors is in memory; therefore
+    prefixes must be asked for in their (depth-first) order.
     """
 
     def __init__(self, forward: Forward, prefixes: Sequence[Prefix]) -> None:
@@ -82,29 +93,30 @@ class PrefixStates:
         self._held: dict[int, State] = {}
 
     def of(self, index: int) -> State | None:
-        """The state behind a trunk; None behind the empty one."""
-        line = self._line(index)
+        """Keys and values up to the end of a prefix; None for the empty one."""
+        line = self._ancestors(index)
         self._held = {held: state for held, state in self._held.items() if held in line}
         state: State | None = None
         for each in line:
             if each not in self._held:
-                self._held[each] = self._grow(self._prefixes[each], state)
+                self._held[each] = self._compute(self._prefixes[each], state)
             state = self._held[each]
         return state
 
-    def _line(self, index: int) -> list[int]:
+    def _ancestors(self, index: int) -> list[int]:
+        """The prefix and its ancestors, topmost first, without the empty one (number 0)."""
         line: list[int] = []
         at: int | None = index
-        while at:  # not the empty trunk, which is the first
+        while at:
             line.insert(0, at)
             at = self._prefixes[at].parent
         return line
 
-    def _grow(self, prefix: Prefix, below: State | None) -> State:
+    def _compute(self, prefix: Prefix, parent: State | None) -> State:
         device, length = self._forward.device, len(prefix.tokens)
         tokens = torch.tensor([prefix.tokens], device=device)
         positions = torch.arange(prefix.start, prefix.end, device=device)[None]
         rows = RowTensors(prefix.parent or 0, prefix.start, tokens, positions, torch.full_like(positions, length))
-        cache = keeping(below, self._forward.layers)
+        cache = make_storing_cache(parent, self._forward.layers)
         self._forward.read(rows, cache, torch.tensor([length - 1], device=device))
-        return state_of(cache)
+        return stored_state(cache)

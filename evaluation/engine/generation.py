@@ -1,4 +1,9 @@
-"""Greedy answers to prompts: planned once for a set of requests, generated for each candidate."""
+"""Greedy answers to prompts: planned once for a set of requests, generated for each candidate.
+
+A batch is generated in two phases. Prefill: the prompts are read into the cache, in as many passes as their number
+and their prefixes need, which gives the first token of each answer. Decoding: every pass reads the newest token of all
+answers and gives the next ones, until each has ended.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +15,23 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from evaluation.engine.batches import Budget, longest_first, runs
-from evaluation.engine.cache import Growth
+from evaluation.engine.batches import BatchLimits, cut_batches, longest_first
+from evaluation.engine.cache import GenerationCache
 from evaluation.engine.forward import Forward, PrefixStates
-from evaluation.engine.masks import one_more_token
+from evaluation.engine.masks import step_visibility
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.tree import Path, Prefix, Row, cut_tree
 
 Stops = Mapping[tuple[str, ...], StopStrings]
 
-STILL_WORTH_KEEPING = 0.75
-"""Finished rows stay in the cache until fewer than this share of its rows go on: to let go copies the others."""
+MIN_ALIVE = 0.75
+"""Finished rows are dropped from the cache below this share of unfinished ones: dropping copies the others."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Tokens to go on from, until a stop string, an end token, or `limit` tokens."""
+    """Tokens to continue until one of the `until` strings, an end token, or `limit` new tokens."""
 
     tokens: tuple[int, ...]
     until: tuple[str, ...]
@@ -35,64 +40,73 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """Generated tokens, and whether they ended by themselves."""
+    """Generated tokens; `ended`: by a stop string or an end token, not by the limit."""
 
     tokens: tuple[int, ...]
     ended: bool
 
 
 @dataclass(frozen=True)
-class _Filling:
-    """Rows of a batch that are filled at once; wanted: the places of their last tokens."""
+class _Prefill:
+    """Prompts that are read in one pass.
 
-    place: slice
+    cache_rows: their rows in the batch's cache. wanted: indices of their last tokens in the flattened rows.
+    """
+
+    cache_rows: slice
     rows: RowTensors
     wanted: Tensor
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Generations that go on side by side; width: columns that the longest of them may take."""
+    """Prompts that are answered together; row k of the cache belongs to prompt k.
+
+    width: columns of the cache, enough for the longest prompt with its answer.
+    """
 
     prompts: tuple[Prompt, ...]
-    fillings: tuple[_Filling, ...]
+    prefills: tuple[_Prefill, ...]
     width: int
 
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """All that a set of prompts needs besides weights."""
+    """All that the answers to a set of prompts need besides weights."""
 
     prompts: tuple[Prompt, ...]
     prefixes: tuple[Prefix, ...]
     batches: tuple[_Batch, ...]
 
     @classmethod
-    def of(cls, prompts: Sequence[Prompt], budget: Budget, device: torch.device) -> GenerationPlan:
+    def of(cls, prompts: Sequence[Prompt], limits: BatchLimits, device: torch.device) -> GenerationPlan:
         """Plan for prompts of at least one token each; equal ones are answered once."""
-        forms: dict[tuple[int, ...], list[Prompt]] = defaultdict(list)
+        by_tokens: dict[tuple[int, ...], list[Prompt]] = defaultdict(list)
         for prompt in dict.fromkeys(prompts):
-            forms[prompt.tokens].append(prompt)
-        # A row must have a token of its own, for the logits behind it.
-        prefixes = cut_tree([Path(tokens, len(tokens) - 1) for tokens in forms], budget.generations)
-        users = list(forms.values())
-        seats = [
+            by_tokens[prompt.tokens].append(prompt)
+        # The last token of a prompt is never in a prefix: its logits give the first token of the answer.
+        prefixes = cut_tree([Path(tokens, len(tokens) - 1) for tokens in by_tokens], limits.generations)
+        sharing = list(by_tokens.values())  # for each path of the tree the prompts with these tokens
+        placed = [
             (number, prefix.rows[index], prompt)
             for number, prefix in enumerate(prefixes)
             for index in longest_first([len(row.tokens) for row in prefix.rows])
-            for prompt in users[prefix.rows[index].leaves[0][0]]
+            for prompt in sharing[prefix.rows[index].leaves[0][0]]
         ]
-        widths = [len(prompt.tokens) + prompt.limit for _, _, prompt in seats]
+        widths = [len(prompt.tokens) + prompt.limit for _, _, prompt in placed]
         batches = []
-        for run in runs(widths, budget.cache):
-            fillings = _fillings(seats[run], prefixes, budget.tokens, device)
-            batches.append(_Batch(tuple(prompt for _, _, prompt in seats[run]), fillings, max(widths[run])))
+        for span in cut_batches(widths, limits.cache):
+            prefills = _plan_prefills(placed[span], prefixes, limits.tokens, device)
+            batches.append(_Batch(tuple(prompt for _, _, prompt in placed[span]), prefills, max(widths[span])))
         return cls(tuple(prompts), tuple(prefixes), tuple(batches))
 
     def answer(
         self, forward: Forward, ends: frozenset[int], stops: Mapping[tuple[str, ...], StopStrings]
     ) -> list[Answer]:
-        """The answer to every prompt, in their order. `ends`: tokens that end a text."""
+        """The answers in the order of the prompts.
+
+        ends: tokens that end an answer. stops: the stop strings of each prompt's `until`.
+        """
         states = PrefixStates(forward, self.prefixes)
         found: dict[Prompt, Answer] = {}
         for batch in self.batches:
@@ -100,68 +114,75 @@ class GenerationPlan:
         return [found[prompt] for prompt in self.prompts]
 
 
-def _fillings(
-    seats: Sequence[tuple[int, Row, Prompt]], prefixes: Sequence[Prefix], area: int, device: torch.device
-) -> tuple[_Filling, ...]:
-    fillings = []
+def _plan_prefills(
+    placed: Sequence[tuple[int, Row, Prompt]], prefixes: Sequence[Prefix], area: int, device: torch.device
+) -> tuple[_Prefill, ...]:
+    """One pass for each prefix (by number), or several if its rows have more than `area` tokens."""
+    prefills = []
     first = 0
-    for number, members in groupby(seats, key=lambda seat: seat[0]):
+    for number, members in groupby(placed, key=lambda one: one[0]):
         rows = [row for _, row, _ in members]
-        for run in runs([len(row.tokens) for row in rows], area):
-            tensors = RowTensors.of(rows[run], number, prefixes[number].end, device)
-            last = [line * tensors.width + len(row.tokens) - 1 for line, row in enumerate(rows[run])]
-            place = slice(first + run.start, first + run.stop)
-            fillings.append(_Filling(place, tensors, torch.tensor(last, device=device)))
+        for span in cut_batches([len(row.tokens) for row in rows], area):
+            tensors = RowTensors.of(rows[span], number, prefixes[number].end, device)
+            last = [line * tensors.width + len(row.tokens) - 1 for line, row in enumerate(rows[span])]
+            cache_rows = slice(first + span.start, first + span.stop)
+            prefills.append(_Prefill(cache_rows, tensors, torch.tensor(last, device=device)))
         first += len(rows)
-    return tuple(fillings)
+    return tuple(prefills)
 
 
 class _Decoding:
-    """One batch on its way: `rows` tells which prompt each row of the cache goes on from."""
+    """The state of one batch while it is generated; `_prompts_of_rows`: the prompt of each row left in the cache."""
 
     def __init__(self, batch: _Batch, forward: Forward, states: PrefixStates) -> None:
         self._batch, self._forward, self._states = batch, forward, states
-        self._growth = Growth(len(batch.prompts), batch.width, forward.layers)
-        self._rows = list(range(len(batch.prompts)))
+        self._cache = GenerationCache(len(batch.prompts), batch.width, forward.layers)
+        self._prompts_of_rows = list(range(len(batch.prompts)))
         self._answers: list[list[int]] = [[] for _ in batch.prompts]
 
     def run(self, ends: frozenset[int], stops: Stops) -> dict[Prompt, Answer]:
+        """Generate until every answer has ended."""
         prompts, done = self._batch.prompts, dict[int, Answer]()
-        newest = self._fill()
+        newest = self._prefill()
         while True:
-            for row, token in zip(self._rows, newest.tolist(), strict=True):
-                if row in done:
+            for index, token in zip(self._prompts_of_rows, newest.tolist(), strict=True):
+                if index in done:
                     continue
-                prompt, tokens = prompts[row], self._answers[row]
+                prompt, tokens = prompts[index], self._answers[index]
                 tokens.append(token)
                 stop = stops[prompt.until]
                 ended = token in ends or stop.reached(tokens)
                 if ended or len(tokens) == prompt.limit:
-                    done[row] = Answer(tuple(tokens), ended or stop.within(tokens))
-            alive = [index for index, row in enumerate(self._rows) if row not in done]
+                    done[index] = Answer(tuple(tokens), ended or stop.within(tokens))
+            alive = [row for row, index in enumerate(self._prompts_of_rows) if index not in done]
             if not alive:
-                return {prompt: done[row] for row, prompt in enumerate(prompts)}
-            if len(alive) < STILL_WORTH_KEEPING * len(self._rows):
-                self._growth.keep(alive)
-                self._rows = [self._rows[index] for index in alive]
+                return {prompt: done[index] for index, prompt in enumerate(prompts)}
+            if len(alive) < MIN_ALIVE * len(self._prompts_of_rows):
+                self._cache.keep_rows(alive)
+                self._prompts_of_rows = [self._prompts_of_rows[row] for row in alive]
                 newest = newest[alive]
             newest = self._step(newest)
 
-    def _fill(self) -> Tensor:
-        """Reads all prompts; the first token of each answer."""
+    def _prefill(self) -> Tensor:
+        """Read all prompts; returns the first token of each answer."""
         newest = []
-        for filling in self._batch.fillings:
-            cache = self._growth.fill(filling.place, self._states.of(filling.rows.prefix))
-            logits = self._forward.read(filling.rows, cache, filling.wanted)
+        for prefill in self._batch.prefills:
+            cache = self._cache.fill(prefill.cache_rows, self._states.of(prefill.rows.prefix))
+            logits = self._forward.read(prefill.rows, cache, prefill.wanted)
             newest.append(logits.argmax(dim=-1))
         return torch.cat(newest)
 
     def _step(self, newest: Tensor) -> Tensor:
-        """Reads the newest token of each row; the next one of each. Finished rows stand still."""
-        places = [len(self._batch.prompts[row].tokens) + len(self._answers[row]) - 1 for row in self._rows]
-        columns = torch.tensor(places, device=newest.device)
-        seen = max(places) + 1
-        cache = self._growth.step(columns, seen)
-        every = torch.arange(len(places), device=newest.device)
-        logits = self._forward(newest[:, None], columns[:, None], one_more_token(columns, seen), cache, every)
+        """Read the newest token of each row; returns the next ones.
+
+        A finished row, whose answer no longer grows, reads a token into the same column again; nobody looks at it.
+        """
+        positions = [
+            len(self._batch.prompts[index].tokens) + len(self._answers[index]) - 1 for index in self._prompts_of_rows
+        ]
+        columns = torch.tensor(positions, device=newest.device)
+        seen = max(positions) + 1
+        cache = self._cache.step(columns, seen)
+        every = torch.arange(len(positions), device=newest.device)
+        logits = self._forward(newest[:, None], columns[:, None], step_visibility(columns, seen), cache, every)
         return logits.argmax(dim=-1)

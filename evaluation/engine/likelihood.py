@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from evaluation.engine.batches import Budget, longest_first, runs
-from evaluation.engine.cache import borrowing, keeping
+from evaluation.engine.batches import BatchLimits, cut_batches, longest_first
+from evaluation.engine.cache import make_reading_cache, make_storing_cache
 from evaluation.engine.forward import Forward, PrefixStates
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.tree import Path, Prefix, Row, cut_tree
@@ -22,10 +22,11 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows that go together, and the requests which they answer.
+    """Rows that are read in one pass, and the requests that they answer.
 
-    wanted: the places that get logits. spots, targets, real: for each request which of these places predict its
-    continuation, the tokens of it, and which of them are no padding; each [requests, longest continuation].
+    wanted: indices into the flattened rows of the tokens that get logits. requests: indices of the pairs answered.
+    spots, targets, real: for each request the indices into `wanted` of the tokens that predict its continuation, the
+    continuation's tokens, and which of both are no padding; each [requests, longest continuation].
     """
 
     rows: RowTensors
@@ -38,35 +39,38 @@ class _Batch:
 
 @dataclass(frozen=True)
 class LikelihoodPlan:
-    """All that a set of requests needs besides weights."""
+    """All that the log-likelihoods of a set of pairs need besides weights."""
 
     size: int
     prefixes: tuple[Prefix, ...]
     batches: tuple[_Batch, ...]
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], max_length: int, budget: Budget, device: torch.device) -> LikelihoodPlan:
-        """Plan for (context, continuation) pairs, cut from the left to `max_length` inputs as lm-eval cuts them.
+    def of(cls, pairs: Sequence[Pair], max_length: int, limits: BatchLimits, device: torch.device) -> LikelihoodPlan:
+        """Plan for (context, continuation) pairs, truncated from the left to `max_length` inputs as lm-eval does.
+
+        A model reads all tokens but the last, each token's logits predicting the next one. Pairs with the same inputs
+        share a path of the tree, however they are split into context and continuation.
 
         Raises AssertionError, as lm-eval does, for an empty context or continuation, or one that is too long.
         """
-        asked: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        by_inputs: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, (context, continuation) in enumerate(pairs):
             assert context and continuation, "a context or a continuation has no tokens"
             fits = len(continuation) <= max_length
             assert fits, f"a continuation of ({len(continuation)}) tokens, the model takes ({max_length})"
-            asked[tuple((context + continuation)[-(max_length + 1) :][:-1])].append(index)
-        scored = {inputs: max(len(pairs[index][1]) for index in users) for inputs, users in asked.items()}
-        paths = [Path(inputs, len(inputs) - count) for inputs, count in scored.items()]
-        prefixes = cut_tree(paths, budget.likelihoods)
-        users = list(asked.values())
+            by_inputs[tuple((context + continuation)[-(max_length + 1) :][:-1])].append(index)
+        users = list(by_inputs.values())  # for each path of the tree the pairs with these inputs
+        longest = [max(len(pairs[index][1]) for index in sharing) for sharing in users]
+        paths = [Path(inputs, len(inputs) - count) for inputs, count in zip(by_inputs, longest, strict=True)]
+        prefixes = cut_tree(paths, limits.likelihoods)
         batches = []
         for number, prefix in enumerate(prefixes):
             order = [prefix.rows[index] for index in longest_first([len(row.tokens) for row in prefix.rows])]
             loads = [sum(len(paths[leaf].tokens) - paths[leaf].free for leaf, _ in row.leaves) for row in order]
-            for run in runs([len(row.tokens) for row in order], budget.tokens, loads, budget.logits):
-                rows = RowTensors.of(order[run], number, prefix.end, device)
-                batches.append(_batch(rows, order[run], users, pairs))
+            for span in cut_batches([len(row.tokens) for row in order], limits.tokens, loads, limits.logits):
+                rows = RowTensors.of(order[span], number, prefix.end, device)
+                batches.append(_batch(rows, order[span], users, pairs))
         return cls(len(pairs), tuple(prefixes), tuple(batches))
 
     def answer(self, forward: Forward, softmax_dtype: torch.dtype | None) -> list[tuple[float, bool]]:
@@ -75,8 +79,10 @@ class LikelihoodPlan:
         states = PrefixStates(forward, self.prefixes)
         for batch in self.batches:
             rows = batch.rows
-            made = borrowing if len(rows.pieces) == 1 else keeping
-            logits = forward.read(rows, made(states.of(rows.prefix), forward.layers), batch.wanted)
+            make_cache = (
+                make_reading_cache if len(rows.pieces) == 1 else make_storing_cache
+            )  # later pieces see earlier ones
+            logits = forward.read(rows, make_cache(states.of(rows.prefix), forward.layers), batch.wanted)
             chances = log_softmax(logits, dim=-1, dtype=softmax_dtype)[batch.spots, batch.targets]
             sums = torch.where(batch.real, chances, 0.0).sum(dim=1)
             greedy = ((logits.argmax(dim=-1)[batch.spots] == batch.targets) | ~batch.real).all(dim=1)
@@ -86,7 +92,8 @@ class LikelihoodPlan:
 
 
 def _batch(tensors: RowTensors, rows: Sequence[Row], users: Sequence[list[int]], pairs: Sequence[Pair]) -> _Batch:
-    numbers: dict[int, int] = {}  # place in the flattened rows → which of the wanted it is
+    """The batch of some rows; a token that several requests need gets its logits once."""
+    numbers: dict[int, int] = {}  # index in the flattened rows → index in `wanted`
     requests, spots, targets = [], [], []
     for line, row in enumerate(rows):
         for leaf, columns in row.leaves:

@@ -1,19 +1,22 @@
-"""What each token may look at, from positions alone, in the form that a model takes."""
+"""Attention masks: which keys each token sees, in the form that a transformers model takes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 Windows = Mapping[str, int | None] | int | None
-"""How far back the layers see (None: all the way), by layer type where a model takes a mask for each."""
+"""Number of positions that layers see back (None: all); by layer type if the model takes a mask for each type."""
 
 
-def windows_of(config: Any) -> Windows:
+def read_windows(config: PretrainedConfig) -> Windows:
     """The windows of a transformers text config whose layer types are full and sliding attention alone."""
     window: int | None = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
@@ -23,17 +26,20 @@ def windows_of(config: Any) -> Windows:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Which keys are seen ([rows, queries, keys], bool), and the positions: [rows, queries] and [rows or 1, keys]."""
+class Visibility:
+    """Which keys each query sees, without regard to windows.
+
+    seen: bool, [rows, queries, keys]. queries, keys: their positions, [rows, queries] and [rows or 1, keys].
+    """
 
     seen: Tensor
     queries: Tensor
     keys: Tensor
 
     def mask(self, windows: Windows, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
-        """Additive masks [rows, 1, queries, keys]: 0 where a key is seen, else the least number of the dtype.
+        """Additive masks [rows, 1, queries, keys]: 0 where a key is seen, else the dtype's lowest number.
 
-        A window of w lets position q see the positions q - w + 1 to q, as transformers has it.
+        With a window of w, position q sees the positions q - w + 1 to q, as in transformers.
         """
         if isinstance(windows, Mapping):
             by_window = {window: self._additive(window, dtype) for window in set(windows.values())}
@@ -48,11 +54,11 @@ class Sight:
         return torch.where(seen, zero, torch.finfo(dtype).min)[:, None]
 
 
-def rows_after_prefix(ends: Tensor, positions: Tensor, known: int, piece: slice) -> Sight:
-    """Sight of a piece of the columns of rows (`ends` and `positions`: [rows, columns], see tree.Row) behind `known`
-    tokens of a trunk; what stands behind the piece is not there yet.
+def piece_visibility(ends: Tensor, positions: Tensor, known: int, piece: slice) -> Visibility:
+    """What a piece of the columns sees: the `known` tokens of the prefix, and its ancestors among the columns so far.
 
-    A padding column, for it needs something to look at, is given itself: ends = its column + 1.
+    ends, positions: [rows, columns], see tree.Row. A padding column sees itself (ends = its column + 1), because
+    softmax over nothing would give NaN.
     """
     rows = len(ends)
     keys = torch.arange(piece.stop, device=ends.device)
@@ -60,10 +66,12 @@ def rows_after_prefix(ends: Tensor, positions: Tensor, known: int, piece: slice)
     own = (keys <= queries) & (queries < ends[:, None, : piece.stop])
     prefix = torch.arange(known, device=ends.device)
     seen = torch.cat([own.new_ones(rows, len(queries), known), own], dim=2)
-    return Sight(seen, positions[:, piece], torch.cat([prefix.expand(rows, known), positions[:, : piece.stop]], dim=1))
+    return Visibility(
+        seen, positions[:, piece], torch.cat([prefix.expand(rows, known), positions[:, : piece.stop]], dim=1)
+    )
 
 
-def one_more_token(positions: Tensor, width: int) -> Sight:
-    """Sight of one token a row at `positions` ([rows]) in a cache whose columns are positions."""
+def step_visibility(positions: Tensor, width: int) -> Visibility:
+    """What one new token a row, at `positions` ([rows]), sees in a cache of `width` columns, which are positions."""
     keys = torch.arange(width, device=positions.device)[None]
-    return Sight((keys <= positions[:, None])[:, None], positions[:, None], keys)
+    return Visibility((keys <= positions[:, None])[:, None], positions[:, None], keys)

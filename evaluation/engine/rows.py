@@ -11,13 +11,16 @@ from torch import Tensor
 from evaluation.engine.tree import Row
 
 MASK_CELLS = 2**25
-"""Of one mask, which has a cell for each token and each that it may look at: that of a whole window of 32768 tokens
-would have 2**30, of some bytes each."""
+"""Cells of the largest mask. A mask has one for each pair of query and key: 2**30, of several bytes each, for a whole
+window of 32768 tokens."""
 
 
 @dataclass(frozen=True)
 class RowTensors:
-    """Tokens, positions and ends (tree.Row) of some rows behind the trunk numbered `prefix`; each [rows, width]."""
+    """Tokens, positions and ends (see tree.Row) of rows that continue the prefix numbered `prefix`; each [rows, width].
+
+    known: number of tokens up to the end of that prefix.
+    """
 
     prefix: int
     known: int
@@ -27,7 +30,7 @@ class RowTensors:
 
     @classmethod
     def of(cls, rows: Sequence[Row], prefix: int, known: int, device: torch.device) -> RowTensors:
-        """Rows behind a trunk of `known` tokens, padded on the right with columns that see themselves alone."""
+        """The rows, padded on the right with columns that see themselves alone."""
         width = max(len(row.tokens) for row in rows)
         tokens = [row.tokens + (0,) * (width - len(row.tokens)) for row in rows]
         positions = [row.positions + (0,) * (width - len(row.tokens)) for row in rows]
@@ -37,11 +40,11 @@ class RowTensors:
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
         return self.tokens.shape[1]
 
     @property
     def pieces(self) -> list[slice]:
-        """Runs of columns that are read one after the other, so that no mask is too large; nearly always one."""
+        """Ranges of columns that are read one after the other, so that no mask is too large; nearly always one."""
         at_once = max(1, MASK_CELLS // (len(self.tokens) * (self.known + self.width)))
         return [slice(start, min(start + at_once, self.width)) for start in range(0, self.width, at_once)]

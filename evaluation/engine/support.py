@@ -1,9 +1,12 @@
-"""Which models and requests the engine answers itself; all others go lm-eval's own way."""
+"""Which models and requests the engine can answer; lm-eval's own code answers all others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FAMILIES = frozenset(
     {
@@ -51,7 +54,7 @@ chunks or with layers that share a cache.
 LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
 
 STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn", "proportional"})
-"""Rotary embeddings that depend on a token's position alone, not on the longest sequence of its batch."""
+"""Rotary embeddings that depend on a token's position alone, not on the length of the longest sequence in its batch."""
 
 GREEDY_KEYS = frozenset(
     {
@@ -77,11 +80,11 @@ GREEDY_KEYS = frozenset(
         "_from_model_config",
     }
 )
-"""Settings of a generation config that leave greedy search as it is, besides where an answer ends."""
+"""Settings of a generation config that do not change greedy search, except for where an answer ends."""
 
 
-def refusal(model: Any) -> str | None:
-    """Why the engine leaves a transformers model to lm-eval's own way; None if it does not."""
+def engine_refusal(model: PreTrainedModel) -> str | None:
+    """Why the engine cannot answer for a transformers model; None if it can."""
     config = model.config.get_text_config()
     if config is not model.config or config.model_type not in FAMILIES:
         return f"model type {model.config.model_type}"
@@ -96,19 +99,19 @@ def refusal(model: Any) -> str | None:
     return None
 
 
-def refuses_generation(model: Any) -> str | None:
-    """Why greedy answers of a model are more than the likeliest token at each step; None if they are not."""
+def generation_refusal(model: PreTrainedModel) -> str | None:
+    """Why greedy generation takes more than the likeliest token at each step; None if it does not."""
     odd = set(model.generation_config.to_diff_dict()) - GREEDY_KEYS
     return f"its generation config sets {', '.join(sorted(odd))}" if odd else None
 
 
-def is_greedy(options: Mapping[str, Any]) -> bool:
-    """Whether generation options, as lm-eval normalizes them, ask for plain greedy search."""
+def is_greedy(options: Mapping[str, object]) -> bool:
+    """Whether generation options, normalised by lm-eval, ask for plain greedy search."""
     rest = set(options) - {"until", "max_gen_toks", "do_sample", "temperature"}
     return not rest and not options.get("do_sample") and not options.get("temperature")
 
 
-def _rope_types(parameters: Any) -> set[str]:
+def _rope_types(parameters: object) -> set[str]:
     if not isinstance(parameters, Mapping):
         return set()
     nested = [_rope_types(value) for value in parameters.values() if isinstance(value, Mapping)]

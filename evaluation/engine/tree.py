@@ -1,8 +1,11 @@
-"""Which tokens of many sequences are computed once: a radix tree, cut into trunks and rows.
+"""A radix tree of token sequences, cut into prefixes and rows, so that shared tokens are computed once.
 
-A trunk is a beginning that many rows share: its keys and values are computed once and lent to them. A row is what
-goes through the model at once: a branch of the tree with all its twigs side by side, told apart by the attention
-mask (tree attention, as in SpecInfer, Miao et al. 2023, arXiv 2305.09781).
+A prefix is a beginning that several rows share: its keys and values are computed once and lent to them. A row is what
+goes through the model as one line of a batch: a whole subtree, its branches one after the other, which the attention
+mask keeps apart (tree attention, as in SpecInfer, Miao et al. 2023, arXiv 2305.09781).
+
+For example, the paths [a b c d], [a b c e] and [a b f] may become the prefix [a b] with two rows, [c d e] and [f]:
+in the first, d and e both follow c and do not see each other.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Path:
-    """One sequence of tokens; nobody asks for logits at its first `free` tokens, which a trunk may hold."""
+    """One sequence of tokens. Its first `free` tokens need no logits, so that a prefix may hold them."""
 
     tokens: tuple[int, ...]
     free: int
@@ -21,11 +24,12 @@ class Path:
 
 @dataclass(frozen=True)
 class Row:
-    """A branch of the tree, depth first, behind its trunk.
+    """A subtree in depth-first order, without the tokens of the prefix that it continues.
 
-    tokens, positions: of each column; a position counts from the beginning of the sequence.
-    ends: the column behind the last descendant of each column: column k is seen from column q iff k <= q < ends[k].
-    leaves: (index of a path, the columns that hold it behind the trunk).
+    tokens, positions: one for each column; a position counts from the beginning of the sequence.
+    ends: for each column, the column after its last descendant. Column q sees column k iff k <= q < ends[k]: itself,
+        its ancestors, and nothing of other branches.
+    leaves: (index of a path, the columns of its tokens after the prefix).
     """
 
     tokens: tuple[int, ...]
@@ -36,9 +40,9 @@ class Row:
 
 @dataclass
 class Prefix:
-    """Tokens that all its rows share, behind the trunk numbered `parent`; they begin at position `start`.
+    """Tokens that all its rows share; they begin at position `start`, after those of the prefix numbered `parent`.
 
-    The first trunk of a tree is the empty one, of which all others grow.
+    The first prefix of a tree is empty, and all others descend from it.
     """
 
     parent: int | None
@@ -48,7 +52,7 @@ class Prefix:
 
     @property
     def end(self) -> int:
-        """The number of tokens that are known behind this trunk."""
+        """Number of tokens up to the end of this prefix, its ancestors' included."""
         return self.start + len(self.tokens)
 
 
@@ -56,9 +60,9 @@ class Prefix:
 class Cut:
     """How a tree is cut.
 
-    row: columns up to which a branch is one row; 0 gives each path a row of its own. A row that is no longer than
-        twice its longest path is always taken.
-    gain: tokens that a trunk must save its rows together.
+    row: columns up to which a subtree is one row; 0 gives each path a row of its own. A subtree that is no longer than
+        twice its longest path is always one row.
+    gain: tokens that a prefix must save its rows together.
     """
 
     row: int
@@ -67,18 +71,22 @@ class Cut:
 
 @dataclass
 class _Node:
-    """An edge of the tree and what hangs on it: `tokens[start:end]` of the path `sample`."""
+    """A node of the radix tree with the edge that leads to it: `tokens[start:end]` of the path `sample`.
+
+    paths: the paths that end here. The other fields are sums over the subtree, filled in by `_sum_up`:
+    below: tokens of all descendants. longest: length of the longest path through here. free: the smallest `free` of
+    these paths. rows: number of rows that the subtree becomes if it is cut at every node that does not fit in one.
+    """
 
     start: int
     end: int
     sample: int
-    parent: int | None
-    stops: list[int]  # the paths that end here
+    paths: list[int]
     children: list[int] = field(default_factory=list)
-    below: int = 0  # tokens of all descendants
-    longest: int = 0  # the longest path through here
-    free: int = 0  # the least free beginning of the paths through here
-    rows: int = 0  # rows that the branch becomes, at least
+    below: int = 0
+    longest: int = 0
+    free: int = 0
+    rows: int = 0
 
     @property
     def length(self) -> int:
@@ -86,48 +94,57 @@ class _Node:
 
 
 def cut_tree(paths: Sequence[Path], cut: Cut) -> list[Prefix]:
-    """Trunks in depth-first order, parents first; every path is a leaf of exactly one row. Paths must differ."""
-    nodes = _tree(paths)
+    """Prefixes in depth-first order, parents first; every path is a leaf of exactly one row. Paths must differ.
+
+    The walk goes down from the root. A subtree that fits in a row becomes one, and the walk ends there. Otherwise the
+    tokens from the current prefix to this node become a prefix of their own if that saves enough: each of the node's
+    rows but one is spared them. If they do not, they are repeated in every row below.
+    """
+    nodes = _radix_tree(paths)
     _sum_up(nodes, paths, cut)
     prefixes = [Prefix(None, 0, ())]
-    waiting = [(0, 0)] if nodes else []  # (node, trunk)
-    while waiting:
-        index, held_by = waiting.pop()
-        node, prefix = nodes[index], prefixes[held_by]
+    stack = [(0, 0)] if nodes else []  # (node, number of the prefix that its rows continue)
+    while stack:
+        index, number = stack.pop()
+        node, prefix = nodes[index], prefixes[number]
         if not node.children or _fits(node, prefix.end, cut):
-            prefix.rows.append(_row(nodes, paths, index, prefix.end))
+            prefix.rows.append(_subtree_row(nodes, paths, index, prefix.end))
             continue
-        end = min(node.end, node.free)
+        end = min(node.end, node.free)  # tokens that need logits must stand in a row
         if (end - prefix.end) * (node.rows - 1) >= cut.gain:
-            prefixes.append(Prefix(held_by, prefix.end, paths[node.sample].tokens[prefix.end : end]))
-            held_by, prefix = len(prefixes) - 1, prefixes[-1]
-        prefix.rows.extend(_alone(paths, stop, prefix.end) for stop in node.stops)
-        waiting.extend((child, held_by) for child in reversed(node.children))
+            prefixes.append(Prefix(number, prefix.end, paths[node.sample].tokens[prefix.end : end]))
+            number, prefix = len(prefixes) - 1, prefixes[-1]
+        prefix.rows.extend(_path_row(paths, path, prefix.end) for path in node.paths)
+        stack.extend((child, number) for child in reversed(node.children))
     return prefixes
 
 
-def _tree(paths: Sequence[Path]) -> list[_Node]:
-    """The radix tree in depth-first order, the root first."""
+def _radix_tree(paths: Sequence[Path]) -> list[_Node]:
+    """The nodes in depth-first order, the root first.
+
+    In sorted order the paths below a node are neighbours, and share what the first and the last of them share.
+    """
     order = sorted(range(len(paths)), key=lambda index: paths[index].tokens)
     nodes: list[_Node] = []
-    waiting: list[tuple[int, int, int, int | None]] = [(0, len(order), 0, None)] if order else []
-    while waiting:
-        low, high, start, parent = waiting.pop()
-        first, last = paths[order[low]].tokens, paths[order[high - 1]].tokens
-        end = _shared(first, last, start)
+    stack: list[tuple[int, int, int, int | None]] = []  # (range of the sorted paths, start of the edge, parent)
+    if order:
+        stack.append((0, len(order), 0, None))
+    while stack:
+        low, high, start, parent = stack.pop()
+        end = _shared_length(paths[order[low]].tokens, paths[order[high - 1]].tokens, start)
+        index, first_below = len(nodes), low
         if parent is not None:
-            nodes[parent].children.append(len(nodes))
-        here, begin = len(nodes), low
-        while begin < high and len(paths[order[begin]].tokens) == end:
-            begin += 1
-        nodes.append(_Node(start, end, order[low], parent, order[low:begin]))
-        children = _children(paths, order, begin, high, end)
-        waiting.extend((low, high, end, here) for low, high in reversed(children))
+            nodes[parent].children.append(index)
+        while first_below < high and len(paths[order[first_below]].tokens) == end:
+            first_below += 1
+        nodes.append(_Node(start, end, order[low], order[low:first_below]))
+        children = _ranges_by_token(paths, order, first_below, high, end)
+        stack.extend((begin, stop, end, index) for begin, stop in reversed(children))
     return nodes
 
 
-def _shared(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
-    """How many tokens two sequences share; the first `start` are known to be."""
+def _shared_length(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
+    """How many tokens two sequences share, by bisection; they are known to share `start`."""
     low, high = start, min(len(first), len(last))
     while low < high:
         middle = (low + high + 1) // 2
@@ -138,56 +155,58 @@ def _shared(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
     return low
 
 
-def _children(paths: Sequence[Path], order: list[int], low: int, high: int, at: int) -> list[tuple[int, int]]:
-    """Ranges of the sorted paths that go on with the same token."""
-    children = []
+def _ranges_by_token(
+    paths: Sequence[Path], order: list[int], low: int, high: int, position: int
+) -> list[tuple[int, int]]:
+    """The ranges of the sorted paths that have the same token at a position."""
+    ranges = []
     while low < high:
-        token, begin = paths[order[low]].tokens[at], low
-        while low < high and paths[order[low]].tokens[at] == token:
+        token, begin = paths[order[low]].tokens[position], low
+        while low < high and paths[order[low]].tokens[position] == token:
             low += 1
-        children.append((begin, low))
-    return children
+        ranges.append((begin, low))
+    return ranges
 
 
 def _sum_up(nodes: list[_Node], paths: Sequence[Path], cut: Cut) -> None:
-    for node in reversed(nodes):  # children come behind their parents
+    for node in reversed(nodes):  # in depth-first order children come after their parents
         children = [nodes[child] for child in node.children]
         node.below = sum(child.length + child.below for child in children)
         node.longest = max([node.end, *(child.longest for child in children)])
-        node.free = min([paths[stop].free for stop in node.stops] + [child.free for child in children])
+        node.free = min([paths[path].free for path in node.paths] + [child.free for child in children])
         whole = not children or _fits(node, node.start, cut)
-        node.rows = 1 if whole else len(node.stops) + sum(child.rows for child in children)
+        node.rows = 1 if whole else len(node.paths) + sum(child.rows for child in children)
 
 
 def _fits(node: _Node, known: int, cut: Cut) -> bool:
-    """Whether the branch from the column `known` on is short enough for one row."""
+    """Whether the subtree is short enough for one row after a prefix of `known` tokens."""
     return bool(cut.row) and node.end - known + node.below <= max(cut.row, 2 * (node.longest - known))
 
 
-def _alone(paths: Sequence[Path], index: int, known: int) -> Row:
-    """One path as a row."""
+def _path_row(paths: Sequence[Path], index: int, known: int) -> Row:
+    """One path as a row after a prefix of `known` tokens."""
     length = len(paths[index].tokens)
     own = length - known
     positions, columns = tuple(range(known, length)), tuple(range(own))
     return Row(paths[index].tokens[known:], positions, (own,) * own, ((index, columns),))
 
 
-def _row(nodes: list[_Node], paths: Sequence[Path], top: int, known: int) -> Row:
-    """A whole branch as a row, with all that leads to it behind the `known` tokens."""
+def _subtree_row(nodes: list[_Node], paths: Sequence[Path], top: int, known: int) -> Row:
+    """A subtree as a row after a prefix of `known` tokens, with the tokens between that prefix and its top node."""
     tokens: list[int] = []
     positions: list[int] = []
     ends: list[int] = []
     leaves: list[tuple[int, tuple[int, ...]]] = []
-    waiting: list[tuple[int, tuple[int, ...]]] = [(top, ())]
-    while waiting:
-        index, before = waiting.pop()
+    stack: list[tuple[int, tuple[int, ...]]] = [(top, ())]  # (node, columns of its ancestors)
+    while stack:
+        index, ancestors = stack.pop()
         node = nodes[index]
         start = node.start if index != top else known
-        here = len(tokens)
-        columns = before + tuple(range(here, here + node.end - start))
+        first, after = len(tokens), len(tokens) + node.end - start
+        columns = ancestors + tuple(range(first, after))
         tokens.extend(paths[node.sample].tokens[start : node.end])
         positions.extend(range(start, node.end))
-        ends.extend([here + node.end - start + node.below] * (node.end - start))
-        leaves.extend((stop, columns) for stop in node.stops)
-        waiting.extend((child, columns) for child in reversed(node.children))
+        ends.extend([after + node.below] * (node.end - start))  # descendants follow directly, depth first
+        leaves.extend((path, columns) for path in node.paths)
+        stack.extend((child, columns) for child in reversed(node.children))
     return Row(tuple(tokens), tuple(positions), tuple(ends), tuple(leaves))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import lm_eval.tasks
 from lm_eval.tasks import TaskManager
@@ -20,10 +19,10 @@ NAMES_SHOWN = 12
 
 
 def open_catalogue(names: Collection[str], folders: Sequence[Path]) -> TaskManager:
-    """lm-eval's task manager knowing every name. Raises EvaluationError for one that is no task.
+    """lm-eval's task manager with every name in its index. Raises EvaluationError for one that is no task.
 
-    Indexing all that lm-eval ships takes 7 to 19 s, so that is done only when a name is found neither in
-    the folders nor by a text search of the shipped files (1 s).
+    Indexing all tasks that lm-eval ships takes 7 to 19 s. It is done only if a name is found neither in the folders
+    nor by a text search of the shipped files (1 s).
     """
     for folder in folders:
         if not folder.is_dir():
@@ -44,7 +43,7 @@ def _manager(folders: Sequence[Path], *, shipped: bool) -> TaskManager:
 
 
 def _search_shipped(names: Collection[str]) -> dict[str, Entry]:
-    """Entries of the shipped tasks of these names; no groups and tags, of which this sees only a part."""
+    """Index entries of the shipped tasks of these names; no groups and tags, whose members may be in other files."""
     index: dict[str, Entry] = {}
     wanted = [name.encode() for name in names]
     for path in sorted(SHIPPED.glob("**/*.yaml")):
@@ -57,7 +56,7 @@ def _search_shipped(names: Collection[str]) -> dict[str, Entry]:
 def _require_task(name: str, index: dict[str, Entry], folders: Sequence[Path]) -> None:
     entry = index.get(name)
     if entry is None:
-        hints = near(name, index) + _unreadable(folders)
+        hints = suggest_names(name, index) + _unreadable(folders)
         raise EvaluationError(f"unknown task {name!r}{hints}; see `lm_eval ls tasks`, or add a task folder")
     if entry.kind not in TASKS:
         members = _members(entry)
@@ -71,12 +70,12 @@ def _require_task(name: str, index: dict[str, Entry], folders: Sequence[Path]) -
 def _members(entry: Entry) -> list[str]:
     if entry.kind is Kind.TAG:
         return sorted(entry.tags)
-    listed: list[Any] = (entry.cfg or {}).get("task") or []
+    listed: list[str | dict[str, str]] = (entry.cfg or {}).get("task") or []
     return [member if isinstance(member, str) else member.get("task") or member["group"] for member in listed]
 
 
 def _unreadable(folders: Sequence[Path]) -> str:
-    """lm-eval passes over a file it cannot read; the task looked for may be in one."""
+    """The files that lm-eval skips because it cannot read them; the task may be in one of them."""
     broken = []
     for path in (path for folder in folders for path in sorted(folder.glob("**/*.yaml"))):
         try:
@@ -86,7 +85,7 @@ def _unreadable(folders: Sequence[Path]) -> str:
     return f"; not readable: {', '.join(broken)}" if broken else ""
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest_names(name: str, known: Iterable[str]) -> str:
     """` (did you mean ...?)` with the names most like the wrong one, or nothing."""
     matches = difflib.get_close_matches(name, list(known), n=3)
     return f" (did you mean {', '.join(matches)}?)" if matches else ""

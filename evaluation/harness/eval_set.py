@@ -1,4 +1,4 @@
-"""An exam: the requests of all skills' tasks on one split, made once and put to hundreds of models."""
+"""An evaluation set of lm-eval's tasks: all requests of one split, made once and put to hundreds of models."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.samplers import FirstNSampler
+from transformers import PreTrainedTokenizerBase
 
-from evaluation.answers.degenerate import EMPTY, LOOPING, OTHER_LANGUAGE, flag
+from evaluation.answers.degenerate import EMPTY, LOOPING, OTHER_LANGUAGE, flag_answer
 from evaluation.answers.language import language_flag, language_rules
 from evaluation.errors import EvaluationError
-from evaluation.harness.fingerprint import digest, task_rules, tokenizer_rules
-from evaluation.harness.lm import Harness, chat_renderer, compiled_templates, quiet
-from evaluation.harness.tasks import Doc, LoadedTask, divisions
+from evaluation.eval_set import EvalItem
+from evaluation.fingerprint import digest
+from evaluation.harness.lm import PlainLM, make_chat_renderer
+from evaluation.harness.process_state import compiled_templates, quiet
+from evaluation.harness.rules import task_rules, tokenizer_rules
+from evaluation.harness.tasks import Doc, LoadedTask, divide_tasks
 from evaluation.items import item_id
 from evaluation.racing.decisions import round_ends
 from evaluation.scores import ItemScore
@@ -29,23 +32,23 @@ from evaluation.splits import Division, Split, SplitSizes
 
 @dataclass(frozen=True)
 class TaskUse:
-    """One use of a task in the exam.
+    """One use of a task in an evaluation set, with its items.
 
-    `digest` covers all that determines an item's score besides the weights and the item itself: the task's
-    rules and code, metric, filter, few-shot examples, chat template, tokenizer, this package's code, the versions of
-    lm-eval, torch and transformers, and the setting that the caller tells. It does not depend on item limits, nor on
+    task: `SkillTask.key`. digest: digest of all that determines an item's score besides the weights and the item: the
+    task's rules and code, metric, filter, few-shot examples, chat template, tokenizer, this package's code, the
+    versions of lm-eval, torch and transformers, and the caller's setting. It does not depend on item limits, nor on
     other tasks unless these hold out some of its examples, so (recipe, digest, item) is a key for a cache of scores.
     """
 
     skill: str
-    task: str  # SkillTask.key
+    task: str
     digest: str
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class MetricUse:
-    """Which number of an answered question is whose score, and in which language it must be answered to count."""
+    """The metric of an answered item that is a skill's score; `language`: what the answer must be in to count."""
 
     skill: str
     key: str
@@ -56,7 +59,7 @@ class MetricUse:
 
 @dataclass(frozen=True)
 class ItemRequests:
-    """One item with the requests that ask it; a multiple choice has one request per choice."""
+    """One item with its requests to the model; a multiple choice has one request for each choice."""
 
     item: str
     doc: Doc
@@ -65,44 +68,49 @@ class ItemRequests:
 
 @dataclass(frozen=True)
 class TaskRequests:
-    """The questions of one task in one form; several marks may be taken from the same answers."""
+    """The items of one task with one number of examples, with or without chat template; answers may serve several
+    metrics."""
 
     loaded: LoadedTask
-    questions: tuple[ItemRequests, ...]
-    marks: tuple[MetricUse, ...]
+    items: tuple[ItemRequests, ...]
+    metrics: tuple[MetricUse, ...]
 
     @property
     def requests(self) -> list[Instance]:
-        """All requests, in the order of the questions."""
-        return [request for question in self.questions for request in question.requests]
+        """All requests, in the order of the items."""
+        return [request for item in self.items for request in item.requests]
 
     def scores(self, lm: LM) -> Iterator[ItemScore]:
         """The item scores, once every request has its answers; EvaluationError for what is no number."""
         task = self.loaded.task
         for ensemble in task._filters:
-            if any(mark.filter == ensemble.name for mark in self.marks):
+            if any(metric.filter == ensemble.name for metric in self.metrics):
                 ensemble.apply(self.requests)
-        for question in self.questions:
-            results = {name: self._results(question, name) for name in {mark.filter for mark in self.marks}}
-            flagged = _flag(question, lm)
-            for mark in self.marks:
-                value = float(results[mark.filter][mark.metric])
+        for asked in self.items:
+            results = {name: self._results(asked, name) for name in {metric.filter for metric in self.metrics}}
+            flagged = _flag(asked, lm)
+            for use in self.metrics:
+                value = float(results[use.filter][use.metric])
                 if not math.isfinite(value):
-                    raise EvaluationError(f"{mark.key}: item {question.item} has the score {value}, not a number")
-                yield _in_language(ItemScore(mark.skill, mark.key, question.item, value, flagged), question, mark)
+                    raise EvaluationError(f"{use.key}: item {asked.item} has the score {value}, not a number")
+                yield _in_language(ItemScore(use.skill, use.key, asked.item, value, flagged), asked, use)
 
-    def _results(self, question: ItemRequests, name: str) -> Mapping[str, Any]:
-        answers = [request.filtered_resps[name] for request in question.requests]
-        results: Mapping[str, Any] = self.loaded.task.process_results(question.doc, answers)
+    def _results(self, asked: ItemRequests, name: str) -> Mapping[str, float]:
+        """lm-eval's metrics of one item, after the filter of this name."""
+        answers = [request.filtered_resps[name] for request in asked.requests]
+        results: Mapping[str, float] = self.loaded.task.process_results(asked.doc, answers)
         return results
 
 
 @dataclass(frozen=True)
 class LmEvalSet:
-    """All papers of one split. `digest` covers everything that determines the scores besides the weights."""
+    """An evaluation set (`evaluation.eval_set.EvalSet`) of lm-eval's tasks, which asks models wrapped as an lm-eval LM.
 
-    papers: tuple[TaskRequests, ...]
-    entries: tuple[TaskUse, ...]
+    tasks: the requests, made once for hundreds of models. uses: each use of a task. digest: see EvalSet.
+    """
+
+    tasks: tuple[TaskRequests, ...]
+    uses: tuple[TaskUse, ...]
     digest: str
 
     @classmethod
@@ -113,72 +121,76 @@ class LmEvalSet:
         split: Split,
         sizes: SplitSizes,
         seed: int,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         setting: Sequence[str] = (),
     ) -> LmEvalSet:
-        """Write the exam; needs the tokenizer, but no model.
+        """Write all requests; needs the tokenizer, but no model.
 
-        `tasks` comes from `load_tasks`, called with all skills of the watchlist. `setting` are further facts that
-        decide scores (device, batch size): every digest covers them. Raises EvaluationError for a split without
-        items, too few examples for few-shot prompts, or a chat template asked of a tokenizer that has none.
+        tasks: from `load_tasks`, called with all skills of the watchlist. setting: further facts that decide scores
+        (device, batch size, the code that makes the models); every digest covers them. Raises EvaluationError for a
+        split without items, too few examples for few-shot prompts, or a chat template asked of a tokenizer without.
         """
-        forms: dict[tuple[str, int, bool], list[tuple[Skill, SkillTask]]] = defaultdict(list)
+        by_form: dict[tuple[str, int, bool], list[tuple[Skill, SkillTask]]] = defaultdict(list)
         for skill in skills:
             for use in skill.tasks:
-                form = use.task, tasks[use.task].shots(use), skill.chat_template
-                forms[form].append((skill, use))
-        papers, entries = [], []
+                by_form[use.task, tasks[use.task].shots(use), skill.chat_template].append((skill, use))
+        requests, uses = [], []
         with quiet(), compiled_templates():
-            divided = divisions(tasks, seed, sizes)
-            for (name, shots, chat), uses in forms.items():
+            divided = divide_tasks(tasks, seed, sizes)
+            for (name, shots, chat), form_uses in by_form.items():
                 writer = _RequestWriter(tasks[name], split, divided[name], seed, shots)
-                paper = writer.paper(uses, chat_renderer(tokenizer) if chat else None)
-                papers.append(paper)
+                made = writer.write(form_uses, make_chat_renderer(tokenizer) if chat else None)
+                requests.append(made)
                 form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), setting, chat=chat)
-                entries += [_task_use(mark, paper, form_digest) for mark in paper.marks]
-        return cls.of(papers, entries)
+                uses += [_task_use(metric, made, form_digest) for metric in made.metrics]
+        return cls.of(requests, uses)
 
     @classmethod
-    def of(cls, papers: Sequence[TaskRequests], entries: Sequence[TaskUse]) -> LmEvalSet:
-        """An exam of these papers, told by these entries."""
-        told = [[entry.skill, entry.task, entry.digest, entry.items] for entry in entries]
-        return cls(tuple(papers), tuple(entries), digest(told))
+    def of(cls, tasks: Sequence[TaskRequests], uses: Sequence[TaskUse]) -> LmEvalSet:
+        """The set of these requests; its digest is that of the uses."""
+        content = [[use.skill, use.task, use.digest, use.items] for use in uses]
+        return cls(tuple(tasks), tuple(uses), digest(content))
+
+    @property
+    def items(self) -> tuple[EvalItem, ...]:
+        """The items of each use of a task, one use after the other."""
+        return tuple(EvalItem(use.skill, use.task, use.digest, item) for use in self.uses for item in use.items)
 
     def rounds(self, count: int) -> tuple[LmEvalSet, ...]:
-        """The exam in at most `count` exams: together they ask every question once, and each its share of every task.
+        """At most `count` sets that together ask every item once, each with its share of every task.
 
-        After each round about twice as many items of a task are answered as before it (`round_ends`). A round that
-        would ask nothing is left out. Items' order is a draw by the split's seed, so that every round is a sample.
+        After each round about twice as many items of a task are answered as before it (`round_ends`). A round without
+        items is left out. The items' order is random (drawn by the split's seed), so every round is a sample.
         """
-        cuts = [round_ends(len(paper.questions), count) for paper in self.papers]
-        made = []
-        for place in range(count):
-            spans = [slice(ends[place - 1] if place else 0, ends[place]) for ends in cuts]
-            papers = [
-                replace(paper, questions=paper.questions[span]) for paper, span in zip(self.papers, spans, strict=True)
-            ]
-            sizes = [span for paper, span in zip(self.papers, spans, strict=True) for _ in paper.marks]
-            entries = [replace(entry, items=entry.items[span]) for entry, span in zip(self.entries, sizes, strict=True)]
-            if any(paper.questions for paper in papers):
-                made.append(LmEvalSet.of(papers, entries))
-        return tuple(made)
+        ends = [(0, *round_ends(len(task.items), count)) for task in self.tasks]
+        rounds = []
+        for number in range(count):
+            spans = [slice(*end[number : number + 2]) for end in ends]
+            tasks = [replace(task, items=task.items[span]) for task, span in zip(self.tasks, spans, strict=True)]
+            use_spans = [span for task, span in zip(self.tasks, spans, strict=True) for _ in task.metrics]
+            uses = [replace(use, items=use.items[span]) for use, span in zip(self.uses, use_spans, strict=True)]
+            if any(task.items for task in tasks):
+                rounds.append(LmEvalSet.of(tasks, uses))
+        return tuple(rounds)
 
-    def score(self, lm: LM) -> tuple[ItemScore, ...]:
-        """Put the exam to a model (`harness`); the scores of an earlier call leave no trace.
+    def score(self, model: LM) -> tuple[ItemScore, ...]:
+        """Scores of a model, wrapped as an `EngineLM` or `PlainLM`, in the order of `items`.
 
         Raises EvaluationError if the model's answers are no numbers (broken weights), or if a task
         generates more tokens than the model has positions.
         """
-        requests = [request for paper in self.papers for request in paper.requests]
+        requests = [request for task in self.tasks for request in task.requests]
         for request in requests:
             request.resps, request.filtered_resps = [], {}
         with quiet(), compiled_templates():
-            _answer(lm, requests)
-            return tuple(score for paper in self.papers for score in paper.scores(lm))
+            _answer(model, requests)
+            scores = [score for task in self.tasks for score in task.scores(model)]
+        found = {(score.skill, score.task, score.item): score for score in scores}
+        return tuple(found[item.skill, item.task, item.item] for item in self.items)
 
 
 class _RequestWriter:
-    """Writes one task's questions in one form."""
+    """Writes the requests of one task with one number of examples."""
 
     def __init__(self, loaded: LoadedTask, split: Split, division: Division, seed: int, shots: int) -> None:
         self.loaded, self.seed, self.shots = loaded, seed, shots
@@ -186,20 +198,20 @@ class _RequestWriter:
         self.examples = self._draw(division.held_out) if shots else {}
 
     def digest(self, tokenizer: str, setting: Sequence[str], *, chat: bool) -> str:
-        """Digest of the form: all that makes the prompts of given items, and marks the answers."""
+        """Digest of all that makes the prompts of given items and scores the answers, but metric and filter."""
         examples = [self.shots, list(self.examples)] if self.shots else None
         rules = task_rules(self.loaded.task)
         return digest([self.loaded.name, rules, examples, chat, tokenizer, list(setting)])
 
-    def paper(self, uses: Sequence[tuple[Skill, SkillTask]], chat: Callable[..., str] | None) -> TaskRequests:
-        """The questions of all items, to be marked for the given (skill, use) pairs."""
-        questions = tuple(self._question(item, index, chat) for index, item in enumerate(self.items))
-        marks = tuple(
+    def write(self, uses: Sequence[tuple[Skill, SkillTask]], chat: Callable[..., str] | None) -> TaskRequests:
+        """The requests of all items, to be scored for the given (skill, use) pairs."""
+        items = tuple(self._item(item, index, chat) for index, item in enumerate(self.items))
+        metrics = tuple(
             MetricUse(skill.name, use.key, use.metric, self.loaded.filter(use), skill.language) for skill, use in uses
         )
-        return TaskRequests(self.loaded, questions, marks)
+        return TaskRequests(self.loaded, items, metrics)
 
-    def _question(self, item: str, index: int, chat: Callable[..., str] | None) -> ItemRequests:
+    def _item(self, item: str, index: int, chat: Callable[..., str] | None) -> ItemRequests:
         task, doc = self.loaded.task, self.loaded.document(item)
         with self._showing(self._examples_for(doc)):
             prompt = task.fewshot_context(
@@ -221,11 +233,11 @@ class _RequestWriter:
         return ItemRequests(item, doc, tuple(made) if isinstance(made, list) else (made,))
 
     def _draw(self, held_out: Collection[str]) -> dict[str, str]:
-        """The examples of all prompts, item → subject: as many as are shown, and some to take the place of others.
+        """Draw the examples of all prompts (item → subject): as many as a prompt shows, and spare ones.
 
-        The task's own sampler draws them, once, so that prompts share their beginning. (lm-eval draws for item after
-        item from one generator: there a prompt shares nothing, and depends on how many items came before.) Items of
-        validation and report are never shown with their answers, in whatever task's or split's prompts.
+        The task's own sampler draws them, once, so that prompts share their beginning. (lm-eval draws anew for each
+        item, from one generator: its prompts share nothing, and depend on how many items came before.) Items of
+        validation and report are never shown with their answers, in the prompts of any task or split.
         """
         docs = self.loaded.examples
         subjects = {item: self.loaded.subject(doc) for item, doc in docs.items()}
@@ -237,7 +249,7 @@ class _RequestWriter:
         return {item: pool[item] for item in map(item_id, drawn)}
 
     def _examples_for(self, asked: Doc) -> list[Doc]:
-        """The first of the examples; none on the subject that is asked about, whose place the next one takes."""
+        """The first examples that are not on the document's own subject."""
         avoided = self.loaded.subject(asked) if self.shots else None
         fit = [self.loaded.examples[item] for item, subject in self.examples.items() if subject != avoided]
         if len(fit) < self.shots:
@@ -249,7 +261,7 @@ class _RequestWriter:
 
     @contextmanager
     def _showing(self, examples: Sequence[Doc]) -> Iterator[None]:
-        """Lets lm-eval show these examples while the block runs, in their order."""
+        """Make lm-eval show these examples, in their order, while the block runs."""
         task = self.loaded.task
         own, task.sampler = task.sampler, FirstNSampler(examples)
         try:
@@ -258,14 +270,14 @@ class _RequestWriter:
             task.sampler = own
 
 
-def _task_use(mark: MetricUse, paper: TaskRequests, form_digest: str) -> TaskUse:
-    items = tuple(question.item for question in paper.questions)
-    language = [mark.language, *language_rules()] if mark.language is not None else []
-    return TaskUse(mark.skill, mark.key, digest([form_digest, mark.metric, mark.filter, *language]), items)
+def _task_use(use: MetricUse, requests: TaskRequests, form_digest: str) -> TaskUse:
+    items = tuple(asked.item for asked in requests.items)
+    language = [use.language, *language_rules()] if use.language is not None else []
+    return TaskUse(use.skill, use.key, digest([form_digest, use.metric, use.filter, *language]), items)
 
 
 def _answer(lm: LM, requests: Sequence[Instance]) -> None:
-    """Let the model answer, one kind of request after the other, as lm-eval's own evaluate does."""
+    """Have the model answer all requests, kind by kind, as lm-eval's own `evaluate` does."""
     kinds: dict[str, list[Instance]] = defaultdict(list)
     for request in requests:
         kinds[request.request_type] += [request] * request.repeats
@@ -281,17 +293,18 @@ def _answer(lm: LM, requests: Sequence[Instance]) -> None:
             request.resps.append(answer)
 
 
-def _flag(question: ItemRequests, lm: LM) -> str | None:
-    request = question.requests[0]
+def _flag(asked: ItemRequests, lm: LM) -> str | None:
+    """What is wrong with a generated answer; None if the item asks for none."""
+    request = asked.requests[0]
     if request.request_type != "generate_until":
         return None
-    return flag(request.resps[0], lm.stopped(request) if isinstance(lm, Harness) else None)
+    return flag_answer(request.resps[0], lm.stopped(request) if isinstance(lm, PlainLM) else None)
 
 
-def _in_language(score: ItemScore, question: ItemRequests, mark: MetricUse) -> ItemScore:
-    """The score if the answer is in the language asked for; in another it counts for nothing."""
-    if mark.language is None or score.flag == EMPTY:
+def _in_language(score: ItemScore, asked: ItemRequests, use: MetricUse) -> ItemScore:
+    """The score, which is at most 0 if the answer is not in the language that the skill requires."""
+    if use.language is None or score.flag == EMPTY:
         return score
-    found = language_flag(question.requests[0].resps[0], mark.language)
+    found = language_flag(asked.requests[0].resps[0], use.language)
     value = min(score.value, 0.0) if found == OTHER_LANGUAGE else score.value
     return replace(score, value=value, flag=score.flag if score.flag == LOOPING else found or score.flag)

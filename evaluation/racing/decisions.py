@@ -1,8 +1,8 @@
-"""Who goes on after a round of items: decisions on candidates of which only some answers are known.
+"""Decides after each round of a race which candidates answer more items.
 
-Candidates meet on the same items in the same order. One that a fully scored model beats in every skill, by a paired
-test on the items that both answered, leaves. Of the others those go on that are likely to be worth it by the estimate
-of their scores on all items; the rest wait, and may go on once more is known.
+All candidates answer the same items in the same order. A candidate is dropped if a fully scored model is better in
+every skill, by a paired test on the items that both answered. Of the others, those whose estimated scores on all items
+are probably not dominated are promoted to the next round; the rest wait, and may be promoted when more is known.
 Racing: Maron & Moore, "Hoeffding races: accelerating model selection search", 1993.
 """
 
@@ -12,38 +12,36 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.errors import EvaluationError
 from evaluation.racing.estimates import ItemModel
-
-Array = NDArray[Any]
+from evaluation.racing.item_response import Array
 
 PROMISING = 0.5
-"""A candidate goes on if it is dominated with less than this chance: more likely not than so."""
+"""A candidate is promoted if the chance that it is dominated is below this."""
 
 _DRAWS = 512
-_AT_ONCE = 64
+_POINTS_AT_ONCE = 64
+"""Bounds the memory of one comparison: draws x points x skills."""
 
 
-class Standing(StrEnum):
+class RaceStatus(StrEnum):
     """What becomes of a candidate after a round."""
 
-    GOES_ON = "goes on"
-    WAITS = "waits"
-    LEAVES = "leaves"
+    PROMOTED = "promoted"
+    WAITING = "waiting"
+    DROPPED = "dropped"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The items of an exam in the order of the columns of a table of scores, and what they count.
+    """The columns of a score table (models × items): which task each item belongs to, and how tasks make up skills.
 
     tasks: index of each item's task. weights: tasks × skills, each task's share in each skill (columns add up to 1).
-    sources: index of where each task's items come from; it is the same for two metrics, say, of one lm-eval task.
-    Scores in a table are turned so that higher is better.
+    sources: index of the data set of each task; two metrics of one lm-eval task have the same.
+    Higher scores are better: metrics where lower is better are negated in the table.
     """
 
     tasks: tuple[int, ...]
@@ -51,28 +49,25 @@ class Panel:
     sources: tuple[int, ...]
 
     def skills(self, rows: Array) -> Array:
-        """Skill scores (rows × skills) of models that answered all items."""
-        return self._means(rows) @ self.weights
+        """Skill scores (models × skills) of models that answered all items."""
+        of = self.membership
+        scores: Array = rows @ of / of.sum(axis=0) @ self.weights
+        return scores
 
     def deviations(self, of_tasks: Array) -> Array:
         """Standard deviations of skill scores (models × skills) from those of task scores (models × tasks).
 
-        Tasks are independent, but those of one source rise and fall as one: answers to the same items are no two
-        samples, and to take them for wholly alike errs on the side of doubt.
+        Errors of tasks from different sources are independent, so their squares add up. Tasks of one source share
+        items; their errors are taken to be fully correlated, so that they add up themselves: the cautious choice.
         """
         of = np.asarray(np.array(self.sources)[:, None] == np.arange(max(self.sources) + 1), dtype=float)
-        shares = np.einsum("mt,ts,tg->msg", of_tasks, self.weights, of)
-        deviations: Array = np.sqrt((shares**2).sum(axis=2))
+        by_source = np.einsum("mt,ts,tg->msg", of_tasks, self.weights, of)  # models × skills × sources
+        deviations: Array = np.sqrt((by_source**2).sum(axis=2))
         return deviations
-
-    def _means(self, rows: Array) -> Array:
-        of = self.membership
-        means: Array = rows @ of / of.sum(axis=0)
-        return means
 
     @property
     def membership(self) -> Array:
-        """Items × tasks, 1 where an item is of a task."""
+        """Items × tasks, 1 where an item belongs to a task."""
         return np.asarray(np.array(self.tasks)[:, None] == np.arange(len(self.weights)), dtype=float)
 
 
@@ -86,54 +81,49 @@ class ScoreEstimate:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a candidate, its estimate, and the chance that some fully scored model dominates it."""
+    """A candidate's status, its estimate, and the chance that some fully scored model dominates it."""
 
-    standing: Standing
+    status: RaceStatus
     estimate: ScoreEstimate
     dominated: float
 
 
 def round_ends(items: int, rounds: int) -> tuple[int, ...]:
-    """How many of a task's items are answered after each round.
+    """How many of a task's items are answered after each round: about twice as many as before, and at least one.
 
-    Each round doubles them, for most candidates can be told early and the rest need many; the first asks at least one.
+    Weak candidates show after a few items; only the best need many.
     """
     if items < 1 or rounds < 1:
         raise EvaluationError(f"rounds: got {rounds} rounds of {items} items: give at least 1 of each")
     return tuple(max(1, math.ceil(items / 2 ** (rounds - place))) for place in range(1, rounds + 1))
 
 
-def decide(
+def decide_candidates(
     candidates: Array, full: Array, panel: Panel, model: ItemModel, *, confidence: float, at_least: int = 0
 ) -> tuple[Decision, ...]:
-    """What becomes of each candidate.
+    """Decide on each candidate.
 
-    candidates: candidates × items, NaN where there is no answer yet. full: models × items, fully scored, among which
-    they would have to stand. confidence: of the paired test by which one leaves. at_least: so many of them go on
-    if they do not leave, the most promising first: what they answer in full is what the estimates learn from.
+    candidates: candidates × items, NaN where there is no answer yet. full: models × items, the fully scored models
+    that the candidates compete with. confidence: that of the paired test by which candidates are dropped.
+    at_least: number of candidates that are promoted even if they are probably dominated, the most promising first,
+    because `model` learns from complete answers alone.
     """
     if not len(candidates):
         return ()
-    points = panel.skills(full)
-    estimates = estimate(candidates, panel, model)
-    doomed = chance_dominated(estimates, points)
-    beaten = np.array([beaten_by_any(row, full, panel) for row in candidates])
-    hopeful = [index for index in np.argsort(doomed, kind="stable") if beaten[index] < confidence]
-    chosen = {index for place, index in enumerate(hopeful) if doomed[index] < PROMISING or place < at_least}
-    return tuple(
-        Decision(_standing(index in chosen, beaten[index] >= confidence), guess, float(doomed[index]))
-        for index, guess in enumerate(estimates)
-    )
+    estimates = estimate_scores(candidates, panel, model)
+    dominated = chance_dominated(estimates, panel.skills(full))
+    dropped = [beaten_by_any(row, full, panel) >= confidence for row in candidates]
+    remaining = [index for index in np.argsort(dominated, kind="stable") if not dropped[index]]
+    promoted = {index for rank, index in enumerate(remaining) if dominated[index] < PROMISING or rank < at_least}
+    decisions = []
+    for index, estimate in enumerate(estimates):
+        status = RaceStatus.PROMOTED if index in promoted else RaceStatus.WAITING
+        decisions.append(Decision(RaceStatus.DROPPED if dropped[index] else status, estimate, float(dominated[index])))
+    return tuple(decisions)
 
 
-def _standing(chosen: bool, beaten: bool) -> Standing:
-    if beaten:
-        return Standing.LEAVES
-    return Standing.GOES_ON if chosen else Standing.WAITS
-
-
-def estimate(candidates: Array, panel: Panel, model: ItemModel) -> tuple[ScoreEstimate, ...]:
-    """Skill scores on all items as the items' model expects them."""
+def estimate_scores(candidates: Array, panel: Panel, model: ItemModel) -> tuple[ScoreEstimate, ...]:
+    """Expected skill scores on all items, by the item response model."""
     predicted = model.predict(candidates)
     means, deviations = predicted.means @ panel.weights, panel.deviations(predicted.deviations)
     return tuple(
@@ -143,40 +133,42 @@ def estimate(candidates: Array, panel: Panel, model: ItemModel) -> tuple[ScoreEs
 
 
 def chance_dominated(estimates: Sequence[ScoreEstimate], points: Array) -> Array:
-    """Chance for each estimate that one of the points is at least as good in every skill.
+    """For each estimate the chance that one of the points (points × skills) is at least as good in every skill.
 
-    The share of `_DRAWS` draws from independent normal distributions; the same draws for all, and in every run.
+    It is the share of `_DRAWS` draws from independent normal distributions for which that holds. All estimates use the
+    same draws, in every run, so that a search can be repeated.
     """
     draws = np.random.default_rng(0).standard_normal((_DRAWS, points.shape[1]))
     chances = []
-    for guess in estimates:
-        drawn = np.array(guess.means) + draws * np.array(guess.deviations)
-        covered = np.zeros(_DRAWS, dtype=bool)
-        for start in range(0, len(points), _AT_ONCE):
-            block = points[start : start + _AT_ONCE]
-            covered |= (drawn[:, None, :] <= block[None]).all(axis=2).any(axis=1)
-        chances.append(covered.mean())
+    for estimate in estimates:
+        drawn = np.array(estimate.means) + draws * np.array(estimate.deviations)
+        dominated = np.zeros(_DRAWS, dtype=bool)
+        for start in range(0, len(points), _POINTS_AT_ONCE):
+            block = points[start : start + _POINTS_AT_ONCE]
+            dominated |= (drawn[:, None, :] <= block[None]).all(axis=2).any(axis=1)
+        chances.append(dominated.mean())
     return np.array(chances)
 
 
 def beaten_by_any(row: Array, full: Array, panel: Panel) -> float:
-    """Confidence that some fully scored model is better than a candidate in every skill, on the items it answered.
+    """Confidence that some fully scored model is better than a candidate in every skill.
 
-    For each skill a paired z-test of the mean difference over all of the exam's items, of which those seen are a
-    sample without replacement. One imagined item of each task that the candidate wins by the task's whole range keeps
-    a few equal differences from looking certain, as Agresti & Min (2005) do for pairs. A model is better in every
-    skill if it is in the one of which that is least sure (Berger 1982).
+    row: the candidate's scores, NaN where it has not answered. full: models × items. For each model and skill a paired
+    z-test of the mean difference over all items, of which the answered ones are a sample without replacement (hence
+    the factor 1 - n/N of the variance: with all items answered nothing is left to chance). A model is better in every
+    skill with the confidence of its least certain skill (intersection-union, Berger 1982).
     """
     of = panel.membership
     seen = ~np.isnan(row)
     counts, sizes = seen @ of, of.sum(axis=0)
+    # Each task gets one imagined item that the candidate wins by the task's whole range. Without it, a few equal
+    # differences would have no variance and look certain (Agresti & Min 2005 add such pairs).
     known = np.vstack([full, np.where(seen, row, full[:1])])
     ranges = np.array([np.ptp(known[:, of[:, task] > 0]) for task in range(of.shape[1])])
-    gaps = np.where(seen, full - np.nan_to_num(row), 0.0)
-    means = (gaps @ of - ranges) / (counts + 1)
-    variances = ((gaps**2) @ of + ranges**2) / (counts + 1) - means**2
+    leads = np.where(seen, full - np.nan_to_num(row), 0.0)
+    means = (leads @ of - ranges) / (counts + 1)
+    variances = ((leads**2) @ of + ranges**2) / (counts + 1) - means**2
     errors = variances / (counts + 1) * np.maximum(0.0, 1 - counts / sizes)
-    lead, doubt = means @ panel.weights, panel.deviations(np.sqrt(errors))
-    scores = lead / np.maximum(doubt, 1e-12)
-    weakest = float(scores.min(axis=1).max())
-    return 0.5 * (1 + math.erf(weakest / math.sqrt(2)))
+    z = means @ panel.weights / np.maximum(panel.deviations(np.sqrt(errors)), 1e-12)  # models × skills
+    strongest = float(z.min(axis=1).max())
+    return 0.5 * (1 + math.erf(strongest / math.sqrt(2)))

@@ -1,7 +1,8 @@
-"""A candidate's scores on all items, estimated from those that it has answered: for ranking in a search, never a card.
+"""Estimates a candidate's scores on all items from the items that it has answered. They rank candidates in a search
+and never reach a card.
 
-The estimates rest on an item response model of one cycle's own scores, models × items with gaps. With few models it
-falls back to each candidate's plain mean, and with many it knows which items are hard and which go together.
+The estimates come from an item response model of one cycle's own scores (models × items, with gaps). With few models
+they are close to each candidate's plain mean; with many, the model knows which items are hard and which go together.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.errors import EvaluationError
-from evaluation.racing.item_response import Array, Items, Scale, learn, membership
+from evaluation.racing.item_response import Array, ItemParameters, ScoreScale, fit_items, task_membership
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What candidates are expected to score.
+    """Expected scores of candidates.
 
-    items: candidates × items; observed scores where there are any, expected ones elsewhere.
-    means: candidates × tasks; of all of a task's items.
-    deviations: candidates × tasks; standard deviation of that mean given what was observed, 0 where all was.
+    items: candidates × items; the observed score where there is one, else the expected one.
+    means: candidates × tasks; mean over all of a task's items.
+    deviations: candidates × tasks; standard deviation of that mean given the observed scores, 0 if all are observed.
     """
 
     items: Array
@@ -31,23 +32,28 @@ class Predicted:
 
 @dataclass(frozen=True)
 class ItemModel:
-    """Items as `fit` found them: each one's task, the scale of its scores, and its part of the response model.
+    """A fitted item response model: each item's task, scale of scores and parameters.
 
-    models: so many were learnt from.
+    models: number of models that it was fitted to.
     """
 
     tasks: Array
-    scale: Scale
-    items: Items
+    scale: ScoreScale
+    items: ItemParameters
     models: int
 
     def predict(self, rows: Array) -> Predicted:
-        """Estimates for candidates × items, NaN where an item was not answered; EvaluationError for another width."""
+        """Estimate from candidates × items, NaN where an item was not answered.
+
+        Raises EvaluationError for another number of items.
+        """
         rows = _table(rows, len(self.tasks))
-        traits = self.items.traits(self.scale.answers(rows))
-        expected = self.items.expected(self.items.logits(traits), self.items.doubt(traits))
-        seen, of = ~np.isnan(rows), membership(self.tasks)
+        traits = self.items.traits(self.scale.apply(rows))
+        expected = self.items.expected(self.items.logits(traits), self.items.trait_variance(traits))
+        seen, of = ~np.isnan(rows), task_membership(self.tasks)
         items = np.where(seen, rows, self.scale.lows + self.scale.ranges * expected)
+        # Variance of a task's sum over the items not seen. Their expected scores all depend on the candidate's traits
+        # (slopes), so that the traits' uncertainty is shared; the noise of single scores is independent.
         unseen = np.where(seen, 0.0, self.scale.ranges)
         leverage = (unseen * self.items.slope(expected))[:, :, None] * of
         slopes = np.einsum("cit,ik->ctk", leverage, self.items.coefficients[:, 1:], optimize=True)
@@ -57,33 +63,33 @@ class ItemModel:
 
     @property
     def _student(self) -> float:
-        """Variance of Student's t with two degrees more than models: how models vary was learnt from these alone."""
+        """Variance of Student's t, its degrees of freedom two more than models: their spread is itself estimated."""
         return 1 + 2 / self.models
 
     def information(self, rows: Array) -> Array:
-        """How much each item would tell about models like these: Fisher's information on their traits, items.
+        """Fisher's information of each item about the traits of models like these, one number an item.
 
-        rows: as for `predict`. It is weighed by what is not known of the traits, lᵀ Σ l, and is the rows' mean. No
-        search asks for it: `benchmarks.estimates` does, to hold an order of items by it against a random one.
+        rows: as for `predict`. The information is weighted by the uncertainty of the traits, lᵀ Σ l, and averaged over
+        the rows. Only `benchmarks.estimates` uses it, to compare an order of items by it with a random one.
         """
-        traits = self.items.traits(self.scale.answers(_table(rows, len(self.tasks))))
-        doubt = self.items.doubt(traits)
-        slope = self.items.slope(self.items.expected(self.items.logits(traits), doubt))
-        information: Array = (slope / self.items.dispersion * doubt).mean(axis=0)
+        traits = self.items.traits(self.scale.apply(_table(rows, len(self.tasks))))
+        variance = self.items.trait_variance(traits)
+        slope = self.items.slope(self.items.expected(self.items.logits(traits), variance))
+        information: Array = (slope / self.items.dispersion * variance).mean(axis=0)
         return information
 
 
-def fit(scores: Array, tasks: Sequence[int], *, seed: int) -> ItemModel:
-    """The items' model from what some models scored on some of them.
+def fit_item_model(scores: Array, tasks: Sequence[int], *, seed: int) -> ItemModel:
+    """Fit the item response model to a (models × items) score matrix with gaps.
 
-    scores: models × items, NaN where there is none; tasks: each item's task, counted from 0; seed: of the start of
-    the traits beside the abilities. EvaluationError if a task has no item or no score, or if shapes do not agree.
+    scores: NaN where there is none. tasks: each item's task, counted from 0. seed: seed of the start values of the
+    loadings on shared traits. Raises EvaluationError if a task has no item or no score, or if shapes do not agree.
     """
     of = np.asarray(tasks)
     table = _table(scores, len(of))
     _check_tasks(of)
-    scale = Scale.of(table, of)
-    items = learn(scale.answers(table), of, scale, np.random.default_rng(seed))
+    scale = ScoreScale.of(table, of)
+    items = fit_items(scale.apply(table), of, scale, np.random.default_rng(seed))
     return ItemModel(of, scale, items, int((~np.isnan(table)).any(axis=1).sum()))
 
 
@@ -100,5 +106,5 @@ def _table(rows: Array, items: int) -> Array:
     if table.ndim != 2 or table.shape[1] != items:
         raise EvaluationError(f"estimates: got scores of shape {table.shape}: give models × {items} items")
     if np.isinf(table).any():
-        raise EvaluationError("estimates: got an infinite score: leave it out (NaN) or mend the task")
+        raise EvaluationError("estimates: got an infinite score: leave it out (NaN) or fix the task")
     return table

@@ -1,9 +1,12 @@
 """A multidimensional two-parameter item response model (Reckase 2009), fitted by variational EM.
 
-A score is expected at σ(xc·βᵢ): xc is 1 and a model's traits, βᵢ an item's easiness and its loadings on the traits.
-Traits are one ability for each task, and a few more for what items share across or within tasks; they are correlated.
-Items and traits have normal priors. For the logistic function stands Jaakkola and Jordan's bound (2000), under which
-both steps of EM are ridge regressions. Scores on no 0..1 scale have no σ: for them it is a factor analysis.
+The expected score of model c on item i is σ(x_c · β_i). x_c is 1 followed by the model's traits, β_i the item's
+easiness followed by its loadings: how much each trait counts for it. The traits are one ability for each task, and a
+few shared traits for what items have in common within or across tasks; over models they are correlated. β_i and x_c
+have normal priors. σ is replaced by Jaakkola and Jordan's bound (2000), exact at ± one point for each model and item;
+under it both steps of EM are ridge regressions: first all x_c given the β_i, then all β_i given the x_c.
+
+Scores that are on no 0..1 scale have no σ ("linear" items); for them the model is a factor analysis.
 """
 
 from __future__ import annotations
@@ -18,35 +21,38 @@ from evaluation.errors import EvaluationError
 
 Array = NDArray[Any]
 
-_ROUNDS = 25  # of EM; rankings no longer move
-_TRAITS_BESIDE_ABILITY = 3
-_MODELS_A_TRAIT = 10  # so many must there be for each trait beside the abilities
-_EASINESS_SPREAD = 1.5  # logits, of items around their task's mean
-_LOADING_SPREAD = 0.3
-_UNCORRELATED = 4.0  # models' worth of belief that traits are not correlated
+_ROUNDS = 25  # rounds of EM; rankings do not change after them
+_SHARED_TRAITS = 3  # at most
+_MODELS_A_TRAIT = 10  # models needed for each shared trait
+_EASINESS_SPREAD = 1.5  # prior deviation of items around their task's mean, in logits
+_LOADING_SPREAD = 0.3  # prior deviation of loadings around 1 for the task's ability, 0 for other traits
+_UNCORRELATED = 4.0  # weight of the prior that traits are not correlated, in models
 _LEAST_DISPERSION = 0.01
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How each item's scores become what the model speaks of: (score - low) / range, in 0..1 unless `linear`.
+class ScoreScale:
+    """The model's scale of each item: (score - low) / range, in 0..1 unless `linear`.
 
-    lows, ranges, linear: one for each item. doubt: variance of a linear item's mean around `low`, in squared ranges.
+    lows, ranges, linear: one for each item. mean_variance: for linear items the prior variance of the item's mean
+    around `low`, in squared ranges.
     """
 
     lows: Array
     ranges: Array
     linear: Array
-    doubt: Array
+    mean_variance: Array
 
     @classmethod
-    def of(cls, table: Array, tasks: Array) -> Scale:
-        """A task keeps 0..1, or -1..0 where lower is better, if some score is wholly right or wrong; else standardised.
+    def of(cls, table: Array, tasks: Array) -> ScoreScale:
+        """The scales of a table of scores (models × items, NaN where there is none).
 
-        Bits per byte may happen to be within 0..1, but hardly at its ends, as rates and F1 are on some items.
+        A task's scores are taken for rates (0..1, or -1..0 if lower is better) if they lie in that range and some are
+        at an end of it, as right or wrong answers and F1 are; other scores, such as bits per byte, are standardised.
+        Raises EvaluationError for a task without scores.
         """
         lows, ranges = np.zeros(len(tasks)), np.ones(len(tasks))
-        linear, doubt = np.zeros(len(tasks), dtype=bool), np.ones(len(tasks))
+        linear, mean_variance = np.zeros(len(tasks), dtype=bool), np.ones(len(tasks))
         for task in range(int(tasks.max()) + 1):
             of = tasks == task
             scores = table[:, of][~np.isnan(table[:, of])]
@@ -57,18 +63,21 @@ class Scale:
                 lows[of] = low
             else:
                 linear[of] = True
-                lows[of], ranges[of], doubt[of] = _standards(table[:, of])
-        return cls(lows, ranges, linear, doubt)
+                lows[of], ranges[of], mean_variance[of] = _standardise(table[:, of])
+        return cls(lows, ranges, linear, mean_variance)
 
-    def answers(self, rows: Array) -> Answers:
-        """Rows on this scale."""
+    def apply(self, rows: Array) -> ScaledScores:
+        """Scores (models × items, NaN where there is none) on this scale."""
         seen = ~np.isnan(rows)
         values = (np.where(seen, rows, self.lows) - self.lows) / self.ranges
-        return Answers(np.where(self.linear, values, np.clip(values, 0, 1)), seen)
+        return ScaledScores(np.where(self.linear, values, np.clip(values, 0, 1)), seen)
 
 
-def _standards(scores: Array) -> tuple[Array, float, Array]:
-    """Means of a task's items, the deviation of models around them, and how doubtful each mean is beside that."""
+def _standardise(scores: Array) -> tuple[Array, float, Array]:
+    """A task's item means, the deviation of models around these, and the means' prior variance in its squares.
+
+    An item without scores gets the task's mean, with the variance of item means around it.
+    """
     seen = ~np.isnan(scores)
     counts = seen.sum(axis=0)
     mean, total = float(scores[seen].mean()), float(scores[seen].var())
@@ -81,8 +90,8 @@ def _standards(scores: Array) -> tuple[Array, float, Array]:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Scores on the model's scale, models × items, and which there are."""
+class ScaledScores:
+    """Scores on the model's scale, models × items; `seen` is False where there is none."""
 
     values: Array
     seen: Array
@@ -90,26 +99,29 @@ class Answers:
 
 @dataclass(frozen=True)
 class Traits:
-    """What is believed of models: design is 1 and the traits' means, models × (1 + traits); and their covariances."""
+    """Normal posterior of the models' traits.
+
+    design: 1 and the posterior means, models × (1 + traits). covariance: models × traits × traits.
+    """
 
     design: Array
     covariance: Array
 
     @property
     def moments(self) -> Array:
-        """E[x xᵀ], models × (1 + traits)²."""
+        """E[x xᵀ] of each model, flattened: models × (1 + traits)²."""
         moments = _outer(self.design)
         moments[:, 1:, 1:] += self.covariance
         return _flat(moments)
 
 
 @dataclass(frozen=True)
-class Items:
-    """What is believed of items.
+class ItemParameters:
+    """Normal posterior of the items' coefficients β, and the prior of the traits.
 
-    coefficients: items × (1 + traits), with their covariances. spread: covariance of the traits over models.
-    dispersion: variance of scores around their expectation, as a share of a coin's p(1 - p); 1 for right or wrong.
-    linear: which items have no logistic function; their dispersion is in squared ranges.
+    coefficients: means, items × (1 + traits). covariance: items × (1 + traits)². spread: covariance of the traits over
+    models. dispersion: variance of each item's scores around their expectation, as a share of p(1 - p), so that it is 1
+    where scores are right or wrong; in squared ranges for linear items. linear: items without a logistic function.
     """
 
     coefficients: Array
@@ -119,117 +131,124 @@ class Items:
     linear: Array
 
     def logits(self, traits: Traits) -> Array:
-        """Models × items, at the traits' means."""
+        """x·β at the posterior means, models × items."""
         logits: Array = traits.design @ self.coefficients.T
         return logits
 
-    def doubt(self, traits: Traits) -> Array:
-        """Variance of the logits because of the traits' covariance, models × items."""
+    def trait_variance(self, traits: Traits) -> Array:
+        """Variance of the logits due to uncertain traits, models × items."""
         loadings = self.coefficients[:, 1:]
-        doubt: Array = _flat(traits.covariance) @ _flat(_outer(loadings)).T
-        return doubt
+        variance: Array = _flat(traits.covariance) @ _flat(_outer(loadings)).T
+        return variance
 
-    def own_doubt(self, traits: Traits) -> Array:
-        """Variance of the logits because items were learnt from few models, models × items."""
-        doubt: Array = _flat(_outer(traits.design)) @ _flat(self.covariance).T
-        return doubt
+    def item_variance(self, traits: Traits) -> Array:
+        """Variance of the logits due to uncertain coefficients, models × items."""
+        variance: Array = _flat(_outer(traits.design)) @ _flat(self.covariance).T
+        return variance
 
-    def expected(self, logits: Array, doubt: Array) -> Array:
-        """Scores to expect where logits have this variance, by the probit approximation (MacKay 1992)."""
-        return np.where(self.linear, logits, _logistic(logits / np.sqrt(1 + np.pi * doubt / 8)))
+    def expected(self, logits: Array, variance: Array) -> Array:
+        """Expected scores for logits with this variance, by the probit approximation (MacKay 1992)."""
+        return np.where(self.linear, logits, _logistic(logits / np.sqrt(1 + np.pi * variance / 8)))
 
     def slope(self, expected: Array) -> Array:
-        """By how much expected scores grow with their logits."""
+        """Derivative of expected scores by their logits, p(1 - p)."""
         return np.where(self.linear, 1.0, expected * (1 - expected))
 
     def noise(self, traits: Traits) -> Array:
-        """Variance of single scores around what is expected at the traits' means, models × items.
+        """Variance of single scores around their expectation at the traits' means, models × items.
 
-        dispersion · E[p(1 - p)] + Var(p), where p varies with the item's own coefficients.
+        dispersion · E[p(1 - p)] + Var(p), where p varies with the item's uncertain coefficients.
         """
-        logits, own = self.logits(traits), self.own_doubt(traits)
-        expected = self.expected(logits, self.doubt(traits) + own)
+        logits, own = self.logits(traits), self.item_variance(traits)
+        expected = self.expected(logits, self.trait_variance(traits) + own)
         slope = self.slope(expected)
         varies = np.where(self.linear, own, np.minimum(slope**2 * own, slope))
         return np.where(self.linear, self.dispersion + own, self.dispersion * (slope - varies) + varies)
 
-    def traits(self, answers: Answers) -> Traits:
-        """What answers tell of models, by themselves."""
-        bound = np.ones(answers.values.shape)
+    def traits(self, scores: ScaledScores) -> Traits:
+        """Posterior of each model's traits given its own scores and these items."""
+        bound = np.ones(scores.values.shape)
         for _ in range(_ROUNDS):
-            traits = _believed(_Weights.of(answers, self, bound), self)
-            bound = _touching(self, traits)
-        return self._doubting_itself(traits, answers)
+            traits = _fit_traits(_Weights.of(scores, self, bound), self)
+            bound = _bound_points(self, traits)
+        return self._with_item_uncertainty(traits, scores)
 
-    def _doubting_itself(self, traits: Traits, answers: Answers) -> Traits:
-        """Traits with the covariance of the sandwich formula (Huber 1967): the items' coefficients are not certain."""
+    def _with_item_uncertainty(self, traits: Traits, scores: ScaledScores) -> Traits:
+        """Traits with a covariance widened by that of the coefficients, by the sandwich formula (Huber 1967)."""
         logits = self.logits(traits)
         slope = self.slope(self.expected(logits, np.zeros(1)))
-        noise = np.where(answers.seen, (slope / self.dispersion) ** 2 * self.own_doubt(traits), 0.0)
+        noise = np.where(scores.seen, (slope / self.dispersion) ** 2 * self.item_variance(traits), 0.0)
         count = traits.covariance.shape[1]
         meat = (noise @ _flat(_outer(self.coefficients[:, 1:]))).reshape(-1, count, count)
         return replace(traits, covariance=traits.covariance + traits.covariance @ meat @ traits.covariance)
 
 
-def learn(answers: Answers, tasks: Array, scale: Scale, random: np.random.Generator) -> Items:
-    """The items of models × items answers, with gaps."""
-    prior, graded = _Prior.of(answers, tasks, scale), _graded(answers, scale.linear, tasks)
-    items, bound = prior.start(scale.linear, random), np.ones(answers.values.shape)
+def fit_items(scores: ScaledScores, tasks: Array, scale: ScoreScale, random: np.random.Generator) -> ItemParameters:
+    """Fit the items to the scores of some models, by EM.
+
+    Each round estimates the traits given the items, the items and the traits' covariance given the traits, and then
+    moves the bound's points to where it is tightest.
+    """
+    prior, graded = _Prior.of(scores, tasks, scale), _graded(scores, scale.linear, tasks)
+    items, bound = prior.start(scale.linear, random), np.ones(scores.values.shape)
     for _ in range(_ROUNDS):
-        weights = _Weights.of(answers, items, bound)
-        traits = _believed(weights, items)
-        items = replace(prior.items(weights, traits, items), spread=_spread(traits))
-        bound = _touching(items, traits)
+        weights = _Weights.of(scores, items, bound)
+        traits = _fit_traits(weights, items)
+        items = replace(prior.fit(weights, traits, items), spread=_trait_covariance(traits))
+        bound = _bound_points(items, traits)
         if graded.any():
-            items = replace(items, dispersion=np.where(graded, _dispersion(answers, traits, items, tasks), 1.0))
+            items = replace(items, dispersion=np.where(graded, _dispersion(scores, traits, items, tasks), 1.0))
     return items
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """What each answer weighs in both steps' regressions, and its weight times what it is regressed to."""
+    """Weights of both ridge regressions, models × items, 0 for missing scores.
+
+    curvature: weight of a score, for the precision. pull: weight × target, for the right-hand side.
+    """
 
     curvature: Array
     pull: Array
 
     @classmethod
-    def of(cls, answers: Answers, items: Items, bound: Array) -> _Weights:
-        """Under the bound that touches the logistic function at ± `bound`; linear items need none."""
-        counts = answers.seen / items.dispersion
+    def of(cls, scores: ScaledScores, items: ItemParameters, bound: Array) -> _Weights:
+        """Under the bound that is exact at logits ± `bound`, where its curvature is tanh(ξ/2)/(2ξ)."""
+        counts = scores.seen / items.dispersion
         curvature = np.where(items.linear, 1.0, np.tanh(bound / 2) / (2 * bound))
-        return cls(counts * curvature, counts * (answers.values - np.where(items.linear, 0.0, 0.5)))
+        return cls(counts * curvature, counts * (scores.values - np.where(items.linear, 0.0, 0.5)))
 
 
 @dataclass(frozen=True)
 class _Prior:
-    """Items before their scores: independent normals, items × (1 + traits)."""
+    """Prior of the coefficients: independent normals with these means and precisions, items × (1 + traits)."""
 
     centre: Array
     precision: Array
 
     @classmethod
-    def of(cls, answers: Answers, tasks: Array, scale: Scale) -> _Prior:
-        """Each item as its task's mean, loading on its task's ability alone."""
-        of = membership(tasks)
-        beside = min(_TRAITS_BESIDE_ABILITY, len(answers.seen) // _MODELS_A_TRAIT)
-        right = np.where(answers.seen, answers.values, 0.0).sum(axis=0) @ of
-        mean = np.clip((right + 0.5) / (answers.seen.sum(axis=0) @ of + 1), 0.01, 0.99)
+    def of(cls, scores: ScaledScores, tasks: Array, scale: ScoreScale) -> _Prior:
+        """Each item is as easy as its task's mean, and loads on its task's ability alone."""
+        of = task_membership(tasks)
+        shared = min(_SHARED_TRAITS, len(scores.seen) // _MODELS_A_TRAIT)
+        right = np.where(scores.seen, scores.values, 0.0).sum(axis=0) @ of
+        mean = np.clip((right + 0.5) / (scores.seen.sum(axis=0) @ of + 1), 0.01, 0.99)
         easiness = np.where(scale.linear, 0.0, of @ np.log(mean / (1 - mean)))
-        centre = np.concatenate([easiness[:, None], of, np.zeros((len(tasks), beside))], axis=1)
+        centre = np.concatenate([easiness[:, None], of, np.zeros((len(tasks), shared))], axis=1)
         precision = np.full(centre.shape, 1 / _LOADING_SPREAD**2)
-        precision[:, 0] = np.where(scale.linear, 1 / scale.doubt, 1 / _EASINESS_SPREAD**2)
+        precision[:, 0] = np.where(scale.linear, 1 / scale.mean_variance, 1 / _EASINESS_SPREAD**2)
         return cls(centre, precision)
 
-    def start(self, linear: Array, random: np.random.Generator) -> Items:
-        """The centre, with loadings on the traits beside the abilities that tell these apart."""
+    def start(self, linear: Array, random: np.random.Generator) -> ItemParameters:
+        """The prior's means, with small random loadings on the shared traits: equal ones would stay equal."""
         start = self.centre.copy()
-        beside = np.all(self.centre == 0, axis=0)
-        beside[0] = False
-        start[:, beside] = 0.1 * random.standard_normal((len(start), int(beside.sum())))
+        shared = np.all(self.centre == 0, axis=0)
+        shared[0] = False
+        start[:, shared] = 0.1 * random.standard_normal((len(start), int(shared.sum())))
         count, width = start.shape
-        return Items(start, np.zeros((count, width, width)), np.eye(width - 1), np.ones(count), linear)
+        return ItemParameters(start, np.zeros((count, width, width)), np.eye(width - 1), np.ones(count), linear)
 
-    def items(self, weights: _Weights, traits: Traits, items: Items) -> Items:
+    def fit(self, weights: _Weights, traits: Traits, items: ItemParameters) -> ItemParameters:
         """EM's step for the items: a ridge regression of each on the models' traits."""
         width = self.centre.shape[1]
         precision = (weights.curvature.T @ traits.moments).reshape(-1, width, width)
@@ -239,7 +258,7 @@ class _Prior:
         return replace(items, coefficients=(covariance @ right[..., None])[..., 0], covariance=covariance)
 
 
-def _believed(weights: _Weights, items: Items) -> Traits:
+def _fit_traits(weights: _Weights, items: ItemParameters) -> Traits:
     """EM's step for the models: a ridge regression of each on the items' loadings."""
     width = items.coefficients.shape[1]
     outer = (weights.curvature @ _flat(_outer(items.coefficients))).reshape(-1, width, width)
@@ -248,14 +267,14 @@ def _believed(weights: _Weights, items: Items) -> Traits:
     return Traits(np.concatenate([np.ones((len(means), 1)), means], axis=1), covariance)
 
 
-def _touching(items: Items, traits: Traits) -> Array:
-    """Where the bound touches the logistic function: root of E[logit²], models × items."""
-    touching: Array = np.sqrt(np.maximum(traits.moments @ _flat(_outer(items.coefficients)).T, 1e-6))
-    return touching
+def _bound_points(items: ItemParameters, traits: Traits) -> Array:
+    """The points at which the bound is tightest: the root of E[logit²], models × items."""
+    points: Array = np.sqrt(np.maximum(traits.moments @ _flat(_outer(items.coefficients)).T, 1e-6))
+    return points
 
 
-def _spread(traits: Traits) -> Array:
-    """Covariance of the traits over models, held by one model's worth of the identity and drawn to a diagonal."""
+def _trait_covariance(traits: Traits) -> Array:
+    """Covariance of the traits over models, with one model's worth of the identity, shrunk towards its diagonal."""
     outer = _outer(traits.design[:, 1:]) + traits.covariance
     count, total = len(outer), outer.sum(axis=0) + np.eye(outer.shape[1])
     diagonal = np.diag(np.diag(total)) / (count + 1)
@@ -263,27 +282,27 @@ def _spread(traits: Traits) -> Array:
     return spread
 
 
-def _graded(answers: Answers, linear: Array, tasks: Array) -> Array:
-    """Items of tasks whose scores are not all right or wrong."""
-    between = answers.seen & (answers.values != 0) & (answers.values != 1)
-    of = membership(tasks)
+def _graded(scores: ScaledScores, linear: Array, tasks: Array) -> Array:
+    """Which items belong to tasks whose scores are not all right or wrong."""
+    between = scores.seen & (scores.values != 0) & (scores.values != 1)
+    of = task_membership(tasks)
     graded: Array = of @ ((between.any(axis=0) | linear) @ of) > 0
     return graded
 
 
-def _dispersion(answers: Answers, traits: Traits, items: Items, tasks: Array) -> Array:
-    """For each item its task's E[(score - expectation)²], as a share of a coin's p(1 - p) unless linear."""
-    of, expected = membership(tasks), items.expected(items.logits(traits), np.zeros(1))
-    slope, doubt = items.slope(expected), items.doubt(traits) + items.own_doubt(traits)
-    squares = np.where(answers.seen, (answers.values - expected) ** 2 + slope**2 * doubt, 0.0).sum(axis=0) @ of
-    coins = np.where(answers.seen, slope, 0.0).sum(axis=0) @ of
-    shares = of @ (squares / np.maximum(coins, 1e-12))
+def _dispersion(scores: ScaledScores, traits: Traits, items: ItemParameters, tasks: Array) -> Array:
+    """Each item's dispersion (see ItemParameters), the same for all items of a task: E[(score - p)²] / E[p(1 - p)]."""
+    of, expected = task_membership(tasks), items.expected(items.logits(traits), np.zeros(1))
+    slope, variance = items.slope(expected), items.trait_variance(traits) + items.item_variance(traits)
+    squares = np.where(scores.seen, (scores.values - expected) ** 2 + slope**2 * variance, 0.0).sum(axis=0) @ of
+    binomial = np.where(scores.seen, slope, 0.0).sum(axis=0) @ of
+    shares = of @ (squares / np.maximum(binomial, 1e-12))
     dispersion: Array = np.clip(shares, _LEAST_DISPERSION, np.where(items.linear, np.inf, 1.0))
     return dispersion
 
 
-def membership(tasks: Array) -> Array:
-    """Items × tasks, 1 where an item is of a task."""
+def task_membership(tasks: Array) -> Array:
+    """Items × tasks, 1 where an item belongs to a task."""
     return np.asarray(tasks[:, None] == np.arange(int(tasks.max()) + 1), dtype=float)
 
 

@@ -1,22 +1,22 @@
 """Confidence intervals of item scores and of their paired differences. Standard library and numpy only.
 
-Every interval speaks of other items of the same kind: its truth is the mean over all items that could have been asked.
-Right or wrong: Wilson's interval for a rate, and Tango's for the difference of two models on the same items; both are
-closed forms that hold at few items and near 0 and 1, where the bootstrap does not. Graded scores: the bootstrap, of
-the paired differences where two models are compared. A skill of several tasks: those limits of each task, combined.
+Every interval is about the mean over all items of the same kind that could have been asked, not only over these.
+Scores that are right or wrong: Wilson's interval for a rate, Tango's for the difference of two models on the same
+items; both hold for few items and for rates near 0 and 1, where the bootstrap fails. Graded scores: the bootstrap, of
+the paired differences where two models are compared. A skill of several tasks: the limits of each task, combined.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.errors import EvaluationError
+from evaluation.statistics.values import Interval, Stratum
 
 Array = NDArray[np.float64]
 
@@ -25,30 +25,6 @@ BLOCK = 2_000_000
 """Random numbers drawn at a time: 16 MB."""
 
 _HALVINGS = 40
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean of `n` values with its confidence limits."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """The item values of one task of a skill, higher being better; weights of a skill add up to 1."""
-
-    weight: float
-    items: tuple[str, ...]
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over the items."""
-        return math.fsum(self.values) / len(self.values)
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
@@ -62,7 +38,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # At the ends the limit is the end exactly; only rounding could put it beside.
+    # At 0 and n successes one limit is exactly 0 or 1; computed, it could be off by a rounding error.
     low = 0.0 if successes == 0 else centre - reach
     high = 1.0 if successes == n else centre + reach
     return Interval(p, low, high, n)
@@ -72,7 +48,7 @@ def tango(wins: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
     """Score interval of a difference of two paired proportions (Tango 1998).
 
     Of `n` items `wins` were solved by the first model alone, `losses` by the second alone. The limits are the
-    differences Δ that the score test just does not reject: (wins - losses - nΔ) / √(n (2q + Δ(1 - Δ))) = ±z, with q
+    differences Δ at which the score test stops rejecting: (wins - losses - nΔ) / √(n (2q + Δ(1 - Δ))) = ±z, with q
     the likeliest share of losses under Δ. At Δ = 0 this is McNemar's test, so interval and test agree.
     """
     if min(wins, losses) < 0 or not 0 < n >= wins + losses:
@@ -82,7 +58,7 @@ def tango(wins: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def _furthest(wins: int, losses: int, n: int, z: float) -> float:
-    """The largest difference that is not rejected, by halving: the score falls as the difference grows."""
+    """The largest difference that is not rejected, by bisection: the score falls as the difference grows."""
     inside, outside = (wins - losses) / n, 1.0
     for _ in range(_HALVINGS):
         middle = (inside + outside) / 2
@@ -107,10 +83,10 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap of the mean (Efron 1979): quantiles of means of samples drawn with replacement.
 
-    The resampled means are spread by √(n/(n-1)), for they vary as if the sample's mean were the true one (Hesterberg
-    2015). Values that are all equal give an interval of no width.
+    The resampled means are spread by √(n/(n-1)), because they vary around the sample's mean, not around the true one
+    (Hesterberg 2015). Values that are all equal give an interval of no width.
     """
-    data = array(values)
+    data = to_array(values)
     means = np.empty(resamples)
     rng = np.random.default_rng(seed)
     rows = max(1, BLOCK // len(data))
@@ -124,47 +100,47 @@ def bootstrap_interval(
     return Interval(mean, float(low), float(high), len(data))
 
 
-def interval(values: Sequence[float], seed: int, confidence: float = 0.95) -> Interval:
+def score_interval(values: Sequence[float], seed: int, confidence: float = 0.95) -> Interval:
     """Wilson's interval if every value is 0 or 1, else the bootstrap's."""
-    data = array(values)
-    if binary(data):
+    data = to_array(values)
+    if is_binary(data):
         return wilson(int(data.sum()), len(data), confidence)
     return bootstrap_interval(data, seed, confidence)
 
 
 def difference_interval(a: Array, b: Array, seed: int, confidence: float = 0.95) -> Interval:
     """Interval of the mean of a - b over the same items: Tango's for 0/1 values, else the paired bootstrap's."""
-    if binary(a) and binary(b):
+    if is_binary(a) and is_binary(b):
         return tango(int((a > b).sum()), int((a < b).sum()), len(a), confidence)
     return bootstrap_interval(a - b, seed, confidence)
 
 
 def skill_interval(strata: Sequence[Stratum], seed: int, confidence: float = 0.95) -> Interval:
     """Interval of a skill: of its weighted mean over tasks of item means."""
-    return combine(strata, [interval(stratum.values, seed, confidence) for stratum in strata])
+    return combine_intervals(strata, [score_interval(stratum.values, seed, confidence) for stratum in strata])
 
 
-def combine(strata: Sequence[Stratum], parts: Sequence[Interval]) -> Interval:
+def combine_intervals(strata: Sequence[Stratum], parts: Sequence[Interval]) -> Interval:
     """Limits of Σ w θ from the limits of each stratum's θ, by the MOVER for dependent ones (Zou & Donner 2008).
 
-    low = Σ w θ - √ΣΣ rᵢⱼ bᵢ bⱼ, b = w (θ - l), and high likewise, with r the correlation of two means: strata may ask
-    about the same items, as two metrics of one task do.
+    low = Σ w θ - √ΣΣ rᵢⱼ bᵢ bⱼ with b = w (θ - l) and r the correlation of two strata's means; high likewise. Strata
+    are correlated if they share items, as two metrics of one task do.
     """
     if len(parts) == 1 and strata[0].weight == 1:
         return parts[0]
     weights = np.array([[stratum.weight] for stratum in strata])
     reaches = weights * [[part.mean - part.low, part.high - part.mean] for part in parts]
     alike = np.array([[1.0 if a is b else _correlation(a, b) for b in strata] for a in strata])
-    # Correlations that were estimated pair by pair may not fit together; a square is at least 0.
+    # Correlations estimated pair by pair need not form a valid matrix, so that the sum could be below 0.
     below, above = np.sqrt(np.maximum(0.0, np.sum(reaches * (alike @ reaches), axis=0))).tolist()
     mean = math.fsum(stratum.weight * part.mean for stratum, part in zip(strata, parts, strict=True))
     return Interval(mean, mean - below, mean + above, len({item for stratum in strata for item in stratum.items}))
 
 
 def _correlation(a: Stratum, b: Stratum) -> float:
-    """Of the means of two strata: that of the values of items in both, times how large a part of each these are.
+    """Correlation of the means of two strata: that of their shared items, times the share of items that are shared.
 
-    Values that are all equal tell nothing of it; it is then taken to be 1, which errs on the side of width.
+    If values are all equal, their correlation is unknown and taken to be 1, which gives the wider interval.
     """
     theirs = dict(zip(b.items, b.values, strict=True))
     both = np.array([(v, theirs[item]) for item, v in zip(a.items, a.values, strict=True) if item in theirs])
@@ -174,8 +150,8 @@ def _correlation(a: Stratum, b: Stratum) -> float:
     return share * float(np.corrcoef(both.T)[0, 1]) if np.ptp(both, axis=0).all() else share
 
 
-def array(values: Sequence[float] | Array) -> Array:
-    """Item values as an array; EvaluationError if there are none, or one is not a finite number."""
+def to_array(values: Sequence[float] | Array) -> Array:
+    """Item values as an array. Raises EvaluationError if there are none, or one is not a finite number."""
     data = np.asarray(values, dtype=np.float64)
     if not len(data):
         raise EvaluationError("no values: an interval or a test needs at least one item")
@@ -184,7 +160,7 @@ def array(values: Sequence[float] | Array) -> Array:
     return data
 
 
-def binary(data: Array) -> bool:
+def is_binary(data: Array) -> bool:
     """Whether every value is 0 or 1: right or wrong."""
     return bool(((data == 0) | (data == 1)).all())
 

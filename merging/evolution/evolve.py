@@ -1,117 +1,37 @@
 """The search itself: NSGA-II on a grid of genes, as a pure function of space, settings and outcomes.
 
-It knows neither models nor tasks: it is handed a function that scores recipes. Run again with the same
-outcomes it takes the same way, which is how an interrupted search resumes.
+It knows neither models nor tasks: it is given a function that scores recipes. Run again with the same outcomes, it
+sends the same recipes in the same order, which is how an interrupted search resumes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from merging.errors import MergingError
-from merging.evolution.optimizer import Optimizer
+from merging.evolution.budget import Budget, remaining_budget, sum_shares
+from merging.evolution.optimizer import Individual, Optimizer
+from merging.evolution.outcomes import (
+    Evaluate,
+    Generation,
+    Outcome,
+    Scored,
+    SearchResult,
+    SearchSettings,
+    check_outcomes,
+)
 from merging.evolution.pareto import hypervolume, nondominated
-from merging.recipes.path import Recipe
+from merging.recipes.recipe import Recipe
 from merging.spaces.space import SearchSpace
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of scoring a recipe.
-
-    objectives: one score per skill, higher is better; None if scoring failed.
-    failure: why, in words; None if it did not fail.
-    seconds: the candidate's share of the wall time; recorded, so that a replay counts the same time.
-    share: how much of the full scoring was spent on it, 1 for all of it.
-    estimated: the objectives are expected, not measured: they guide the search, and are never on a front.
-    waiting: it may yet be scored in full: the recipe is sent again with the next generation.
-    """
-
-    objectives: tuple[float, ...] | None
-    failure: str | None
-    seconds: float
-    share: float = 1.0
-    estimated: bool = False
-    waiting: bool = False
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to search.
-
-    population: candidates per generation.
-    candidates: budget of full scorings; where some recipes take a share only, more of them are tried.
-    minutes: budget of time, the sum of the outcomes' seconds; None for no limit.
-    """
-
-    population: int
-    candidates: int
-    minutes: float | None
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.population < 2:
-            raise MergingError(f"population: got {self.population}: a generation needs at least 2 candidates")
-        if self.candidates < 1:
-            raise MergingError(f"candidates: got {self.candidates}: the budget must allow at least 1")
-        if self.minutes is not None and not self.minutes > 0:
-            raise MergingError(f"minutes: got {self.minutes}: give a time above 0, or none for no limit")
-        if self.seed < 0:
-            raise MergingError(f"seed: got {self.seed}: give 0 or more")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A recipe with what came of it, and the index of the generation that scored it."""
-
-    recipe: Recipe
-    outcome: Outcome
-    generation: int
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Where the search stands after a generation.
-
-    scored: recipes tried so far, failed ones included. spent: of the budget, in full scorings.
-    hypervolume: of the front, above the reference point of the search; 0 while nothing has succeeded.
-    front: as SearchResult's, of all scored so far.
-    """
-
-    index: int
-    scored: int
-    hypervolume: float
-    front: tuple[Scored, ...]
-    spent: float
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """A search's end.
-
-    scored: every recipe that was tried, once each, in the order of trying, with the newest outcome.
-    front: those measured in full that no other such dominates, the best in the first objective first, ties by digest.
-    stopped: the reason, in words. reference: the point above which hypervolume was measured, if one was found.
-    """
-
-    scored: tuple[Scored, ...]
-    front: tuple[Scored, ...]
-    generations: tuple[Generation, ...]
-    stopped: str
-    reference: tuple[float, ...] | None
-
-
-Evaluate = Callable[[Sequence[Recipe]], Sequence[Outcome]]
+Point = tuple[float, ...]
 
 
 def evolve(
     space: SearchSpace,
-    settings: Settings,
+    settings: SearchSettings,
     evaluate: Evaluate,
     *,
     objectives: int,
@@ -121,192 +41,157 @@ def evolve(
 ) -> SearchResult:
     """Search a space for recipes that are not dominated in `objectives` scores.
 
-    evaluate is given one generation at a time (a part of one, where the budget nears its end) and answers in the same
-    order; behind it come the recipes that wait (`Outcome.waiting`), and no other is sent twice. Once nothing new can be
-    bred it is given those alone, once each and no more than can be scored in full. What it raises passes through:
-    calling again with the outcomes so far answered from a record resumes the search. An outcome with a score that is
-    not finite counts as failed.
-
-    reference: the point above which hypervolume is measured, such as 0 for rates. Without one it is fixed by
-    the first generation that has a success: from the lowest score of the single models in each objective
-    (of all candidates, if no single model succeeded), a tenth of their spread lower, so that sources at the
-    ends of the front count too.
-
+    evaluate: gets one generation at a time (a part of one, where the budget nears its end), followed by the recipes
+        that wait (`Outcome.waiting`); no other recipe is sent twice. Once no new recipe can be found it gets the
+        waiting ones alone, once each and no more than can be scored in full. What it raises passes through: calling
+        again with the outcomes so far answered from a record resumes the search. An outcome with a score that is not
+        finite counts as failed.
+    reference: the point above which hypervolume is measured, such as 0 for rates. Without one it is fixed by the
+        first generation that has a success (see `_choose_reference`).
     earlier: a search in another space that this one goes on from, with as many objectives. What it scored competes
-    for the front, is in the result and is not scored again; the budget is this search's own.
+        for the front, is in the result and is not scored again; the budget is this search's own.
     """
-    before = earlier.scored if earlier else ()
-    known = {one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0) for one in before if _measured(one)}
-    optimizer = Optimizer(space, objectives, population=settings.population, seed=settings.seed)
-    scored: list[Scored] = []
-    individuals: list[Any] = []
-    held: list[Any] = []
-    generations = list(earlier.generations) if earlier else []
-    corner = tuple(reference) if reference else earlier.reference if earlier else None
-    while (budget := _budget(settings, scored)).candidates:
-        asked = held or [*optimizer.ask()]
-        batch, held = asked[: budget.candidates], asked[budget.candidates :]
-        fresh = list(map(optimizer.decode, batch))
-        # Beside recipes that are all known nobody is sent, for it would be as if nothing new could be bred.
-        alone = bool(batch) and all(recipe.digest in known for recipe in fresh)
-        waiting = [] if alone else _waiting(scored, budget.left - len(batch) * budget.each)
+    search = _Search(space, settings, evaluate, objectives, tuple(reference) if reference else None, earlier)
+    while (budget := remaining_budget(settings, search.scored)).candidates:
+        batch, waiting = search.next_candidates(budget)
         if not (batch or waiting):
-            break
-        recipes = fresh + [scored[place].recipe for place in waiting]
-        outcomes = _answers(evaluate, recipes, known, objectives)
-        index = len(generations)
-        _record(scored, fresh, waiting, outcomes, index, final=not batch)
-        individuals += batch
-        corner = corner or _reference(space, scored)
-        generations.append(_generation(index, _joined(before, scored), corner))
+            break  # the space is searched through
+        search.score_generation(batch, waiting)
         if on_generation is not None:
-            on_generation(generations[-1])
-        if batch:
-            optimizer.tell(batch + [individuals[place] for place in waiting], [one.objectives for one in outcomes])
-    over = not budget.candidates or any(one.outcome.waiting for one in scored)
-    return _result(_joined(before, scored), generations, budget.words if over else optimizer.exhausted, corner)
+            on_generation(search.generations[-1])
+    return search.result(budget)
 
 
-def _waiting(scored: Sequence[Scored], left: float) -> list[int]:
-    """The places of those that wait: of the most promising, as many as can be scored in full with what is left.
+class _Search:
+    """The state of a search between generations.
 
-    The most promising are those whose estimates the fewest that were measured come up to in all objectives.
+    scored: this search's recipes, in the order of sending.
+    generations: those of an earlier search, then this one's.
     """
-    waiting = [place for place, one in enumerate(scored) if one.outcome.waiting]
-    points = [one.outcome.objectives or () for one in scored if _measured(one)]
-    waiting.sort(key=lambda place: sum(_as_good(point, scored[place].outcome.objectives or ()) for point in points))
-    costs = np.cumsum([1 - scored[place].outcome.share for place in waiting])
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        settings: SearchSettings,
+        evaluate: Evaluate,
+        objectives: int,
+        reference: Point | None,
+        earlier: SearchResult | None,
+    ) -> None:
+        self._space, self._evaluate, self._objectives = space, evaluate, objectives
+        self._optimizer = Optimizer(space, objectives, population=settings.population, seed=settings.seed)
+        self._earlier = earlier.scored if earlier else ()
+        # What an earlier search has measured costs this one nothing: neither time nor budget.
+        self._known = {
+            one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0)
+            for one in self._earlier
+            if one.outcome.is_measured
+        }
+        self._reference = reference or (earlier.reference if earlier else None)
+        self.scored: list[Scored] = []
+        self._individuals: list[Individual] = []  # each at the index that its recipe has in `scored`
+        self._cut: list[Individual] = []  # individuals that the optimiser gave, but the budget's forecast left out
+        self.generations = list(earlier.generations) if earlier else []
+
+    def next_candidates(self, budget: Budget) -> tuple[list[Individual], list[int]]:
+        """The individuals to score next, and the indices in `scored` of the waiting recipes to send with them."""
+        # Those that were cut from the last batch come first: the optimiser never gives an individual twice.
+        asked = self._cut or [*self._optimizer.ask()]
+        batch, self._cut = asked[: budget.candidates], asked[budget.candidates :]
+        # If every recipe of the batch is already scored, waiting ones are not sent: `evaluate` would get them alone,
+        # which means that no new recipe can be found and that they are sent for the last time.
+        if batch and all(self._optimizer.decode(individual).digest in self._known for individual in batch):
+            return batch, []
+        return batch, _choose_waiting(self.scored, budget.left - len(batch) * budget.each)
+
+    def score_generation(self, batch: list[Individual], waiting: list[int]) -> None:
+        """Score new individuals and waiting recipes, record their outcomes and give them to the optimiser."""
+        new = [self._optimizer.decode(individual) for individual in batch]
+        outcomes = self._score(new + [self.scored[index].recipe for index in waiting])
+        for index, outcome in zip(waiting, outcomes[len(new) :], strict=True):
+            # Sent without a new batch they are sent for the last time, so they cannot wait any longer.
+            outcome = replace(outcome, waiting=outcome.waiting and bool(batch))
+            self.scored[index] = replace(self.scored[index], outcome=outcome)
+        number = len(self.generations)
+        self.scored += [
+            Scored(recipe, outcome, number) for recipe, outcome in zip(new, outcomes[: len(new)], strict=True)
+        ]
+        self._individuals += batch
+        self._reference = self._reference or _choose_reference(self._space, self.scored)
+        self.generations.append(_describe_generation(number, self._all_scored(), self._reference))
+        if batch:
+            answered = batch + [self._individuals[index] for index in waiting]
+            self._optimizer.tell(answered, [outcome.objectives for outcome in outcomes])
+
+    def result(self, budget: Budget) -> SearchResult:
+        """What was found. budget: what was left at the end, to say why the search stopped."""
+        # Recipes that still wait were not scored in full because the budget did not allow it.
+        is_spent = not budget.candidates or any(one.outcome.waiting for one in self.scored)
+        stopped = budget.spent_message if is_spent else self._optimizer.describe_end()
+        everything = self._all_scored()
+        return SearchResult(everything, _find_front(everything), tuple(self.generations), stopped, self._reference)
+
+    def _score(self, recipes: Sequence[Recipe]) -> tuple[Outcome, ...]:
+        """The outcomes of recipes, in their order; those that an earlier search has measured are not sent."""
+        unknown = [recipe for recipe in recipes if recipe.digest not in self._known]
+        answers = check_outcomes(self._evaluate(unknown), len(unknown), self._objectives) if unknown else ()
+        answer = iter(answers)
+        return tuple(self._known.get(recipe.digest) or next(answer) for recipe in recipes)
+
+    def _all_scored(self) -> tuple[Scored, ...]:
+        """The recipes of the earlier search and of this one, each once.
+
+        The earlier search's entry counts where it measured the recipe, this search's where it did not.
+        """
+        own = {one.recipe.digest for one in self.scored} - self._known.keys()
+        return (
+            *(one for one in self._earlier if one.recipe.digest not in own),
+            *(one for one in self.scored if one.recipe.digest not in self._known),
+        )
+
+
+def _choose_waiting(scored: Sequence[Scored], left: float) -> list[int]:
+    """The indices of the most promising waiting recipes, as many as can be scored in full with what is left.
+
+    The most promising are those whose estimates the fewest measured recipes equal or exceed in all objectives.
+    """
+    waiting = [index for index, one in enumerate(scored) if one.outcome.waiting]
+    measured = [one.point for one in scored if one.outcome.is_measured]
+    waiting.sort(key=lambda index: sum(_is_as_good(point, scored[index].point) for point in measured))
+    costs = np.cumsum([1 - scored[index].outcome.share for index in waiting])
+    # A little more than is left, because sums of shares are rounded.
     return waiting[: int(np.searchsorted(costs, left + 1e-9, side="right"))]
 
 
-def _as_good(point: Sequence[float], other: Sequence[float]) -> bool:
+def _is_as_good(point: Point, other: Point) -> bool:
     return all(mine >= theirs for mine, theirs in zip(point, other, strict=True))
 
 
-def _answers(
-    evaluate: Evaluate, recipes: Sequence[Recipe], known: Mapping[str, Outcome], objectives: int
-) -> tuple[Outcome, ...]:
-    """What comes of recipes, checked; what was measured in an earlier search is answered from there."""
-    new = [recipe for recipe in recipes if recipe.digest not in known]
-    fresh = iter(_checked(evaluate(new), len(new), objectives) if new else ())
-    return tuple(known.get(recipe.digest) or next(fresh) for recipe in recipes)
+def _choose_reference(space: SearchSpace, scored: Sequence[Scored]) -> Point | None:
+    """The reference point for hypervolume; None while nothing has succeeded.
 
-
-def _joined(before: Sequence[Scored], scored: Sequence[Scored]) -> tuple[Scored, ...]:
-    """What two searches scored, each recipe once, as the first one scored it where it measured it in full."""
-    measured = {one.recipe.digest for one in before if _measured(one)}
-    again = {one.recipe.digest for one in scored} - measured
-    return (
-        *(one for one in before if one.recipe.digest not in again),
-        *(one for one in scored if one.recipe.digest not in measured),
-    )
-
-
-def _record(
-    scored: list[Scored],
-    fresh: Sequence[Recipe],
-    waiting: Sequence[int],
-    outcomes: Sequence[Outcome],
-    index: int,
-    *,
-    final: bool,
-) -> None:
-    """Add a generation's outcomes to those so far; the last ones are news of those that waited.
-
-    final: these are not sent again.
+    From the lowest score of the single models in each objective (of all candidates, if no single model succeeded) it
+    is a tenth of their spread lower, so that sources at the ends of the front count too.
     """
-    for place, outcome in zip(waiting, outcomes[len(fresh) :], strict=True):
-        scored[place] = replace(scored[place], outcome=replace(outcome, waiting=outcome.waiting and not final))
-    scored += [Scored(recipe, outcome, index) for recipe, outcome in zip(fresh, outcomes[: len(fresh)], strict=True)]
-
-
-@dataclass(frozen=True)
-class _Budget:
-    """What is left of the budget, in full scorings; what a candidate is foreseen to take of it, and how many it allows;
-    what to say when it is spent."""
-
-    left: float
-    each: float
-    candidates: int
-    words: str
-
-
-def _budget(settings: Settings, scored: Sequence[Scored]) -> _Budget:
-    """What the budget still allows.
-
-    Time and shares are foreseen from the mean so far, so that a batch is cut rather than the limit overrun: what is cut
-    comes next, if it turns out to be allowed after all. The first generation, of which nothing is known, is scored
-    whole.
-    """
-    words = f"the budget of {settings.candidates} candidates is spent"
-    spent, count = _spent(scored), sum(one.outcome.share > 0 for one in scored)
-    left = settings.candidates - spent
-    seconds = sum(one.outcome.seconds for one in scored)
-    if settings.minutes is not None and seconds and spent:
-        in_time = (settings.minutes * 60 - seconds) * spent / seconds
-        if in_time < left:
-            left, words = in_time, f"the budget of {settings.minutes:g} minutes is spent"
-    # Rounded, or the last bit of a sum of shares would decide.
-    allowed = max(0, math.floor(round(left * count / spent, 6) if spent else left))
-    return _Budget(left, spent / count if spent else 1.0, allowed, words)
-
-
-def _checked(outcomes: Sequence[Outcome], asked: int, objectives: int) -> tuple[Outcome, ...]:
-    """The outcomes, those with a score that is no finite number as failures."""
-    if len(outcomes) != asked:
-        raise MergingError(f"evaluate: got {len(outcomes)} outcomes for {asked} recipes: give one each, in order")
-    return tuple(_checked_one(outcome, objectives) for outcome in outcomes)
-
-
-def _checked_one(outcome: Outcome, objectives: int) -> Outcome:
-    if not (math.isfinite(outcome.seconds) and outcome.seconds >= 0):
-        raise MergingError(f"evaluate: got {outcome.seconds} seconds: give a finite time, 0 or more")
-    if not 0 <= outcome.share <= 1:
-        raise MergingError(f"evaluate: got a share of {outcome.share}: give 0 to 1")
-    if outcome.objectives is None:
-        return replace(outcome, failure=outcome.failure or "no scores, and no reason given")
-    if len(outcome.objectives) != objectives:
-        raise MergingError(f"evaluate: got {len(outcome.objectives)} scores: give one for each of {objectives}")
-    odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
-    return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share) if odd else outcome
-
-
-def _reference(space: SearchSpace, scored: Sequence[Scored]) -> tuple[float, ...] | None:
-    """The reference point for hypervolume, as evolve's docstring has it; None while nothing has succeeded."""
     singles = {recipe.digest for recipe in space.singles()}
-    succeeded = [one for one in scored if _measured(one)]
+    succeeded = [one for one in scored if one.outcome.is_measured]
     chosen = [one for one in succeeded if one.recipe.digest in singles] or succeeded
     if not chosen:
         return None
-    scores = np.array([one.outcome.objectives for one in chosen])
-    lowest, spread = scores.min(axis=0), np.ptp(scores, axis=0)
-    # Where all are equal, or there is one only, its size stands in for the spread.
+    points = np.array([one.point for one in chosen])
+    lowest, spread = points.min(axis=0), np.ptp(points, axis=0)
+    # Where all scores are equal, or there is only one, there is no spread: take the score's size, or 1 if it is 0.
     margin = np.where(spread > 0, spread, np.where(lowest != 0, np.abs(lowest), 1.0)) / 10
     return tuple(map(float, lowest - margin))
 
 
-def _generation(index: int, scored: Sequence[Scored], corner: tuple[float, ...] | None) -> Generation:
-    front = _front(scored)
-    points = [one.outcome.objectives for one in front if one.outcome.objectives is not None]
-    return Generation(index, len(scored), hypervolume(points, corner) if corner else 0.0, front, _spent(scored))
+def _describe_generation(number: int, scored: Sequence[Scored], reference: Point | None) -> Generation:
+    front = _find_front(scored)
+    volume = hypervolume([one.point for one in front], reference) if reference else 0.0
+    return Generation(number, len(scored), volume, front, sum_shares(scored))
 
 
-def _front(scored: Sequence[Scored]) -> tuple[Scored, ...]:
-    succeeded = [(one.outcome.objectives or (), one) for one in scored if _measured(one)]
-    best = [succeeded[index] for index in nondominated([scores for scores, _ in succeeded])]
-    best.sort(key=lambda pair: (tuple(-score for score in pair[0]), pair[1].recipe.digest))
-    return tuple(one for _, one in best)
-
-
-def _spent(scored: Sequence[Scored]) -> float:
-    return math.fsum(one.outcome.share for one in scored)
-
-
-def _measured(one: Scored) -> bool:
-    return one.outcome.objectives is not None and not one.outcome.estimated
-
-
-def _result(
-    scored: Sequence[Scored], generations: Sequence[Generation], stopped: str, reference: tuple[float, ...] | None
-) -> SearchResult:
-    return SearchResult(tuple(scored), _front(scored), tuple(generations), stopped, reference)
+def _find_front(scored: Sequence[Scored]) -> tuple[Scored, ...]:
+    measured = [one for one in scored if one.outcome.is_measured]
+    front = [measured[index] for index in nondominated([one.point for one in measured])]
+    return tuple(sorted(front, key=lambda one: ([-score for score in one.point], one.recipe.digest)))

@@ -1,4 +1,4 @@
-"""pymoo's NSGA-II behind two methods: ask for candidates that were never scored, tell their scores."""
+"""pymoo's NSGA-II with ask and tell: it is asked for candidates that were never scored, and told their scores."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
 from merging.evolution.operators import GenomeCrossover, GenomeMutation, GenomeRepair
-from merging.recipes.path import Recipe
+from merging.recipes.recipe import Recipe
 from merging.spaces.space import Genome, SearchSpace
 
-# After so many draws that were all scored before, a space counts as searched through. Spaces of at most this
-# size are gone through one by one instead, so that for them it is certain.
+Individual = Any
+"""One of pymoo's individuals, which have no types."""
+
+# After so many draws in a row of recipes that are known, a space counts as searched through. The genomes of spaces of
+# at most this size are drawn once each instead, so that every recipe is certain to be found.
 _PATIENCE = 2000
 
 
 class Optimizer:
-    """NSGA-II over genomes, narrowed to batches of candidates whose recipes were not handed out before.
+    """NSGA-II over genomes that asks for each recipe once, though many genomes may mean it.
 
-    It is also the duplicate elimination that pymoo calls: two candidates are one if their recipes are.
+    It is also the duplicate elimination that pymoo calls: two individuals are duplicates if their recipes are equal.
     """
 
     def __init__(self, space: SearchSpace, objectives: int, *, population: int, seed: int) -> None:
         self._space = space
         self._size = population
         self._recipes: dict[Genome, Recipe] = {}
-        self._handed_out: set[str] = set()
-        # pymoo draws from default_rng(seed): this is another stream.
-        self._random_genomes = _draws(space, np.random.default_rng([seed, 1]))
+        self._asked: set[str] = set()  # digests of the recipes that `ask` has given
+        # pymoo draws from default_rng(seed): random genomes need another stream.
+        self._random_genomes = _draw_genomes(space, np.random.default_rng([seed, 1]))
         self._worst = np.full(objectives, -np.inf)
         self._problem = Problem(
             n_var=len(space.levels),
@@ -54,43 +57,43 @@ class Optimizer:
         )
         self._nsga2.setup(self._problem, termination=NoTermination(), seed=seed)
 
-    def decode(self, individual: Any) -> Recipe:
+    def decode(self, individual: Individual) -> Recipe:
         """The recipe of a pymoo individual."""
         return self._decode(tuple(map(int, individual.X)))
 
     def do(self, population: Population, *others: Population) -> Population:
-        """The individuals with a new recipe: not handed out, not in `others`, not earlier in `population`.
+        """The individuals with a new recipe: never asked for, not in `others`, not earlier in `population`.
 
         The name and the arguments are pymoo's.
         """
         seen = {self.decode(one).digest for other in others for one in other}
         new = []
-        for position, individual in enumerate(population):
+        for index, individual in enumerate(population):
             digest = self.decode(individual).digest
-            if digest not in seen and digest not in self._handed_out:
+            if digest not in seen and digest not in self._asked:
                 seen.add(digest)
-                new.append(position)
+                new.append(index)
         return population[np.array(new, dtype=int)]
 
     def ask(self) -> Population:
-        """The next candidates: the space's seeds first, offspring later, and strangers where those are few.
+        """The next candidates: first the space's seeds, later offspring; random genomes fill the generation up.
 
-        They are fewer than a population, or none, only where the space is searched through.
+        They are fewer than a population, or none, only once the space is searched through.
         """
-        bred = self._nsga2.ask()
-        if bred is None:  # no mating gave anything new, and pymoo takes this for its end
-            bred = Population.empty()
+        offspring = self._nsga2.ask()
+        if offspring is None:  # no mating gave a new recipe, which pymoo takes for the end of its search
+            offspring = Population.empty()
             self._nsga2.termination.force_termination = False
-        self._handed_out.update(self.decode(individual).digest for individual in bred)
-        random_genomes = self._new_random_genomes(self._size - len(bred))
-        return Population.merge(bred, Population.new(X=np.array(random_genomes))) if random_genomes else bred
+        self._asked.update(self.decode(individual).digest for individual in offspring)
+        genomes = self._new_random_genomes(self._size - len(offspring))
+        return Population.merge(offspring, Population.new(X=np.array(genomes))) if genomes else offspring
 
-    def tell(self, told: Sequence[Any], scores: Sequence[tuple[float, ...] | None]) -> None:
-        """Give NSGA-II the scores of what was asked, None for a failed candidate; earlier ones may be told anew.
+    def tell(self, answered: Sequence[Individual], scores: Sequence[tuple[float, ...] | None]) -> None:
+        """Give NSGA-II the scores of individuals, None for a failed one; they may replace scores given earlier.
 
         Failures get the worst scores seen so far and a violated constraint: NaN would survive selection.
         """
-        costs = [None if row is None else -np.array(row) for row in scores]
+        costs = [None if row is None else -np.array(row) for row in scores]  # pymoo minimises
         self._worst = np.max([self._worst, *(row for row in costs if row is not None)], axis=0)
         worst = np.where(np.isfinite(self._worst), self._worst, 0.0)
         answers = StaticProblem(
@@ -98,18 +101,18 @@ class Optimizer:
             F=np.array([worst if row is None else row for row in costs]),
             G=np.array([[float(row is None)] for row in costs]),
         )
-        individuals = Population.create(*told)
+        individuals = Population.create(*answered)
         for individual in individuals:
-            individual.evaluated.clear()  # or pymoo would keep what it was told of it first
+            individual.evaluated.clear()  # pymoo would keep the scores that it was given first
         self._nsga2.evaluator.eval(answers, individuals)
-        living = set(map(id, self._nsga2.pop if self._nsga2.pop is not None else ()))
-        self._nsga2.tell(infills=Population.create(*(one for one in told if id(one) not in living)))
+        # Individuals that survived have their new scores already: merged in once more, they would be there twice.
+        survivors = set(map(id, self._nsga2.pop if self._nsga2.pop is not None else ()))
+        self._nsga2.tell(infills=Population.create(*(one for one in answered if id(one) not in survivors)))
 
-    @property
-    def exhausted(self) -> str:
-        """Why there is nothing to ask, in words."""
+    def describe_end(self) -> str:
+        """Why there are no more candidates to ask for."""
         if self._space.size <= _PATIENCE:
-            return f"all {len(self._handed_out)} recipes of the space are scored"
+            return f"all {len(self._asked)} recipes of the space are scored"
         return f"no new recipe in {_PATIENCE} draws: the space is all but searched through"
 
     def _decode(self, genome: Genome) -> Recipe:
@@ -118,7 +121,7 @@ class Optimizer:
         return self._recipes[genome]
 
     def _new_random_genomes(self, count: int) -> list[Genome]:
-        """Up to `count` random genomes whose recipes are new; from now on they are handed out."""
+        """Up to `count` random genomes whose recipes were never asked for; from now on they were."""
         found: list[Genome] = []
         misses = 0
         while len(found) < count and misses < _PATIENCE:
@@ -126,17 +129,17 @@ class Optimizer:
             if genome is None:
                 break
             digest = self._decode(genome).digest
-            if digest in self._handed_out:
+            if digest in self._asked:
                 misses += 1
             else:
-                self._handed_out.add(digest)
+                self._asked.add(digest)
                 found.append(genome)
         return found
 
 
-def _draws(space: SearchSpace, random: np.random.Generator) -> Iterator[Genome]:
-    """Random genomes: for a small space each once, else without end."""
+def _draw_genomes(space: SearchSpace, random: np.random.Generator) -> Iterator[Genome]:
+    """Random genomes: each once for a small space, else without end."""
     if space.size > _PATIENCE:
         return space.random_genomes(random)
     genomes = list(product(*map(range, space.levels)))
-    return (space.repaired(genomes[position]) for position in random.permutation(len(genomes)))
+    return (space.repaired(genomes[index]) for index in random.permutation(len(genomes)))

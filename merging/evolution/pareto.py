@@ -1,6 +1,6 @@
-"""Questions about sets of score vectors: which are on the front, how much it covers, which few stand for it.
+"""Fronts of score vectors: which points are on one, how much it covers, and which few points represent it.
 
-Everywhere a point is one candidate's scores, and higher is better in each objective.
+A point is one candidate's scores; higher is better in each objective.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def nondominated(points: Points) -> tuple[int, ...]:
     """Indices, ascending, of the points that no other point dominates.
 
     A point dominates another if it is at least as good in every objective and better in one. Equal points do
-    not dominate each other, so all copies of a best point are given.
+    not dominate each other, so all copies of a best point are included.
     """
-    matrix = _matrix(points)
+    matrix = _as_matrix(points)
     return tuple(
         index
         for index, point in enumerate(matrix)
@@ -35,11 +35,11 @@ def hypervolume(points: Points, reference: Sequence[float]) -> float:
     A point that is not above the reference in every objective adds nothing.
     Zitzler and Thiele, "Multiobjective evolutionary algorithms: a comparative case study", 1999.
     """
-    # Here rather than at the top: choosing among a front needs no pymoo.
+    # Imported here, because choosing from a front needs no pymoo.
     from pymoo.indicators.hv import HV
 
     corner = np.asarray(reference, dtype=float)
-    matrix = _matrix(points)
+    matrix = _as_matrix(points)
     if matrix.size and matrix.shape[1] != len(corner):
         raise MergingError(f"reference: got {len(corner)} values: give one for each of {matrix.shape[1]} scores")
     above = matrix[np.all(matrix > corner, axis=1)] if matrix.size else matrix
@@ -48,7 +48,7 @@ def hypervolume(points: Points, reference: Sequence[float]) -> float:
 
 
 def extremes_and_knee(points: Points, limit: int) -> tuple[int, ...]:
-    """At most `limit` indices that stand for a front: its knee, then the best point in each objective.
+    """At most `limit` indices that represent a front: its knee, then the best point in each objective.
 
     The knee is the point farthest above the hyperplane through the ends of the front. With each of the d
     objectives scaled to z in [0, 1] over the front, that plane is sum(z) = 1 and the distance from it
@@ -57,11 +57,11 @@ def extremes_and_knee(points: Points, limit: int) -> tuple[int, ...]:
     intersection", 1999.
 
     The knee comes first, so that a limit of one gives the best compromise. Ties go to the larger sum(z), then
-    to the larger min(z), then to the lower index. An index is given once, though it may stand for several.
+    to the larger min(z), then to the lower index. An index is given once, though it may be the best in several.
     """
     if not points or limit < 1:
         return ()
-    matrix = _matrix(points)
+    matrix = _as_matrix(points)
     span = np.ptp(matrix, axis=0)
     scaled = (matrix - matrix.min(axis=0)) / np.where(span > 0, span, 1.0)
     # Rounded, or the last bit of a sum would decide between points that are equally good.
@@ -72,11 +72,11 @@ def extremes_and_knee(points: Points, limit: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(chosen))[:limit]
 
 
-def _matrix(points: Points) -> NDArray[np.float64]:
+def _as_matrix(points: Points) -> NDArray[np.float64]:
     """Points as an array of shape (points, objectives); a value that is not finite raises MergingError."""
     matrix = np.asarray(points, dtype=float)
     if matrix.size and matrix.ndim != 2:
-        raise MergingError(f"points: got shape {matrix.shape}: give one row of scores a point")
+        raise MergingError(f"points: got shape {matrix.shape}: give one row of scores for each point")
     if not np.isfinite(matrix).all():
         raise MergingError("points: got a score that is not finite: leave failed candidates out")
     return matrix

@@ -1,7 +1,4 @@
-"""mergekit's YAML as frozen, checked values: what is to be merged, in the field's common language.
-
-merging.mergekit.reader makes them from a parsed file.
-"""
+"""mergekit's YAML as frozen, checked values; merging.mergekit.reader makes them from a parsed file."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from merging.errors import MergingError
+from merging.identity import ModelId
 from merging.mergekit.settings import Setting
 
 KeyPath = tuple[str | int, ...]
@@ -19,36 +17,30 @@ UNION, BASE, AUTO = "union", "base", "auto"
 ZERO = "zero"
 
 
-@dataclass(frozen=True, order=True)
-class ModelName:
-    """A model as the file names it: a folder or a Hub repo, at a revision, with an adapter (LoRA) on top or not."""
+@dataclass(frozen=True)
+class Mention:
+    """A place in the file that names a model.
 
-    path: str
-    revision: str | None = None
-    adapter: ModelName | None = None
+    written: the name as it is written there. model: the one name that all spellings of the model have in this merge.
+    """
 
-    def __str__(self) -> str:
-        own = f"{self.path}@{self.revision}" if self.revision else self.path
-        return f"{own}+{self.adapter}" if self.adapter else own
-
-    @property
-    def plain(self) -> ModelName:
-        """The model without its adapter."""
-        return ModelName(self.path, self.revision)
+    path: KeyPath
+    written: ModelId
+    model: ModelId
 
 
 @dataclass(frozen=True)
 class FromModel:
-    """A row of one model: that of the same token, or of another token, or of an id; at most one of both is given."""
+    """A row of one model: the same token's, or that of another token or id, of which at most one is given."""
 
-    model: ModelName
+    model: ModelId
     token: str | None = None
     token_id: int | None = None
 
 
 @dataclass(frozen=True)
 class TokenRule:
-    """Where a token's row is from in models that lack it; with `force` in all of them."""
+    """The source of a token's row in models that lack it, or in all models with `force`."""
 
     source: FromModel | Literal["zero"] | None = None
     force: bool = False
@@ -56,9 +48,9 @@ class TokenRule:
 
 @dataclass(frozen=True)
 class Input:
-    """A model in a slice. layers: the half-open range taken; None: all of them. place: of its keys in the file."""
+    """A model in a slice. layers: half-open range of its layers; None for all. place: path of its keys in the file."""
 
-    model: ModelName
+    model: ModelId
     layers: tuple[int, int] | None
     settings: Settings
     place: KeyPath = field(default=(), compare=False)
@@ -68,23 +60,23 @@ class Input:
 class Slice:
     """Layers of the result, merged from equally many layers of each input.
 
-    base: what the file calls so here, or None. place: of its keys in the file.
+    base: the slice's base_model, or None. place: path of its keys in the file.
     """
 
     inputs: tuple[Input, ...]
-    base: ModelName | None
+    base: ModelId | None
     settings: Settings
     place: KeyPath = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
 class TokenizerChoice:
-    """Whose vocabulary the result has: that of all models together ("union"), the base's, or that of one model.
+    """The vocabulary of the result: that of all models together ("union"), the base's, or that of one model.
 
     tokens: rules for single tokens, by their text.
     """
 
-    source: ModelName | str
+    source: ModelId | str
     pad_to_multiple_of: int | None = None
     tokens: Mapping[str, TokenRule] = field(default_factory=dict)
 
@@ -93,37 +85,37 @@ class TokenizerChoice:
 class MergeConfig:
     """One merge.
 
-    slices: what makes up the result, first layers first; whole models merged are a single slice.
-    settings: of everything, the module's before the file's.
-    dtype: of the result's weights; None: the one that holds those of all models. Sums are done in float32.
-    mentions: every place in the file where a model is named, in the file's order.
-    remarks: what the file says that has no effect, a line each.
+    slices: slices of the result, first layers first; whole models are a single slice.
+    settings: settings of all slices, the module's before the file's.
+    dtype: dtype of the result's weights; None for the one that holds those of all models. Sums are done in float32.
+    mentions: every place in the file that names a model, in the order of reading.
+    remarks: keys of the file that have no effect, a line each.
     """
 
     method: str
     slices: tuple[Slice, ...]
-    base: ModelName | None
+    base: ModelId | None
     settings: tuple[Settings, ...]
     dtype: str | None
     tokenizer: TokenizerChoice | None
     chat_template: str | None
-    mentions: tuple[tuple[KeyPath, ModelName], ...]
+    mentions: tuple[Mention, ...]
     remarks: tuple[str, ...]
 
     @property
-    def models(self) -> tuple[ModelName, ...]:
-        """Every model, once, the donor first and then in the file's order."""
+    def models(self) -> tuple[ModelId, ...]:
+        """Every model once, the config source first and then in the file's order."""
         return tuple(dict.fromkeys([self.config_source, *(entry.model for one in self.slices for entry in one.inputs)]))
 
     @property
-    def config_source(self) -> ModelName:
-        """Whose config and tokenizer the result has: the base, else the first input."""
+    def config_source(self) -> ModelId:
+        """The model whose config and tokenizer the result has: the base, else the first input."""
         return self.base or self.slices[0].inputs[0].model
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What is wrong with one key of the file."""
+class ConfigFault:
+    """A fault in one key of the file."""
 
     path: KeyPath
     got: str
@@ -133,10 +125,10 @@ class Fault:
         return f"{dotted(self.path)}: got {self.got}: {self.why}"
 
 
-class ConfigFaults(MergingError):  # noqa: N818 - says what is the matter
-    """Everything that is wrong with a file, a line each; `faults` has them one by one."""
+class ConfigFaults(MergingError):  # noqa: N818 - named after the finding
+    """Everything that is wrong with a file, a line each; `faults` has the single ones."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[ConfigFault]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
 

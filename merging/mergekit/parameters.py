@@ -1,4 +1,4 @@
-"""mergekit's parameters read against the registry of methods, and what a method asks of the models of a slice."""
+"""Reads mergekit's parameters by the registry of methods, and checks a slice's models against its method."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TypeVar
 
 from merging.mergekit.config import KeyPath
 from merging.mergekit.settings import Condition, Scalar, Setting
-from merging.method_specs import METHODS, Parameter
+from merging.methods import METHODS
+from merging.specs.method import Parameter
 
 Name = TypeVar("Name", bound=Hashable)
 
 Wrong = tuple[KeyPath, object, str]
-"""Where in a parameter's value something is wrong, what stands there, and what to write."""
+"""A fault in a parameter's value: its path there, what was found, and what to write."""
 
 EVERY_PARAMETER = frozenset(name for method in METHODS.values() for name in (*method.parameters, *method.ignored))
-"""What any method reads, or passes over because it changes nothing."""
+"""Every parameter that a method reads, or ignores because it changes nothing."""
 
 _CONDITION = frozenset({"filter", "value"})
 
@@ -33,11 +34,11 @@ def read_setting(data: object, parameter: Parameter) -> tuple[Setting, list[Wron
     return (Condition(None, values),), wrong
 
 
-def roles(method: str, models: Sequence[Name], base: Name | None) -> tuple[tuple[Name, ...], Name | None]:
-    """A slice's models as the method takes them: its sources in order, and the base that it reads beside them.
+def assign_roles(method: str, models: Sequence[Name], base: Name | None) -> tuple[tuple[Name, ...], Name | None]:
+    """A slice's models as (the method's sources in order, its base or None).
 
-    What mergekit calls the base is an ordinary source of methods that read none, and the first source of those
-    that go from one model to another.
+    mergekit's base_model is an ordinary source of methods that read no base, and the first source of those that go
+    from one model to another.
     """
     use = METHODS[method].base
     if use == "ignored" or base is None:
@@ -47,13 +48,13 @@ def roles(method: str, models: Sequence[Name], base: Name | None) -> tuple[tuple
 
 
 def slice_fault(method: str, models: Sequence[Name], base: Name | None) -> tuple[str, str] | None:
-    """What a method cannot do with the models of a slice, as (what it got, what to do); None if it can."""
+    """Why a method cannot merge the models of a slice, as (what it got, what to do); None if it can."""
     rule = METHODS[method]
     if rule.needs_base and base is None:
         return "no base_model", f"{method} merges differences from a base model, name it"
     if base is not None and base not in models and rule.base != "ignored":
         return f"slices without {base}", "the base_model is one of the models of every slice: add it with its layers"
-    sources, _ = roles(method, models, base)
+    sources, _ = assign_roles(method, models, base)
     least, most = rule.min_sources, rule.max_sources
     if least <= len(sources) <= (most or len(sources)):
         return None
@@ -82,7 +83,7 @@ def _conditions(entries: Sequence[tuple[KeyPath, object]], parameter: Parameter)
 
 
 def _values(data: object, path: KeyPath, parameter: Parameter) -> tuple[tuple[Scalar, ...], list[Wrong]]:
-    """One value, or a gradient's; range and kind are checked at its points, and hold between them."""
+    """One value, or a gradient's; a check of its points is enough, because values between them are within range too."""
     if not isinstance(data, list | tuple):
         entries: list[tuple[KeyPath, object]] = [(path, data)]
     elif data:
@@ -104,7 +105,7 @@ def _values(data: object, path: KeyPath, parameter: Parameter) -> tuple[tuple[Sc
 
 
 def _scalar(data: object, parameter: Parameter) -> Scalar | None:
-    """A value of the parameter's kind; None if it is of another. YAML 1.1 has numbers such as 1e-5 as texts."""
+    """A value of the parameter's kind; None if it is of another. YAML 1.1 reads numbers such as 1e-5 as texts."""
     if parameter.kind == "switch":
         return bool(data) if isinstance(data, bool | int | float) and data in (0, 1) else None
     if isinstance(data, bool) or not isinstance(data, int | float | str):

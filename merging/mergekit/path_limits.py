@@ -1,13 +1,12 @@
-"""Where mergekit 0.1.5 makes less of a path's recipe than shoal does, in sentences for the recipe itself."""
+"""What mergekit 0.1.5 cannot do with a path's recipe, in sentences for comments in the recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from merging.models.layer_config import layer_lists, layer_total
+from merging.models.layer_config import read_depth, read_layer_lists
 from merging.paths.folding import folding_rule
 from merging.paths.layout import path_config
 from merging.recipes.path import PathRecipe
@@ -15,10 +14,10 @@ from merging.recipes.path import PathRecipe
 
 @dataclass(frozen=True)
 class _List:
-    """mergekit's list of a family's tensors.
+    """What mergekit's list of a family's tensors gets wrong.
 
-    lacks: text in names that models of the family may have, and the list has not. needs: tensors that are on the list,
-    and that not every model of the family has.
+    lacks: part of tensor names that models of the family may have and the list lacks.
+    needs: tensors on the list that not every model of the family has.
     """
 
     lacks: str | None = None
@@ -38,7 +37,7 @@ _LISTS: Mapping[str, _List] = MappingProxyType(
         "stablelm": _List("q_layernorm.", ("post_attention_layernorm.weight",)),
     }
 )
-"""By model_type. Of other families mergekit finds the tensors out from the files."""
+"""model_type → mergekit's list. For other families mergekit takes the tensors from the files."""
 
 _NORMS = (
     "The norms behind this family's layers multiply by 1 + weight, so a scale S makes them (1 + weight) / S - 1. "
@@ -58,8 +57,8 @@ _CONFIG = (
 )
 
 
-def mergekit_limits(path: PathRecipe, config: Mapping[str, Any], tensor_names: Sequence[str]) -> Iterator[str]:
-    """What is to be told to somebody who runs a path's recipe with mergekit.
+def mergekit_limits(path: PathRecipe, config: Mapping[str, object], tensor_names: Sequence[str]) -> Iterator[str]:
+    """The differences that somebody who runs a path's recipe with mergekit should know.
 
     config: the parts' config.json. tensor_names: of a whole part.
     """
@@ -74,7 +73,7 @@ def mergekit_limits(path: PathRecipe, config: Mapping[str, Any], tensor_names: S
         yield _LACKS.format(unlisted[0])
     if not known and path.head != path.embedding:
         yield _ENDS
-    before, after = layer_lists(config, label), layer_lists(path_config(path, config), label)
-    as_deep = len(path.hops) == layer_total(config, label)
+    before, after = read_layer_lists(config, label), read_layer_lists(path_config(path, config), label)
+    as_deep = len(path.hops) == read_depth(config, label)
     if (before != after) if as_deep else (before or not known):
         yield _CONFIG

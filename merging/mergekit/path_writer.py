@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from textwrap import wrap
-from typing import Any
 
 import yaml
 
+from merging.identity import ModelId
 from merging.mergekit.path_limits import mergekit_limits
 from merging.mergekit.writer import to_mergekit_yaml
-from merging.paths.folding import FoldingRule, factor, folding_rule
+from merging.paths.folding import FoldingRule, fold_factor, folding_rule
 from merging.recipes.path import PathRecipe
-from merging.recipes.weight_merge import ModelId
 
 _STAGES = "Several stages: mergekit-multi makes the named merges first."
 _WIDTH = 118
@@ -20,11 +19,11 @@ _WIDTH = 118
 
 def path_to_mergekit_yaml(
     path: PathRecipe,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     tensor_names: Iterable[str],
     names: Mapping[ModelId, str] | None = None,
 ) -> str:
-    """A configuration whose merge by mergekit has our tensors; parts that are merges are documents of their own.
+    """A configuration with which mergekit makes the same tensors; parts that are merges are documents of their own.
 
     config: the parts' config.json. tensor_names: of a whole part. names: what to call a source instead of "repo@sha".
     A slice without layers says which part gives the embedding, or the head, where that is not the first or last hop's.
@@ -61,19 +60,19 @@ def _called(source: ModelId, names: Mapping[ModelId, str] | None) -> str:
     return (names or {}).get(source, str(source))
 
 
-def _scales(rule: FoldingRule, stream: float) -> list[dict[str, Any]] | None:
+def _scales(rule: FoldingRule, stream: float) -> list[dict[str, object]] | None:
     if stream == 1 or not rule.by_factor:
         return None
     # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot.
-    return [{"filter": part.removesuffix("."), "value": factor(fold, stream)} for part, fold in rule.parts.items()]
+    return [{"filter": part.removesuffix("."), "value": fold_factor(fold, stream)} for part, fold in rule.parts.items()]
 
 
-def _slice(model: str, layer: int | None, scales: list[dict[str, Any]] | None) -> dict[str, Any]:
-    source: dict[str, Any] = {"model": model, "layer_range": [0, 0] if layer is None else [layer, layer + 1]}
+def _slice(model: str, layer: int | None, scales: list[dict[str, object]] | None) -> dict[str, object]:
+    source: dict[str, object] = {"model": model, "layer_range": [0, 0] if layer is None else [layer, layer + 1]}
     if scales is not None:
         source["parameters"] = {"scale": scales}
     return {"sources": [source]}
 
 
-def _dump(config: Mapping[str, Any]) -> str:
+def _dump(config: Mapping[str, object]) -> str:
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -1,27 +1,31 @@
 """Reads mergekit's YAML: from the parsed file to a MergeConfig, or to every fault at once, each with its key's path.
 
-Reading is pure. What shoal does not do is refused by its key; what has no effect is told in a remark.
+Reading is pure. Keys for what shoal cannot do are faults; keys without effect are remarks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, Literal
 
+from merging.dtypes import DTYPES
+from merging.errors import MergingError
+from merging.identity import ModelId
 from merging.mergekit.config import (
     AUTO,
     BASE,
     UNION,
     ZERO,
+    ConfigFault,
     ConfigFaults,
-    Fault,
     FromModel,
     Input,
     KeyPath,
+    Mention,
     MergeConfig,
-    ModelName,
     Settings,
     Slice,
     TokenizerChoice,
@@ -29,8 +33,7 @@ from merging.mergekit.config import (
     dotted,
 )
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
-from merging.method_specs import METHODS
-from merging.recipes.weight_merge import DTYPES
+from merging.methods import METHODS
 
 _TOP = (
     "merge_method",
@@ -50,29 +53,39 @@ _NOT_DONE = {
     "residual_weight": "mergekit reads it and does nothing with it; leave it out",
     "override_architecture": "the architecture is the one in the model's own config.json; leave it out",
 }
-"""Keys of mergekit's format that are refused, and why."""
+"""Keys of mergekit's format that are refused → why."""
 
 
-def parse_merge_config(data: object) -> MergeConfig:
+def parse_merge_config(data: object, canonical: Mapping[ModelId, ModelId] = MappingProxyType({})) -> MergeConfig:
     """The merge that a parsed file (mappings, lists, scalars) describes.
+
+    canonical: models that the file writes in several ways → the one name that each has in the result.
 
     Raises:
         ConfigFaults: unknown keys, values of the wrong kind or out of range, what does not fit together, and
             what is not supported.
     """
-    reader = _Reader()
+    reader = _Reader(canonical)
     config = reader.config(data)
     if reader.faults or config is None:
         raise ConfigFaults(reader.faults)
     return config
 
 
+def named_models(data: object) -> tuple[ModelId, ...]:
+    """Every model that a parsed file names, as it is written, even if other things in the file are wrong."""
+    reader = _Reader({})
+    reader.config(data)
+    return tuple(dict.fromkeys(mention.written for mention in reader.mentions))
+
+
 @dataclass
 class _Reader:
-    """Goes through the file once and gathers what is wrong on the way."""
+    """Reads the file once and collects its faults, mentions and remarks."""
 
-    faults: list[Fault] = field(default_factory=list)
-    mentions: list[tuple[KeyPath, ModelName]] = field(default_factory=list)
+    canonical: Mapping[ModelId, ModelId]
+    faults: list[ConfigFault] = field(default_factory=list)
+    mentions: list[Mention] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     method: str = ""
 
@@ -105,7 +118,7 @@ class _Reader:
         )
 
     def body(self, top: Mapping[str, Any]) -> tuple[Mapping[str, Any], KeyPath, Mapping[str, Any]]:
-        """The mapping that has `models` or `slices`, its place, and the module's own keys."""
+        """The mapping with `models` or `slices`, its path, and the module's own keys."""
         chosen = [key for key in ("models", "slices", "modules") if top.get(key)]
         if len(chosen) != 1:
             self.fault((), " and ".join(chosen) or "none of them", "write one of `models`, `slices` and `modules`")
@@ -124,7 +137,7 @@ class _Reader:
             return {}, place, {}
         return module, place, module
 
-    def slices(self, body: Mapping[str, Any], place: KeyPath, base: ModelName | None) -> tuple[Slice, ...]:
+    def slices(self, body: Mapping[str, Any], place: KeyPath, base: ModelId | None) -> tuple[Slice, ...]:
         if body.get("models"):
             return (self.whole_models(body["models"], (*place, "models"), base),)
         found = []
@@ -138,8 +151,8 @@ class _Reader:
             found.append(Slice(tuple(one for one in inputs if one), own_base, own, path))
         return tuple(found)
 
-    def whole_models(self, data: object, place: KeyPath, base: ModelName | None) -> Slice:
-        """Models from end to end; a base that is not among them is the last."""
+    def whole_models(self, data: object, place: KeyPath, base: ModelId | None) -> Slice:
+        """The slice of whole models; a base that is not among them is added as the last."""
         inputs = []
         for position, entry in enumerate(self.sequence(data, place)):
             path = (*place, position)
@@ -161,20 +174,23 @@ class _Reader:
 
     def layer_range(self, data: object, path: KeyPath) -> tuple[int, int] | None:
         whole = isinstance(data, list | tuple) and [type(part) for part in data] == [int, int]
-        # One without layers says where the embedding or the head comes from.
+        # A range without layers is allowed: it says where the embedding or the head comes from.
         if whole and isinstance(data, list | tuple) and 0 <= data[0] <= data[1]:
             return data[0], data[1]
         self.fault(path, describe_value(data), "write [first, last + 1], two whole numbers, such as [0, 8]")
         return None
 
     def check_inputs(self, one: Slice) -> None:
-        """What the method asks of the models of a slice."""
+        """Check a slice's models against its method."""
         names = [entry.model for entry in one.inputs]
         if not self.method or not names or any(_leaves_out_a_model(fault.path, one.place) for fault in self.faults):
-            return  # what is wrong was told already
+            return  # the fault that keeps a model from being read is enough
         lengths = {entry.layers[1] - entry.layers[0] for entry in one.inputs if entry.layers}
         if twice := next((name for name in names if names.count(name) > 1), None):
-            self.fault(one.place, f"{twice} twice", "name each model once in a slice")
+            places = [(*entry.place, "model") for entry in one.inputs if entry.model == twice]
+            spellings = dict.fromkeys(str(mention.written) for mention in self.mentions if mention.path in places)
+            got = f"{twice} twice" if len(spellings) == 1 else f"{' and '.join(spellings)}, which are one model"
+            self.fault(one.place, got, "name each model once in a slice")
         elif len(lengths) > 1:
             self.fault(one.place, f"ranges of {', '.join(map(str, sorted(lengths)))} layers", "make them equally long")
         elif problem := slice_fault(self.method, names, one.base):
@@ -183,7 +199,7 @@ class _Reader:
     def known_method(self, data: object) -> str:
         if isinstance(data, str) and data in METHODS:
             return data
-        self.fault(("merge_method",), describe_value(data), f"use one of {', '.join(METHODS)}{nearest(data, METHODS)}")
+        self.fault(("merge_method",), describe_value(data), f"use one of {', '.join(METHODS)}{suggest(data, METHODS)}")
         return ""
 
     def dtype(self, data: object, path: KeyPath) -> str | None:
@@ -205,18 +221,18 @@ class _Reader:
             place = (*path, name)
             if name in known:
                 found[name], wrong = read_setting(value, known[name])
-                self.faults += [Fault((*place, *where), describe_value(got), why) for where, got, why in wrong]
+                self.faults += [ConfigFault((*place, *where), describe_value(got), why) for where, got, why in wrong]
             elif name in EVERY_PARAMETER:
                 why = (
                     "it changes nothing in the merged weights" if name in ignored else f"{self.method} does not read it"
                 )
                 self.remarks.append(f"{dotted(place)}: {why}")
             else:
-                close = nearest(name, [*known, *EVERY_PARAMETER])
+                close = suggest(name, [*known, *EVERY_PARAMETER])
                 self.fault(place, describe_value(value), f"no method has such a parameter{close}")
         return found
 
-    def tokenizer(self, top: Mapping[str, Any], base: ModelName | None) -> TokenizerChoice | None:
+    def tokenizer(self, top: Mapping[str, Any], base: ModelId | None) -> TokenizerChoice | None:
         given, chosen = top.get("tokenizer"), top.get("tokenizer_source")
         if given is not None and chosen is not None:
             self.fault(("tokenizer",), "`tokenizer_source` as well", "keep one of the two")
@@ -242,7 +258,7 @@ class _Reader:
         return TokenRule(self.token_source(keys.get("source"), (*path, "source")), force is True)
 
     def token_source(self, data: object, path: KeyPath) -> FromModel | Literal["zero"] | None:
-        """A model's own row for the token, zeros, or the row of another token of a model."""
+        """The source of a token's row: a model's own, zeros, or another token's row of a model."""
         if not isinstance(data, Mapping) or "kind" not in data:
             model = None if data is None else self.model(data, path)
             return FromModel(model) if model else None
@@ -258,7 +274,7 @@ class _Reader:
         )
         return None
 
-    def tokenizer_source(self, data: object, path: KeyPath, base: ModelName | None) -> ModelName | str:
+    def tokenizer_source(self, data: object, path: KeyPath, base: ModelId | None) -> ModelId | str:
         if data == BASE and base is None:
             self.fault(path, describe_value(data), "there is no base_model; name one, or another source")
         if data in (UNION, BASE):
@@ -266,15 +282,15 @@ class _Reader:
         return self.model(data, path) or UNION
 
     def check_vocabulary_models(self, choice: TokenizerChoice | None, slices: Sequence[Slice]) -> None:
-        """A vocabulary comes from the models that are merged."""
+        """Only merged models may give the vocabulary."""
         if choice is None or not slices:
             return
         merged = {entry.model for one in slices for entry in one.inputs}
         rules = choice.tokens.values()
         named = [choice.source, *(rule.source.model for rule in rules if isinstance(rule.source, FromModel))]
-        for path, model in self.mentions:
-            if model in named and model not in merged and str(path[0]).startswith("tokenizer"):
-                self.fault(path, str(model), "it is not among the merged models; name one of those")
+        for mention in self.mentions:
+            if mention.model in named and mention.model not in merged and str(mention.path[0]).startswith("tokenizer"):
+                self.fault(mention.path, str(mention.written), "it is not among the merged models; name one of those")
 
     def chat_template(self, data: object) -> str | None:
         if data is None or data == AUTO:
@@ -285,36 +301,35 @@ class _Reader:
         self.fault(("chat_template",), describe_value(data), remedy)
         return None
 
-    def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelName | None:
+    def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelId | None:
         return None if keys.get(key) is None else self.model(keys[key], (*path, key))
 
-    def model(self, data: object, path: KeyPath) -> ModelName | None:
+    def model(self, data: object, path: KeyPath) -> ModelId | None:
         """`org/name@revision+adapter`, or the same in two keys, `model` and `lora`."""
-        if isinstance(data, Mapping):
-            keys = self.keys(data, path, ("model", "lora", "override_architecture"))
-            parts = [keys.get("model"), *([keys["lora"]] if keys.get("lora") is not None else [])]
-        else:
-            parts = data.split("+") if isinstance(data, str) else [data]
-        names = [_plain_name(part) for part in parts[:2]]
-        if len(parts) > 2 or None in names:
-            self.fault(
-                path, describe_value(data), "write a folder or a Hub repo: org/name, org/name@revision or base+lora"
-            )
+        try:
+            if isinstance(data, Mapping):
+                keys = self.keys(data, path, ("model", "lora", "override_architecture"))
+                lora = keys.get("lora")
+                adapter = None if lora is None else ModelId.parse_plain(_text(lora))
+                written = replace(ModelId.parse_plain(_text(keys.get("model"))), adapter=adapter)
+            else:
+                written = ModelId.parse(_text(data))
+        except MergingError:
+            remedy = "write a folder or a Hub repo: org/name, org/name@revision or base+lora"
+            self.fault(path, describe_value(data), remedy)
             return None
-        plain, adapter = names[0], names[1] if len(names) > 1 else None
-        found = ModelName(plain.path, plain.revision, adapter) if plain else None
-        if found:
-            self.mentions.append((path, found))
-        return found
+        model = self.canonical.get(written, written)
+        self.mentions.append(Mention(path, written, model))
+        return model
 
     def keys(self, data: object, path: KeyPath, known: Sequence[str]) -> Mapping[str, Any]:
-        """A mapping's known keys; the others are faults."""
+        """The known keys of a mapping; the others are faults."""
         found = self.mapping(data, path)
         for key, value in found.items():
             if key in _NOT_DONE and key in known and value is not None:
                 self.fault((*path, key), describe_value(value), _NOT_DONE[key])
             elif key not in known:
-                self.fault((*path, key), describe_value(value), f"there is no such key here{nearest(key, known)}")
+                self.fault((*path, key), describe_value(value), f"there is no such key here{suggest(key, known)}")
         return {key: value for key, value in found.items() if key in known}
 
     def mapping(self, data: object, path: KeyPath) -> Mapping[str, Any]:
@@ -330,32 +345,30 @@ class _Reader:
         return ()
 
     def fault(self, path: KeyPath, got: str, why: str) -> None:
-        self.faults.append(Fault(path, got, why))
+        self.faults.append(ConfigFault(path, got, why))
 
 
 def _leaves_out_a_model(fault: KeyPath, place: KeyPath) -> bool:
-    """Whether a fault keeps a model of the slice at `place` from being read."""
+    """Whether a fault kept a model of the slice at `place` from being read."""
     inside = fault[: len(place)] == place
     return "base_model" in fault or (inside and (fault == place or not {"model", "layer_range"}.isdisjoint(fault)))
 
 
-def _plain_name(data: object) -> ModelName | None:
-    """`path` or `path@revision`; None for anything else."""
-    if not isinstance(data, str) or data.count("@") > 1:
-        return None
-    path, _, revision = data.strip().partition("@")
-    return ModelName(path, revision or None) if path and ("@" in data) == bool(revision) else None
+def _text(data: object) -> str:
+    if not isinstance(data, str):
+        raise MergingError(f"got {describe_value(data)}: a text is needed")
+    return data
 
 
 def describe_value(data: object) -> str:
-    """A value of the file in a few characters."""
+    """A value of the file in a few characters, for messages."""
     if data is None:
         return "nothing"
     kinds = {bool: str(data).lower(), tuple: "a list", list: "a list", dict: "a group of keys"}
     return kinds.get(type(data)) or repr(data)[:60]
 
 
-def nearest(word: object, known: Sequence[str] | Mapping[str, object]) -> str:
-    """`; did you mean …?`, where something known is spelled nearly like it."""
+def suggest(word: object, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """`; did you mean …?` if a known word is spelled nearly like it, else nothing."""
     close = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""

@@ -20,30 +20,25 @@ class Condition:
     values: tuple[Scalar, ...]
 
     def holds(self, tensor_name: str) -> bool:
-        """Whether the values are meant for this tensor."""
+        """Whether the values apply to this tensor."""
         return self.part is None or self.part == EVERYWHERE or self.part in tensor_name
 
 
 Setting = tuple[Condition, ...]
-"""The first condition that holds counts."""
-
-
-def constant(value: Scalar) -> Setting:
-    """One value for every tensor."""
-    return (Condition(None, (value,)),)
+"""Conditions in order: the first one that holds gives the value."""
 
 
 def setting_at(setting: Setting, tensor_name: str, position: float) -> Scalar | None:
-    """A setting's value for one tensor; None where no condition holds.
+    """A setting's value for one tensor; None if no condition holds.
 
-    position: of the layer in its slice, from 0 for the first to 1 for the last.
+    position: of the tensor's layer in its slice, from 0 for the first to 1 for the last.
     """
     found = next((condition for condition in setting if condition.holds(tensor_name)), None)
-    return None if found is None else interpolated(found.values, position)
+    return None if found is None else interpolate(found.values, position)
 
 
-def interpolated(values: tuple[Scalar, ...], position: float) -> Scalar:
-    """A gradient's value at a position from 0 to 1: linear between its points, or a step where they are no numbers."""
+def interpolate(values: tuple[Scalar, ...], position: float) -> Scalar:
+    """A gradient's value at a position from 0 to 1: linear between its points, or a step if they are switches."""
     if not values:
         raise MergingError("gradient: got no values: write at least one")
     place = position * (len(values) - 1)
@@ -55,8 +50,8 @@ def interpolated(values: tuple[Scalar, ...], position: float) -> Scalar:
     return (1 - share) * values[before] + share * values[after]
 
 
-def first_value(settings: Iterable[Setting | None], tensor_name: str, position: float) -> Scalar | None:
-    """The value that counts, from the closest setting to the farthest; None where none of them speaks of the tensor."""
+def first_setting_value(settings: Iterable[Setting | None], tensor_name: str, position: float) -> Scalar | None:
+    """The value of the first setting that has one for the tensor; None if none has. settings: most specific first."""
     for setting in settings:
         if setting is not None and (value := setting_at(setting, tensor_name, position)) is not None:
             return value

@@ -1,4 +1,4 @@
-"""A recipe as the YAML that mergekit reads: the field's common language for a merge."""
+"""Writes a recipe as the YAML that mergekit reads."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import yaml
 
 from merging.errors import MergingError
-from merging.method_specs import METHODS, Parameter
-from merging.partition import parse_name
-from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.identity import ModelId
+from merging.methods import METHODS
+from merging.partition import Block, Searched
+from merging.recipes.weight_merge import WeightMerge
+from merging.specs.method import Parameter
+from merging.tensor_names import parse_name
 
 # A group for the tensors whose name contains the filter; None matches all. The first that matches counts.
 Condition = tuple[str | None, int]
@@ -28,8 +31,11 @@ def to_mergekit_yaml(
 
     tensor_names: the checkpoint's; mergekit tells modules apart by parts of tensor names.
     names: what to call a source instead of "repo@sha", such as a folder.
-    MergingError if the names do not allow the recipe's groups to be told apart.
+
+    Raises:
+        MergingError: groups that mergekit's filters cannot tell apart, or that are no single stack of layers.
     """
+    stack = recipe.groups.only_stack
     call = {origin: (names or {}).get(origin, str(origin)) for origin in recipe.origins}
     config: dict[str, Any] = {"merge_method": recipe.method}
     if recipe.base is not None or METHODS[recipe.method].base != "optional":
@@ -41,7 +47,8 @@ def to_mergekit_yaml(
         config["models"] = _inputs(recipe, everywhere, call, {})
     else:
         config["slices"] = [
-            _slice(recipe, band, conditions, call) for band, conditions in enumerate(_filters(recipe, tensor_names))
+            _slice(recipe, block, conditions, call)
+            for block, conditions in zip(stack.bands, _filters(recipe, stack, tensor_names), strict=True)
         ]
     _add_shared(config, recipe, everywhere, even=True)
     note = _DRAW_NOTE if METHODS[recipe.method].draws else ""
@@ -49,9 +56,9 @@ def to_mergekit_yaml(
 
 
 def _slice(
-    recipe: WeightMerge, band: int, conditions: Sequence[Condition], call: Mapping[ModelId, str]
+    recipe: WeightMerge, band: Block, conditions: Sequence[Condition], call: Mapping[ModelId, str]
 ) -> dict[str, Any]:
-    place = {"layer_range": list(recipe.groups.bands[band])}
+    place = {"layer_range": list(band.layers or ())}
     layers: dict[str, Any] = {"sources": _inputs(recipe, conditions, call, place)}
     if recipe.base is not None:
         layers["sources"].append({"model": call[recipe.base], **place})
@@ -96,40 +103,41 @@ def _setting(parameter: Parameter, row: Sequence[float], conditions: Sequence[Co
     ]
 
 
-def _filters(recipe: WeightMerge, tensor_names: Iterable[str]) -> list[list[Condition]]:
+def _filters(recipe: WeightMerge, stack: Searched, tensor_names: Iterable[str]) -> list[list[Condition]]:
     """The conditions of each band's slice, tried on every tensor name before they are trusted.
 
     mergekit resolves the tensors before the layers in the first slice, and those behind them in the last.
     """
-    groups, tensors = recipe.groups, tuple(tensor_names)
-    last = len(groups.bands) - 1
-    found = [_conditions(recipe, band, tensors) for band in range(last + 1)]
+    tensors = tuple(tensor_names)
+    last = len(stack.bands) - 1
+    found = [_conditions(stack, band, tensors) for band in range(last + 1)]
     for name in tensors:
         place = parse_name(name)
         if place.layer is None:
             band = 0 if place.is_embedding else last
         else:
-            band = next(band for band, (_, end) in enumerate(groups.bands) if place.layer < end)
+            band = next(index for index, block in enumerate(stack.bands) if block.holds(name, place))
         group = next(group for part, group in found[band] if part is None or part in name)
-        if group != groups.of(name):
+        if group != recipe.groups.group(name):
             raise MergingError(f"tensor {name}: mergekit's filters cannot tell its group from others")
     return found
 
 
-def _conditions(recipe: WeightMerge, band: int, tensors: Sequence[str]) -> list[Condition]:
-    groups = recipe.groups
-    rest = groups.of_block(band, attention=False)
+def _conditions(stack: Searched, band: int, tensors: Sequence[str]) -> list[Condition]:
+    block = stack.bands[band]
+    rest = stack.group_in_block(block, attention=False)
     conditions: list[Condition] = []
-    if groups.modules_apart:
+    if block.modules_apart:
         inside = {parse_name(name).component for name in tensors}
-        attention = groups.of_block(band, attention=True)
-        conditions += [(f".{part}.", attention) for part in groups.attention if part in inside]
-    is_first, is_last = band == 0, band == len(groups.bands) - 1
-    if not groups.ends_apart or not (is_first or is_last):
+        attention = stack.group_in_block(block, attention=True)
+        conditions += [(f".{part}.", attention) for part in stack.attention if part in inside]
+    is_first, is_last = band == 0, band == len(stack.bands) - 1
+    ends_apart = len(stack.bands) < len(stack.blocks)
+    if not ends_apart or not (is_first or is_last):
         return [*conditions, (None, rest)]
-    stacks = {place.stack for place in map(parse_name, tensors) if place.layer is not None}
-    conditions += [(f"{stack}.", rest) for stack in sorted(stacks)]
+    stacks = {place.stack.rpartition(".")[2] for place in map(parse_name, tensors) if place.layer is not None}
+    conditions += [(f"{name}.", rest) for name in sorted(stacks)]
+    embed, head = 0, len(stack.labels) - 1
     if is_first and is_last:
-        embeddings = [name for name in tensors if parse_name(name).is_embedding]
-        conditions += [(name, groups.of(name)) for name in embeddings]
-    return [*conditions, (None, len(groups.labels) - 1 if is_last else 0)]
+        conditions += [(name, embed) for name in tensors if parse_name(name).is_embedding]
+    return [*conditions, (None, head if is_last else embed)]

@@ -1,52 +1,48 @@
-"""Merge methods: each a function from one tensor's inputs to the merged tensor, computed in float32 on the CPU."""
+"""The registry of merge methods: one file for each method or family of methods, which says all about it.
+
+Reading it imports neither torch nor numba nor numpy; formulas import them when a tensor is merged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from merging.methods.averages import linear, model_stock, passthrough
-from merging.methods.consensus import ram, ramplus_tl, sce
-from merging.methods.inputs import Draw, Inputs, Measurements, MergeFunction
-from merging.methods.spherical import karcher, multislerp, nuslerp, slerp
-from merging.methods.swaps import arcee_fusion, nearswap
-from merging.methods.task_vectors import (
-    breadcrumbs,
-    breadcrumbs_ties,
-    dare_linear,
-    dare_ties,
-    della,
-    della_linear,
-    task_arithmetic,
-    ties,
+from merging.methods import (
+    arcee_fusion,
+    karcher,
+    linear,
+    model_stock,
+    multislerp,
+    nearswap,
+    passthrough,
+    ram,
+    sce,
+    slerp,
+    task_vectors,
 )
+from merging.specs.method import Method
 
-__all__ = ["MERGES", "Draw", "Inputs", "Measurements", "MergeFunction"]
-
-MERGES: Mapping[str, MergeFunction] = MappingProxyType(
-    {
-        method.__name__: method
-        for method in (
-            linear,
-            slerp,
-            nuslerp,
-            multislerp,
-            karcher,
-            task_arithmetic,
-            ties,
-            dare_linear,
-            dare_ties,
-            della,
-            della_linear,
-            breadcrumbs,
-            breadcrumbs_ties,
-            sce,
-            model_stock,
-            nearswap,
-            arcee_fusion,
-            ram,
-            ramplus_tl,
-            passthrough,
-        )
-    }
+# In the order in which messages and the watchlist's schema list the methods.
+_FILES = (
+    linear,
+    slerp,
+    multislerp,
+    karcher,
+    task_vectors,
+    sce,
+    model_stock,
+    nearswap,
+    arcee_fusion,
+    ram,
+    passthrough,
 )
+_METHODS: dict[str, Method] = {method.name: method for file in _FILES for method in file.METHODS}
+
+METHODS: Mapping[str, Method] = MappingProxyType(_METHODS)
+"""Every method by its name."""
+
+
+def searched_methods() -> tuple[str, ...]:
+    """The names of the methods that a search can vary."""
+    return tuple(name for name, method in METHODS.items() if method.search is not None)

@@ -1,4 +1,4 @@
-"""Models as transformers builds them from a config: empty, or in outline."""
+"""Models as transformers builds them from a config: with empty weights, or as a schema alone."""
 
 from __future__ import annotations
 
@@ -12,36 +12,42 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from merging.dtypes import torch_dtype
 from merging.errors import MergingError
-from merging.merge_tensor import TORCH_DTYPES
+from merging.kinds import kind_of
 from merging.models.schema import ModelSchema
 from merging.models.transformers_cache import cached_on_disk
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
-def build_empty_model(folder: Path, dtype: str, device: str) -> Any:
-    """A causal language model built from a folder's config.json, its weights not set; none of its code runs.
+def build_empty_model(folder: Path, dtype: str, device: str) -> PreTrainedModel:
+    """Build the model of a folder's config.json by its kind, with weights that are not set; none of its code runs.
 
-    On device "meta" it takes no memory. MergingError if transformers cannot build it.
+    On device "meta" it takes no memory. MergingError if transformers cannot build it, or if it is of no kind.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
     from transformers.initialization import no_init_weights
 
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        kind = kind_of(config.to_dict())
         with torch.device(device), no_init_weights():
-            model = AutoModelForCausalLM.from_config(config, dtype=TORCH_DTYPES[dtype], trust_remote_code=False)
+            model = kind.build(config, torch_dtype(dtype))
         model.tie_weights()  # skipped along with the initial values
         return model
+    except MergingError as error:
+        raise MergingError(f"{folder / 'config.json'}: {error}") from error
     except _unbuildable() as error:
         reason = " ".join(str(error).split())[:300]
         raise MergingError(f"{folder / 'config.json'}: transformers cannot build this model ({reason})") from error
 
 
-def build_from_config(config: Mapping[str, Any], label: str, dtype: str = "float32", device: str = "meta") -> Any:
-    """The model that a config.json describes, as `build_empty_model` builds it. label: what errors call the config."""
+def build_from_config(
+    config: Mapping[str, object], label: str, dtype: str = "float32", device: str = "meta"
+) -> PreTrainedModel:
+    """Build the model of a config as `build_empty_model` does. label: what errors call the config."""
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
         try:
@@ -51,13 +57,13 @@ def build_from_config(config: Mapping[str, Any], label: str, dtype: str = "float
 
 
 @cached_on_disk(ModelSchema.as_json, ModelSchema.from_json)
-def outline(config: Mapping[str, Any], label: str) -> ModelSchema:
-    """The model that a config.json describes. label: what errors call it. MergingError if it cannot be built."""
-    return schema_of_model(build_from_config(config, label))
+def build_schema(config: Mapping[str, object], label: str) -> ModelSchema:
+    """The schema of a config's model. label: what errors call the config. MergingError if it cannot be built."""
+    return read_schema(build_from_config(config, label))
 
 
-def schema_of_model(model: Any) -> ModelSchema:
-    """What there is to say of a model that is built; MergingError as `stored_weights` raises it."""
+def read_schema(model: PreTrainedModel) -> ModelSchema:
+    """The schema of a model that is built; MergingError as `stored_weights` raises it."""
     weights, tied = stored_weights(model), _tied_names(model)
     firsts: dict[int, str] = {}
     for name in sorted(weights, key=lambda name: (name in tied, name)):
@@ -73,12 +79,12 @@ def schema_of_model(model: Any) -> ModelSchema:
     )
 
 
-def stored_weights(model: Any) -> dict[str, Tensor]:
+def stored_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The model's weights by the names under which its files hold them; writing to one writes to the model.
 
-    A weight that transformers fuses at load, as the experts of a mixture, comes apart: each part is a view. Tied
-    weights are the same tensor under several names. MergingError for a family whose values are rearranged at load,
-    so that no view shows them as the files have them.
+    Weights that transformers fuses at load, such as experts, are taken apart again: each part is a view. Tied weights
+    are one tensor under several names. MergingError for a family whose values transformers rearranges at load, so that
+    no view has them in the order of the files.
     """
     state: dict[str, Tensor] = model.state_dict(keep_vars=True)
     found = _as_saved(model, state)
@@ -89,23 +95,23 @@ def stored_weights(model: Any) -> dict[str, Tensor]:
     return found
 
 
-def _tied_names(model: Any) -> frozenset[str]:
-    """Those names in `stored_weights` that are tied to another one."""
+def _tied_names(model: PreTrainedModel) -> frozenset[str]:
+    """The names in `stored_weights` of weights that are tied to another one."""
     state: dict[str, Tensor] = model.state_dict(keep_vars=True)
     return frozenset(_as_saved(model, {name: state[name] for name in model.all_tied_weights_keys}))
 
 
 class _WithoutCopies(TorchFunctionMode):
-    """Parts of a tensor stay views of it, where transformers would have copies to write to a file."""
+    """Keeps parts of a tensor views of it: transformers copies them, because it means to write them to a file."""
 
     def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, Any] | None = None
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, object] | None = None
     ) -> Any:
         return arguments[0] if function is Tensor.contiguous else function(*arguments, **(named or {}))
 
 
-def _as_saved(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Some of the state dict's weights, named and taken apart as `save_pretrained` does it."""
+def _as_saved(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the state dict, renamed and taken apart as `save_pretrained` would write them."""
     from transformers.core_model_loading import revert_weight_conversion
 
     with _WithoutCopies():
@@ -113,15 +119,15 @@ def _as_saved(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _vocabulary(model: Any, weights: Mapping[str, Tensor]) -> frozenset[str]:
-    """Names of the embeddings, and of the head with its bias."""
+def _vocabulary(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> frozenset[str]:
+    """The names of the embeddings, and of the head with its bias."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     wanted = {id(weight) for end in ends if end is not None for weight in end.parameters(recurse=False)}
     return frozenset(name for name, weight in weights.items() if id(weight) in wanted)
 
 
-def _ignored(model: Any) -> str | None:
-    """Names that transformers itself passes over at load: buffers of older versions that it computes now."""
+def _ignored(model: PreTrainedModel) -> str | None:
+    """A pattern of names that transformers ignores at load: buffers of its older versions, which it computes now."""
     patterns = set(model._keys_to_ignore_on_load_unexpected or ())
     if any(name.endswith("rotary_emb.inv_freq") for name, _ in model.named_buffers()):
         patterns.add(r"rotary_emb\.inv_freq")
@@ -129,7 +135,7 @@ def _ignored(model: Any) -> str | None:
 
 
 def _unbuildable() -> tuple[type[Exception], ...]:
-    """What transformers is seen to raise of a config with values that fit no model."""
+    """The errors that transformers was seen to raise for a config with values that fit no model."""
     from huggingface_hub.errors import StrictDataclassError
 
     wrong_values = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, ArithmeticError)

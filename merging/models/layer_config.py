@@ -1,41 +1,44 @@
-"""The config.json of a model made of others' layers: their number, and every setting that goes by layer."""
+"""The config.json of a model made of other models' layers: the number of layers, and every setting per layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from merging.errors import MergingError
 from merging.models.transformers_cache import cached_on_disk
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 _LAYERS = "num_hidden_layers"
 _KINDS = frozenset({"layer_types", "layers_block_type", "attention_layers"})
-"""What lists of layers' kinds are called, also where a family does not fill them in by itself."""
-_DEPTHS = (5, 7)
+"""Names of lists of layers' kinds; a family need not fill them in by itself."""
+_DEPTHS = (5, 7)  # two, because a list may be as long as the model is deep by chance
 
-LayerOrigin = tuple[Mapping[str, Any], int]
+LayerOrigin = tuple[Mapping[str, object], int]
 """A layer as (the config of its model, its number there)."""
 
 
 @cached_on_disk(int, int)
-def layer_total(config: Mapping[str, Any], label: str) -> int:
-    """The number of layers that a config says, whatever its family calls it. label: what errors call the config."""
+def read_depth(config: Mapping[str, object], label: str) -> int:
+    """The number of layers in a config, whatever its family calls it. label: what errors call the config."""
     return int(getattr(load_config(config, label), _LAYERS))
 
 
-def stacked_config(
-    config_source: Mapping[str, Any], origins: Sequence[Sequence[LayerOrigin]], label: str
-) -> dict[str, Any]:
-    """The donor's config for a model of these layers, in their order.
+def stack_config(
+    config_source: Mapping[str, object], origins: Sequence[Sequence[LayerOrigin]], label: str
+) -> dict[str, object]:
+    """The config source's config for a model of these layers, in their order.
 
-    origins: for each layer of the result the layers that are merged into it, the leading one first.
+    origins: for each layer of the result, the layers that are merged into it, the one whose settings it has first.
     MergingError where layers of different kinds (layer_types and the like) would be merged into one.
     """
     leading = [merged[0] for merged in origins]
     # Read once each: a deep path takes its layers from few configs.
     distinct = {id(config): config for config, _ in leading}
-    read = {key: layer_lists(config, label) for key, config in distinct.items()}
+    read = {key: read_layer_lists(config, label) for key, config in distinct.items()}
     settings = [read[id(config)] for config, _ in leading]
     names = sorted(set.intersection(*(set(found) for found in settings)))
     wanted = {name: [found[name][layer] for found, (_, layer) in zip(settings, leading, strict=True)] for name in names}
@@ -44,15 +47,15 @@ def stacked_config(
     keys = _layer_keys(config_source, label)
     changed = dict(config_source) | dict.fromkeys(keys, len(origins))
     written = {name: values for name, values in wanted.items() if name in config_source}
-    computed = layer_lists({key: value for key, value in changed.items() if key not in written} | written, label)
+    computed = read_layer_lists({key: value for key, value in changed.items() if key not in written} | written, label)
     return changed | {
         name: values for name, values in wanted.items() if name in config_source or computed.get(name) != values
     }
 
 
-def check_layer_lists(config: Mapping[str, Any], layers: int, label: str) -> None:
-    """MergingError, by the setting's name, where a list that goes by layer is not as long as the model is deep."""
-    for name in sorted(_follow_depth(str(config.get("model_type")))):
+def check_layer_lists(config: Mapping[str, object], layers: int, label: str) -> None:
+    """MergingError, with the setting's name, if a list with a value per layer is not as long as the model is deep."""
+    for name in sorted(_depth_lists(str(config.get("model_type")))):
         given = config.get(name)
         if isinstance(given, list | tuple) and len(given) != layers:
             raise MergingError(f"{label}: {name} has {len(given)} entries for {layers} layers: mend its config.json")
@@ -60,9 +63,9 @@ def check_layer_lists(config: Mapping[str, Any], layers: int, label: str) -> Non
 
 def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
     (first, layer), *others = merged
-    settings = layer_lists(first, label) if others else {}
+    settings = read_layer_lists(first, label) if others else {}
     for config, number in others:
-        found = layer_lists(config, label)
+        found = read_layer_lists(config, label)
         for name in settings.keys() & found.keys():
             one, other = settings[name][layer], found[name][number]
             if one != other:
@@ -72,19 +75,19 @@ def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
 
 
 @cached_on_disk(list, list)
-def _layer_keys(config: Mapping[str, Any], label: str) -> list[str]:
-    """What this config calls the number of its layers."""
+def _layer_keys(config: Mapping[str, object], label: str) -> list[str]:
+    """The keys under which this config has the number of its layers."""
     names = {_LAYERS, type(load_config(config, label)).attribute_map.get(_LAYERS, _LAYERS)}
     return sorted(names & config.keys()) or [max(names - {_LAYERS}, default=_LAYERS)]
 
 
 @cached_on_disk(dict, dict)
-def layer_lists(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
-    """The settings that have a value for each layer, given or computed from others by transformers."""
+def read_layer_lists(config: Mapping[str, object], label: str) -> dict[str, list[object]]:
+    """The settings with a value for each layer, whether given or computed from others by transformers."""
     read = load_config(config, label)
     depth = getattr(read, _LAYERS)
-    named = _follow_depth(read.model_type) | _KINDS
-    # Other lists may happen to be as long as the model is deep, such as those of tokens or of two limits.
+    named = _depth_lists(read.model_type) | _KINDS
+    # Other lists, such as those of token ids, may be as long as the model is deep by chance.
     return {
         name: list(value)
         for name, value in read.to_dict().items()
@@ -93,45 +96,50 @@ def layer_lists(config: Mapping[str, Any], label: str) -> dict[str, list[Any]]:
 
 
 @lru_cache(maxsize=256)
-def _follow_depth(kind: str) -> frozenset[str]:
-    """The lists of a family that transformers makes as long as the model is deep; none if it cannot be asked."""
+def _depth_lists(kind: str) -> frozenset[str]:
+    """Names of the lists that transformers makes as long as the model is deep, found by building two depths."""
     found = []
     for depth in _DEPTHS:
         try:
             values = load_config({"model_type": kind, _LAYERS: depth}, kind).to_dict()
-        except MergingError:  # a family that does not exist at every depth
+        except MergingError:  # the family does not exist at every depth
             return frozenset()
         lists = {name: list(value) for name, value in values.items() if isinstance(value, list | tuple)}
-        # A list that only counts is one of layers' numbers, and not of what they are like.
+        # A list that only counts has the layers' numbers, not their kinds.
         found.append({name for name, value in lists.items() if len(value) == depth and value != list(range(depth))})
     return frozenset(set.intersection(*found))
 
 
-def load_config(config: Mapping[str, Any], label: str) -> Any:
-    """A config.json as transformers reads it; MergingError if it cannot. label: what errors call it."""
+def load_config(config: Mapping[str, object], label: str) -> PreTrainedConfig:
+    """A config.json as transformers reads it; MergingError if it cannot. label: what errors call the config."""
     from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    kind = config.get("model_type")
-    values = {key: _decoded(value) for key, value in config.items() if key != "model_type"}
+    kind = str(config.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        raise MergingError(f"{label}: transformers knows no model_type {kind[:40]!r}")
     try:
-        return AutoConfig.for_model(kind, **values)
-    except Exception as error:  # a stranger's values in other people's constructors: nearly anything is raised
+        values = {key: _decoded(value) for key, value in config.items() if key != "model_type"}
+        found: PreTrainedConfig = AutoConfig.for_model(kind, **values)
+        found.to_dict()
+    except Exception as error:  # any value may reach any constructor: nearly anything is raised
         reason = " ".join(str(error).split())[:200]
-        raise MergingError(f"{label}: transformers cannot read this config ({reason})") from error
+        raise MergingError(f"{label}: transformers cannot read it ({reason})") from error
+    return found
 
 
-def is_tied(config: Mapping[str, Any]) -> bool:
-    """Whether the input embeddings of a model with this config.json are its head as well."""
+def is_tied(config: Mapping[str, object]) -> bool:
+    """Whether a model with this config.json uses its input embeddings as its head too."""
     return _tie_word_embeddings(config, "config.json")
 
 
 @cached_on_disk(bool, bool)
-def _tie_word_embeddings(config: Mapping[str, Any], label: str) -> bool:
+def _tie_word_embeddings(config: Mapping[str, object], label: str) -> bool:
     return bool(getattr(load_config(config, label), "tie_word_embeddings", False))
 
 
-def _decoded(value: Any) -> Any:
-    """A value of config.json, with the numbers that JSON cannot write: transformers has {"__float__": "Infinity"}."""
+def _decoded(value: object) -> object:
+    """A value of config.json. transformers writes numbers that JSON lacks as {"__float__": "Infinity"}."""
     if isinstance(value, Mapping):
         return (
             float(value["__float__"]) if value.keys() == {"__float__"} else {k: _decoded(v) for k, v in value.items()}

@@ -1,55 +1,58 @@
-"""One transformers model in memory that becomes one candidate after another, without touching the disk."""
+"""Models in memory that become one candidate after another, without touching the disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
 from merging.errors import MergingError
-from merging.merge_tensor import loader, merge_tensor
-from merging.methods import Measurements
-from merging.models.building import build_empty_model, schema_of_model, stored_weights
-from merging.models.schema import places
-from merging.recipes.weight_merge import METHODS, ModelId, WeightMerge
-from merging.sources.checkpoint import Checkpoint
+from merging.identity import ModelId
+from merging.kernels.inputs import Measurements
+from merging.merge_tensor import make_loader, merge_tensor
+from merging.methods import METHODS
+from merging.models.building import build_empty_model, read_schema, stored_weights
+from merging.models.schema import match_tensors
+from merging.paths.live import PathModels
+from merging.recipes.path import PathRecipe
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.weights import Weights
 
 _Formula = tuple[object, ...]
-"""All that one tensor's merge depends on, but for the checkpoints."""
+"""Everything that one tensor's merge depends on, except for the sources' weights."""
 
 
 class LiveModel:
-    """A causal language model built once; `become` rewrites its weights in place.
+    """A model built once; `become` rewrites its weights in place.
 
-    skeleton: folder of the config and the generation config. Give the release's writer the same one.
-    checkpoints: every source and base that recipes will name.
-    dtype: of the model, and of every recipe it becomes.
+    config_source: folder of the config and the generation config. Give the release's writer the same one.
+    sources: the weights of every source and base that recipes will name.
+    dtype: dtype of the model, and of every recipe it becomes.
     The weights are undefined until the first `become`. Sums are done on the CPU whatever the device, so that
     a written release, which is merged on the CPU too, has the same bits.
     """
 
     def __init__(
-        self, config_source: Path, checkpoints: Mapping[ModelId, Checkpoint], *, dtype: str, device: str = "cpu"
+        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
     ) -> None:
-        self._checkpoints = checkpoints
+        self._sources = sources
         self._dtype = dtype
-        self.model: Any = build_empty_model(config_source, dtype, "cpu")
+        self.model: PreTrainedModel = build_empty_model(config_source, dtype, "cpu")
         if (config_source / "generation_config.json").is_file():
             self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
         weights = stored_weights(self.model)
         self._weights = {
-            name: weights[place] for name, place in places(schema_of_model(self.model), checkpoints).items()
+            name: weights[place] for name, place in match_tensors(read_schema(self.model), sources.values()).items()
         }
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
 
     def become(self, recipe: WeightMerge) -> tuple[str, ...]:
-        """Rewrite the weights that the recipe gives other values than the last one did; returns their stored names.
+        """Rewrite the weights whose merge differs from the last recipe's; returns their stored names.
 
         Nothing is reallocated, tied weights stay tied. As many tensors are merged at once as torch has threads.
         MergingError for a recipe of another dtype, of an unknown source, or whose merge is not finite (the
@@ -57,7 +60,8 @@ class LiveModel:
         """
         if recipe.dtype != self._dtype:
             raise MergingError(f"dtype: got {recipe.dtype}: this live model was built in {self._dtype}")
-        loader(recipe, self._checkpoints)  # an unknown source is refused before anything is written
+        make_loader(recipe, self._sources)  # an unknown source is refused before anything is written
+        recipe.groups.check_names(self._weights)
         formulas = {name: _formula(recipe, name) for name in self._weights}
         changed = tuple(name for name, formula in formulas.items() if self._formulas.get(name) != formula)
         self._formulas = {}
@@ -84,17 +88,44 @@ class LiveModel:
     def _write(self, recipe: WeightMerge, name: str) -> None:
         weight = self._weights[name]
         into = weight if weight.is_cpu and weight.is_contiguous() else None
-        merged = merge_tensor(recipe, name, loader(recipe, self._checkpoints), self._measurements, into=into)
+        merged = merge_tensor(recipe, name, make_loader(recipe, self._sources), self._measurements, into=into)
         if merged is not weight:
             weight.copy_(merged)
 
 
+class LiveModels:
+    """The models in memory that recipes of every kind become: one for merges of weights, and those of paths.
+
+    config_source, sources, dtype, device: as for `LiveModel`, which is built at once; `MergingError` if it cannot be.
+    """
+
+    def __init__(
+        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+    ) -> None:
+        self._live = LiveModel(config_source, sources, dtype=dtype, device=device)
+        self._paths = PathModels(config_source, sources, dtype=dtype, device=device)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model of merges of weights, whichever of them it is now."""
+        return self._live.model
+
+    def merged(self, recipe: WeightMerge) -> PreTrainedModel:
+        """The live model with the weights of a merge. MergingError as `LiveModel.become` raises it."""
+        self._live.become(recipe)
+        return self._live.model
+
+    def path(self, recipe: PathRecipe) -> PreTrainedModel:
+        """The model of a path. MergingError as `PathModels.model` raises it."""
+        return self._paths.model(recipe)
+
+
 def _formula(recipe: WeightMerge, name: str) -> _Formula:
-    method = METHODS[recipe.method]
-    values = {parameter: recipe.values(parameter, name) for parameter in method.parameters}
-    shared = tuple(row for parameter, row in values.items() if not method.parameters[parameter].per_source)
-    own = (row for parameter, row in values.items() if method.parameters[parameter].per_source)
-    sources = tuple(zip(recipe.sources, *own, strict=True))
+    merge = recipe.tensor_merge(name)
+    method = METHODS[merge.method]
+    shared = tuple(row for parameter, row in merge.values.items() if not method.parameters[parameter].per_source)
+    own = (row for parameter, row in merge.values.items() if method.parameters[parameter].per_source)
+    sources = tuple(zip(merge.sources, *own, strict=True))
     if method.skips_unweighted:
-        sources = tuple(source for source, weight in zip(sources, values["weight"], strict=True) if weight)
-    return recipe.method, sources, recipe.base, shared, recipe.seed if method.draws else None
+        sources = tuple(source for source, weight in zip(sources, merge.values["weight"], strict=True) if weight)
+    return merge.method, sources, merge.base, shared, recipe.seed if method.draws else None

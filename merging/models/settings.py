@@ -1,10 +1,11 @@
-"""What a config.json makes of the same weights: the settings that decide which function a model computes."""
+"""The settings of a config.json that decide which function a model computes with the same weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from merging.errors import MergingError
+from merging.models.layer_config import load_config
 from merging.models.transformers_cache import cached_on_disk
 
 HARMLESS = frozenset(
@@ -14,7 +15,7 @@ HARMLESS = frozenset(
         "dtype",
         "torch_dtype",
         "architectures",  # compared by itself
-        # which tokens begin and end a text: an instruct model has another end than its base, and the same layers
+        # which tokens begin and end a text: an instruct model ends texts differently from its base
         "bos_token_id",
         "eos_token_id",
         "pad_token_id",
@@ -38,7 +39,7 @@ HARMLESS = frozenset(
         "max_window_layers",
     }
 )
-"""Keys in which a fine-tune may differ; so it may in the endings and beginnings below."""
+"""Keys in which a fine-tune may differ, besides those with the endings and beginnings below."""
 
 _HARMLESS_ENDINGS = ("dropout", "_pdrop")
 _HARMLESS_BEGINNINGS = ("_", "summary_")
@@ -51,33 +52,35 @@ _READ_UNDECLARED = {
     "attention_chunk_size": None,
     "use_bidirectional_attention": None,
 }
-"""Keys that transformers' shared code asks of every config, declared by its class or not, with their defaults."""
+"""Keys that transformers' shared code reads from every config, even undeclared ones → their defaults."""
 
 _LENGTH = "max_position_embeddings"
 _KINDS = "layer_types"
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-def settings(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    """All settings that count, old and new spellings in one form, keys left out at their architecture's default.
+def read_settings(config: Mapping[str, object], layers: int) -> dict[str, object]:
+    """Read the settings that decide what a model computes, in one spelling, with defaults for keys left out.
 
-    layers: of the tensors. Settings within settings are named with a dot (`rope_parameters.rope_theta`). What the
-    architecture's config class does not declare, its model does not read.
+    layers: number of layers of the tensors. Settings within settings are named with a dot
+    (`rope_parameters.rope_theta`). Keys that the architecture's config class does not declare are left out: its model
+    does not read them.
 
     Raises:
-        ValueError: what transformers cannot make of it.
+        MergingError: transformers cannot read the config, or it has more layers than the tensors.
     """
     for key in _LAYERS:
-        # A config class may make a list as long as this, so it is checked first.
-        if isinstance(config.get(key), int) and config[key] > layers:
-            raise ValueError(f"its config says {key} {config[key]}, its tensors have {layers}")
+        # A config class may make a list of this length, so a huge one is refused first.
+        stated = config.get(key)
+        if isinstance(stated, int) and stated > layers:
+            raise MergingError(f"its config says {key} {stated}, its tensors have {layers}")
     _check_kinds(config, layers)
     kind = config.get("model_type")
     if not isinstance(kind, str):
-        raise ValueError("its config names no model_type")
+        raise MergingError("its config names no model_type")
     given = {key: value for key, value in config.items() if key != "model_type" and not _harmless(key)}
-    read = _READ_UNDECLARED | _as_transformers_reads({"model_type": kind, **given}, "its config")
-    declared = _as_transformers_reads({"model_type": kind}, "its config")
+    read = _READ_UNDECLARED | _read_values({"model_type": kind, **given}, "its config")
+    declared = _read_values({"model_type": kind}, "its config")
     found = {key: value for key, value in read.items() if key in declared or key in _READ_UNDECLARED}
     heads, width = read.get("num_attention_heads"), read.get("hidden_size")
     if found["head_dim"] is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
@@ -86,11 +89,11 @@ def settings(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     return {"model_type": kind, "architectures": config.get("architectures")} | {key: flat[key] for key in sorted(flat)}
 
 
-def settings_mismatch(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+def settings_mismatch(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
     """The first setting in which two models differ, with both values; None if they compute the same function.
 
-    A longer context alone is no difference, as long as positions are told by a plain rotation, which does not
-    depend on it.
+    A longer context alone is no difference where positions are encoded by a plain rotation, which does not depend on
+    it.
     """
     rotations = [value for key, value in base.items() if key.endswith("rope_type")]
     plain = bool(rotations) and all(kind == "default" for kind in rotations)
@@ -102,12 +105,12 @@ def settings_mismatch(base: Mapping[str, Any], other: Mapping[str, Any]) -> str 
     return None
 
 
-def _check_kinds(config: Mapping[str, Any], layers: int) -> None:
-    """ValueError, by name, for a list of the layers' kinds of another length: transformers' own words are long."""
+def _check_kinds(config: Mapping[str, object], layers: int) -> None:
+    """MergingError, with the key, if a list of layers' kinds has another length; transformers' own message is long."""
     said = next((config[key] for key in _LAYERS if isinstance(config.get(key), int)), layers)
     for key, value in config.items():
         if key.endswith(_KINDS) and isinstance(value, list) and len(value) != said:
-            raise ValueError(f"its config says {key[:40]} for {len(value)} layers, and has {said}")
+            raise MergingError(f"its config says {key[:40]} for {len(value)} layers, and has {said}")
 
 
 def _harmless(key: str) -> bool:
@@ -115,22 +118,13 @@ def _harmless(key: str) -> bool:
 
 
 @cached_on_disk(dict, dict)
-def _as_transformers_reads(config: Mapping[str, Any], label: str) -> dict[str, Any]:
-    from transformers import AutoConfig
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    kind = config["model_type"]
-    if kind not in CONFIG_MAPPING:
-        raise ValueError(f"transformers knows no model_type {kind[:40]!r}")
-    try:
-        found: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
-    except Exception as error:  # a stranger's values in other people's constructors: nearly anything is raised
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"transformers cannot read {label} ({reason})") from error
+def _read_values(config: Mapping[str, object], label: str) -> dict[str, object]:
+    """Every setting of a config.json, with transformers' defaults for those that it leaves out."""
+    found: dict[str, object] = load_config(config, label).to_dict()
     return found
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
     for key, value in values.items():
         old_name = key == "type" and "rope_type" in values
         if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""Answers that take transformers seconds, kept on the disk: the next process need not import it to know them.
+"""A disk cache of what transformers says of configs: importing it takes seconds, which the next process saves.
 
-What may be kept is a pure function of a config.json. Answers belong to the version of transformers that gave them, and
-to the text of the files that the function and the class of its answer stand in. Nothing is kept before `set_cache_dir`
-has named a folder.
+Only pure functions of a config.json may be cached. An answer is valid for the version of transformers that gave it, and
+for the text of the files in which the function and the class of its answer are defined. Nothing is cached outside
+`cache_in`.
 """
 
 from __future__ import annotations
@@ -11,43 +11,51 @@ import contextlib
 import hashlib
 import inspect
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from merging.writing.atomic import atomic_file
+
 Answer = TypeVar("Answer")
-ItemRequests = Callable[[Mapping[str, Any], str], Answer]
-"""A question about a config; its second argument is what errors call the config, and makes no difference."""
+Question = Callable[[Mapping[str, object], str], Answer]
+"""A function of a config; its second argument is what errors call the config, and does not change the answer."""
 
-_folder: Path | None = None
+# Not a parameter: the functions that ask are many calls below the one that knows the folder. Threads start without it.
+_folder: ContextVar[Path | None] = ContextVar("transformers_cache", default=None)
 
 
-def set_cache_dir(folder: Path | None) -> None:
-    """Keep answers in this folder from now on; None: keep none. Anyone may delete it, or a file in it."""
-    global _folder  # where a process keeps things is one decision, made where it starts
-    _folder = folder
+@contextmanager
+def cache_in(folder: Path) -> Iterator[None]:
+    """Keep answers in this folder, within the block and this thread. Anyone may delete it, or a file in it."""
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
 
 
 def cached_on_disk(
     to_json: Callable[[Answer], Any], from_json: Callable[[Any], Answer]
-) -> Callable[[ItemRequests[Answer]], ItemRequests[Answer]]:
-    """A question whose answers are kept. Errors are raised as they come, and asked for anew."""
+) -> Callable[[Question[Answer]], Question[Answer]]:
+    """Decorator for a question whose answers are cached. Errors are raised and not cached."""
 
-    def decorate(question: ItemRequests[Answer]) -> ItemRequests[Answer]:
+    def decorate(question: Question[Answer]) -> Question[Answer]:
         @wraps(question)
-        def ask(config: Mapping[str, Any], label: str) -> Answer:
-            if _folder is None:
+        def ask(config: Mapping[str, object], label: str) -> Answer:
+            folder = _folder.get()
+            if folder is None:
                 return question(config, label)
-            path = _folder / f"{question.__name__}-{_key((question, from_json), config)}.json"
+            path = folder / f"{question.__name__}-{_key((question, from_json), config)}.json"
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return from_json(json.loads(path.read_bytes()))
-            text = json.dumps(to_json(question(config, label)))
-            with contextlib.suppress(OSError):  # a full or read-only disk costs seconds, no more
-                _write(path, text)
+            text = json.dumps(to_json(question(config, label))).encode()
+            with contextlib.suppress(OSError), atomic_file(path) as file:  # a full disk costs seconds, no more
+                file.write(text)
             return from_json(json.loads(text))  # the same as the next process gets
 
         return ask
@@ -55,28 +63,15 @@ def cached_on_disk(
     return decorate
 
 
-def _key(code: tuple[Any, ...], config: Mapping[str, Any]) -> str:
+def _key(code: tuple[Any, ...], config: Mapping[str, object]) -> str:
     about = json.dumps([version("transformers"), *map(_text_digest, code), config], sort_keys=True)
     return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
 @cache
 def _text_digest(code: Any) -> str:
-    """Of the file that a function or class stands in; nothing for Python's own."""
+    """Digest of the file that defines a function or class; empty for Python's own."""
     try:
         return hashlib.sha256(Path(inspect.getfile(code)).read_bytes()).hexdigest()
     except TypeError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, also beside others who write the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

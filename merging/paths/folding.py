@@ -1,4 +1,4 @@
-"""How the scales of a path are folded into the weights of its layers, family by family.
+"""The scales of a path, folded into the weights of its layers, family by family.
 
 A path multiplies the residual stream by w₁, w₂, … before its hops (Akiba et al. 2024, arXiv 2403.13187). Let h be that
 stream, Sₖ = w₁·…·wₖ and g = h / Sₖ. A layer that normalises what it reads, h ← h + f(norm(h)), becomes
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.partition import parse_name
+from merging.tensor_names import parse_name
 
 
 class Fold(Enum):
-    """What becomes of a tensor x of a hop with stream scale S."""
+    """The change of a tensor x of a hop with stream scale S."""
 
     DIVIDE = "x / S"
     MULTIPLY = "x · S"
@@ -33,9 +33,9 @@ class Fold(Enum):
 
 @dataclass(frozen=True)
 class FoldingRule:
-    """Which tensors of a layer carry the scale.
+    """The tensors of a layer that carry the scale.
 
-    parts: text in a tensor's name → what becomes of it, weight and bias alike; written as mergekit's filters are.
+    parts: text in a tensor's name → its change, for weight and bias alike; written like mergekit's filters.
     without: settings that must be off (or absent) for the rule to hold.
     """
 
@@ -43,14 +43,14 @@ class FoldingRule:
     without: tuple[str, ...] = ()
 
     def of(self, tensor_name: str) -> Fold | None:
-        """What becomes of a tensor; None if the scale does not touch it."""
+        """The change of a tensor; None if the scale does not touch it."""
         if parse_name(tensor_name).layer is None:
             return None
         return next((fold for part, fold in self.parts.items() if part in f"{tensor_name}."), None)
 
     @property
     def by_factor(self) -> bool:
-        """Whether every tensor is multiplied by a number, which is all that mergekit can say."""
+        """Whether every change is a factor: mergekit can express nothing else."""
         return Fold.DIVIDE_AROUND_ONE not in self.parts.values()
 
 
@@ -95,13 +95,14 @@ RULES: Mapping[str, FoldingRule] = MappingProxyType(
         "starcoder2": _dividing(".o_proj.", ".mlp.c_proj."),
     }
 )
-"""By the config's model_type. A family is here if its rule was tried against scaling hooks in float64."""
+"""The rule of each model_type. A family is listed if its rule was tested against scaling hooks in float64."""
 
 
 def folding_rule(config: Mapping[str, Any], label: str) -> FoldingRule:
-    """A family's rule. config: as config.json has it. label: what errors call the model.
+    """Look up a family's rule.
 
-    MergingError for a family without a rule, and for a setting under which its rule does not hold.
+    config: the content of config.json. label: the model's name in errors. MergingError for a family without a rule,
+    and for a setting under which its rule does not hold.
     """
     kind = str(config.get("model_type"))
     if kind not in RULES:
@@ -117,20 +118,20 @@ def folding_rule(config: Mapping[str, Any], label: str) -> FoldingRule:
 
 
 @torch.no_grad()
-def folded(tensor: Tensor, fold: Fold | None, stream: float) -> Tensor:
-    """A tensor of a hop, in its own dtype, with the hop's stream scale S in it.
+def fold_scale(tensor: Tensor, fold: Fold | None, stream: float) -> Tensor:
+    """Fold a hop's stream scale S into one of its tensors, in the tensor's dtype.
 
-    stream: S, above 0. Where the scale does not touch the tensor it is returned itself: nothing is copied. The
-    arithmetic is done in float32 at least, and rounded once.
+    stream: S, above 0. A tensor that the scale does not touch is returned itself, not a copy. The arithmetic is done
+    in float32 at least, and rounded once.
     """
     if fold is None or stream == 1:
         return tensor
     wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
     if fold is Fold.DIVIDE_AROUND_ONE:
-        return ((wide + 1) * factor(Fold.DIVIDE, stream) - 1).to(tensor.dtype)
-    return (wide * factor(fold, stream)).to(tensor.dtype)
+        return ((wide + 1) * fold_factor(Fold.DIVIDE, stream) - 1).to(tensor.dtype)
+    return (wide * fold_factor(fold, stream)).to(tensor.dtype)
 
 
-def factor(fold: Fold, stream: float) -> float:
-    """What a tensor is multiplied by, where its fold is a factor alone."""
+def fold_factor(fold: Fold, stream: float) -> float:
+    """The factor of a fold that multiplies or divides."""
     return stream if fold is Fold.MULTIPLY else 1 / stream

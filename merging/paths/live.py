@@ -1,49 +1,50 @@
-"""Models of paths in memory: layers of the parts under new numbers, referred to and not copied."""
+"""Models of paths in memory: the layers of their parts under new numbers, shared and not copied."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
+from merging.dtypes import torch_dtype
 from merging.errors import MergingError
-from merging.merge_tensor import TORCH_DTYPES, loader, merge_tensor
-from merging.models.building import build_empty_model, build_from_config, schema_of_model, stored_weights
-from merging.models.schema import places
-from merging.models.stored_model import read_config_json
-from merging.partition import parse_name, renumbered
-from merging.paths.folding import folded
+from merging.identity import ModelId
+from merging.merge_tensor import make_loader, merge_tensor
+from merging.models.building import build_empty_model, build_from_config, read_schema, stored_weights
+from merging.models.schema import match_tensors
+from merging.paths.folding import fold_scale
 from merging.paths.layout import lay_out, path_config
 from merging.recipes.path import PathRecipe
-from merging.recipes.weight_merge import ModelId, WeightMerge
-from merging.sources.checkpoint import Checkpoint
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.json_object import read_json_object
+from merging.sources.weights import Weights
+from merging.tensor_names import parse_name, renumber
 
 
 class PathModels:
     """Builds the model of one path after another on the same parts, which it keeps.
 
-    skeleton: folder of the config and the generation config. Give the release's writer the same one.
-    checkpoints: every source and base that the parts of paths will name.
-    dtype: of the models, and of every recipe. A source that is stored in it stays mapped on the CPU; a part that is
-    a merge, and every part on another device, takes its own memory once.
+    config_source: folder of the config and the generation config. Give the release's writer the same one.
+    sources: the weights of every source and base that the parts of paths will name.
+    dtype: dtype of the models, and of every recipe. A source that is stored in it stays mapped on the CPU; a part that
+    is a merge, and every part on another device, takes its own memory once.
     """
 
     def __init__(
-        self, config_source: Path, checkpoints: Mapping[ModelId, Checkpoint], *, dtype: str, device: str = "cpu"
+        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
     ) -> None:
         self._config_source = config_source
-        self._checkpoints = checkpoints
+        self._sources = sources
         self._dtype = dtype
         self._device = device
-        self._config = read_config_json(config_source)
-        self._parts: dict[str, Any] = {}
+        self._config = read_json_object(config_source / "config.json")
+        self._parts: dict[str, PreTrainedModel] = {}
 
-    def model(self, path: PathRecipe) -> Any:
-        """The causal language model of a path, ready to score; its weights are shared, so do not write to them.
+    def model(self, path: PathRecipe) -> PreTrainedModel:
+        """The model of a path, ready to score; its weights are shared, so do not write to them.
 
         Only the weights that carry a scale other than 1 are its own. MergingError for a recipe of another dtype or
         of an unknown source, and for a path that the family cannot have.
@@ -61,32 +62,31 @@ class PathModels:
             model.generation_config = GenerationConfig.from_pretrained(self._config_source, local_files_only=True)
         return model.eval().requires_grad_(False)
 
-    def _state(self, path: PathRecipe, parts: list[Any]) -> dict[str, Tensor]:
+    def _state(self, path: PathRecipe, parts: list[PreTrainedModel]) -> dict[str, Tensor]:
         states = [_own_state(part) for part in parts]
         layout = lay_out(path, states[0], self._config)
         return {
-            name: folded(states[taken.part][taken.name], taken.fold, taken.stream) for name, taken in layout.items()
+            name: fold_scale(states[taken.part][taken.name], taken.fold, taken.stream) for name, taken in layout.items()
         }
 
-    def _part(self, recipe: WeightMerge) -> Any:
+    def _part(self, recipe: WeightMerge) -> PreTrainedModel:
         if recipe.digest not in self._parts:
-            self._parts[recipe.digest] = self._built_part(recipe)
+            self._parts[recipe.digest] = self._build_part(recipe)
         return self._parts[recipe.digest]
 
     @torch.no_grad()
-    def _built_part(self, recipe: WeightMerge) -> Any:
-        """A part as a model: weights that a file has as they are wanted are views of it, all others are merged."""
-        load = loader(recipe, self._checkpoints)
+    def _build_part(self, recipe: WeightMerge) -> PreTrainedModel:
+        """Build a part as a model: weights that a file holds unchanged are views of it, all others are merged."""
+        load = make_loader(recipe, self._sources)
         model = build_empty_model(self._config_source, self._dtype, "cpu")
         weights, own = stored_weights(model), _own_state(model)
         by_weight = {id(weight): name for name, weight in own.items()}
         mapped: dict[str, Tensor] = {}
-        for name, place in places(
-            schema_of_model(model), {one: self._checkpoints[one] for one in recipe.origins}
-        ).items():
+        origins = [self._sources[origin] for origin in recipe.origins]
+        for name, place in match_tensors(read_schema(model), origins).items():
             weight = weights[place]
             stored = load(recipe.sources[0], name)
-            if recipe.is_single and id(weight) in by_weight and stored.dtype == TORCH_DTYPES[self._dtype]:
+            if recipe.is_single and id(weight) in by_weight and stored.dtype == torch_dtype(self._dtype):
                 mapped[by_weight[id(weight)]] = stored
             else:
                 weight.copy_(merge_tensor(recipe, name, load))
@@ -95,19 +95,19 @@ class PathModels:
         return model.to(self._device).eval().requires_grad_(False)
 
 
-def _own_state(model: Any) -> dict[str, Tensor]:
+def _own_state(model: PreTrainedModel) -> dict[str, Tensor]:
     """The state dict without the names that are tied to others."""
     tied = set(model.all_tied_weights_keys)
     return {name: weight for name, weight in model.state_dict(keep_vars=True).items() if name not in tied}
 
 
-def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
 
 
-def _take_buffers(model: Any, path: PathRecipe, parts: list[Any]) -> None:
-    """Give the model what transformers computes from a config (rotations, masks), as the parts have it."""
+def _take_buffers(model: PreTrainedModel, path: PathRecipe, parts: list[PreTrainedModel]) -> None:
+    """Give the model the buffers that transformers computes from a config (rotations, masks), from its parts."""
     computed = [dict(part.named_buffers()) for part in parts]
     for name, buffer in list(model.named_buffers()):
         if not buffer.is_meta:
@@ -115,7 +115,7 @@ def _take_buffers(model: Any, path: PathRecipe, parts: list[Any]) -> None:
         layer = parse_name(name).layer
         part, own = (path.embedding, name)
         if layer is not None:
-            part, own = path.hops[layer].part, renumbered(name, path.hops[layer].layer)
+            part, own = path.hops[layer].part, renumber(name, path.hops[layer].layer)
         if own in computed[part]:
             owner, _, last = name.rpartition(".")
             setattr(model.get_submodule(owner), last, computed[part][own])

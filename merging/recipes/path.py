@@ -1,4 +1,4 @@
-"""A path through the layers of several models: the recipe of a merge in data-flow space."""
+"""Paths through the layers of several models: merges in data-flow space (Akiba et al. 2024, arXiv 2403.13187)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
 from operator import mul
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from merging.errors import MergingError
-from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.identity import ModelId
+from merging.recipes.weight_merge import WeightMerge
 
-_KIND = "path"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from merging.models.live import LiveModels
+    from merging.recipes.recipe import Recipe
+    from merging.sources.weights import Weights
+    from merging.writing.file_plan import FilePlan
 
 
 @dataclass(frozen=True)
 class Hop:
     """One layer on the path.
 
-    part: index of the model whose layer it is. layer: its number there.
-    scale: what the residual stream is multiplied by before it; above 0.
+    part: index of the model that the layer is from. layer: its number in that model.
+    scale: the factor of the residual stream before the layer; above 0.
     """
 
     part: int
@@ -33,13 +41,15 @@ class Hop:
 
 @dataclass(frozen=True)
 class PathRecipe:
-    """One merge in data-flow space: layers of several models behind one another.
+    """One merge in data-flow space: a stack of layers from several models.
 
     parts: the models whose layers, embeddings or head are on the path: sources alone, or merges of their weights.
-        Each is used, none is there twice; `path_recipe` sees to both.
-    embedding, head: indices of the parts that give what stands before the layers (the input embeddings), and what
-        stands behind them (the final norm and the head).
+        Each is used, and none is listed twice; `path_recipe` sees to both.
+    embedding, head: indices of the parts that give everything before the layers (the input embeddings), and
+        everything after them (the final norm and the head).
     """
+
+    KIND: ClassVar = "path"
 
     parts: tuple[WeightMerge, ...]
     hops: tuple[Hop, ...]
@@ -55,8 +65,8 @@ class PathRecipe:
             if not 0 <= part < len(self.parts):
                 raise MergingError(f"path.{name}: got part {part}: there are {len(self.parts)}, counted from 0")
         if len({part.dtype for part in self.parts}) != 1:
-            told = ", ".join(part.dtype for part in self.parts)
-            raise MergingError(f"path.parts: got parts in {told}: give all of them one dtype")
+            dtypes = ", ".join(part.dtype for part in self.parts)
+            raise MergingError(f"path.parts: got parts in {dtypes}: give all of them one dtype")
         used = {hop.part for hop in self.hops} | {self.embedding, self.head}
         if used != set(range(len(self.parts))) or len({part.digest for part in self.parts}) != len(self.parts):
             raise MergingError(f"path.parts: got {len(self.parts)} parts, some unused or there twice: name each once")
@@ -78,12 +88,12 @@ class PathRecipe:
 
     @property
     def method(self) -> str:
-        """What mergekit calls this kind of merge."""
+        """The name of this kind of merge in mergekit."""
         return "passthrough"
 
     @property
     def dtype(self) -> str:
-        """Of the live model and of the release."""
+        """The dtype of the live model and of the release."""
         return self.parts[0].dtype
 
     @cached_property
@@ -101,10 +111,34 @@ class PathRecipe:
         """For each hop, the product of all scales up to and with its own."""
         return tuple(accumulate((hop.scale for hop in self.hops), mul))
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def depth(self) -> int:
+        """Number of layers of the model."""
+        return len(self.hops)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The number that each layer has in its part, in order."""
+        return tuple(hop.layer for hop in self.hops)
+
+    def describe(self) -> str:
+        """The kind of merge in a few words: "path of 9 layers"."""
+        return f"path of {self.depth} layer{'s' if self.depth > 1 else ''}"
+
+    def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
+        """Plan the written model, as `plan_path` does."""
+        from merging.writing.path import plan_path  # here, for recipes are read without torch
+
+        return plan_path(self, weights, config_source)
+
+    def live_model(self, models: LiveModels) -> PreTrainedModel:
+        """A model of the path's layers, which share the memory of its parts."""
+        return models.path(self)
+
+    def to_json(self) -> dict[str, object]:
         """Plain JSON values; from_json reads them back to an equal recipe."""
         return {
-            "kind": _KIND,
+            "kind": self.KIND,
             "parts": [part.to_json() for part in self.parts],
             "hops": [asdict(hop) for hop in self.hops],
             "embedding": self.embedding,
@@ -122,19 +156,10 @@ class PathRecipe:
             raise MergingError(f"path: not as shoal writes it ({type(error).__name__}: {error})") from error
 
 
-Recipe = WeightMerge | PathRecipe
-"""One merge, in the space of weights or of paths: both have a digest, a dtype and origins."""
-
-
-def read_recipe(data: Mapping[str, Any]) -> Recipe:
-    """The recipe of either kind that `to_json` wrote; anything else raises MergingError."""
-    return PathRecipe.from_json(data) if data.get("kind") == _KIND else WeightMerge.from_json(data)
-
-
 def path_recipe(parts: Sequence[WeightMerge], hops: Sequence[Hop], embedding: int, head: int) -> Recipe:
-    """A path in its one canonical form: parts that are used, each once, in the order of their first use.
+    """Make a path in its canonical form: only the parts that are used, each once, in the order of their first use.
 
-    The path that runs through one part as it stands is that part. MergingError as `PathRecipe` raises it.
+    A path that is one part unchanged gives that part. MergingError as `PathRecipe` raises it.
     """
     for name, part in (("embedding", embedding), ("head", head), *(("hop", hop.part) for hop in hops)):
         if not 0 <= part < len(parts):

@@ -1,47 +1,56 @@
-"""The whole description of one merge: immutable, checked when it is made, and named by its digest."""
+"""Merges of weights: tensor by tensor, by one method."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from merging.dtypes import DTYPES
 from merging.errors import MergingError
-from merging.method_specs import METHODS, Method, check_values
+from merging.identity import ModelId
+from merging.methods import METHODS
 from merging.partition import Partition
 
-__all__ = ["DTYPES", "METHODS", "Method", "ModelId", "Parameters", "Partition", "WeightMerge"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-DTYPES = ("float32", "bfloat16", "float16")
+    from merging.models.live import LiveModels
+    from merging.recipes.path import Hop
+    from merging.sources.weights import Weights
+    from merging.writing.file_plan import FilePlan
 
 Parameters = tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
 
 
-@dataclass(frozen=True, order=True)
-class ModelId:
-    """One Hub repo at one commit."""
+@dataclass(frozen=True)
+class TensorMerge:
+    """The merge of one tensor. values: of each parameter, one per source, or a single one where all share it."""
 
-    repo: str
-    sha: str
-
-    def __str__(self) -> str:
-        return f"{self.repo}@{self.sha}"
+    method: str
+    sources: tuple[ModelId, ...]
+    base: ModelId | None
+    values: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class WeightMerge:
-    """One merge.
+    """One merge of the weights of several models.
 
-    sources: what is merged, in order (slerp goes from the first, t = 0, to the second, t = 1).
-    base: what the task vectors are differences from; None for methods that have none.
+    sources: the merged models, in order (slerp goes from the first, t = 0, to the second, t = 1).
+    base: the model that task vectors are differences from; None for methods that have none.
+    groups: the partition of the tensors; tensors of one group share every parameter.
     parameters: sorted by name; each is (name, rows): a row per source (one row for what all share, as slerp's
         "t"), and in it a value per group. Parameters that have their default everywhere are left out.
-    dtype: of the live model and of the release; the sums themselves are done in float32.
-    seed: of the draws of methods that draw; others do not read it.
+    dtype: dtype of the live model and of the release; the sums themselves are done in float32.
+    seed: seed of the draws of methods that draw; others do not read it.
     """
+
+    KIND: ClassVar = "weight_merge"
 
     method: str
     sources: tuple[ModelId, ...]
@@ -59,8 +68,8 @@ class WeightMerge:
         object.__setattr__(self, "parameters", numbers)
         _check_method(self)
         _check_parameters(self)
-        told = tuple((name, rows) for name, rows in numbers if not _is_default(self.method, name, rows))
-        object.__setattr__(self, "parameters", told)
+        kept = tuple((name, rows) for name, rows in numbers if not _is_default(self.method, name, rows))
+        object.__setattr__(self, "parameters", kept)
 
     @classmethod
     def single(cls, source: ModelId, groups: Partition, dtype: str) -> WeightMerge:
@@ -71,7 +80,8 @@ class WeightMerge:
     @property
     def is_single(self) -> bool:
         """Whether it gives a source back unchanged."""
-        return self == WeightMerge.single(self.sources[0], self.groups, self.dtype)
+        alone = WeightMerge.single(self.sources[0], self.groups, self.dtype)
+        return self == alone and len(self.origins) == 1
 
     @cached_property
     def digest(self) -> str:
@@ -81,12 +91,70 @@ class WeightMerge:
 
     @cached_property
     def origins(self) -> tuple[ModelId, ...]:
-        """Every checkpoint that the merge reads: the base, if any, then the sources."""
-        return self.sources if self.base is None else (self.base, *self.sources)
+        """Every model that the merge reads: the base, if any, the sources, then those that give a whole component."""
+        base = () if self.base is None else (self.base,)
+        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources)))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of the merged model."""
+        return self.groups.layers
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The number that each layer has in the sources, in order."""
+        return tuple(range(self.depth))
+
+    @property
+    def parts(self) -> tuple[WeightMerge, ...]:
+        """The merge itself."""
+        return (self,)
+
+    @property
+    def merges(self) -> tuple[WeightMerge, ...]:
+        """The merge itself."""
+        return (self,)
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """None: every layer keeps its place."""
+        return ()
+
+    @property
+    def embedding(self) -> int:
+        """The index of its only part."""
+        return 0
+
+    @property
+    def head(self) -> int:
+        """The index of its only part."""
+        return 0
+
+    def describe(self) -> str:
+        """The kind of merge in a word: its method."""
+        return self.method
+
+    def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
+        """Plan the written model, as `plan_weight_merge` does."""
+        from merging.writing.weight_merge import plan_weight_merge  # here, for recipes are read without torch
+
+        return plan_weight_merge(self, weights, config_source)
+
+    def live_model(self, models: LiveModels) -> PreTrainedModel:
+        """The live model with the weights of this merge."""
+        return models.merged(self)
+
+    def tensor_merge(self, tensor_name: str) -> TensorMerge:
+        """The merge of one tensor; one that is taken whole from a source is that source alone."""
+        whole = self.groups.whole_source(tensor_name)
+        if whole is not None:
+            return TensorMerge("linear", (whole,), None, {"normalize": (1.0,), "weight": (1.0,)})
+        values = {parameter: self.values(parameter, tensor_name) for parameter in METHODS[self.method].parameters}
+        return TensorMerge(self.method, self.sources, self.base, values)
 
     def values(self, parameter: str, tensor_name: str) -> tuple[float, ...]:
-        """A parameter's values for one tensor, one per source (a single one where all share it)."""
-        group = self.groups.of(tensor_name)
+        """A parameter's values for one merged tensor, one per source (a single one where all share it)."""
+        group = self.groups.group(tensor_name)
         return tuple(row[group] for row in self.rows(parameter))
 
     def rows(self, parameter: str) -> tuple[tuple[float, ...], ...]:
@@ -95,26 +163,21 @@ class WeightMerge:
 
     @cached_property
     def _every_row(self) -> Mapping[str, tuple[tuple[float, ...], ...]]:
-        width, told = len(self.groups.labels), dict(self.parameters)
+        width, given = len(self.groups.labels), dict(self.parameters)
         return {
-            name: told.get(name)
+            name: given.get(name)
             or ((parameter.default or 0.0,) * width,) * (len(self.sources) if parameter.per_source else 1)
             for name, parameter in METHODS[self.method].parameters.items()
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain JSON values; from_json reads them back to an equal recipe."""
         return {
+            "kind": self.KIND,
             "method": self.method,
-            "sources": [asdict(source) for source in self.sources],
-            "base": None if self.base is None else asdict(self.base),
-            "groups": {
-                "layers": self.groups.layers,
-                "bands": [list(band) for band in self.groups.bands],
-                "modules_apart": self.groups.modules_apart,
-                "ends_apart": self.groups.ends_apart,
-                "attention": list(self.groups.attention),
-            },
+            "sources": [source.to_json() for source in self.sources],
+            "base": None if self.base is None else self.base.to_json(),
+            "groups": self.groups.to_json(),
             "parameters": {name: [list(row) for row in rows] for name, rows in self.parameters},
             "dtype": self.dtype,
             "seed": self.seed,
@@ -124,18 +187,11 @@ class WeightMerge:
     def from_json(cls, data: Mapping[str, Any]) -> WeightMerge:
         """Read what to_json wrote; anything else raises MergingError."""
         try:
-            groups = data["groups"]
             return cls(
                 method=data["method"],
-                sources=tuple(ModelId(**source) for source in data["sources"]),
-                base=None if data["base"] is None else ModelId(**data["base"]),
-                groups=Partition(
-                    layers=groups["layers"],
-                    bands=tuple((start, end) for start, end in groups["bands"]),
-                    modules_apart=groups["modules_apart"],
-                    ends_apart=groups["ends_apart"],
-                    attention=tuple(groups["attention"]),
-                ),
+                sources=tuple(map(ModelId.from_json, data["sources"])),
+                base=None if data["base"] is None else ModelId.from_json(data["base"]),
+                groups=Partition.from_json(data["groups"]),
                 parameters=tuple(
                     (name, tuple(tuple(row) for row in rows)) for name, rows in data["parameters"].items()
                 ),
@@ -160,8 +216,11 @@ def _check_method(recipe: WeightMerge) -> None:
         raise MergingError(f"base: got none: {recipe.method} merges differences from a base model, name it")
     if not method.reads_base and recipe.base is not None:
         raise MergingError(f"base: got {recipe.base}: {recipe.method} does not read one, leave it out")
-    if len(set(recipe.origins)) != len(recipe.origins):
-        raise MergingError(f"sources: got {', '.join(map(str, recipe.origins))}: name each model once")
+    merged = (*([recipe.base] if recipe.base else []), *recipe.sources)
+    if len(set(merged)) != len(merged):
+        raise MergingError(f"sources: got {', '.join(map(str, merged))}: name each model once")
+    if recipe.groups.open:
+        raise MergingError(f"groups: got no source for {', '.join(recipe.groups.open)}: name the one to take it from")
 
 
 def _check_parameters(recipe: WeightMerge) -> None:
@@ -179,7 +238,7 @@ def _check_parameters(recipe: WeightMerge) -> None:
             raise MergingError(f"parameters.{name}: got {shape}: {height} rows of {width} groups are needed")
     for group, label in enumerate(recipe.groups.labels):
         values = {name: tuple(row[group] for row in recipe.rows(name)) for name in expected}
-        check_values(recipe.method, values, label)
+        METHODS[recipe.method].check_values(values, label)
 
 
 def _is_default(method: str, name: str, rows: tuple[tuple[float, ...], ...]) -> bool:

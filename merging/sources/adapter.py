@@ -1,14 +1,12 @@
-"""A model with a LoRA adapter on top, tensor by tensor: the whole of it is never in memory nor on the disk.
+"""A model with a LoRA adapter, tensor by tensor: it is never whole in memory or on the disk.
 
-What is merged are the weights of peft's `merge_and_unload`: W + s·B·A, LoRA's product (arXiv:2106.09685) on the base's
+The weights are those of peft's `merge_and_unload`: W + s·B·A, LoRA's product (arXiv:2106.09685) on the base's
 weight, with DoRA's magnitudes (arXiv:2402.09353) where the adapter has them. The product is added in float32 and is not
 rounded to the base's dtype: the merge that reads it rounds once, at its end.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,15 @@ from torch import Tensor
 from merging.errors import MergingError
 from merging.sources.adapter_plan import Adapter, Change, Product, plan_adapter
 from merging.sources.checkpoint import is_finite, read_headers
-from merging.sources.family import TensorHeader
+from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
-class AdapterCheckpoint:
-    """The weights of a base with an adapter, by the base's tensor names; a `Weights`.
+class AdapterCheckpoint(Weights):
+    """The weights of a base with an adapter, by the base's tensor names.
 
     Shapes are the base's, and headers have its dtypes; tensors that the adapter changes come in float32 (float64 on a
     float64 base), or, where it replaces them whole, as it stores them. The others are the base's own.
@@ -35,6 +33,7 @@ class AdapterCheckpoint:
 
     def __init__(self, base: Weights, source: Path, adapter: Adapter) -> None:
         """Use AdapterCheckpoint.open. source: the adapter's file."""
+        super().__init__(base.folder, base.headers)
         self._base = base
         self._source = source
         self._adapter = adapter
@@ -42,12 +41,12 @@ class AdapterCheckpoint:
 
     @classmethod
     def open(cls, base: Weights, folder: Path) -> AdapterCheckpoint:
-        """Put the adapter in `folder` on top of `base`; MergingError if it does not fit, before a weight is read.
+        """Add the adapter in `folder` to `base`; MergingError, before a weight is read, if it does not fit.
 
         Adapters can be stacked: `base` may have one already.
         """
         source = folder / ADAPTER_WEIGHTS
-        config = _read_config(folder)
+        config = read_json_object(folder / ADAPTER_CONFIG)
         if not source.is_file():
             pickled = "; pickled weights are not read: save it again with peft" if list(folder.glob("*.bin")) else ""
             raise MergingError(f"{folder}: it has no {ADAPTER_WEIGHTS}{pickled}")
@@ -55,33 +54,9 @@ class AdapterCheckpoint:
         found._check_tied()
         return found
 
-    @property
-    def folder(self) -> Path:
-        """The base's: config.json and tokenizer are those of the base."""
-        return self._base.folder
-
-    @property
-    def headers(self) -> Mapping[str, TensorHeader]:
-        """The base's headers."""
-        return self._base.headers
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every tensor's name, sorted."""
-        return self._base.names
-
-    @property
-    def layers(self) -> int:
-        """Number of transformer layers, as the tensor names tell it."""
-        return self._base.layers
-
-    def header(self, name: str) -> TensorHeader:
-        """A tensor's shape, and the base's dtype; MergingError if there is no such tensor."""
-        return self._base.header(name)
-
     @torch.no_grad()
     def tensor(self, name: str) -> Tensor:
-        """A tensor as the adapter leaves it, computed anew at each call; it must not be written to."""
+        """A tensor with the adapter's change, computed at each call; it must not be written to."""
         change = self._adapter.changes.get(name)
         if change is None:
             return self._base.tensor(name)
@@ -108,7 +83,7 @@ class AdapterCheckpoint:
 
     def _add_product(self, weight: Tensor, product: Product) -> None:
         down, up = (self._read(key).to(weight.dtype) for key in (product.down, product.up))
-        # In place, without a matrix for the product: beside the weight there are only the two thin matrices.
+        # In place, so that the product needs no matrix of the weight's size.
         factors = (down.T, up.T) if product.transposed else (up, down)
         weight.addmm_(*factors, alpha=product.scaling)
         if product.magnitude is not None:
@@ -129,14 +104,3 @@ class AdapterCheckpoint:
         except (OSError, SafetensorError) as error:
             raise MergingError(f"{self._source}: tensor {key} cannot be read ({error})") from error
         return tensor
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / ADAPTER_CONFIG
-    try:
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise MergingError(f"{path}: cannot be read as a JSON object ({error})") from error
-    if not isinstance(config, dict):
-        raise MergingError(f"{path}: cannot be read as a JSON object (it is a {type(config).__name__})")
-    return config

@@ -1,7 +1,4 @@
-"""What an adapter's adapter_config.json says of its weights: which modules it changes, and how strongly.
-
-The rules are those of peft, which writes these files.
-"""
+"""Reads adapter_config.json: the modules that an adapter changes, and how strongly, by the rules of peft."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from merging.errors import MergingError
 
@@ -20,7 +17,7 @@ _REFUSED = {
     "target_parameters": "it changes parameters, such as fused experts, instead of modules",
     "layer_replication": "it repeats layers of its base",
     "trainable_token_indices": "it trains single tokens' embeddings",
-    "alora_invocation_tokens": "it works only after certain tokens, so no weights stand for it",
+    "alora_invocation_tokens": "it works only after certain tokens, so no weights equal it",
     "megatron_config": "its weights are spread over machines",
     "use_qalora": "its weights are grouped as QA-LoRA has them",
     "use_bdlora": "its weights are block-diagonal",
@@ -28,10 +25,10 @@ _REFUSED = {
     "kasa_config": "its weights are not those of plain LoRA",
     "monteclora_config": "its weights are drawn at random",
 }
-"""Settings under which the formula of plain LoRA is wrong, and why; none of them may be set."""
+"""Settings under which the formula of plain LoRA is wrong → why; none of them may be set."""
 
 _SHIFTING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Ways to begin that take the adapter's first value out of the base, so that it belongs to a changed base."""
+"""Initialisations that subtract the adapter's first value from the base: the adapter belongs to that changed base."""
 
 _EVERY_LINEAR = "all-linear"
 
@@ -40,10 +37,9 @@ _EVERY_LINEAR = "all-linear"
 class AdapterConfig:
     """A LoRA adapter's settings.
 
-    label: what errors call the adapter. targets, excluded: module name endings, or a pattern for whole names.
-    ranks, alphas: pattern → value for the modules whose name ends like that. layers: None stands for all.
-    layer_stacks: the names that stand before a layer's number; none stands for any.
-    saved: names of modules that are replaced whole.
+    label: what errors call the adapter. targets, excluded: endings of module names, or a pattern for whole names.
+    ranks, alphas: pattern → value for modules whose name ends with it. layers: layer numbers; None for all.
+    layer_stacks: names in front of a layer's number; empty for any. saved: names of modules that are replaced whole.
     """
 
     label: str
@@ -64,20 +60,20 @@ class AdapterConfig:
         return self.ranks.get(_pattern_for(module, self.ranks), self.rank)
 
     def scaling_of(self, module: str) -> float:
-        """What the product of the matrices is multiplied by: α/r, or α/√r (rsLoRA, arXiv:2312.03732)."""
+        """The factor of a module's product of matrices: α/r, or α/√r (rsLoRA, arXiv:2312.03732)."""
         rank = self.rank_of(module)
         alpha = self.alphas.get(_pattern_for(module, self.alphas), self.alpha)
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
     def targets_module(self, module: str) -> bool | None:
-        """Whether the adapter changes a module of this name; None where names alone do not tell."""
+        """Whether the adapter changes a module of this name; None if names alone do not decide it."""
         if _named(self.excluded, module) or any(re.match(rf"(^|.*\.){name}($|\..*)", module) for name in self.saved):
             return False
         if self.targets == _EVERY_LINEAR:
             return None
         if not _named(self.targets, module):
             return False
-        # A pattern says everything there is to say: peft does not look at the layers then.
+        # Given a pattern, peft does not look at the layers.
         return isinstance(self.targets, str) or self.layers is None or self._layer_of(module) in self.layers
 
     def _layer_of(self, module: str) -> int | None:
@@ -86,8 +82,8 @@ class AdapterConfig:
         return int(found[1]) if found else None
 
 
-def read_adapter_config(label: str, config: Mapping[str, Any]) -> AdapterConfig:
-    """The settings in a parsed adapter_config.json; MergingError names the key that cannot be followed.
+def read_adapter_config(label: str, config: Mapping[str, object]) -> AdapterConfig:
+    """Read a parsed adapter_config.json; MergingError names the key that cannot be followed.
 
     label: what errors call the adapter.
     """
@@ -122,10 +118,10 @@ def read_adapter_config(label: str, config: Mapping[str, Any]) -> AdapterConfig:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Takes values of the right kind out of a stranger's JSON."""
+    """Reads values of the right kind from untrusted JSON."""
 
     label: str
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
 
     def whole(self, key: str, value: object) -> int:
         if type(value) is not int or value < 1:

@@ -1,4 +1,4 @@
-"""What an adapter does to each of its base's tensors, decided from headers and settings before a weight is read."""
+"""The plan of an adapter: the change of each of its base's tensors, from headers and settings alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from merging.dtypes import NAMES
 from merging.errors import MergingError
-from merging.partition import parse_name
 from merging.sources.adapter_config import AdapterConfig, read_adapter_config
-from merging.sources.family import MERGEABLE_DTYPES, TensorHeader
+from merging.sources.family import TensorHeader
+from merging.tensor_names import parse_name
 
 _PREFIX = "base_model.model."
 _PART = re.compile(
@@ -25,10 +25,11 @@ _MARK = "lora_"
 
 @dataclass(frozen=True)
 class Product:
-    """s·B·A on a weight. down: the file's key of A, (rank, in). up: that of B, (out, rank).
+    """The product s·B·A that is added to a weight.
 
-    transposed: the weight is stored as (in, out), as embeddings and GPT-2's layers are. magnitude: the key of
-    DoRA's vector, a value for each output.
+    down: key of A in the file, shape (rank, in). up: key of B, shape (out, rank). scaling: s.
+    transposed: whether the weight is stored as (in, out), as embeddings and GPT-2's layers are.
+    magnitude: key of DoRA's vector with a value for each output, or None.
     """
 
     down: str
@@ -40,7 +41,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one tensor of the base: it may be replaced, then get a product, or a vector (key, scaling)."""
+    """The change of one tensor of the base: it may be replaced, then a product or a vector (key, scaling) is added."""
 
     replacement: str | None = None
     product: Product | None = None
@@ -49,9 +50,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Adapter:
-    """changes: by the base's tensor name.
+    """The changes of an adapter.
 
-    twins: key of a tensor that the base has only tied to another → key of that other; they must hold the same.
+    changes: tensor name in the base → change.
+    tied: key of a tensor that the base does not store because it is tied → key of the other one; both must be equal.
     """
 
     changes: Mapping[str, Change]
@@ -59,37 +61,37 @@ class Adapter:
 
 
 def plan_adapter(
-    label: str, config: Mapping[str, Any], headers: Mapping[str, TensorHeader], base: Mapping[str, TensorHeader]
+    label: str, config: Mapping[str, object], headers: Mapping[str, TensorHeader], base: Mapping[str, TensorHeader]
 ) -> Adapter:
-    """What an adapter does to its base's tensors.
+    """Plan the changes of the base's tensors.
 
-    label: what errors call the adapter. config: its parsed adapter_config.json. headers: of its
-    adapter_model.safetensors. base: the headers of the model that it goes on top of. MergingError names the first
-    setting or tensor that does not fit.
+    label: what errors call the adapter. config: its parsed adapter_config.json. headers: the headers of its
+    adapter_model.safetensors. base: the headers of the model that it changes. MergingError names the first setting
+    or tensor that does not fit.
     """
     settings = read_adapter_config(label, config)
-    modules, whole = _sorted_out(label, headers)
+    modules, whole = _sort_tensors(label, headers)
     replaced, tied = _replacements(label, whole, base)
     changes = {name: Change(replacement=key) for name, key in replaced.items()}
     for module, parts in modules.items():
         weight, product = _product(settings, module, parts, base)
         changes[weight] = Change(replaced.get(weight), product)
         if _BIAS in parts:
-            bias = _of_base(label, parts[_BIAS], f"{module}.bias", base)
+            bias = _match_base(label, parts[_BIAS], f"{module}.bias", base)
             changes[bias] = Change(replaced.get(bias), shift=(parts[_BIAS].name, product.scaling))
     _check_complete(settings, modules, whole, base)
     return Adapter(changes, _checked_tied(label, tied, changes))
 
 
-def _sorted_out(
+def _sort_tensors(
     label: str, headers: Mapping[str, TensorHeader]
 ) -> tuple[dict[str, dict[str, TensorHeader]], dict[str, TensorHeader]]:
-    """LoRA's tensors as module → part → header, and whole tensors of the model, by the names that these have there."""
+    """(module → part → header of LoRA's tensors, name in the model → header of the tensors that replace whole ones)."""
     modules: dict[str, dict[str, TensorHeader]] = {}
     whole = {}
     for key, header in sorted(headers.items()):
         name = key.removeprefix(_PREFIX)
-        if header.dtype not in MERGEABLE_DTYPES:
+        if header.dtype not in NAMES:
             raise MergingError(f"{label}: tensor {key} is of dtype {header.dtype}, which cannot be merged")
         if found := _PART.fullmatch(name):
             modules.setdefault(found["module"], {})[found["part"]] = header
@@ -103,15 +105,17 @@ def _sorted_out(
 def _replacements(
     label: str, whole: Mapping[str, TensorHeader], base: Mapping[str, TensorHeader]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The base's name → the key of what stands for it; and the key of a head that the base does not store → the key
-    of the embeddings, to which the base ties its own."""
+    """(name in the base → key of its replacement, key of a head that the base does not store → key of the embeddings).
+
+    A base without a head ties it to its embeddings.
+    """
     found: dict[str, str] = {}
     heads = []
     for name, header in whole.items():
         if _stored_name(name, base) is None and parse_name(name).layer is None:
             heads.append(header)
         else:
-            found[_of_base(label, header, name, base)] = header.name
+            found[_match_base(label, header, name, base)] = header.name
     embeddings = {base[own].shape: key for own, key in found.items() if parse_name(own).is_embedding}
     for header in heads:
         if header.shape not in embeddings:
@@ -130,7 +134,7 @@ def _checked_tied(label: str, tied: Mapping[str, str], changes: Mapping[str, Cha
 def _product(
     config: AdapterConfig, module: str, parts: Mapping[str, TensorHeader], base: Mapping[str, TensorHeader]
 ) -> tuple[str, Product]:
-    """The base's weight that a module's two matrices change, and how."""
+    """The base's weight that a module's two matrices change, and the change."""
     label = config.label
     if config.targets_module(module) is False:
         raise MergingError(f"{label}: module {module} has LoRA weights, yet target_modules leaves it out")
@@ -168,9 +172,10 @@ def _check_rank(config: AdapterConfig, module: str, down: TensorHeader, up: Tens
 
 
 def _is_transposed(weight: str, base: Mapping[str, TensorHeader]) -> bool:
-    """Whether a layer's weight is stored as (in, out); what the adapter says of it peft does not follow either.
+    """Whether the base stores its layers' weights as (in, out).
 
-    A square weight's shape does not tell. GPT-2's layers all have a bias, whose length is that of the output.
+    A square weight's shape does not show it, and peft does not follow the adapter's own setting either. But GPT-2's
+    layers all have a bias, whose length is that of the output.
     """
     if parse_name(weight).layer is None:
         return False
@@ -189,7 +194,7 @@ def _check_complete(
     whole: Mapping[str, TensorHeader],
     base: Mapping[str, TensorHeader],
 ) -> None:
-    """Every module that the config names must have its weights in the file."""
+    """MergingError unless every module that the config names has its weights in the file."""
     stored = {_stored_name(f"{module}.weight", base): module for module in modules}
     prefix = next((module.removesuffix((own or "").removesuffix(".weight")) for own, module in stored.items()), "")
     for name, header in base.items():
@@ -202,12 +207,12 @@ def _check_complete(
 
 
 def _stored_name(name: str, base: Mapping[str, TensorHeader]) -> str | None:
-    """The base's name for a tensor; a base saved without its head has no "model." or "transformer." in front."""
+    """A tensor's name in the base; one saved without its head lacks the "model." or "transformer." in front."""
     return next((own for own in (name, name.partition(".")[2]) if own in base), None)
 
 
-def _of_base(label: str, header: TensorHeader, name: str, base: Mapping[str, TensorHeader]) -> str:
-    """The base's tensor that one of the same shape stands for, or is added to."""
+def _match_base(label: str, header: TensorHeader, name: str, base: Mapping[str, TensorHeader]) -> str:
+    """The name of the base's tensor that is replaced or changed; MergingError if there is none of the same shape."""
     own = _stored_name(name, base)
     if own is None:
         raise MergingError(f"{label}: tensor {header.name}: the base has no {name}: this adapter is for another base")

@@ -12,41 +12,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from merging.dtypes import BITS, NAMES, torch_dtype
 from merging.errors import MergingError
-from merging.partition import layer_count
-from merging.sources.family import TensorHeader, family_mismatch
-
-__all__ = ["MAX_HEADER_BYTES", "Checkpoint", "TensorHeader", "family_mismatch", "is_finite", "read_headers"]
+from merging.sources.family import TensorHeader
+from merging.sources.weights import Weights
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 
-# Bits an element takes. Dtypes of less than a byte exist in the format; they are listed, though never merged.
-_BITS: Mapping[str, int] = {
-    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
-    **dict.fromkeys(("F32", "I32", "U32"), 32),
-    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
-    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
-    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
-    "F4": 4,
-}
-_TORCH_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
 _FINITE_CHUNK = 1 << 18  # elements looked at together: what they need stays in the processor's cache
 
 
-class Checkpoint:
+class Checkpoint(Weights):
     """One model's weights, in one safetensors file or in shards; tensors are views of the mapped files."""
 
     def __init__(self, folder: Path, headers: Mapping[str, TensorHeader], files: Mapping[str, Path]) -> None:
         """Use Checkpoint.open. headers and files are by tensor name."""
-        self.folder = folder
-        self.headers = headers
+        super().__init__(folder, headers)
         self._files = files
         self._handles: dict[Path, Any] = {}
         self._tensors: dict[str, Tensor] = {}
@@ -64,23 +47,7 @@ class Checkpoint:
                 raise MergingError(f"{path}: tensor {odd} is in the file or in the index, not in both")
             headers |= found
             files |= dict.fromkeys(found, path)
-        return cls(folder, dict(sorted(headers.items())), files)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every tensor's name, sorted."""
-        return tuple(self.headers)
-
-    @property
-    def layers(self) -> int:
-        """Number of transformer layers, as the tensor names tell it."""
-        return layer_count(self.headers)
-
-    def header(self, name: str) -> TensorHeader:
-        """A tensor's shape and dtype; MergingError if there is no such tensor."""
-        if name not in self.headers:
-            raise MergingError(f"{self.folder}: it has no tensor {name}")
-        return self.headers[name]
+        return cls(folder, headers, files)
 
     def tensor(self, name: str) -> Tensor:
         """A tensor as a view of the mapped file: nothing is copied, and it must not be written to."""
@@ -93,7 +60,8 @@ class Checkpoint:
         """Read every weight: MergingError names file and tensor if one is not finite or not as its header."""
         for name, header in self.headers.items():
             path, tensor = self._files[name], self.tensor(name)
-            if tuple(tensor.shape) != header.shape or _TORCH_DTYPES.get(header.dtype, tensor.dtype) != tensor.dtype:
+            mergeable = NAMES.get(header.dtype)
+            if tuple(tensor.shape) != header.shape or (mergeable and torch_dtype(mergeable) != tensor.dtype):
                 raise MergingError(f"{path}: tensor {name} is {tuple(tensor.shape)} {tensor.dtype}, not as its header")
             if not is_finite(tensor):
                 raise MergingError(f"{path}: tensor {name} holds NaN or infinite values")
@@ -139,7 +107,7 @@ def read_headers(path: Path) -> dict[str, TensorHeader]:
 
 
 def _span(path: Path, name: str, entry: Any) -> tuple[TensorHeader, int, int]:
-    """A header's entry as (header, first byte, byte after the last), checked in itself."""
+    """A header's entry as (header, first byte, byte after the last), if it is consistent."""
     try:
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         start, end = entry["data_offsets"]
@@ -147,15 +115,15 @@ def _span(path: Path, name: str, entry: Any) -> tuple[TensorHeader, int, int]:
         raise MergingError(f"{path}: tensor {name} has no dtype, shape and offsets in the header") from error
     if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
         raise MergingError(f"{path}: tensor {name} has a size or offset that is no whole number")
-    if not isinstance(dtype, str) or dtype not in _BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise MergingError(f"{path}: tensor {name} has the unknown dtype {dtype!r}")
-    if math.prod(shape) * _BITS[dtype] != (end - start) * 8:
+    if math.prod(shape) * BITS[dtype] != (end - start) * 8:
         raise MergingError(f"{path}: tensor {name}: {end - start} bytes do not hold {list(shape)} of {dtype}")
     return TensorHeader(name, shape, dtype), start, end
 
 
 def _check_spans(path: Path, spans: list[tuple[TensorHeader, int, int]], data_bytes: int) -> None:
-    """The tensors must lie one behind the other, from the header to the end of the file."""
+    """MergingError unless the tensors fill the file from the header to its end, without gaps or overlaps."""
     position = 0
     for header, start, end in sorted(spans, key=lambda span: span[1:]):
         if start != position:
@@ -166,7 +134,7 @@ def _check_spans(path: Path, spans: list[tuple[TensorHeader, int, int]], data_by
 
 
 def _shards(folder: Path) -> dict[Path, set[str] | None]:
-    """The weight files of a folder, each with the tensor names that the index gives it (None: no index)."""
+    """Weight file of a folder → the tensor names that the index gives for it, None without an index."""
     if (folder / SINGLE_NAME).is_file():
         return {folder / SINGLE_NAME: None}
     index = folder / INDEX_NAME
@@ -174,9 +142,9 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
         weight_map = json.loads(index.read_bytes())["weight_map"]
         shards: dict[Path, set[str] | None] = {}
         for name, file_name in weight_map.items():
-            # The index comes from the source: it may name files of its own folder, and no others.
+            # The index is untrusted: it may name files of its own folder, and no others.
             if Path(file_name).name != file_name or not file_name.endswith(".safetensors"):
-                raise MergingError(f"{index}: tensor {name} is said to be in {file_name!r}: not a shard beside it")
+                raise MergingError(f"{index}: tensor {name} is said to be in {file_name!r}: not a shard in its folder")
             shards[folder / file_name] = (shards.get(folder / file_name) or set()) | {name}
     except FileNotFoundError as error:
         raise MergingError(f"{folder}: it has neither {SINGLE_NAME} nor {INDEX_NAME}") from error

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from merging.partition import parse_name
-
-# The safetensors names of what can be merged; the rest is quantised, or no weight at all.
-MERGEABLE_DTYPES = frozenset({"F64", "F32", "F16", "BF16"})
+from merging.dtypes import NAMES
+from merging.tensor_names import parse_name
 
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """What a safetensors header says of one tensor; dtype by its safetensors name, such as "BF16"."""
+    """A tensor's entry in a safetensors header. dtype: its safetensors code, such as "BF16"."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,7 +32,7 @@ def family_mismatch(reference: Mapping[str, TensorHeader], other: Mapping[str, T
     if extra := sorted(other.keys() - reference.keys()):
         return f"it has {_first_of(extra)} too many"
     for name, header in sorted(other.items()):
-        if header.dtype not in MERGEABLE_DTYPES:
+        if header.dtype not in NAMES:
             return f"tensor {name} is of dtype {header.dtype}, which cannot be merged"
         if header.shape != reference[name].shape:
             return f"tensor {name} is {_size(header.shape)}, not {_size(reference[name].shape)}"

@@ -1,40 +1,50 @@
-"""What can be merged: tensors by name, each told by its header before it is read."""
+"""What is merged: tensors by name, each with a header that is known before its values are read."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
+from merging.errors import MergingError
 from merging.sources.family import TensorHeader
+from merging.tensor_names import count_layers
 
 
-class Weights(Protocol):
-    """A model's weights: files as they are, files with an adapter on top, or rows in another vocabulary's order."""
+class Weights(ABC):
+    """A model's weights: its files, its files with an adapter's changes, another merge's result, and so on.
 
-    @property
-    def folder(self) -> Path:
-        """Where the model's config.json and tokenizer lie."""
+    folder: holds the model's config.json and tokenizer; errors call the model by it.
+    headers: every tensor's header by name, sorted.
+    """
 
-    @property
-    def headers(self) -> Mapping[str, TensorHeader]:
-        """Every tensor's header by name, sorted."""
+    def __init__(self, folder: Path, headers: Mapping[str, TensorHeader]) -> None:
+        self.folder = folder
+        self.headers: Mapping[str, TensorHeader] = dict(sorted(headers.items()))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every tensor's name, sorted."""
+        return tuple(self.headers)
 
-    @property
+    @cached_property
     def layers(self) -> int:
-        """Number of transformer layers."""
+        """Number of transformer layers, by the tensor names."""
+        return count_layers(self.headers)
 
     def header(self, name: str) -> TensorHeader:
         """A tensor's shape and dtype; MergingError if there is no such tensor."""
+        if name not in self.headers:
+            raise MergingError(f"{self.folder}: it has no tensor {name}")
+        return self.headers[name]
 
+    @abstractmethod
     def tensor(self, name: str) -> Tensor:
         """A tensor of the header's shape, on the CPU; it must not be written to."""
 
+    @abstractmethod
     def verify(self) -> None:
         """Read every weight; MergingError names file and tensor if one is not finite or not as its header."""

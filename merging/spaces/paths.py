@@ -1,7 +1,7 @@
-"""The search space of paths: the parts' layers laid out in order, several times over, each to be taken or passed by.
+"""The search space of paths: all layers of the parts in order, several times over, each to be taken or skipped.
 
 The form is the paper's (Akiba et al. 2024, arXiv 2403.13187): an inclusion gene for every slot of the layout, and a
-positive scale for every hop. Genes of slots that are passed by mean nothing, so many genomes are one path.
+positive scale for every hop. Genes of skipped slots mean nothing, so many genomes are one path.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from typing import Literal
 import numpy as np
 
 from merging.errors import MergingError
-from merging.paths.edits import Step, Stop, longer, shorter, switched
-from merging.recipes.path import Hop, Recipe, path_recipe
+from merging.paths.edits import Step, Stop, insert_step, remove_step, switch_part
+from merging.recipes.path import Hop, path_recipe
+from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
-from merging.spaces.genes import Gene
 from merging.spaces.space import Genome
+from merging.specs.genes import Gene
 
 Ends = Literal["first", "free"]
-"""Where embedding and head come from: as in the paper the first part, with its first and last layer at the ends of
-every path; or any part, by two genes (by one where they are tied), and any layers."""
+"""Which part gives embedding and head. "first": the first one, with its first and last layer at the ends of every path,
+as in the paper. "free": any part, by two genes (one where embedding and head are tied), and any layers."""
 
 FARTHEST = 0.5
-"""How far a scale may be from 1."""
+"""Largest distance of a scale from 1."""
 
 EDITS = 6
-"""A random path is at most so many edits away from a known one."""
+"""Largest number of edits between a random path and a seed."""
 
 ATTEMPTS = 20
-"""Edits that are drawn until one is a path of this space."""
+"""Number of edits that are drawn at most until one gives a path of this space."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class PathSpace:
     """All paths through some parts; a genome has an index per gene.
 
     parts: sources alone or merges of their weights, all of one depth; the first gives the ends where these are fixed.
-    repeats: how often all layers are laid out. least, most: layers of a path.
-    scale: the grid of a hop's scale; None to have all of them 1. tied: one part gives embedding and head.
+    repeats: number of times that all layers are laid out. least, most: bounds of a path's number of layers.
+    scale: the grid of a hop's scale; None: all scales are 1. tied: one part gives embedding and head.
 
     Genes: embedding and head if they are free (one for both where they are tied), the slots' inclusion, the slots'
     scales, then the scales of the first and the last layer where these are fixed.
@@ -69,7 +70,7 @@ class PathSpace:
         scales: bool = True,
         step: float = 0.05,
     ) -> PathSpace:
-        """The space over some parts; MergingError names what cannot be.
+        """Build the space over some parts; MergingError names what is wrong.
 
         least, most: by default half as many layers as a part has, and half as many again.
         """
@@ -90,18 +91,18 @@ class PathSpace:
 
     @property
     def depth(self) -> int:
-        """Layers of a part."""
+        """Number of layers of a part."""
         return self.parts[0].groups.layers
 
     @cached_property
     def slots(self) -> tuple[Step, ...]:
-        """The layout: every layer of every part in order, as often as it is repeated."""
+        """The layout: every layer of every part in order, `repeats` times."""
         once = [(part, layer) for part in range(len(self.parts)) for layer in range(self.depth)]
         return tuple(once * self.repeats)
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
-        """How many values each gene has."""
+        """Number of values of each gene."""
         scales = (self.scale.levels,) * self._scales if self.scale else ()
         return (len(self.parts),) * self._free_ends + (2,) * len(self.slots) + scales
 
@@ -112,7 +113,7 @@ class PathSpace:
 
     @cached_property
     def switches(self) -> Mapping[int, int]:
-        """A slot's scale means something only where the slot is taken: gene of the scale → gene of the inclusion."""
+        """Gene of a slot's scale → gene of its inclusion: the scale counts only where the slot is taken."""
         if self.scale is None:
             return {}
         first, slots = self._free_ends, len(self.slots)
@@ -128,7 +129,7 @@ class PathSpace:
         return self.parts
 
     def plain_recipes(self) -> tuple[tuple[str, Recipe], ...]:
-        """What anyone gets without a search: the first half of one part and the second half of the next."""
+        """The baseline without a search: the first half of one part and the second half of the next."""
         half = [Hop(0 if layer < self.depth / 2 else 1, layer, 1.0) for layer in range(self.depth)]
         head = 0 if self.ends == "first" or self.tied else 1
         return (("halves stacked", path_recipe(self.parts, half, 0, head)),)
@@ -136,8 +137,8 @@ class PathSpace:
     def seeds(self) -> tuple[Genome, ...]:
         """Genomes to start from, all scales 1, as far as the space has them.
 
-        Each part's own pass; a layer in the middle taken twice; and, for each two parts, a detour of one layer into
-        the other, and the way through the first half of one and the second half of the other.
+        Each part as it is; each part with its middle layer twice; and for every two parts, one with its middle layer
+        from the other, and the first half of one with the second half of the other.
         """
         count, depth, middle = len(self.parts), self.depth, self.depth // 2
         own = [[(part, layer) for layer in range(depth)] for part in range(count)]
@@ -151,7 +152,7 @@ class PathSpace:
         return tuple(dict.fromkeys(genome for genome in genomes if genome is not None))
 
     def random_genomes(self, random: np.random.Generator) -> Iterator[Genome]:
-        """Random genomes without end: a seed after some edits, and, of every other one, some of its scales drawn."""
+        """Random genomes without end: a seed after some edits, half of them with some scales drawn at random."""
         seeds = self.seeds()
         while True:
             genome: list[float] = [*seeds[random.integers(len(seeds))]]
@@ -165,11 +166,11 @@ class PathSpace:
             yield self.repaired(list(map(int, genome)))
 
     def edited(self, genome: Sequence[float], random: np.random.Generator) -> list[float]:
-        """A genome whose path is one edit away: a step fewer, one more, one of another part, or another end.
+        """Return a genome whose path is one edit away: a step fewer, one more, one of another part, or another end.
 
-        All are equally likely: a slot switched at random would nearly always add a step, for few are taken. Where the
-        space has no such path nearby, the genome stays as it is. The steps keep their scales and are laid out anew, as
-        early as may be, so that paths that are alike have genomes that are alike.
+        All are equally likely; a slot switched at random would nearly always add a step, because few are taken. Where
+        the space has no such path nearby, the genome is returned unchanged. The steps keep their scales and are put
+        into the earliest slots again, so that similar paths have similar genomes.
         """
         kind = int(random.integers(4 if self._free_ends else 3))
         for _ in range(ATTEMPTS):
@@ -179,9 +180,9 @@ class PathSpace:
         return list(genome)
 
     def repaired(self, genome: Sequence[int]) -> Genome:
-        """The genome itself if its path is neither too short nor too long; else with random slots switched.
+        """Return the genome, with random slots switched if its path is too short or too long.
 
-        The draw depends on the genome alone, so that a search done again takes the same way.
+        The draw depends on the genome alone, so that a repeated search finds the same.
         """
         found = [int(index) for index in genome]
         included = found[self._inclusions]
@@ -196,7 +197,7 @@ class PathSpace:
         return tuple(found)
 
     def decode(self, genome: Sequence[int]) -> Recipe:
-        """The path that a genome means; the part itself where it is a part's own pass.
+        """The path that a genome means, or a part where the path is that part unchanged.
 
         MergingError for a genome of wrong length, with an index off its grid, or of a path too short or too long.
         """
@@ -230,12 +231,12 @@ class PathSpace:
 
     @property
     def _free_ends(self) -> int:
-        """Number of genes that say where the ends come from."""
+        """Number of genes that choose the parts of the ends."""
         return 0 if self.ends == "first" else 1 if self.tied else 2
 
     @property
     def _fixed(self) -> int:
-        """Number of layers that every path has."""
+        """Number of layers that are on every path."""
         return 2 if self.ends == "first" else 0
 
     @property
@@ -252,28 +253,28 @@ class PathSpace:
         return self.scale.index(1.0) or 0 if self.scale else 0
 
     def _edit(self, genome: Sequence[float], kind: int, random: np.random.Generator) -> list[float] | None:
-        """The genome after an edit of a kind; None if the space does not have it."""
+        """The genome after an edit of a kind; None if it is not in the space."""
         ends, way = list(genome[: self._free_ends]), self._way(genome)
         if kind == 0 and way:
-            way = shorter(way, random)
+            way = remove_step(way, random)
         elif kind == 1:
-            way = longer(way, len(self.parts), self.depth, self._one, random)
+            way = insert_step(way, len(self.parts), self.depth, self._one, random)
         elif kind == 2 and way:
-            way = switched(way, len(self.parts), random)
+            way = switch_part(way, len(self.parts), random)
         elif kind == 3:
             ends[random.integers(len(ends))] = int(random.integers(len(self.parts)))
         return self._laid_out(ends, way, genome[len(genome) - self._fixed :] if self.scale else ())
 
     def _way(self, genome: Sequence[float]) -> list[Stop]:
-        """The steps of a genome's slots, with their scales as they are there."""
+        """The steps of a genome's taken slots, with their scales."""
         scales = genome[self._scale_genes.start :] if self.scale else [0] * len(self.slots)
         taken = zip(self.slots, genome[self._inclusions], scales, strict=False)
         return [(step, scale) for step, index, scale in taken if index]
 
     def _laid_out(self, ends: Sequence[float], way: Sequence[Stop], fixed: Sequence[float]) -> list[float] | None:
-        """The genome of a way, each step in the first slot that it can have; None if the space does not have it.
+        """The genome of a way, each step in the first slot it can have; None if it is not in the space.
 
-        fixed: scales of the first and the last layer, where these are fixed; the way is what lies between.
+        fixed: scales of the first and the last layer, where these are fixed; the way is everything between them.
         """
         if not self.least <= len(way) + self._fixed <= self.most:
             return None
@@ -286,9 +287,9 @@ class PathSpace:
         return [*ends, *included, *(scales if self.scale else ()), *fixed]
 
     def _genome(self, steps: Sequence[Step], embedding: int, head: int) -> Genome | None:
-        """The genome of a way through the layout with all scales 1; None if the space does not have it.
+        """The genome of a way through the layout with all scales 1; None if it is not in the space.
 
-        Where the ends are fixed, so are the way's first and last layer, whatever part they are of.
+        Where the ends are fixed, the way's first and last layer are, too, whichever part they are from.
         """
         inner = steps[1:-1] if self._fixed else steps
         fixed = [self._one] * self._fixed if self.scale else []

@@ -1,21 +1,24 @@
-"""What a search asks of a space; merging.spaces.weight_merges and merging.spaces.paths are the two that there are."""
+"""What a search asks of a space: genomes, and the recipes that they mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from merging.recipes.path import Recipe
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 
 if TYPE_CHECKING:
     import numpy as np
 
 Genome = tuple[int, ...]
+"""An index per gene."""
 
 
 class SearchSpace(Protocol):
-    """What can be searched: genomes, each an index per gene, and the recipes that they mean."""
+    """A space that can be searched: genomes, each an index per gene, and the recipes that they mean."""
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -27,26 +30,44 @@ class SearchSpace(Protocol):
 
     @property
     def switches(self) -> Mapping[int, int]:
-        """For each number that means something only where a choice is 1: its gene, and the choice's."""
+        """Gene of a number that counts only where a choice is 1 → gene of that choice."""
 
     @property
     def size(self) -> int:
         """Number of genomes."""
 
     def singles(self) -> tuple[WeightMerge, ...]:
-        """The models that are merged, each alone."""
+        """The merged models, each alone."""
 
     def seeds(self) -> tuple[Genome, ...]:
-        """Genomes to start from, those first that matter most: a population has no room for more."""
+        """Genomes to start from, the most important first: a population may not have room for all."""
 
     def random_genomes(self, random: np.random.Generator) -> Iterator[Genome]:
         """Random genomes without end."""
 
     def edited(self, genome: Sequence[float], random: np.random.Generator) -> Sequence[float]:
-        """The genome with a choice changed, in the way of its kind; numbers stay with what they belong to."""
+        """Return the genome with one choice changed; the numbers of other choices stay with them."""
 
     def repaired(self, genome: Sequence[int]) -> Genome:
-        """A genome that means a recipe, as like the given one as may be."""
+        """Return a genome that means a recipe, as similar to the given one as possible."""
 
     def decode(self, genome: Sequence[int]) -> Recipe:
         """The recipe that a genome means."""
+
+
+class MergeSpace(SearchSpace, Protocol):
+    """A space of weight merges: its sources, alone and in plain merges, are the baselines of every search."""
+
+    @property
+    def sources(self) -> tuple[ModelId, ...]:
+        """The merged models."""
+
+    @property
+    def groups(self) -> Partition:
+        """The partition of their tensors."""
+
+    def alone(self, source: ModelId) -> WeightMerge:
+        """The recipe that gives a source or the base back."""
+
+    def plain_recipes(self) -> tuple[tuple[str, WeightMerge], ...]:
+        """Named merges that anyone gets without a search."""

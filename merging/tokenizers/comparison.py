@@ -7,17 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# What of a tokenizer.json decides the ids of a text. Padding, truncation, the templates around a text and the way
-# back from ids to text may differ.
+from merging.tokenizers.source_tokenizer import tokenizer_errors
+
+# The steps of a tokenizer.json that decide the ids of a text, besides its model. Padding, truncation, the templates
+# around a text and decoding may differ.
 _STEPS = ("normalizer", "pre_tokenizer")
 
 
 @dataclass(frozen=True)
-class Tokenizer:
-    """What a tokenizer.json means.
+class TokenizerDigests:
+    """The meaning of a tokenizer.json, small enough to be stored and compared.
 
     parts: vocabulary, merges, model settings, normalizer and pre_tokenizer → SHA-256 (hex) of each.
-    added: the added tokens, id → text. special: the ids of those that are special.
+    added: id → text of the added tokens. special: ids of those that are special.
     """
 
     parts: Mapping[str, str]
@@ -25,34 +27,29 @@ class Tokenizer:
     special: frozenset[int]
 
 
-def read_tokenizer(content: bytes) -> Tokenizer:
-    """The meaning of a tokenizer.json, as the tokenizers library reads it: spellings and defaults in one form.
+def digest_tokenizer(content: bytes) -> TokenizerDigests:
+    """Read a tokenizer.json as the tokenizers library does: all spellings and defaults in one form.
 
     Raises:
-        ValueError: the library cannot read it.
+        MergingError: the library cannot read it.
     """
     import tokenizers
 
-    try:
+    with tokenizer_errors("not a tokenizer.json"):
         data = json.loads(tokenizers.Tokenizer.from_str(content.decode()).to_str())
-    except BaseException as error:
-        # Some broken files make the library's Rust code panic, which is no Exception.
-        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-            raise
-        raise ValueError(f"not a tokenizer.json ({' '.join(str(error).split())[:80]})") from error
     model = data["model"]
     settings = {key: value for key, value in model.items() if key not in ("vocab", "merges", "dropout")}
     parts = {"vocabulary": model["vocab"], "merges": model.get("merges"), "model settings": settings}
     parts |= {step: data[step] for step in _STEPS}
-    return Tokenizer(
+    return TokenizerDigests(
         {name: _digest(part) for name, part in parts.items()},
         {token["id"]: token["content"] for token in data["added_tokens"]},
         frozenset(token["id"] for token in data["added_tokens"] if token["special"]),
     )
 
 
-def tokenizer_mismatch(base: Tokenizer, other: Tokenizer) -> str | None:
-    """In what two tokenizers differ, in a few words; None if any plain text gets the same ids from both.
+def tokenizer_mismatch(base: TokenizerDigests, other: TokenizerDigests) -> str | None:
+    """The first difference between two tokenizers, in a few words; None if they give any plain text the same ids.
 
     Either may have special tokens at ids that the other leaves free: they do not occur in plain text.
     """

@@ -1,26 +1,29 @@
-"""A model's tokenizer as a value: its tokens by their text, and everything that a new one is made from."""
+"""A model's tokenizer as a value: its tokens by their text, and everything that a merged one is made from."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from merging.errors import MergingError
+from merging.sources.json_object import parse_json_object
 
 CONFIG, TOKENIZER, SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
 
 
 @dataclass(frozen=True, eq=False)
 class SourceTokenizer:
-    """label: what errors call its model. files: name → content, config.json among them.
+    """A model's tokenizer.
 
-    rows: of the model's embeddings. spec: the tokenizer as the tokenizers library writes it, in tokenizer.json's form.
-    vocabulary: token → id, also of tokens that have no row. special: those with a role, such as the end of a text.
+    label: what errors call the model. files: name → content of the model's small files, config.json included.
+    rows: number of rows of the model's embeddings. spec: the tokenizer in tokenizer.json's form.
+    vocabulary: token → id, also of tokens without a row. special: tokens with a role, such as the end of a text.
     """
 
     label: str
@@ -32,19 +35,19 @@ class SourceTokenizer:
 
     @cached_property
     def tokens(self) -> Mapping[str, int]:
-        """Token → row, in the order of the rows; a token whose id is past the embeddings is not among them."""
+        """Token → row, in the order of the rows, without tokens whose id is beyond the embeddings."""
         return {token: id for token, id in sorted(self.vocabulary.items(), key=lambda item: item[1]) if id < self.rows}
 
     @property
     def config(self) -> dict[str, Any]:
         """The model's config.json."""
-        return json_object(self.label, self.files, CONFIG)
+        return read_file(self.label, self.files, CONFIG)
 
 
 def read_source_tokenizer(label: str, files: Mapping[str, bytes], rows: int) -> SourceTokenizer:
     """The tokenizer in a model's small files, as transformers reads it; none of the model's own code runs.
 
-    label: what errors call the model. files: by name: config.json and what `companion_files` gives. rows: of the
+    label: what errors call the model. files: by name: config.json and what `read_companions` gives. rows: of the
     model's embeddings. MergingError if there is no tokenizer, or none that the tokenizers library has.
     """
     tokenizer = load_tokenizer(label, files)
@@ -67,22 +70,26 @@ def load_tokenizer(label: str, files: Mapping[str, bytes]) -> Any:
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
         for name, content in files.items():
             (Path(folder) / Path(name).name).write_bytes(content)
-        try:
+        with tokenizer_errors(f"{label}: transformers cannot read its tokenizer", folder):
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        except BaseException as error:
-            # Some broken files make the tokenizers library's Rust code panic, which is no Exception.
-            if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-                raise
-            reason = " ".join(str(error).replace(folder, label).split())[:200]
-            raise MergingError(f"{label}: transformers cannot read its tokenizer ({reason})") from error
 
 
-def json_object(label: str, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    """One of a model's files as a JSON object, empty where there is no such file; MergingError if it is none."""
+def read_file(label: str, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    """The JSON object in one of a model's files, empty if there is no such file; MergingError if it is none."""
+    return parse_json_object(f"{label}: {name}", files.get(name, b"{}"))
+
+
+@contextmanager
+def tokenizer_errors(label: str, folder: str = "") -> Iterator[None]:
+    """Turn whatever a broken file makes the libraries raise into a MergingError that begins with `label`.
+
+    folder: a temporary one, which the message leaves out.
+    """
     try:
-        found = json.loads(files.get(name, b"{}"))
-    except (ValueError, RecursionError) as error:
-        raise MergingError(f"{label}: {name}: cannot be read as a JSON object ({error})") from error
-    if not isinstance(found, dict):
-        raise MergingError(f"{label}: {name}: cannot be read as a JSON object (it is a {type(found).__name__})")
-    return found
+        yield
+    except BaseException as error:
+        # On some broken files the Rust code of the tokenizers library panics, which is no Exception.
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        reason = " ".join(str(error).replace(folder or "\0", "its folder").split())[:200]
+        raise MergingError(f"{label} ({reason})") from error

@@ -1,9 +1,9 @@
-"""One tokenizer that has the tokens of several: its tokenizer.json, and the files around it.
+"""One tokenizer with the tokens of several: its tokenizer.json, and the files that go with it.
 
-The leading tokenizer's ids stay, and so does what it does to a text before it looks for tokens. The tokens that others
-have beyond it follow in their models' order. Among byte-pair encodings the leading one's merges come first and the
-others' after them, so that a text is first cut as the leading tokenizer cuts it, and pieces are then joined to the
-others' tokens; nothing is looked for in plain text as a whole string unless its own model did so.
+The leading tokenizer's ids stay, and so do its steps before the search for tokens. The other models' further tokens
+follow in the order of the models. In byte-pair encodings the leading merges come first and the others' after them: a
+text is first split as the leading tokenizer splits it, and pieces are then joined to the others' tokens. A token is
+matched as a whole string in plain text only if its own tokenizer did so.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from itertools import chain, count
 from typing import Any
 
 from merging.errors import MergingError
-from merging.tokenizers.source_tokenizer import CONFIG, SETTINGS, TOKENIZER, SourceTokenizer, json_object
+from merging.tokenizers.source_tokenizer import CONFIG, SETTINGS, TOKENIZER, SourceTokenizer, read_file
 
 _OUTDATED = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "added_tokens.json")
-"""Files that hold a vocabulary in an older form than tokenizer.json, and would contradict it."""
+"""Files with a vocabulary in an older form than tokenizer.json, which would contradict the merged one."""
 
 _KINDS = ("BPE", "WordPiece", "WordLevel", "Unigram")
 _SPACE = "▁"
 _UNLIKELY = 10.0
-"""How far below the least likely piece a token stands that a Unigram model must not choose on its own."""
+"""Log-likelihood of added tokens below the least likely piece, so that a Unigram model never prefers them."""
 
 Spec = dict[str, Any]
 
 
 def union_mismatch(leading: SourceTokenizer, other: SourceTokenizer) -> str | None:
-    """Why the tokens of two tokenizers cannot stand in one, in a few words; None if they can."""
+    """Why one tokenizer cannot have the tokens of both, in a few words; None if it can."""
     one, two = leading.spec["model"], other.spec["model"]
     if one["type"] != two["type"]:
         return f"it is a {two['type']} tokenizer, not {one['type']}"
@@ -40,10 +40,10 @@ def union_mismatch(leading: SourceTokenizer, other: SourceTokenizer) -> str | No
     return None
 
 
-def united(
+def unite_tokenizers(
     leading: SourceTokenizer, others: Sequence[SourceTokenizer], extra: Iterable[str]
 ) -> tuple[Spec, dict[str, int]]:
-    """The leading tokenizer's spec with the tokens of others, and with `extra` tokens as added ones; token → id.
+    """(the leading tokenizer's spec with the tokens of the others and `extra` added tokens, token → id).
 
     Tokens without a row in their model are left out, but for the leading tokenizer's special ones.
     MergingError if it is of a kind that cannot be changed.
@@ -63,9 +63,9 @@ def united(
 
 
 def tokenizer_files(leading: SourceTokenizer, spec: Spec) -> dict[str, bytes]:
-    """The leading model's files beside its weights and config, with another spec in its tokenizer.json."""
+    """The leading model's small files without config.json, with another spec in tokenizer.json."""
     kept = {name: content for name, content in leading.files.items() if name != CONFIG and name not in _OUTDATED}
-    settings = json_object(leading.label, leading.files, SETTINGS)
+    settings = read_file(leading.label, leading.files, SETTINGS)
     if "added_tokens_decoder" in settings:
         tokens = ({key: value for key, value in token.items() if key != "id"} for token in spec["added_tokens"])
         ids = (str(token["id"]) for token in spec["added_tokens"])
@@ -87,8 +87,7 @@ def _plain_token(content: str) -> Spec:
     return {"content": content, **flags}
 
 
-# In all kinds the added tokens stand in the model's vocabulary, too: the tokenizers library numbers them anew if they
-# do not, one after the other from behind the vocabulary.
+# Added tokens must also be in the model's vocabulary: otherwise the tokenizers library numbers them anew from its end.
 
 
 def _byte_pairs(specs: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> Spec:
@@ -119,7 +118,7 @@ def _first_gap(ids: Mapping[str, int]) -> int:
 
 
 def _alphabet(spec: Mapping[str, Any]) -> str:
-    """How a tokenizer writes text in its tokens."""
+    """The way in which a tokenizer's tokens spell text."""
     steps = _json([spec["normalizer"], spec["pre_tokenizer"], spec["decoder"]]).decode()
     if "ByteLevel" in steps:
         return "bytes (as GPT-2's are)"

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property, reduce
-from pathlib import Path
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.mergekit.config import ModelName
-from merging.sources.family import TensorHeader
+from merging.identity import ModelId
 from merging.sources.weights import Weights
 from merging.tokenizers.vocabulary import Vocabulary
 
 _ROWS = 1 << 12
-"""Rows that are filled in at a time: what they need beside the tensor itself is little."""
+"""Rows filled in at a time, so that little memory is needed besides the tensor itself."""
 
 
-class VocabularyView:
-    """One model of a merge; a `Weights`.
+class VocabularyView(Weights):
+    """One model of a merge in the merge's vocabulary.
 
     Tensors with a row per token have the vocabulary's rows, made anew at each call; rows that the model lacks are
     filled from the others as the vocabulary says, before anything is merged. All other tensors are the model's own.
@@ -29,10 +27,10 @@ class VocabularyView:
 
     def __init__(
         self,
-        model: ModelName,
+        model: ModelId,
         vocabulary: Vocabulary,
-        weights: Mapping[ModelName, Weights],
-        tensors: Mapping[ModelName, Mapping[str, str]],
+        weights: Mapping[ModelId, Weights],
+        tensors: Mapping[ModelId, Mapping[str, str]],
     ) -> None:
         """Use vocabulary_views."""
         self._model = model
@@ -41,33 +39,11 @@ class VocabularyView:
         self._tensors = tensors
         self._own = weights[model]
         self._meanings = {stored: meaning for meaning, stored in tensors[model].items()}
-
-    @property
-    def folder(self) -> Path:
-        """The model's own."""
-        return self._own.folder
-
-    @cached_property
-    def headers(self) -> Mapping[str, TensorHeader]:
-        """The model's headers, with the vocabulary's number of rows; dtypes stay."""
-        return {name: self.header(name) for name in self._own.names}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every tensor's name, sorted."""
-        return self._own.names
-
-    @property
-    def layers(self) -> int:
-        """Number of transformer layers."""
-        return self._own.layers
-
-    def header(self, name: str) -> TensorHeader:
-        """A tensor's shape here, and its dtype in the model; MergingError if there is no such tensor."""
-        header = self._own.header(name)
-        if name not in self._meanings:
-            return header
-        return replace(header, shape=(self._vocabulary.rows, *header.shape[1:]))
+        resized = {
+            name: replace(header, shape=(vocabulary.rows, *header.shape[1:])) if name in self._meanings else header
+            for name, header in self._own.headers.items()
+        }
+        super().__init__(self._own.folder, resized)
 
     @torch.no_grad()
     def tensor(self, name: str) -> Tensor:
@@ -116,7 +92,7 @@ class VocabularyView:
         averaged = self._vocabulary.averaged
         return averaged[self._vocabulary.own[self._model][averaged] < 0]
 
-    def _means(self, rows: Tensor, stored: Mapping[ModelName, Tensor]) -> Tensor:
+    def _means(self, rows: Tensor, stored: Mapping[ModelId, Tensor]) -> Tensor:
         """The mean of all models that have a row, in float32."""
         total = torch.zeros(())
         holders = torch.zeros(len(rows))
@@ -128,7 +104,7 @@ class VocabularyView:
             holders += has
         return total / holders.reshape(-1, *[1] * (total.dim() - 1))
 
-    def _stored(self, model: ModelName, meaning: str) -> Tensor:
+    def _stored(self, model: ModelId, meaning: str) -> Tensor:
         return self._weights[model].tensor(self._tensors[model][meaning])
 
 
@@ -139,9 +115,9 @@ def _sum_of_rows(tensor: Tensor) -> Tensor:
 
 def vocabulary_views(
     vocabulary: Vocabulary,
-    weights: Mapping[ModelName, Weights],
-    tensors: Mapping[ModelName, Mapping[str, str]],
-) -> dict[ModelName, VocabularyView]:
+    weights: Mapping[ModelId, Weights],
+    tensors: Mapping[ModelId, Mapping[str, str]],
+) -> dict[ModelId, VocabularyView]:
     """Every model of a merge in the merge's vocabulary.
 
     tensors: for each model, the tensors with a row per token: name in the result → name in the model's files.

@@ -1,8 +1,7 @@
-"""The vocabulary of a merge of models whose tokenizers differ: which token has which row, and where each row is from.
+"""The vocabulary of a merge of models whose tokenizers differ: the row of each token, and the source of each row.
 
-Tokens are matched by their text. Before models are merged, every one of them gets a row for every token: its own, or,
-for a token that it lacks, a default, as mergekit's `tokenizer_source` has it. merging.tokenizers.view applies the
-plan.
+Tokens are matched by their text. Before the merge every model gets a row for every token: its own or, for a token that
+it lacks, a default by the rules of mergekit's `tokenizer_source`. merging.tokenizers.view applies the plan.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from merging.errors import MergingError
-from merging.mergekit.config import BASE, UNION, ZERO, FromModel, ModelName, TokenRule
+from merging.identity import ModelId
+from merging.mergekit.config import BASE, UNION, ZERO, FromModel, TokenRule
 from merging.tokenizers.source_tokenizer import CONFIG, SourceTokenizer, load_tokenizer
-from merging.tokenizers.union import tokenizer_files, union_mismatch, united
+from merging.tokenizers.union import tokenizer_files, union_mismatch, unite_tokenizers
 
 _TOKEN_ID = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|decoder_start)_token_id")
 _ABSENT = -1
@@ -30,64 +29,65 @@ _MEAN, _NOWHERE = "mean", "nowhere"
 class Vocabulary:
     """A merge's vocabulary.
 
-    tokens: token → row. rows: of the embeddings, padding included. leading: whose tokenizer the result's is or
-    grew from; special tokens, chat template and generation defaults are its, too. files: all of the result's small
-    files but config.json, by name.
-
-    own: for each model, by row: the row that it has itself, or -1. copies: (donor, rows, the donor's rows) for
-    models without an own one. averaged: rows that are the mean of all models that have them. blank: rows without a
-    token, or whose token no model has.
+    tokens: token → row. rows: number of rows of the embeddings, padding included.
+    leading: the model whose tokenizer, special tokens, chat template and generation defaults the result has; its
+    tokenizer may have been extended. files: name → content of the result's small files, without config.json.
+    token_ids: special token ids of the leading model's config.json.
+    own: model → for each row, the row of the same token in the model, or -1.
+    copies: (other model, rows, its rows of the same tokens), for models without a row of their own.
+    averaged: rows that are the mean of all models that have them.
+    blank: rows without a token, or whose token no model has.
     """
 
     tokens: Mapping[str, int]
     rows: int
-    leading: ModelName
+    leading: ModelId
     files: Mapping[str, bytes]
-    token_ids: Mapping[str, Any]
-    own: Mapping[ModelName, Tensor]
-    copies: tuple[tuple[ModelName, Tensor, Tensor], ...]
+    token_ids: Mapping[str, object]
+    own: Mapping[ModelId, Tensor]
+    copies: tuple[tuple[ModelId, Tensor, Tensor], ...]
     averaged: Tensor
     blank: Tensor
 
-    def settled(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A merge's config.json with this vocabulary's size and special tokens."""
+    def apply_to(self, config: Mapping[str, object]) -> dict[str, object]:
+        """A merge's config.json, with this vocabulary's size and special tokens."""
         others = {key: None for key in config if _TOKEN_ID.fullmatch(key)}
         return {**config, **others, **self.token_ids, "vocab_size": self.rows}
 
 
 def plan_vocabulary(
-    tokenizers: Mapping[ModelName, SourceTokenizer],
-    source: ModelName | str,
+    tokenizers: Mapping[ModelId, SourceTokenizer],
+    source: ModelId | str,
     *,
-    base: ModelName | None,
+    base: ModelId | None,
     pad_to_multiple_of: int | None = None,
     overrides: Mapping[str, TokenRule] = MappingProxyType({}),
 ) -> Vocabulary:
-    """The vocabulary of a merge.
+    """Plan the vocabulary of a merge.
 
-    tokenizers: of every model, the leading ones first. source: "union", "base" (the base's, else the first model's),
-    or the model whose vocabulary it is. base: of the merge, None where it has none: a token that others lack is
-    taken from it if it can be. pad_to_multiple_of: rows are added up to a multiple of that number. overrides: token →
-    rule; a token that the vocabulary lacks is added to it. MergingError, before a weight is read, for tokenizers that
-    do not go together, and for rules that name what is not there.
+    tokenizers: the tokenizer of every model, the leading ones first.
+    source: "union", "base" (the base's, else the first model's), or the model whose vocabulary it is.
+    base: base of the merge, or None; a row that others lack is taken from it if it has one.
+    pad_to_multiple_of: the number of rows becomes a multiple of it.
+    overrides: token → rule; a token that the vocabulary lacks is added to it.
+    MergingError, before a weight is read, for tokenizers that do not fit together, and for rules that name a missing
+    model, token or row.
     """
     leading = (base or next(iter(tokenizers))) if source in (UNION, BASE) else source
-    if not isinstance(leading, ModelName) or leading not in tokenizers:
+    if not isinstance(leading, ModelId) or leading not in tokenizers:
         raise MergingError(f"tokenizer source: got {leading}: it is not among the merged models")
-    files, tokens = _tokenizer(tokenizers, leading, together=source == UNION, overrides=overrides)
+    files, tokens = _merge_tokenizers(tokenizers, leading, together=source == UNION, overrides=overrides)
     height = max(tokens.values()) + 1
     rows = height + -height % (pad_to_multiple_of or 1)
     own = {model: _own_rows(tokenizer, tokens, overrides, rows) for model, tokenizer in tokenizers.items()}
-    copies: dict[ModelName, list[tuple[int, int]]] = {}
-    averaged, blank = [], sorted(set(range(rows)) - set(tokens.values()))
-    for token, row in tokens.items():
-        origin = _origin(token, tokenizers, overrides.get(token), base)
-        if isinstance(origin, tuple):
-            copies.setdefault(origin[0], []).append((row, origin[1]))
-        elif origin == _MEAN:
-            averaged.append(row)
-        elif origin == _NOWHERE:
-            blank.append(row)
+    sources = [(row, _row_source(token, tokenizers, overrides.get(token), base)) for token, row in tokens.items()]
+    copies: dict[ModelId, list[tuple[int, int]]] = {}
+    for row, row_source in sources:
+        if isinstance(row_source, tuple):
+            copies.setdefault(row_source[0], []).append((row, row_source[1]))
+    averaged = [row for row, row_source in sources if row_source == _MEAN]
+    blank = sorted(set(range(rows)) - set(tokens.values()))
+    blank += [row for row, row_source in sources if row_source == _NOWHERE]
     return Vocabulary(
         tokens=tokens,
         rows=rows,
@@ -101,14 +101,14 @@ def plan_vocabulary(
     )
 
 
-def _tokenizer(
-    tokenizers: Mapping[ModelName, SourceTokenizer],
-    leading: ModelName,
+def _merge_tokenizers(
+    tokenizers: Mapping[ModelId, SourceTokenizer],
+    leading: ModelId,
     *,
     together: bool,
     overrides: Mapping[str, TokenRule],
 ) -> tuple[dict[str, bytes], Mapping[str, int]]:
-    """The result's small files, and its tokens: token → row."""
+    """(the result's small files, token → row)."""
     lead = tokenizers[leading]
     others = [tokenizer for model, tokenizer in tokenizers.items() if together and model != leading]
     for other in others:
@@ -118,11 +118,11 @@ def _tokenizer(
                 f"{other.label}: its tokens cannot be added to those of {lead.label}: {reason}; {remedy}"
             )
     known = {*lead.vocabulary, *(token for other in others for token in other.tokens)}
-    spec, tokens = united(lead, others, [token for token in overrides if token not in known])
+    spec, tokens = unite_tokenizers(lead, others, [token for token in overrides if token not in known])
     if tokens == lead.vocabulary and len(spec["added_tokens"]) == len(lead.spec["added_tokens"]):
         return {name: content for name, content in lead.files.items() if name != CONFIG}, tokens
     files = tokenizer_files(lead, spec)
-    # The files are read as their readers will: what transformers makes of them must be what was planned.
+    # Read the files as users will: transformers must give every token the planned id.
     found = load_tokenizer("the merged tokenizer", files | {CONFIG: lead.files.get(CONFIG, b"{}")}).get_vocab()
     if found != tokens:
         odd = min(token for token in {*found, *tokens} if found.get(token) != tokens.get(token))
@@ -142,15 +142,15 @@ def _own_rows(
     return own
 
 
-def _origin(
+def _row_source(
     token: str,
-    tokenizers: Mapping[ModelName, SourceTokenizer],
+    tokenizers: Mapping[ModelId, SourceTokenizer],
     rule: TokenRule | None,
-    base: ModelName | None,
-) -> tuple[ModelName, int] | str:
-    """Where models that lack a token have its row from: (model, row), or one of the words below."""
+    base: ModelId | None,
+) -> tuple[ModelId, int] | str:
+    """The source of a token's row in models that lack it: (model, row), or ZERO, _MEAN or _NOWHERE."""
     if rule is not None and rule.source is not None:
-        return _chosen(token, tokenizers, rule.source) if isinstance(rule.source, FromModel) else ZERO
+        return _row_of_rule(token, tokenizers, rule.source) if isinstance(rule.source, FromModel) else ZERO
     holders = [model for model, tokenizer in tokenizers.items() if token in tokenizer.tokens]
     if rule is not None and (rule.force or not holders):
         why = "forced without a source" if rule.force else "a token that no model has"
@@ -167,8 +167,8 @@ def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
     return rows, theirs
 
 
-def _chosen(token: str, tokenizers: Mapping[ModelName, SourceTokenizer], source: FromModel) -> tuple[ModelName, int]:
-    """The row that a rule names; MergingError if there is none."""
+def _row_of_rule(token: str, tokenizers: Mapping[ModelId, SourceTokenizer], source: FromModel) -> tuple[ModelId, int]:
+    """The (model, row) that a rule names; MergingError if there is none."""
     tokenizer = tokenizers.get(source.model)
     if tokenizer is None:
         raise MergingError(f"tokenizer.tokens.{token}: got {source.model}: it is not among the merged models")

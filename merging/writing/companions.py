@@ -1,26 +1,14 @@
-"""The files that belong to a model beside its weights and its config.json; a folder has some of these."""
+"""The files of a model next to its weights and its config.json."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-COMPANIONS = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-"""Generation defaults, tokenizers of all kinds, chat templates."""
+from merging.kinds import kind_of
+from merging.sources.json_object import read_json_object
 
 
-def companion_files(folder: Path) -> dict[str, bytes]:
-    """Those that a model's folder has, by name."""
-    return {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+def read_companions(folder: Path) -> dict[str, bytes]:
+    """The contents of a model's companion files, by path, as its kind lists them."""
+    listed = [file.path for file in kind_of(read_json_object(folder / "config.json")).files]
+    return {path: (folder / path).read_bytes() for path in listed if (folder / path).is_file()}

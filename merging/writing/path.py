@@ -1,4 +1,4 @@
-"""The files of a path: each tensor taken from its part, with its hop's scale."""
+"""The files of a path: each tensor is a part's, with its hop's scale folded in."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from pathlib import Path
 
 from torch import Tensor
 
-from merging.merge_tensor import loader, merge_tensor
+from merging.identity import ModelId
+from merging.merge_tensor import make_loader, merge_tensor
 from merging.mergekit.path_writer import path_to_mergekit_yaml
-from merging.models.building import build_empty_model, schema_of_model
-from merging.models.schema import places
-from merging.models.stored_model import read_config_json
-from merging.paths.folding import folded
+from merging.models.building import build_empty_model, read_schema
+from merging.models.schema import match_tensors
+from merging.paths.folding import fold_scale
 from merging.paths.layout import lay_out, path_config
 from merging.recipes.path import PathRecipe
-from merging.recipes.weight_merge import ModelId
-from merging.sources.checkpoint import Checkpoint
-from merging.writing.weight_merge import Written
+from merging.sources.json_object import read_json_object
+from merging.sources.weights import Weights
+from merging.writing.file_plan import FilePlan, mergekit_yaml_or_reason
 
 
-def written_path(path: PathRecipe, checkpoints: Mapping[ModelId, Checkpoint], config_source: Path) -> Written:
+def plan_path(path: PathRecipe, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
     """Plan the files of a path.
 
-    checkpoints: of every origin. template: folder of the parts' config.json. MergingError as `lay_out` raises it.
+    weights: the weights of every origin. config_source: folder of the parts' config.json. MergingError as `lay_out`
+    raises it.
     """
-    loads = [loader(part, checkpoints) for part in path.parts]
-    origins = {origin: checkpoints[origin] for origin in path.origins}
-    config = read_config_json(config_source)
-    names = tuple(places(schema_of_model(build_empty_model(config_source, path.dtype, "meta")), origins))
+    loads = [make_loader(part, weights) for part in path.parts]
+    origins = {origin: weights[origin] for origin in path.origins}
+    config = read_json_object(config_source / "config.json")
+    names = tuple(match_tensors(read_schema(build_empty_model(config_source, path.dtype, "meta")), origins.values()))
     layout = lay_out(path, names, config)
     first = origins[path.origins[0]]
 
     def make(name: str, memory: Tensor) -> Tensor:
         taken = layout[name]
         tensor = merge_tensor(path.parts[taken.part], taken.name, loads[taken.part], into=memory)
-        scaled = folded(tensor, taken.fold, taken.stream)
+        scaled = fold_scale(tensor, taken.fold, taken.stream)
         return scaled if scaled is tensor else memory.copy_(scaled)
 
-    return Written(
+    return FilePlan(
         shapes={name: first.header(taken.name).shape for name, taken in sorted(layout.items())},
         make=make,
         config=path_config(path, config),
-        recipe=path_to_mergekit_yaml(path, config, names),
+        mergekit_yaml=mergekit_yaml_or_reason(lambda: path_to_mergekit_yaml(path, config, names)),
     )

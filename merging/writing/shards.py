@@ -21,26 +21,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from merging.dtypes import CODES, element_bytes
 from merging.sources.checkpoint import INDEX_NAME, SINGLE_NAME
+from merging.writing.atomic import sync_data
 
-_DTYPES = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)}  # in the format; bytes
-_ALIGNMENT = 8  # of the first weight in the file, as the format's own library has it
-_FLUSH_BYTES = 1 << 27  # written between two requests to see them onto the disk
+_ALIGNMENT = 8  # bytes; the format's own library aligns the first weight so
+_FLUSH_BYTES = 1 << 27  # bytes written between two requests to flush them to the disk
 
 Merge = Callable[[str, Tensor], Tensor]
-"""Gives a tensor by its name; it may be made in the memory that is handed in, which has its shape and dtype."""
+"""Makes a tensor by its name; it may use the memory that it is given, which has the tensor's shape and dtype."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One weight file: its name, and its tensors' names in the order in which they are written."""
+    """One weight file: its name, and the names of its tensors in the order of writing."""
 
     file_name: str
     tensors: tuple[str, ...]
 
 
 def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> tuple[Shard, ...]:
-    """Share tensors (name → bytes) out to files of at most max_bytes; a larger one has a file of its own."""
+    """Divide tensors (name → bytes) into files of at most max_bytes; a larger tensor has a file of its own."""
     shares: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -66,11 +67,11 @@ def write_weights(
 ) -> dict[str, str]:
     """Write the weights into a folder, with an index if there are several files; file name → SHA-256 (hex).
 
-    shapes: tensor name → shape, in the order of writing. merge: is called from as many threads as torch may use here,
-    each with one of torch's own. Merged tensors that wait to be written, and memory that waits to be used again, take
-    at most twice the memory of the largest one. OSError as the file system raises it.
+    shapes: tensor name → shape, in the order of writing. merge: called in as many threads as torch has here, each with
+    a single torch thread. Tensors that wait to be written and memory that waits for reuse together take at most twice
+    the memory of the largest tensor. OSError as the file system raises it.
     """
-    width = _DTYPES[dtype][1]
+    width = element_bytes(dtype)
     sizes = {name: math.prod(shape) * width for name, shape in shapes.items()}
     shards = plan_shards(sizes, max_shard_bytes)
     hashes = {}
@@ -89,13 +90,13 @@ def write_weights(
 
 
 def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> str:
-    """Write a new file and see it onto the disk; returns the SHA-256 (hex) of what was written."""
+    """Write a new file and wait until it is on the disk; returns the SHA-256 (hex) of its content."""
     digest = hashlib.sha256()
     with path.open("xb", buffering=0) as file, _flushing(file.fileno()) as flush:
         for part in parts:
             digest.update(part)
             rest = memoryview(part)
-            while rest:  # a single write takes no more than 2 GiB
+            while rest:  # one write call takes at most 2 GiB
                 rest = rest[file.write(rest) :]
             flush(len(part))
         os.fsync(file.fileno())
@@ -104,10 +105,10 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> str:
 
 @contextmanager
 def _flushing(descriptor: int) -> Iterator[Callable[[int], None]]:
-    """A function to be told of written bytes, which keeps the disk busy with them in the background.
+    """A function to call with the number of written bytes; it flushes them to the disk in the background.
 
-    Left to itself the system collects gigabytes before it writes the first, and the end waits for them all. The system
-    tells of a failed write but once: so every answer is heard.
+    Otherwise the system may collect gigabytes before it writes any, and the final fsync waits for all of them. It
+    reports a failed write only once, so the result of every flush is read.
     """
     unflushed, running = 0, None
     with ThreadPoolExecutor(1, thread_name_prefix="flush") as background:
@@ -118,7 +119,7 @@ def _flushing(descriptor: int) -> Iterator[Callable[[int], None]]:
             if unflushed >= _FLUSH_BYTES and (running is None or running.done()):
                 if running is not None:
                     running.result()
-                running, unflushed = background.submit(os.fdatasync, descriptor), 0
+                running, unflushed = background.submit(sync_data, descriptor), 0
 
         yield flush
         if running is not None:
@@ -127,10 +128,9 @@ def _flushing(descriptor: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def _merged(merge: Merge, sizes: Mapping[str, int]) -> Iterator[Iterator[Tensor]]:
-    """The merged tensors in order, the next ones being made in other threads meanwhile.
+    """The merged tensors in order, while other threads make the next ones.
 
-    merge: is handed its memory as bytes. sizes: tensor name → bytes. If the block ends early, what is not yet begun is
-    not merged any more.
+    merge: gets its memory as bytes. sizes: tensor name → bytes. If the block ends early, no further tensor is begun.
     """
     threads = torch.get_num_threads()
     try:
@@ -140,15 +140,15 @@ def _merged(merge: Merge, sizes: Mapping[str, int]) -> Iterator[Iterator[Tensor]
             finally:
                 makers.shutdown(cancel_futures=True)
     finally:
-        torch.set_num_threads(threads)  # what the makers set for themselves counts for threads of later, too
+        torch.set_num_threads(threads)  # the makers' setting also applies to threads that start later
 
 
 def _in_order(
     submit: Callable[[str, Tensor], Future[Tensor]], sizes: Mapping[str, int], at_once: int
 ) -> Iterator[Tensor]:
-    """Results in order, at most so many of them in work at once, and as many as there is memory for.
+    """Results in order, with at most `at_once` in work, and no more than there is memory for.
 
-    A result is to be done with when the next one is asked for: its memory is used again then.
+    A result is valid until the next one is requested: its memory is then reused.
     """
     memory = _Memory(2 * max(sizes.values(), default=0))
     waiting, in_work = deque(sizes), deque[tuple[Tensor, Future[Tensor]]]()
@@ -161,17 +161,17 @@ def _in_order(
 
 
 class _Memory:
-    """Some bytes, handed out in pieces. Models have many tensors of few sizes: pieces that fit are handed out again.
+    """A pool of memory, reused in pieces of the same size: models have many tensors of few sizes.
 
-    Memory that is new to a process costs it a fault a page, nearly as much as writing to it.
+    New memory costs a process a page fault per page, nearly as much as writing to it.
     """
 
     def __init__(self, most: int) -> None:
         self._left = most
-        self._free: list[Tensor] = []  # those that were given back first come first
+        self._free: list[Tensor] = []  # oldest first
 
     def take(self, size: int) -> Tensor | None:
-        """A piece of so many bytes; None while too many are in use."""
+        """A piece of `size` bytes; None while too much is in use."""
         fitting = next((place for place, piece in enumerate(self._free) if len(piece) == size), None)
         if fitting is not None:
             return self._free.pop(fitting)
@@ -183,13 +183,13 @@ class _Memory:
         return torch.empty(size, dtype=torch.uint8)
 
     def give_back(self, piece: Tensor) -> None:
-        """This piece may be handed out again."""
+        """Return a piece for reuse."""
         self._free.append(piece)
 
 
 def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:
-    """The format's header: its length in 8 bytes, then JSON that gives each tensor its place in the data."""
-    code, width = _DTYPES[dtype]
+    """The file's header: its length in 8 bytes, then JSON with each tensor's dtype, shape and offsets."""
+    code, width = CODES[dtype], element_bytes(dtype)
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name, shape in shapes.items():

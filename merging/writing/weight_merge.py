@@ -1,45 +1,35 @@
-"""All of a merge that depends on its recipe: the tensors of its files, its config, and its recipe's text."""
+"""The files of a merge of weights: its tensors, its config, and its recipe for mergekit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from merging.merge_tensor import loader, merge_tensor
+from merging.identity import ModelId
+from merging.merge_tensor import make_loader, merge_tensor
 from merging.mergekit.writer import to_mergekit_yaml
-from merging.models.building import build_empty_model, schema_of_model
-from merging.models.schema import places
-from merging.models.stored_model import read_config_json
-from merging.recipes.weight_merge import ModelId, WeightMerge
-from merging.sources.checkpoint import Checkpoint
-from merging.writing.shards import Merge
+from merging.models.building import build_empty_model, read_schema
+from merging.models.schema import match_tensors
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.json_object import read_json_object
+from merging.sources.weights import Weights
+from merging.writing.file_plan import FilePlan, mergekit_yaml_or_reason
 
 
-@dataclass(frozen=True)
-class Written:
-    """shapes: tensor name → shape, in the order of writing. make: gives a tensor of that shape in the recipe's dtype.
+def plan_weight_merge(recipe: WeightMerge, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
+    """Plan the files of a merge of weights.
 
-    config: the config.json, but for its dtype. recipe: as mergekit's YAML.
+    weights: the weights of every origin. config_source: folder of the config.json. MergingError if they do not fit.
     """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    make: Merge
-    config: Mapping[str, Any]
-    recipe: str
-
-
-def written_merge(recipe: WeightMerge, checkpoints: Mapping[ModelId, Checkpoint], config_source: Path) -> Written:
-    """Plan the files of a merge of weights. checkpoints: of every origin. template: folder of its config.json."""
-    load = loader(recipe, checkpoints)
-    origins = {origin: checkpoints[origin] for origin in recipe.origins}
+    load = make_loader(recipe, weights)
+    origins = {origin: weights[origin] for origin in recipe.origins}
     first = origins[recipe.origins[0]]
-    outline = schema_of_model(build_empty_model(config_source, recipe.dtype, "meta"))
-    shapes = {name: first.header(name).shape for name in places(outline, origins)}
-    return Written(
+    outline = read_schema(build_empty_model(config_source, recipe.dtype, "meta"))
+    shapes = {name: first.header(name).shape for name in match_tensors(outline, origins.values())}
+    recipe.groups.check_names(shapes)
+    return FilePlan(
         shapes=shapes,
         make=lambda name, memory: merge_tensor(recipe, name, load, into=memory),
-        config=read_config_json(config_source),
-        recipe=to_mergekit_yaml(recipe, shapes),
+        config=read_json_object(config_source / "config.json"),
+        mergekit_yaml=mergekit_yaml_or_reason(lambda: to_mergekit_yaml(recipe, shapes)),
     )

@@ -1,4 +1,4 @@
-"""Data for the task files beside this one: lm-eval would look for relative paths in the working directory."""
+"""Loads the data of the task files in this folder; lm-eval would resolve relative paths in the working directory."""
 
 from __future__ import annotations
 

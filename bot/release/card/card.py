@@ -1,6 +1,6 @@
-"""A release's model card: from frozen facts to the text of README.md.
+"""From the facts of a release to its model card, the text of README.md.
 
-What may be claimed is decided in `claims`; the words are in templates/model_card.md.j2.
+What may be claimed is decided in `claims`; the wording is in templates/model_card.md.j2.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bot.hub.front_matter import write_front_matter
 from bot.hub.rules import OWN_TAG
-from bot.release.card.claims import CLAIM_ALPHA, Standing, bold, claims, standings
+from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, make_claims
 from bot.release.card.facts import CardFacts, TaskFacts, WeightMergeFacts
+from bot.release.card.kinds import USAGE
 from bot.search.results import BaselineKind
-from templates.escaping import link_target, plain
-from templates.markdown import render
+from merging.kinds import KINDS
+from templates.escaping import plain
+from templates.markdown import render_markdown
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -26,30 +29,31 @@ _PUBLIC_HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table of coefficients; `source` is None for a parameter that the sources share."""
+    """One column of the table of coefficients; `source` is None for a parameter that all sources share."""
 
     parameter: str
     source: str | None
     values: tuple[float, ...]
 
 
-def write_card(facts: CardFacts) -> str:
-    """README.md of a release: YAML front matter and Markdown, with its pictures as relative links."""
-    body = render(
+def render_release_card(facts: CardFacts) -> str:
+    """README.md of a release: YAML front matter and Markdown, with relative links to its pictures."""
+    body = render_markdown(
         "model_card.md.j2",
         facts=facts,
         name=facts.repo.rpartition("/")[2],
         several=any(len(skill.tasks) > 1 for skill in facts.skills),
         turned=any(not task.higher_is_better for skill in facts.skills for task in skill.tasks),
         public=facts.hub_url.rstrip("/") == _PUBLIC_HUB,
-        claims=claims(facts.table, BaselineKind.SOURCE),
-        plain_claims=claims(facts.table, BaselineKind.PLAIN),
-        bold=bold(facts.table),
-        positions=standings(facts.table),
+        claims=make_claims(facts.table, BaselineKind.SOURCE),
+        plain_claims=make_claims(facts.table, BaselineKind.PLAIN),
+        bold=choose_bold(facts.table),
+        positions=find_standings(facts.table),
         claim_alpha=CLAIM_ALPHA,
         generating=[(skill, task) for skill in facts.skills for task in skill.tasks if task.answers is not None],
         languages=list(dict.fromkeys(task.language for s in facts.skills for task in s.tasks if task.language)),
         path=facts.recipe.path,
+        usage=USAGE[facts.kind],
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
         coefficient_columns=coefficient_columns,
         address=lambda repo, sha=None: _address(facts.hub_url, repo, sha),
@@ -58,32 +62,24 @@ def write_card(facts: CardFacts) -> str:
         path_picture=PATH_PICTURE,
         Standing=Standing,
     )
-    return f"---\n{front_matter(facts)}\n---\n\n{body}"
+    return _front_matter(facts) + body
 
 
-def front_matter(facts: CardFacts) -> str:
-    """The card's YAML, as huggingface_hub writes it; every value is one line of visible characters."""
-    from huggingface_hub import ModelCardData
-
-    parents = [*(source.repo for source in facts.sources), *([facts.base.repo] if facts.base else [])]
-    data = ModelCardData(
-        model_name=plain(facts.repo.rpartition("/")[2]),
-        license=plain(facts.licence.id),
-        license_name=plain(facts.licence.name) if facts.licence.name else None,
-        license_link=link_target(facts.licence.link) if facts.licence.link else None,
-        language=[plain(language) for language in facts.languages] or None,
-        library_name="transformers",
-        pipeline_tag=plain(facts.pipeline_tag),
-        base_model=[plain(parent) for parent in dict.fromkeys(parents)],
-        base_model_relation="merge",
-        tags=["merge", "evolutionary-merge", OWN_TAG],
-        eval_results=[_result(facts, task) for skill in facts.skills for task in skill.tasks],
+def _front_matter(facts: CardFacts) -> str:
+    return write_front_matter(
+        facts.licence,
+        [source.repo for source in (*facts.sources, *([facts.base] if facts.base else []))],
+        ["merge", "evolutionary-merge", OWN_TAG],
+        KINDS[facts.kind].library,
+        facts.pipeline_tag,
+        name=facts.repo.rpartition("/")[2],
+        languages=facts.languages,
+        results=[_eval_result(facts, task) for skill in facts.skills for task in skill.tasks],
     )
-    return data.to_yaml()
 
 
-def _result(facts: CardFacts, task: TaskFacts) -> EvalResult:
-    """One row of the model-index. What the number rests on stands in the metric's args, beside the number."""
+def _eval_result(facts: CardFacts, task: TaskFacts) -> EvalResult:
+    """One row of the model-index; the metric's args say what the number is based on."""
     from huggingface_hub import EvalResult
 
     return EvalResult(
@@ -104,7 +100,7 @@ def _result(facts: CardFacts, task: TaskFacts) -> EvalResult:
 
 
 def coefficient_columns(weight_merge: WeightMergeFacts) -> list[Column]:
-    """A weighted merge's numbers as columns of a table, a row per tensor group."""
+    """A weight merge's parameters as columns of a table with one row per tensor group."""
     sources = weight_merge.sources
     return [
         Column(parameter, sources[row] if len(rows) == len(sources) else None, values)

@@ -1,4 +1,4 @@
-"""What a card may claim of its scores: only what the paired tests show, corrected for how many there are."""
+"""What a card may claim about its scores: only what the paired tests show, corrected for their number."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.release.card.facts import BaselineScores, Lead, ScoreTable
+from bot.release.card.facts import BaselineScores, ScoreTable
 from bot.search.results import BaselineKind
 from evaluation.statistics.paired import holm
+from evaluation.statistics.values import PairedDifference
 
 CLAIM_ALPHA = 0.05
-"""The chance that anything claimed on a card is an accident of its items, at most."""
+"""Upper limit of the chance that anything claimed on a card is an accident of its items."""
 
 
 class Standing(StrEnum):
-    """Where the release stands against a model, or a group of models, at one skill."""
+    """How the release compares with a model, or a group of models, in one skill."""
 
     AHEAD = "ahead of all"
-    LEVEL = "not told apart from one at least, and behind none"
+    LEVEL = "not shown to differ from one at least, and behind none"
     BEHIND = "behind one at least"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the tests allow to say of one skill; `baseline`: the best of those with this standing to the release."""
+    """A claim about one skill; `baseline` is the best of the models that the release has this standing to."""
 
     skill: str
     standing: Standing
@@ -33,35 +34,35 @@ class Claim:
     baseline_score: float
 
 
-def standings(table: ScoreTable) -> tuple[tuple[Standing, ...], ...]:
-    """Where each lead puts the release: a row per contender, a column per skill.
+def find_standings(table: ScoreTable) -> tuple[tuple[Standing, ...], ...]:
+    """The release's standing by each lead: a row per baseline, a column per skill.
 
-    All leads of the table are tested together by Holm's method, two-sided: the chance that any model is called better
-    or worse that is neither is at most `CLAIM_ALPHA`. An interval that leaves out zero is asked for besides, so that
-    no claim contradicts what stands beside it.
+    All leads of the table are tested together, two-sided, by Holm's method: the chance that any model that is neither
+    better nor worse is called so is at most `CLAIM_ALPHA`. The interval must exclude zero as well, so that no claim
+    contradicts the interval printed with it.
     """
     leads = [lead for baseline in table.baselines for lead in baseline.leads]
-    shown = iter(holm([lead.p_value for lead in leads], CLAIM_ALPHA))
+    shown = iter(holm([lead.two_sided for lead in leads], CLAIM_ALPHA))
     return tuple(tuple(_standing(lead, next(shown)) for lead in baseline.leads) for baseline in table.baselines)
 
 
-def _standing(lead: Lead, shown: bool) -> Standing:
+def _standing(lead: PairedDifference, shown: bool) -> Standing:
     if shown and lead.low > 0:
         return Standing.AHEAD
     return Standing.BEHIND if shown and lead.high < 0 else Standing.LEVEL
 
 
-def overall(single: Iterable[Standing]) -> Standing:
-    """Where the release stands against a group, from where it stands against each."""
+def combine_standings(single: Iterable[Standing]) -> Standing:
+    """The release's standing against a group, from its standing against each model."""
     found = set(single)
     if Standing.BEHIND in found:
         return Standing.BEHIND
     return Standing.AHEAD if found == {Standing.AHEAD} else Standing.LEVEL
 
 
-def claims(table: ScoreTable, kind: BaselineKind) -> dict[Standing, list[Claim]]:
-    """What may be said of each skill against all models of a kind, by standing; empty without such models."""
-    rows = zip(table.baselines, standings(table), strict=True)
+def make_claims(table: ScoreTable, kind: BaselineKind) -> dict[Standing, list[Claim]]:
+    """The claim about each skill against all models of a kind, by standing; empty if there are none."""
+    rows = zip(table.baselines, find_standings(table), strict=True)
     baselines = [(baseline, row) for baseline, row in rows if baseline.kind is kind]
     made = [_claim(table, baselines, column) for column in range(len(table.skills))] if baselines else []
     by_standing = {standing: [claim for claim in made if claim.standing is standing] for standing in Standing}
@@ -69,20 +70,20 @@ def claims(table: ScoreTable, kind: BaselineKind) -> dict[Standing, list[Claim]]
 
 
 def _claim(table: ScoreTable, baselines: Sequence[tuple[BaselineScores, tuple[Standing, ...]]], column: int) -> Claim:
-    position = overall(row[column] for _, row in baselines)
+    position = combine_standings(row[column] for _, row in baselines)
     named = [baseline for baseline, row in baselines if row[column] is position]
     best = max(named, key=lambda baseline: baseline.scores[column].mean)
     own, other = table.scores[column].mean, best.scores[column].mean
     return Claim(table.skills[column], position, own, best.name, other)
 
 
-def bold(table: ScoreTable) -> tuple[tuple[bool, ...], ...]:
-    """Which scores are set in bold: a row for the release, then one per contender; a column per skill.
+def choose_bold(table: ScoreTable) -> tuple[tuple[bool, ...], ...]:
+    """Which scores are set in bold: a row for the release, then one per baseline; a column per skill.
 
-    It is the highest of its column, where chance does not explain it: the release's if it is ahead of every
-    contender, a contender's if the release is behind it.
+    The highest score of a column is bold if chance does not explain it: the release's if it is ahead of every
+    baseline, a baseline's if the release is behind it.
     """
-    rows = standings(table)
+    rows = find_standings(table)
     columns = [_bold_column(table, rows, column) for column in range(len(table.skills))]
     return tuple(zip(*columns, strict=True))
 
@@ -93,4 +94,4 @@ def _bold_column(table: ScoreTable, rows: Sequence[tuple[Standing, ...]], column
         row[column] is Standing.BEHIND and baseline.scores[column].mean == best
         for baseline, row in zip(table.baselines, rows, strict=True)
     ]
-    return [overall(row[column] for row in rows) is Standing.AHEAD, *others]
+    return [combine_standings(row[column] for row in rows) is Standing.AHEAD, *others]

@@ -1,43 +1,24 @@
-"""What a model card says, as frozen plain values: the composition root fills them from the ledger.
+"""The facts of a model card, as frozen plain values.
 
-Scores are oriented so that higher is better (a skill's metric where lower is better arrives negated), in the
-metric's own unit, and come from the report split unless a field says otherwise. Every `scores` and `leads`
-tuple has one entry per skill, in the order of `CardFacts.skills`.
+Scores are oriented so that higher is better (a skill's metric where lower is better is negated), in the metric's own
+unit, and come from the report split unless a field says otherwise. Every `scores` and `leads` tuple has one entry per
+skill, in the order of `CardFacts.skills`.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bot.search.results import BaselineKind
+from bot.hub.licences import ReleaseLicence
+from bot.search.results import BaselineKind, Comparison
+from evaluation.statistics.values import Interval, PairedDifference
 from merging.recipes.path import Hop
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean with the ends of its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in (self.mean, self.low, self.high)):
-            raise ValueError(f"an estimate must be finite numbers: got {self.mean}, {self.low}, {self.high}")
-
-
-@dataclass(frozen=True)
-class Lead(Estimate):
-    """A paired difference over the same items; `p_value` is that of "equally good", two-sided, uncorrected."""
-
-    p_value: float
-
-
-@dataclass(frozen=True)
 class AnswerCounts:
-    """How generated answers came out: of so many, those that were empty, went in circles or ran out of tokens.
+    """How many answers were generated, and how many of them were empty, looping, or cut off at the token limit.
 
-    `other_language` and `no_language` (a bare number, say) are looked for where a skill requires a language.
+    `other_language` and `no_language` (a bare number, say) are counted where a skill requires a language.
     """
 
     generated: int
@@ -50,7 +31,7 @@ class AnswerCounts:
 
 @dataclass(frozen=True)
 class ItemCounts:
-    """How many items of one task each split holds."""
+    """Number of items of one task in each split."""
 
     search: int
     validation: int
@@ -59,7 +40,7 @@ class ItemCounts:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """One lm-eval task and what the release scored on it: the raw metric, its direction not turned.
+    """One lm-eval task and the release's score on it, which is the raw metric (not negated).
 
     `language` is the ISO 639-1 code of the language that answers must be in to count; `answers` is None where
     nothing is generated.
@@ -70,7 +51,7 @@ class TaskFacts:
     higher_is_better: bool
     num_fewshot: int
     items: ItemCounts
-    score: Estimate
+    score: Interval
     language: str | None
     answers: AnswerCounts | None
 
@@ -87,23 +68,26 @@ class SkillFacts:
 class BaselineScores:
     """A model that the release is compared with.
 
-    `repo` is None for a plain merge, which was never published. `leads` holds the release's score minus this
-    model's over the same items, with the 95 % interval of that paired difference.
+    `leads` holds the release's score minus this model's over the same items, with 95 % intervals.
     """
 
     name: str
     kind: BaselineKind
-    repo: str | None
-    scores: tuple[Estimate, ...]
-    leads: tuple[Lead, ...]
+    scores: tuple[Interval, ...]
+    leads: tuple[PairedDifference, ...]
+
+    @property
+    def repo(self) -> str | None:
+        """Its repo; None for a plain merge, which was never published."""
+        return None if self.kind is BaselineKind.PLAIN else self.name
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The release's scores by skill, and the models that it is compared with."""
+    """The release's scores by skill, and those of the baselines."""
 
     skills: tuple[str, ...]
-    scores: tuple[Estimate, ...]
+    scores: tuple[Interval, ...]
     baselines: tuple[BaselineScores, ...]
 
 
@@ -117,24 +101,15 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
-class LicenceFacts:
-    """The release's licence: `name` and `link` belong to the id "other", `notices` are passed on."""
-
-    id: str
-    name: str | None = None
-    link: str | None = None
-    notices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class WeightMergeFacts:
-    """A weighted merge: `groups` are the labels of the tensor groups, in order.
+    """A weight merge: `sentence` says what its method does, `groups` are the labels of the tensor groups, in order.
 
-    Each of `parameters` is (name, rows): a row per source (one row where the sources share it, as slerp's t),
-    and in it a value per group.
+    Each of `parameters` is (name, rows): one row per source (a single row where the sources share the parameter, like
+    slerp's t), with one value per group.
     """
 
     method: str
+    sentence: str
     draws: bool
     base: str | None
     sources: tuple[str, ...]
@@ -149,7 +124,7 @@ class WeightMergeFacts:
 
 @dataclass(frozen=True)
 class PartFacts:
-    """A model that gives a path layers or ends: a source by its repo, or a merge, which has a number for a name."""
+    """A model that a path takes layers or ends from: a source, named by its repo, or a numbered merge."""
 
     name: str
     weight_merge: WeightMergeFacts | None
@@ -157,10 +132,10 @@ class PartFacts:
 
 @dataclass(frozen=True)
 class PathFacts:
-    """A path through the layers of several models; `embedding` and `head` are indices of `parts`, as each hop's part.
+    """A path through the layers of several models; `embedding`, `head` and each hop's `part` are indices of `parts`.
 
-    `depth` is the number of layers of each part. `scales_in_yaml` tells whether mergekit can fold the path's scales:
-    it multiplies tensors, which is not enough for every family.
+    `depth` is the number of layers of each part. `scales_in_yaml` says whether mergekit can fold the path's scales: it
+    multiplies tensors, which is not enough for every family.
     """
 
     parts: tuple[PartFacts, ...]
@@ -177,7 +152,7 @@ class PathFacts:
 
     @property
     def repeats(self) -> int:
-        """How many hops take a layer that an earlier one took."""
+        """Number of hops that take the same layer as an earlier hop."""
         return len(self.hops) - len({(hop.part, hop.layer) for hop in self.hops})
 
     @property
@@ -188,7 +163,7 @@ class PathFacts:
 
 @dataclass(frozen=True)
 class CostFacts:
-    """Weights of the release and of one source, and how often a source's cost per token the release's is."""
+    """Number of weights of the release and of one source; cost per token of the release as a multiple of a source's."""
 
     parameters: int
     source_parameters: int
@@ -197,7 +172,7 @@ class CostFacts:
 
 @dataclass(frozen=True)
 class RecipeFacts:
-    """The merge, as the recipe has it; `mergekit_yaml` is the whole of it in mergekit's words."""
+    """The merge; `mergekit_yaml` is the whole recipe in mergekit's format."""
 
     merge: WeightMergeFacts | PathFacts
     dtype: str
@@ -211,34 +186,21 @@ class RecipeFacts:
 
     @property
     def weight_merges(self) -> tuple[WeightMergeFacts, ...]:
-        """Every weighted merge in it: itself, or those parts of the path that are merges."""
+        """The weight merges in it: the merge itself, or those parts of the path that are merges."""
         if isinstance(self.merge, WeightMergeFacts):
             return (self.merge,)
         return tuple(weight_merge for _, weight_merge in self.merge.weight_merges)
 
 
 @dataclass(frozen=True)
-class GateTest:
-    """One paired one-sided test on the validation split: is the release better than `baseline` at `skill`?
-
-    `p_value` is that of the test alone; `passed` tells whether it is small enough under the gate's rule.
-    """
-
-    skill: str
-    baseline: str
-    difference: float
-    p_value: float
-    passed: bool
-
-
-@dataclass(frozen=True)
 class SearchFacts:
-    """What the search cost: candidates tried, those without a result, those scored on every item.
+    """What the search cost.
 
-    `item_scores` are the answers that were asked for in all. `seconds` is wall time; `stopped` says in words why it
-    ended. `smaller` tells whether fewer layers were an objective beside the skills, `staged` whether paths were bred
-    through what a search among mixtures came to, `timed` whether its budget was of time, too, so that the machine's
-    speed had a say.
+    candidates: all that were tried. failed: those without a result. fully_scored: those scored on every item.
+    item_scores: scores of single items in total. seconds: wall time. stopped: why the search ended.
+    timed: whether the budget limited time, so that the result depends on the machine's speed.
+    smaller: whether fewer layers were an objective besides the skills. staged: whether paths were searched through
+    the results of a search among weight merges.
     """
 
     candidates: int
@@ -258,11 +220,12 @@ class SearchFacts:
 
 @dataclass(frozen=True)
 class SelectionFacts:
-    """How this merge was chosen among the front.
+    """How this merge was chosen from the front.
 
-    `role` is what it stands for ("knee"); `front` counts the members tested, all of the front; `rule` is the gate's
-    in whole sentences, with its correction for many tests; `confidence` is the share of one that it asks for.
-    `p_value` is the release's after the correction for rivals and skills, `alpha` what it was held against.
+    role: of the release ("balanced"). front: number of members tested, which are all of the front. rule: the gate's
+    rule, with its correction for multiple tests. confidence: that the gate requires. p_value: the release's, corrected
+    for baselines and skills, and `alpha` its threshold. comparisons: one-sided tests on the validation split, each
+    with its uncorrected p-value.
     """
 
     role: str
@@ -273,21 +236,21 @@ class SelectionFacts:
     confidence: float
     p_value: float
     alpha: float
-    tests: tuple[GateTest, ...]
+    comparisons: tuple[Comparison, ...]
 
     @property
     def baselines(self) -> int:
-        """How many models it was tested against."""
-        return len({test.baseline for test in self.tests})
+        """Number of models that it was tested against."""
+        return len({test.baseline for test in self.comparisons})
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Everything the card of one release says.
+    """Everything that the card of one release says.
 
-    `sources` and `base` are those whose weights went into it, in the recipe's order; `baselines` may hold more (all
-    of the pool). `prompt` is an example for the code to copy, `files` are (name, sha256) of the weights, `packages`
-    (name, version).
+    `sources` and `base` are those whose weights went into it, in the recipe's order; `baselines` may have more models
+    of the pool. `kind` is the kind of model. `prompt` is an example for the code snippet, `files` are (name, sha256)
+    of the weights, `packages` (name, version).
     """
 
     repo: str
@@ -297,11 +260,11 @@ class CardFacts:
     cycle: str
     date: str
     skills: tuple[SkillFacts, ...]
-    scores: tuple[Estimate, ...]
+    scores: tuple[Interval, ...]
     baselines: tuple[BaselineScores, ...]
     base: SourceFacts | None
     sources: tuple[SourceFacts, ...]
-    licence: LicenceFacts
+    licence: ReleaseLicence
     recipe: RecipeFacts
     cost: CostFacts
     search: SearchFacts
@@ -309,18 +272,19 @@ class CardFacts:
     packages: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
     languages: tuple[str, ...]
+    kind: str
     pipeline_tag: str
     prompt: str
     chat_template: bool
 
     @property
     def table(self) -> ScoreTable:
-        """What is compared with what."""
+        """The release's scores and the baselines'."""
         return ScoreTable(tuple(skill.name for skill in self.skills), self.scores, self.baselines)
 
     @property
     def items(self) -> ItemCounts:
-        """Items of all tasks together; those of a task that is used twice, by two metrics say, count once."""
+        """Number of items of all tasks; those of a task that is used twice (by two metrics, say) count once."""
         counts = {task.task: task.items for skill in self.skills for task in skill.tasks}.values()
         return ItemCounts(
             sum(one.search for one in counts), sum(one.validation for one in counts), sum(one.report for one in counts)
@@ -329,8 +293,8 @@ class CardFacts:
     def __post_init__(self) -> None:
         _one_per("skill", len(self.skills), [("scores of the release", self.scores)])
         for baseline in self.baselines:
-            columns = [("scores", baseline.scores), ("leads", baseline.leads)]
-            _one_per("skill", len(self.skills), [(f"{what} of {baseline.name}", c) for what, c in columns])
+            _one_per("skill", len(self.skills), [(f"scores of {baseline.name}", baseline.scores)])
+            _one_per("skill", len(self.skills), [(f"leads of {baseline.name}", baseline.leads)])
 
 
 def _one_per(unit: str, expected: int, columns: Iterable[tuple[str, tuple[object, ...]]]) -> None:

@@ -1,7 +1,7 @@
-"""What all pictures of a card have in common: size, palette, axes, and PNG bytes that depend on nothing else.
+"""What all pictures of a card share: size, palette, axes, and PNG bytes that depend on the values alone.
 
-Equal values give equal bytes: a figure of its own on the Agg canvas, matplotlib's defaults whatever the user's
-configuration, no time stamp. Names are drawn as they are, never read as formulas.
+Equal values give equal bytes: every picture is a figure of its own on the Agg canvas, with matplotlib's defaults
+whatever the user's configuration, and without a time stamp. Names are drawn literally, never parsed as formulas.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart with any colour vision.
+# Okabe and Ito's palette, which can be distinguished with any colour vision.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 INK, GREY, GRID = "#222222", "#4d4d4d", "#e3e7ea"
 
 LABEL_LENGTH = 36  # characters
 
 _DPI = 200
-_WIDTH = 8.0  # inches: 1600 pixels, drawn to be read when a page shows them at 800
+_WIDTH = 8.0  # inches: 1600 pixels, legible when a page shows them at 800
 
 
-def dress(axes: Axes, x_label: str, y_label: str) -> None:
-    """Name the axes, and give them a grid behind all that is drawn."""
+def style_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    """Name the axes, and draw a grid behind everything else."""
     axes.set_xlabel(drawable(x_label, LABEL_LENGTH), parse_math=False)
     axes.set_ylabel(drawable(y_label, LABEL_LENGTH), parse_math=False)
     axes.grid(color=GRID, linewidth=0.8)
@@ -37,7 +37,7 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
 
 
 def new_figure(height: float) -> Figure:
-    """An empty picture, so many inches high; within `own_settings` alone."""
+    """An empty picture of this height in inches; only within `own_settings`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -50,7 +50,7 @@ def new_figure(height: float) -> Figure:
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """matplotlib's own settings and ours, whatever a matplotlibrc says; the caller's come back afterwards."""
+    """Use matplotlib's defaults and our settings, whatever a matplotlibrc says; restores the caller's afterwards."""
     import matplotlib
 
     parts = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
@@ -61,9 +61,9 @@ def own_settings() -> Iterator[None]:
         yield
 
 
-def png(figure: Figure) -> bytes:
-    """The picture as a file."""
+def to_png(figure: Figure) -> bytes:
+    """The picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    # Without Software, matplotlib would write its version, and equal pictures would differ after an upgrade.
+    # By default matplotlib writes its version, and equal pictures would differ after an upgrade.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Names beside points: which characters can be drawn, and where each label covers least."""
+"""Labels of points: which characters the font can draw, and where each label covers least."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-# Where a label may stand: the direction of its nearest edge or corner, and how far off the point (in points).
+# Possible places of a label: the direction of its nearest edge or corner, and its distance from the point (in points).
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 _DISTANCES = (9.0, 20.0, 36.0, 56.0)
 _LEADER_FROM = 20.0
@@ -26,9 +26,9 @@ _MARK_RADIUS = 7.0  # points
 
 @dataclass(frozen=True)
 class Label:
-    """Words for the point (x, y) in data coordinates."""
+    """Text for the point (x, y) in data coordinates."""
 
-    words: str
+    text: str
     x: float
     y: float
     bold: bool
@@ -52,7 +52,7 @@ class _Box:
     def area(self) -> float:
         return max(self.right - self.left, 0.0) * max(self.top - self.bottom, 0.0)
 
-    def common(self, other: _Box) -> float:
+    def overlap(self, other: _Box) -> float:
         """The area that both cover."""
         return _Box(
             max(self.left, other.left),
@@ -61,13 +61,13 @@ class _Box:
             min(self.top, other.top),
         ).area
 
-    def holds(self, point: tuple[float, float]) -> bool:
+    def contains(self, point: tuple[float, float]) -> bool:
         return self.left <= point[0] <= self.right and self.bottom <= point[1] <= self.top
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Which way from the point the label stands, and how far (in points)."""
+    """A label's direction from its point, and its distance (in points)."""
 
     direction: tuple[int, int]
     distance: float
@@ -79,7 +79,7 @@ class _Place:
         return self.direction[0] * scale, self.direction[1] * scale
 
     def box(self, point: tuple[float, float], size: tuple[float, float], scale: float) -> _Box:
-        """Where words of a size (in pixels) then are; `scale` is pixels a point."""
+        """The box of a text of `size` pixels at this place; `scale` is pixels per point."""
         (x, y), (width, height), (right, up) = point, size, self.offset
         across, along = self.direction
         centre = (x + right * scale + across * width / 2, y + up * scale + along * height / 2)
@@ -87,7 +87,7 @@ class _Place:
 
 
 def drawable(value: str, length: int) -> str:
-    """`value` on one line of at most `length` characters, with a question mark for what the font lacks."""
+    """`value` on one line of at most `length` characters, with question marks for characters that the font lacks."""
     return "".join(c if ord(c) in _characters() else "?" for c in shortened(value, length))
 
 
@@ -98,14 +98,14 @@ def _characters() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
 
 
-def place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write each label near its point, releases first, where it covers least of labels, marks and points.
+def draw_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Write each label near its point, bold ones first, where it covers fewest labels, marks and points.
 
-    The figure is laid out first and the layout kept, because the places are measured in pixels.
+    The figure's layout is computed first and then fixed, because places are measured in pixels.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    scale = figure.dpi / 72  # pixels a point
+    scale = figure.dpi / 72  # pixels per point
     points = [(x, y) for cloud in axes.collections for x, y in axes.transData.transform(cloud.get_offsets())]
     centres = {label: tuple(axes.transData.transform((label.x, label.y))) for label in labels}
     taken = [_Box.around(centre, 2 * _MARK_RADIUS * scale, 2 * _MARK_RADIUS * scale) for centre in centres.values()]
@@ -120,16 +120,16 @@ def place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def _cost(axes: Axes, box: _Box, taken: Sequence[_Box], points: Sequence[tuple[float, float]]) -> float:
-    """How bad a place is: leaving the axes is worst, then covering another label or mark, then points."""
+    """The cost of a place: highest for leaving the axes, then for covering another label or mark, then for points."""
     frame = _Box(*axes.get_window_extent().extents)
-    outside = 1 - box.common(frame) / box.area
-    covered = [box.common(other) / box.area for other in taken]
-    # A touch is bad already (2 each): a label half hidden is hardly worse to read than one cut at its edge.
-    return 40 * outside + sum(2 + 10 * share for share in covered if share) + 0.2 * sum(map(box.holds, points))
+    outside = 1 - box.overlap(frame) / box.area
+    covered = [box.overlap(other) / box.area for other in taken]
+    # Any overlap costs 2: a label cut at its edge is nearly as hard to read as one half hidden.
+    return 40 * outside + sum(2 + 10 * share for share in covered if share) + 0.2 * sum(map(box.contains, points))
 
 
 def _size(axes: Axes, label: Label) -> tuple[float, float]:
-    """Width and height of the words in pixels."""
+    """Width and height of the text in pixels."""
     text = _write(axes, label, _Place((0, 0), 0.0))
     extent = text.get_window_extent()
     text.remove()
@@ -139,7 +139,7 @@ def _size(axes: Axes, label: Label) -> tuple[float, float]:
 def _write(axes: Axes, label: Label, where: _Place) -> Annotation:
     leader = {"arrowstyle": "-", "color": "#777777", "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4}
     return axes.annotate(
-        label.words,
+        label.text,
         (label.x, label.y),
         xytext=where.offset,
         textcoords="offset points",

@@ -1,6 +1,6 @@
-"""The picture of a path through the layers of several models, from plain values into PNG bytes.
+"""The picture of a path through the layers of several models, as PNG bytes.
 
-A row for each model, the hops from left to right; a long path goes on in further strips, as music does in staves.
+One row per model, hops from left to right; a long path continues in further strips, like music in staves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.release.card.facts import PathFacts
-from bot.release.plots.canvas import BLUE, GREY, GRID, INK, VERMILLION, new_figure, own_settings, png
+from bot.release.plots.canvas import BLUE, GREY, GRID, INK, VERMILLION, new_figure, own_settings, to_png
 from bot.release.plots.labels import drawable
 
 if TYPE_CHECKING:
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-_MOST_STOPS = 24  # a strip: more would leave no room for the layers' numbers
-_FEW_STOPS = 14  # so few have room for the number of every hop below them
+_MOST_STOPS = 24  # per strip: more would leave no room for the layers' numbers
+_FEW_STOPS = 14  # up to here there is room for the number of every hop
 _NAME_LENGTH = 24  # characters
 _ROW, _BELOW_STRIP, _COLOUR_BAR = 0.44, 0.42, 0.12  # inches
 _MARK = 15.0  # points across
-_NARROWEST_SPAN = 0.1  # of the colours around 1: scales that hardly differ shall look so
+_NARROWEST_SPAN = 0.1  # of the colours around 1, so that scales that hardly differ look alike
 
 
 @dataclass(frozen=True)
 class _Stop:
-    """Where the path halts: at a part's layer, or (scale None) at its embedding or head."""
+    """A stop of the path: a part's layer or, without a scale, its embedding or head."""
 
     part: int
-    words: str
+    text: str
     scale: float | None
 
 
 def path_plot(facts: PathFacts) -> bytes:
-    """PNG of the way from the embedding to the head: at each hop the layer's number, in the colour of its scale."""
+    """PNG of the path from the embedding to the head: the layer's number at each hop, coloured by its scale."""
     with own_settings():
-        return png(path_figure(facts))
+        return to_png(path_figure(facts))
 
 
 def path_figure(facts: PathFacts) -> Figure:
-    """The picture before it is a file; within `own_settings` alone."""
+    """The picture as a figure; only within `own_settings`."""
     strips = _strips(len(facts.hops))
     heights = [len(facts.parts) * _ROW] * len(strips) + [_COLOUR_BAR] * facts.scaled
     figure = new_figure(sum(heights) + _BELOW_STRIP * len(heights) + 0.3)
     rows = list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     colours = _colours(facts)
-    told = 1 if len(strips[0]) <= _FEW_STOPS else 5
+    tick_step = 1 if len(strips[0]) <= _FEW_STOPS else 5
     for axes, strip in zip(rows, strips, strict=False):
         _draw_strip(axes, facts, strip, colours)
-        axes.set_xticks([x for x in strip if 0 <= x < len(facts.hops) and x % told == 0])
+        axes.set_xticks([x for x in strip if 0 <= x < len(facts.hops) and x % tick_step == 0])
         # Strips are equally wide, so that a hop is as wide in the last one as in the others.
         axes.set_xlim(strip[0] - 0.7, strip[0] + len(strips[0]) - 0.3)
     rows[len(strips) - 1].set_xlabel("hop (E: embedding, H: final norm and head)", fontsize=10)
@@ -64,14 +64,14 @@ def path_figure(facts: PathFacts) -> Figure:
 
 
 def _strips(hops: int) -> list[range]:
-    """The stops of each strip: as few strips as hold all of them, and all but the last of one length."""
+    """The stops of each strip: as few strips as possible, and all but the last of equal length."""
     count = math.ceil((hops + 2) / _MOST_STOPS)
     length = math.ceil((hops + 2) / count)
     return [range(first, min(first + length, hops + 1)) for first in range(-1, hops + 1, length)]
 
 
 def _colours(facts: PathFacts) -> ScalarMappable:
-    """From blue below 1 over white to red above it, as far to one side as to the other."""
+    """Colours of scales: blue below 1, white at 1, red above, symmetric around 1."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import CenteredNorm, LinearSegmentedColormap
 
@@ -82,7 +82,7 @@ def _colours(facts: PathFacts) -> ScalarMappable:
 
 def _draw_strip(axes: Axes, facts: PathFacts, strip: range, colours: ScalarMappable) -> None:
     stops = _stops(facts)
-    # The whole line, of which the axes' limits show this strip's part, and how it runs in and out.
+    # The whole line: the axes' limits show this strip's part, and where it enters and leaves.
     axes.plot(range(-1, len(stops) - 1), [stop.part for stop in stops], color=GREY, linewidth=1.3, zorder=2)
     for x in strip:
         _draw_stop(axes, x, stops[x + 1], colours)
@@ -111,10 +111,10 @@ def _draw_stop(axes: Axes, x: int, stop: _Stop, colours: ScalarMappable) -> None
     axes.text(
         x,
         stop.part,
-        stop.words,
+        stop.text,
         ha="center",
         va="center_baseline",
-        fontsize=8 if len(stop.words) < 3 else 6.5,
+        fontsize=8 if len(stop.text) < 3 else 6.5,
         color="white" if _is_dark(fill) else INK,
         zorder=4,
     )
@@ -126,12 +126,12 @@ def _is_dark(colour: Sequence[float]) -> bool:
 
 
 def _name(repo: str) -> str:
-    """A repo's name below its owner's: side by side they would take half the picture."""
+    """A repo's name on the line below its owner's: on one line they would take half the picture."""
     owner, slash, name = repo.rpartition("/")
     return "\n".join(_shortened(line) for line in ((f"{owner}/", name) if slash else (name,)))
 
 
 def _shortened(line: str) -> str:
-    """Without its middle where it is too long: sisters' names often begin alike."""
+    """The line without its middle if it is too long, because related models' names often begin alike."""
     whole, half = drawable(line, len(line)), _NAME_LENGTH // 2
     return whole if len(whole) <= _NAME_LENGTH else f"{whole[: half - 1]}…{whole[-half:]}"

@@ -35,7 +35,7 @@ def _shapes(repo: HubRepo) -> dict:
 
 
 def _faults(repo: HubRepo) -> set[str]:
-    """Everything that tells a repo from a good specialist of the zoo."""
+    """Everything that distinguishes a repo from a good specialist of the zoo."""
     card, files, found = _front_matter(repo), set(repo.files), set()
     if repo.gated:
         found.add("gated")

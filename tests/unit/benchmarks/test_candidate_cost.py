@@ -1,11 +1,15 @@
 """The other way of scoring a candidate must be asked what shoal asks, or their comparison says nothing."""
 
+import pytest
+
 from benchmarks.candidate_cost import CREW, search_tasks
 from benchmarks.zoo_bench import spec
 from bot.scoring.worker import Worker
-from evaluation.harness.lm import quiet
+from evaluation.harness.process_state import quiet
 from evaluation.items import item_id
 from evaluation.splits import Split
+
+pytestmark = pytest.mark.slow
 
 
 def test_lm_eval_is_asked_exactly_the_items_of_the_search() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks.simulated_cycles import Setting, make_cast, simulate
+
+pytestmark = pytest.mark.slow
 
 
 def test_simulated_models_have_the_true_scores_that_they_are_said_to_have() -> None:

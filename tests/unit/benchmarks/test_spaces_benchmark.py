@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.spaces import Found, comparison, over_seeds, row, told, unscaled
-from evaluation.statistics.intervals import interval
+from evaluation.statistics.intervals import score_interval
+from merging.identity import ModelId
+from merging.partition import Partition
 from merging.recipes.path import Hop, PathRecipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
+
+pytestmark = pytest.mark.slow
 
 A, B = (
     WeightMerge.single(ModelId(f"tiny/{name}", name * 40), Partition.even(2, 1, False, False), "float32")
@@ -53,4 +57,4 @@ def test_an_arm_s_line_and_a_difference_tell_their_numbers_in_points() -> None:
     assert row("paths", one).split() == ["paths", "75.0", "±", "321.4", "50.0", "±", "127.1", "2", "w"]
     assert comparison(one, other).split()[:3] == ["+75.0", "±", "317.7"]
     assert comparison(one, other).split()[-3:] == ["+10.0", "±", "0.0"]
-    assert told(interval([0.0] * 50 + [1.0] * 50, 0)) == " 50.0 [40.4, 59.6]"
+    assert told(score_interval([0.0] * 50 + [1.0] * 50, 0)) == " 50.0 [40.4, 59.6]"

@@ -38,7 +38,7 @@ def start_holder(home: Home) -> subprocess.Popen[str]:
 def test_a_home_in_use_is_refused_until_its_holder_dies(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     holder = start_holder(home)
-    with pytest.raises(HomeIsBusyError, match=f"{home.folder}: another shoal process is at work"), hold(home):
+    with pytest.raises(HomeIsBusyError, match=f"{home.folder}: another shoal process is using"), hold(home):
         pass
     holder.kill()
     holder.wait()

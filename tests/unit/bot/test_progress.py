@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bot import progress
-from bot.progress import Pace, TerminalNarrator, duration, printable
+from bot.progress import Pace, TerminalNarrator, clock_time, printable
 
 
 class Clock:
@@ -45,7 +45,7 @@ def test_answers_from_the_ledger_are_soon_forgotten() -> None:
     assert pace.seconds_left(200) == pytest.approx(60 * 60)
 
 
-def test_a_bar_fits_80_columns_and_tells_count_estimate_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_fits_80_columns_and_shows_count_estimate_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count(step=3)
     monkeypatch.setattr(progress, "Pace", lambda: Pace(lambda: float(next(ticks))))
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, legacy_windows=False)
@@ -67,7 +67,7 @@ def test_long_lines_are_folded_between_words_on_a_terminal_and_whole_elsewhere()
         assert len(lines) == (3 if terminal else 1) and all(len(line) <= 60 for line in lines) == terminal
 
 
-def test_where_there_is_no_terminal_long_work_tells_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_long_work_prints_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
     file = io.StringIO()
     with TerminalNarrator(Console(file=file)).bar("fetching", 4_000_000, in_bytes=True) as advance:
@@ -82,4 +82,4 @@ def test_words_from_the_hub_cannot_steer_the_terminal() -> None:
 
 @pytest.mark.parametrize("seconds, text", [(7, "0:07"), (59.6, "1:00"), (750, "12:30"), (11_100, "3:05:00")])
 def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert clock_time(seconds) == text

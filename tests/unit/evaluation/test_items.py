@@ -4,7 +4,7 @@ import hashlib
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.items import item_id, subject, telling_column
+from evaluation.items import item_id, subject_id, text_column
 
 QUESTIONS = [f"What is {n} plus {n}?" for n in range(50)]
 
@@ -19,21 +19,21 @@ def test_an_item_is_named_by_its_content() -> None:
         item_id({"a": object()})
 
 
-def test_the_question_tells_documents_apart_not_an_instruction_a_number_or_a_passage() -> None:
+def test_the_text_column_is_the_question_not_an_instruction_number_or_passage() -> None:
     docs = [
         {"id": n, "instruction": "Answer in one word. " * 9, "passage": "x" * 9000 + str(n % 2), "question": question}
         for n, question in enumerate(QUESTIONS)
     ]
-    assert telling_column(docs, ["id", "instruction", "passage", "question", "absent"]) == "question"
-    assert telling_column(docs, ["absent"]) is None
+    assert text_column(docs, ["id", "instruction", "passage", "question", "absent"]) == "question"
+    assert text_column(docs, ["absent"]) is None
 
 
-def test_a_subject_is_the_telling_text_whatever_else_a_document_holds() -> None:
-    known = subject({"question": "What is 1 plus 1?", "answer": "2"}, "question")
-    assert known == subject({"id": 7, "prompt": " what is\n1 plus 1? "}, "prompt")
-    assert known != subject({"question": "What is 1 plus 2?", "answer": "2"}, "question")
+def test_a_subject_is_its_text_whatever_else_a_document_holds() -> None:
+    known = subject_id({"question": "What is 1 plus 1?", "answer": "2"}, "question")
+    assert known == subject_id({"id": 7, "prompt": " what is\n1 plus 1? "}, "prompt")
+    assert known != subject_id({"question": "What is 1 plus 2?", "answer": "2"}, "question")
 
 
-def test_a_document_without_the_telling_text_is_a_subject_of_its_own() -> None:
+def test_a_document_without_its_text_is_a_subject_of_its_own() -> None:
     for column in (None, "absent", "blank"):
-        assert subject({"n": 1, "blank": " "}, column) != subject({"n": 2, "blank": " "}, column)
+        assert subject_id({"n": 1, "blank": " "}, column) != subject_id({"n": 2, "blank": " "}, column)

@@ -1,7 +1,7 @@
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.scores import ItemScore, skill_scores, strata
+from evaluation.scores import ItemScore, make_strata, skill_scores
 from evaluation.skills import Skill, SkillTask
 
 ACCURACY, ERROR = SkillTask("sums", "acc", weight=3.0), SkillTask("words", "error")
@@ -23,15 +23,15 @@ SCORES = (
 )
 
 
-def test_a_skill_is_the_weighted_mean_of_its_tasks_means_each_turned_upwards() -> None:
+def test_a_skill_is_the_weighted_mean_of_its_tasks_with_higher_better() -> None:
     assert skill_scores([MIXED], DIRECTIONS, SCORES) == {"mixed": pytest.approx(0.75 * 0.5 + 0.25 * -0.4)}
     other = Skill("other", (ACCURACY,))
     assert skill_scores([MIXED, other], DIRECTIONS, SCORES)["other"] == 1.0
 
 
-def test_two_models_values_stand_in_the_same_order() -> None:
-    found = strata(MIXED, DIRECTIONS, SCORES)
-    assert found == strata(MIXED, DIRECTIONS, SCORES[::-1])
+def test_strata_of_two_models_have_the_same_order() -> None:
+    found = make_strata(MIXED, DIRECTIONS, SCORES)
+    assert found == make_strata(MIXED, DIRECTIONS, SCORES[::-1])
     assert [s.items for s in found] == [("a", "b"), ("a", "c", "d")]
     assert found[1].values == (-0.2, -0.6, -0.4)
 
@@ -45,7 +45,7 @@ def test_two_models_values_stand_in_the_same_order() -> None:
         ([*SCORES, item(ERROR, "e", float("inf"))], "words:error: item e has the score inf"),
     ],
 )
-def test_scores_that_make_no_skill_are_refused(scores: list[ItemScore], message: str) -> None:
+def test_missing_double_and_infinite_scores_are_refused(scores: list[ItemScore], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         skill_scores([MIXED], DIRECTIONS, scores)
 

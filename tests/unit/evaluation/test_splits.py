@@ -1,20 +1,20 @@
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.splits import SHARES, Division, Material, Split, SplitSizes, assign, divide, pick
+from evaluation.splits import SHARES, Division, Split, SplitSizes, TaskItems, assign_split, choose_items, divide_items
 
 TEST = [f"test {n}" for n in range(400)]
 TRAIN = [f"train {n}" for n in range(300)]
 ALL = SplitSizes()
 
 
-def material(test: list[str], *own: list[str]) -> Material:
+def material(test: list[str], *own: list[str]) -> TaskItems:
     """Documents that are each a subject of their own."""
-    return Material({item: item for item in test}, [{item: item for item in items} for items in own])
+    return TaskItems({item: item for item in test}, [{item: item for item in items} for items in own])
 
 
 def divide_one(test: list[str], *own: list[str], sizes: SplitSizes = ALL) -> Division:
-    return divide(0, {"task": material(test, *own)}, sizes)["task"]
+    return divide_items(0, {"task": material(test, *own)}, sizes)["task"]
 
 
 def test_one_set_is_divided_50_25_25_into_disjoint_parts_that_cover_it() -> None:
@@ -28,7 +28,7 @@ def test_one_set_is_divided_50_25_25_into_disjoint_parts_that_cover_it() -> None
 
 def test_the_split_of_an_item_depends_on_the_seed_but_not_on_other_items_nor_the_task() -> None:
     def searched(test: list[str], task: str = "task", seed: int = 0) -> set[str]:
-        return set(divide(seed, {task: material(test)}, SplitSizes())[task].items[Split.SEARCH])
+        return set(divide_items(seed, {task: material(test)}, SplitSizes())[task].items[Split.SEARCH])
 
     known = searched(TEST)
     assert searched(TEST[:100][::-1]) == known & set(TEST[:100])
@@ -40,12 +40,12 @@ def test_no_subject_is_in_two_splits_of_any_two_tasks() -> None:
     """Variants of one task: as it is, reworded with other items, without training set, one that tests another's."""
     tasks = {
         "plain": material(TEST, TRAIN),
-        "reworded": Material({f"reworded {s}": s for s in TEST}, [{f"reworded {s}": s for s in TRAIN}]),
-        "no training set": Material({f"bare {s}": s for s in TEST[:200]}),
-        "tests training": Material({f"tested {s}": s for s in TRAIN[:150]}, [{f"tested {s}": s for s in TEST}]),
+        "reworded": TaskItems({f"reworded {s}": s for s in TEST}, [{f"reworded {s}": s for s in TRAIN}]),
+        "no training set": TaskItems({f"bare {s}": s for s in TEST[:200]}),
+        "tests training": TaskItems({f"tested {s}": s for s in TRAIN[:150]}, [{f"tested {s}": s for s in TEST}]),
     }
     subjects = {item: s for m in tasks.values() for pile in (m.test, *m.own) for item, s in pile.items()}
-    divided = divide(0, tasks, SplitSizes())
+    divided = divide_items(0, tasks, SplitSizes())
     used = {split: {subjects[i] for d in divided.values() for i in d.items[split]} for split in Split}
     assert not used[Split.SEARCH] & used[Split.VALIDATION]
     assert not used[Split.REPORT] & (used[Split.SEARCH] | used[Split.VALIDATION])
@@ -62,7 +62,7 @@ def test_no_subject_is_in_two_splits_of_any_two_tasks() -> None:
 
 
 def test_a_smaller_limit_takes_a_part_of_what_a_larger_one_takes() -> None:
-    assert pick(0, TEST, 10) == pick(0, TEST[::-1], 50)[:10]
+    assert choose_items(0, TEST, 10) == choose_items(0, TEST[::-1], 50)[:10]
     items = divide_one(TEST, sizes=SplitSizes(search=20, validation=10, report=5)).items
     assert [len(items[split]) for split in Split] == [20, 10, 5]
 
@@ -87,7 +87,7 @@ def test_a_handful_of_own_documents_is_no_search_set() -> None:
 def test_shares_are_kept_over_many_items() -> None:
     counts = dict.fromkeys(Split, 0)
     for number in range(20_000):
-        counts[assign(3, str(number), SHARES)] += 1
+        counts[assign_split(3, str(number), SHARES)] += 1
     assert [counts[split] / 20_000 for split in Split] == pytest.approx([0.5, 0.25, 0.25], abs=0.015)
 
 

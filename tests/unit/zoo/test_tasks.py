@@ -14,6 +14,8 @@ from zoo.questions import TASKS, deal
 from zoo.repo import MODELS, WEIGHTS
 from zoo.train import ids
 
+pytestmark = pytest.mark.slow
+
 METRICS = {
     "zoo_math_en": "acc,none",
     "zoo_math_ja": "acc,none",

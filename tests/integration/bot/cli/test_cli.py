@@ -1,4 +1,4 @@
-"""`shoal` as a person meets it: processes, their output, and their exit status."""
+"""`shoal` as processes, with their output and exit status."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from bot.demo import TOKEN
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.lock import hold
-from fixtures.shoal_process import ROOT, shoal, start, told_fault, until, write_watchlist, zoo_hub
+from bot.version import shoal_version
+from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist, zoo_hub
 from localhub import Running
 
-COMMANDS = ("check", "plan", "run", "serve", "status", "show", "publish", "hub", "demo")
+COMMANDS = ("check", "schema", "plan", "run", "serve", "status", "show", "publish", "merge", "hub", "demo")
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
 LOADED = """
 import sys
@@ -61,7 +62,11 @@ def test_every_command_has_help_with_an_example_in_80_columns(command: str) -> N
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
-def test_check_tells_the_watchlist_in_a_line_and_as_json() -> None:
+def test_the_version_is_printed() -> None:
+    assert shoal("--version").stdout == f"shoal {shoal_version()}\n"
+
+
+def test_check_describes_the_watchlist_in_a_line_and_as_json() -> None:
     path = ROOT / "watchlists" / "demo.yml"
     done = shoal("check", path)
     assert done.stdout == f"{path}: fine. demo: skills math, language, cross; task_arithmetic; runs 0 6 * * * UTC\n"
@@ -72,61 +77,61 @@ def test_check_tells_the_watchlist_in_a_line_and_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "written, told",
+    "written, expected",
     [
         ("name: [", "w.yml:2: not valid YAML"),
         ("just words", "w.yml:1: got no `key: value` lines: not a watchlist"),
     ],
 )
-def test_a_file_that_is_no_watchlist_is_refused(tmp_path: Path, written: str, told: str) -> None:
+def test_a_file_that_is_not_a_watchlist_is_refused(tmp_path: Path, written: str, expected: str) -> None:
     (tmp_path / "w.yml").write_text(written + "\n")
-    assert told in told_fault(shoal("check", tmp_path / "w.yml"))
+    assert expected in one_line_error(shoal("check", tmp_path / "w.yml"))
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "run", "serve"])
 def test_a_wrong_watchlist_is_refused_by_every_command_that_reads_one(tmp_path: Path, command: str) -> None:
     path = write_watchlist(tmp_path / "w.yml", schedule={"cron": "0 6 * * *"})
     path.write_text(path.read_text().replace('"max_sources"', '"max_source"'))
-    assert "max_source: got 4: is not a known key; did you mean 'max_sources'?" in told_fault(shoal(command, path))
+    assert "max_source: got 4: is not a known key; did you mean 'max_sources'?" in one_line_error(shoal(command, path))
     path.write_text(path.read_text().replace('"max_source"', '"max_sources"').replace("0 6 * * *", "0 61 * * *"))
-    assert "schedule.cron: got '0 61 * * *'" in told_fault(shoal(command, path))
-    assert "nothing.yml: cannot be read (No such file or directory)" in told_fault(shoal(command, "nothing.yml"))
+    assert "schedule.cron: got '0 61 * * *'" in one_line_error(shoal(command, path))
+    assert "nothing.yml: cannot be read (No such file or directory)" in one_line_error(shoal(command, "nothing.yml"))
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub", "http://", "http://127.0.0.1:99999"])
-def test_an_endpoint_that_is_no_address_is_refused(tmp_path: Path, endpoint: str) -> None:
+def test_an_endpoint_that_is_not_an_address_is_refused(tmp_path: Path, endpoint: str) -> None:
     path = write_watchlist(tmp_path / "w.yml")
-    fault = told_fault(shoal("run", path, "--home", tmp_path / "home", "--endpoint", endpoint))
+    fault = one_line_error(shoal("run", path, "--home", tmp_path / "home", "--endpoint", endpoint))
     assert fault == f"--endpoint: got '{endpoint}': is not a Hub's address; write one such as http://127.0.0.1:8300"
     assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
-def test_a_hub_that_is_down_is_told_without_the_noise_of_its_client(tmp_path: Path, command: str) -> None:
+def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_path: Path, command: str) -> None:
     path = write_watchlist(tmp_path / "w.yml")
     home = ["--home", tmp_path / "home"] if command == "run" else []
     done = shoal(command, path, *home, "--endpoint", "http://127.0.0.1:9", token=TOKEN, hurry=True)
-    assert told_fault(done) == "http://127.0.0.1:9: the Hub cannot be reached; try again later"
+    assert one_line_error(done) == "http://127.0.0.1:9: the Hub cannot be reached; try again later"
     if command == "run":
         assert Ledger(Home(tmp_path / "home").ledger).cycles() == ()
 
 
-def test_a_home_that_is_not_there_or_no_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(tmp_path: Path) -> None:
     path = write_watchlist(tmp_path / "w.yml")
     (tmp_path / "file").write_text("")
-    assert "--home: got" in told_fault(shoal("run", path, "--home", tmp_path / "file"))
+    assert "--home: got" in one_line_error(shoal("run", path, "--home", tmp_path / "file"))
     for command in (["status"], ["show", "small-1"], ["publish", "small-1"]):
-        assert "no ledger here yet" in told_fault(shoal(*command, "--home", tmp_path / "typo"))
+        assert "no ledger here yet" in one_line_error(shoal(*command, "--home", tmp_path / "typo"))
     assert not (tmp_path / "typo").exists()
 
 
-def test_a_ledger_that_is_none_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_text("a diary, not a database\n" * 100)
-    assert "not a ledger (file is not a database)" in told_fault(shoal("status", "--home", tmp_path))
+    assert "not a ledger (file is not a database)" in one_line_error(shoal("status", "--home", tmp_path))
     assert (tmp_path / "ledger.sqlite").read_text().startswith("a diary")
 
 
-def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+def test_a_pipe_that_its_reader_closes_is_not_an_error() -> None:
     process = start("check", ROOT / "watchlists" / "demo.yml", "--json")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
@@ -146,7 +151,7 @@ WORTH_PUBLISHING = {
 
 @dataclass
 class Story:
-    """One home, one Hub, and what each command said on the way."""
+    """One home and one Hub that several commands work on."""
 
     server: Running
     home: Home
@@ -165,21 +170,21 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         yield Story(server, Home(folder / "home"), write_watchlist(folder / "w.yml", **WORTH_PUBLISHING))
 
 
-def test_what_would_fail_in_the_end_is_found_before_the_search(story: Story, tmp_path: Path) -> None:
+def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_path: Path) -> None:
     elsewhere = write_watchlist(tmp_path / "w.yml", publish={"namespace": "tidepool"})
-    fault = told_fault(story.shoal("run", elsewhere))
+    fault = one_line_error(story.shoal("run", elsewhere))
     assert fault.startswith("publish.namespace: got 'tidepool': the token belongs to shoal-bot, which may write to")
-    assert "no token; set HF_TOKEN" in told_fault(story.shoal("run", story.watchlist, token=None))
-    assert "the Hub answers 401" in told_fault(story.shoal("run", story.watchlist, token="hf_wrong"))
+    assert "no token; set HF_TOKEN" in one_line_error(story.shoal("run", story.watchlist, token=None))
+    assert "the Hub answers 401" in one_line_error(story.shoal("run", story.watchlist, token="hf_wrong"))
     assert Ledger(story.home.ledger).cycles() == ()
 
 
-def test_a_home_at_work_is_refused(story: Story) -> None:
+def test_a_home_in_use_is_refused(story: Story) -> None:
     with hold(story.home):
-        assert "another shoal process is at work" in told_fault(story.shoal("run", story.watchlist))
+        assert "another shoal process is using" in one_line_error(story.shoal("run", story.watchlist))
 
 
-def test_a_disk_that_is_full_is_told(story: Story) -> None:
+def test_a_full_disk_is_an_error_of_one_line(story: Story) -> None:
     def no_room() -> None:
         # Files of this process may not grow beyond this; a model of the zoo is larger.
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
@@ -190,7 +195,7 @@ def test_a_disk_that_is_full_is_told(story: Story) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_cycle_is_interrupted_gone_on_with_published_by_hand_and_shown(story: Story) -> None:
+def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story) -> None:
     where = ("--home", story.home.folder, "--endpoint", story.server.endpoint)
     process = start("run", story.watchlist, *where, token=TOKEN)
     ledger = Ledger(story.home.ledger)
@@ -199,14 +204,15 @@ def test_a_cycle_is_interrupted_gone_on_with_published_by_hand_and_shown(story: 
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
-    assert "is running, not waiting for review" in told_fault(story.shoal("publish", "small-1"))
+    assert "is running, not waiting for review" in one_line_error(story.shoal("publish", "small-1"))
 
     done = story.shoal("run", story.watchlist, "--json")
     page = json.loads(done.stdout)
     assert (done.returncode, page["id"], page["state"]) == (0, "small-1", State.REVIEW)
-    assert "Warning" not in done.stderr and "wait; look at them" in done.stderr.splitlines()[-1]
+    assert "Warning" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("waiting for review; to publish: shoal publish small-1")
 
-    assert "cycle 'small-7' is not in" in told_fault(story.shoal("publish", "small-7"))
+    assert "cycle 'small-7' is not in" in one_line_error(story.shoal("publish", "small-7"))
     done = story.shoal("publish", "small-1")
     assert done.returncode == 0 and done.stdout.startswith("small-1: published\n")
     (row,) = json.loads(story.shoal("status", "--json").stdout)
@@ -215,7 +221,7 @@ def test_a_cycle_is_interrupted_gone_on_with_published_by_hand_and_shown(story: 
     lines = done.stdout.splitlines()
     assert all(line == line.rstrip() for line in lines)
     assert any("minnow-slim" in line and "80×104, not 80×208" in line for line in lines)
-    assert "cycle 'nothing' is not in" in told_fault(story.shoal("show", "nothing"))
+    assert "cycle 'nothing' is not in" in one_line_error(story.shoal("show", "nothing"))
     # Past cycles are shown without loading what cycles need.
     shown = loaded("show", "small-1", "--home", story.home.folder)
     assert (shown | loaded("status", "--home", story.home.folder)) & HEAVY == set()
@@ -237,7 +243,7 @@ def test_the_local_hub_shows_its_token_once_answers_and_stops_on_signals(tmp_pat
     for place, number in enumerate((signal.SIGINT, signal.SIGTERM)):
         process = start("hub", tmp_path / "hub", "--port", port)
         until(lambda port=port: answers(port), process)
-        taken = told_fault(shoal("hub", tmp_path / "other", "--port", port))
+        taken = one_line_error(shoal("hub", tmp_path / "other", "--port", port))
         assert taken == f"--port: got {port}: Address already in use; choose another"
         assert not (tmp_path / "other").exists()
         process.send_signal(number)
@@ -248,13 +254,13 @@ def test_the_local_hub_shows_its_token_once_answers_and_stops_on_signals(tmp_pat
         assert lines[-1] == "stopped" and f"http://127.0.0.1:{port} in a browser" in lines[-4]
 
 
-def test_a_hub_on_an_address_that_is_not_here_is_refused(tmp_path: Path) -> None:
-    fault = told_fault(shoal("hub", tmp_path / "hub", "--host", "192.0.2.1"))
+def test_a_hub_on_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    fault = one_line_error(shoal("hub", tmp_path / "hub", "--host", "192.0.2.1"))
     assert fault.startswith("--host: got 192.0.2.1: ")
     (tmp_path / "file").write_text("")
-    assert "Not a directory; check the path" in told_fault(shoal("hub", tmp_path / "file", "--port", 18_299))
+    assert "Not a directory; check the path" in one_line_error(shoal("hub", tmp_path / "file", "--port", 18_299))
 
 
-def test_a_demo_in_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_demo_in_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "Not a directory; choose a folder" in told_fault(shoal("demo", tmp_path / "file"))
+    assert "Not a directory; choose a folder" in one_line_error(shoal("demo", tmp_path / "file"))

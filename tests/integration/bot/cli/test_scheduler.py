@@ -1,4 +1,4 @@
-"""The schedule: real processes, the real APScheduler and its job store; only stored moments are set back."""
+"""The schedule: real processes, the real APScheduler and its job store; only stored times are set back."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.lock import hold, hold_schedule
 from bot.service.scheduler import load_scheduled
-from bot.watchlist.watchlist import load
+from bot.watchlist.load import load_watchlist
 from fixtures.folders import TESTS
-from fixtures.shoal_process import ROOT, shoal, start, told_fault, until, write_watchlist, zoo_hub
+from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist, zoo_hub
 
 NEW_YEAR = "0 0 1 1 *"
 """Not due while a test runs."""
@@ -39,7 +39,7 @@ def scheduled(folder: Path, name: str, cron: str = NEW_YEAR, **changed: Any) -> 
 
 @contextmanager
 def job_store(home: Home) -> Iterator[Any]:
-    """A scheduler that stands still on the home's job store."""
+    """A paused scheduler on the home's job store."""
     scheduler = BackgroundScheduler(jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{home.schedule}")})
     scheduler.start(paused=True)
     try:
@@ -56,7 +56,7 @@ def jobs(home: Home) -> dict[str, str]:
 
 
 class Served:
-    """A process that keeps the schedule of a home (tests/fixtures/served.py), its diary, and what it says."""
+    """A process that runs the schedule of a home (tests/fixtures/served.py), its diary, and its output."""
 
     def __init__(self, home: Home, *watchlists: Path) -> None:
         self.diary, self.said = home.folder.with_suffix(".diary"), home.folder.with_suffix(".said")
@@ -99,10 +99,10 @@ def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: 
     twins = [scheduled(tmp_path, "twin"), scheduled(tmp_path / "other", "twin")]
     with pytest.raises(ShoalError, match=r"name: got 'twin': .* has it too; rename one"):
         load_scheduled(twins)
-    assert "schedule: got none" in told_fault(shoal("serve", bare, "--home", tmp_path / "home"))
+    assert "schedule: got none" in one_line_error(shoal("serve", bare, "--home", tmp_path / "home"))
 
 
-def test_the_job_store_follows_the_watchlists_and_makes_up_for_missed_runs(tmp_path: Path) -> None:
+def test_the_job_store_follows_the_watchlists_and_keeps_missed_runs(tmp_path: Path) -> None:
     home, one, two = Home(tmp_path / "home"), scheduled(tmp_path, "one"), scheduled(tmp_path, "two")
     with Served(home, one, two) as served:
         assert re.match(r"one: next at 20\d\d-01-01 00:00 UTC\n", served.said.read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_the_job_store_follows_the_watchlists_and_makes_up_for_missed_runs(tmp_p
     assert set(jobs(home)) == {"one"} and jobs(home)["one"] != first["one"]
 
 
-def test_missed_runs_are_made_up_for_once_in_the_order_in_which_they_were_due(tmp_path: Path) -> None:
+def test_missed_runs_are_made_up_once_in_the_order_in_which_they_were_due(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     daily = [scheduled(tmp_path, name, "0 0 * * *") for name in ("a", "b", "c")]
     with Served(home, *daily):
@@ -142,7 +142,7 @@ def test_what_was_due_but_not_begun_when_the_process_ended_is_run_at_the_next_st
         until(lambda: {"first ends", "second ends"} <= set(served.lines()), served.process)
 
 
-def test_a_cycle_that_fails_is_told_and_the_schedule_goes_on(tmp_path: Path) -> None:
+def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     watchlists = [scheduled(tmp_path, name) for name in ("mendable", "full", "bug", "good")]
     with Served(home, *watchlists):
@@ -153,14 +153,14 @@ def test_a_cycle_that_fails_is_told_and_the_schedule_goes_on(tmp_path: Path) -> 
     said = served.said.read_text(encoding="utf-8")
     assert "mendable: due since 20" in said
     assert "mendable: the Hub is down" in said
-    assert "full: this machine: No space left; free some space, then run it again" in said
+    assert "full: this machine: No space left; free some space and run the command again" in said
     assert "bug: a fault in shoal: KeyError: 'oops'; please report it" in said
 
 
-def test_one_process_keeps_the_schedule_and_leaves_the_home_free_between_cycles(tmp_path: Path) -> None:
+def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(tmp_path: Path) -> None:
     home, one = Home(tmp_path / "home"), scheduled(tmp_path, "one")
     with Served(home, one):
-        assert "keeps the schedule of this home" in told_fault(shoal("serve", one, "--home", home.folder))
+        assert "runs the schedule of this home" in one_line_error(shoal("serve", one, "--home", home.folder))
         with hold(home):
             pass
     with hold_schedule(home):
@@ -175,12 +175,12 @@ def test_sigterm_ends_the_wait_with_status_0(tmp_path: Path) -> None:
     assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "stopped")
 
 
-def test_sigterm_stops_a_cycle_and_the_next_start_goes_on_with_it(tmp_path: Path) -> None:
+def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> None:
     path = scheduled(tmp_path, "small", publish={"mode": "off"}, search={"budget": {"candidates": 60}})
     home = Home(tmp_path / "home")
     ledger = Ledger(home.ledger)
     # A cycle that was begun and then interrupted.
-    ledger.begin("small", load(path).digest, datetime.now(UTC))
+    ledger.begin("small", load_watchlist(path).digest, datetime.now(UTC))
     with zoo_hub(tmp_path / "hub") as server:
         arguments = ("serve", path, "--home", home.folder, "--endpoint", server.endpoint)
         process = start(*arguments, token=TOKEN)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -22,8 +23,6 @@ from huggingface_hub.utils import get_session
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import bot.cycle.run
-from bot.context import now
 from bot.cycle.dry_run import RunPlan, make_plan
 from bot.cycle.run import publish_waiting, run_cycle
 from bot.errors import ShoalError
@@ -31,11 +30,10 @@ from bot.home import Home
 from bot.hub.client import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.search.results import MeasuredRow
-from bot.search.run import evaluation_skills
 from evaluation.errors import EvaluationError
 from evaluation.harness.eval_set import LmEvalSet
-from evaluation.harness.lm import harness
-from evaluation.harness.tasks import divisions, load_tasks
+from evaluation.harness.lm import PlainLM
+from evaluation.harness.tasks import divide_tasks, load_tasks
 from evaluation.splits import Split, SplitSizes
 from fixtures import cycles
 from fixtures.cycles import (
@@ -47,8 +45,8 @@ from fixtures.cycles import (
     SEARCH,
     SEED,
     VALIDATION,
-    Company,
     Listener,
+    SharedWorkers,
     client,
     commits,
     published,
@@ -56,7 +54,7 @@ from fixtures.cycles import (
     start_process,
 )
 from localhub import Running
-from merging.merge_tensor import loader, merge_tensor
+from merging.merge_tensor import make_loader, merge_tensor
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from zoo.decoys import decoys
@@ -107,28 +105,21 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def company() -> Iterator[Company]:
-    company = Company()
-    yield company
-    company.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick(company: Company) -> Iterator[None]:
-    """The cycles that run in the tests' own process share their workers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bot.cycle.run, "ProcessPool", company.hire)
-        yield
+def workers() -> Iterator[SharedWorkers]:
+    """Workers of all cycles that run in the tests' own process."""
+    workers = SharedWorkers()
+    yield workers
+    workers.close()
 
 
 @pytest.fixture(scope="module")
-def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory, workers: SharedWorkers) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("finished")
     with cycles.copy_of(stocked, folder / "hub") as server:
         hub, home = client(server), Home(folder / "home")
-        plan, seen = make_plan(hub, WATCHLIST, now()), server.faults.seen
+        plan, seen = make_plan(hub, WATCHLIST, datetime.now(UTC)), server.faults.seen
         assert not home.folder.exists()
-        assert run_cycle(WATCHLIST, home, hub, Listener()) == CYCLE
+        assert run_cycle(WATCHLIST, home, hub, Listener(), workers.get) == CYCLE
         yield Finished(server, home, plan, seen)
 
 
@@ -187,8 +178,8 @@ def test_a_published_model_loads_plainly_and_scores_item_by_item_as_the_ledger_s
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert model.dtype == torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    skills = evaluation_skills(WATCHLIST)
-    tasks = load_tasks(skills, [Path(folder) for folder in WATCHLIST.task_folders])
+    skills = WATCHLIST.evaluation_skills
+    tasks = load_tasks(skills, WATCHLIST.task_paths)
     with sqlite3.connect(finished.home.ledger) as ledger:
         known = dict(
             ledger.execute("SELECT item, value FROM item_scores WHERE recipe = ?", [release.recipe]).fetchall()
@@ -197,7 +188,7 @@ def test_a_published_model_loads_plainly_and_scores_item_by_item_as_the_ledger_s
     scored = {}
     for split in Split:
         eval_set = LmEvalSet.build(skills, tasks, split, SplitSizes(SEARCH, VALIDATION, REPORT), SEED, tokenizer)
-        scored |= {score.item: score.value for score in eval_set.score(harness(model, tokenizer, "cpu", 16))}
+        scored |= {score.item: score.value for score in eval_set.score(PlainLM(model, tokenizer, "cpu", 16))}
     assert scored == known and len(set(known.values())) > 1
 
 
@@ -212,8 +203,8 @@ def test_the_card_is_valid_to_the_hub_and_to_its_client(finished: Finished, tmp_
     release = finished.ledger.releases(CYCLE)[0]
     rows = finished.ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...])
     (row,) = [row for row in rows or () if row.name == release.role]
-    told = [result.metric_value for result in data.eval_results or ()]
-    assert told == [pytest.approx(score.mean, abs=1e-3) for score in row.scores]
+    values = [result.metric_value for result in data.eval_results or ()]
+    assert values == [pytest.approx(score.mean, abs=1e-3) for score in row.scores]
 
 
 def test_mergekit_accepts_the_recipe_beside_the_weights(finished: Finished, tmp_path: Path) -> None:
@@ -236,24 +227,24 @@ def test_the_provenance_rebuilds_the_published_tensors_bit_by_bit(finished: Fini
         source: Checkpoint.open(
             Path(
                 snapshot_download(
-                    source.repo, revision=source.sha, endpoint=finished.server.endpoint, cache_dir=tmp_path
+                    source.location, revision=source.revision, endpoint=finished.server.endpoint, cache_dir=tmp_path
                 )
             )
         )
         for source in recipe.origins
     }
     tensors = load_file(folder / "model.safetensors")
-    load = loader(recipe, fetched)
+    load = make_loader(recipe, fetched)
     assert tensors
     for name, tensor in tensors.items():
         assert torch.equal(tensor, merge_tensor(recipe, name, load)), name
 
 
-def test_the_report_split_is_apart_and_read_only_for_releases_and_their_rivals(finished: Finished) -> None:
-    skills = evaluation_skills(WATCHLIST)
-    tasks = load_tasks(skills, [Path(folder) for folder in WATCHLIST.task_folders])
+def test_the_report_split_is_apart_and_read_only_for_releases_and_baselines(finished: Finished) -> None:
+    skills = WATCHLIST.evaluation_skills
+    tasks = load_tasks(skills, WATCHLIST.task_paths)
     sizes = SplitSizes(SEARCH, VALIDATION, REPORT)
-    parts = divisions(tasks, SEED, sizes).values()
+    parts = divide_tasks(tasks, SEED, sizes).values()
     items = {split: {item for part in parts for item in part.items[split]} for split in Split}
     assert {split: len(found) for split, found in items.items()} == {
         Split.SEARCH: 2 * SEARCH,
@@ -265,24 +256,24 @@ def test_the_report_split_is_apart_and_read_only_for_releases_and_their_rivals(f
 
     with sqlite3.connect(finished.home.ledger) as ledger:
         rows = ledger.execute("SELECT recipe, item FROM item_scores").fetchall()
-    sat = {split: {recipe for recipe, item in rows if item in items[split]} for split in Split}
+    scored_on = {split: {recipe for recipe, item in rows if item in items[split]} for split in Split}
     releases = {release.recipe for release in finished.ledger.releases(CYCLE)}
     front = {recipe for recipe, _ in finished.ledger.front(CYCLE)}
-    baselines = sat[Split.REPORT] - releases
-    assert sat[Split.REPORT] >= releases and len(baselines) == 2 + 2 + 1  # plain merges, sources, base
-    assert sat[Split.VALIDATION] == front | baselines
-    assert len(sat[Split.SEARCH]) >= 40
+    baselines = scored_on[Split.REPORT] - releases
+    assert scored_on[Split.REPORT] >= releases and len(baselines) == 2 + 2 + 1  # plain merges, sources, base
+    assert scored_on[Split.VALIDATION] == front | baselines
+    assert len(scored_on[Split.SEARCH]) >= 40
 
 
-def test_the_plan_told_beforehand_what_the_run_then_did(finished: Finished) -> None:
+def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:
     plan, cost = finished.plan, finished.plan.cost
     assert cost is not None
-    told = {verdict.repo: verdict for verdict in plan.verdicts}
+    planned = {verdict.repo: verdict for verdict in plan.verdicts}
     found = {verdict.repo: verdict for verdict in finished.ledger.verdicts(CYCLE)}
     # Only the download shows that weights are damaged.
     (damaged,) = [repo for repo, verdict in found.items() if verdict.reason.startswith("damaged")]
-    assert told[damaged].accepted
-    assert {**told, damaged: None} == {**found, damaged: None}
+    assert planned[damaged].accepted
+    assert {**planned, damaged: None} == {**found, damaged: None}
     assert [(task.search, task.validation, task.report) for task in plan.tasks] == [(SEARCH, VALIDATION, REPORT)] * 2
     assert cost.candidates == 40 and cost.item_scores == 40 * 2 * SEARCH
     assert cost.baselines == 2 + 3 + 1  # the damaged one counts as a source still
@@ -295,13 +286,15 @@ def test_the_plan_told_beforehand_what_the_run_then_did(finished: Finished) -> N
     assert cost.download > lying > 3 * min(path.stat().st_size for path in weights.rglob("*.safetensors"))
 
 
-def test_a_second_run_finds_nothing_new_fetches_nothing_and_scores_nothing(finished: Finished) -> None:
+def test_a_second_run_finds_nothing_new_fetches_nothing_and_scores_nothing(
+    finished: Finished, workers: SharedWorkers
+) -> None:
     """Nor does a changed publish section make a new search."""
     scored, before = finished.ledger.count_evaluations(), published(finished.server)
     finished.server.faults.clear()
     for watchlist in (WATCHLIST, small_watchlist(publish={"mode": "review", "max_releases": 1, "collection": None})):
         listener = Listener()
-        cycle = run_cycle(watchlist, finished.home, client(finished.server), listener)
+        cycle = run_cycle(watchlist, finished.home, client(finished.server), listener, workers.get)
         assert finished.ledger.cycle(cycle).state is State.UNCHANGED
         assert listener.said[-1].endswith("the same sources, tasks and watchlist as small-1")
     assert finished.ledger.count_evaluations() == scored
@@ -350,7 +343,7 @@ def wait_for_scores(home: Home, process: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
-    server: Running, home: Home, finished: Finished
+    server: Running, home: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
     process = start_process(server, home, WATCHLIST)
     wait_for_scores(home, process)
@@ -372,7 +365,7 @@ def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
             assert ledger_now.count_evaluations() == scored + cycles.SCORED_BEFORE_DEATH
         assert len(published(server)) == (1 if point == "before the record" else 0)
     # As if on another machine: what is on the Hub already stays as it is, its card too.
-    run_cycle(small_watchlist(workers={"threads": 2}), home, client(server), Listener())
+    run_cycle(small_watchlist(workers={"threads": 2}), home, client(server), Listener(), workers.get)
 
     ledger = Ledger(home.ledger)
     assert ledger.cycle(CYCLE).state is State.PUBLISHED
@@ -387,10 +380,10 @@ def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
 
 
 def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
-    server: Running, home: Home, finished: Finished
+    server: Running, home: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
     hub = client(server)
-    cycle = run_cycle(small_watchlist(publish={"mode": "review"}), home, hub, Listener())
+    cycle = run_cycle(small_watchlist(publish={"mode": "review"}), home, hub, Listener(), workers.get)
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.REVIEW and published(server) == {}
     assert not [path for method, path in server.faults.seen if method in ("POST", "PUT")]
@@ -405,30 +398,32 @@ def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
 
 
 def test_releases_that_were_only_written_are_published_later_without_a_new_search(
-    server: Running, home: Home, finished: Finished
+    server: Running, home: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
     """Publishing is off first, then the Hub is down, then it is there."""
     hub, ledger = client(server), Ledger(home.ledger)
-    first = run_cycle(small_watchlist(publish={"mode": "off", "namespace": None}), home, hub, Listener())
+    first = run_cycle(small_watchlist(publish={"mode": "off", "namespace": None}), home, hub, Listener(), workers.get)
     assert ledger.cycle(first).state is State.WRITTEN and published(server) == {}
     assert {path.name for path in home.releases(first).iterdir()} == {entry.role for entry in ledger.releases(first)}
     scored = ledger.count_evaluations()
 
     fault = server.faults.unavailable("*/commit/*", method="POST", times=10**6)
     with pytest.raises(HubUnavailable, match="503; try again later"):
-        run_cycle(WATCHLIST, home, hub, Listener())
+        run_cycle(WATCHLIST, home, hub, Listener(), workers.get)
     assert fault.struck and ledger.cycles()[0].state is State.RUNNING
     server.faults.clear()
-    second = run_cycle(WATCHLIST, home, hub, Listener())
+    second = run_cycle(WATCHLIST, home, hub, Listener(), workers.get)
     assert second != first and ledger.cycle(second).state is State.PUBLISHED
     assert ledger.count_evaluations() == scored
     assert weights_of(home, second) == weights_of(finished.home)
     assert [len(titles) for titles in published(server).values()] == [2, 2]
 
 
-def test_a_gate_that_nobody_can_pass_publishes_nothing_and_says_so(server: Running, home: Home) -> None:
+def test_a_gate_that_nobody_can_pass_publishes_nothing_and_says_so(
+    server: Running, home: Home, workers: SharedWorkers
+) -> None:
     impossible = small_watchlist(gate={"minimum": {"cross": 1.01}})
-    cycle = run_cycle(impossible, home, client(server), Listener())
+    cycle = run_cycle(impossible, home, client(server), Listener(), workers.get)
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.NOTHING
     assert ledger.releases(cycle) == () and not home.releases(cycle).exists()
@@ -440,15 +435,17 @@ def test_a_gate_that_nobody_can_pass_publishes_nothing_and_says_so(server: Runni
 # -- found before the search --------------------------------------------------------------------------------------
 
 
-def test_what_would_fail_at_the_end_is_found_before_anything_is_fetched(server: Running, home: Home) -> None:
+def test_what_would_fail_at_the_end_is_found_before_anything_is_fetched(
+    server: Running, home: Home, workers: SharedWorkers
+) -> None:
     unwritable = small_watchlist(publish={"namespace": "tidepool"})
     with pytest.raises(HubForbidden, match=r"publish\.namespace: got 'tidepool'.*may write to shoal-bot, shoal-demo"):
-        run_cycle(unwritable, home, client(server), Listener())
+        run_cycle(unwritable, home, client(server), Listener(), workers.get)
     skills = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "accuracy"}]}]
     with pytest.raises(EvaluationError, match="accuracy"):
-        run_cycle(small_watchlist(skills=skills), home, client(server), Listener())
+        run_cycle(small_watchlist(skills=skills), home, client(server), Listener(), workers.get)
     with pytest.raises(ShoalError, match="token"):
-        run_cycle(WATCHLIST, home, client(server, "hf_wrong"), Listener())
+        run_cycle(WATCHLIST, home, client(server, "hf_wrong"), Listener(), workers.get)
     assert {path for _, path in server.faults.seen} == {"/api/whoami-v2"}
     assert not home.sources.exists()
     assert Ledger(home.ledger).cycles() == ()

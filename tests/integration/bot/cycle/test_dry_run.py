@@ -6,14 +6,14 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from bot.cli.pages import plan_page
-from bot.context import now
+from bot.cli.pages import layout_plan
 from bot.cycle.dry_run import RunPlan, make_plan
 from evaluation.errors import EvaluationError
 from evaluation.statistics.power import detectable_difference
@@ -45,12 +45,14 @@ def test_a_plan_asks_for_headers_only_and_changes_nothing(
 
     monkeypatch.setattr(hub, "download", download)
     server.faults.clear()
-    plan = make_plan(hub, small_watchlist(), now())
+    plan = make_plan(hub, small_watchlist(), datetime.now(UTC))
     assert {method for method, _ in server.faults.seen} <= {"GET", "HEAD"}
     assert not [path for path in fetched if path.endswith((".safetensors", ".bin"))]
     assert list(tmp_path.iterdir()) == []
     assert {verdict.repo for verdict in plan.verdicts if verdict.accepted} >= {MATH, LANGUAGE}
     assert plan.refusal is None and plan.cost is not None and plan.licence is not None
+    releases = small_watchlist().publish.max_releases
+    assert releases == 2 and plan.cost.disk == plan.cost.download + releases * plan.cost.largest > plan.cost.download
     check_what_can_be_seen(plan)
 
 
@@ -67,18 +69,18 @@ def check_what_can_be_seen(plan: RunPlan) -> None:
     assert report.alpha == pytest.approx(0.05 / 2 / report.tests)
     assert search.words == f"with {SEARCH} items you cannot see less than ±{100 * search.difference:.1f} points"
     screen = io.StringIO()
-    Console(file=screen, width=250).print(plan_page(plan))
+    Console(file=screen, width=250).print(layout_plan(plan))
     assert all(one.words in screen.getvalue() for one in plan.visible)
     assert json.loads(json.dumps(plan.as_json()))["visible"][0]["split"] == "search"
 
 
 @pytest.mark.parametrize(("space", "parts"), [("dataflow", 3), ("both", 4)])
-def test_a_plan_tells_the_size_of_the_largest_space_and_of_the_largest_merge(
+def test_a_plan_shows_the_size_of_the_largest_space_and_of_the_largest_merge(
     server: Running, space: str, parts: int
 ) -> None:
-    """Of three sources two stages may lay out four models: the second has mixtures, too."""
+    """From three sources two stages may use the layers of four models: the second stage has weight merges too."""
     dataflow = {"models": 4, "repeats": 2, "max_layers": 5}
-    plan = make_plan(client(server), small_watchlist(search={"space": space, "dataflow": dataflow}), now())
+    plan = make_plan(client(server), small_watchlist(search={"space": space, "dataflow": dataflow}), datetime.now(UTC))
     assert plan.cost is not None
     layers, levels = 2, 21
     slots = 2 * parts * layers
@@ -90,7 +92,7 @@ def test_a_plan_tells_the_size_of_the_largest_space_and_of_the_largest_merge(
     assert (plan.cost.layers, plan.cost.largest) == (5, sum(sizes.values()) + 3 * one_layer)
 
 
-def test_a_plan_tells_whose_layers_are_left_out(server: Running) -> None:
+def test_a_plan_names_the_sources_whose_layers_are_left_out(server: Running) -> None:
     sources = [{"repo": MATH}, {"repo": LANGUAGE}, {"repo": BASE}]
     watched = small_watchlist(
         watch={"authors": {"allow": ["nobody-at-all"]}},
@@ -98,16 +100,16 @@ def test_a_plan_tells_whose_layers_are_left_out(server: Running) -> None:
         base=None,
         search={"space": "dataflow", "dataflow": {"models": 2}},
     )
-    plan = make_plan(client(server), watched, now())
+    plan = make_plan(client(server), watched, datetime.now(UTC))
     assert plan.cost is not None and plan.cost.left_out == (BASE,)
     screen = io.StringIO()
-    Console(file=screen, width=250).print(plan_page(plan))
+    Console(file=screen, width=250).print(layout_plan(plan))
     assert f"the layers of {BASE}: raise search.dataflow.models" in screen.getvalue()
 
 
-def test_a_plan_without_a_pool_still_tells_every_verdict_and_why(server: Running) -> None:
+def test_a_plan_without_a_pool_still_shows_every_verdict_and_why(server: Running) -> None:
     lonely = small_watchlist(watch={"authors": {"allow": ["abacus-works"]}})
-    plan = make_plan(client(server), lonely, now())
+    plan = make_plan(client(server), lonely, datetime.now(UTC))
     assert plan.cost is None and plan.refusal is not None
     assert plan.refusal.startswith(f"one source only ({MATH})")
     assert [verdict.repo for verdict in plan.verdicts if verdict.accepted] == [MATH]
@@ -121,5 +123,5 @@ def test_a_plan_with_a_wrong_metric_fails_before_the_hub_is_asked(server: Runnin
     server.faults.clear()
     wrong = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "accuracy"}]}]
     with pytest.raises(EvaluationError, match="accuracy"):
-        make_plan(client(server), small_watchlist(skills=wrong), now())
+        make_plan(client(server), small_watchlist(skills=wrong), datetime.now(UTC))
     assert server.faults.seen == []

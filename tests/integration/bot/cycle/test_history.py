@@ -1,4 +1,4 @@
-"""What `status` and `show` tell of a ledger, as pages of 80 columns and as JSON."""
+"""The output of `status` and `show`, as pages of 80 columns and as JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from bot.cli import pages as terminal
+from bot.cli import pages
 from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
-from bot.cycle.history import cycle_page, cycle_rows
+from bot.cycle.history import list_cycles, read_cycle
 from bot.cycle.power import DetectableEffect
 from bot.errors import ShoalError
 from bot.home import Home
@@ -21,7 +21,7 @@ from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
-from evaluation.statistics.intervals import Interval
+from evaluation.statistics.values import Interval
 from fixtures.cycles import small_watchlist
 
 BEGUN = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
@@ -60,7 +60,7 @@ def ledger(home: Home) -> Ledger:
     ledger.keep(cycle, "gate", gate_results, tuple[GateResult, ...])
     measured = (MeasuredRow("balanced", "release", (Interval(0.9, 0.85, 0.95, 40), Interval(0.8, 0.75, 0.85, 40))),)
     ledger.keep(cycle, "measured", measured, tuple[MeasuredRow, ...])
-    ledger.record_evaluation("{}", EvaluationEntry(WON, "exam", 1.0, None), ())
+    ledger.record_evaluation("{}", EvaluationEntry(WON, "eval set", 1.0, None), ())
     ledger.record_release(ReleaseEntry(cycle, "balanced", WON, "shoal-demo/small-balanced", {}, "e5" * 20), BEGUN)
     ledger.finish(cycle, State.PUBLISHED, "1 releases published\x1b[2J", BEGUN + timedelta(seconds=754))
     ledger.begin("small", watchlist.digest, BEGUN + timedelta(days=1))
@@ -77,21 +77,21 @@ def shown(page: RenderableType, width: int = 80) -> str:
 
 
 def test_status_lists_the_newest_first_and_says_what_becomes_of_an_interrupted_one(ledger: Ledger) -> None:
-    assert shown(terminal.status_page(cycle_rows(ledger))) == (
+    assert shown(pages.layout_status(list_cycles(ledger))) == (
         "cycle    started (UTC)     state      note\n"
-        "small-2  2026-11-03 06:00  running    under way, or interrupted: then the next\n"
-        "                                      run goes on with it\n"
+        "small-2  2026-11-03 06:00  running    running, or interrupted: then the next run\n"
+        "                                      resumes it\n"
         "small-1  2026-11-02 06:00  published  1 releases published�[2J"
     )
-    assert shown(terminal.status_page(())) == "no cycle yet: shoal run WATCHLIST"
+    assert shown(pages.layout_status(())) == "no cycle yet: shoal run WATCHLIST"
 
 
-def test_show_tells_the_whole_cycle_within_80_columns(ledger: Ledger, home: Home) -> None:
-    text = shown(terminal.cycle_page(cycle_page(ledger, home, "small-1")))
+def test_show_prints_the_whole_cycle_within_80_columns(ledger: Ledger, home: Home) -> None:
+    text = shown(pages.layout_cycle(read_cycle(ledger, home, "small-1")))
     parts = [part.splitlines() for part in text.split("\n\n")]
     assert [part[0] for part in parts] == [
         "small-1: published",
-        "Taken (1)",
+        "Accepted (1)",
         "Refused (1)",
         "Search",
         "Passed the gate (1), scores on the validation split",
@@ -115,47 +115,53 @@ def test_show_tells_the_whole_cycle_within_80_columns(ledger: Ledger, home: Home
 
 
 def test_text_from_the_hub_is_neither_markup_nor_steering(ledger: Ledger, home: Home) -> None:
-    page = cycle_page(ledger, home, "small-1")
-    wide = shown(terminal.cycle_page(page), 1000)
+    page = read_cycle(ledger, home, "small-1")
+    wide = shown(pages.layout_cycle(page), 1000)
     assert "  reef/refused  [red]it[/] says nothing, in a reason" in wide
     assert "\x1b" not in wide
 
 
 def test_a_page_is_plain_json(ledger: Ledger, home: Home) -> None:
-    page = json.loads(json.dumps(cycle_page(ledger, home, "small-1").as_json()))
+    page = json.loads(json.dumps(read_cycle(ledger, home, "small-1").as_json()))
     assert page["state"] == "published" and page["started"] == BEGUN.isoformat()
     assert [candidate["accepted"] for candidate in page["candidates"]] == [True, False]
     assert page["search"]["candidates"] == 40 and "points" not in page["search"]
     assert page["measured"][0]["scores"][0] == {"mean": 0.9, "low": 0.85, "high": 0.95, "n": 40}
     assert page["releases"][0]["repo"] == "shoal-demo/small-balanced"
-    running = json.loads(json.dumps(cycle_rows(ledger)[0].as_json()))
+    running = json.loads(json.dumps(list_cycles(ledger)[0].as_json()))
     assert (running["state"], running["finished"], running["releases"]) == ("running", None, [])
 
 
 def test_a_cycle_that_has_not_come_far_shows_what_there_is(ledger: Ledger, home: Home) -> None:
-    text = shown(terminal.cycle_page(cycle_page(ledger, home, "small-2")))
+    text = shown(pages.layout_cycle(read_cycle(ledger, home, "small-2")))
     assert text.splitlines()[0] == "small-2: running"
     assert "Search" not in text and "gate" not in text
     with pytest.raises(ShoalError, match=r"cycle 'small-9' is not in .*; the newest are: small-2, small-1"):
-        cycle_page(ledger, home, "small-9")
+        read_cycle(ledger, home, "small-9")
 
 
-def test_a_plan_tells_verdicts_items_and_cost() -> None:
+def test_a_plan_shows_verdicts_items_and_cost() -> None:
     plan = RunPlan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), COST, None)
-    parts = [part.splitlines() for part in shown(terminal.plan_page(plan)).split("\n\n")]
+    parts = [part.splitlines() for part in shown(pages.layout_plan(plan)).split("\n\n")]
     seen = "The smallest difference that can be seen"
-    assert [part[0] for part in parts] == ["Taken (1)", "Refused (1)", "Items of each task", seen, "A run would take"]
+    assert [part[0] for part in parts] == [
+        "Accepted (1)",
+        "Refused (1)",
+        "Items of each task",
+        seen,
+        "A run would take",
+    ]
     assert parts[2][2].split() == ["math", "zoo_math_en", "acc", "200", "357", "433"]
     assert parts[3][2:] == ["  math   search  with 200 items you cannot see less than ±9.5 points", SEEN_IF]
     assert parts[4][1:] == [
         "  download  2.0 GB",
         "  disk      3.0 GB, with the releases",
         "  memory    1.0 GB for 2 workers on cpu, 1 thread each",
-        "  space     18 genes, some 10^26 possible merges",
+        "  space     18 genes, about 10^26 possible merges",
         "  largest   1.0 GB, a merge of 12 layers",
-        "  scoring   200 candidates beside 6 rivals, 120,000 items at most",
-        "  licence   apache-2.0, of the releases",
+        "  scoring   200 candidates and 6 baselines, at most 120,000 item scores",
+        "  licence   apache-2.0, for the releases",
     ]
-    assert shown(terminal.plan_page(RunPlan("small", (), None, (), (), "", None, "no candidate"))).startswith(
+    assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", None, "no candidate"))).startswith(
         "No model was found"
     )

@@ -1,4 +1,4 @@
-"""Cycles in which paths are laid through what a search among mixtures came to, and through the sources alone."""
+"""Cycles that search paths through the results of a search among weight merges, and through the sources alone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bot.cycle.run import run_cycle
 from bot.demo import TOKEN
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.download import place
+from bot.hub.resolver import source_folder
 from bot.ledger.ledger import Ledger, State
 from bot.search.results import GateResult, SearchSummary
-from bot.search.spaces import depth
 from fixtures.cycles import BASE, LANGUAGE, MATH, Listener, small_watchlist, stock
 from localhub import running
-from merging.recipes.path import PathRecipe, read_recipe
+from merging.recipes.path import PathRecipe
+from merging.recipes.recipe import read_recipe
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import RECIPE_NAME, write_release
 
@@ -64,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     yield Finished(home, ledger, listener.said, recipes)
 
 
-def test_mixtures_and_paths_stand_on_one_front_and_are_both_released(finished: Finished) -> None:
+def test_weight_merges_and_paths_are_on_one_front_and_both_released(finished: Finished) -> None:
     assert finished.ledger.cycle(CYCLE).state is State.WRITTEN
     kinds = {isinstance(finished.recipes[entry.recipe], PathRecipe) for entry in finished.ledger.releases(CYCLE)}
     assert kinds == {True, False}
@@ -73,7 +73,7 @@ def test_mixtures_and_paths_stand_on_one_front_and_are_both_released(finished: F
     assert summary.candidates == 60
     assert all(len(point) == 2 for point in summary.points)
     assert summary.stopped == (
-        "mixtures: the budget of 30 candidates is spent; paths: the budget of 30 candidates is spent"
+        "weight merges: the budget of 30 candidates is spent; paths: the budget of 30 candidates is spent"
     )
 
 
@@ -87,15 +87,15 @@ def test_a_released_path_is_an_ordinary_model_of_another_depth(finished: Finishe
     again = read_recipe(provenance["recipe"])
     assert again == path
     sources = finished.home.sources
-    checkpoints = {source: Checkpoint.open(place(sources, source)) for source in path.origins}
-    config_source = next(one.folder for source, one in checkpoints.items() if source.repo == MATH)
+    checkpoints = {source: Checkpoint.open(source_folder(sources, source)) for source in path.origins}
+    config_source = next(one.folder for source, one in checkpoints.items() if source.location == MATH)
     write_release(again, checkpoints, tmp_path / "again", {}, config_source=config_source)
     published, rebuilt = (load_file(at / "model.safetensors") for at in (folder, tmp_path / "again"))
     assert published.keys() == rebuilt.keys()
     assert all(weight.equal(rebuilt[name]) for name, weight in published.items())
 
 
-def test_the_recipe_beside_a_path_has_a_stage_for_each_mixture(finished: Finished) -> None:
+def test_the_recipe_of_a_path_has_a_stage_for_each_weight_merge(finished: Finished) -> None:
     role, path = finished.path
     stages = list(yaml.safe_load_all((finished.home.release(CYCLE, role) / RECIPE_NAME).read_text()))
     weight_merges = [part for part in path.parts if not part.is_single]
@@ -104,14 +104,14 @@ def test_the_recipe_beside_a_path_has_a_stage_for_each_mixture(finished: Finishe
     assert [first for first, last in layers if last > first] == [hop.layer for hop in path.hops]
 
 
-def test_the_card_of_a_path_tells_its_way(finished: Finished) -> None:
+def test_the_card_of_a_path_shows_the_path(finished: Finished) -> None:
     role, path = finished.path
     folder = finished.home.release(CYCLE, role)
     card = (folder / "README.md").read_text()
     assert "path.png" in card
     assert (folder / "path.png").read_bytes().startswith(b"\x89PNG")
     for origin in path.origins:
-        assert origin.sha in card
+        assert str(origin.revision) in card
 
 
 def test_a_cycle_of_paths_alone_needs_no_base_and_says_whose_layers_it_leaves_out(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_cycle_of_paths_alone_needs_no_base_and_says_whose_layers_it_leaves_ou
     summary = ledger.kept(cycle, "search", SearchSummary)
     assert summary is not None and summary.candidates == summary.fully_scored == 12
     front = [read_recipe(json.loads(ledger.recipe(digest))) for digest in summary.front]
-    assert min(map(depth, front)) == 1  # half of the two layers: the least, and so on the front
+    assert min(recipe.depth for recipe in front) == 1  # half of the two layers: the least, and so on the front
     baselines = {
         test.baseline
         for gate_result in ledger.kept(cycle, "gate", tuple[GateResult, ...]) or ()

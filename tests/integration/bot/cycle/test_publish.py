@@ -10,21 +10,22 @@ import pytest
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.release import publish as publishing
-from bot.release.publish import Upload, collect, publish, sha256_of
+from bot.release.publish import ReleaseUpload, add_to_collection, publish_release
+from bot.release.verify import sha256_of
 from conftest import TestHub
 
 CARD = "---\nlicense: mit\ntags: [shoal-merge]\n---\n# A merge\n"
 
 
 @pytest.fixture
-def upload(tmp_path: Path) -> Upload:
+def upload(tmp_path: Path) -> ReleaseUpload:
     folder = tmp_path / "release"
     folder.mkdir()
     (folder / "README.md").write_text(CARD)
     (folder / "shoal.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"\x01" * 2000)
     files = {path.name: sha256_of(path) for path in folder.iterdir()}
-    return Upload(folder, files, "reef/merge", private=False, tag="tiny-1", message="Release")
+    return ReleaseUpload(folder, files, "reef/merge", private=False, tag="tiny-1", message="Release")
 
 
 def client(hub: TestHub) -> Hub:
@@ -35,8 +36,8 @@ def commits(hub: TestHub, repo: str) -> list[str]:
     return [commit.commit_id for commit in hub.api().list_repo_commits(repo)]
 
 
-def test_a_release_is_one_commit_with_a_tag(hub: TestHub, upload: Upload) -> None:
-    commit = publish(client(hub), upload)
+def test_a_release_is_one_commit_with_a_tag(hub: TestHub, upload: ReleaseUpload) -> None:
+    commit = publish_release(client(hub), upload)
     first = commits(hub, "reef/merge")
     assert len(first) == 2 and first[0] == commit  # the repo's own first commit, and the release
     info = hub.api().model_info("reef/merge", revision="tiny-1", files_metadata=True)
@@ -44,18 +45,18 @@ def test_a_release_is_one_commit_with_a_tag(hub: TestHub, upload: Upload) -> Non
     assert {sibling.rfilename for sibling in info.siblings} >= set(upload.files)
 
 
-def test_the_same_release_is_not_sent_twice(hub: TestHub, upload: Upload) -> None:
+def test_the_same_release_is_not_sent_twice(hub: TestHub, upload: ReleaseUpload) -> None:
     """As after a crash between the Hub's answer and the ledger's write."""
-    commit = publish(client(hub), upload)
-    assert publish(client(hub), upload) == commit
+    commit = publish_release(client(hub), upload)
+    assert publish_release(client(hub), upload) == commit
     assert len(commits(hub, "reef/merge")) == 2
 
 
-def test_a_new_cycle_replaces_the_files_of_the_old_one_in_one_commit(hub: TestHub, upload: Upload) -> None:
-    publish(client(hub), upload)
+def test_a_new_cycle_replaces_the_files_of_the_old_one_in_one_commit(hub: TestHub, upload: ReleaseUpload) -> None:
+    publish_release(client(hub), upload)
     (upload.folder / "model.safetensors").rename(upload.folder / "model-00001-of-00001.safetensors")
     files = {path.name: sha256_of(path) for path in upload.folder.iterdir()}
-    publish(client(hub), Upload(upload.folder, files, upload.repo, False, "tiny-2", "Release"))
+    publish_release(client(hub), ReleaseUpload(upload.folder, files, upload.repo, False, "tiny-2", "Release"))
     names = {sibling.rfilename for sibling in hub.api().model_info("reef/merge").siblings}
     assert names == {".gitattributes", "README.md", "shoal.json", "model-00001-of-00001.safetensors"}
     old = {sibling.rfilename for sibling in hub.api().model_info("reef/merge", revision="tiny-1").siblings}
@@ -63,72 +64,74 @@ def test_a_new_cycle_replaces_the_files_of_the_old_one_in_one_commit(hub: TestHu
     assert len(commits(hub, "reef/merge")) == 3
 
 
-def test_a_file_changed_after_it_was_checked_is_refused_before_anything_is_sent(hub: TestHub, upload: Upload) -> None:
+def test_a_file_changed_after_it_was_checked_is_refused_before_anything_is_sent(
+    hub: TestHub, upload: ReleaseUpload
+) -> None:
     (upload.folder / "model.safetensors").write_bytes(b"\x02" * 2000)
     with pytest.raises(ShoalError, match=r"model\.safetensors: changed since it was checked"):
-        publish(client(hub), upload)
+        publish_release(client(hub), upload)
     assert not hub.api().repo_exists("reef/merge")
 
 
 def test_a_repo_that_somebody_changes_meanwhile_is_not_overwritten(
-    hub: TestHub, upload: Upload, monkeypatch: pytest.MonkeyPatch
+    hub: TestHub, upload: ReleaseUpload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.api().create_repo("reef/merge")
     genuine = publishing._operations
 
-    def meddled(head: object, upload: Upload) -> list:
+    def meddled(head: object, upload: ReleaseUpload) -> list:
         hub.store.commit("reef/merge", {"note.txt": b"mine"}, "Somebody else's")
         return genuine(head, upload)
 
     monkeypatch.setattr(publishing, "_operations", meddled)
     with pytest.raises(ShoalError, match="reef/merge: changed on the Hub while the release was uploaded"):
-        publish(client(hub), upload)
+        publish_release(client(hub), upload)
     names = {sibling.rfilename for sibling in hub.api().model_info("reef/merge").siblings}
     assert "note.txt" in names and "model.safetensors" not in names
 
 
-def test_releases_are_filed_in_one_collection_however_often(hub: TestHub, upload: Upload) -> None:
-    publish(client(hub), upload)
+def test_releases_are_filed_in_one_collection_however_often(hub: TestHub, upload: ReleaseUpload) -> None:
+    publish_release(client(hub), upload)
     for _ in range(2):
-        slug = collect(client(hub), "reef", "Tiny merges", {"reef/merge": "balanced"}, private=False)
+        slug = add_to_collection(client(hub), "reef", "Tiny merges", {"reef/merge": "balanced"}, private=False)
     items = hub.api().get_collection(slug).items
     assert [(item.item_id, item.note) for item in items] == [("reef/merge", "balanced")]
     assert len(list(hub.api().list_collections(owner="reef"))) == 1
 
 
-def test_a_busy_hub_is_waited_for(hub: TestHub, upload: Upload) -> None:
+def test_a_busy_hub_is_waited_for(hub: TestHub, upload: ReleaseUpload) -> None:
     waits: list[float] = []
     hub.faults.unavailable("*/commit/*", method="POST", times=2)
-    commit = publish(Hub(hub.endpoint, hub.token, sleep=waits.append), upload)
+    commit = publish_release(Hub(hub.endpoint, hub.token, sleep=waits.append), upload)
     assert len(waits) == 2 and commits(hub, "reef/merge")[0] == commit
 
 
-def test_a_persons_repo_of_that_name_is_never_written_to(hub: TestHub, upload: Upload) -> None:
+def test_a_persons_repo_of_that_name_is_never_written_to(hub: TestHub, upload: ReleaseUpload) -> None:
     hub.store.commit("reef/merge", {"README.md": b"# Mine", "notes.txt": b"years of work"}, "By hand")
     before = commits(hub, "reef/merge")
     with pytest.raises(ShoalError, match="got 'reef/merge': the Hub has this repo, and it is no release of shoal"):
-        publish(client(hub), upload)
+        publish_release(client(hub), upload)
     assert commits(hub, "reef/merge") == before
 
 
-def test_what_should_be_private_does_not_go_into_a_public_repo(hub: TestHub, upload: Upload) -> None:
-    publish(client(hub), upload)
+def test_what_should_be_private_does_not_go_into_a_public_repo(hub: TestHub, upload: ReleaseUpload) -> None:
+    publish_release(client(hub), upload)
     with pytest.raises(ShoalError, match="reef/merge is public on the Hub"):
-        publish(client(hub), replace(upload, private=True))
+        publish_release(client(hub), replace(upload, private=True))
 
 
-def test_files_that_a_person_added_to_a_release_stay(hub: TestHub, upload: Upload) -> None:
-    publish(client(hub), upload)
+def test_files_that_a_person_added_to_a_release_stay(hub: TestHub, upload: ReleaseUpload) -> None:
+    publish_release(client(hub), upload)
     hub.store.commit("reef/merge", {"gguf-instructions.md": b"run it so"}, "A hint")
     (upload.folder / "README.md").write_text(CARD + "\nMore.\n")
     files = {path.name: sha256_of(path) for path in upload.folder.iterdir()}
-    publish(client(hub), replace(upload, files=files, tag="tiny-2"))
+    publish_release(client(hub), replace(upload, files=files, tag="tiny-2"))
     assert hub.store.read("reef/merge", "gguf-instructions.md") == b"run it so"
 
 
-def test_a_card_written_anew_moves_the_cycles_tag(hub: TestHub, upload: Upload) -> None:
-    publish(client(hub), upload)
+def test_a_card_written_anew_moves_the_cycles_tag(hub: TestHub, upload: ReleaseUpload) -> None:
+    publish_release(client(hub), upload)
     (upload.folder / "README.md").write_text(CARD + "\nCorrected.\n")
     files = {path.name: sha256_of(path) for path in upload.folder.iterdir()}
-    commit = publish(client(hub), replace(upload, files=files))
+    commit = publish_release(client(hub), replace(upload, files=files))
     assert hub.api().model_info("reef/merge", revision="tiny-1").sha == commit

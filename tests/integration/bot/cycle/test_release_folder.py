@@ -1,4 +1,4 @@
-"""A release's folder, beside its weights: provenance and the sources' licences."""
+"""A release's folder: weights, provenance and the sources' licences."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ShoalError
-from bot.release.write import PROVENANCE, hashes, licence_texts, provenance, write
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from bot.release.publish import PROVENANCE
+from bot.release.verify import hash_files
+from bot.release.write import provenance, source_licences, write_release_folder
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
 REFS = {name: ModelId(name, "0" * 40) for name in (BASE, MATH, LANGUAGE)}
@@ -29,11 +33,11 @@ def folders() -> dict[ModelId, Path]:
 def test_licence_and_notice_files_are_passed_on_under_their_owners_names(tmp_path: Path) -> None:
     places = {}
     for source, name in ((REFS[MATH], "LICENSE"), (REFS[LANGUAGE], "NOTICE.md")):
-        places[source] = tmp_path / source.repo.replace("/", "--")
+        places[source] = tmp_path / source.location.replace("/", "--")
         places[source].mkdir()
-        (places[source] / name).write_bytes(b"\xa9 " + source.repo.encode())
+        (places[source] / name).write_bytes(b"\xa9 " + source.location.encode())
         (places[source] / "LICENSE.safetensors").write_bytes(b"no licence at all")
-    assert licence_texts(mean(), places) == {
+    assert source_licences(mean(), places) == {
         "LICENSE-abacus-works--minnow-math.txt": b"\xa9 abacus-works/minnow-math",
         "NOTICE-kotoba-lab--minnow-kotoba.md": b"\xa9 kotoba-lab/minnow-kotoba",
     }
@@ -43,7 +47,7 @@ def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed
     odd = ModelId("reef/model.safetensors", "0" * 40)
     for name in ("LICENSE", "LICENSE.txt"):
         (tmp_path / name).write_text(f"{name}\n")
-    found = licence_texts(WeightMerge.single(odd, WHOLE, "float32"), {odd: tmp_path})
+    found = source_licences(WeightMerge.single(odd, WHOLE, "float32"), {odd: tmp_path})
     assert found == {"LICENSE-reef--model.safetensors.txt": b"LICENSE\nLICENSE.txt\n"}
 
 
@@ -57,17 +61,17 @@ def test_a_folder_that_is_complete_is_kept_and_one_of_another_recipe_is_written_
     tmp_path: Path, folders: dict[ModelId, Path]
 ) -> None:
     target = tmp_path / "balanced"
-    write(mean(), folders, REFS[MATH], target, "demo-1")
-    first = hashes(target)
+    write_release_folder(mean(), folders, REFS[MATH], target, "demo-1")
+    first = hash_files(target)
     stamp = (target / "model.safetensors").stat().st_mtime_ns
-    write(mean(), folders, REFS[MATH], target, "demo-1")
+    write_release_folder(mean(), folders, REFS[MATH], target, "demo-1")
     assert (target / "model.safetensors").stat().st_mtime_ns == stamp
     other = WeightMerge.single(REFS[LANGUAGE], WHOLE, "float32")
-    write(other, folders, REFS[MATH], target, "demo-1")
+    write_release_folder(other, folders, REFS[MATH], target, "demo-1")
     assert json.loads((target / PROVENANCE).read_text())["recipe_digest"] == other.digest
-    assert hashes(target)["model.safetensors"] != first["model.safetensors"]
+    assert hash_files(target)["model.safetensors"] != first["model.safetensors"]
 
 
 def test_an_empty_folder_is_no_release(tmp_path: Path) -> None:
     with pytest.raises(ShoalError, match="holds no files"):
-        hashes(tmp_path)
+        hash_files(tmp_path)

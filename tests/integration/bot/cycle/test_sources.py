@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.context import CycleContext, now
-from bot.cycle import sources as stocking
-from bot.cycle.sources import stock
+from bot.cycle import sources as cycle_sources
+from bot.cycle.context import CycleContext
+from bot.cycle.sources import prepare_pool
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.download import SourceGone
@@ -47,8 +48,8 @@ def home(tmp_path: Path) -> Home:
 def context(server: Running, home: Home, watchlist: Watchlist) -> CycleContext:
     """As `run_cycle` opens it."""
     ledger = Ledger(home.ledger)
-    cycle = ledger.begin(watchlist.name, watchlist.digest, now())
-    return CycleContext(watchlist, home, client(server), ledger, Listener(), cycle.id, cycle.number)
+    cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC))
+    return CycleContext(watchlist, home, client(server), ledger, Listener(), cycle)
 
 
 def weight_requests(server: Running, repo: str) -> int:
@@ -60,53 +61,53 @@ def weight_requests(server: Running, repo: str) -> int:
 
 def test_a_source_found_damaged_is_not_downloaded_again_until_it_has_a_new_commit(server: Running, home: Home) -> None:
     first = context(server, home, small_watchlist())
-    stock(first)
+    prepare_pool(first)
     with_download = weight_requests(server, DAMAGED)
     first.finish(State.NOTHING, "")
-    (found,) = [verdict for verdict in first.ledger.verdicts(first.cycle) if verdict.repo == DAMAGED]
+    (found,) = [verdict for verdict in first.ledger.verdicts(first.cycle.id) if verdict.repo == DAMAGED]
     assert "lm_head.weight holds NaN" in found.reason
 
     server.faults.clear()
     second = context(server, home, small_watchlist())
-    pool, folders = stock(second)
+    pool, folders = prepare_pool(second)
     header_only = weight_requests(server, DAMAGED)
     assert header_only < with_download
-    assert found in second.ledger.verdicts(second.cycle)
+    assert found in second.ledger.verdicts(second.cycle.id)
     assert {source.repo for source in pool.sources} == {MATH, LANGUAGE} and len(folders) == 3
     second.finish(State.NOTHING, "")
 
     server.store.commit(DAMAGED, {"NOTE.md": b"weights as before"}, "A new commit")
     server.faults.clear()
     third = context(server, home, small_watchlist())
-    stock(third)
+    prepare_pool(third)
     assert weight_requests(server, DAMAGED) == with_download
-    (again,) = [verdict for verdict in third.ledger.verdicts(third.cycle) if verdict.repo == DAMAGED]
+    (again,) = [verdict for verdict in third.ledger.verdicts(third.cycle.id) if verdict.repo == DAMAGED]
     assert again.reason == found.reason and again.sha != found.sha
 
 
 @pytest.mark.parametrize(
-    ("authors", "told"),
+    ("authors", "message"),
     [
         (["nobody-at-all"], "^no candidate left: "),
         (["abacus-works"], f"^one source only \\({MATH}\\), a merge needs two"),
         (["abacus-works", "overcooked"], f"^one source only \\({MATH}\\).*{DAMAGED}: damaged"),
     ],
 )
-def test_too_few_sources_are_told_in_one_line_with_every_reason_on_record(
-    server: Running, home: Home, authors: list[str], told: str
+def test_too_few_sources_are_reported_in_one_line_with_every_reason_on_record(
+    server: Running, home: Home, authors: list[str], message: str
 ) -> None:
     """And the next run, under a better watchlist, goes on."""
     poor = context(server, home, small_watchlist(watch={"authors": {"allow": authors}}, base={"repo": BASE}))
-    with pytest.raises(NoPool, match=told) as raised:
-        stock(poor)
+    with pytest.raises(NoPool, match=message) as raised:
+        prepare_pool(poor)
     assert "\n" not in str(raised.value)
-    recorded = poor.ledger.verdicts(poor.cycle)
+    recorded = poor.ledger.verdicts(poor.cycle.id)
     assert set(recorded) == set(raised.value.verdicts)
-    assert poor.ledger.cycle(poor.cycle).state is State.RUNNING
+    assert poor.ledger.cycle(poor.cycle.id).state is State.RUNNING
     better = context(server, home, small_watchlist())
-    pool, _ = stock(better)
+    pool, _ = prepare_pool(better)
     assert {source.repo for source in pool.sources} == {MATH, LANGUAGE}
-    assert better.ledger.cycle(poor.cycle).state is State.ABANDONED
+    assert better.ledger.cycle(poor.cycle.id).state is State.ABANDONED
 
 
 def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetched(server: Running, home: Home) -> None:
@@ -115,9 +116,9 @@ def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetch
         server.store.commit(f"abacus-works/{name}", files(place, config=config))
     asked: dict[str, Any] = {"watch": {"tags": ["fish"]}, "base": None}
     with pytest.raises(MergingError, match="model_type is 'persimmon': no way is known to fold a path's scales"):
-        stock(context(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
+        prepare_pool(context(server, home, small_watchlist(**asked, search={"space": "dataflow"})))
     assert not list(home.sources.rglob("*.safetensors"))
-    pool, folders = stock(context(server, home, small_watchlist(**asked, search={"method": "linear"})))
+    pool, folders = prepare_pool(context(server, home, small_watchlist(**asked, search={"method": "linear"})))
     assert len(pool.sources) == len(list(home.sources.rglob("*.safetensors"))) == len(folders) == 2
 
 
@@ -125,7 +126,7 @@ def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetch
 def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_run_goes_on(
     server: Running, home: Home, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = stocking.find_pool
+    genuine = cycle_sources.find_pool
 
     def find_and_lose(*arguments: object) -> object:
         pool = genuine(*arguments)  # type: ignore[arg-type]
@@ -135,15 +136,15 @@ def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_
             server.store.delete_repo(DAMAGED)
         return pool
 
-    monkeypatch.setattr(stocking, "find_pool", find_and_lose)
+    monkeypatch.setattr(cycle_sources, "find_pool", find_and_lose)
     with pytest.raises(SourceGone) as raised:
-        stock(context(server, home, small_watchlist()))
+        prepare_pool(context(server, home, small_watchlist()))
     assert isinstance(raised.value, ShoalError) and "\n" not in str(raised.value)
     assert str(raised.value).startswith(LANGUAGE if what == "moved" else DAMAGED)
 
-    monkeypatch.setattr(stocking, "find_pool", genuine)
+    monkeypatch.setattr(cycle_sources, "find_pool", genuine)
     again = context(server, home, small_watchlist())
-    pool, _ = stock(again)
+    pool, _ = prepare_pool(again)
     kept = "kotoba-lab/kotoba-two" if what == "moved" else LANGUAGE
     assert {member.repo for member in pool.members} == {MATH, kept, BASE}
-    assert {entry.repo for entry in again.ledger.sources(again.cycle)} == {MATH, kept, BASE}
+    assert {entry.repo for entry in again.ledger.sources(again.cycle.id)} == {MATH, kept, BASE}

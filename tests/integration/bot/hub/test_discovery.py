@@ -1,17 +1,18 @@
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub, HubUnavailable
-from bot.hub.discovery import declared_base, discover, find_base, look
-from bot.hub.inspection import Unfit, inspect
+from bot.hub.discovery import discover_candidates, find_base, most_declared_base, query_declared, query_model
+from bot.hub.inspection import Unfit, inspect_candidate
 from bot.watchlist.watchlist import Watchlist
 from fixtures.small_repos import CONFIG, files
 
 
-def wish(**changes):
+def watchlist(**changes):
     values = {
         "name": "fish",
         "watch": {"tags": ("fish",)},
@@ -22,16 +23,16 @@ def wish(**changes):
 
 
 def watching(**watch):
-    return wish(watch={"tags": ("fish",)} | watch)
+    return watchlist(watch={"tags": ("fish",)} | watch)
 
 
 @pytest.fixture
 def find(hub):
     """Discover now; gives the names found, and the reasons of the others."""
 
-    def run(watchlist=None, now=None):
+    def run(asked=None, now=None):
         bot = Hub(hub.endpoint, hub.token, sleep=lambda _: None)
-        found = discover(bot, watchlist or wish(), now or datetime.now(UTC))
+        found = discover_candidates(bot, asked or watchlist(), now or datetime.now(UTC))
         names = [candidate.repo for candidate in found.candidates]
         return names, {verdict.repo: verdict.reason for verdict in found.refused}
 
@@ -65,7 +66,7 @@ DECOYS = {
     ),
     "seeing": (
         files(1, config={**CONFIG, "architectures": ["FishForImageClassification"]}),
-        "its architecture FishForImageClassification is no causal language model",
+        "its architecture FishForImageClassification is not a causal language model",
     ),
     "unlicensed": (files(1, licence=None), "it declares no licence"),
     "strange": (
@@ -105,7 +106,7 @@ def test_the_watchlists_filters_refuse_with_the_key_that_does_it(hub, find):
     assert reasons["reef/quiet"] == "it has 0 downloads, fewer than watch.downloads_min (100)"
     assert reasons["bob/good"] == "its author bob is in watch.authors.deny"
     later = datetime.now(UTC) + timedelta(days=31)
-    for watchlist, key in (
+    for asked, key in (
         (watching(parameters={"min": "1M"}), "watch.parameters.min"),
         (watching(parameters={"max": 10}), "watch.parameters.max"),
         (watching(max_bytes=100), "watch.max_bytes"),
@@ -113,7 +114,7 @@ def test_the_watchlists_filters_refuse_with_the_key_that_does_it(hub, find):
         (watching(licences=("mit",)), "watch.licences"),
         (watching(architectures=("GemmaForCausalLM",)), "watch.architectures"),
     ):
-        names, reasons = find(watchlist, now=later)
+        names, reasons = find(asked, now=later)
         assert names == []
         assert key in reasons["reef/good"]
 
@@ -131,7 +132,7 @@ def test_only_the_most_downloaded_are_looked_at_and_pinned_ones_always(hub, find
         hub.store.commit(f"reef/{name}", files(place))
         hub.store.set_downloads(f"reef/{name}", 10 * place)
     hub.store.commit("reef/far", files(9, tags=("other",)))
-    names, reasons = find(wish(watch={"tags": ("fish",), "max_candidates": 2}, pinned=({"repo": "reef/far"},)))
+    names, reasons = find(watchlist(watch={"tags": ("fish",), "max_candidates": 2}, pinned=({"repo": "reef/far"},)))
     assert names == ["reef/far", "reef/ray"]
     assert reasons["reef/cod"] == "beyond watch.max_candidates (2), by downloads"
 
@@ -141,11 +142,50 @@ def test_a_pinned_revision_is_taken_at_its_commit_and_a_lost_one_refused(hub):
     hub.store.commit("reef/cod", files(2))
     bot = Hub(hub.endpoint, hub.token)
     pins = ({"repo": "reef/cod", "revision": old}, {"repo": "reef/gone"})
-    found = discover(bot, wish(watch={"tags": ()}, pinned=pins), datetime.now(UTC))
+    found = discover_candidates(bot, watchlist(watch={"tags": ()}, pinned=pins), datetime.now(UTC))
     assert [(one.repo, one.sha) for one in found.candidates] == [("reef/cod", old)]
     (lost,) = found.refused
     assert lost.reason.startswith("pinned, but not on the Hub")
-    assert look(bot, "reef/cod").sha != old
+    assert query_model(bot, "reef/cod").sha != old
+
+
+def test_one_model_pinned_under_its_old_and_its_new_name_is_one_candidate(hub):
+    old = hub.store.commit("reef/sprat", files(1))
+    hub.store.commit("reef/sprat", files(2))
+    hub.store.move_repo("reef/sprat", "reef/cod")
+    pins = ({"repo": "reef/sprat", "revision": old}, {"repo": "reef/cod", "revision": "main"})
+    found = discover_candidates(Hub(hub.endpoint, hub.token), watchlist(pinned=pins), datetime.now(UTC))
+    assert [(one.repo, one.sha) for one in found.candidates] == [("reef/cod", old)]
+    (refused,) = found.refused
+    assert (refused.repo, refused.sha) == ("reef/sprat", hub.store.head("reef/cod"))
+    assert refused.reason == "it is reef/cod, which is pinned twice; the first of the two entries counts"
+
+
+def test_one_repo_pinned_by_a_commit_and_by_its_branch_is_one_candidate(hub):
+    head = hub.store.commit("reef/cod", files(1))
+    pins = ({"repo": "reef/cod", "revision": "main"}, {"repo": "reef/cod", "revision": head})
+    found = discover_candidates(Hub(hub.endpoint, hub.token), watchlist(pinned=pins), datetime.now(UTC))
+    assert [(one.repo, one.sha, one.pinned) for one in found.candidates] == [("reef/cod", head, 0)]
+    assert found.refused == ()
+
+
+def test_a_renamed_author_who_is_allowed_twice_is_listed_once(hub, find):
+    hub.store.commit("reef/cod", files(1))
+    assert find(watching(authors={"allow": ("reef", "reef")}))[0] == ["reef/cod"]
+
+
+def test_votes_for_the_old_and_the_new_name_of_a_base_are_votes_for_one_base(hub):
+    hub.store.commit("reef/ancestor", files(0, tags=("other",)))
+    hub.store.commit("reef/rival", files(8, tags=("other",)))
+    for name, base in (("cod", "reef/ancestor"), ("eel", "reef/base"), ("ray", "reef/rival"), ("tuna", "reef/rival")):
+        hub.store.commit(f"reef/{name}", files(1, base=base))
+    hub.store.commit("reef/orc", files(2, base="[reef/ancestor, reef/base]"))
+    hub.store.move_repo("reef/ancestor", "reef/base")
+    bot = Hub(hub.endpoint, hub.token)
+    candidates = discover_candidates(bot, watchlist(), datetime.now(UTC)).candidates
+    assert most_declared_base(candidates, partial(query_declared, bot)) == "reef/base"
+    without_orc = [one for one in candidates if one.repo != "reef/orc"]
+    assert most_declared_base(without_orc, partial(query_declared, bot)) == "reef/base", "two votes each: by name"
 
 
 def test_a_gated_model_is_taken_where_a_person_pinned_it_and_the_token_has_access(hub):
@@ -153,11 +193,11 @@ def test_a_gated_model_is_taken_where_a_person_pinned_it_and_the_token_has_acces
     hub.store.set_gated("ada/cod", "manual")
     pins = ({"repo": "ada/cod"},)
     bot = Hub(hub.endpoint, hub.token)
-    (candidate,) = discover(bot, wish(watch={"tags": ()}, pinned=pins), datetime.now(UTC)).candidates
-    assert inspect(bot, candidate).parameters > 0
+    (candidate,) = discover_candidates(bot, watchlist(watch={"tags": ()}, pinned=pins), datetime.now(UTC)).candidates
+    assert inspect_candidate(bot, candidate).parameters > 0
     stranger = Hub(hub.endpoint, hub.other_token)
     with pytest.raises(Unfit, match="gated; accept its terms on the Hub"):
-        inspect(stranger, candidate)
+        inspect_candidate(stranger, candidate)
 
 
 def test_a_private_source_is_not_given_away_in_a_public_merge(hub, find):
@@ -166,7 +206,7 @@ def test_a_private_source_is_not_given_away_in_a_public_merge(hub, find):
     names, reasons = find()
     assert names == []
     assert reasons["ada/secret"].startswith("it is private")
-    assert find(wish(publish={"mode": "off", "private": True}))[0] == ["ada/secret"]
+    assert find(watchlist(publish={"mode": "off", "private": True}))[0] == ["ada/secret"]
 
 
 def test_a_busy_list_is_asked_again_and_a_hub_that_is_down_said_to_be(hub, find, monkeypatch):
@@ -188,12 +228,13 @@ def test_the_base_is_what_most_candidates_declare_and_must_be_fit_itself(hub):
     hub.store.commit("reef/ray", files(3, base="reef/worse"))
     bot = Hub(hub.endpoint, hub.token)
     now = datetime.now(UTC)
-    candidates = discover(bot, wish(), now).candidates
-    assert declared_base(candidates) == "reef/base"
-    assert find_base(bot, wish(), candidates, now).sha == hub.store.head("reef/base")
-    assert find_base(bot, wish(base=None, search={"method": "linear"}), candidates, now) is None
+    candidates = discover_candidates(bot, watchlist(), now).candidates
+    look_up = partial(query_declared, bot)
+    assert most_declared_base(candidates, look_up) == "reef/base"
+    assert find_base(bot, watchlist(), candidates, look_up, now).sha == hub.store.head("reef/base")
+    assert find_base(bot, watchlist(base=None, search={"method": "linear"}), candidates, look_up, now) is None
     with pytest.raises(ShoalError, match=r"^base: got 'reef/worse': its weights are pickled"):
-        find_base(bot, wish(base={"repo": "reef/worse"}), candidates, now)
+        find_base(bot, watchlist(base={"repo": "reef/worse"}), candidates, look_up, now)
 
 
 def test_a_licence_file_or_a_config_of_many_megabytes_is_refused_before_any_of_it_is_read(hub, find):
@@ -212,7 +253,7 @@ def test_a_hostile_card_is_only_text(hub):
     evil["README.md"] = f"---\n{json.dumps(front | {'pipeline_tag': 'text-generation'})}\n---\n".encode()
     hub.store.commit("reef/evil", evil)
     bot = Hub(hub.endpoint, hub.token)
-    found = discover(bot, wish(), datetime.now(UTC))
+    found = discover_candidates(bot, watchlist(), datetime.now(UTC))
     assert [one.licence for one in found.candidates] == ["mit"]
     assert found.candidates[0].languages == ("en", "yue", "code")
-    assert declared_base(found.candidates) is None
+    assert most_declared_base(found.candidates, partial(query_declared, bot)) is None

@@ -8,18 +8,20 @@ from safetensors.numpy import save
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.pool import MAX_ANCESTORS, NoPool, Pool, find_pool
-from bot.search.spaces import candidate_bytes, largest_bytes, make_spaces
+from bot.hub.discovery import MAX_ANCESTORS
+from bot.hub.pool import NoPool, Pool, find_pool
+from bot.search.strategies.make import make_strategy
+from bot.search.strategies.staged import StagedSearch
 from bot.watchlist.watchlist import Watchlist
 from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
 from merging.errors import MergingError
-from merging.models.settings import settings, settings_mismatch
-from merging.tokenizers.comparison import read_tokenizer, tokenizer_mismatch
+from merging.models.settings import read_settings, settings_mismatch
+from merging.tokenizers.comparison import digest_tokenizer, tokenizer_mismatch
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def wish(**changes):
+def watchlist(**changes):
     values = {
         "name": "fish",
         "watch": {"tags": ("fish",)},
@@ -33,7 +35,7 @@ def client(hub):
     return Hub(hub.endpoint, hub.token, sleep=lambda _: None)
 
 
-def stock(hub, **others):
+def add_models(hub, **others):
     """A base, two sources of it, and others by name."""
     hub.store.commit("reef/base", files(0, tags=("ancestor",)))
     hub.store.commit("reef/cod", files(1, base="reef/base"))
@@ -47,8 +49,8 @@ def reasons(pool_or_error):
 
 
 def test_models_of_one_base_become_a_pool_at_pinned_commits_and_only_headers_are_read(hub):
-    stock(hub)
-    pool = find_pool(client(hub), wish(), NOW)
+    add_models(hub)
+    pool = find_pool(client(hub), watchlist(), NOW)
     assert [str(source.ref) for source in pool.sources] == [
         f"reef/{name}@{hub.store.head(f'reef/{name}')}" for name in ("cod", "eel")
     ]
@@ -63,7 +65,7 @@ def test_models_of_one_base_become_a_pool_at_pinned_commits_and_only_headers_are
 
 
 def test_each_unfit_model_is_refused_with_its_own_reason(hub):
-    stock(
+    add_models(
         hub,
         shapes=files(3, tensors=weights(3, layers=3), config=DEEPER, base="reef/base"),
         words=files(4, words=tokenizer(first="b"), base="reef/base"),
@@ -72,7 +74,7 @@ def test_each_unfit_model_is_refused_with_its_own_reason(hub):
         moe=files(6, config={**CONFIG, "num_local_experts": 8}, base="reef/base"),
         garbled={**files(7, base="reef/base"), "config.json": b'{"architectures": ["LlamaForCausalLM"]'},
     )
-    found = reasons(find_pool(client(hub), wish(), NOW))
+    found = reasons(find_pool(client(hub), watchlist(), NOW))
     assert "it has 3 layers" in found["shapes"]
     assert "its tokenizer is not that of reef/base: another vocabulary" in found["words"]
     assert "its config says rope_parameters.rope_theta 5.0, not 1000.0" in found["rope"]
@@ -85,8 +87,8 @@ def test_each_unfit_model_is_refused_with_its_own_reason(hub):
 def test_a_header_that_lies_about_its_length_is_refused_before_any_download(hub):
     broken = files(3, base="reef/base")
     broken["model.safetensors"] = (2**40).to_bytes(8, "little") + b"{}"
-    stock(hub, liar=broken)
-    assert reasons(find_pool(client(hub), wish(), NOW))["liar"].startswith("the header of its model.safetensors")
+    add_models(hub, liar=broken)
+    assert reasons(find_pool(client(hub), watchlist(), NOW))["liar"].startswith("the header of its model.safetensors")
 
 
 def test_without_a_base_the_largest_group_that_agrees_is_the_family(hub):
@@ -94,23 +96,23 @@ def test_without_a_base_the_largest_group_that_agrees_is_the_family(hub):
     hub.store.set_downloads("reef/big", 1000)
     for place, name in enumerate(("cod", "eel", "ray"), 2):
         hub.store.commit(f"reef/{name}", files(place))
-    pool = find_pool(client(hub), wish(base=None, search={"method": "linear"}), NOW)
+    pool = find_pool(client(hub), watchlist(base=None, search={"method": "linear"}), NOW)
     assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel", "reef/ray"}
     assert reasons(pool)["big"].startswith("not of the family of reef/cod: it has 3 layers")
 
 
 def test_an_ancestor_with_a_forbidding_licence_keeps_its_descendant_out(hub):
-    stock(hub)
+    add_models(hub)
     hub.store.commit("reef/mother", files(8, licence="cc-by-nc-nd-4.0", tags=("ancestor",)))
     hub.store.commit("reef/washed", files(9, base="[reef/mother, reef/base]"))
-    found = reasons(find_pool(client(hub), wish(), NOW))
+    found = reasons(find_pool(client(hub), watchlist(), NOW))
     assert found["washed"] == (
         "its ancestor reef/mother has the licence cc-by-nc-nd-4.0, which forbids publishing a merge"
     )
 
 
 def test_an_ancestor_that_cannot_be_seen_keeps_its_descendant_out_and_as_the_bases_own_ends_the_search(hub):
-    stock(
+    add_models(
         hub,
         orphan=files(3, base="reef/deleted"),
         local=files(4, base="../outputs/run 7"),
@@ -118,36 +120,56 @@ def test_an_ancestor_that_cannot_be_seen_keeps_its_descendant_out_and_as_the_bas
     )
     hub.store.commit("bob/hidden", files(6, tags=("ancestor",)))
     hub.store.set_private("bob/hidden", True)
-    found = reasons(find_pool(client(hub), wish(base={"repo": "reef/base"}), NOW))
+    found = reasons(find_pool(client(hub), watchlist(base={"repo": "reef/base"}), NOW))
     for name, ancestor in (("orphan", "reef/deleted"), ("local", "../outputs/run 7"), ("shy", "bob/hidden")):
         why = f"its declared base model {ancestor} cannot be seen on the Hub, so its licence is unknown"
         assert found[name] == why
     with pytest.raises(ShoalError, match=r"^base: got 'reef/orphan': its declared base model reef/deleted cannot be"):
-        find_pool(client(hub), wish(base={"repo": "reef/orphan"}), NOW)
+        find_pool(client(hub), watchlist(base={"repo": "reef/orphan"}), NOW)
+
+
+def test_an_ancestor_under_two_names_counts_once_and_a_models_own_old_name_is_no_ancestor(hub):
+    add_models(hub)
+    hub.store.commit("reef/parent", files(8, licence="mit", tags=("ancestor",)))
+    hub.store.commit("reef/sprat", files(9, base="[reef/parent, reef/mother, reef/sprat, reef/ray, reef/base]"))
+    hub.store.move_repo("reef/parent", "reef/mother")
+    hub.store.move_repo("reef/sprat", "reef/ray")
+    pool = find_pool(client(hub), watchlist(base={"repo": "reef/base"}), NOW)
+    assert [entry.repo for entry in dict(pool.lineage)["reef/ray"]] == ["reef/mother", "reef/base"]
+
+
+def test_a_base_named_by_its_old_name_is_no_source_of_its_own_pool(hub):
+    add_models(hub)
+    hub.store.commit("reef/base", files(0, tags=("fish",)))
+    hub.store.move_repo("reef/base", "reef/sea")
+    pool = find_pool(client(hub), watchlist(base={"repo": "reef/base"}), NOW)
+    assert pool.base.repo == "reef/sea"
+    assert reasons(pool)["sea"] == "it is the base of the others"
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
 
 
 def test_ancestors_in_a_circle_are_followed_once_and_a_chain_without_end_is_not_trusted(hub):
-    stock(hub)
+    add_models(hub)
     hub.store.commit("reef/base", files(0, tags=("ancestor",), base="reef/cod"))
     for place in range(MAX_ANCESTORS):
         parent = f"reef/old-{place + 1}"
         hub.store.commit(f"reef/old-{place}", files(9, tags=("ancestor",), base=parent))
     hub.store.commit(f"reef/old-{MAX_ANCESTORS}", files(9, tags=("ancestor",)))
     hub.store.commit("reef/noble", files(3, base="reef/old-0"))
-    pool = find_pool(client(hub), wish(base={"repo": "reef/base"}), NOW)
+    pool = find_pool(client(hub), watchlist(base={"repo": "reef/base"}), NOW)
     assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
     assert f"reef/old-{MAX_ANCESTORS} is beyond the {MAX_ANCESTORS} ancestors" in reasons(pool)["noble"]
 
 
 def test_a_key_that_points_to_code_or_to_another_store_of_weights_is_refused_in_every_file_that_goes_on(hub):
     pointer = json.dumps({"auto_map": {"AutoTokenizer": ["evil/repo--t.T", None]}}).encode()
-    stock(
+    add_models(
         hub,
         words=files(3, base="reef/base") | {"tokenizer_config.json": pointer},
         speech=files(4, base="reef/base") | {"generation_config.json": pointer},
         pipes=files(5, config={**CONFIG, "custom_pipelines": {"x": {}}}, base="reef/base"),
     )
-    found = reasons(find_pool(client(hub), wish(), NOW))
+    found = reasons(find_pool(client(hub), watchlist(), NOW))
     assert found["words"] == "it needs custom code (auto_map in its tokenizer_config.json)"
     assert found["speech"] == "it needs custom code (auto_map in its generation_config.json)"
     assert found["pipes"] == "it needs custom code (custom_pipelines in its config)"
@@ -155,93 +177,94 @@ def test_a_key_that_points_to_code_or_to_another_store_of_weights_is_refused_in_
 
 def test_hostile_configs_and_tokenizers_are_refused_each_in_one_line(hub):
     panic = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
-    stock(
+    add_models(
         hub,
         endless=files(3, config={**CONFIG, "num_hidden_layers": 10**9}, base="reef/base"),
         broken=files(4, config={**CONFIG, "rms_norm_eps": "a\nb"}, base="reef/base"),
         alien=files(5, config={**CONFIG, "model_type": "fish"}, base="reef/base"),
         panic=files(6, words={**tokenizer(), "normalizer": panic}, base="reef/base"),
     )
-    found = reasons(find_pool(client(hub), wish(), NOW))
+    found = reasons(find_pool(client(hub), watchlist(), NOW))
     assert found["endless"] == "its config says num_hidden_layers 1000000000, its tensors have 2"
-    assert found["broken"].startswith("transformers cannot read its config (Validation error for field 'rms_norm_eps'")
-    assert found["alien"] == "transformers knows no model_type 'fish'"
+    assert found["broken"].startswith(
+        "its config: transformers cannot read it (Validation error for field 'rms_norm_eps'"
+    )
+    assert found["alien"] == "its config: transformers knows no model_type 'fish'"
     assert found["panic"].startswith("its tokenizer.json cannot be read: not a tokenizer.json (")
     assert not any("\n" in reason for reason in found.values())
 
 
 def test_a_licence_that_excludes_an_earlier_ones_gives_way_to_it(hub):
-    stock(
+    add_models(
         hub,
         llama=files(3, licence="llama3.1", base="reef/base"),
         gem=files(4, licence="gemma", base="reef/base"),
     )
     hub.store.set_downloads("reef/llama", 10)
-    pool = find_pool(client(hub), wish(), NOW)
+    pool = find_pool(client(hub), watchlist(), NOW)
     assert pool.licence.id == "llama3.1"
     assert reasons(pool)["gem"].startswith("licences that exclude each other: gemma (reef/gem), llama3.1")
 
 
 def test_of_too_many_sources_pinned_ones_stay_first_and_then_the_most_downloaded(hub):
-    stock(hub, ray=files(3, base="reef/base"), tuna=files(4, base="reef/base"))
+    add_models(hub, ray=files(3, base="reef/base"), tuna=files(4, base="reef/base"))
     for name, downloads in (("eel", 50), ("ray", 40), ("cod", 30)):
         hub.store.set_downloads(f"reef/{name}", downloads)
-    pool = find_pool(client(hub), wish(max_sources=2, pinned=({"repo": "reef/tuna"},)), NOW)
+    pool = find_pool(client(hub), watchlist(max_sources=2, pinned=({"repo": "reef/tuna"},)), NOW)
     assert [source.repo for source in pool.sources] == ["reef/tuna", "reef/eel"]
     assert reasons(pool)["ray"].startswith("beyond max_sources (2)")
 
 
-def test_one_source_only_and_none_at_all_are_told_in_one_line_with_the_reasons(hub):
+def test_one_source_only_and_none_at_all_are_errors_of_one_line_with_the_reasons(hub):
     hub.store.commit("reef/base", files(0, tags=("ancestor",)))
     hub.store.commit("reef/cod", files(1, base="reef/base"))
     hub.store.commit("reef/odd", files(2, licence=None, base="reef/base"))
     with pytest.raises(NoPool, match=r"^one source only \(reef/cod\).*reef/odd: it declares no licence") as one:
-        find_pool(client(hub), wish(), NOW)
+        find_pool(client(hub), watchlist(), NOW)
     assert set(reasons(one.value)) == {"cod", "odd"}
-    nothing = wish(watch={"tags": ("whales",)}, search={"method": "linear"})
+    nothing = watchlist(watch={"tags": ("whales",)}, search={"method": "linear"})
     with pytest.raises(NoPool, match=r"^no candidate left: nothing else was found; widen the watchlist$"):
         find_pool(client(hub), nothing, NOW)
 
 
 def test_more_bands_than_layers_and_a_base_that_is_not_there_are_named_by_key(hub):
-    stock(hub)
+    add_models(hub)
     with pytest.raises(ShoalError, match=r"^search.groups.layers: got 3: the models have 2 layers"):
-        find_pool(client(hub), wish(search={"groups": {"layers": 3}}), NOW)
+        find_pool(client(hub), watchlist(search={"groups": {"layers": 3}}), NOW)
     with pytest.raises(ShoalError, match=r"^base: reef/nobody: not on the Hub"):
-        find_pool(client(hub), wish(base={"repo": "reef/nobody"}), NOW)
+        find_pool(client(hub), watchlist(base={"repo": "reef/nobody"}), NOW)
 
 
 def test_paths_are_planned_only_through_models_that_can_have_them(hub):
-    stock(hub)
-    asked = wish(search={"method": "linear", "space": "both", "dataflow": {"max_layers": 3}})
+    add_models(hub)
+    asked = watchlist(search={"method": "linear", "space": "both", "dataflow": {"max_layers": 3}})
     pool = find_pool(client(hub), asked, NOW)
-    spaces = make_spaces(asked, pool)
-    assert spaces.tied is False
-    assert spaces.most_layers == 3
+    strategy = make_strategy(asked, pool)
+    assert isinstance(strategy, StagedSearch) and strategy.layout.tied is False
+    assert strategy.most_layers == 3
     layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
     model, deepest = pool.model_bytes("float32"), pool.model_bytes("float32") + layer
-    assert largest_bytes(spaces, pool, "float32") == deepest
-    assert candidate_bytes(spaces, pool, "float32", "cpu") == model + deepest + 3 * model
-    assert candidate_bytes(spaces, pool, "float32", "cuda") == model + deepest + 3 * model + 2 * model
-    assert [name for name, _ in spaces.plain_recipes()] == ["linear mean", "halves stacked"]
+    assert strategy.largest_bytes(pool, "float32") == deepest
+    assert strategy.candidate_bytes(pool, "float32", "cpu") == model + deepest + 3 * model
+    assert strategy.candidate_bytes(pool, "float32", "cuda") == model + deepest + 3 * model + 2 * model
+    assert [name for name, _ in strategy.plain_recipes()] == ["linear mean", "halves stacked"]
     with pytest.raises(ShoalError, match=r"search\.dataflow: layers: got 3 to 3: a source, which has 2, must be among"):
-        make_spaces(
-            wish(search={"method": "linear", "space": "dataflow", "dataflow": {"min_layers": 3, "max_layers": 3}}), pool
-        )
+        deeper = {"method": "linear", "space": "dataflow", "dataflow": {"min_layers": 3, "max_layers": 3}}
+        make_strategy(watchlist(search=deeper), pool)
     odd = replace(pool.sources[0], settings={**pool.sources[0].settings, "model_type": "opt"})
     with pytest.raises(MergingError, match="model_type is 'opt': no way is known to fold a path's scales"):
-        make_spaces(asked, replace(pool, sources=(odd, *pool.sources[1:])))
+        make_strategy(asked, replace(pool, sources=(odd, *pool.sources[1:])))
 
 
 def test_sources_that_cannot_stay_mapped_are_held_by_each_worker_beside_its_candidates(hub):
-    stock(hub)
-    asked = wish(search={"space": "dataflow", "dtype": "float32"}, max_sources=2)
+    add_models(hub)
+    asked = watchlist(search={"space": "dataflow", "dtype": "float32"}, max_sources=2)
     pool = find_pool(client(hub), asked, NOW)
-    spaces = make_spaces(asked, pool)
+    strategy = make_strategy(asked, pool)
 
     def held(dtype, device, found=pool):
-        fixed = pool.model_bytes(dtype) + largest_bytes(spaces, found, dtype)
-        return (candidate_bytes(spaces, found, dtype, device) - fixed) / pool.model_bytes(dtype)
+        fixed = pool.model_bytes(dtype) + strategy.largest_bytes(found, dtype)
+        return (strategy.candidate_bytes(found, dtype, device) - fixed) / pool.model_bytes(dtype)
 
     assert held("float32", "cpu") == 0
     assert held("float32", "cuda") == held("bfloat16", "cpu") == 2
@@ -254,10 +277,10 @@ def test_a_tied_head_counts_once_in_the_largest_merge(hub):
     for place, name in enumerate(("cod", "eel")):
         tensors = {key: value for key, value in weights(place).items() if key != "lm_head.weight"}
         hub.store.commit(f"reef/{name}", files(place, tensors=tensors, config={**CONFIG, "tie_word_embeddings": True}))
-    asked = wish(base=None, search={"space": "dataflow", "dtype": "float32", "dataflow": {"max_layers": 6}})
+    asked = watchlist(base=None, search={"space": "dataflow", "dtype": "float32", "dataflow": {"max_layers": 6}})
     pool = find_pool(client(hub), asked, NOW)
     layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
-    assert largest_bytes(make_spaces(asked, pool), pool, "float32") == pool.model_bytes("float32") + 4 * layer
+    assert make_strategy(asked, pool).largest_bytes(pool, "float32") == pool.model_bytes("float32") + 4 * layer
 
 
 def test_a_list_of_kinds_for_another_number_of_layers_is_refused_by_its_name(hub):
@@ -265,13 +288,13 @@ def test_a_list_of_kinds_for_another_number_of_layers_is_refused_by_its_name(hub
     for place, (name, kinds) in enumerate({"cod": 2, "eel": 2, "long": 3, "short": 1}.items()):
         config = {**qwen, "layer_types": ["full_attention"] * kinds}
         hub.store.commit(f"reef/{name}", files(place, config=config))
-    pool = find_pool(client(hub), wish(base=None, search={"method": "linear"}), NOW)
+    pool = find_pool(client(hub), watchlist(base=None, search={"method": "linear"}), NOW)
     assert {source.repo for source in pool.sources} == {"reef/cod", "reef/eel"}
     assert reasons(pool)["long"] == "its config says layer_types for 3 layers, and has 2"
     assert reasons(pool)["short"] == "its config says layer_types for 1 layers, and has 2"
 
 
-def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub):
+def test_sharded_weights_are_read_through_an_index_that_must_agree_with_them(hub):
     def sharded(lie=False):
         tensors = weights(3)
         first = dict(list(tensors.items())[:4])
@@ -287,8 +310,8 @@ def test_sharded_weights_are_read_through_an_index_that_must_tell_the_truth(hub)
             "model.safetensors.index.json": json.dumps(index).encode(),
         }
 
-    stock(hub, whole=sharded(), liar=sharded(lie=True))
-    pool = find_pool(client(hub), wish(), NOW)
+    add_models(hub, whole=sharded(), liar=sharded(lie=True))
+    pool = find_pool(client(hub), watchlist(), NOW)
     assert "reef/whole" in {source.repo for source in pool.sources}
     assert "lists tensor" in reasons(pool)["liar"]
 
@@ -300,7 +323,7 @@ DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_thet
 
 
 @pytest.mark.parametrize(
-    ("config", "change", "told"),
+    ("config", "change", "expected"),
     [
         (LLAMA, {"rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05, not 1e-06"),
         (LLAMA, {"attention_bias": True}, "attention_bias True, not False"),
@@ -326,9 +349,9 @@ DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_thet
         (LLAMA, {"model_type": "mistral"}, "model_type 'mistral', not 'llama'"),
     ],
 )
-def test_a_config_under_which_the_same_weights_compute_something_else_is_another(config, change, told):
-    reason = settings_mismatch(settings(config, 2), settings(config | change, 2))
-    assert reason.startswith(f"its config says {told}")
+def test_a_config_under_which_the_same_weights_compute_something_else_is_another(config, change, expected):
+    reason = settings_mismatch(read_settings(config, 2), read_settings(config | change, 2))
+    assert reason.startswith(f"its config says {expected}")
 
 
 @pytest.mark.parametrize(
@@ -347,30 +370,30 @@ def test_a_config_under_which_the_same_weights_compute_something_else_is_another
     ],
 )
 def test_spellings_of_one_config_and_what_computes_nothing_are_no_difference(config, change):
-    assert settings_mismatch(settings(config, 2), settings(config | change, 2)) is None
+    assert settings_mismatch(read_settings(config, 2), read_settings(config | change, 2)) is None
 
 
-def test_values_that_fit_no_model_are_told_or_compared_and_stop_nothing():
+def test_values_that_fit_no_model_are_refused_or_compared_without_a_crash():
     qwen = LLAMA | {"model_type": "qwen2"}
-    assert settings_mismatch(settings(qwen, 2), settings(qwen | {"num_attention_heads": 0}, 2))
+    assert settings_mismatch(read_settings(qwen, 2), read_settings(qwen | {"num_attention_heads": 0}, 2))
     twice = LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 1.0, "a.b": 1, "a": {"b": "x"}}}
-    assert settings_mismatch(settings(LLAMA, 2), settings(twice, 2))
+    assert settings_mismatch(read_settings(LLAMA, 2), read_settings(twice, 2))
     for wrong in ({"model_type": 7}, {"self": 1}, {"to_dict": 1}, {"rope_parameters": "x"}):
         with pytest.raises(
-            ValueError, match=r"^(transformers cannot read its config \(|its config names no model_type)"
+            MergingError, match=r"^(its config: transformers cannot read it \(|its config names no model_type)"
         ):
-            settings(LLAMA | wrong, 2)
+            read_settings(LLAMA | wrong, 2)
 
 
 def pairs(**changes):
     """A tokenizer.json with merges, its model and other parts changed."""
     data = tokenizer()
     model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "unk_token": None}
-    return read_tokenizer(json.dumps(data | {"model": model | changes.pop("model", {})} | changes).encode())
+    return digest_tokenizer(json.dumps(data | {"model": model | changes.pop("model", {})} | changes).encode())
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"model": {"vocab": {"b": 0, "a": 1, "ab": 2}}}, "another vocabulary"),
         ({"model": {"merges": []}}, "another merges"),
@@ -384,9 +407,9 @@ def pairs(**changes):
         ),
     ],
 )
-def test_a_tokenizer_that_gives_other_ids_is_another_and_the_part_is_named(changes, told):
+def test_a_tokenizer_that_gives_other_ids_is_another_and_the_part_is_named(changes, expected):
     ours = pairs(added_tokens=[special(3, "<end>")])
-    assert tokenizer_mismatch(ours, pairs(**{"added_tokens": [special(3, "<end>")], **changes})) == told
+    assert tokenizer_mismatch(ours, pairs(**{"added_tokens": [special(3, "<end>")], **changes})) == expected
 
 
 def test_spellings_of_one_tokenizer_are_one_and_special_tokens_may_be_added_at_new_ids():
@@ -396,5 +419,5 @@ def test_spellings_of_one_tokenizer_are_one_and_special_tokens_may_be_added_at_n
         assert tokenizer_mismatch(ours, theirs) is None
         assert tokenizer_mismatch(theirs, ours) is None
     assert tokenizer_mismatch(pairs(), pairs(truncation=None, post_processor=None, decoder={"type": "Fuse"})) is None
-    with pytest.raises(ValueError, match=r"^not a tokenizer.json \("):
-        read_tokenizer(b"[]")
+    with pytest.raises(MergingError, match=r"^not a tokenizer.json \("):
+        digest_tokenizer(b"[]")

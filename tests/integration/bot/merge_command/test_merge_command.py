@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from bot.cli.command import size_in_bytes
 from bot.cli.main import app
+from bot.cli.options import parse_size
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
@@ -27,8 +27,10 @@ from bot.progress import TerminalNarrator
 from conftest import TestHub
 from fixtures.small_repos import card, tokenizer
 from fixtures.tiny_models import recipe_of, tiny_model
+from merging.identity import ModelId
+from merging.partition import Partition
 from merging.recipes.path import Hop, PathRecipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import RECIPE_NAME, write_release
 
@@ -138,6 +140,60 @@ def test_folders_are_found_beside_the_recipe_and_no_card_names_them(hub: TestHub
     metadata = ModelCard.load(target / "README.md").data
     assert (metadata.base_model, metadata.license) == (None, None)
     assert not (tmp_path / "home").exists()
+
+
+def test_spellings_of_one_model_are_one_model(hub: TestHub, tmp_path: Path) -> None:
+    for seed, name in enumerate(("base", "cod", "eel")):
+        save(tmp_path / name, seed=seed)
+    sha = put(hub, "reef/base", tmp_path / "base")
+    (tmp_path / "link").symlink_to(tmp_path / "base")
+    inputs = [{"model": name} for name in ("cod", "eel")]
+    once = {"merge_method": "model_stock", "base_model": "base", "models": [{"model": "base"}, *inputs]}
+    expected = merger(hub, tmp_path).merge(recipe(tmp_path, **once), tmp_path / "once")
+    ways = ("./base", "./cod/../base/", "link", str(tmp_path / "base"))
+    pairs = [("base", way) for way in ways] + [("reef/base@main", "reef/base"), ("reef/base", f"reef/base@{sha}")]
+    for number, (base, other) in enumerate(pairs):
+        file = recipe(tmp_path, merge_method="model_stock", base_model=base, models=[{"model": other}, *inputs])
+        merged = merger(hub, tmp_path).merge(file, tmp_path / f"merged {number}")
+        assert merged.files["model.safetensors"] == expected.files["model.safetensors"]
+        assert [model["name"] for model in merged.as_json()["models"]] == [base, "cod", "eel"]
+        written = file.read_text()
+        if base.startswith("reef"):
+            written = re.sub("reef/base(@.*)?", f"reef/base@{sha}", written)
+        assert (tmp_path / f"merged {number}" / RECIPE_NAME).read_text() == written
+    random = {"merge_method": "dare_ties", "base_model": "base", "parameters": {"density": 0.5}}
+    draws = [
+        merger(hub, tmp_path).merge(
+            recipe(tmp_path, **linear("cod", "eel", **random, tokenizer_source=source)), tmp_path / f"drawn {number}"
+        )
+        for number, source in enumerate(("eel", "./eel"))
+    ]
+    # Draws are keyed by the first spelling.
+    assert draws[0].files["model.safetensors"] == draws[1].files["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [
+        (("cod", "./cod/"), "cod and ./cod/, which are one model"),
+        (("reef/cod", "reef/cod@main"), "reef/cod and reef/cod@main, which are one model"),
+        (("cod", "cod"), "cod twice"),
+    ],
+)
+def test_one_model_twice_in_a_slice_is_refused_with_its_spellings(
+    names: tuple[str, str], got: str, hub: TestHub, tmp_path: Path
+) -> None:
+    put(hub, "reef/cod", save(tmp_path / "cod", seed=1))
+    with pytest.raises(ShoalError) as caught:
+        merger(hub, tmp_path).check(recipe(tmp_path, **linear(*names)), tmp_path / "out")
+    assert str(caught.value) == f"{tmp_path}/recipe.yml:2: models: got {got}: name each model once in a slice"
+
+
+def test_a_broken_recipe_is_described_also_where_the_hub_cannot_be_asked(tmp_path: Path) -> None:
+    client = Hub("http://127.0.0.1:9", None, sleep=lambda _: None)
+    bot = Merger(Home(tmp_path / "home"), client, TerminalNarrator(Console(quiet=True)))
+    with pytest.raises(ShoalError, match=r"recipe\.yml:9: dtype: got 'int8'"):
+        bot.check(recipe(tmp_path, **linear("reef/cod", "reef/eel", dtype="int8")), tmp_path / "out")
 
 
 def test_a_release_s_own_yaml_gives_its_bytes_again(hub: TestHub, tmp_path: Path) -> None:
@@ -364,7 +420,7 @@ def test_a_merge_that_cannot_fit_the_disk_is_refused(
     hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(hub, "reef/good", save(tmp_path / "good", seed=1))
-    monkeypatch.setattr("bot.merge_command.preparation.SPARE_BYTES", 2**62)
+    monkeypatch.setattr("bot.merge_command.plan.SPARE_BYTES", 2**62)
     with pytest.raises(ShoalError, match="bytes free where the merge needs"):
         merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/good")), tmp_path / "out")
 
@@ -544,10 +600,10 @@ def mean_of(model: str) -> str:
 
 @pytest.mark.parametrize(("text", "size"), [("5GB", 5 * 10**9), ("1.5 mib", 1_572_864), ("20000", 20_000)])
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
-    assert size_in_bytes("--max-shard-size", text) == size
+    assert parse_size("--max-shard-size", text) == size
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-5GB", "5 parsec"])
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(ShoalError, match=f"^--max-shard-size: got '{text}': write a size such as 5GB or 500MB$"):
-        size_in_bytes("--max-shard-size", text)
+        parse_size("--max-shard-size", text)

@@ -1,22 +1,24 @@
-"""The judge and the rivals: what is asked again, what is remembered, and what stops a cycle."""
+"""The cache in front of an evaluator, and baselines: what is scored again, what is not, and what stops a cycle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from bot.context import now
 from bot.errors import ShoalError
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.process_pool import Failure
-from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, RoundFacts
+from bot.scoring.evaluator import Failure
+from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.results import BaselineKind
-from bot.search.run import Baseline, evaluate_baselines
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts
 from evaluation.splits import Split
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 
 WHOLE = Partition.even(2, 1, modules_apart=False, ends_apart=False)
 
@@ -26,30 +28,37 @@ def single(name: str) -> WeightMerge:
 
 
 class Faulty:
-    """Answers 1.0 for both items of an exam, except where a fault was laid for a source; counts what it is asked."""
+    """Scores the items of a set 1.0 and 0.0, unless a fault is set for the recipe's source; keeps what it is asked."""
 
     def __init__(self) -> None:
         self.faults: dict[str, Failure] = {}
         self.asked: list[str] = []
+        self.other_digest: str | None = None
+
+    @property
+    def width(self) -> int:
+        return 2
 
     def facts(self, split: Split) -> EvalSetFacts:
         items = tuple(EvalItem("math", "m:acc", "task-digest", f"{split}-{index}") for index in range(2))
         rounds = tuple(RoundFacts(f"round {part} of {split}", (item,)) for part, item in enumerate(items))
-        return EvalSetFacts(f"exam of {split}", items, (("m:acc", True),), (), "a question", rounds)
+        return EvalSetFacts(f"set of {split}", items, (("m:acc", True),), (), "a question", rounds)
 
-    def score(
+    def evaluate(
         self,
         recipes: Sequence[WeightMerge],
-        split: Split,  # noqa: ARG002
-        part: int | None = None,
+        split: Split,
+        round_index: int | None = None,
     ) -> Iterator[tuple[int, ItemResults | Failure]]:
+        asked = self.facts(split).part(round_index)
+        scores = tuple(item.scored(1.0 - int(item.item[-1]), None) for item in asked.items)
+        results = ItemResults(self.other_digest or asked.digest, scores, 3.0)
         for index, recipe in reversed(list(enumerate(recipes))):  # in the order in which they are done, not asked
-            name = recipe.sources[0].repo
+            name = recipe.sources[0].location
             self.asked.append(name)
-            values = ((1.0, None), (0.0, None))
-            yield index, self.faults.get(name) or ItemResults(values if part is None else values[part : part + 1], 3.0)
+            yield index, self.faults.get(name) or results
 
-    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise NotImplementedError
 
 
@@ -60,10 +69,10 @@ def faulty() -> Faulty:
 
 @pytest.fixture
 def evaluator(tmp_path: Path, faulty: Faulty) -> CachedEvaluator:
-    return CachedEvaluator(Ledger(tmp_path / "ledger.sqlite"), faulty, workers=2)
+    return CachedEvaluator(Ledger(tmp_path / "ledger.sqlite"), faulty)
 
 
-def test_what_sat_the_exam_is_not_asked_again_and_answers_come_in_order(
+def test_a_scored_recipe_is_not_asked_again_and_evaluations_come_in_order(
     evaluator: CachedEvaluator, faulty: Faulty
 ) -> None:
     first = evaluator.evaluate([single("a/one"), single("b/two")], Split.SEARCH)
@@ -74,34 +83,41 @@ def test_what_sat_the_exam_is_not_asked_again_and_answers_come_in_order(
     assert first[0].seconds == 1.5  # its share of wall time: two workers score at once
 
 
-def test_splits_are_different_exams(evaluator: CachedEvaluator, faulty: Faulty) -> None:
+def test_splits_have_different_evaluation_sets(evaluator: CachedEvaluator, faulty: Faulty) -> None:
     evaluator.evaluate([single("a/one")], Split.SEARCH)
     evaluator.evaluate([single("a/one")], Split.REPORT)
     assert faulty.asked == ["a/one", "a/one"]
 
 
-def test_each_round_of_an_exam_is_asked_and_remembered_by_itself(evaluator: CachedEvaluator, faulty: Faulty) -> None:
-    (first,) = evaluator.evaluate([single("a/one")], Split.SEARCH, part=0)
-    (second,) = evaluator.evaluate([single("a/one")], Split.SEARCH, part=1)
+def test_each_round_is_asked_and_remembered_by_itself(evaluator: CachedEvaluator, faulty: Faulty) -> None:
+    (first,) = evaluator.evaluate([single("a/one")], Split.SEARCH, round_index=0)
+    (second,) = evaluator.evaluate([single("a/one")], Split.SEARCH, round_index=1)
     assert [(score.item, score.value) for score in (*first.scores, *second.scores)] == [
         ("search-0", 1.0),
         ("search-1", 0.0),
     ]
-    assert evaluator.evaluate([single("a/one")], Split.SEARCH, part=0) == (first,)
+    assert evaluator.evaluate([single("a/one")], Split.SEARCH, round_index=0) == (first,)
     assert faulty.asked == ["a/one", "a/one"]
+
+
+def test_scores_of_other_items_are_refused_and_not_kept(evaluator: CachedEvaluator, faulty: Faulty) -> None:
+    faulty.other_digest = "digest of documents in another order"
+    with pytest.raises(ShoalError, match="a worker scored other items than it was asked to"):
+        evaluator.evaluate([single("a/one")], Split.SEARCH)
+    faulty.other_digest = None
+    (scored,) = evaluator.evaluate([single("a/one")], Split.SEARCH)
+    assert scored.failure is None and faulty.asked == ["a/one"] * 2
 
 
 def test_the_time_of_a_failed_candidate_counts_and_is_remembered(evaluator: CachedEvaluator, faulty: Faulty) -> None:
     faulty.faults["a/one"] = Failure("no scores after 60 seconds", transient=True, seconds=60.0)
-    assert [sat.seconds for _ in range(2) for sat in evaluator.evaluate([single("a/one")], Split.SEARCH)] == [
+    assert [one.seconds for _ in range(2) for one in evaluator.evaluate([single("a/one")], Split.SEARCH)] == [
         30.0,
         30.0,
     ]
 
 
-def test_a_failure_stands_for_a_candidate_and_a_replay_meets_it_again(
-    evaluator: CachedEvaluator, faulty: Faulty
-) -> None:
+def test_a_failure_is_remembered_and_a_replay_meets_it_again(evaluator: CachedEvaluator, faulty: Faulty) -> None:
     faulty.faults["a/one"] = Failure("its worker died", transient=True)
     (failed,) = evaluator.evaluate([single("a/one")], Split.SEARCH)
     faulty.faults.clear()
@@ -113,10 +129,10 @@ def test_a_new_cycle_tries_again_what_may_have_been_the_machines_fault(tmp_path:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     faulty.faults["a/one"] = Failure("out of memory", transient=True)
     faulty.faults["b/two"] = Failure("the merge is not finite")
-    CachedEvaluator(ledger, faulty, 1).evaluate([single("a/one"), single("b/two")], Split.SEARCH)
+    CachedEvaluator(ledger, faulty).evaluate([single("a/one"), single("b/two")], Split.SEARCH)
     faulty.faults.clear()
-    ledger.begin("tiny", "words", now())
-    one, two = CachedEvaluator(ledger, faulty, 1).evaluate([single("a/one"), single("b/two")], Split.SEARCH)
+    ledger.begin("tiny", "words", datetime.now(UTC))
+    one, two = CachedEvaluator(ledger, faulty).evaluate([single("a/one"), single("b/two")], Split.SEARCH)
     assert one.failure is None and two.failure == "the merge is not finite"
 
 

@@ -1,4 +1,4 @@
-"""Who scores candidates: how many workers fit a machine, what their deaths do to a search, and the judge's memory."""
+"""The process pool: what a search survives of its workers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bot.context import now
 from bot.errors import ShoalError
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.process_pool import Failure, ProcessPool
-from bot.scoring.resources import WORKER_OVERHEAD, Machine, Resources, choose_batch_size, plan_resources
-from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, WorkerSpec
-from bot.search.run import search
-from bot.search.spaces import Spaces
-from bot.watchlist.sections import WorkersSection as Asked
+from bot.scoring.evaluator import Failure
+from bot.scoring.process_pool import ProcessPool, TimeLimits
+from bot.scoring.resources import Resources
+from bot.scoring.worker_spec import WorkerSpec
+from bot.search.run import search_recipes
+from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from fixtures.cycles import Listener
 from fixtures.folders import ZOO_TASKS
+from merging.identity import ModelId
 from merging.partition import Partition
-from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
@@ -83,7 +86,7 @@ def process_results(doc, results):
 
 
 def spec(folder: Path) -> WorkerSpec:
-    """A bench on the zoo's own weights, with a task that ends its process where `fatal.txt` says."""
+    """A spec on the zoo's own weights, with a task that ends its process where `fatal.txt` says."""
     (folder / "fatal.yaml").write_text(YAML)
     (folder / "fatal.py").write_text(CODE)
     sums = ZOO_TASKS / "math_en.jsonl"
@@ -102,7 +105,7 @@ def spec(folder: Path) -> WorkerSpec:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bench")
+    return tmp_path_factory.mktemp("tasks")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def workers(folder: Path) -> Iterator[ProcessPool]:
         yield workers
 
 
-def crew_of_this_test() -> list[psutil.Process]:
+def worker_processes() -> list[psutil.Process]:
     """The living worker processes: forked from a child that is none itself."""
     return [
         worker
@@ -121,12 +124,10 @@ def crew_of_this_test() -> list[psutil.Process]:
     ]
 
 
-def scores(
-    workers: ProcessPool, recipes: Sequence[WeightMerge]
-) -> dict[int, tuple[tuple[float, str | None], ...] | Failure]:
+def scores(workers: ProcessPool, recipes: Sequence[WeightMerge]) -> dict[int, tuple[ItemScore, ...] | Failure]:
     return {
-        index: results if isinstance(results, Failure) else results.values
-        for index, results in workers.score(recipes, Split.SEARCH)
+        index: results if isinstance(results, Failure) else results.scores
+        for index, results in workers.evaluate(recipes, Split.SEARCH)
     }
 
 
@@ -148,16 +149,16 @@ def test_a_worker_killed_at_work_is_replaced_and_nothing_is_missing(workers: Pro
     disturbed = scores(workers, RECIPES)
     killer.join()
     assert disturbed == undisturbed
-    assert victims[0] not in [child.pid for child in crew_of_this_test()]
+    assert victims[0] not in [child.pid for child in worker_processes()]
 
 
 def test_workers_killed_while_they_wait_are_replaced(workers: ProcessPool) -> None:
     before = scores(workers, RECIPES[:2])
-    waiting = crew_of_this_test()
+    waiting = worker_processes()
     assert len(waiting) == 2
     for worker in waiting:
         worker.kill()
-    while crew_of_this_test():  # not waited for: that is for who started them
+    while worker_processes():  # not waited for: that is for who started them
         time.sleep(0.01)
     assert scores(workers, RECIPES[:2]) == before
 
@@ -180,18 +181,18 @@ def test_a_candidate_that_always_ends_its_worker_fails_with_a_reason_and_the_sea
         }
     )
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    cycle = ledger.begin("tiny", watchlist.digest, now()).id
-    evaluator = CachedEvaluator(ledger, workers, 2)
+    cycle = ledger.begin("tiny", watchlist.digest, datetime.now(UTC)).id
+    evaluator = CachedEvaluator(ledger, workers)
     try:
-        found = search(watchlist, Spaces(SPACE), evaluator, (), ledger, cycle, Listener())
+        found = search_recipes(watchlist, WeightMergeSearch(SPACE), evaluator, (), ledger, cycle, Listener())
     finally:
         (folder / "fatal.txt").unlink()
     assert len(found.scored) == 12
     failed = {one.recipe.digest: one.outcome.failure for one in found.scored if one.outcome.objectives is None}
     assert failed == {fatal.digest: "its worker died (exit code 23), also on the second try"}
-    entry = ledger.evaluation(fatal.digest, evaluator.eval_set(Split.SEARCH).digest)
+    entry = ledger.evaluation(fatal.digest, evaluator.facts(Split.SEARCH).digest)
     assert entry is not None and entry.failure == failed[fatal.digest]
-    assert ledger.item_values(fatal.digest, [item.digest for item in evaluator.eval_set(Split.SEARCH).items]) == {}
+    assert ledger.item_values(fatal.digest, [item.digest for item in evaluator.facts(Split.SEARCH).items]) == {}
     assert fatal.digest not in {recipe for recipe, _ in ledger.front(cycle)}
 
 
@@ -211,9 +212,9 @@ def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored
     (folder / "marked.txt").unlink()
     (before,) = scores(workers, RECIPES[:1]).values()
     (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
-    monkeypatch.setattr(workers, "_timeout", 15.0)
+    monkeypatch.setattr(workers, "timeout", 15.0)
     try:
-        answers = dict(workers.score(RECIPES[:3], Split.SEARCH))
+        answers = dict(workers.evaluate(RECIPES[:3], Split.SEARCH))
     finally:
         monkeypatch.undo()
         (folder / "hang.txt").unlink()
@@ -224,21 +225,34 @@ def test_a_candidate_that_hangs_is_ended_with_a_reason_and_the_others_are_scored
     assert scores(workers, RECIPES[:1]) == {0: before}
 
 
-def test_even_the_first_candidate_is_ended_if_it_hangs(
-    workers: ProcessPool, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_even_the_first_candidate_is_ended_if_it_hangs(workers: ProcessPool, folder: Path) -> None:
     scores(workers, RECIPES[:3])  # all have started
     (folder / "marked.txt").unlink()
     scores(workers, RECIPES[:1])
     (folder / "hang.txt").write_text((folder / "marked.txt").read_text().split()[1])
-    monkeypatch.setattr("bot.scoring.process_pool.FIRST_TIMEOUT", 3.0)
     try:
-        with ProcessPool(spec(folder)) as fresh:
+        with ProcessPool(spec(folder), limits=TimeLimits(first=3.0)) as fresh:
             answers = scores(fresh, RECIPES[:1])
     finally:
         (folder / "hang.txt").unlink()
     hung = answers[0]
     assert isinstance(hung, Failure) and hung.reason == "no scores after 3 seconds; its worker was ended"
+
+
+def test_the_time_limit_follows_the_slowest_candidate(folder: Path) -> None:
+    with ProcessPool(spec(folder), limits=TimeLimits(first=600.0, least=0.0, slower=7.0)) as fresh:
+        assert fresh.time_limit == 600.0
+        results = [answer for _, answer in fresh.evaluate(RECIPES[:4], Split.SEARCH)]
+        assert fresh.time_limit == 7.0 * max(answer.seconds for answer in results)
+    with ProcessPool(spec(folder), timeout=5.0) as fresh:
+        assert fresh.time_limit == 5.0
+
+
+def test_a_time_limit_is_never_below_the_least() -> None:
+    limits = TimeLimits()
+    assert limits.seconds(0.0) == 6 * 3600.0
+    assert limits.seconds(1.0) == limits.least == 300.0
+    assert limits.seconds(60.0) == 600.0
 
 
 def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers: ProcessPool, folder: Path) -> None:
@@ -262,85 +276,56 @@ def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers
     assert at_fault not in (folder / "marked.txt").read_text().split()
 
 
-def test_the_rounds_of_an_exam_give_the_scores_of_the_whole(folder: Path) -> None:
+def test_the_rounds_of_an_evaluation_set_give_the_scores_of_the_whole(folder: Path) -> None:
     with ProcessPool(replace(spec(folder), rounds=3)) as workers:
         eval_set = workers.facts(Split.SEARCH)
-        ((_, answer),) = workers.score(RECIPES[:1], Split.SEARCH)
+        ((_, answer),) = workers.evaluate(RECIPES[:1], Split.SEARCH)
         assert isinstance(answer, ItemResults)
-        whole = dict(zip(eval_set.items, answer.values, strict=True))
-        parts: dict[EvalItem, tuple[float, str | None]] = {}
-        for part, facts in enumerate(eval_set.rounds):
-            ((_, results),) = workers.score(RECIPES[:1], Split.SEARCH, part)
+        rounds: list[ItemScore] = []
+        for index in range(len(eval_set.rounds)):
+            ((_, results),) = workers.evaluate(RECIPES[:1], Split.SEARCH, index)
             assert isinstance(results, ItemResults)
-            parts |= dict(zip(facts.items, results.values, strict=True))
-    assert [len(facts.items) for facts in eval_set.rounds] == [3, 3, 6] and parts == whole
+            rounds += results.scores
+    assert [len(facts.items) for facts in eval_set.rounds] == [3, 3, 6] and set(rounds) == set(answer.scores)
 
 
 def test_workers_that_cannot_start_end_the_run_in_one_line(folder: Path) -> None:
     broken = replace(spec(folder), resources=Resources(1, 0, "cpu", 16))  # torch refuses to have no thread
-    told = r"^the exam of the search split cannot be built: its worker died \(exit code 1\)"
-    with ProcessPool(broken) as workers, pytest.raises(ShoalError, match=told):
+    message = r"^the evaluation set of the search split cannot be built: its worker died \(exit code 1\)"
+    with ProcessPool(broken) as workers, pytest.raises(ShoalError, match=message):
         workers.facts(Split.SEARCH)
 
 
 class NobodyThere:
-    """Evaluator who may not be asked again."""
+    """An evaluator that must not be asked."""
 
     def __init__(self, facts: dict[Split, EvalSetFacts]) -> None:
         self._facts = facts
 
+    @property
+    def width(self) -> int:
+        return 2
+
     def facts(self, split: Split) -> EvalSetFacts:
         return self._facts[split]
 
-    def score(
+    def evaluate(
         self,
         recipes: Sequence[WeightMerge],
         split: Split,  # noqa: ARG002
-        part: int | None = None,  # noqa: ARG002
+        round_index: int | None = None,  # noqa: ARG002
     ) -> Iterator[tuple[int, ItemResults | Failure]]:
         assert not recipes, "the ledger knew"
         return iter(())
 
-    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise AssertionError(f"nobody asked for {folder} on {split}")
 
 
-def test_the_judge_answers_from_the_ledger_without_asking_anybody(workers: ProcessPool, tmp_path: Path) -> None:
+def test_the_cache_answers_from_the_ledger_without_asking_the_evaluator(workers: ProcessPool, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     done: list[int] = []
-    first = CachedEvaluator(ledger, workers, 2).evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1))
-    again = CachedEvaluator(Ledger(ledger.path), NobodyThere({Split.SEARCH: workers.facts(Split.SEARCH)}), 2)
+    first = CachedEvaluator(ledger, workers).evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1))
+    again = CachedEvaluator(Ledger(ledger.path), NobodyThere({Split.SEARCH: workers.facts(Split.SEARCH)}))
     assert again.evaluate(RECIPES[:4], Split.SEARCH, lambda: done.append(1)) == first
-    assert len(done) == 8 and all(sat.seconds > 0 for sat in first)
-
-
-MODEL = 2 * 2**30
-GIB = 2**30
-
-
-@pytest.mark.parametrize(
-    ("machine", "asked", "resources"),
-    [
-        (Machine(8, 100 * GIB), Asked(), Resources(8, 1, "cpu", 16)),
-        (Machine(8, 7 * GIB), Asked(), Resources(2, 4, "cpu", 16)),  # a worker needs 2.5 GiB and its overhead
-        (
-            Machine(2, GIB),
-            Asked(),
-            Resources(1, 2, "cpu", 16),
-        ),  # one even where it may not fit: the person asked for it
-        (Machine(8, 100 * GIB), Asked(count=3), Resources(3, 2, "cpu", 16)),
-        (Machine(8, 100 * GIB), Asked(count=16, threads=1, batch_size=7), Resources(16, 1, "cpu", 7)),
-        (Machine(8, 100 * GIB, 1), Asked(), Resources(1, 8, "cuda", 16)),
-        (Machine(8, 100 * GIB, 1), Asked(device="cpu"), Resources(8, 1, "cpu", 16)),
-    ],
-)
-def test_the_crew_fits_the_machine_and_what_was_asked_stands(
-    machine: Machine, asked: Asked, resources: Resources
-) -> None:
-    assert plan_resources(machine, MODEL, asked) == resources
-
-
-def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
-    tight = Machine(8, 4 * WORKER_OVERHEAD)
-    assert plan_resources(tight, 1000, Asked()).workers == 3  # the fourth would not fit beside its little model
-    assert [choose_batch_size(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
+    assert len(done) == 8 and all(one.seconds > 0 for one in first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.cycle.power import detectable_effects
 from bot.watchlist.watchlist import Watchlist
-from evaluation.harness.tasks import TaskDescription
+from evaluation.eval_set import TaskDescription
 from evaluation.splits import Split
 
 ITEMS = {Split.SEARCH: 200, Split.VALIDATION: 100, Split.REPORT: 150}

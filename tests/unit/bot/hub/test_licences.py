@@ -1,11 +1,11 @@
 import pytest
 
-from bot.hub.licences import Declared, LicenceError, combine, conflict, refusal
+from bot.hub.licences import DeclaredLicence, LicenceError, combine_licences, licence_conflict, licence_refusal
 
 
 def merged(*licences, noncommercial=False):
-    declared = [Declared(f"reef/{place}", licence) for place, licence in enumerate(licences)]
-    return combine(declared, noncommercial=noncommercial)
+    declared = [DeclaredLicence(f"reef/{place}", licence) for place, licence in enumerate(licences)]
+    return combine_licences(declared, noncommercial=noncommercial)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_licences_that_exclude_each_other_are_refused_by_name(licences):
 
 @pytest.mark.parametrize("licence", [None, "other", "made-up", "cc-by-nd-4.0", "apple-amlr", "cc-by-nc-4.0"])
 def test_missing_unknown_forbidding_and_noncommercial_licences_are_refused(licence):
-    assert refusal(Declared("reef/a", licence), noncommercial=False)
+    assert licence_refusal(DeclaredLicence("reef/a", licence), noncommercial=False)
 
 
 def test_noncommercial_sources_are_taken_where_asked_for_and_bind_the_merge():
@@ -66,14 +66,14 @@ def test_noncommercial_sources_are_taken_where_asked_for_and_bind_the_merge():
 
 
 def test_an_ancestor_that_forbids_counts_as_the_model_itself():
-    ancestor = Declared("reef/grandmother", "cc-by-nd-4.0", ancestor=True)
-    assert refusal(ancestor, noncommercial=True).startswith("its ancestor reef/grandmother")
-    assert conflict([Declared("a/b", "llama3.1"), Declared("c/d", "gemma", ancestor=True)])
+    ancestor = DeclaredLicence("reef/grandmother", "cc-by-nd-4.0", ancestor=True)
+    assert licence_refusal(ancestor, noncommercial=True).startswith("its ancestor reef/grandmother")
+    assert licence_conflict([DeclaredLicence("a/b", "llama3.1"), DeclaredLicence("c/d", "gemma", ancestor=True)])
 
 
 def test_an_ancestor_that_cannot_be_seen_is_an_unknown_licence():
-    lost = Declared("reef/lost", None, ancestor=True, unseen="cannot be seen on the Hub")
+    lost = DeclaredLicence("reef/lost", None, ancestor=True, unseen="cannot be seen on the Hub")
     reason = "its declared base model reef/lost cannot be seen on the Hub, so its licence is unknown"
-    assert refusal(lost, noncommercial=True) == reason
+    assert licence_refusal(lost, noncommercial=True) == reason
     with pytest.raises(LicenceError, match=reason):
-        combine([Declared("reef/cod", "mit"), lost], noncommercial=False)
+        combine_licences([DeclaredLicence("reef/cod", "mit"), lost], noncommercial=False)

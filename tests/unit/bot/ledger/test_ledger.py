@@ -24,7 +24,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger.sqlite")
 
 
-def test_an_interrupted_cycle_is_gone_on_with(ledger: Ledger) -> None:
+def test_an_interrupted_cycle_is_resumed(ledger: Ledger) -> None:
     first = ledger.begin("tiny", "words", NOON)
     again = Ledger(ledger.path).begin("tiny", "words", NOON)
     assert again == first and first.id == "tiny-1" and first.started == NOON
@@ -55,10 +55,10 @@ def test_stage_results_come_back_as_equal_values(ledger: Ledger) -> None:
 
 def test_an_evaluation_is_recorded_whole_and_again_without_harm(ledger: Ledger) -> None:
     items = [ItemValue("task", f"item{index}", index / 7, "empty" if index % 2 else None) for index in range(3000)]
-    entry = EvaluationEntry("recipe", "exam", 1.5, None)
+    entry = EvaluationEntry("recipe", "eval set", 1.5, None)
     for _ in range(2):
         ledger.record_evaluation('{"r": 1}', entry, items)
-    assert ledger.evaluation("recipe", "exam") == entry
+    assert ledger.evaluation("recipe", "eval set") == entry
     assert ledger.item_values("recipe", ["task", "other"]) == {(item.task, item.item): item for item in items}
     assert ledger.recipe("recipe") == '{"r": 1}'
     assert ledger.count_evaluations() == 1
@@ -75,7 +75,7 @@ def _die_while_recording(path: Path) -> None:
         def __iter__(self):  # type: ignore[no-untyped-def]
             return items()
 
-    ledger.record_evaluation("{}", EvaluationEntry("recipe", "exam", 1.0, None), Dying([1]))
+    ledger.record_evaluation("{}", EvaluationEntry("recipe", "eval set", 1.0, None), Dying([1]))
 
 
 def test_a_process_killed_while_recording_leaves_nothing_of_it(ledger: Ledger) -> None:
@@ -83,7 +83,7 @@ def test_a_process_killed_while_recording_leaves_nothing_of_it(ledger: Ledger) -
     process.start()
     process.join()
     assert process.exitcode == 9
-    assert ledger.evaluation("recipe", "exam") is None
+    assert ledger.evaluation("recipe", "eval set") is None
     with pytest.raises(ShoalError, match="recipe recipe is not in"):
         ledger.recipe("recipe")
 
@@ -91,7 +91,7 @@ def test_a_process_killed_while_recording_leaves_nothing_of_it(ledger: Ledger) -
 def test_the_newest_front_is_given_best_first(ledger: Ledger) -> None:
     cycle = ledger.begin("tiny", "words", NOON).id
     for digest in ("a", "b", "c"):
-        ledger.record_evaluation("{}", EvaluationEntry(digest, "exam", 0.0, None), [])
+        ledger.record_evaluation("{}", EvaluationEntry(digest, "eval set", 0.0, None), [])
     ledger.record_front(cycle, 0, [("a", (0.5, 0.5))])
     ledger.record_front(cycle, 1, [("b", (0.2, 0.9)), ("c", (0.8, 0.4))])
     assert ledger.front(cycle) == (("c", (0.8, 0.4)), ("b", (0.2, 0.9)))
@@ -99,7 +99,7 @@ def test_the_newest_front_is_given_best_first(ledger: Ledger) -> None:
 
 def test_sources_and_releases_come_back_by_cycle(ledger: Ledger) -> None:
     cycle = ledger.begin("tiny", "words", NOON).id
-    ledger.record_evaluation("{}", EvaluationEntry("a", "exam", 0.0, None), [])
+    ledger.record_evaluation("{}", EvaluationEntry("a", "eval set", 0.0, None), [])
     ledger.record_pool(cycle, [Verdict("x/y", "1", True, "fine")], [SourceEntry("x/y", "1", "source", "mit")])
     release = ReleaseEntry(cycle, "balanced", "a", "me/merge", {"model.safetensors": "0" * 64})
     ledger.record_release(release, None)
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> N
     assert path.read_bytes() == before
 
 
-def test_a_full_disk_is_told_in_one_line_and_nothing_is_half_written(ledger: Ledger) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_nothing_is_half_written(ledger: Ledger) -> None:
     from sqlalchemy import event
 
     @event.listens_for(ledger._engine, "begin")
@@ -133,9 +133,9 @@ def test_a_full_disk_is_told_in_one_line_and_nothing_is_half_written(ledger: Led
 
     items = [ItemValue("task", f"item{index}", 1.0, None) for index in range(5000)]
     with pytest.raises(ShoalError, match=r"cannot be written \(database or disk is full\); nothing was lost"):
-        ledger.record_evaluation("{}", EvaluationEntry("recipe", "exam", 1.0, None), items)
+        ledger.record_evaluation("{}", EvaluationEntry("recipe", "eval set", 1.0, None), items)
     event.remove(ledger._engine, "begin", no_room)
-    assert ledger.evaluation("recipe", "exam") is None
+    assert ledger.evaluation("recipe", "eval set") is None
     assert ledger.item_values("recipe", ["task"]) == {}
 
 

@@ -1,32 +1,33 @@
-"""What a card may claim: held against the tests, their correction, and the intervals beside them."""
+"""What a card may claim, by the tests, their correction, and the intervals printed with them."""
 
 from __future__ import annotations
 
 import math
 
-from bot.release.card.claims import Standing, bold, claims, overall, standings
-from bot.release.card.facts import BaselineScores, Estimate, Lead, ScoreTable
+from bot.release.card.claims import Standing, choose_bold, combine_standings, find_standings, make_claims
+from bot.release.card.facts import BaselineScores, ScoreTable
 from bot.search.results import BaselineKind
 from evaluation.statistics.intervals import tango
 from evaluation.statistics.paired import mcnemar
+from evaluation.statistics.values import Interval, PairedDifference
 
 AHEAD, LEVEL, BEHIND = Standing.AHEAD, Standing.LEVEL, Standing.BEHIND
 
 
-def lead(mean: float, p_value: float) -> Lead:
+def lead(mean: float, two_sided: float) -> PairedDifference:
     half = abs(mean) / 2
-    return Lead(mean, mean - half, mean + half, p_value)
+    return PairedDifference(mean, mean - half, mean + half, 100, two_sided / 2, two_sided)
 
 
-def score(mean: float) -> Estimate:
-    return Estimate(mean, mean - 0.05, mean + 0.05)
+def score(mean: float) -> Interval:
+    return Interval(mean, mean - 0.05, mean + 0.05, 100)
 
 
-def table(*leads: tuple[Lead, ...], own: float = 0.6) -> ScoreTable:
+def table(*leads: tuple[PairedDifference, ...], own: float = 0.6) -> ScoreTable:
     """Sources of which each is as far from the release's score as the leads say."""
     skills = tuple(f"s{index}" for index in range(len(leads[0])))
     baselines = [
-        BaselineScores(f"r{i}", BaselineKind.SOURCE, f"r{i}", tuple(score(own - one.mean) for one in row), row)
+        BaselineScores(f"r{i}", BaselineKind.SOURCE, tuple(score(own - one.mean) for one in row), row)
         for i, row in enumerate(leads)
     ]
     return ScoreTable(skills, tuple(score(own) for _ in skills), tuple(baselines))
@@ -35,39 +36,41 @@ def table(*leads: tuple[Lead, ...], own: float = 0.6) -> ScoreTable:
 def test_every_lead_is_tested_beside_all_others_by_holms_method() -> None:
     leads = (lead(0.1, 0.01), lead(0.1, 0.04)), (lead(0.1, 0.03), lead(-0.1, 0.005))
     # .005 <= .05/4, .01 <= .05/3, .03 > .05/2: as in the test of Holm's method itself.
-    assert standings(table(*leads)) == ((AHEAD, LEVEL), (LEVEL, BEHIND))
+    assert find_standings(table(*leads)) == ((AHEAD, LEVEL), (LEVEL, BEHIND))
 
 
 def test_a_difference_that_would_do_alone_is_not_claimed_among_many() -> None:
-    assert standings(table((lead(0.1, 0.04),))) == ((AHEAD,),)
+    assert find_standings(table((lead(0.1, 0.04),))) == ((AHEAD,),)
     crowd = [(lead(0.1, 0.04),), *[(lead(0.01, 0.9),)] * 9]
-    assert standings(table(*crowd))[0] == (LEVEL,)
-    assert not bold(table(*crowd))[0][0]
+    assert find_standings(table(*crowd))[0] == (LEVEL,)
+    assert not choose_bold(table(*crowd))[0][0]
 
 
 def test_an_interval_around_zero_forbids_a_claim_whatever_the_test_says() -> None:
-    assert standings(table((Lead(0.1, -0.01, 0.2, 0.001),))) == ((LEVEL,),)
+    assert find_standings(table((PairedDifference(0.1, -0.01, 0.2, 100, 0.0005, 0.001),))) == ((LEVEL,),)
 
 
 def test_ahead_of_all_means_of_each_and_one_that_is_better_decides() -> None:
-    assert overall([AHEAD, AHEAD]) is AHEAD
-    assert overall([AHEAD, LEVEL]) is LEVEL
-    assert overall([AHEAD, LEVEL, BEHIND]) is BEHIND
+    assert combine_standings([AHEAD, AHEAD]) is AHEAD
+    assert combine_standings([AHEAD, LEVEL]) is LEVEL
+    assert combine_standings([AHEAD, LEVEL, BEHIND]) is BEHIND
 
 
 def test_claims_name_the_best_of_those_that_decide() -> None:
     leads = (lead(0.5, 1e-9), lead(0.4, 1e-9)), (lead(0.2, 1e-6), lead(-0.1, 1e-5)), (lead(0.3, 1e-6), lead(-0.2, 0.6))
-    found = {s: [(c.skill, c.baseline) for c in made] for s, made in claims(table(*leads), BaselineKind.SOURCE).items()}
+    found = {
+        s: [(c.skill, c.baseline) for c in made] for s, made in make_claims(table(*leads), BaselineKind.SOURCE).items()
+    }
     assert found == {AHEAD: [("s0", "r1")], BEHIND: [("s1", "r1")]}
-    assert claims(table(*leads), BaselineKind.PLAIN) == {}
-    (level,) = claims(table((lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.3, 0.5),)), BaselineKind.SOURCE)[LEVEL]
-    assert (level.baseline, level.baseline_score) == ("r1", 0.6 - 0.2)  # of r0, the best, it is told apart
+    assert make_claims(table(*leads), BaselineKind.PLAIN) == {}
+    (level,) = make_claims(table((lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.3, 0.5),)), BaselineKind.SOURCE)[LEVEL]
+    assert (level.baseline, level.baseline_score) == ("r1", 0.6 - 0.2)  # it differs from r0, the best
 
 
 def test_bold_is_one_score_a_column_and_only_beyond_chance() -> None:
     leads = (lead(0.5, 1e-9), lead(0.4, 1e-9)), (lead(0.2, 1e-6), lead(-0.1, 1e-5))
-    assert bold(table(*leads)) == ((True, False), (False, False), (False, True))
-    assert not any(any(row) for row in bold(table((lead(0.5, 0.5), lead(-0.4, 0.5)))))
+    assert choose_bold(table(*leads)) == ((True, False), (False, False), (False, True))
+    assert not any(any(row) for row in choose_bold(table((lead(0.5, 0.5), lead(-0.4, 0.5)))))
 
 
 def test_no_significant_test_of_right_or_wrong_items_meets_an_interval_around_zero() -> None:

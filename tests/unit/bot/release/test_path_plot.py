@@ -17,6 +17,8 @@ from bot.release.plots.path import path_figure, path_plot
 from fixtures.png import HOSTILE, chunks
 from merging.recipes.path import Hop
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("demo/tiny-math", "demo/tiny-language", "merge 1")
 
 
@@ -27,7 +29,7 @@ def path_of(hops: int, names: tuple[str, ...] = NAMES) -> PathFacts:
 
 
 def written(axes: Axes) -> list[tuple[float, float, str]]:
-    """What stands in the marks of a strip, with its place."""
+    """The text in each mark of a strip, with its place."""
     return [(*text.get_position(), text.get_text()) for text in axes.texts]
 
 

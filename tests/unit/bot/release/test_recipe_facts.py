@@ -11,18 +11,24 @@ from transformers import AutoModelForCausalLM
 
 from bot.hub.candidate import Candidate
 from bot.hub.inspection import Member
-from bot.hub.licences import Declared
-from bot.hub.pool import Pool, assemble
+from bot.hub.licences import DeclaredLicence
+from bot.hub.pool import Pool, assemble_pool
 from bot.release.card.facts import PartFacts, WeightMergeFacts
-from bot.release.card.recipes import base_facts, cost_facts, merge_kind, recipe_facts, sources_facts
+from bot.release.card.recipes import base_facts, cost_facts, recipe_facts, sources_facts
 from fixtures import tiny_models
-from merging.models.settings import settings
-from merging.models.stored_model import read_config_json
+from merging.identity import ModelId
+from merging.methods import METHODS
+from merging.models.settings import read_settings
 from merging.partition import Partition
-from merging.recipes.path import Hop, Recipe, path_recipe
-from merging.recipes.weight_merge import ModelId, WeightMerge
-from merging.sources.checkpoint import Checkpoint, TensorHeader
+from merging.recipes.path import Hop, path_recipe
+from merging.recipes.recipe import Recipe
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.checkpoint import Checkpoint
+from merging.sources.family import TensorHeader
+from merging.sources.json_object import read_json_object
 from merging.writing.release import write_release
+
+pytestmark = pytest.mark.slow
 
 LAYERS = 3
 GROUPS = Partition.even(LAYERS, 1, False, False)
@@ -47,8 +53,8 @@ class Ground:
 
 def member(ref: ModelId, checkpoint: Checkpoint) -> Member:
     unknown = (None, 0, None, None, (), False, None, (), False, False, None)
-    candidate = Candidate(ref.repo, ref.sha, "tiny", "mit", (), (), (), *unknown)
-    config = settings(read_config_json(checkpoint.folder), LAYERS)
+    candidate = Candidate(ref.location, str(ref.revision), "tiny", "mit", (), (), (), *unknown)
+    config = read_settings(read_json_object(checkpoint.folder / "config.json"), LAYERS)
     return Member(candidate, checkpoint.headers, config, None, None)
 
 
@@ -56,8 +62,8 @@ def member(ref: ModelId, checkpoint: Checkpoint) -> Member:
 def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ground:
     checkpoints = tiny_models.pool(tmp_path_factory.mktemp("models"), request.param, layers=LAYERS)
     base, *sources = (member(ref, checkpoint) for ref, checkpoint in checkpoints.items())
-    lineage: dict[str, tuple[Declared, ...]] = {ref.repo: () for ref in checkpoints}
-    return Ground(checkpoints, assemble(base, sources, (), lineage, noncommercial=False))
+    lineage: dict[str, tuple[DeclaredLicence, ...]] = {ref.location: () for ref in checkpoints}
+    return Ground(checkpoints, assemble_pool(base, sources, (), lineage, noncommercial=False))
 
 
 def a_merge(ground: Ground) -> WeightMerge:
@@ -73,7 +79,8 @@ def test_the_parts_of_a_path_are_named_and_merges_among_them_told(ground: Ground
     facts = recipe_facts(through_a_merge(ground), ground.pool, "yaml")
     assert facts.path and (facts.path.hops, facts.path.depth, facts.path.repeats) == (HOPS, LAYERS, 0)
     sources, numbers = ("tiny/model-1", "tiny/model-2"), a_merge(ground).parameters
-    merge = WeightMergeFacts("task_arithmetic", False, "tiny/model-0", sources, GROUPS.labels, numbers)
+    sentence = METHODS["task_arithmetic"].sentence
+    merge = WeightMergeFacts("task_arithmetic", sentence, False, "tiny/model-0", sources, GROUPS.labels, numbers)
     assert facts.path.parts == (PartFacts("tiny/model-2", None), PartFacts("merge 1", merge))
     assert facts.weight_merges == (merge,) and facts.path.scaled
     # Its norms multiply by 1 + weight, which mergekit cannot scale.
@@ -103,9 +110,9 @@ def test_size_and_cost_are_those_of_the_written_files(ground: Ground, tmp_path: 
     assert facts.times == pytest.approx((len(HOPS) * layer + ends) / (LAYERS * layer + ends), rel=1e-12)
 
 
-def test_a_mixture_is_as_large_as_a_source_whatever_else_the_source_stored(ground: Ground, tmp_path: Path) -> None:
+def test_a_weight_merge_is_as_large_as_a_source_whatever_else_the_source_stored(ground: Ground, tmp_path: Path) -> None:
     recipe = tiny_models.recipe_of("linear", ground.refs[1:], GROUPS)
-    folder = ground.released(recipe, tmp_path / "mixture")
+    folder = ground.released(recipe, tmp_path / "merge")
     buffer = "model.layers.0.self_attn.rotary_emb.inv_freq"
     first, *others = ground.pool.sources
     older = replace(first, headers={**first.headers, buffer: TensorHeader(buffer, (4,), "F32")})
@@ -116,6 +123,6 @@ def test_a_mixture_is_as_large_as_a_source_whatever_else_the_source_stored(groun
 
 def test_a_merge_is_called_by_its_method_or_its_length(ground: Ground) -> None:
     single = WeightMerge.single(ground.refs[1], GROUPS, "float32")
-    assert merge_kind(through_a_merge(ground)) == "path of 5 layers"
-    assert merge_kind(path_recipe([single], HOPS[:1], 0, 0)) == "path of 1 layer"
-    assert merge_kind(tiny_models.recipe_of("ties", ground.refs, GROUPS)) == "ties"
+    assert through_a_merge(ground).describe() == "path of 5 layers"
+    assert path_recipe([single], HOPS[:1], 0, 0).describe() == "path of 1 layer"
+    assert tiny_models.recipe_of("ties", ground.refs, GROUPS).describe() == "ties"

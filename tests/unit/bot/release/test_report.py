@@ -1,4 +1,4 @@
-"""The report of a cycle: golden texts of one that published and one that ended early, and hostile facts."""
+"""The report of a cycle: golden texts of one that published and one in which nothing passed, and hostile facts."""
 
 from __future__ import annotations
 
@@ -6,78 +6,48 @@ from dataclasses import replace
 
 import pytest
 
-from bot.hub.candidate import Verdict
-from bot.release.card.facts import Estimate, SearchFacts
-from bot.release.report import CycleFacts, FrontFacts, ReleaseFacts, ScoreRow, write_report
+from bot.ledger.ledger import State
+from bot.release.report import CycleFacts, render_report
+from fixtures.golden import report_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
-
-def estimate(mean: float, half: float = 0.04) -> Estimate:
-    return Estimate(mean, round(mean - half, 4), round(mean + half, 4))
+PUBLISHED = report_facts()
 
 
-def published() -> CycleFacts:
-    """A release on the Hub, one that waits for a person, and a front member that the gate refused."""
-    return CycleFacts(
-        watchlist="sums",
-        cycle="sums-1",
-        hub_url="http://127.0.0.1:8080/",
-        started="2026-11-23T05:00:00+00:00",
-        finished="2026-11-23T05:02:31+00:00",
-        outcome="1 release is on the Hub, 1 waits for a person.",
-        skills=("math", "cross"),
-        verdicts=(
-            Verdict("demo/tiny-math", "1" * 40, True, "taken"),
-            Verdict("demo/tiny-language", "2" * 40, True, "taken"),
-            Verdict("stranger/pickled", "3" * 40, False, "no safetensors: only pickle files"),
-            Verdict("stranger/gated", None, False, "gated"),
-        ),
-        search=SearchFacts(240, 3, 237, 114_240, 10, 24, 7, 94.6, "240 candidates were scored", "2 CPU cores", False),
-        hypervolumes=(0.41, 0.523, 0.6),
-        baselines=(
-            ScoreRow("demo/tiny-math", (estimate(1.0, 0.01), estimate(0.1))),
-            ScoreRow("linear mean", (estimate(0.96), estimate(0.66))),
-        ),
-        front=(
-            FrontFacts("ab" * 32, "ties", (estimate(0.97), estimate(0.72)), True, "better at cross"),
-            FrontFacts("cd" * 32, "path of 9 layers", (estimate(0.5), estimate(0.6)), False, "not better than any"),
-            FrontFacts("12" * 32, "linear", (), False, "could not be scored: the worker died"),
-        ),
-        releases=(
-            ReleaseFacts("demo/sums-1-knee", "knee", "ab" * 32, "4" * 40, (estimate(0.96), estimate(0.71))),
-            ReleaseFacts("demo/sums-1-math", "best-math", "ef" * 32, None, (estimate(1.0), estimate(0.5))),
-        ),
-    )
+def nothing_passed() -> CycleFacts:
+    """The gate refused the whole front; one member could not be scored."""
+    first, *others = (replace(member, passed=False) for member in PUBLISHED.front)
+    broken = replace(first, scores=(), reason="could not be scored: the worker died")
+    outcome = f"{State.NOTHING}: no merge beat its sources and the plain merges"
+    return replace(PUBLISHED, outcome=outcome, front=(broken, *others), releases=())
 
 
-def ended_early() -> CycleFacts:
-    """No second source was found, so nothing was searched."""
-    return replace(
-        published(),
-        outcome="Only one source was left, and a merge needs two.",
-        verdicts=published().verdicts[2:],
-        search=None,
-        hypervolumes=(),
-        baselines=(),
-        front=(),
-        releases=(),
-    )
+def mixed() -> CycleFacts:
+    """One release is on the Hub, one is waiting for review."""
+    (release, *_) = PUBLISHED.releases
+    return replace(nothing_passed(), releases=(release, replace(release, commit=None)))
 
 
 def test_the_report_of_a_cycle_that_published_reads_as_agreed() -> None:
-    check_golden("report.md", write_report(published()))
+    check_golden("report.md", render_report(PUBLISHED))
 
 
-def test_the_report_of_a_cycle_that_ended_early_reads_as_agreed() -> None:
-    check_golden("report_early.md", write_report(ended_early()))
+def test_the_report_of_a_cycle_in_which_nothing_passed_reads_as_agreed() -> None:
+    check_golden("report_nothing.md", render_report(nothing_passed()))
+
+
+def test_a_release_that_waits_says_how_it_is_published() -> None:
+    report = render_report(mixed())
+    assert "published as" in report and f"waiting for review: `shoal publish {PUBLISHED.cycle}`" in report
 
 
 def test_a_search_that_took_no_time_has_no_rate() -> None:
-    search = SearchFacts(0, 0, 0, 0, 0, 24, 7, 0.0, "it was interrupted", "2 CPU cores", False)
-    assert "| 0 | 0 | 0 | 0 (of 24 each) | 0 s |  | 7 |" in write_report(replace(published(), search=search))
+    search = replace(PUBLISHED.search, candidates=0, fully_scored=0, failed=0, generations=0, seconds=0.0)
+    report = render_report(replace(PUBLISHED, search=search))
+    assert f"| 0 | 0 | 0 | 0 (of {search.population} each) | 0 s |  | {search.seed} |" in report
 
 
 @pytest.mark.parametrize("attack", [POISON, *ATTACKS])
 def test_an_injection_in_every_text_changes_words_and_nothing_else(attack: str) -> None:
-    report = write_report(with_texts(published(), attack))
-    assert structure(report) == structure(write_report(with_texts(published(), "word")))
+    report = render_report(with_texts(mixed(), attack))
+    assert structure(report) == structure(render_report(with_texts(mixed(), "word")))

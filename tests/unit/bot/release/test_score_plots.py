@@ -14,9 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from bot.release.plots.labels import Label, drawable, place
-from bot.release.plots.scores import Mark, MarkKind, ParetoFacts, pareto_plot, progress_plot
+from bot.release.plots.labels import Label, draw_labels, drawable
+from bot.release.plots.scores import Mark, ParetoFacts, pareto_plot, progress_plot
+from bot.search.results import BaselineKind
 from fixtures.png import HOSTILE, chunks
+
+pytestmark = pytest.mark.slow
 
 
 def facts(skills: int, name: str = "demo/model") -> ParetoFacts:
@@ -24,7 +27,7 @@ def facts(skills: int, name: str = "demo/model") -> ParetoFacts:
     candidates = tuple(tuple(draw.random() for _ in range(skills)) for _ in range(60))
     marks = tuple(
         Mark(f"{name}-{i}", kind, tuple(draw.random() for _ in range(skills)))
-        for i, kind in enumerate([*MarkKind, MarkKind.SOURCE, MarkKind.RELEASE])
+        for i, kind in enumerate([None, *BaselineKind, BaselineKind.SOURCE, None])
     )
     return ParetoFacts(tuple(f"skill_{i}" for i in range(skills)), candidates, candidates[:5], marks)
 
@@ -65,7 +68,7 @@ def test_crowded_labels_cover_neither_each_other_nor_their_marks() -> None:
     labels = [Label(f"demo/model-{i}", 0.5 + 0.02 * i, 0.5 - 0.01 * i, bold=i == 0) for i in range(6)]
     axes.scatter([label.x for label in labels], [label.y for label in labels])
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    place(figure, axes, labels)
+    draw_labels(figure, axes, labels)
     figure.draw_without_rendering()
     # Text's extent is that of the words alone: an annotation's would take in its line to the point.
     boxes = [Text.get_window_extent(child) for child in axes.get_children() if isinstance(child, Annotation)]

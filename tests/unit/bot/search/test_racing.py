@@ -1,29 +1,33 @@
-"""A search with a race over synthetic models: what is asked, what is remembered, and who may stand on the front."""
+"""A search with a race over synthetic models: what is asked and remembered, and which candidates the front may hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bot.context import now
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.process_pool import Failure
-from bot.scoring.worker import EvalItem, EvalSetFacts, ItemResults, RoundFacts
-from bot.search.racing import opponents, panel_of
-from bot.search.run import search, summarise
-from bot.search.spaces import Spaces
+from bot.scoring.evaluator import Failure
+from bot.search.racing import MAX_WAITING, Race, make_panel, select_opponents
+from bot.search.run import search_recipes, summarise_search
+from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts
 from evaluation.racing.decisions import round_ends
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from fixtures.cycles import Listener
-from merging.evolution.evolve import SearchResult
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.evolution.outcomes import SearchResult
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
+
+pytestmark = pytest.mark.slow
 
 ITEMS, ROUNDS, BUDGET = 64, 4, 60
 SPACE = WeightMergeSpace.build(
@@ -71,6 +75,10 @@ class Synthetic:
         self.asked = 0
         self._faulty = faulty
 
+    @property
+    def width(self) -> int:
+        return 1
+
     def facts(self, split: Split) -> EvalSetFacts:
         assert split is Split.SEARCH
         items = tuple(
@@ -83,19 +91,19 @@ class Synthetic:
         )
         return EvalSetFacts("whole", items, (("one:acc", True), ("two:acc", True)), (), "", rounds)
 
-    def score(
-        self, recipes: Sequence[WeightMerge], split: Split, part: int | None = None
+    def evaluate(
+        self, recipes: Sequence[WeightMerge], split: Split, round_index: int | None = None
     ) -> Iterator[tuple[int, ItemResults | Failure]]:
-        eval_set = self.facts(split)
-        items = eval_set.items if part is None else eval_set.rounds[part].items
+        asked = self.facts(split).part(round_index)
         for index, recipe in enumerate(recipes):
-            self.asked += len(items)
-            if self._faulty and part == 1 and int(recipe.digest, 16) % 3 == 0:
+            self.asked += len(asked.items)
+            if self._faulty and round_index == 1 and int(recipe.digest, 16) % 3 == 0:
                 yield index, Failure("the merge is not finite", seconds=1.0)
             else:
-                yield index, ItemResults(tuple((solved(recipe, item), None) for item in items), len(items) / 100)
+                scores = tuple(item.scored(solved(recipe, item), None) for item in asked.items)
+                yield index, ItemResults(asked.digest, scores, len(scores) / 100)
 
-    def score_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise NotImplementedError
 
 
@@ -110,10 +118,10 @@ def solved(recipe: WeightMerge, item: EvalItem) -> float:
 
 
 def searched(ledger: Ledger, evaluator: Synthetic, wanted: Watchlist, space: WeightMergeSpace = SPACE) -> SearchResult:
-    cycle = ledger.begin("tiny", wanted.digest, now()).id
-    evaluator = CachedEvaluator(ledger, evaluator, 1)
+    cycle = ledger.begin("tiny", wanted.digest, datetime.now(UTC)).id
+    evaluator = CachedEvaluator(ledger, evaluator)
     baselines = evaluator.evaluate(space.singles(), Split.SEARCH)
-    return search(wanted, Spaces(space), evaluator, baselines, ledger, cycle, Listener())
+    return search_recipes(wanted, WeightMergeSearch(space), evaluator, baselines, ledger, cycle, Listener())
 
 
 def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_front(tmp_path: Path) -> None:
@@ -122,8 +130,8 @@ def test_a_race_tries_more_candidates_for_the_same_items_and_finds_no_worse_fron
     full = searched(Ledger(tmp_path / "full.sqlite"), Synthetic(), watchlist(racing=False))
     assert len(full.scored) == BUDGET and len(race.scored) > 1.5 * BUDGET
     assert race.generations[-1].hypervolume >= 0.99 * full.generations[-1].hypervolume
-    summary = summarise(race, 2 * ITEMS, 2)
-    # The rivals' items are asked for once, and count for those candidates that are rivals too.
+    summary = summarise_search(race, 2 * ITEMS, 2)
+    # The baselines' items are scored once, and count for those candidates that are baselines, too.
     assert abs(summary.item_scores - evaluator.asked) <= len(SPACE.singles()) * 2 * ITEMS
     assert summary.item_scores <= 1.05 * BUDGET * 2 * ITEMS
     assert summary.candidates > summary.fully_scored == len(summary.points) >= len(summary.front)
@@ -137,7 +145,7 @@ def test_the_budget_of_item_scores_is_spent_and_hardly_more(
     ledger, again = Ledger(tmp_path / "race.sqlite"), Synthetic()
     race = searched(ledger, Synthetic(), watchlist(budget=budget), space)
     assert searched(ledger, again, watchlist(budget=budget), space) == race and again.asked == 0
-    spent = summarise(race, 2 * ITEMS, 2).item_scores / (2 * ITEMS)
+    spent = summarise_search(race, 2 * ITEMS, 2).item_scores / (2 * ITEMS)
     assert spent <= budget + 1
     if race.stopped == f"the budget of {budget} candidates is spent":
         assert spent > budget - 1
@@ -165,10 +173,37 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tm
     assert bool(failed) == faulty and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)
 
 
-def test_candidates_are_compared_with_the_rivals_and_the_front_alone() -> None:
-    points = {"rival": (0.1, 0.1), "lucky": (0.3, 0.3), "best": (0.6, 0.2), "other": (0.2, 0.6), "middle": (0.4, 0.4)}
-    assert opponents(points, {"rival"}) == ("rival", "best", "other", "middle")
-    assert opponents(points, {"rival", "lucky"}) == tuple(points)
+def waiting_after_one_generation(tmp_path: Path, **limit: int) -> dict[str, tuple[float, ...]]:
+    """Expected scores of the candidates that wait after a generation of random ones, with random baselines."""
+    evaluator = CachedEvaluator(Ledger(tmp_path / "ledger.sqlite"), Synthetic())
+    skills = [Skill(name, (SkillTask(name, "acc"),)) for name in ("one", "two")]
+    genomes = SPACE.random_genomes(np.random.default_rng(0))
+    recipes = list({recipe.digest: recipe for recipe in (SPACE.decode(next(genomes)) for _ in range(150))}.values())
+    race = Race(evaluator, skills, evaluator.evaluate(recipes[:30], Split.SEARCH), 0.95, lambda _: None, **limit)
+    outcomes = zip(recipes[30:], race.evaluate(recipes[30:]), strict=True)
+    return {recipe.digest: one.objectives or () for recipe, one in outcomes if one.waiting}
+
+
+def test_only_the_most_promising_candidates_wait(tmp_path: Path) -> None:
+    every, most, few = (
+        waiting_after_one_generation(tmp_path, **limit) for limit in ({"max_waiting": 300}, {}, {"max_waiting": 5})
+    )
+    assert len(every) > len(most) == MAX_WAITING > len(few) == 5
+    assert every.keys() > most.keys() > few.keys()
+    means = [np.mean(list(waiting.values())) for waiting in (every, most, few)]
+    assert means == sorted(means)
+
+
+def test_candidates_are_compared_with_baselines_and_the_front_alone() -> None:
+    points = {
+        "baseline": (0.1, 0.1),
+        "lucky": (0.3, 0.3),
+        "best": (0.6, 0.2),
+        "other": (0.2, 0.6),
+        "middle": (0.4, 0.4),
+    }
+    assert select_opponents(points, {"baseline"}) == ("baseline", "best", "other", "middle")
+    assert select_opponents(points, {"baseline", "lucky"}) == tuple(points)
 
 
 def test_two_metrics_of_one_task_are_one_source_of_items() -> None:
@@ -179,7 +214,7 @@ def test_two_metrics_of_one_task_are_one_source_of_items() -> None:
     eval_set = EvalSetFacts(
         "whole", tuple(EvalItem(*use, "d", str(item)) for use in uses for item in range(2)), (), (), ""
     )
-    panel = panel_of(eval_set, skills)
+    panel = make_panel(eval_set, skills)
     assert panel.tasks == (0, 0, 1, 1, 2, 2, 3, 3)
     assert panel.weights.tolist() == [[0.25, 0], [0.75, 0], [0, 0.5], [0, 0.5]]
     assert panel.sources == (1, 1, 0, 1)

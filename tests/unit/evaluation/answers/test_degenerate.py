@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from evaluation.answers.degenerate import flag, share
+from evaluation.answers.degenerate import degenerate_share, flag_answer
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from evaluation.answers.degenerate import flag, share
     ],
 )
 def test_a_unit_repeated_to_the_end_is_a_loop(text: str) -> None:
-    assert flag(text, stopped=True) == flag(text, stopped=False) == "looping"
+    assert flag_answer(text, stopped=True) == flag_answer(text, stopped=False) == "looping"
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_a_unit_repeated_to_the_end_is_a_loop(text: str) -> None:
     ],
 )
 def test_plain_answers_are_not_flagged(text: str) -> None:
-    assert flag(text, stopped=True) == flag(text, stopped=None) == "ok"
+    assert flag_answer(text, stopped=True) == flag_answer(text, stopped=None) == "ok"
 
 
-def test_nothing_is_empty_and_running_out_is_cut_off() -> None:
-    assert flag(" \n\t", stopped=False) == flag("\u200b\u200b \ufeff", stopped=True) == "empty"
-    assert flag("She has 3 apples and", stopped=False) == "cut off"
+def test_an_answer_without_text_is_empty_and_one_without_end_cut_off() -> None:
+    assert flag_answer(" \n\t", stopped=False) == flag_answer("\u200b\u200b \ufeff", stopped=True) == "empty"
+    assert flag_answer("She has 3 apples and", stopped=False) == "cut off"
 
 
 def test_the_share_is_of_the_generated_answers_alone() -> None:
-    assert share(["empty", "ok", "looping", "cut off"]) == 0.5
-    assert share(["empty", "ok", *[None] * 98]) == 0.5
-    assert share([]) == share([None, None]) == 0.0
+    assert degenerate_share(["empty", "ok", "looping", "cut off"]) == 0.5
+    assert degenerate_share(["empty", "ok", *[None] * 98]) == 0.5
+    assert degenerate_share([]) == degenerate_share([None, None]) == 0.0
 
 
 def test_what_the_command_line_needs_imports_nothing_heavy() -> None:

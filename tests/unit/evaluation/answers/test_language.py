@@ -10,6 +10,8 @@ from lingua import Language
 
 from evaluation.answers.language import LANGUAGES, language_flag
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = {
     "ar": "لديها ثلاث تفاحات وتجد خمسا أخرى، لذا فالجواب ثمانية.",
     "cs": "Má tři jablka a najde dalších pět, takže odpověď je osm.",

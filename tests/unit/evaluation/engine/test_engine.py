@@ -10,22 +10,35 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import zoo
-from evaluation.engine.batches import Budget
-from evaluation.engine.engine import Engine, engine
+from evaluation.engine.batches import BatchLimits
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.support import FAMILIES
 from evaluation.engine.tree import Cut
+from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
-from evaluation.harness.lm import harness, quiet
+from evaluation.harness.lm import PlainLM
+from evaluation.harness.process_state import quiet
 from evaluation.harness.tasks import load_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from fixtures.engine import TEXT, TIGHT, Words, asked, both, model, same_likelihoods, same_texts, tokenizer
+from fixtures.engine import (
+    TEXT,
+    TIGHT,
+    Words,
+    assert_same_likelihoods,
+    assert_same_texts,
+    make_model,
+    make_requests,
+    make_tokenizer,
+    wrap_both_ways,
+)
 from zoo.repo import LANGUAGE, MODELS
+
+pytestmark = pytest.mark.slow
 
 GRID = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt2", "mistral")
 DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
-EITHER = pytest.mark.parametrize(("kind", "budget"), [("bytes", None), ("words", TIGHT)], ids=["bytes", "words, tight"])
+EITHER = pytest.mark.parametrize(("kind", "limits"), [("bytes", None), ("words", TIGHT)], ids=["bytes", "words, tight"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,26 +50,27 @@ def one_quiet_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def trunks_of(own: Engine) -> int:
-    plan = own._plans[-1][2]
-    return len((plan[0] if isinstance(plan, tuple) else plan).prefixes) - 1
+def prefixes_of(own: EngineLM) -> int:
+    """Prefixes in the latest plan, but the empty one."""
+    _, _, plan = own.engine.plans._entries[-1]
+    return len(plan.prefixes) - 1
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_answers_as_with_lm_eval(family: str) -> None:
     words = Words()
-    plain, own = both(model(family), budget=TIGHT, batch_size=4)
-    same_likelihoods(plain, own, words.choices(6))
-    assert trunks_of(own) > 0
-    same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
-    assert trunks_of(own) > 0
+    plain, own = wrap_both_ways(make_model(family), limits=TIGHT, batch_size=4)
+    assert_same_likelihoods(plain, own, words.choices(6))
+    assert prefixes_of(own) > 0
+    assert_same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
+    assert prefixes_of(own) > 0
 
 
 @EITHER
 @pytest.mark.parametrize("family", GRID)
-def test_likelihoods_are_those_of_lm_eval(family: str, kind: str, budget: Budget | None) -> None:
+def test_likelihoods_are_those_of_lm_eval(family: str, kind: str, limits: BatchLimits | None) -> None:
     words = Words(seed=1)
-    plain, own = both(model(family), kind, budget)
+    plain, own = wrap_both_ways(make_model(family), kind, limits)
     odd = [
         ("", words.say(3)),  # no context
         ("the cat ", "sat on"),  # a space at the border
@@ -65,25 +79,25 @@ def test_likelihoods_are_those_of_lm_eval(family: str, kind: str, budget: Budget
         (words.say(90), f" {words.say(3)}"),  # more than the model's positions
         (words.say(2), f" {words.say(40)}"),
     ]
-    same_likelihoods(plain, own, words.choices(8) + asked("loglikelihood", odd))
-    same_likelihoods(plain, own, asked("loglikelihood", odd[:1]))
+    assert_same_likelihoods(plain, own, words.choices(8) + make_requests("loglikelihood", odd))
+    assert_same_likelihoods(plain, own, make_requests("loglikelihood", odd[:1]))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma2", "gemma3_text"])
 def test_rolling_likelihoods_are_those_of_lm_eval(family: str) -> None:
     words = Words(seed=2)
-    requests = asked("loglikelihood_rolling", [(words.say(count),) for count in (1, 5, 20, 150, 40)])
-    for budget in (None, TIGHT):
-        plain, own = both(model(family), budget=budget)
+    requests = make_requests("loglikelihood_rolling", [(words.say(count),) for count in (1, 5, 20, 150, 40)])
+    for limits in (None, TIGHT):
+        plain, own = wrap_both_ways(make_model(family), limits=limits)
         expected = plain.loglikelihood_rolling(requests, disable_tqdm=True)
         assert own.loglikelihood_rolling(requests) == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 @EITHER
 @pytest.mark.parametrize("family", GRID)
-def test_generated_texts_are_those_of_lm_eval(family: str, kind: str, budget: Budget | None) -> None:
+def test_generated_texts_are_those_of_lm_eval(family: str, kind: str, limits: BatchLimits | None) -> None:
     words = Words(seed=3)
-    plain, own = both(model(family), kind, budget)
+    plain, own = wrap_both_ways(make_model(family), kind, limits)
     options: list[dict[str, Any]] = [
         {"until": ["?", "\n"], "max_gen_toks": 9},
         {"until": ["the c", "at", "an"], "max_gen_toks": 12, "do_sample": False, "temperature": 0.7},
@@ -91,26 +105,26 @@ def test_generated_texts_are_those_of_lm_eval(family: str, kind: str, budget: Bu
         {"until": [], "max_gen_toks": 1},
     ]
     several = [request for some in options for request in words.prompts(4, some)]
-    long = asked("generate_until", [(words.say(count), options[0]) for count in (90, 40, 1)])
-    same_texts(plain, own, several + long)
-    same_texts(plain, own, long[:1])
+    long = make_requests("generate_until", [(words.say(count), options[0]) for count in (90, 40, 1)])
+    assert_same_texts(plain, own, several + long)
+    assert_same_texts(plain, own, long[:1])
 
 
 @pytest.mark.parametrize("kind", ["bytes", "words"])
 def test_stop_strings_are_found_across_the_borders_of_tokens(kind: str) -> None:
     """Every piece of two to five characters of the free answer is tried as a stop string."""
     prompt = "the cat sat on"
-    plain, own = both(model("llama"), kind)
-    (free,) = plain.generate_until(asked("generate_until", [(prompt, {"until": [], "max_gen_toks": 12})]), True)
+    plain, own = wrap_both_ways(make_model("llama"), kind)
+    (free,) = plain.generate_until(make_requests("generate_until", [(prompt, {"until": [], "max_gen_toks": 12})]), True)
     pieces = sorted({free[start : start + size] for start in range(len(free)) for size in (2, 3, 5)})
     options = [{"until": [piece], "max_gen_toks": 12} for piece in pieces]
-    texts = same_texts(plain, own, asked("generate_until", [(prompt, option) for option in options]))
+    texts = assert_same_texts(plain, own, make_requests("generate_until", [(prompt, option) for option in options]))
     borders = [text for text in texts if text != free]
     assert len(borders) > 10
 
 
 def test_only_a_token_with_a_stops_last_character_is_looked_at() -> None:
-    coded = tokenizer("bytes")
+    coded = make_tokenizer("bytes")
     looked: list[list[int]] = []
 
     class Watched:
@@ -129,17 +143,17 @@ def test_only_a_token_with_a_stops_last_character_is_looked_at() -> None:
     assert len(looked) == sum("?" in coded.decode([token]) for token in answer[1:]) > 0
 
 
-def test_who_ended_by_itself_is_known_whatever_the_batch() -> None:
-    made = model("llama")
+def test_whether_an_answer_ended_by_itself_is_known_in_every_batch() -> None:
+    made = make_model("llama")
     requests = Words(seed=4).prompts(24, {"until": ["t", "?"], "max_gen_toks": 4})
-    _, own = both(made, budget=TIGHT)
+    _, own = wrap_both_ways(made, limits=TIGHT)
     texts = own.generate_until(requests)
     ended = [own.stopped(request) for request in requests]
     assert set(ended) == {True, False}
     for request, text, end in zip(requests, texts, ended, strict=True):
-        prompt = tokenizer("bytes")(request.args[0], return_tensors="pt")["input_ids"]
+        prompt = make_tokenizer("bytes")(request.args[0], return_tensors="pt")["input_ids"]
         tokens = made.generate(prompt, max_new_tokens=4, do_sample=False)[0, prompt.shape[1] :].tolist()
-        full = tokenizer("bytes").decode(tokens)
+        full = make_tokenizer("bytes").decode(tokens)
         assert end == (2 in tokens or "t" in full or "?" in full)
         assert full.startswith(text)
 
@@ -147,34 +161,34 @@ def test_who_ended_by_itself_is_known_whatever_the_batch() -> None:
 def test_the_same_weights_give_the_same_answers_whatever_came_before() -> None:
     words = Words(seed=5)
     choices, prompts = words.choices(10), words.prompts(10, {"until": ["."], "max_gen_toks": 6})
-    made, other = model("qwen3"), {name: w * 1.1 for name, w in model("qwen3").state_dict().items()}
+    made, other = make_model("qwen3"), {name: w * 1.1 for name, w in make_model("qwen3").state_dict().items()}
     own_weights = {name: weight.clone() for name, weight in made.state_dict().items()}
-    _, own = both(made)
+    _, own = wrap_both_ways(made)
     first = own.loglikelihood(choices), own.generate_until(prompts)
     made.load_state_dict(other)
     second = own.loglikelihood(choices), own.generate_until(prompts)
     made.load_state_dict(own_weights)
     assert (own.loglikelihood(choices), own.generate_until(prompts)) == first != second
-    fresh = both(made)[1]
+    fresh = wrap_both_ways(made)[1]
     assert (fresh.loglikelihood(choices), fresh.generate_until(prompts)) == first
-    assert len(own._plans) == 4  # tokens and plan of each kind
+    assert len(own.tokenized) == len(own.engine.plans) == 2  # of each kind
 
 
 def test_one_engine_answers_for_models_of_every_depth() -> None:
     words = Words(seed=8)
     choices, prompts = words.choices(10), words.prompts(10, {"until": ["."], "max_gen_toks": 6})
-    models = [model("gemma2", layers=layers) for layers in (2, 5, 3)]
-    own = both(models[0])[1]
+    models = [make_model("gemma2", layers=layers) for layers in (2, 5, 3)]
+    own = wrap_both_ways(models[0])[1]
     for made in (*models, models[0]):
         own.put(made)
-        fresh = both(made)[1]
+        fresh = wrap_both_ways(made)[1]
         assert own.loglikelihood(choices) == fresh.loglikelihood(choices)
         assert own.generate_until(prompts) == fresh.generate_until(prompts)
 
 
 def test_requests_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
     words = Words(seed=6)
-    _, own = both(model("llama"))
+    _, own = wrap_both_ways(make_model("llama"))
     choices, prompts = words.choices(5), words.prompts(5, {"until": ["."], "max_gen_toks": 6})
     first = own.loglikelihood(choices), own.generate_until(prompts)
     for name in ("tok_encode", "tok_batch_encode"):
@@ -183,17 +197,17 @@ def test_requests_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shared_tokens_go_through_the_model_once() -> None:
-    """Examples of 12 words behind 8 questions, and questions behind their choices: counted at the embedding."""
-    made, seen = model("llama"), 0
+    """8 questions share examples of 12 words, and choices their question: tokens are counted at the embedding."""
+    made, seen = make_model("llama"), 0
 
     def count(_module: Any, inputs: tuple[torch.Tensor]) -> None:
         nonlocal seen
         seen += inputs[0].numel()
 
     requests = Words(seed=7).choices(8)
-    _, own = both(made)
-    own._budget = Budget(10**6, 10**6, 10**6, Cut(40, 64), Cut(0, 64))
-    pairs = own._pairs(requests)
+    _, own = wrap_both_ways(made)
+    own.engine.limits = BatchLimits(10**6, 10**6, 10**6, Cut(40, 64), Cut(0, 64))
+    pairs = own.pairs(requests)
     made.get_input_embeddings().register_forward_pre_hook(count)
     own.loglikelihood(requests)
     assert seen < 0.4 * sum(len(context) + len(continuation) - 1 for context, continuation in pairs)
@@ -204,13 +218,13 @@ def test_rows_that_are_read_in_pieces_are_answered_as_lm_eval_does(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evaluation.engine.rows.MASK_CELLS", 500)
-    made, widths = model(family), list[int]()
+    made, widths = make_model(family), list[int]()
     words = Words(seed=15)
-    rolling = asked("loglikelihood_rolling", [(words.say(count),) for count in (1, 20, 150)])
-    for budget in (None, TIGHT):
-        plain, own = both(made, budget=budget)
-        same_likelihoods(plain, own, words.choices(6))
-        same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
+    rolling = make_requests("loglikelihood_rolling", [(words.say(count),) for count in (1, 20, 150)])
+    for limits in (None, TIGHT):
+        plain, own = wrap_both_ways(made, limits=limits)
+        assert_same_likelihoods(plain, own, words.choices(6))
+        assert_same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
         expected = plain.loglikelihood_rolling(rolling, disable_tqdm=True)
         count = made.get_input_embeddings().register_forward_pre_hook(
             lambda _, inputs: widths.append(inputs[0].shape[1])
@@ -220,16 +234,16 @@ def test_rows_that_are_read_in_pieces_are_answered_as_lm_eval_does(
     assert max(widths) < 30  # windows have 96 tokens
 
 
-def test_finished_answers_leave_their_batch() -> None:
+def test_finished_answers_are_dropped_from_their_batch() -> None:
     """Counted at the embedding: never more than a quarter of a step's rows have their answer already."""
-    made, rows = model("llama"), list[int]()
+    made, rows = make_model("llama"), list[int]()
     every = Words(seed=13)
     requests = [prompt for limit in range(1, 17) for prompt in every.prompts(1, {"until": [], "max_gen_toks": limit})]
-    _, own = both(made)
-    own._budget = Budget(10**6, 10**6, 10**6, Cut(40, 64), Cut(0, 64))
-    plan, _, _ = own._generations(requests)
+    _, own = wrap_both_ways(made)
+    own.engine.limits = BatchLimits(10**6, 10**6, 10**6, Cut(40, 64), Cut(0, 64))
+    prompts = [prompt for prompt in own._prompts(requests) if prompt is not None]
     made.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    lengths = [len(answer.tokens) for answer in own._generated(plan)]
+    lengths = [len(answer.tokens) for answer in own.engine.generate(prompts, frozenset(own._end_tokens))]
     steps = max(lengths) - 1
     going_on = [sum(length > step for length in lengths) for step in range(1, steps + 1)]
     assert len(set(going_on)) > 10
@@ -238,27 +252,27 @@ def test_finished_answers_leave_their_batch() -> None:
 
 
 def test_a_model_of_repeated_blocks_is_answered_as_lm_eval_does() -> None:
-    short, deep = model("llama", layers=2), model("llama", layers=5)
+    short, deep = make_model("llama", layers=2), make_model("llama", layers=5)
     for index, block in enumerate(deep.model.layers):
         block.load_state_dict(short.model.layers[index % 2].state_dict())
     words = Words(seed=8)
-    plain, own = both(deep, budget=TIGHT)
-    same_likelihoods(plain, own, words.choices(6))
-    same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
+    plain, own = wrap_both_ways(deep, limits=TIGHT)
+    assert_same_likelihoods(plain, own, words.choices(6))
+    assert_same_texts(plain, own, words.prompts(6, {"until": ["?"], "max_gen_toks": 7}))
 
 
 def test_half_precision_answers_stay_close() -> None:
     words = Words(seed=9)
-    plain, own = both(model("llama").to(torch.bfloat16))
+    plain, own = wrap_both_ways(make_model("llama").to(torch.bfloat16))
     requests = words.choices(6)
     expected = [value for value, _ in plain.loglikelihood(requests, disable_tqdm=True)]
     assert [value for value, _ in own.loglikelihood(requests)] == pytest.approx(expected, rel=0.03)
 
 
-def test_a_likelihood_does_not_depend_on_who_else_is_asked() -> None:
+def test_a_likelihood_does_not_depend_on_the_other_requests() -> None:
     """lm-eval's cache of one-token continuations mixes up requests with the same text but another border."""
-    pairs = asked("loglikelihood", [("the cat", " sat on"), ("the cat sat", " on"), ("the cat", " sat on the")])
-    plain, own = both(model("llama"))
+    pairs = make_requests("loglikelihood", [("the cat", " sat on"), ("the cat sat", " on"), ("the cat", " sat on the")])
+    plain, own = wrap_both_ways(make_model("llama"))
     alone = [plain.loglikelihood([request], disable_tqdm=True)[0][0] for request in pairs]
     assert [value for value, _ in own.loglikelihood(pairs)] == pytest.approx(alone, abs=1e-4)
 
@@ -267,31 +281,33 @@ def test_a_likelihood_does_not_depend_on_who_else_is_asked() -> None:
     ("made", "refused", "generation_refused"),
     [
         (
-            lambda: model("llama", rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+            lambda: make_model("llama", rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
             "rope",
             "rope",
         ),
-        (lambda: model("bloom", n_head=4, n_layer=2), "model type bloom", "model type bloom"),
+        (lambda: make_model("bloom", n_head=4, n_layer=2), "model type bloom", "model type bloom"),
         (lambda: limited(repetition_penalty=1.5), None, "repetition_penalty"),
     ],
     ids=["dynamic rope", "alibi", "repetition penalty"],
 )
-def test_what_is_not_supported_goes_lm_evals_way(made: Any, refused: str | None, generation_refused: str) -> None:
+def test_unsupported_models_and_requests_are_left_to_lm_eval(
+    made: Any, refused: str | None, generation_refused: str
+) -> None:
     words = Words(seed=10)
     built = made()
-    own = engine(built, tokenizer("bytes"), "cpu", 4)
-    assert (own.refused is None) == (refused is None) and (refused or "") in (own.refused or "")
-    assert generation_refused in (own.generation_refused or "")
-    plain = HFLM(pretrained=built, tokenizer=tokenizer("bytes"), batch_size=4)
-    same_likelihoods(plain, own, words.choices(4))
-    same_texts(plain, own, words.prompts(4, {"until": ["?"], "max_gen_toks": 5}))
-    rolling = asked("loglikelihood_rolling", [(TEXT,)])
+    own = EngineLM(built, make_tokenizer("bytes"), "cpu", 4)
+    assert (own.engine.refused is None) == (refused is None) and (refused or "") in (own.engine.refused or "")
+    assert generation_refused in (own.engine.generation_refused or "")
+    plain = HFLM(pretrained=built, tokenizer=make_tokenizer("bytes"), batch_size=4)
+    assert_same_likelihoods(plain, own, words.choices(4))
+    assert_same_texts(plain, own, words.prompts(4, {"until": ["?"], "max_gen_toks": 5}))
+    rolling = make_requests("loglikelihood_rolling", [(TEXT,)])
     expected = plain.loglikelihood_rolling(rolling, disable_tqdm=True)
     assert own.loglikelihood_rolling(rolling) == pytest.approx(expected, rel=1e-5)
 
 
 def limited(**settings: Any) -> Any:
-    made = model("llama")
+    made = make_model("llama")
     for key, value in settings.items():
         setattr(made.generation_config, key, value)
     return made
@@ -299,17 +315,17 @@ def limited(**settings: Any) -> Any:
 
 def test_beams_are_left_to_lm_eval_among_greedy_requests() -> None:
     words = Words(seed=11)
-    plain, own = both(model("llama"))
+    plain, own = wrap_both_ways(make_model("llama"))
     beams = words.prompts(2, {"until": ["?"], "max_gen_toks": 5, "num_beams": 3})
     greedy = words.prompts(2, {"until": ["?"], "max_gen_toks": 5})
-    same_texts(plain, own, [beams[0], greedy[0], beams[1], greedy[1]])
+    assert_same_texts(plain, own, [beams[0], greedy[0], beams[1], greedy[1]])
     assert None not in [own.stopped(request) for request in beams + greedy]
 
 
 def test_a_models_own_limit_of_new_tokens_counts_before_the_tasks() -> None:
-    plain, own = both(limited(max_new_tokens=3))
-    texts = same_texts(plain, own, Words(seed=12).prompts(3, {"until": [], "max_gen_toks": 8}))
-    assert [len(tokenizer("bytes")(text)["input_ids"]) <= 4 for text in texts] == [True] * 3
+    plain, own = wrap_both_ways(limited(max_new_tokens=3))
+    texts = assert_same_texts(plain, own, Words(seed=12).prompts(3, {"until": [], "max_gen_toks": 8}))
+    assert [len(make_tokenizer("bytes")(text)["input_ids"]) <= 4 for text in texts] == [True] * 3
 
 
 @pytest.mark.parametrize(
@@ -320,14 +336,14 @@ def test_a_models_own_limit_of_new_tokens_counts_before_the_tasks() -> None:
         ("generate_until", ("the cat", {"until": [], "max_gen_toks": 96}), r"\(96\)"),
     ],
 )
-def test_what_does_not_fit_the_model_is_refused_as_lm_eval_does(kind: str, request_of: Any, message: str) -> None:
-    plain, own = both(model("llama"))
+def test_requests_too_long_for_the_model_are_refused_as_in_lm_eval(kind: str, request_of: Any, message: str) -> None:
+    plain, own = wrap_both_ways(make_model("llama"))
     for lm in (plain, own):
         with pytest.raises(AssertionError, match=message if lm is own else None):
-            getattr(lm, kind)(asked(kind, [request_of]))
+            getattr(lm, kind)(make_requests(kind, [request_of]))
 
 
-def test_the_demos_exam_has_the_same_scores_either_way() -> None:
+def test_the_demos_tasks_have_the_same_scores_either_way() -> None:
     """Real weights, real tasks: every item's score and flag, through lm-eval's filters and metrics."""
     skills = [
         Skill("sums", (SkillTask("zoo_math_en", "acc"), SkillTask("zoo_math_ja", "acc"))),
@@ -338,6 +354,6 @@ def test_the_demos_exam_has_the_same_scores_either_way() -> None:
     loaded = load_tasks(skills, [Path(zoo.__file__).parent / "tasks"])
     eval_set = LmEvalSet.build(skills, loaded, Split.SEARCH, SplitSizes(40, 40, 40), 1, coded)
     weights = AutoModelForCausalLM.from_pretrained(folder).eval()
-    found = eval_set.score(engine(weights, coded, "cpu", 16))
-    assert found == eval_set.score(harness(weights, coded, "cpu", 16))
+    found = eval_set.score(EngineLM(weights, coded, "cpu", 16))
+    assert found == eval_set.score(PlainLM(weights, coded, "cpu", 16))
     assert {score.value for score in found} == {0.0, 1.0}

@@ -9,10 +9,12 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from evaluation.engine.engine import engine
-from evaluation.harness.lm import quiet
-from fixtures.engine import CHAT_TEMPLATE, SUM_WORDS, model, tokenizer_of
+from evaluation.harness.engine_lm import EngineLM
+from evaluation.harness.process_state import quiet
+from fixtures.engine import CHAT_TEMPLATE, SUM_WORDS, make_model, make_word_tokenizer
 from fixtures.folders import TASKS
+
+pytestmark = pytest.mark.slow
 
 MANAGER = TaskManager(include_path=str(TASKS), include_defaults=False)
 
@@ -51,12 +53,12 @@ def evaluated(lm: HFLM, tasks: list[str], shots: int, *, chat: bool) -> dict[str
     ],
 )
 def test_metrics_are_those_of_lm_eval(family: str, tasks: list[str], shots: int, chat: bool) -> None:
-    coded = tokenizer_of(SUM_WORDS)
+    coded = make_word_tokenizer(SUM_WORDS)
     coded.chat_template = CHAT_TEMPLATE if chat else None
-    made = model(family, vocab_size=len(SUM_WORDS), bos_token_id=None, eos_token_id=0)
+    made = make_model(family, vocab_size=len(SUM_WORDS), bos_token_id=None, eos_token_id=0)
     expected = evaluated(HFLM(pretrained=made, tokenizer=coded, batch_size=4), tasks, shots, chat=chat)
-    own = engine(made, coded, "cpu", 4)
-    assert own.generation_refused is None
+    own = EngineLM(made, coded, "cpu", 4)
+    assert own.engine.generation_refused is None
     found = evaluated(own, tasks, shots, chat=chat)
     assert found.keys() == expected.keys() == set(tasks)
     for task in tasks:

@@ -7,12 +7,24 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from evaluation.harness.lm import quiet
-from fixtures.engine import TIGHT, Words, both, model, same_likelihoods, same_texts, tokenizer
+from evaluation.harness.process_state import quiet
+from fixtures.engine import (
+    TIGHT,
+    Words,
+    assert_same_likelihoods,
+    assert_same_texts,
+    make_model,
+    make_tokenizer,
+    wrap_both_ways,
+)
+from merging.identity import ModelId
+from merging.partition import Partition
 from merging.paths.live import PathModels
 from merging.recipes.path import Hop, PathRecipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+
+pytestmark = pytest.mark.slow
 
 LAYERS = 3
 HOPS = [(0, 0, 1.0), (1, 1, 0.8), (1, 1, 1.1), (0, 1, 1.0), (0, 2, 1.3), (1, 2, 0.9)]
@@ -30,7 +42,7 @@ def one_quiet_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gemma3_text"])
 def test_paths_through_two_models_are_answered_as_lm_eval_does(family: str, tmp_path: Path) -> None:
-    sources = [model(family, layers=LAYERS, seed=seed) for seed in (0, 1)]
+    sources = [make_model(family, layers=LAYERS, seed=seed) for seed in (0, 1)]
     checkpoints = {}
     for number, source in enumerate(sources):
         source.save_pretrained(tmp_path / str(number))
@@ -40,14 +52,14 @@ def test_paths_through_two_models_are_answered_as_lm_eval_does(family: str, tmp_
     models = PathModels(tmp_path / "0", checkpoints, dtype="float32")
     words = Words(seed=14)
     choices, prompts = words.choices(6), words.prompts(6, {"until": ["?"], "max_gen_toks": 7})
-    _, own = both(sources[0], budget=TIGHT)
+    _, own = wrap_both_ways(sources[0], limits=TIGHT)
     seen = {tuple(own.loglikelihood(choices))}
     for hops in (HOPS, HOPS[:5]):
         path = models.model(PathRecipe(parts, tuple(Hop(*hop) for hop in hops), 0, 0))
         own.put(path)
-        own._budget = TIGHT
-        plain = HFLM(pretrained=path, tokenizer=tokenizer("bytes"), batch_size=1)
-        same_likelihoods(plain, own, choices)
-        same_texts(plain, own, prompts)
+        own.engine.limits = TIGHT
+        plain = HFLM(pretrained=path, tokenizer=make_tokenizer("bytes"), batch_size=1)
+        assert_same_likelihoods(plain, own, choices)
+        assert_same_texts(plain, own, prompts)
         seen.add(tuple(own.loglikelihood(choices)))
     assert len(seen) == 3

@@ -1,4 +1,4 @@
-"""Rows and trunks hold every path once, and batches stay within their bounds."""
+"""Rows and prefixes hold every path once, and batches stay within their limits."""
 
 import random
 from functools import cache
@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from evaluation.engine.batches import Budget, free_memory, longest_first, runs
+from evaluation.engine.batches import BatchLimits, cut_batches, free_memory, longest_first
 from evaluation.engine.tree import Cut, Path, Prefix, Row, cut_tree
 
 
 def beginning(prefixes: list[Prefix], number: int | None) -> tuple[int, ...]:
-    """All tokens up to the end of a trunk."""
+    """All tokens up to the end of a prefix."""
     if number is None:
         return ()
     return beginning(prefixes, prefixes[number].parent) + prefixes[number].tokens
@@ -52,7 +52,7 @@ def test_every_path_is_a_leaf_that_sees_itself_alone(seed: int, cut: Cut) -> Non
     assert sorted(found) == list(range(len(paths)))
 
 
-def test_what_is_shared_is_laid_out_once() -> None:
+def test_shared_tokens_are_computed_once() -> None:
     examples, questions = tuple(range(100, 140)), [(number, 50, 51) for number in range(30)]
     paths = [Path((*examples, *question, choice), 43) for question in questions for choice in (60, 61, 62)]
     prefixes = cut_tree(paths, Cut(row=64, gain=64))
@@ -63,13 +63,13 @@ def test_what_is_shared_is_laid_out_once() -> None:
     assert sum(len(row.tokens) for prefix in alone for row in prefix.rows) == 90 * 4
 
 
-def test_a_beginning_that_saves_too_little_is_no_trunk() -> None:
+def test_a_beginning_that_saves_too_little_is_no_prefix() -> None:
     paths = [Path((1, 2, 3, number), 3) for number in range(10)]
     assert [len(prefix.tokens) for prefix in cut_tree(paths, Cut(0, 27))] == [0, 3]
     assert [len(prefix.tokens) for prefix in cut_tree(paths, Cut(0, 28))] == [0]
 
 
-def test_a_trunk_ends_before_the_first_token_that_needs_logits() -> None:
+def test_a_prefix_ends_before_the_first_token_that_needs_logits() -> None:
     paths = [Path((1, 2, 3, 4, number), 2) for number in range(20)]
     prefixes = cut_tree(paths, Cut(0, 1))
     assert [prefix.tokens for prefix in prefixes] == [(), (1, 2)]
@@ -86,23 +86,23 @@ def test_no_paths_make_no_rows() -> None:
     assert [prefix.rows for prefix in cut_tree([], Cut(8, 1))] == [[]]
 
 
-def test_runs_stay_within_area_and_load() -> None:
+def test_batches_stay_within_area_and_load() -> None:
     draw = random.Random(1)
     widths = [draw.randint(1, 40) for _ in range(200)]
     loads = [draw.randint(0, 9) for _ in widths]
     order = longest_first(widths)
     assert [widths[index] for index in order] == sorted(widths, reverse=True)
     for sequence in (widths, [widths[index] for index in order]):
-        cuts = runs(sequence, 100, loads, 30)
+        cuts = cut_batches(sequence, 100, loads, 30)
         assert [index for cut in cuts for index in range(cut.start, cut.stop)] == list(range(200))
         for cut in cuts:
             rows = sequence[cut]
             assert len(rows) * max(rows) <= 100 and sum(loads[cut]) <= 30
-    assert runs([500, 1], 100) == [slice(0, 1), slice(1, 2)]
-    assert runs([], 100) == []
+    assert cut_batches([500, 1], 100) == [slice(0, 1), slice(1, 2)]
+    assert cut_batches([], 100) == []
 
 
-def test_a_gpus_batches_grow_with_its_free_memory_and_stay_the_same_while_that_changes(
+def test_a_gpus_limits_follow_its_free_memory_at_the_first_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A model of 8 billion weights: 32 layers with 8 heads of 128 numbers for keys and values, 128000 words."""
@@ -110,8 +110,8 @@ def test_a_gpus_batches_grow_with_its_free_memory_and_stay_the_same_while_that_c
     sizes = {"num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 32, "hidden_size": 4096}
     config = SimpleNamespace(**sizes, vocab_size=128_000, get_text_config=lambda: config)
 
-    def budget(device: str) -> Budget:
-        return Budget.of(
+    def limits(device: str) -> BatchLimits:
+        return BatchLimits.of(
             SimpleNamespace(
                 config=config, num_parameters=lambda: 8 * 10**9, dtype=torch.bfloat16, device=torch.device(device)
             )
@@ -121,10 +121,10 @@ def test_a_gpus_batches_grow_with_its_free_memory_and_stay_the_same_while_that_c
     free = {"cuda:0": 70 * gib, "cuda:1": 9 * gib}
     monkeypatch.setattr("evaluation.engine.batches.free_memory", cache(free_memory.__wrapped__))  # knows nothing yet
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[str(device)], 80 * gib))
-    large, small = budget("cuda:0"), budget("cuda:1")
+    large, small = limits("cuda:0"), limits("cuda:1")
     assert 12 * gib < large.cache * column <= 70 * gib / 4 and gib / 2 < large.logits * logits <= 70 * gib / 16
     assert gib < small.cache * column <= 9 * gib / 4
-    assert large.tokens == small.tokens > budget("cpu").tokens
-    assert budget("cpu").cache * column < 4 * gib
+    assert large.tokens == small.tokens > limits("cpu").tokens
+    assert limits("cpu").cache * column < 4 * gib
     free["cuda:0"] = 60 * gib
-    assert budget("cuda:0") == large
+    assert limits("cuda:0") == large

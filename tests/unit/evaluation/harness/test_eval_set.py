@@ -1,9 +1,8 @@
-"""Exams are put to a tiny random Llama; lm-eval's own evaluation is the reference."""
+"""Evaluation sets score a tiny random Llama; lm-eval's own evaluation is the reference."""
 
 import itertools
 import logging
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,17 +17,18 @@ from lm_eval.tasks import TaskManager
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation.errors import EvaluationError
-from evaluation.harness import fingerprint
 from evaluation.harness.eval_set import LmEvalSet
-from evaluation.harness.lm import harness
-from evaluation.harness.tasks import Doc, LoadedTask, directions, load_tasks
+from evaluation.harness.lm import PlainLM
+from evaluation.harness.tasks import Doc, LoadedTask, load_tasks
 from evaluation.items import item_id
 from evaluation.racing.decisions import round_ends
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from fixtures.engine import CHAT_TEMPLATE, SUM_WORDS, tokenizer_of
+from fixtures.engine import CHAT_TEMPLATE, SUM_WORDS, make_word_tokenizer
 from fixtures.folders import TASKS
+
+pytestmark = pytest.mark.slow
 
 FOLDER = TASKS
 SEED = 5
@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return tokenizer_of(SUM_WORDS)
+    return make_word_tokenizer(SUM_WORDS)
 
 
 def build_model(seed: int = 0, positions: int = 128) -> LlamaForCausalLM:
@@ -69,7 +69,7 @@ def skill(*tasks: SkillTask, name: str = "sums", chat: bool = False) -> Skill:
     return Skill(name, tasks, chat_template=chat)
 
 
-def build_exam(tokenizer: Any, *skills: Skill, split: Split = Split.REPORT, sizes: SplitSizes = ALL) -> LmEvalSet:
+def build_eval_set(tokenizer: Any, *skills: Skill, split: Split = Split.REPORT, sizes: SplitSizes = ALL) -> LmEvalSet:
     return LmEvalSet.build(skills, load_tasks(skills, [FOLDER]), split, sizes, SEED, tokenizer)
 
 
@@ -133,13 +133,13 @@ def test_scores_are_those_of_lm_eval_item_by_item(tokenizer: Any, shots: int, sp
         # The examples of the others are the first of their set, so lm-eval lays out the same ones; but ev_likely
         # takes them from its own test set, of which held-out items are not shown here.
         uses.append(SkillTask("ev_likely", "acc", num_fewshot=0))
-    eval_set = build_exam(tokenizer, skill(*uses), split=split)
+    eval_set = build_eval_set(tokenizer, skill(*uses), split=split)
     model = build_model()
-    scores = eval_set.score(harness(model, tokenizer, "cpu", 8))
+    scores = eval_set.score(PlainLM(model, tokenizer, "cpu", 8))
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8)
     compared = set()
-    for use, entry in zip(uses, eval_set.entries, strict=True):
-        expected = reference(plain, use.task, entry.items, shots)
+    for use, asked in zip(uses, eval_set.uses, strict=True):
+        expected = reference(plain, use.task, asked.items, shots)
         name = use.filter or "none"
         assert mean(scores, use.key) == pytest.approx(expected["results"][use.task][f"{use.metric},{name}"])
         by_item = {s.item: s.value for s in scores if s.task == use.key}
@@ -150,41 +150,41 @@ def test_scores_are_those_of_lm_eval_item_by_item(tokenizer: Any, shots: int, sp
 
 
 def test_search_items_are_the_tasks_own_validation_documents(tokenizer: Any) -> None:
-    eval_set = build_exam(tokenizer, skill(SkillTask("ev_choice", "acc", num_fewshot=2)), split=Split.SEARCH)
+    eval_set = build_eval_set(tokenizer, skill(SkillTask("ev_choice", "acc", num_fewshot=2)), split=Split.SEARCH)
     model = build_model()
-    lm = harness(model, tokenizer, "cpu", 8)
-    expected = reference(lm, "ev_choice", eval_set.entries[0].items, 2, docs="validation")
-    assert expected["n-samples"]["ev_choice"]["effective"] == len(eval_set.entries[0].items) > 5
+    lm = PlainLM(model, tokenizer, "cpu", 8)
+    expected = reference(lm, "ev_choice", eval_set.uses[0].items, 2, docs="validation")
+    assert expected["n-samples"]["ev_choice"]["effective"] == len(eval_set.uses[0].items) > 5
     assert mean(eval_set.score(lm), "ev_choice:acc:2-shot") == expected["results"]["ev_choice"]["acc,none"]
 
 
 def test_chat_prompts_are_those_of_lm_eval(tokenizer: Any) -> None:
-    chatty = tokenizer_of(SUM_WORDS)
+    chatty = make_word_tokenizer(SUM_WORDS)
     chatty.chat_template = CHAT_TEMPLATE
     use = SkillTask("ev_choice", "acc", num_fewshot=2)
-    eval_set = build_exam(chatty, skill(use, chat=True))
+    eval_set = build_eval_set(chatty, skill(use, chat=True))
     expected = reference(
-        HFLM(pretrained=build_model(), tokenizer=chatty), use.task, eval_set.entries[0].items, 2, chat=True
+        HFLM(pretrained=build_model(), tokenizer=chatty), use.task, eval_set.uses[0].items, 2, chat=True
     )
-    prompts = {question.item: question.requests[0].args[0] for question in eval_set.papers[0].questions}
+    prompts = {item.item: item.requests[0].args[0] for item in eval_set.tasks[0].items}
     assert prompts == {item_id(s["doc"]): s["arguments"][0][0] for s in expected["samples"][use.task]}
     assert next(iter(prompts.values())).startswith("user 0 + 0 = model 0")
     with pytest.raises(EvaluationError, match="the tokenizer has no chat template; set it to false"):
-        build_exam(tokenizer, skill(use, chat=True))
+        build_eval_set(tokenizer, skill(use, chat=True))
 
 
 def test_a_second_score_repeats_the_first_and_follows_the_weights(tokenizer: Any) -> None:
     generate = SkillTask("ev_generate", "exact_match", "last-digit")
-    eval_set = build_exam(tokenizer, skill(generate, SkillTask("ev_choice", "acc")))
+    eval_set = build_eval_set(tokenizer, skill(generate, SkillTask("ev_choice", "acc")))
     model = build_model(seed=0)
-    lm = harness(model, tokenizer, "cpu", 8)
+    lm = PlainLM(model, tokenizer, "cpu", 8)
     first = eval_set.score(lm)
     assert eval_set.score(lm) == first
     own = {name: weight.clone() for name, weight in model.state_dict().items()}
     model.load_state_dict(build_model(seed=1).state_dict())
     other = eval_set.score(lm)
     assert [s.value for s in other] != [s.value for s in first]
-    assert other == eval_set.score(harness(build_model(seed=1), tokenizer, "cpu", 8))
+    assert other == eval_set.score(PlainLM(build_model(seed=1), tokenizer, "cpu", 8))
     model.load_state_dict(own)
     assert eval_set.score(lm) == first
 
@@ -194,14 +194,14 @@ def test_prompts_longer_than_the_model_are_cut_as_lm_eval_cuts_them(tokenizer: A
         SkillTask("ev_choice", "acc", num_fewshot=6),
         SkillTask("ev_generate", "exact_match", "last-digit", num_fewshot=6),
     )
-    eval_set = build_exam(tokenizer, skill(*uses))
+    eval_set = build_eval_set(tokenizer, skill(*uses))
     model = build_model(positions=16)
-    lengths = [len(tokenizer(r.args[0])["input_ids"]) for paper in eval_set.papers for r in paper.requests]
+    lengths = [len(tokenizer(r.args[0])["input_ids"]) for task in eval_set.tasks for r in task.requests]
     assert min(lengths) > 16
-    lm = harness(model, tokenizer, "cpu", 8)
+    lm = PlainLM(model, tokenizer, "cpu", 8)
     scores = eval_set.score(lm)
-    for use, entry in zip(uses, eval_set.entries, strict=True):
-        expected = reference(lm, use.task, entry.items, 6)["results"][use.task]
+    for use, asked in zip(uses, eval_set.uses, strict=True):
+        expected = reference(lm, use.task, asked.items, 6)["results"][use.task]
         assert mean(scores, use.key) == expected[f"{use.metric},{use.filter or 'none'}"]
 
 
@@ -212,10 +212,10 @@ def test_examples_never_show_an_item_its_answer_nor_a_held_out_one(tokenizer: An
     ever_shown = set()
     for seed in range(4):
         eval_sets = {split: LmEvalSet.build([drawn], tasks, split, ALL, seed, tokenizer) for split in Split}
-        searched = set(eval_sets[Split.SEARCH].entries[0].items)
+        searched = set(eval_sets[Split.SEARCH].uses[0].items)
         shown = set()
         for eval_set in eval_sets.values():
-            for asked in eval_set.papers[0].questions:
+            for asked in eval_set.tasks[0].items:
                 *examples, last = re.findall(r"\d+ \+ \d+ =", asked.requests[0].args[0])
                 assert last == question[asked.item]
                 assert len(set(examples)) == 3 and last not in examples
@@ -225,7 +225,7 @@ def test_examples_never_show_an_item_its_answer_nor_a_held_out_one(tokenizer: An
     assert len(ever_shown) > 10
 
 
-def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer: Any) -> None:
+def test_all_items_but_the_examples_themselves_share_one_draw_of_examples(tokenizer: Any) -> None:
     drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
     tasks = load_tasks([drawn], [FOLDER])
     docs = {str(doc["question"]): doc for doc in tasks["ev_drawn"].test.values()}
@@ -233,7 +233,7 @@ def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer
     prompts = {
         str(question.doc["question"]): question.requests[0].args[0]
         for eval_set in eval_sets.values()
-        for question in eval_set.papers[0].questions
+        for question in eval_set.tasks[0].items
     }
     beginnings = {question: prompt.removesuffix(question) for question, prompt in prompts.items()}
     shared = Counter(beginnings.values()).most_common(1)[0][0]
@@ -243,7 +243,7 @@ def test_all_items_share_one_draw_of_examples_but_those_that_are_drawn(tokenizer
         others = [example for example in examples if example != question]
         assert re.findall(r"\d+ \+ \d+ =", beginnings[question])[:2] == others
     lm = HFLM(pretrained=build_model(), tokenizer=tokenizer)
-    reported = eval_sets[Split.REPORT].entries[0].items
+    reported = eval_sets[Split.REPORT].uses[0].items
     expected = reference(lm, "ev_drawn", reported, 3, examples=[docs[example] for example in examples])
     found = {sample["doc"]["question"]: sample["arguments"][0][0] for sample in expected["samples"]["ev_drawn"]}
     assert len(found) == len(reported) and found.items() <= prompts.items()
@@ -263,10 +263,10 @@ def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> Non
         shown = set()
         for split in Split:
             eval_set = LmEvalSet.build(skills, tasks, split, ALL, seed, tokenizer)
-            asked[split] = {str(q.doc["question"]) for paper in eval_set.papers for q in paper.questions}
-            for question in (question for paper in eval_set.papers for question in paper.questions):
-                *examples, last = re.findall(r"\d+ \+ \d+ =", question.requests[0].args[0])
-                assert last == question.doc["question"] and last not in examples
+            asked[split] = {str(q.doc["question"]) for task in eval_set.tasks for q in task.items}
+            for item in (item for task in eval_set.tasks for item in task.items):
+                *examples, last = re.findall(r"\d+ \+ \d+ =", item.requests[0].args[0])
+                assert last == item.doc["question"] and last not in examples
                 shown |= set(examples)
         assert not asked[Split.SEARCH] & asked[Split.VALIDATION]
         assert not asked[Split.REPORT] & (asked[Split.SEARCH] | asked[Split.VALIDATION])
@@ -277,12 +277,12 @@ def test_no_task_searches_or_shows_what_another_holds_out(tokenizer: Any) -> Non
 
 def test_a_prompt_does_not_depend_on_the_other_items(tokenizer: Any) -> None:
     drawn = skill(SkillTask("ev_drawn", "acc", num_fewshot=3))
-    few = build_exam(tokenizer, drawn, sizes=SplitSizes(report=4))
-    many = build_exam(tokenizer, drawn)
-    prompts = [{q.item: q.requests[0].args for q in eval_set.papers[0].questions} for eval_set in (few, many)]
+    few = build_eval_set(tokenizer, drawn, sizes=SplitSizes(report=4))
+    many = build_eval_set(tokenizer, drawn)
+    prompts = [{q.item: q.requests[0].args for q in eval_set.tasks[0].items} for eval_set in (few, many)]
     assert len(prompts[0]) == 4 < len(prompts[1])
     assert prompts[0].items() <= prompts[1].items()
-    assert few.entries[0].digest == many.entries[0].digest
+    assert few.uses[0].digest == many.uses[0].digest
     assert few.digest != many.digest
 
 
@@ -291,20 +291,20 @@ def test_a_digest_follows_the_examples_that_are_shown(tokenizer: Any, task: str,
     asked = [skill(SkillTask(task, "acc", num_fewshot=3))]
     tasks = load_tasks(asked, [FOLDER])
     eval_sets = [LmEvalSet.build(asked, tasks, Split.REPORT, ALL, seed, tokenizer) for seed in (SEED, SEED + 1)]
-    prompts = [{q.item: q.requests[0].args for q in eval_set.papers[0].questions} for eval_set in eval_sets]
+    prompts = [{q.item: q.requests[0].args for q in eval_set.tasks[0].items} for eval_set in eval_sets]
     twice = prompts[0].keys() & prompts[1].keys()
     assert twice
     assert same == all(prompts[0][item] == prompts[1][item] for item in twice)
-    assert same == (eval_sets[0].entries[0].digest == eval_sets[1].entries[0].digest)
+    assert same == (eval_sets[0].uses[0].digest == eval_sets[1].uses[0].digest)
 
 
 def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer: Any) -> None:
     use = SkillTask("ev_choice", "acc")
 
     def digest_of(use: SkillTask, *others: SkillTask, by: Any = tokenizer, chat: bool = False) -> str:
-        return build_exam(by, skill(use, *others, chat=chat)).entries[0].digest
+        return build_eval_set(by, skill(use, *others, chat=chat)).uses[0].digest
 
-    chatty = tokenizer_of(SUM_WORDS)
+    chatty = make_word_tokenizer(SUM_WORDS)
     chatty.chat_template = CHAT_TEMPLATE
     known = digest_of(use)
     assert known == digest_of(SkillTask("ev_choice", "acc", weight=3.0), SkillTask("ev_likely", "acc"))
@@ -313,7 +313,7 @@ def test_a_task_digest_covers_its_own_rules_and_nothing_of_other_tasks(tokenizer
         "metric": digest_of(SkillTask("ev_choice", "acc_norm")),
         "task": digest_of(SkillTask("ev_drawn", "acc")),
         "examples": digest_of(SkillTask("ev_choice", "acc", num_fewshot=1)),
-        "vocabulary": digest_of(use, by=tokenizer_of([*SUM_WORDS[:-2], SUM_WORDS[-1], SUM_WORDS[-2]])),
+        "vocabulary": digest_of(use, by=make_word_tokenizer([*SUM_WORDS[:-2], SUM_WORDS[-1], SUM_WORDS[-2]])),
         "chat": digest_of(use, by=chatty, chat=True),
     }
     assert len({known, *different.values()}) == 1 + len(different)
@@ -327,31 +327,18 @@ def test_digests_cover_the_versions_of_what_computes_and_the_callers_setting(
 
     def digests(*setting: str) -> tuple[str, str]:
         eval_set = LmEvalSet.build([choice], tasks, Split.REPORT, ALL, SEED, tokenizer, setting=setting)
-        return eval_set.digest, eval_set.entries[0].digest
+        return eval_set.digest, eval_set.uses[0].digest
 
     found = [digests(), digests("cpu"), digests("cuda"), digests("cpu", "batches of 8")]
     for module in ("lm_eval", "torch", "transformers"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"evaluation.harness.fingerprint.{module}.__version__", "0.0.1")
+            patch.setattr(f"evaluation.harness.rules.{module}.__version__", "0.0.1")
             found.append(digests())
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.harness.fingerprint.own_code", lambda _: "other code")
+        patch.setattr("evaluation.harness.rules.sources_digest", lambda *_: "other code")
         found.append(digests())
     assert digests() == found[0]
     assert len({one[0] for one in found}) == len({one[1] for one in found}) == len(found) == 8
-
-
-def test_a_change_of_the_code_that_answers_makes_other_digests_wherever_it_lies(tmp_path: Path) -> None:
-    here = Path(fingerprint.__file__).parents[1]
-    files = [here / "harness" / "eval_set.py", here / "harness" / "lm.py", *(here / "engine").glob("*.py")]
-    known = fingerprint.own_code(here)
-    assert fingerprint.own_code(shutil.copytree(here, tmp_path / "same")) == known
-    changed = set()
-    for file in files:
-        copy = shutil.copytree(here, tmp_path / f"other {file.stem}")
-        (copy / file.relative_to(here)).write_bytes(file.read_bytes() + b"# otherwise\n")
-        changed.add(fingerprint.own_code(copy))
-    assert len(changed - {known}) == len(files) > 10
 
 
 def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: Any, tmp_path: Path) -> None:
@@ -379,8 +366,8 @@ def test_a_digest_follows_the_tasks_text_and_code_but_not_its_place(tokenizer: A
     ],
 )
 def test_answers_are_flagged(tokenizer: Any, word: str, use: SkillTask, flag: str | None) -> None:
-    eval_set = build_exam(tokenizer, skill(use))
-    scores = eval_set.score(harness(says_always(word), tokenizer, "cpu", 4))
+    eval_set = build_eval_set(tokenizer, skill(use))
+    scores = eval_set.score(PlainLM(says_always(word), tokenizer, "cpu", 4))
     assert {score.flag for score in scores} == {flag}
 
 
@@ -390,28 +377,28 @@ def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(toke
         SkillTask("ev_choice", "acc"),
         SkillTask("ev_choice", "acc_norm"),
     )
-    eval_set = build_exam(tokenizer, skill(*uses))
+    eval_set = build_eval_set(tokenizer, skill(*uses))
     rounds = eval_set.rounds(3)
     assert eval_set.rounds(1)[0].digest == eval_set.digest and len({part.digest for part in (eval_set, *rounds)}) == 4
-    for place, entry in enumerate(eval_set.entries):
-        parts = [part.entries[place] for part in rounds]
-        assert {part.digest for part in parts} == {entry.digest}
-        assert tuple(item for part in parts for item in part.items) == entry.items
+    for index, asked in enumerate(eval_set.uses):
+        parts = [part.uses[index] for part in rounds]
+        assert {part.digest for part in parts} == {asked.digest}
+        assert tuple(item for part in parts for item in part.items) == asked.items
         assert [len(part.items) for part in parts] == [
-            end - start for start, end in itertools.pairwise((0, *round_ends(len(entry.items), 3)))
+            end - start for start, end in itertools.pairwise((0, *round_ends(len(asked.items), 3)))
         ]
-    lm = harness(build_model(), tokenizer, "cpu", 8)
+    lm = PlainLM(build_model(), tokenizer, "cpu", 8)
     assert {score for part in rounds for score in part.score(lm)} == set(eval_set.score(lm))
 
 
 def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same answers, marked for three skills: with no language, with theirs and with another."""
+    """The same answers, scored for three skills: without a language, with theirs and with another."""
     use = SkillTask("ev_generate", "exact_match", "last-digit")
     skills = [Skill(str(language), (use,), language=language) for language in (None, "ja", "en")]
-    eval_set = build_exam(tokenizer, *skills)
-    assert len({entry.digest for entry in eval_set.entries}) == 3
-    rights = {question.item: str(question.doc["answer"]).strip()[-1] for question in eval_set.papers[0].questions}
-    lm = harness(build_model(), tokenizer, "cpu", 8)
+    eval_set = build_eval_set(tokenizer, *skills)
+    assert len({use.digest for use in eval_set.uses}) == 3
+    rights = {item.item: str(item.doc["answer"]).strip()[-1] for item in eval_set.tasks[0].items}
+    lm = PlainLM(build_model(), tokenizer, "cpu", 8)
     frames = itertools.cycle(["答えは{}です。", "The answer to this question is {}", "{}"])
     monkeypatch.setattr(
         lm,
@@ -422,24 +409,24 @@ def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, mo
     )
     found = {(s.skill, s.item): (s.value, s.flag) for s in eval_set.score(lm)}
     items = list(rights)
-    told = {name: [found[name, item] for item in items[:3]] for name in ("None", "ja", "en")}
-    assert told["None"] == [(1.0, "ok")] * 3
-    assert told["ja"] == [(1.0, "ok"), (0.0, "other language"), (1.0, "no language")]
-    assert told["en"] == [(0.0, "other language"), (1.0, "ok"), (1.0, "no language")]
+    by_skill = {name: [found[name, item] for item in items[:3]] for name in ("None", "ja", "en")}
+    assert by_skill["None"] == [(1.0, "ok")] * 3
+    assert by_skill["ja"] == [(1.0, "ok"), (0.0, "other language"), (1.0, "no language")]
+    assert by_skill["en"] == [(0.0, "other language"), (1.0, "ok"), (1.0, "no language")]
 
 
 def test_an_answer_is_cut_off_exactly_if_it_ran_out_of_tokens(tokenizer: Any) -> None:
-    eval_set = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
+    eval_set = build_eval_set(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
     model = build_model(seed=3)
     # Half of the answers to end by themselves: the stop words are made likely.
     with torch.no_grad():
         model.lm_head.weight[[0, 4]] *= 2
-    flags = {s.item: s.flag for s in eval_set.score(harness(model, tokenizer, "cpu", 8))}
+    flags = {s.item: s.flag for s in eval_set.score(PlainLM(model, tokenizer, "cpu", 8))}
     cut_off = {}
-    for question in eval_set.papers[0].questions:
-        prompt = tokenizer(question.requests[0].args[0], return_tensors="pt")["input_ids"]
+    for item in eval_set.tasks[0].items:
+        prompt = tokenizer(item.requests[0].args[0], return_tensors="pt")["input_ids"]
         tokens = model.generate(prompt, max_new_tokens=5, do_sample=False)[0, prompt.shape[1] :].tolist()
-        cut_off[question.item] = not {0, 4} & set(tokens)
+        cut_off[item.item] = not {0, 4} & set(tokens)
     assert {item: flag == "cut off" for item, flag in flags.items()} == cut_off
     assert set(flags.values()) >= {"ok", "cut off"}
     assert set(cut_off.values()) == {True, False}
@@ -450,23 +437,23 @@ def test_broken_weights_are_refused_not_scored(tokenizer: Any, use: SkillTask) -
     model = build_model()
     model.lm_head.weight.data[3, 3] = float("nan")
     with pytest.raises(EvaluationError, match=f"{use.task}: the model's probabilities are not numbers"):
-        build_exam(tokenizer, skill(use)).score(harness(model, tokenizer, "cpu", 8))
+        build_eval_set(tokenizer, skill(use)).score(PlainLM(model, tokenizer, "cpu", 8))
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(tokenizer: Any) -> None:
-    eval_set = build_exam(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
+    eval_set = build_eval_set(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
     with pytest.raises(EvaluationError, match=r"ev_generate: the model cannot answer: .*\(5\).*\(4\)"):
-        eval_set.score(harness(build_model(positions=4), tokenizer, "cpu", 8))
+        eval_set.score(PlainLM(build_model(positions=4), tokenizer, "cpu", 8))
 
 
 def test_one_set_of_answers_serves_two_metrics_of_two_skills(tokenizer: Any) -> None:
     first = skill(SkillTask("ev_choice", "acc"), name="first")
     second = skill(SkillTask("ev_choice", "acc_norm"), SkillTask("ev_choice", "acc"), name="second")
-    eval_set = build_exam(tokenizer, first, second)
-    alone = build_exam(tokenizer, first)
-    assert len(eval_set.papers) == 1 and len(eval_set.papers[0].requests) == len(alone.papers[0].requests)
-    scores = eval_set.score(harness(build_model(), tokenizer, "cpu", 8))
-    assert len({(s.skill, s.task, s.item) for s in scores}) == len(scores) == 3 * len(alone.entries[0].items)
+    eval_set = build_eval_set(tokenizer, first, second)
+    alone = build_eval_set(tokenizer, first)
+    assert len(eval_set.tasks) == 1 and len(eval_set.tasks[0].requests) == len(alone.tasks[0].requests)
+    scores = eval_set.score(PlainLM(build_model(), tokenizer, "cpu", 8))
+    assert len({(s.skill, s.task, s.item) for s in scores}) == len(scores) == 3 * len(alone.uses[0].items)
     again = [[s.value for s in scores if (s.skill, s.task) == (n, "ev_choice:acc")] for n in ("first", "second")]
     assert again[0] == again[1]
 
@@ -475,7 +462,7 @@ def test_equal_documents_are_one_item(tokenizer: Any) -> None:
     likely = skill(SkillTask("ev_likely", "acc"))
     tasks = load_tasks([likely], [FOLDER])
     eval_sets = [LmEvalSet.build([likely], tasks, split, ALL, SEED, tokenizer) for split in Split]
-    items = [item for eval_set in eval_sets for item in eval_set.entries[0].items]
+    items = [item for eval_set in eval_sets for item in eval_set.uses[0].items]
     assert len(items) == len(set(items)) == len(tasks["ev_likely"].task.eval_docs) - 1
 
 
@@ -486,7 +473,7 @@ def test_a_split_without_items_and_too_few_examples_are_refused(tokenizer: Any) 
     with pytest.raises(EvaluationError, match=r"ev_likely: its 1 documents, .*, leave none for the"):
         LmEvalSet.build([likely], tasks, Split.SEARCH, ALL, SEED, tokenizer)
     with pytest.raises(EvaluationError, match=r"num_fewshot is 99; lower it"):
-        build_exam(tokenizer, skill(SkillTask("ev_drawn", "acc", num_fewshot=99)))
+        build_eval_set(tokenizer, skill(SkillTask("ev_drawn", "acc", num_fewshot=99)))
 
 
 def only(loaded: LoadedTask, count: int) -> LoadedTask:
@@ -497,10 +484,10 @@ def only(loaded: LoadedTask, count: int) -> LoadedTask:
 def test_nothing_is_printed_and_logging_is_left_as_it_was(tokenizer: Any, capfd: Any) -> None:
     logger = logging.getLogger("lm_eval")
     before = logger.level
-    eval_set = build_exam(
+    eval_set = build_eval_set(
         tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw"), SkillTask("ev_choice", "acc"))
     )
-    eval_set.score(harness(build_model(positions=16), tokenizer, "cpu", 8))
+    eval_set.score(PlainLM(build_model(positions=16), tokenizer, "cpu", 8))
     assert capfd.readouterr() == ("", "")
     assert logger.level == before
 
@@ -508,9 +495,10 @@ def test_nothing_is_printed_and_logging_is_left_as_it_was(tokenizer: Any, capfd:
 def test_a_lower_is_better_metric_counts_downwards(tokenizer: Any) -> None:
     error = skill(SkillTask("ev_error", "error"))
     tasks = load_tasks([error], [FOLDER])
-    scores = build_exam(tokenizer, error).score(harness(says_always("7"), tokenizer, "cpu", 8))
+    scores = build_eval_set(tokenizer, error).score(PlainLM(says_always("7"), tokenizer, "cpu", 8))
     assert min(score.value for score in scores) == 0 and mean(scores, "ev_error:error") > 0
-    assert directions([error], tasks) == {"ev_error:error": False}
-    worse = build_exam(tokenizer, error).score(harness(says_always("+"), tokenizer, "cpu", 8))
-    sums = [skill_scores([error], directions([error], tasks), s)["sums"] for s in (scores, worse)]
+    directions = {"ev_error:error": tasks["ev_error"].higher_is_better("error")}
+    assert not directions["ev_error:error"]
+    worse = build_eval_set(tokenizer, error).score(PlainLM(says_always("+"), tokenizer, "cpu", 8))
+    sums = [skill_scores([error], directions, s)["sums"] for s in (scores, worse)]
     assert sums == [-mean(scores, "ev_error:error"), -10.0]

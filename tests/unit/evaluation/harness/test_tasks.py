@@ -4,10 +4,14 @@ from pathlib import Path
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.harness.tasks import TaskDescription, describe, divisions, example_prompt, load_tasks
+from evaluation.eval_set import TaskDescription
+from evaluation.harness.suite import LmEvalSuite
+from evaluation.harness.tasks import divide_tasks, load_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from fixtures.folders import TASKS
+
+pytestmark = pytest.mark.slow
 
 FOLDER = TASKS
 
@@ -47,7 +51,7 @@ def load(*uses: SkillTask, folder: Path = FOLDER):
         ),
     ],
 )
-def test_what_cannot_be_scored_is_refused_with_what_can(use: SkillTask, message: str) -> None:
+def test_a_use_that_cannot_be_scored_is_refused_with_those_that_can(use: SkillTask, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         load(use)
 
@@ -65,12 +69,12 @@ def test_what_cannot_be_scored_is_refused_with_what_can(use: SkillTask, message:
         ),
     ],
 )
-def test_a_language_is_asked_only_of_generated_answers_that_can_be_marked_wrong(use: SkillTask, message: str) -> None:
+def test_a_language_needs_generated_answers_that_can_count_as_wrong(use: SkillTask, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         load_tasks([Skill("sums", (use,), language="ja")], [FOLDER])
 
 
-def test_an_unknown_task_is_refused_with_its_like_and_the_files_not_read(tmp_path: Path) -> None:
+def test_an_unknown_task_is_refused_with_similar_names_and_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "sound.yaml").write_text("task: rather_odd_sums\noutput_type: generate_until\n")
     (tmp_path / "broken.yaml").write_text("task: [unfinished\n")
     with pytest.raises(EvaluationError) as refusal:
@@ -87,7 +91,7 @@ def test_a_missing_task_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "data_set"), [("ev_hub", "nobody/no-such-data"), ("arc_easy", "allenai/ai2_arc ARC-Easy")]
 )
-def test_data_that_cannot_be_reached_is_told_at_once(
+def test_data_that_cannot_be_reached_is_reported_at_once(
     task: str, data_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
@@ -107,10 +111,10 @@ def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
         load(SkillTask("local", "exact_match"), folder=tmp_path)
 
 
-def test_a_plan_reads_the_facts_of_each_task() -> None:
+def test_every_use_of_a_task_is_described() -> None:
     def facts(skill: Skill) -> TaskDescription:
-        (told,) = describe([skill], load_tasks([skill], [FOLDER]), 1, SplitSizes(search=10, report=7))
-        return told
+        (description,) = LmEvalSuite.load([skill], [FOLDER], SplitSizes(search=10, report=7), seed=1).describe()
+        return description
 
     own = facts(Skill("own", (SkillTask("ev_choice", "acc", num_fewshot=2),)))
     shared = facts(Skill("shared", (SkillTask("ev_error", "error"),)))
@@ -125,9 +129,9 @@ def test_a_plan_reads_the_facts_of_each_task() -> None:
 @pytest.mark.parametrize("task", ["ev_drawn", "ev_before"])
 def test_the_example_prompt_is_the_plain_text_of_a_search_item(task: str) -> None:
     skills = [Skill("sums", (SkillTask(task, "acc"), SkillTask("ev_error", "error")), chat_template=True)]
-    tasks = load_tasks(skills, [FOLDER])
-    prompt = example_prompt(skills, tasks, 1, SplitSizes())
-    searched = [tasks[task].document(item) for item in divisions(tasks, 1, SplitSizes())[task].items[Split.SEARCH]]
+    suite = LmEvalSuite.load(skills, [FOLDER], SplitSizes(), seed=1)
+    tasks, prompt = suite.tasks, suite.example_prompt()
+    searched = [tasks[task].document(item) for item in divide_tasks(tasks, 1, SplitSizes())[task].items[Split.SEARCH]]
     known = {"ev_drawn": "question", "ev_before": "choices"}[task]
-    told = searched[0][known]
-    assert prompt == (told if isinstance(told, str) else told[searched[0]["gold"]])
+    text = searched[0][known]
+    assert prompt == (text if isinstance(text, str) else text[searched[0]["gold"]])

@@ -13,14 +13,14 @@ from evaluation.errors import EvaluationError
 from evaluation.racing.decisions import (
     Decision,
     Panel,
+    RaceStatus,
     ScoreEstimate,
-    Standing,
     beaten_by_any,
     chance_dominated,
-    decide,
+    decide_candidates,
     round_ends,
 )
-from evaluation.racing.estimates import fit
+from evaluation.racing.estimates import fit_item_model
 from evaluation.scores import ItemScore, skill_scores
 from evaluation.skills import Skill, SkillTask
 
@@ -41,7 +41,7 @@ def seen(row: np.ndarray, items: int) -> np.ndarray:
     return parts.ravel()
 
 
-def test_each_round_doubles_the_items_and_the_last_asks_all_that_are_left() -> None:
+def test_each_round_doubles_the_items_and_the_last_asks_all() -> None:
     assert round_ends(200, 4) == (25, 50, 100, 200)
     assert round_ends(3, 4) == (1, 1, 2, 3)
     assert round_ends(7, 1) == (7,)
@@ -92,7 +92,7 @@ def test_the_paired_test_of_one_skill_is_as_careful_as_mcnemars() -> None:
         assert confidence == pytest.approx(1 - 2.0**-wins, abs=0.08)
 
 
-def test_a_second_metric_of_the_same_answers_makes_nothing_surer() -> None:
+def test_a_second_metric_of_the_same_answers_adds_no_confidence() -> None:
     """Two tasks of one source whose answers agree decide as one of them does; as two sources they would say more."""
     once = Panel((0,) * EACH, np.array([[1.0]]), (0,))
     twice = Panel((0,) * EACH + (1,) * EACH, np.array([[0.4], [0.6]]), (0, 0))
@@ -106,7 +106,7 @@ def test_a_second_metric_of_the_same_answers_makes_nothing_surer() -> None:
     assert replace(twice, sources=(0, 1)).deviations(spread)[0] == pytest.approx([0.1 * math.hypot(0.4, 0.6)])
 
 
-def test_few_leave_wrongly_and_the_hopeless_leave_early() -> None:
+def test_few_are_dropped_wrongly_and_the_hopeless_early() -> None:
     """A thousand races of equals: at 95 % one as good as the model in a skill leaves in 5 % of them."""
     random = np.random.default_rng(0)
     model = answers(0.6, 0.6, 0.6, seed=5)
@@ -120,21 +120,26 @@ def test_few_leave_wrongly_and_the_hopeless_leave_early() -> None:
 
 
 def decided(rows: list[np.ndarray], full: np.ndarray, at_least: int = 0) -> tuple[Decision, ...]:
-    model = fit(full, PANEL.tasks, seed=0)
-    return decide(np.array(rows), full, PANEL, model, confidence=0.95, at_least=at_least)
+    model = fit_item_model(full, PANEL.tasks, seed=0)
+    return decide_candidates(np.array(rows), full, PANEL, model, confidence=0.95, at_least=at_least)
 
 
-def test_the_good_go_on_the_beaten_leave_and_the_rest_wait() -> None:
+def test_the_good_are_promoted_the_beaten_dropped_and_the_rest_wait() -> None:
     full = np.array([answers(0.3 + 0.05 * index, 0.5, 0.5, seed=index) for index in range(8)])
     good, middling, bad = (seen(answers(rate, rate, rate, seed=30), 20) for rate in (1.0, 0.45, 0.0))
-    standings = [one.standing for one in decided([bad, middling, good], full)]
-    assert standings == [Standing.LEAVES, Standing.WAITS, Standing.GOES_ON]
-    assert [one.standing for one in decided([bad, middling, good], full, at_least=3)] == [
-        Standing.LEAVES,
-        Standing.GOES_ON,
-        Standing.GOES_ON,
+    standings = [one.status for one in decided([bad, middling, good], full)]
+    assert standings == [RaceStatus.DROPPED, RaceStatus.WAITING, RaceStatus.PROMOTED]
+    assert [one.status for one in decided([bad, middling, good], full, at_least=3)] == [
+        RaceStatus.DROPPED,
+        RaceStatus.PROMOTED,
+        RaceStatus.PROMOTED,
     ]
     (guess,) = decided([good], full)
     assert all(0 <= mean <= 1 and deviation > 0 for mean, deviation in zip(*vars(guess.estimate).values(), strict=True))
-    assert decide(np.empty((0, 3 * EACH)), full, PANEL, fit(full, PANEL.tasks, seed=0), confidence=0.95) == ()
+    assert (
+        decide_candidates(
+            np.empty((0, 3 * EACH)), full, PANEL, fit_item_model(full, PANEL.tasks, seed=0), confidence=0.95
+        )
+        == ()
+    )
     assert math.isclose(decided([good], full)[0].dominated, guess.dominated)

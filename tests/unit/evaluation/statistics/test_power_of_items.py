@@ -38,7 +38,7 @@ def test_fewer_items_hide_larger_differences_and_too_few_hide_all() -> None:
         detectable_difference(0, 0.05)
 
 
-def test_several_tasks_count_as_few_items_as_their_mean_varies() -> None:
+def test_several_tasks_count_as_many_items_as_the_variance_of_their_mean_implies() -> None:
     assert effective_items([1.0], [200]) == 200
     assert effective_items([2.0, 2.0], [200, 200]) == pytest.approx(400)
     # Var = .9² σ²/100 + .1² σ²/400

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from merging.errors import MergingError
-from merging.evolution.evolve import Outcome, Settings, evolve
+from merging.evolution.evolve import evolve
+from merging.evolution.outcomes import Outcome, SearchSettings
 from merging.evolution.pareto import hypervolume, nondominated
-from merging.recipes.weight_merge import ModelId, Partition
+from merging.identity import ModelId
+from merging.partition import Partition
 from merging.spaces.weight_merges import WeightMergeSpace
+
+pytestmark = pytest.mark.slow
 
 MATH, LANGUAGE, CODE = (ModelId(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
 BASE = ModelId("org/base", "f" * 40)
@@ -28,7 +32,7 @@ def space_of(method="task_arithmetic", groups=SIX_GROUPS, sources=(MATH, LANGUAG
 
 
 def settings_of(population=12, candidates=60, minutes=None, seed=0):
-    return Settings(population, candidates, minutes, seed)
+    return SearchSettings(population, candidates, minutes, seed)
 
 
 def weights(space, recipe):

@@ -9,8 +9,10 @@ import pytest
 from pymoo.core.problem import Problem
 
 from merging.evolution.operators import GenomeCrossover, GenomeMutation
+from merging.identity import ModelId
+from merging.partition import Partition
 from merging.recipes.path import PathRecipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.paths import PathSpace
 
 DEPTH, MANY = 6, 2000

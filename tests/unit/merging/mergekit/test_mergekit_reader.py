@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from merging.mergekit.config import ConfigFaults, FromModel, ModelName, TokenizerChoice, TokenRule
-from merging.mergekit.reader import parse_merge_config
+from merging.identity import ModelId
+from merging.mergekit.config import ConfigFaults, FromModel, TokenizerChoice, TokenRule
+from merging.mergekit.reader import named_models, parse_merge_config
 from merging.mergekit.settings import Condition, Setting, setting_at
 
 TIES = """
@@ -34,12 +35,26 @@ def changed(**values: Any) -> str:
 
 def test_models_adapters_and_revisions_are_read_and_a_base_that_is_not_listed_comes_last() -> None:
     config = parse_merge_config(yaml.safe_load(TIES))
-    base, cod = ModelName("reef/base"), ModelName("reef/cod", "v1", ModelName("reef/cod-lora"))
-    eel = ModelName("./eel", None, ModelName("reef/eel-lora", "v2"))
+    base, cod = ModelId("reef/base"), ModelId("reef/cod", "v1", ModelId("reef/cod-lora"))
+    eel = ModelId("./eel", None, ModelId("reef/eel-lora", "v2"))
     assert [entry.model for entry in config.slices[0].inputs] == [cod, eel, base]
     assert config.models == (base, cod, eel)
     assert str(cod) == "reef/cod@v1+reef/cod-lora"
     assert config.config_source == base
+
+
+def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_are_written() -> None:
+    text = "{merge_method: slerp, base_model: ./cod, models: [{model: cod}, {model: eel}], parameters: {t: 0.5}}"
+    assert faults(text) == {"models": "3 models: slerp merges exactly 2"}
+    one, other = ModelId("./cod"), ModelId("cod")
+    assert named_models(yaml.safe_load(text)) == (one, other, ModelId("eel"))
+    config = parse_merge_config(yaml.safe_load(text), {other: one})
+    assert [entry.model for entry in config.slices[0].inputs] == [one, ModelId("eel")]
+    assert [(mention.written, mention.model) for mention in config.mentions[:2]] == [(one, one), (other, one)]
+    twice = "{merge_method: linear, models: [{model: cod}, {model: ./cod}], parameters: {weight: 1}}"
+    with pytest.raises(ConfigFaults) as caught:
+        parse_merge_config(yaml.safe_load(twice), {one: other})
+    assert str(caught.value) == "models: got cod and ./cod, which are one model: name each model once in a slice"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +145,7 @@ def test_the_dtype_of_the_result_is_out_dtype_before_dtype() -> None:
 
 
 def test_a_tokenizer_is_chosen_in_either_spelling_and_tokens_by_rules() -> None:
-    base = ModelName("reef/base")
+    base = ModelId("reef/base")
     for values in ({"tokenizer_source": "reef/base"}, {"tokenizer": {"source": "reef/base"}}):
         assert parse_merge_config(yaml.safe_load(changed(**values))).tokenizer == TokenizerChoice(base)
     tokens = {
@@ -167,7 +182,7 @@ def test_settings_have_mergekit_s_values_everywhere(data: Any) -> None:
 def setting_of(data: Any) -> Setting:
     """A parameter's value as a setting, of whatever kind."""
     from merging.mergekit.parameters import read_setting
-    from merging.method_specs import Parameter
+    from merging.specs.method import Parameter
 
     setting, wrong = read_setting(data, Parameter(kind="switch" if data == [True, False] else "number"))
     assert wrong == []

@@ -10,10 +10,15 @@ import yaml
 
 from fixtures.tiny_models import pool, recipe_of, tiny_model
 from merging.errors import MergingError
+from merging.identity import ModelId
 from merging.merge_tensor import merge_tensor
 from merging.mergekit.writer import to_mergekit_yaml
-from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
+from merging.methods import METHODS
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+
+pytestmark = pytest.mark.slow
 
 mergekit_config = pytest.importorskip("mergekit.config")
 
@@ -95,7 +100,7 @@ def test_mergekit_accepts_the_yaml_of_every_method(method: str, groups: Partitio
     text = to_mergekit_yaml(recipe, tiny_model("llama", seed=0, layers=4).state_dict())
     config = mergekit_config.MergeConfiguration.model_validate(yaml.safe_load(text))
     models = {(model.model.path, model.model.revision) for model in config.referenced_models()}
-    assert models == {(origin.repo, origin.sha) for origin in recipe.origins}
+    assert models == {(origin.location, origin.revision) for origin in recipe.origins}
     assert text.startswith("# mergekit draws") == METHODS[method].draws
 
 

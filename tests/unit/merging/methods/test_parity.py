@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fixtures.folders import ZOO_WEIGHTS
-from merging.method_specs import METHODS, resolved
-from merging.methods import MERGES, Draw, Inputs, Measurements
+from merging.kernels.inputs import Draw, Inputs, Measurements
+from merging.methods import METHODS
 
 registry = pytest.importorskip("mergekit.merge_methods.registry")
 
@@ -65,8 +65,12 @@ def ours(
     method: str, sources: list[Tensor], base: Tensor | None, given: Given, kept: Measurements | None = None
 ) -> Tensor:
     names = tuple(f"source {number}" for number in range(len(sources)))
+    defaults = {
+        name: (parameter.default,) * (len(sources) if parameter.per_source else 1)
+        for name, parameter in METHODS[method].parameters.items()
+    }
     inputs = Inputs(
-        values=resolved(method, given, len(sources)),
+        values={**defaults, **given},
         load=lambda source: sources[source],
         load_base=None if base is None else lambda: base,
         draw=Draw(7, "tensor", names),
@@ -74,7 +78,7 @@ def ours(
         base="base",
         measurements=kept or Measurements(),
     )
-    return MERGES[method](inputs)
+    return METHODS[method].formula(inputs)
 
 
 def theirs(method: str, sources: list[Tensor], base: Tensor | None, given: Given) -> Tensor:

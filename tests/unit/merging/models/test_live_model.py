@@ -13,11 +13,16 @@ from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import CONFIGS, pool, recipe_of, tiny_model
 from merging.errors import MergingError
+from merging.identity import ModelId
 from merging.merge_tensor import merge_tensor
+from merging.methods import METHODS
 from merging.models.live import LiveModel
-from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
+
+pytestmark = pytest.mark.slow
 
 PROMPT = torch.arange(3, 23).reshape(2, 10)
 TWO = Partition.even(2, 2, modules_apart=True, ends_apart=True)

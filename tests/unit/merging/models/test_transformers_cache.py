@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,60 +12,57 @@ import pytest
 
 from fixtures.tiny_models import FAMILIES, tiny_model
 from merging.errors import MergingError
-from merging.models.building import outline
-from merging.models.layer_config import layer_total
-from merging.models.transformers_cache import set_cache_dir
+from merging.models.building import build_schema
+from merging.models.layer_config import read_depth
+from merging.models.transformers_cache import cache_in
+
+pytestmark = pytest.mark.slow
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 3}
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Path]:
-    set_cache_dir(tmp_path / "answers")
-    yield tmp_path / "answers"
-    set_cache_dir(None)
+    with cache_in(tmp_path / "answers"):
+        yield tmp_path / "answers"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_outline_that_was_kept_is_the_one_that_was_made(family: str, shelf: Path) -> None:
     config = tiny_model(family, seed=0, layers=2).config.to_dict()
-    made = outline(config, "a model")
-    assert outline(config, "another model") == made
-    set_cache_dir(None)
-    assert outline(config, "a model") == made
+    made = build_schema(config, "a model")
+    assert build_schema(config, "another model") == made
+    assert contextvars.Context().run(build_schema, config, "a model") == made
     assert len(list(shelf.iterdir())) == 1
 
 
 def test_an_answer_is_taken_from_the_disk_and_belongs_to_its_config(shelf: Path) -> None:
-    assert layer_total(LLAMA, "a model") == 3
+    assert read_depth(LLAMA, "a model") == 3
     (cached_on_disk,) = shelf.iterdir()
     cached_on_disk.write_text("7")
-    assert layer_total(dict(reversed(LLAMA.items())), "a model") == 7
-    assert layer_total({**LLAMA, "num_hidden_layers": 4}, "a model") == 4
+    assert read_depth(dict(reversed(LLAMA.items())), "a model") == 7
+    assert read_depth({**LLAMA, "num_hidden_layers": 4}, "a model") == 4
 
 
 def test_a_broken_answer_is_asked_for_anew(shelf: Path) -> None:
-    assert layer_total(LLAMA, "a model") == 3
+    assert read_depth(LLAMA, "a model") == 3
     (cached_on_disk,) = shelf.iterdir()
     cached_on_disk.write_text("{")
-    assert layer_total(LLAMA, "a model") == 3
+    assert read_depth(LLAMA, "a model") == 3
     assert cached_on_disk.read_text() == "3"
 
 
 def test_an_error_is_not_kept(shelf: Path) -> None:
     for label in ("a model", "another one"):
         with pytest.raises(MergingError, match=label):
-            layer_total({"model_type": "no such thing"}, label)
+            read_depth({"model_type": "no such thing"}, label)
     assert not shelf.exists()
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:
     (tmp_path / "answers").write_text("a file")
-    set_cache_dir(tmp_path / "answers")
-    try:
-        assert layer_total(LLAMA, "a model") == 3
-    finally:
-        set_cache_dir(None)
+    with cache_in(tmp_path / "answers"):
+        assert read_depth(LLAMA, "a model") == 3
 
 
 def test_a_write_that_fails_leaves_nothing_behind(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +70,7 @@ def test_a_write_that_fails_leaves_nothing_behind(shelf: Path, monkeypatch: pyte
         raise OSError("no space left")
 
     monkeypatch.setattr(Path, "replace", full)
-    assert layer_total(LLAMA, "a model") == 3
+    assert read_depth(LLAMA, "a model") == 3
     assert list(shelf.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Weights and cost per token, counted from shapes, beside what transformers counts in the model itself."""
+"""Weights and cost per token, counted from shapes and compared with what transformers counts in the model itself."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import tiny_model
+from merging.identity import ModelId
 from merging.models.building import build_from_config, stored_weights
 from merging.partition import Partition
-from merging.paths.cost import Cost, cost, layers_of
+from merging.paths.cost import ModelCost, model_cost
 from merging.paths.layout import path_config
 from merging.recipes.path import Hop, path_recipe
-from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 
 LAYERS = 3
 DENSE = ("llama", "llama-tied", "gemma2", "gpt2", "bloom", "gpt-neox", "cohere", "phi3")
@@ -29,10 +30,10 @@ def the_path() -> Any:
     return path_recipe(parts, HOPS, 0, 0)
 
 
-def counted(model: Any, layers: tuple[int, ...]) -> Cost:
+def counted(model: Any, layers: tuple[int, ...]) -> ModelCost:
     """From shapes alone, of some of a model's layers."""
     shapes = {name: tuple(weight.shape) for name, weight in stored_weights(model).items()}
-    return cost(shapes, model.config.to_dict(), layers)
+    return model_cost(shapes, model.config.to_dict(), layers)
 
 
 def path_model(source: Any) -> Any:
@@ -60,13 +61,13 @@ def met_by_a_token(model: Any) -> int:
 def test_a_path_has_as_many_weights_as_transformers_counts(kind: str) -> None:
     source = tiny_model(kind, seed=0, layers=LAYERS)
     assert counted(source, tuple(range(LAYERS))).parameters == source.num_parameters()
-    assert counted(source, layers_of(the_path())).parameters == path_model(source).num_parameters()
+    assert counted(source, the_path().layers).parameters == path_model(source).num_parameters()
 
 
 @pytest.mark.parametrize("kind", DENSE)
 def test_a_token_passes_through_the_weights_of_the_modules_that_are_called(kind: str) -> None:
     source = tiny_model(kind, seed=0, layers=LAYERS)
-    assert counted(source, layers_of(the_path())).per_token == met_by_a_token(path_model(source))
+    assert counted(source, the_path().layers).per_token == met_by_a_token(path_model(source))
 
 
 @pytest.mark.parametrize("kind", EXPERTS)
@@ -83,11 +84,13 @@ def test_a_token_passes_through_those_experts_alone_that_it_is_sent_to(kind: str
     whole = {**settings, "num_experts_per_tok": total}
     shapes = {name: tuple(weight.shape) for name, weight in stored_weights(source).items()}
     layers = range(LAYERS)
-    assert cost(shapes, whole, layers).per_token - cost(shapes, settings, layers).per_token == idle
+    assert model_cost(shapes, whole, layers).per_token - model_cost(shapes, settings, layers).per_token == idle
 
 
 def test_a_head_that_is_tied_costs_but_is_counted_once() -> None:
     shapes = {"model.embed_tokens.weight": (50, 32), "model.layers.0.mlp.weight": (32, 32), "lm_head.weight": (50, 32)}
     table, layer = math.prod((50, 32)), math.prod((32, 32))
-    assert cost(shapes, {"tie_word_embeddings": False}, [0, 0]) == Cost(2 * table + 2 * layer, table + 2 * layer)
-    assert cost(shapes, {"tie_word_embeddings": True}, [0, 0]) == Cost(table + 2 * layer, table + 2 * layer)
+    assert model_cost(shapes, {"tie_word_embeddings": False}, [0, 0]) == ModelCost(
+        2 * table + 2 * layer, table + 2 * layer
+    )
+    assert model_cost(shapes, {"tie_word_embeddings": True}, [0, 0]) == ModelCost(table + 2 * layer, table + 2 * layer)

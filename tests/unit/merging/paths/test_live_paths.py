@@ -11,13 +11,17 @@ from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import FAMILIES, pool, recipe_of
 from merging.errors import MergingError
+from merging.identity import ModelId
 from merging.models.live import LiveModel
+from merging.partition import Partition
 from merging.paths.layout import check_rearrangeable, lay_out
 from merging.paths.live import PathModels
 from merging.recipes.path import Hop, PathRecipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import write_release
+
+pytestmark = pytest.mark.slow
 
 LAYERS = 3
 WHOLE = Partition.even(LAYERS, 1, False, False)

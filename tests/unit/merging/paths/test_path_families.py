@@ -14,17 +14,20 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import FAMILIES, ON_PATHS, pool, tiny_model
+from merging.identity import ModelId
 from merging.models.building import build_from_config
 from merging.models.layer_config import is_tied
-from merging.models.stored_model import read_config_json
 from merging.partition import Partition
-from merging.paths.folding import RULES, folded
+from merging.paths.folding import RULES, fold_scale
 from merging.paths.layout import lay_out, path_config
 from merging.paths.live import PathModels
 from merging.recipes.path import Hop, PathRecipe
-from merging.recipes.weight_merge import ModelId, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+from merging.sources.json_object import read_json_object
 from merging.writing.release import write_release
+
+pytestmark = pytest.mark.slow
 
 LAYERS = 3
 PROMPT = torch.arange(3, 23).reshape(2, 10)
@@ -35,7 +38,7 @@ def path_over(checkpoints: Mapping[ModelId, Checkpoint], dtype: str = "float32")
     """A path whose embedding comes from one model and whose head, where it is not tied, from another."""
     groups = Partition.even(LAYERS, 1, False, False)
     parts = tuple(WeightMerge.single(source, groups, dtype) for source in checkpoints)
-    tied = is_tied(read_config_json(next(iter(checkpoints.values())).folder))
+    tied = is_tied(read_json_object(next(iter(checkpoints.values())).folder / "config.json"))
     return PathRecipe(parts, HOPS, 0, 0 if tied else 1)
 
 
@@ -106,7 +109,7 @@ def stacked(path: PathRecipe, config: dict[str, Any], states: list[dict[str, Ten
         experts_implementation="eager",
     ).double()
     state = {
-        name: folded(states[taken.part][taken.name].double(), taken.fold if fold else None, taken.stream)
+        name: fold_scale(states[taken.part][taken.name].double(), taken.fold if fold else None, taken.stream)
         for name, taken in layout.items()
     }
     model.load_state_dict(state, strict=False)
@@ -122,7 +125,7 @@ def test_every_family_with_a_rule_is_tried_here_and_no_other() -> None:
 def test_scales_in_the_weights_do_what_scales_of_the_stream_do(kind: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, kind, sources=2, layers=LAYERS, kinds=ON_PATHS)
     path = path_over(checkpoints)
-    config = read_config_json(tmp_path / "model-0")
+    config = read_json_object(tmp_path / "model-0" / "config.json")
     states = [
         {name: weight for name, weight in model.state_dict().items() if name not in model.all_tied_weights_keys}
         for model in (tiny_model(kind, seed=seed, layers=LAYERS, kinds=ON_PATHS) for seed in range(2))

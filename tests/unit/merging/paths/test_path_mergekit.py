@@ -15,12 +15,16 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from fixtures.tiny_models import ON_PATHS, pool, recipe_of
+from merging.identity import ModelId
 from merging.models.layer_config import is_tied
-from merging.models.stored_model import read_config_json
+from merging.partition import Partition
 from merging.recipes.path import Hop, PathRecipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+from merging.sources.json_object import read_json_object
 from merging.writing.release import RECIPE_NAME, write_release
+
+pytestmark = pytest.mark.slow
 
 LAYERS = 3
 WHOLE = Partition.even(LAYERS, 1, False, False)
@@ -67,21 +71,21 @@ def odd_weights(ours: Path, theirs: Path) -> set[str]:
 def test_mergekit_makes_our_weights_of_our_recipe_but_where_it_says_so(kind: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, kind, sources=2, layers=LAYERS, dtype=torch.bfloat16, kinds=ON_PATHS)
     parts = tuple(WeightMerge.single(source, WHOLE, "bfloat16") for source in checkpoints)
-    tied = is_tied(read_config_json(tmp_path / "model-0"))
+    tied = is_tied(read_json_object(tmp_path / "model-0" / "config.json"))
     path = PathRecipe(parts, HOPS, 0, 0 if tied else 1)  # ends that are not the first and last hop's models
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     write_release(path, checkpoints, ours, {})
     text = (ours / RECIPE_NAME).read_text()
-    told = re.sub("\n# ", " ", "".join(line for line in text.splitlines(keepends=True) if line.startswith("#")))
+    notes = re.sub("\n# ", " ", "".join(line for line in text.splitlines(keepends=True) if line.startswith("#")))
     done = mergekit(run_yaml.main, str(with_folders(text, checkpoints, tmp_path / "recipe.yml")), str(theirs))
-    if "stops unless" in told:
+    if "stops unless" in notes:
         assert "required but not present in model" in str(done.exception)
         return
-    assert ("no config.json for these" in told) == (layers_in(ours) != layers_in(theirs))
+    assert ("no config.json for these" in notes) == (layers_in(ours) != layers_in(theirs))
     odd = odd_weights(ours, theirs)
     for said, which in ODD.items():
         found = {name for name in odd if re.search(which, name)}
-        assert bool(found) == (said in told)
+        assert bool(found) == (said in notes)
         odd -= found
     assert not odd
 

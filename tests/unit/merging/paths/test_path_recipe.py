@@ -5,8 +5,11 @@ import json
 import pytest
 
 from merging.errors import MergingError
-from merging.recipes.path import Hop, PathRecipe, path_recipe, read_recipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.path import Hop, PathRecipe, path_recipe
+from merging.recipes.recipe import read_recipe
+from merging.recipes.weight_merge import WeightMerge
 
 GROUPS = Partition.even(4, 1, False, False)
 A, B, C = (WeightMerge.single(ModelId(f"tiny/{name}", name * 40), GROUPS, "float32") for name in "abc")
@@ -42,6 +45,21 @@ def test_a_path_is_read_back_from_its_json() -> None:
     assert read_recipe(json.loads(json.dumps(A.to_json()))) == A
     with pytest.raises(MergingError, match="path: not as shoal writes it"):
         read_recipe({**path.to_json(), "hops": [{"part": 0}]})
+    with pytest.raises(MergingError, match=r"recipe\.kind: got 'stew': use one of weight_merge, path"):
+        read_recipe({**path.to_json(), "kind": "stew"})
+
+
+def test_the_json_of_older_versions_is_still_read() -> None:
+    groups = {"layers": 4, "bands": [[0, 4]], "modules_apart": False, "ends_apart": False}
+    groups["attention"] = ["self_attn", "attn", "attention", "self_attention"]
+    old = {key: value for key, value in A.to_json().items() if key != "kind"} | {"groups": groups}
+    assert read_recipe(old) == A
+
+
+def test_a_path_and_a_merge_answer_for_themselves() -> None:
+    path = path_recipe([A, B], [Hop(0, 0, 1.0), Hop(1, 2, 1.25)], 0, 1)
+    assert (path.depth, path.layers, path.method) == (2, (0, 2), "passthrough")
+    assert (A.depth, A.layers, A.parts, A.hops, A.describe()) == (4, (0, 1, 2, 3), (A,), (), "linear")
 
 
 def test_the_stream_before_a_hop_is_scaled_by_all_scales_so_far() -> None:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from fixtures.tiny_models import tiny_model
 from merging.errors import MergingError
-from merging.sources.checkpoint import MAX_HEADER_BYTES, Checkpoint, TensorHeader, read_headers
+from merging.sources.checkpoint import MAX_HEADER_BYTES, Checkpoint, read_headers
+from merging.sources.family import TensorHeader
 
 
 @pytest.fixture

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from merging.errors import MergingError
-from merging.evolution.evolve import Outcome, Settings, evolve
-from merging.recipes.path import PathRecipe, Recipe
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.evolution.evolve import evolve
+from merging.evolution.outcomes import Outcome, SearchSettings
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.path import PathRecipe
+from merging.recipes.recipe import Recipe
+from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.paths import PathSpace
+
+pytestmark = pytest.mark.slow
 
 DEPTH = 4
 A, B, C = (
@@ -23,8 +29,8 @@ A, B, C = (
 def hops(recipe: Recipe) -> list[tuple[str, int]]:
     """The way of a recipe: the letter of each layer's model, and the layer."""
     if isinstance(recipe, WeightMerge):
-        return [(recipe.sources[0].repo[-1], layer) for layer in range(DEPTH)]
-    return [(recipe.parts[hop.part].sources[0].repo[-1], hop.layer) for hop in recipe.hops]
+        return [(recipe.sources[0].location[-1], layer) for layer in range(DEPTH)]
+    return [(recipe.parts[hop.part].sources[0].location[-1], hop.layer) for hop in recipe.hops]
 
 
 def way(text: str) -> list[tuple[str, int]]:
@@ -108,7 +114,7 @@ def test_a_first_generation_is_no_larger_than_the_others_and_has_every_model_in_
         asked.append(recipes)
         return [Outcome((float(len(hops(recipe))),), None, 1.0) for recipe in recipes]
 
-    evolve(space, Settings(12, 24, None, 0), evaluate, objectives=1)
+    evolve(space, SearchSettings(12, 24, None, 0), evaluate, objectives=1)
     assert [len(recipes) for recipes in asked] == [12, 12]
     assert list(asked[0][:8]) == parts
 
@@ -141,13 +147,13 @@ def outcomes(recipes: Sequence[Recipe]) -> list[Outcome]:
 
 def test_evolution_finds_a_path_and_its_scales() -> None:
     space = PathSpace.build([A, B], tied=False, step=0.1)
-    result = evolve(space, Settings(30, 900, None, 3), outcomes, objectives=2)
+    result = evolve(space, SearchSettings(30, 900, None, 3), outcomes, objectives=2)
     best = max(scored.outcome.objectives or () for scored in result.front)
     assert best[0] == 5
     started = max(likeness(space.decode(genome)) for genome in space.seeds())
     assert best[0] > started[0]
     assert len({scored.recipe.digest for scored in result.scored}) == len(result.scored) == 900
-    again = evolve(space, Settings(30, 900, None, 3), outcomes, objectives=2)
+    again = evolve(space, SearchSettings(30, 900, None, 3), outcomes, objectives=2)
     assert [one.recipe.digest for one in again.scored] == [one.recipe.digest for one in result.scored]
 
 
@@ -158,9 +164,9 @@ def test_a_second_search_goes_on_from_the_first_one_s_front() -> None:
         asked.extend(recipe.digest for recipe in recipes)
         return outcomes(recipes)
 
-    first = evolve(PathSpace.build([A, B], tied=False), Settings(10, 60, None, 1), evaluate, objectives=2)
+    first = evolve(PathSpace.build([A, B], tied=False), SearchSettings(10, 60, None, 1), evaluate, objectives=2)
     space = PathSpace.build([A, C], tied=False)
-    both = evolve(space, Settings(10, 40, None, 1), evaluate, objectives=2, earlier=first)
+    both = evolve(space, SearchSettings(10, 40, None, 1), evaluate, objectives=2, earlier=first)
     assert len(asked) == len(set(asked)) == 100  # what the two have in common was not asked twice, nor paid for
     assert both.scored[:60] == first.scored
     assert len(both.scored) == 100

@@ -12,16 +12,21 @@ import pytest
 import torch
 
 from merging.errors import MergingError
+from merging.identity import ModelId
 from merging.merge_tensor import merge_tensor
-from merging.method_specs import SEARCHED
-from merging.recipes.weight_merge import METHODS, ModelId, Partition, WeightMerge
-from merging.spaces.genes import INCLUDED
+from merging.methods import METHODS, searched_methods
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
+from merging.specs.genes import INCLUDED
+
+pytestmark = pytest.mark.slow
 
 MATH, LANGUAGE, CODE = (ModelId(f"org/{name}", "0" * 40) for name in ("math", "language", "code"))
 BASE = ModelId("org/base", "f" * 40)
 TWO_BANDS = Partition.even(4, 2, modules_apart=False, ends_apart=False)
 ENDS_APART = Partition.even(4, 2, modules_apart=True, ends_apart=True)
+SEARCHED = searched_methods()
 TASK_METHODS = tuple(name for name in SEARCHED if METHODS[name].needs_base and "weight" in METHODS[name].parameters)
 BY_ELEMENT = ("sce", "ram", "ramplus_tl")
 
@@ -85,7 +90,9 @@ def test_a_canonical_recipe_merges_to_the_tensors_that_its_genome_literally_says
         sources = (MATH, LANGUAGE) if METHODS[method].max_sources == 2 else (MATH, LANGUAGE, CODE)
         space = space_of(method, sources, groups=TWO_BANDS, step=0.5)
         genomes = [genome for genome in random_genomes(space, 120, seed=3) if is_a_merge(space, genome)]
-        genomes += [one for one in space.seeds() if is_a_merge(space, one) or not METHODS[method].by_choice]
+        genomes += [
+            one for one in space.seeds() if is_a_merge(space, one) or not METHODS[method].search.chooses_sources
+        ]
         changed = 0
         for genome in genomes:
             canonical, literal = space.decode(genome), literal_recipe(space, genome)

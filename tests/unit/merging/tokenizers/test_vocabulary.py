@@ -17,13 +17,14 @@ from torch import Tensor
 from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from merging.errors import MergingError
-from merging.mergekit.config import ZERO, FromModel, ModelName, TokenRule
+from merging.identity import ModelId
+from merging.mergekit.config import ZERO, FromModel, TokenRule
 from merging.sources.checkpoint import Checkpoint
-from merging.tokenizers.chat_template import with_chat_template
+from merging.tokenizers.chat_template import add_chat_template
 from merging.tokenizers.source_tokenizer import SourceTokenizer, read_source_tokenizer
 from merging.tokenizers.view import vocabulary_views
 from merging.tokenizers.vocabulary import Vocabulary, plan_vocabulary
-from merging.writing.companions import companion_files
+from merging.writing.companions import read_companions
 
 SEA = "the shoal swims in the sea and the whale sings to the shoal in the deep"
 SKY = "ein Vogel fliegt im Himmel und die Wolken ziehen über den Wald, die Vögel singen"
@@ -80,7 +81,7 @@ def words(text: str, size: int, special: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def model(folder: Path, tokenizer: Tokenizer, *, seed: int, rows: int | None = None, added: str = "") -> ModelName:
+def model(folder: Path, tokenizer: Tokenizer, *, seed: int, rows: int | None = None, added: str = "") -> ModelId:
     """A tiny Llama with a tokenizer, in a folder; `added` is a special token that is no part of its text."""
     words = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=tokenizer.id_to_token(0))
     if added:
@@ -92,22 +93,22 @@ def model(folder: Path, tokenizer: Tokenizer, *, seed: int, rows: int | None = N
         **sizes, vocab_size=rows or len(words), eos_token_id=words.eos_token_id, bos_token_id=None
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return ModelName(str(folder))
+    return ModelId(str(folder))
 
 
-def source(name: ModelName) -> SourceTokenizer:
-    folder = Path(name.path)
-    files = companion_files(folder) | {"config.json": (folder / "config.json").read_bytes()}
+def source(name: ModelId) -> SourceTokenizer:
+    folder = Path(name.location)
+    files = read_companions(folder) | {"config.json": (folder / "config.json").read_bytes()}
     rows = Checkpoint.open(folder).header(BY_TOKEN[0]).shape[0]
-    return read_source_tokenizer(name.path, files, rows)
+    return read_source_tokenizer(name.location, files, rows)
 
 
-def aligned(vocabulary: Vocabulary, names: list[ModelName]) -> dict[ModelName, Any]:
+def aligned(vocabulary: Vocabulary, names: list[ModelId]) -> dict[ModelId, Any]:
     tensors = {name: {tensor: tensor for tensor in BY_TOKEN} for name in names}
-    return vocabulary_views(vocabulary, {name: Checkpoint.open(Path(name.path)) for name in names}, tensors)
+    return vocabulary_views(vocabulary, {name: Checkpoint.open(Path(name.location)) for name in names}, tensors)
 
 
-def three(folder: Path) -> list[ModelName]:
+def three(folder: Path) -> list[ModelId]:
     """Models of which two share tokens that the first lacks, one with rows to spare and a token past them."""
     a = model(folder / "a", byte_pairs(SEA, 290, [END]), seed=1, rows=296)
     b = model(folder / "b", byte_pairs(SKY, 300, ["<eos>"]), seed=2, added=TURN)
@@ -119,19 +120,19 @@ def written(folder: Path, vocabulary: Vocabulary, config: Mapping[str, Any]) -> 
     folder.mkdir()
     for name, content in vocabulary.files.items():
         (folder / name).write_bytes(content)
-    (folder / "config.json").write_text(json.dumps(vocabulary.settled(config)))
+    (folder / "config.json").write_text(json.dumps(vocabulary.apply_to(config)))
     return folder
 
 
-def mergekit(names: list[ModelName], target: Path, base: ModelName | None, tokenizer: dict[str, Any]) -> Path:
+def mergekit(names: list[ModelId], target: Path, base: ModelId | None, tokenizer: dict[str, Any]) -> Path:
     """The models' equal sum, made by mergekit."""
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
-    weights = [{"model": name.path, "parameters": {"weight": 1.0}} for name in names]
+    weights = [{"model": name.location, "parameters": {"weight": 1.0}} for name in names]
     config = {"merge_method": "linear", "models": weights, "dtype": "float32", "tokenizer": tokenizer}
-    config |= {"base_model": base.path} if base else {}
+    config |= {"base_model": base.location} if base else {}
     options = MergeOptions(device="cpu", write_model_card=False, quiet=True)
     run_merge(MergeConfiguration.model_validate(yaml.safe_load(yaml.safe_dump(config))), str(target), options=options)
     return target
@@ -163,12 +164,12 @@ def test_every_token_has_the_row_that_mergekit_gives_it(
             TURN: TokenRule(FromModel(names[1])),
         }
         theirs_rules = {
-            "<new>": {"source": {"kind": "model_token", "model": names[2].path, "token": known}},
-            "<numbered>": {"source": {"kind": "model_token", "model": names[1].path, "token_id": 7}},
+            "<new>": {"source": {"kind": "model_token", "model": names[2].location, "token": known}},
+            "<numbered>": {"source": {"kind": "model_token", "model": names[1].location, "token_id": 7}},
             "the": {"source": {"kind": "zero"}, "force": True},
-            TURN: {"source": names[1].path},
+            TURN: {"source": names[1].location},
         }
-    choices = {"source": wanted.path if isinstance(wanted, ModelName) else wanted, "tokens": theirs_rules}
+    choices = {"source": wanted.location if isinstance(wanted, ModelId) else wanted, "tokens": theirs_rules}
     folder = mergekit(names, tmp_path / "theirs", base, choices | {"pad_to_multiple_of": multiple})
 
     vocabulary = plan_vocabulary(
@@ -188,25 +189,25 @@ def test_every_token_has_the_row_that_mergekit_gives_it(
         torch.testing.assert_close(ours[len(tokens) :], expected.tensor(tensor)[len(tokens) :])
 
 
-def shuffled(name: ModelName, folder: Path) -> ModelName:
+def shuffled(name: ModelId, folder: Path) -> ModelId:
     """The same model with its tokens in another order."""
     folder.mkdir()
-    spec = json.loads((Path(name.path) / "tokenizer.json").read_text())
+    spec = json.loads((Path(name.location) / "tokenizer.json").read_text())
     height = len(spec["model"]["vocab"])
     order = torch.randperm(height, generator=torch.Generator().manual_seed(5)).tolist()
     spec["model"]["vocab"] = {token: order[id] for token, id in spec["model"]["vocab"].items()}
     spec["added_tokens"] = [token | {"id": order[token["id"]]} for token in spec["added_tokens"]]
     (folder / "tokenizer.json").write_text(json.dumps(spec))
-    (folder / "tokenizer_config.json").write_bytes((Path(name.path) / "tokenizer_config.json").read_bytes())
-    config = json.loads((Path(name.path) / "config.json").read_text())
+    (folder / "tokenizer_config.json").write_bytes((Path(name.location) / "tokenizer_config.json").read_bytes())
+    config = json.loads((Path(name.location) / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": order[config["eos_token_id"]]}))
-    weights = load_file(Path(name.path) / "model.safetensors")
+    weights = load_file(Path(name.location) / "model.safetensors")
     for tensor in BY_TOKEN:
         rows = torch.empty_like(weights[tensor])
         rows[order] = weights[tensor]
         weights[tensor] = rows
     save_file(weights, folder / "model.safetensors")
-    return ModelName(str(folder))
+    return ModelId(str(folder))
 
 
 def logits(folder: Path, text: str) -> tuple[Tensor, dict[str, int]]:
@@ -226,7 +227,7 @@ def test_a_model_merged_with_itself_in_another_order_of_tokens_still_says_the_sa
     weights = {name: torch.stack([view.tensor(name) for view in views.values()]).mean(0) for name in views[one].names}
     save_file(weights, merged / "model.safetensors", metadata={"format": "pt"})
 
-    expected, before = logits(Path(one.path), f"{SEA}{END}")
+    expected, before = logits(Path(one.location), f"{SEA}{END}")
     found, after = logits(merged, f"{SEA}{END}")
     assert before.keys() == after.keys()
     assert before != after
@@ -251,7 +252,7 @@ def test_a_union_reads_both_models_texts_and_keeps_the_leading_ones_ids(
         model(tmp_path / "a", train(SEA, size, ["<unk>", "<pad>"]), seed=1, added="<|a|>"),
         model(tmp_path / "b", train(SKY, size, ["<unk>", "<pad>"]), seed=2, added="<|b|>"),
     ]
-    own = [AutoTokenizer.from_pretrained(name.path) for name in names]
+    own = [AutoTokenizer.from_pretrained(name.location) for name in names]
     vocabulary = plan_vocabulary({name: source(name) for name in names}, "union", base=names[0])
 
     union = AutoTokenizer.from_pretrained(written(tmp_path / "union", vocabulary, {"model_type": "llama"}))
@@ -274,10 +275,10 @@ def test_a_union_reads_both_models_texts_and_keeps_the_leading_ones_ids(
 def test_a_token_past_the_embeddings_is_left_out_and_a_special_one_gets_the_mean(tmp_path: Path) -> None:
     tokenizer = byte_pairs(SEA, 290, [END])
     name = model(tmp_path / "a", tokenizer, seed=1)
-    words = AutoTokenizer.from_pretrained(name.path)
+    words = AutoTokenizer.from_pretrained(name.location)
     words.add_tokens(["<unused>"])
     words.add_special_tokens({"pad_token": "<pad>"})
-    words.save_pretrained(name.path)
+    words.save_pretrained(name.location)
 
     vocabulary = plan_vocabulary({name: source(name)}, "base", base=name)
     read = AutoTokenizer.from_pretrained(written(tmp_path / "out", vocabulary, {"model_type": "llama"}))
@@ -285,7 +286,7 @@ def test_a_token_past_the_embeddings_is_left_out_and_a_special_one_gets_the_mean
     assert "<unused>" not in read.get_vocab()
     assert read.pad_token_id == vocabulary.tokens["<pad>"] < vocabulary.rows
     rows = aligned(vocabulary, [name])[name].tensor(BY_TOKEN[0])
-    own = Checkpoint.open(Path(name.path)).tensor(BY_TOKEN[0])
+    own = Checkpoint.open(Path(name.location)).tensor(BY_TOKEN[0])
     assert torch.equal(rows[: len(own)], own)
     torch.testing.assert_close(rows[read.pad_token_id], own.mean(0))
 
@@ -293,11 +294,11 @@ def test_a_token_past_the_embeddings_is_left_out_and_a_special_one_gets_the_mean
 def test_rows_of_16_bit_models_stay_as_they_are_and_means_are_rounded_once(tmp_path: Path) -> None:
     names = three(tmp_path)
     for name in names:
-        read = AutoModelForCausalLM.from_pretrained(name.path, dtype=torch.bfloat16)
-        read.save_pretrained(name.path)
+        read = AutoModelForCausalLM.from_pretrained(name.location, dtype=torch.bfloat16)
+        read.save_pretrained(name.location)
     sources = {name: source(name) for name in names}
     vocabulary = plan_vocabulary(sources, "union", base=None)
-    view, stored = aligned(vocabulary, names)[names[0]], [Checkpoint.open(Path(name.path)) for name in names]
+    view, stored = aligned(vocabulary, names)[names[0]], [Checkpoint.open(Path(name.location)) for name in names]
 
     rows = view.tensor(BY_TOKEN[1])
 
@@ -313,24 +314,24 @@ def test_special_tokens_and_the_commonest_template_come_with_the_tokenizer(tmp_p
     names = three(tmp_path)
     templates = ["{{ 'rare' }}", "{{ 'common' }}", "{{ 'common' }}"]
     for name, template in zip(names, templates, strict=True):
-        (Path(name.path) / "chat_template.jinja").write_text(template)
+        (Path(name.location) / "chat_template.jinja").write_text(template)
     vocabulary = plan_vocabulary({name: source(name) for name in names}, names[1], base=names[0])
 
-    config = vocabulary.settled(source(names[0]).config | {"pad_token_id": 17})
-    files = with_chat_template(vocabulary.files, "auto", [companion_files(Path(name.path)) for name in names])
+    config = vocabulary.apply_to(source(names[0]).config | {"pad_token_id": 17})
+    files = add_chat_template(vocabulary.files, "auto", [read_companions(Path(name.location)) for name in names])
 
     assert config["eos_token_id"] == source(names[1]).tokens["<eos>"]
     assert config["pad_token_id"] is None
     assert config["vocab_size"] == vocabulary.rows
     assert files["chat_template.jinja"] == b"{{ 'common' }}"
-    assert with_chat_template(files, "{{ 'mine' }}", [])["chat_template.jinja"] == b"{{ 'mine' }}"
+    assert add_chat_template(files, "{{ 'mine' }}", [])["chat_template.jinja"] == b"{{ 'mine' }}"
 
 
 REFUSED: dict[str, tuple[str, dict[str, TokenRule], str]] = {
     "other letters": ("union", {}, "pieces with ▁ .* not in bytes .* `tokenizer_source: base`"),
     "nobody's token": ("base", {"<new>": TokenRule()}, r"tokens.<new>: got a token that no model has: name a source"),
     "no source": ("base", {"the": TokenRule(force=True)}, "tokens.the: got forced without a source"),
-    "not there": ("base", {"<new>": TokenRule(FromModel(ModelName("x")))}, "got x: it is not among the merged models"),
+    "not there": ("base", {"<new>": TokenRule(FromModel(ModelId("x")))}, "got x: it is not among the merged models"),
     "not a model": ("x", {}, "tokenizer source: got x"),
 }
 
@@ -359,7 +360,7 @@ def test_a_row_that_a_rule_names_must_be_there(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     name = model(tmp_path / "a", byte_pairs(SEA, 290, [END]), seed=1)
-    files = companion_files(Path(name.path)) | {"config.json": (Path(name.path) / "config.json").read_bytes()}
+    files = read_companions(Path(name.location)) | {"config.json": (Path(name.location) / "config.json").read_bytes()}
     for content in (b"{", b'{"model": {"type": "BPE"}}'):
         with pytest.raises(MergingError, match=r"^ada/model: transformers cannot read its tokenizer") as error:
             read_source_tokenizer("ada/model", files | {"tokenizer.json": content}, 290)

@@ -15,14 +15,16 @@ from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import FAMILIES, pool, tiny_model
 from merging.errors import MergingError
-from merging.mergekit.config import ModelName
+from merging.identity import ModelId
 from merging.mergekit.reader import parse_merge_config
-from merging.models.layer_config import stacked_config
+from merging.models.layer_config import stack_config
 from merging.models.stored_model import read_stored_model
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.assembly import Assembly, assemble
-from merging.writing.companions import companion_files
-from merging.writing.release import Contents, config_text, write_folder
+from merging.writing.companions import read_companions
+from merging.writing.release import Contents, render_config, write_folder
+
+pytestmark = pytest.mark.slow
 
 LAYERS = 4
 
@@ -41,10 +43,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shoal(text: str, folder: Path, target: Path) -> Path:
     """What shoal makes of a YAML, the models' names taken as folders below `folder`."""
     config = parse_merge_config(yaml.safe_load(text))
-    checkpoints = {name: Checkpoint.open(folder / name.path) for name in config.models}
+    checkpoints = {name: Checkpoint.open(folder / name.location) for name in config.models}
     assembly = assemble(config, {name: read_stored_model(checkpoint) for name, checkpoint in checkpoints.items()})
     make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)
-    files = companion_files(checkpoints[config.config_source].folder) | {"config.json": config_text(assembly.config)}
+    files = read_companions(checkpoints[config.config_source].folder) | {"config.json": render_config(assembly.config)}
     write_folder(target, Contents(assembly.shapes, assembly.dtype, make, files))
     return target
 
@@ -172,29 +174,31 @@ def test_the_same_yaml_gives_the_same_model_as_with_mergekit(
 def plan(text: str, folder: Path) -> Assembly:
     """The assembly of a YAML."""
     config = parse_merge_config(yaml.safe_load(text))
-    return assemble(config, {name: read_stored_model(Checkpoint.open(folder / name.path)) for name in config.models})
+    return assemble(
+        config, {name: read_stored_model(Checkpoint.open(folder / name.location)) for name in config.models}
+    )
 
 
 def test_a_model_gives_a_tensor_once_however_often_the_method_asks_for_it(models: Path) -> None:
     config = parse_merge_config(yaml.safe_load(RECIPES["ties with defaults"]))
-    checkpoints = {name: Checkpoint.open(models / name.path) for name in config.models}
+    checkpoints = {name: Checkpoint.open(models / name.location) for name in config.models}
     assembly = assemble(config, {name: read_stored_model(checkpoint) for name, checkpoint in checkpoints.items()})
     given = []
 
-    def load(model: ModelName, tensor: str) -> Tensor:
+    def load(model: ModelId, tensor: str) -> Tensor:
         given.append(model)
         return checkpoints[model].tensor(tensor)
 
     name = "model.layers.1.mlp.up_proj.weight"
     make = assembly.maker(load, {model: str(model) for model in checkpoints}, 0)
     make(name, torch.empty(assembly.shapes[name]))
-    assert sorted(model.path for model in given) == ["m0", "m1", "m2"]
+    assert sorted(model.location for model in given) == ["m0", "m1", "m2"]
 
 
 def made(text: str, folder: Path) -> dict[str, Tensor]:
     """All tensors that shoal makes of a YAML."""
     config = parse_merge_config(yaml.safe_load(text))
-    checkpoints = {name: Checkpoint.open(folder / name.path) for name in config.models}
+    checkpoints = {name: Checkpoint.open(folder / name.location) for name in config.models}
     assembly = plan(text, folder)
     make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)
     return {name: make(name, torch.empty(task.shape)) for name, task in assembly.tasks.items()}
@@ -263,19 +267,19 @@ def test_layer_types_go_along_with_their_layers() -> None:
     sliding, full = config["layer_types"][:2]
     taken = (0, 1, 2, 0, 1)
     for given in (config, {key: value for key, value in config.items() if key != "layer_types"}):
-        found = stacked_config(given, [[(given, layer)] for layer in taken], "gemma")
+        found = stack_config(given, [[(given, layer)] for layer in taken], "gemma")
         assert found["layer_types"] == [sliding, full, sliding, sliding, full]
         assert found["num_hidden_layers"] == 5
     with pytest.raises(MergingError, match=r"^layer 0: layer_types is 'sliding_attention' in one model and 'full_"):
-        stacked_config(config, [[(config, 0), (config, 1)]], "gemma")
+        stack_config(config, [[(config, 0), (config, 1)]], "gemma")
 
 
 def test_only_lists_that_follow_the_depth_go_along_with_layers() -> None:
     config = {**tiny_model("mamba2", seed=0).config.to_dict(), "time_step_limit": [0.0, 1.0]}  # two layers, two limits
-    assert stacked_config(config, [[(config, 1)], [(config, 1)]], "mamba")["time_step_limit"] == [0.0, 1.0]
-    assert stacked_config(config, [[(config, layer)] for layer in (1, 0, 1)], "mamba")["time_step_limit"] == [0.0, 1.0]
+    assert stack_config(config, [[(config, 1)], [(config, 1)]], "mamba")["time_step_limit"] == [0.0, 1.0]
+    assert stack_config(config, [[(config, layer)] for layer in (1, 0, 1)], "mamba")["time_step_limit"] == [0.0, 1.0]
     config = tiny_model("llama", seed=0).config.to_dict() | {"eos_token_id": [2, 3]}
-    assert stacked_config(config, [[(config, 1)], [(config, 0)]], "llama")["eos_token_id"] == [2, 3]
+    assert stack_config(config, [[(config, 1)], [(config, 0)]], "llama")["eos_token_id"] == [2, 3]
 
 
 WRONG = {

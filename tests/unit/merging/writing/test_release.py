@@ -19,7 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from fixtures.tiny_models import pool, recipe_of
 from merging.errors import MergingError
-from merging.recipes.weight_merge import ModelId, Partition, WeightMerge
+from merging.identity import ModelId
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.writing.release import Contents, write_folder, write_release
 from merging.writing.shards import Shard, plan_shards

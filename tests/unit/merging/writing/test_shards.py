@@ -21,6 +21,8 @@ from torch import Tensor
 from fixtures.folders import ROOT
 from merging.writing.shards import write_weights
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {f"model.layers.{layer}.mlp.weight": (64, 32) for layer in range(40)} | {"lm_head.weight": (500, 32)}
 
 

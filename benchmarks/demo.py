@@ -1,0 +1,45 @@
+"""The demo from an empty folder: its time, and the scores of its releases and baselines on the report split.
+
+    python -m benchmarks.demo
+
+The time is that of `shoal demo` itself, start-up included and installation left out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.record import Figures
+
+
+def main() -> Figures:
+    """Run the demo once, and print what it took and what it measured."""
+    shoal = Path(sys.executable).parent / "shoal"
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        command = [str(shoal), "demo", f"{folder}/demo", "--json"]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        seconds = time.monotonic() - started
+    cycle = json.loads(answer)
+    search = {key: cycle["search"][key] for key in ("candidates", "fully_scored", "item_scores")}
+    models = [
+        {"name": row["name"], "kind": row["kind"], "scores": [_interval(score) for score in row["scores"]]}
+        for row in cycle["measured"]
+    ]
+    print(f"{seconds:.0f} s; {search}")
+    for model in models:
+        print(f"{model['kind']:12} {model['name']:30} {model['scores']}")
+    return {"seconds": seconds, "search": search, "skills": cycle["skills"], "models": models}
+
+
+def _interval(score: dict[str, float]) -> list[float]:
+    return [score["mean"], score["low"], score["high"]]
+
+
+if __name__ == "__main__":
+    main()

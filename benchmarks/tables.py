@@ -1,0 +1,198 @@
+"""The tables of README and docs, made from the files in benchmarks/results: no figure there is written by hand.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; `python -m benchmarks tables` writes them all
+anew, and a test checks that this would change nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.record import load
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/benchmarks.md", "docs/merge.md", "docs/paths.md", "docs/statistics.md")
+
+_TABLE = re.compile(r"(<!-- table: ([a-z_]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def write_all() -> None:
+    """Write the tables of all pages anew."""
+    for path in (ROOT / page for page in PAGES):
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_tables(page: str) -> str:
+    """A page's text with its tables made from the results."""
+    return _TABLE.sub(lambda found: f"{found[1]}{markdown(TABLES[found[2]]())}{found[3]}", page)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table; the first one is its head."""
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def demo() -> list[list[str]]:
+    """The demo's releases and baselines on the report split."""
+    found: Any = load("demo")
+    rows = [["report split, 95 % intervals", *found["skills"]]]
+    for model in found["models"]:
+        name = f"{model['kind']} `{model['name']}`"
+        released = model["kind"] == "release"
+        cells = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in model["scores"]]
+        rows.append([f"**{name}**" if released else name, *cells])
+    return rows
+
+
+def merges() -> list[list[str]]:
+    """`shoal merge` against mergekit-yaml."""
+    found: Any = load("merge_files")
+    rows = [["method", "shoal", "mergekit-yaml", "as fast", "memory", "moving the bytes alone"]]
+    for row in found["merges"]:
+        shoal, kit = row["shoal"], row["mergekit"]
+        costs = [f"{one['seconds']:.1f} s, {one['anonymous'] / 1e9:.2f} GB" for one in (shoal, kit)]
+        ratio, share = kit["seconds"] / shoal["seconds"], shoal["anonymous"] / kit["anonymous"]
+        rows.append([row["method"], *costs, f"{ratio:.1f} ×", f"{share:.2f} ×", f"{row['floor_s']:.1f} s"])
+    return rows
+
+
+def engine() -> list[list[str]]:
+    """The engine against lm-eval's HFLM."""
+    found: Any = load("engine")
+    rows = [["model", "task", "engine, items/s", "HFLM, items/s (best batch)", "ratio"]]
+    for row in found["tasks"]:
+        name = f"{row['model']}, {row['weights'] / 1e6:.1f} M"
+        ours, theirs = row["engine_per_s"], row["hflm_per_s"]
+        rows.append([name, row["task"], f"{ours:.1f}", f"{theirs:.1f} ({row['hflm_batch']})", f"{ours / theirs:.1f}"])
+    return rows
+
+
+def turnaround() -> list[list[str]]:
+    """A live candidate against the floor of its memory traffic, and against files."""
+    found: Any = load("live_turnaround")
+    rows = [["parameters", "threads", "method", "floor", "every gene changed", "one gene changed", "through files"]]
+    for row in found["candidates"]:
+        floor = row["floor_s"]
+        times = [f"{row[key]:.2f} s, {row[key] / floor:.1f} ×" for key in ("every_gene_s", "one_gene_s", "files_s")]
+        size = f"{row['parameters'] / 1e9:g} B"
+        rows.append([size, str(row["threads"]), row["method"], f"{floor:.2f} s", *times])
+    return rows
+
+
+def candidate() -> list[list[str]]:
+    """A candidate, and a whole search, in memory and by the peers' way."""
+    one: Any = load("candidate_cost")
+    search: Any = load("whole_search")
+    rows = [["", "shoal", "mergekit, disk, lm-eval", "of it describing the machine", "ratio", "ratio without that"]]
+    told = one["of_it_describing_the_machine_s"]
+    rows.append(["one candidate", *_pair(one["shoal_s"], one["peers_s"], told, 3)])
+    peers = search["peers"]
+    rows.append(
+        ["a search, same hypervolume", *_pair(search["shoal"]["seconds"], peers["seconds"], peers[_DESCRIBING], 1)]
+    )
+    return rows
+
+
+_DESCRIBING = "describing_the_machine_s"
+
+
+def _pair(ours: float, theirs: float, described: float, digits: int) -> list[str]:
+    seconds = [f"{value:.{digits}f} s" for value in (ours, theirs, described)]
+    return [*seconds, f"{theirs / ours:.1f}", f"{(theirs - described) / ours:.1f}"]
+
+
+def racing() -> list[list[str]]:
+    """What a race needs to come within 1 % of full scoring's hypervolume."""
+    found: Any = load("racing")
+    needs, budget = found["share_of_what_full_scoring_needs"], found["share_of_its_whole_budget"]
+    rows = [["seed", "of the item scores that full scoring needs", "of its whole budget"]]
+    rows += [
+        [str(seed), f"{one:.0%}", f"{two:.0%}"] for seed, (one, two) in enumerate(zip(needs, budget, strict=True), 1)
+    ]
+    return [*rows, ["median", f"{_median(needs):.0%}", f"{_median(budget):.0%}"]]
+
+
+def coverage() -> list[list[str]]:
+    """Intervals and the gate on simulated cycles with known truth."""
+    found: Any = load("coverage")
+    rows = [["simulated cycles", "cards", "score intervals that hold", "difference intervals that hold", "wrong cards"]]
+    for row in found["better"]:
+        held = [f"{row[key]:.1%}" for key in ("scores_held", "leads_held")]
+        rows.append([row["setting"], str(row["cards"]), *held, f"{row['wrong_cards']:.1%}"])
+    return rows
+
+
+def false_publications() -> list[list[str]]:
+    """How often a cycle publishes where no merge is better."""
+    found: Any = load("coverage")
+    rows = [["simulated cycles in which no merge is better", "that publish one"]]
+    return rows + [[row["setting"], f"{row['wrong_cycles']:.1%}"] for row in found["no_better"]]
+
+
+def estimates() -> list[list[str]]:
+    """Scores estimated from part of the items."""
+    found: Any = load("estimates")
+    rows = [["items", "share", "method", "rank correlation", "mean error, points", "95 % intervals that hold"]]
+    for row in found["methods"]:
+        figures = [f"{row['rank']:.3f}", f"{row['error']:.2f}", f"{row['held']:.0f} %"]
+        rows.append([row["items"], f"{row['share']:.0%}", row["method"], *figures])
+    return rows
+
+
+def spaces() -> list[list[str]]:
+    """Weights, paths or both on the same budget."""
+    found: Any = load("spaces")
+    rows = [[f"*cross*, {found['layers']} layers", "points on the report split"]]
+    rows += [[name, f"{score:.1f}"] for name, score in found["baselines"].items()]
+    rows += [[f"**{row['arm']}**", _points(row["cross"])] for row in found["arms"]]
+    without = [row for row in found["arms"] if row["without_its_scales"]["half_width"]]
+    return rows + [[f"{row['arm']}: without its scales", _points(row["without_its_scales"], "+")] for row in without]
+
+
+def processes() -> list[list[str]]:
+    """Processes against threads."""
+    found: Any = load("processes")
+    rows = [["workers × threads", "candidates per minute"]]
+    return rows + [[name, f"{rate:.0f}"] for name, rate in found["candidates_per_minute"].items()]
+
+
+def _points(value: Mapping[str, float], sign: str = "") -> str:
+    return f"{value['mean']:{sign}.1f} ± {value['half_width']:.1f}"
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
+    {
+        table.__name__: table
+        for table in (
+            demo,
+            merges,
+            engine,
+            turnaround,
+            candidate,
+            racing,
+            coverage,
+            false_publications,
+            estimates,
+            spaces,
+            processes,
+        )
+    }
+)
+"""By the name that pages give them."""
+
+
+def used_in(page: str) -> Iterator[str]:
+    """Names of the tables on a page."""
+    yield from (found[2] for found in _TABLE.finditer(page))

@@ -1,0 +1,53 @@
+"""The Hub's client for a command: its address, and the settings it reads when it is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from bot.errors import ShoalError
+
+if TYPE_CHECKING:
+    from bot.hub.client import Hub
+
+
+def open_hub(endpoint: str | None) -> Hub:
+    """The Hub at the address of `--endpoint`, else of HF_ENDPOINT, else the real one.
+
+    Raises:
+        ShoalError: not an address.
+    """
+    address = _address(endpoint)
+    prepare_client(local=address is not None and "huggingface.co" not in address)
+    from bot.hub.client import Hub
+
+    return Hub(address)
+
+
+def prepare_client(*, local: bool) -> None:
+    """Set the environment variables that huggingface_hub reads once, when it is imported.
+
+    Without Xet disabled, the client would upload to a storage that a local Hub does not have. The client's own
+    progress bars are for large files on a terminal.
+    """
+    if local:
+        os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    if local or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _address(endpoint: str | None) -> str | None:
+    """The Hub's address, from the option or the environment; None: the client's own default."""
+    key, given = ("--endpoint", endpoint) if endpoint else ("HF_ENDPOINT", os.environ.get("HF_ENDPOINT"))
+    if not given:
+        return None
+    try:
+        parts = urlsplit(given)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ShoalError(f"{key}: got {given!r}: is not a Hub's address; write one such as http://127.0.0.1:8300")
+    return given.rstrip("/")

@@ -1,0 +1,44 @@
+"""The arguments and options that commands share, and the values that they are read into."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bot.errors import ShoalError
+
+_SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?(?P<unit>B|[KMGT]i?B|)", re.IGNORECASE)
+_UNITS = {
+    "": 1,
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)},
+}
+
+WatchlistPath = Annotated[Path, typer.Argument(metavar="WATCHLIST", help="A watchlist, a YAML file.")]
+CycleId = Annotated[str, typer.Argument(metavar="CYCLE", help="A cycle's id, as `shoal status` shows it.")]
+HomePath = Annotated[
+    Path | None,
+    typer.Option("--home", help="The bot's folder; default: SHOAL_HOME, else ~/.shoal.", show_default=False),
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option("--endpoint", help="The Hub's address; default: HF_ENDPOINT, else the real Hub.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def parse_size(key: str, text: str) -> int:
+    """`5GB`, `500MB`, `2GiB` or plain bytes as a number of bytes.
+
+    Raises:
+        ShoalError: anything else; the message names the option `key`.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    size = int(float(found["number"]) * _UNITS[found["unit"].upper()]) if found else 0
+    if size < 1:
+        raise ShoalError(f"{key}: got {text!r}: write a size such as 5GB or 500MB")
+    return size

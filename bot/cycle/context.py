@@ -1,0 +1,29 @@
+"""What the steps of a cycle share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.ledger import Cycle, Ledger, State
+from bot.progress import Narrator
+from bot.watchlist.watchlist import Watchlist
+
+
+@dataclass(frozen=True)
+class CycleContext:
+    """One cycle: its watchlist, the Hub and the home that it works with, its ledger and its entry there."""
+
+    watchlist: Watchlist
+    home: Home
+    hub: Hub
+    ledger: Ledger
+    narrator: Narrator
+    cycle: Cycle
+
+    def finish(self, state: State, note: str) -> None:
+        """Close the cycle with one line on how it ended."""
+        self.ledger.finish(self.cycle.id, state, note, datetime.now(UTC))
+        self.narrator.say(f"{self.cycle.id}: {state}: {note}")

@@ -1,0 +1,192 @@
+"""The steps of a cycle between the pool and the cards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bot.cycle.context import CycleContext
+from bot.home import Home
+from bot.hub.pool import Pool
+from bot.ledger.ledger import Ledger, ReleaseEntry
+from bot.release.card.write import write_card_files
+from bot.release.results import CycleResults, SplitResults
+from bot.release.verify import hash_files, is_finished, verify_scores
+from bot.release.write import write_release_folder
+from bot.scoring.cached import CachedEvaluator
+from bot.scoring.resources import Resources
+from bot.scoring.worker_spec import WorkerSpec
+from bot.search.baselines import Baseline, evaluate_baselines
+from bot.search.gate import apply_gate
+from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.search.run import search_recipes, summarise_search
+from bot.search.selection import Chosen, choose_releases
+from bot.search.strategies.strategy import SearchStrategy
+from bot.watchlist.watchlist import Watchlist
+from evaluation.splits import Split
+from merging.evolution.outcomes import SearchResult
+from merging.identity import ModelId
+from merging.recipes.recipe import Recipe
+
+Folders = Mapping[ModelId, Path]
+"""The checkpoint's folder of every model of the pool."""
+
+
+def make_worker_spec(watchlist: Watchlist, pool: Pool, folders: Folders, resources: Resources) -> WorkerSpec:
+    """What each worker is sent."""
+    return WorkerSpec(
+        checkpoints=tuple(folders.items()),
+        config_source=config_source(pool),
+        dtype=watchlist.search.dtype,
+        skills=watchlist.evaluation_skills,
+        task_folders=watchlist.task_paths,
+        sizes=watchlist.split_sizes,
+        seed=watchlist.search.seed,
+        resources=resources,
+        rounds=watchlist.rounds,
+    )
+
+
+def config_source(pool: Pool) -> ModelId:
+    """The model whose config, tokenizer and chat template a merge gets.
+
+    The best source, not the base: bases seldom have a chat template.
+    """
+    return pool.sources[0].ref
+
+
+def build_eval_sets(context: CycleContext, evaluator: CachedEvaluator) -> tuple[str, ...]:
+    """Have the evaluation sets of all splits built; keeps and returns their digests.
+
+    The digests cover everything that decides a score besides the weights.
+    """
+    with context.narrator.bar("building the evaluation sets", len(Split)) as advance:
+        digests = []
+        for split in Split:
+            digests.append(evaluator.facts(split).digest)
+            advance(1, "")
+    context.ledger.keep(context.cycle.id, "eval_sets", tuple(digests), tuple[str, ...])
+    return tuple(digests)
+
+
+def evaluate_split(
+    watchlist: Watchlist,
+    evaluator: CachedEvaluator,
+    split: Split,
+    merges: Sequence[Recipe],
+    baselines: Sequence[Baseline],
+    on_scored: Callable[[], None] = lambda: None,
+) -> SplitResults:
+    """Score merges, then baselines on a split; `on_scored` is called for each merge."""
+    scored = evaluator.evaluate(merges, split, on_scored)
+    return SplitResults(
+        evaluator.facts(split),
+        watchlist.evaluation_skills,
+        {evaluation.recipe.digest: evaluation for evaluation in scored},
+        evaluate_baselines(evaluator, baselines, split),
+    )
+
+
+def search_merges(
+    context: CycleContext, evaluator: CachedEvaluator, strategy: SearchStrategy, split: SplitResults
+) -> tuple[SearchResult, SearchSummary]:
+    """Search on the search split, whose baselines candidates are raced against; keeps the summary."""
+    watchlist, ledger, narrator, cycle = context.watchlist, context.ledger, context.narrator, context.cycle.id
+    if strategy.left_out:
+        left_out = ", ".join(source.location for source in strategy.left_out)
+        narrator.say(f"left out: the layers of {left_out}: raise search.dataflow.models")
+    baselines = [evaluation for _, evaluation in split.baselines]
+    found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator)
+    items = len(split.eval_set.items)
+    summary = summarise_search(found, items, len(watchlist.skills))
+    ledger.keep(cycle, "search", summary, SearchSummary)
+    narrator.say(
+        f"search: {summary.candidates} candidates, {summary.fully_scored} of them on all {items} items, "
+        f"{summary.failed} failed; {summary.item_scores:,} item scores, {len(summary.front)} on the front; "
+        f"{summary.stopped}"
+    )
+    return found, summary
+
+
+def pass_gate(watchlist: Watchlist, validation: SplitResults) -> tuple[GateResult, ...]:
+    """Test every front member against the baselines, by their scores on the validation split."""
+    return apply_gate(
+        list(validation.merges.values()),
+        [(baseline.name, evaluation) for baseline, evaluation in validation.baselines],
+        validation.skills,
+        dict(validation.eval_set.directions),
+        watchlist.gate_settings,
+    )
+
+
+def write_chosen(
+    context: CycleContext,
+    evaluator: CachedEvaluator,
+    strategy: SearchStrategy,
+    pool: Pool,
+    folders: Folders,
+    gate_results: Sequence[GateResult],
+    validation: SplitResults,
+) -> tuple[tuple[Chosen, ...], tuple[GateResult, ...]]:
+    """Choose among the members that passed and write them.
+
+    A member whose written files do not reproduce its scores is refused after all. Returns the releases, and the gate's
+    results with such refusals.
+    """
+    watchlist, ledger, cycle = context.watchlist, context.ledger, context.cycle.id
+    depths = {digest: one.recipe.depth for digest, one in validation.merges.items()}
+    settled = {result.recipe: result for result in gate_results}
+    releases = []
+    for chosen in choose_releases(
+        gate_results, watchlist.skill_names, watchlist.publish.max_releases, depths if strategy.smaller else None
+    ):
+        validated = validation.merges[chosen.recipe]
+        folder = context.home.release(cycle, chosen.role)
+        write_release_folder(validated.recipe, folders, config_source(pool), folder, cycle)
+        refusal = verify_scores(evaluator, folder, validated)
+        if refusal is None:
+            releases.append(chosen)
+        else:
+            settled[chosen.recipe] = replace(settled[chosen.recipe], passed=False, reason=refusal)
+    results = tuple(settled.values())
+    ledger.keep(cycle, "gate", results, tuple[GateResult, ...])
+    passed = sum(result.passed for result in results)
+    context.narrator.say(f"gate: {passed} of {len(results)} front members passed, {len(releases)} chosen for release")
+    return tuple(releases), results
+
+
+def read_report_split(
+    context: CycleContext,
+    evaluator: CachedEvaluator,
+    chosen: Sequence[Chosen],
+    found: SearchResult,
+    baselines: Sequence[Baseline],
+) -> SplitResults:
+    """Score the releases and, if there are any, the baselines on the report split.
+
+    Nothing is chosen by these scores.
+    """
+    ledger, cycle = context.ledger, context.cycle.id
+    ledger.drop_releases(cycle, but=[one.role for one in chosen])
+    # The ledger may have more: what was published before this cycle was interrupted stays a release.
+    released = {one.recipe for one in chosen} | {entry.recipe for entry in ledger.releases(cycle)}
+    recipes = [scored.recipe for scored in found.front if scored.recipe.digest in released]
+    report = evaluate_split(context.watchlist, evaluator, Split.REPORT, recipes, baselines if chosen else ())
+    if chosen:
+        rows = [(one.role, "release", report.merge_scores(one.recipe)) for one in chosen]
+        rows += [(baseline.name, baseline.kind.value, scores) for baseline, scores in report.baseline_scores()]
+        measured = tuple(MeasuredRow(name, kind, scores.intervals) for name, kind, scores in rows if scores)
+        ledger.keep(cycle, "measured", measured, tuple[MeasuredRow, ...])
+    return report
+
+
+def write_cards(ledger: Ledger, home: Home, results: CycleResults, repos: Mapping[str, str]) -> None:
+    """Write the card of every release that is not finished yet, and record it with its files' hashes."""
+    cycle = results.cycle.id
+    for chosen in results.chosen:
+        repo, folder = repos[chosen.role], home.release(cycle, chosen.role)
+        if not is_finished(ledger.releases(cycle), chosen, repo, folder):
+            write_card_files(results, chosen, repo, folder)
+            entry = ReleaseEntry(cycle, chosen.role, chosen.recipe, repo, hash_files(folder))
+            ledger.record_release(entry, None)

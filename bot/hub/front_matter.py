@@ -1,0 +1,47 @@
+"""The YAML at the top of a model card, which the Hub reads: licence, languages, parents, tags and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from templates.escaping import link_target, plain
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from bot.hub.licences import ReleaseLicence
+
+
+def write_front_matter(
+    licence: ReleaseLicence | None,
+    parents: Sequence[str],
+    tags: Sequence[str],
+    library: str,
+    pipeline_tag: str,
+    *,
+    name: str | None = None,
+    languages: Sequence[str] = (),
+    results: Sequence[EvalResult] = (),
+) -> str:
+    """A merge's front matter with its dashes, as huggingface_hub writes it; every value is one line.
+
+    parents: repos of the merged models; folders are no base models of the Hub. name: of the model; needed with results.
+    """
+    from huggingface_hub import ModelCardData
+
+    repos = [plain(parent) for parent in dict.fromkeys(parents)]
+    data = ModelCardData(
+        model_name=plain(name) if name else None,
+        license=plain(licence.id) if licence else None,
+        license_name=plain(licence.name) if licence and licence.name else None,
+        license_link=link_target(licence.link) if licence and licence.link else None,
+        language=[plain(language) for language in languages] or None,
+        library_name=library,
+        pipeline_tag=plain(pipeline_tag),
+        base_model=repos or None,
+        base_model_relation="merge" if repos else None,
+        tags=list(tags),
+        eval_results=list(results) or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n"

@@ -1,0 +1,281 @@
+"""From a model's identity to what it is before its weights are read, where its files are, and its weights.
+
+A model is a folder on this machine or a repo of the Hub at a commit, with or without an adapter. Repos are inspected
+without their weights, so that what cannot be merged is refused before the download.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.errors import ShoalError
+from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
+from bot.hub.client import Hub, HubForbidden, HubNotFound, HubRefused
+from bot.hub.discovery import query_model
+from bot.hub.inspection import RemoteWeights, Unfit, check_config, inspect_candidate, read_remote_headers
+from bot.hub.rules import form_refusal
+from merging.dtypes import BITS
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.kinds import COMPANION_FILES
+from merging.sources.family import TensorHeader
+from merging.sources.json_object import parse_json_object, read_json_object
+from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
+from merging.tokenizers.source_tokenizer import CONFIG, TOKENIZER
+from merging.writing.companions import read_companions
+from templates.escaping import plain
+
+if TYPE_CHECKING:
+    from merging.models.stored_model import StoredModel
+    from merging.sources.weights import Weights
+
+_PICKLES = ("*.bin", "*.pt", "*.pth")
+_FOLDER_STARTS = ("/", "~", ".")
+"""How a name begins that can only be a folder's."""
+
+
+def source_folder(sources: Path, repo: ModelId) -> Path:
+    """The folder of a repo at a commit, once it is fetched. sources: the folder of all that is fetched."""
+    return sources / repo.location.replace("/", "--") / str(repo.revision)
+
+
+def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
+    """A model's weights: its files, whole or in shards, with the changes of its adapter if it has one.
+
+    folders: of the model without its adapter, and of the adapter. MergingError names the file that is wrong.
+    """
+    from merging.sources.adapter import AdapterCheckpoint
+    from merging.sources.checkpoint import Checkpoint
+
+    weights = Checkpoint.open(folders[model.plain])
+    return weights if model.adapter is None else AdapterCheckpoint.open(weights, folders[model.adapter])
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model or of an adapter.
+
+    id: the folder as it is written, or repo@commit; random draws are keyed by it.
+    place: the folder, or the repo with its headers.
+    """
+
+    id: ModelId
+    place: Path | RemoteWeights
+
+    @property
+    def remote(self) -> RemoteWeights | None:
+        """The repo; None for a folder."""
+        return None if isinstance(self.place, Path) else self.place
+
+    def folder(self, sources: Path) -> Path:
+        """Where the files are on this machine, once they are fetched."""
+        return self.place if isinstance(self.place, Path) else source_folder(sources, self.place.ref)
+
+    def read_small_files(self, hub: Hub) -> dict[str, bytes]:
+        """config.json and the model's other small files by name, before anything is fetched."""
+        if isinstance(self.place, Path):
+            return read_companions(self.place) | {CONFIG: (self.place / CONFIG).read_bytes()}
+        repo, sha = self.place.repo, self.place.sha
+        names = [file.path for file in self.place.candidate.wanted_files if file.path in (CONFIG, *COMPANION_FILES)]
+        return {name: hub.read(repo, sha, name) for name in names}
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model before its weights are read.
+
+    written: its name in the recipe.
+    tokenizer: what its tokenizer.json means; None without one.
+    adapter: files of the adapter whose changes are added to it; None without one.
+    """
+
+    written: ModelId
+    files: ModelFiles
+    stored_model: StoredModel
+    tokenizer: TokenizerDigests | None
+    adapter: ModelFiles | None = None
+
+    @property
+    def id(self) -> ModelId:
+        """The model with its adapter; random draws are keyed by it."""
+        return replace(self.files.id, adapter=self.adapter.id if self.adapter else None)
+
+    @property
+    def parts(self) -> tuple[ModelFiles, ...]:
+        """The model's files, and its adapter's."""
+        return (self.files, self.adapter) if self.adapter else (self.files,)
+
+    @property
+    def remotes(self) -> tuple[RemoteWeights, ...]:
+        """The repos among them."""
+        return tuple(part.remote for part in self.parts if part.remote)
+
+    @property
+    def headers(self) -> dict[str, TensorHeader]:
+        """The headers of its tensors, by the names in its files."""
+        return {header.name: header for header in self.stored_model.stored.values()}
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its tensors as they are stored."""
+        stored = self.stored_model.stored.values()
+        return sum(math.prod(header.shape) * BITS[header.dtype] for header in stored) // 8
+
+    def read_companions(self, sources: Path) -> dict[str, bytes]:
+        """The files that belong to its weights and config, by name, once they are fetched."""
+        return read_companions(self.files.folder(sources))
+
+    def read_small_files(self, hub: Hub) -> dict[str, bytes]:
+        """The same and config.json, before anything is fetched."""
+        return self.files.read_small_files(hub)
+
+    def open_weights(self, sources: Path) -> Weights:
+        """Its weights, once they are fetched; MergingError for what headers alone could not show."""
+        from merging.models.stored_model import read_stored_model
+        from merging.sources.checkpoint import Checkpoint
+
+        folders = {part.id: part.folder(sources) for part in self.parts}
+        if self.files.remote:
+            # A tied weight that is stored twice counted as equal until its values were here.
+            read_stored_model(Checkpoint.open(folders[self.files.id]))
+        return open_weights(self.id, folders)
+
+
+class Resolver:
+    """Finds models by their identities; each page of the Hub is read once, so that a branch means one commit."""
+
+    def __init__(self, hub: Hub, beside: Path) -> None:
+        """beside: folder of the file that names the models; relative folders are also looked for there."""
+        self.hub = hub
+        self._beside = beside
+        self._find_repo = cache(self._query)
+
+    def identify(self, model: ModelId) -> ModelId:
+        """The one value that all spellings of a model have: its real absolute folder, or repo@commit; and its adapter.
+
+        Raises:
+            Unfit: there is no such model.
+            ShoalError: the Hub cannot be asked.
+        """
+        folder = self._find_folder(model)
+        if folder:
+            found = ModelId(str(folder.resolve()), model.revision)
+        else:
+            candidate = self._find_repo(model.location, model.revision)
+            found = ModelId(candidate.repo, candidate.sha)
+        return replace(found, adapter=self.identify(model.adapter) if model.adapter else None)
+
+    def find_spellings(self, models: Iterable[ModelId]) -> dict[ModelId, ModelId]:
+        """Models that are written in several ways: each later spelling → the first one."""
+        first: dict[ModelId, ModelId] = {}
+        found: dict[ModelId, ModelId] = {}
+        for model in models:
+            try:
+                identity = self.identify(model)
+            except Unfit:
+                continue  # `resolve` says why
+            except ShoalError:
+                break  # every other repo would be waited for as well
+            if (one := first.setdefault(identity, model)) != model:
+                found[model] = one
+        return found
+
+    def resolve(self, model: ModelId) -> ResolvedModel:
+        """Read a model, and the adapter on top of it, as far as that needs no weights.
+
+        Raises:
+            Unfit: one of them cannot be merged.
+            ShoalError: the Hub cannot be asked.
+        """
+        folder = self._find_folder(model)
+        found = _read_folder(model, folder) if folder else self._read_repo(model)
+        if model.adapter is None:
+            return found
+        where = self._find_folder(model.adapter)
+        if where:
+            return replace(found, adapter=_read_adapter_folder(model.adapter, where, found))
+        return replace(found, adapter=self._read_adapter_repo(model.adapter, found))
+
+    def _find_folder(self, model: ModelId) -> Path | None:
+        """The folder that a name means, from here or from where the file is; None for a repo of the Hub."""
+        given = Path(model.location).expanduser()
+        found = next((folder for folder in (given, self._beside / given) if folder.is_dir()), None)
+        if found is None and (model.location.startswith(_FOLDER_STARTS) or model.location.count("/") != 1):
+            raise Unfit("there is no such folder here; check the path, or write a Hub repo as org/name")
+        return found
+
+    def _query(self, repo: str, revision: str | None) -> Candidate:
+        try:
+            return query_model(self.hub, repo, revision)
+        except (HubNotFound, HubForbidden, HubRefused) as error:
+            raise Unfit(str(error).removeprefix(f"{repo}: ")) from error
+        except ValueError as error:  # the client's own check of a repo's name
+            raise Unfit("neither a folder here nor a repo's name; check it") from error
+
+    def _read_repo(self, model: ModelId) -> ResolvedModel:
+        from merging.models.stored_model import stored_model_from_headers
+
+        candidate = self._find_repo(model.location, model.revision)
+        if reason := form_refusal(candidate):
+            raise Unfit(f"{reason}; name another model")
+        member = inspect_candidate(self.hub, candidate)
+        try:
+            config = parse_json_object(CONFIG, self.hub.read(member.repo, member.sha, CONFIG))
+            stored_model = stored_model_from_headers(member.repo, config, member.headers)
+        except MergingError as error:
+            raise Unfit(plain(str(error))) from error
+        return ResolvedModel(model, ModelFiles(member.ref, member), stored_model, member.tokenizer)
+
+    def _read_adapter_repo(self, adapter: ModelId, base: ResolvedModel) -> ModelFiles:
+        from merging.sources.adapter_plan import plan_adapter
+
+        try:
+            candidate = self._find_repo(adapter.location, adapter.revision)
+            for path in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                if candidate.file(path) is None:
+                    raise Unfit(f"{adapter} has no {path}; name an adapter saved by peft in safetensors")
+            headers = read_remote_headers(self.hub, candidate, ADAPTER_WEIGHTS)
+            content = self.hub.read(candidate.repo, candidate.sha, ADAPTER_CONFIG)
+            plan_adapter(
+                str(adapter), parse_json_object(f"{adapter}: {ADAPTER_CONFIG}", content), headers, base.headers
+            )
+        except (Unfit, HubNotFound, HubForbidden, HubRefused, MergingError) as error:
+            raise Unfit(f"its adapter: {plain(str(error))}") from error
+        remote = RemoteWeights(candidate, headers)
+        return ModelFiles(remote.ref, remote)
+
+
+def _read_folder(model: ModelId, folder: Path) -> ResolvedModel:
+    from merging.models.stored_model import read_stored_model
+    from merging.sources.checkpoint import Checkpoint
+
+    if model.revision:
+        raise Unfit("a folder has no revisions; leave @… out")
+    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
+        raise Unfit("it is an adapter, not a whole model; write it behind its base as base+adapter")
+    try:
+        check_config(read_json_object(folder / CONFIG))
+        if not list(folder.glob("model*.safetensors")) and any(list(folder.glob(kind)) for kind in _PICKLES):
+            raise Unfit("its weights are pickled, without safetensors; save it again with save_pretrained")
+        stored_model = read_stored_model(Checkpoint.open(folder))
+        path = folder / TOKENIZER
+        tokenizer = digest_tokenizer(path.read_bytes()) if path.is_file() else None
+    except MergingError as error:
+        raise Unfit(str(error)) from error
+    return ResolvedModel(model, ModelFiles(model.plain, folder), stored_model, tokenizer)
+
+
+def _read_adapter_folder(adapter: ModelId, folder: Path, base: ResolvedModel) -> ModelFiles:
+    from merging.models.stored_model import HeaderOnlyWeights
+    from merging.sources.adapter import AdapterCheckpoint
+
+    try:
+        AdapterCheckpoint.open(HeaderOnlyWeights(str(adapter), base.headers), folder)
+    except MergingError as error:
+        raise Unfit(f"its adapter: {error}") from error
+    return ModelFiles(adapter, folder)

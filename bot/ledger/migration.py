@@ -1,0 +1,76 @@
+"""Bringing older ledgers up to the present schema.
+
+`PRAGMA user_version` holds the version of a file's schema. It changes when a table does, or the JSON of a kept stage
+result; a table that is merely new needs no migration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+Migration = Callable[[Connection], None]
+
+
+class UnknownSchemaError(Exception):
+    """The file is of no schema that this program knows; the message says why, in words that follow a file's name."""
+
+
+def migrate_schema(connection: Connection) -> None:
+    """Bring a database up to `SCHEMA_VERSION`, within the caller's transaction. A database without tables is new.
+
+    Raises:
+        UnknownSchemaError: it is newer than this program, or not a ledger.
+    """
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version > SCHEMA_VERSION:
+        raise UnknownSchemaError(
+            f"a newer shoal wrote it (schema {version}, this one knows up to {SCHEMA_VERSION}): upgrade shoal, or "
+            "choose another --home"
+        )
+    if version == SCHEMA_VERSION:
+        return
+    is_new = not connection.exec_driver_sql("SELECT count(*) FROM sqlite_master WHERE type = 'table'").scalar_one()
+    for migrate in () if is_new else MIGRATIONS[version:]:
+        try:
+            migrate(connection)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnknownSchemaError(
+                f"an older shoal's ledger that cannot be brought up to date ({type(error).__name__}: {error}): read it "
+                "with the shoal that wrote it, or choose another --home"
+            ) from error
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _add_schema_version(connection: Connection) -> None:
+    """From ledgers without a version (shoal 0.1.0): new names, and nothing to resume.
+
+    Recipes and scores stay, but the digests that they are stored under cover more than they did, so none is found
+    again.
+    """
+    columns = {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(evaluations)")}
+    if "exam" not in columns:
+        raise ValueError("its table of evaluations has no column `exam`")
+    connection.exec_driver_sql("ALTER TABLE evaluations RENAME COLUMN exam TO eval_set")
+    for cycle, text in connection.exec_driver_sql("SELECT cycle, value FROM stages WHERE stage = 'gate'").all():
+        results = json.loads(text)
+        for comparison in (one for result in results for one in result["comparisons"]):
+            comparison["baseline"] = comparison.pop("rival")
+        update = "UPDATE stages SET value = ? WHERE cycle = ? AND stage = 'gate'"
+        connection.exec_driver_sql(update, (json.dumps(results), cycle))
+    connection.exec_driver_sql("UPDATE stages SET stage = 'eval_sets' WHERE stage = 'exams'")
+    # The search would start over anyway, without its scores, and the kept pool has another form.
+    connection.exec_driver_sql("DELETE FROM stages WHERE stage = 'pool'")
+    connection.exec_driver_sql(
+        "UPDATE cycles SET state = 'abandoned', note = ?, finished = ? WHERE state = 'running'",
+        ("shoal was upgraded before the cycle was done", datetime.now(UTC).isoformat()),
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_add_schema_version,)
+"""MIGRATIONS[n] turns schema n into n + 1."""
+
+SCHEMA_VERSION = len(MIGRATIONS)

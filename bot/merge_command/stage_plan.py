@@ -1,0 +1,143 @@
+"""The plan of one merge of a recipe file, made before any weights are read; other merges use its result as a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+
+from torch import Tensor
+
+from bot.hub.client import Hub
+from bot.hub.resolver import ResolvedModel
+from bot.merge_command.stages import Stage
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.models.stored_model import StoredModel
+from merging.sources.family import TensorHeader
+from merging.sources.weights import Weights
+from merging.tokenizers.chat_template import add_chat_template
+from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
+from merging.tokenizers.source_tokenizer import CONFIG, TOKENIZER
+from merging.tokenizers.view import vocabulary_views
+from merging.tokenizers.vocabulary import Vocabulary
+from merging.writing.assembly import AssembledWeights, Assembly
+from merging.writing.release import render_config
+from merging.writing.shards import Merge
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A merge of a recipe file.
+
+    models: what it reads: folders, repos, and results of other stages.
+    vocabulary: the result's vocabulary; None where all models have the same one.
+    assembly: how every tensor of the result is made.
+    """
+
+    stage: Stage
+    models: Mapping[ModelId, InputModel]
+    vocabulary: Vocabulary | None
+    assembly: Assembly
+
+    @property
+    def config_source(self) -> InputModel:
+        """The model whose config and tokenizer the result has."""
+        return self.models[self.stage.config.config_source]
+
+    @property
+    def id(self) -> ModelId:
+        """The stage's name; random draws of later stages are keyed by it."""
+        return ModelId(str(self.stage.name))
+
+    @cached_property
+    def stored_model(self) -> StoredModel:
+        """The result as a model."""
+        return self.assembly.stored_model
+
+    @property
+    def headers(self) -> Mapping[str, TensorHeader]:
+        """The headers of the result's tensors."""
+        return self.stored_model.stored
+
+    @property
+    def tokenizer(self) -> TokenizerDigests | None:
+        """What the result's tokenizer.json means; None without one."""
+        if self.vocabulary is None:
+            return self.config_source.tokenizer
+        content = self.vocabulary.files.get(TOKENIZER)
+        return digest_tokenizer(content) if content else None
+
+    def read_companions(self, sources: Path) -> dict[str, bytes]:
+        """The files that belong to the result's weights and config, by name, once its models are fetched."""
+        return self._files(lambda model: model.read_companions(sources))
+
+    def read_small_files(self, hub: Hub) -> dict[str, bytes]:
+        """The same and config.json, before anything is fetched."""
+        return self._files(lambda model: model.read_small_files(hub)) | {CONFIG: render_config(self.assembly.config)}
+
+    def _files(self, read: Callable[[InputModel], dict[str, bytes]]) -> dict[str, bytes]:
+        """The files of the config source or of the vocabulary, with the chat template that the recipe asks for."""
+        files = read(self.config_source) if self.vocabulary is None else dict(self.vocabulary.files)
+        template = self.stage.config.chat_template
+        return files if template is None else add_chat_template(files, template, list(map(read, self.models.values())))
+
+    def tensor_maker(self, sources: Path, seed: int) -> Merge:
+        """The function that makes a tensor of the result, once all models are fetched. seed: seed of random draws.
+
+        Raises:
+            ShoalError: models whose weights show that they cannot be merged.
+        """
+        weights = self._open_models(sources, seed)
+        keys = {name: str(model.id) for name, model in self.models.items()}
+        if self.vocabulary is None:
+            return self.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), keys, seed)
+        views = vocabulary_views(self.vocabulary, weights, rows_by_token(self.models))
+        make = self.assembly.maker(lambda model, tensor: views[model].tensor(tensor), keys, seed)
+        return _one_at_a_time(make, self.assembly.vocabulary)
+
+    def open_weights(self, sources: Path, seed: int) -> Weights:
+        """The result's weights; each tensor is made when it is asked for."""
+        return AssembledWeights(str(self.id), self.assembly, self.tensor_maker(sources, seed))
+
+    def _open_models(self, sources: Path, seed: int) -> dict[ModelId, Weights]:
+        found: dict[ModelId, Weights] = {}
+        reasons = {}
+        for name, model in self.models.items():
+            if isinstance(model, StagePlan):
+                found[name] = model.open_weights(sources, seed)
+                continue
+            try:
+                found[name] = model.open_weights(sources)
+            except MergingError as error:
+                reason = str(error).removeprefix(f"{model.files.folder(sources)}: ")
+                reasons[name] = f"{reason}; name another model"
+        if reasons:
+            raise self.stage.fault_error(self.stage.model_faults(reasons))
+        return found
+
+
+InputModel = ResolvedModel | StagePlan
+"""What a merge reads: a model in a folder or on the Hub, or the result of another merge of the same file."""
+
+
+def rows_by_token(models: Mapping[ModelId, InputModel]) -> dict[ModelId, dict[str, str]]:
+    """For each model its tensors with a row per token: name in the result → name in its files."""
+    return {name: model.stored_model.by_token for name, model in models.items()}
+
+
+def _one_at_a_time(make: Merge, names: frozenset[str]) -> Merge:
+    """`make`, but with only one of these tensors in work at a time.
+
+    Each of them needs all models' rows in memory in a new order, the largest tensors of most models.
+    """
+    alone = Lock()
+
+    def make_alone(name: str, memory: Tensor) -> Tensor:
+        with alone if name in names else nullcontext():
+            return make(name, memory)
+
+    return make_alone

@@ -1,0 +1,9 @@
+"""What a card shows of each kind of model, by the kind's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+USAGE: Mapping[str, str] = MappingProxyType({"causal-lm": "usage_causal_lm.md.j2"})
+"""Template of the code that loads and runs a release."""

@@ -1,0 +1,75 @@
+"""A cycle's results, from which its cards, pictures and report are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.hub.pool import Pool
+from bot.ledger.ledger import Cycle
+from bot.release.scores import ModelScores
+from bot.scoring.evaluator import Evaluation
+from bot.scoring.resources import Resources
+from bot.search.baselines import Baseline
+from bot.search.results import GateResult, SearchSummary
+from bot.search.selection import Chosen
+from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import EvalSetFacts
+from evaluation.skills import Skill
+from evaluation.splits import Split
+from merging.evolution.outcomes import Outcome
+from merging.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class SplitResults:
+    """How merges and baselines did on one split.
+
+    merges: by recipe digest. baselines: all that could be scored.
+    """
+
+    eval_set: EvalSetFacts
+    skills: tuple[Skill, ...]
+    merges: Mapping[str, Evaluation]
+    baselines: tuple[tuple[Baseline, Evaluation], ...]
+
+    def merge_scores(self, digest: str) -> ModelScores | None:
+        """The scores of a merge; None if it could not be scored, or was not asked."""
+        evaluation = self.merges.get(digest)
+        return None if evaluation is None or evaluation.failure else self._scores(evaluation)
+
+    def baseline_scores(self) -> tuple[tuple[Baseline, ModelScores], ...]:
+        """Every baseline with its scores."""
+        return tuple((baseline, self._scores(evaluation)) for baseline, evaluation in self.baselines)
+
+    def _scores(self, evaluation: Evaluation) -> ModelScores:
+        return ModelScores.read(evaluation, self.skills, dict(self.eval_set.directions))
+
+
+@dataclass(frozen=True)
+class CycleResults:
+    """All that the texts of a cycle are made from.
+
+    hub_url: the Hub that the cycle works with. front: recipe digest → recipe and its outcome on the search split.
+    splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
+    """
+
+    watchlist: Watchlist
+    cycle: Cycle
+    hub_url: str
+    pool: Pool
+    resources: Resources
+    summary: SearchSummary
+    front: Mapping[str, tuple[Recipe, Outcome]]
+    gate_results: tuple[GateResult, ...]
+    chosen: tuple[Chosen, ...]
+    baselines: tuple[Baseline, ...]
+    splits: Mapping[Split, SplitResults]
+
+    def recipe(self, digest: str) -> Recipe:
+        """A front member's recipe."""
+        return self.front[digest][0]
+
+    def gate_result(self, digest: str) -> GateResult:
+        """The gate's result for a front member."""
+        return next(result for result in self.gate_results if result.recipe == digest)

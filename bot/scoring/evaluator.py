@@ -1,0 +1,73 @@
+"""Who scores recipes: the protocol that a search speaks, whoever does the work.
+
+Worker processes on this machine are one implementation (`process_pool`), a cluster could be another. Which one a cycle
+uses is decided where the cycle is put together: `run_cycle` takes an `EvaluatorFactory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bot.scoring.worker_spec import WorkerSpec
+from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.scores import ItemScore
+from evaluation.splits import Split
+from merging.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that could not be scored, and why.
+
+    transient: the cause may be the machine (memory, a killed worker) rather than the candidate.
+    seconds: worker time spent on it.
+    """
+
+    reason: str
+    transient: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A scored recipe: its item scores in the order of the evaluation set, or why it has none.
+
+    seconds: its share of the wall time when it was scored, so that a replay counts the same time.
+    transient: the failure may be the machine's (memory, a killed worker) rather than the recipe's.
+    """
+
+    recipe: Recipe
+    scores: tuple[ItemScore, ...]
+    failure: str | None
+    seconds: float
+    transient: bool = False
+
+
+class Evaluator(Protocol):
+    """Scores candidates on the evaluation sets of a watchlist."""
+
+    @property
+    def width(self) -> int:
+        """How many candidates are scored at the same time."""
+
+    def facts(self, split: Split) -> EvalSetFacts:
+        """Describe the evaluation set of a split; ShoalError if it cannot be built."""
+
+    def evaluate(
+        self, recipes: Sequence[Recipe], split: Split, round_index: int | None = None
+    ) -> Iterator[tuple[int, ItemResults | Failure]]:
+        """Score recipes on a split, or on one round of it (counted from 0).
+
+        Yields (index into `recipes`, results or failure) in the order in which they finish.
+        """
+
+    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+        """Score a written checkpoint."""
+
+
+EvaluatorFactory = Callable[[WorkerSpec, float | None], AbstractContextManager[Evaluator]]
+"""Makes an evaluator from what its workers are sent and the seconds that a candidate may take (None: adaptive)."""

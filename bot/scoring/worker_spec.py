@@ -1,0 +1,38 @@
+"""What a worker is sent before it scores anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.scoring.resources import Resources
+from evaluation.skills import Skill
+from evaluation.splits import SplitSizes
+from merging.identity import ModelId
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything a worker needs to score candidates; small, because each process receives a copy.
+
+    checkpoints: folder of every source, complete and verified.
+    config_source: the source whose config and tokenizer the candidates use.
+    dtype: dtype of the candidates.
+    seed: seed of the splits.
+    rounds: number of rounds that each evaluation set is divided into, for candidates that may stop early.
+    """
+
+    checkpoints: tuple[tuple[ModelId, Path], ...]
+    config_source: ModelId
+    dtype: str
+    skills: tuple[Skill, ...]
+    task_folders: tuple[Path, ...]
+    sizes: SplitSizes
+    seed: int
+    resources: Resources
+    rounds: int = 1
+
+    @property
+    def config_folder(self) -> Path:
+        """Folder of the config source."""
+        return dict(self.checkpoints)[self.config_source]

@@ -1,0 +1,73 @@
+"""The search among paths through the layers of the sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.hub.pool import Pool
+from bot.search.job import SearchJob
+from bot.search.strategies.memory import deepest_path_bytes, held_bytes
+from bot.search.strategies.strategy import PathLayout
+from merging.evolution.outcomes import SearchResult
+from merging.identity import ModelId
+from merging.recipes.recipe import Recipe
+from merging.spaces.paths import PathSpace
+from merging.spaces.space import MergeSpace
+
+
+@dataclass(frozen=True)
+class PathSearch:
+    """One stage; the sources are used as they are."""
+
+    weight_merges: MergeSpace
+    layout: PathLayout
+
+    @property
+    def paths(self) -> PathSpace:
+        """The paths through the sources."""
+        return self.layout.source_space(self.weight_merges)
+
+    @property
+    def smaller(self) -> bool:
+        """Whether fewer layers are an objective besides the skills."""
+        return self.layout.dataflow.smaller
+
+    @property
+    def left_out(self) -> tuple[ModelId, ...]:
+        """Sources whose layers are not laid out."""
+        return self.weight_merges.sources[self.layout.dataflow.models :]
+
+    @property
+    def size(self) -> int:
+        """Number of genomes."""
+        return self.paths.size
+
+    @property
+    def gene_count(self) -> int:
+        """Number of genes."""
+        return len(self.paths.levels)
+
+    @property
+    def most_layers(self) -> int:
+        """Layers of the deepest path."""
+        return self.paths.most
+
+    def plain_recipes(self) -> tuple[tuple[str, Recipe], ...]:
+        """Plain merges of the sources, and plain paths through them."""
+        return (*self.weight_merges.plain_recipes(), *self.paths.plain_recipes())
+
+    def largest_bytes(self, pool: Pool, dtype: str) -> int:
+        """Bytes of the deepest path."""
+        return deepest_path_bytes(pool, self.most_layers, dtype)
+
+    def candidate_bytes(self, pool: Pool, dtype: str, device: str) -> int:
+        """Upper bound: the deepest path as a whole model (what it copies is hard to predict), the live model for the
+        baselines that are weight merges, and the sources that cannot stay mapped.
+        """
+        held = held_bytes(pool, pool.sources[: self.layout.dataflow.models], dtype, device)
+        return pool.model_bytes(dtype) + self.largest_bytes(pool, dtype) + held
+
+    def run(self, job: SearchJob) -> SearchResult:
+        """Search with the whole budget."""
+        layers = self.weight_merges.groups.layers if self.smaller else None
+        return job.evolve(self.paths, job.settings, layers=layers)

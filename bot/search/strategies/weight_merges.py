@@ -1,0 +1,60 @@
+"""The search among merges of weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.hub.pool import Pool
+from bot.search.job import SearchJob
+from merging.evolution.outcomes import SearchResult
+from merging.identity import ModelId
+from merging.recipes.recipe import Recipe
+from merging.spaces.space import MergeSpace
+
+
+@dataclass(frozen=True)
+class WeightMergeSearch:
+    """One stage; every candidate has the sources' own layers."""
+
+    weight_merges: MergeSpace
+
+    @property
+    def smaller(self) -> bool:
+        """All candidates are of one depth."""
+        return False
+
+    @property
+    def left_out(self) -> tuple[ModelId, ...]:
+        """No layers are laid out."""
+        return ()
+
+    @property
+    def size(self) -> int:
+        """Number of genomes."""
+        return self.weight_merges.size
+
+    @property
+    def gene_count(self) -> int:
+        """Number of genes."""
+        return len(self.weight_merges.levels)
+
+    @property
+    def most_layers(self) -> int:
+        """Layers of a source."""
+        return self.weight_merges.groups.layers
+
+    def plain_recipes(self) -> tuple[tuple[str, Recipe], ...]:
+        """Plain merges of the sources."""
+        return self.weight_merges.plain_recipes()
+
+    def largest_bytes(self, pool: Pool, dtype: str) -> int:
+        """Bytes of one model."""
+        return pool.model_bytes(dtype)
+
+    def candidate_bytes(self, pool: Pool, dtype: str, device: str) -> int:  # noqa: ARG002 - sums are done on the CPU
+        """Bytes of the live model, which becomes one candidate after another."""
+        return pool.model_bytes(dtype)
+
+    def run(self, job: SearchJob) -> SearchResult:
+        """Search with the whole budget."""
+        return job.evolve(self.weight_merges, job.settings)

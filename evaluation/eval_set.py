@@ -1,0 +1,110 @@
+"""An evaluation set: the items of all skills on one split, asked of every model. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from evaluation.scores import ItemScore
+from evaluation.splits import Split
+
+ModelT = TypeVar("ModelT", contravariant=True)
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One item as one skill uses it.
+
+    task: `SkillTask.key`. digest: digest of all else that decides its score, the weights apart. item: the item's id.
+    """
+
+    skill: str
+    task: str
+    digest: str
+    item: str
+
+    def scored(self, value: float, flag: str | None) -> ItemScore:
+        """The score of a model on this item."""
+        return ItemScore(self.skill, self.task, self.item, value, flag)
+
+
+class EvalSet(Protocol[ModelT]):
+    """Everything that is asked on one split; `ModelT` is a model in the form in which the set asks it."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that decides the scores, the weights apart."""
+
+    @property
+    def items(self) -> tuple[EvalItem, ...]:
+        """The items, each once for every skill and metric that uses it."""
+
+    def rounds(self, count: int) -> tuple[EvalSet[ModelT], ...]:
+        """The set cut into at most `count` sets, for models that may be dropped before they answered all of it."""
+
+    def score(self, model: ModelT) -> tuple[ItemScore, ...]:
+        """The model's scores in the order of `items`. Raises EvaluationError if an answer cannot be scored."""
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """What plans and cards say about one use of a task.
+
+    items: number of items in each split. own_search: whether the search items come from the task's own validation or
+    training documents. language: the language that an answer must be in to count.
+    """
+
+    skill: str
+    key: str
+    task: str
+    metric: str
+    filter: str
+    higher_is_better: bool
+    num_fewshot: int
+    output_type: str
+    dataset: str
+    items: Mapping[Split, int]
+    own_search: bool
+    language: str | None
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """Digest and items of an evaluation set, or of one round of it."""
+
+    digest: str
+    items: tuple[EvalItem, ...]
+
+
+@dataclass(frozen=True)
+class EvalSetFacts:
+    """What an evaluation set asks, without its prompts: small enough to be sent between processes.
+
+    directions: (`SkillTask.key`, whether higher is better). prompt: an example, as plain text.
+    rounds: the same items, in the order in which the rounds of a race ask them.
+    """
+
+    digest: str
+    items: tuple[EvalItem, ...]
+    directions: tuple[tuple[str, bool], ...]
+    tasks: tuple[TaskDescription, ...]
+    prompt: str
+    rounds: tuple[RoundFacts, ...] = ()
+
+    def part(self, number: int | None) -> RoundFacts:
+        """One round, counted from 0; None: the whole set."""
+        return RoundFacts(self.digest, self.items) if number is None else self.rounds[number]
+
+
+@dataclass(frozen=True)
+class ItemResults:
+    """One model's scores on an evaluation set, or on one round of it, in the order of its items.
+
+    eval_set: the digest of that set, so that scores of other items cannot be mistaken for these.
+    seconds: time that it took to build the model and to score it.
+    """
+
+    eval_set: str
+    scores: tuple[ItemScore, ...]
+    seconds: float

@@ -1,0 +1,74 @@
+"""The tasks of all skills, in the form in which a kind of model is asked them: one suite for each kind.
+
+A kind is known by its name alone; what its models are made of is none of this package's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from evaluation.eval_set import EvalSet, EvalSetFacts, RoundFacts, TaskDescription
+from evaluation.skills import Skill
+from evaluation.splits import Split, SplitSizes
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+class WrappedModel(Protocol):
+    """A model in memory in the form in which the suite's evaluation sets ask it; its weights may change in place."""
+
+    def put(self, model: Module) -> None:
+        """Ask another model from now on: of the same family, processor and device, and of any depth."""
+
+
+class TaskSuite(Protocol):
+    """Tasks that are loaded and checked. A processor turns inputs into tensors: a language model's is its tokenizer."""
+
+    def describe(self) -> tuple[TaskDescription, ...]:
+        """Describe every use of a task, in the order of the skills."""
+
+    def example_prompt(self) -> str:
+        """One prompt of the search split, as plain text."""
+
+    def build(self, split: Split, processor: object, setting: Sequence[str]) -> EvalSet[WrappedModel]:
+        """Prepare the evaluation set of a split; `setting`: further facts that decide scores, for its digests."""
+
+    def wrap(self, model: Module, processor: object, device: str, batch_size: int) -> WrappedModel:
+        """Move a model to a device and make it ready to be asked."""
+
+    def processor_digest(self, processor: object) -> str:
+        """Digest of all that a processor does to inputs: two of one digest are interchangeable."""
+
+
+def collect_facts(
+    suite: TaskSuite, eval_set: EvalSet[WrappedModel], rounds: Sequence[EvalSet[WrappedModel]]
+) -> EvalSetFacts:
+    """Describe an evaluation set of the suite, and the rounds that it was cut into."""
+    tasks = suite.describe()
+    return EvalSetFacts(
+        digest=eval_set.digest,
+        items=eval_set.items,
+        directions=tuple({task.key: task.higher_is_better for task in tasks}.items()),
+        tasks=tasks,
+        prompt=suite.example_prompt(),
+        rounds=tuple(RoundFacts(one.digest, one.items) for one in rounds),
+    )
+
+
+SuiteLoader = Callable[[Sequence[Skill], Sequence[Path], SplitSizes, int], TaskSuite]
+"""Takes all skills of a watchlist, its task folders, its limits of items and the seed of the splits."""
+
+
+def _load_lm_eval(skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> TaskSuite:
+    from evaluation.harness.suite import LmEvalSuite
+
+    return LmEvalSuite.load(skills, folders, sizes, seed)
+
+
+CAUSAL_LM = "causal-lm"
+
+SUITES: Mapping[str, SuiteLoader] = {CAUSAL_LM: _load_lm_eval}
+"""The suites by kind of model. A loader raises EvaluationError, which names the task, for one that cannot be used."""

@@ -1,0 +1,1 @@
+"""The HTTP protocol that the genuine client speaks."""

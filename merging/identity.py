@@ -1,0 +1,68 @@
+"""The identity of a model: where it is, at which commit, with which adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from merging.errors import MergingError
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    """One model, on the Hub or in a folder. Random draws of merges are keyed by its `str`.
+
+    location: a Hub repo (owner/name) or a folder.
+    revision: a commit; a branch or tag until it is resolved; None for a folder, or where the default branch is meant.
+    adapter: the LoRA adapter whose weights are added to the model's, or None.
+    """
+
+    location: str
+    revision: str | None = None
+    adapter: ModelId | None = None
+
+    def __str__(self) -> str:
+        plain = f"{self.location}@{self.revision}" if self.revision else self.location
+        return f"{plain}+{self.adapter}" if self.adapter else plain
+
+    @property
+    def plain(self) -> ModelId:
+        """The model without its adapter."""
+        return ModelId(self.location, self.revision)
+
+    @classmethod
+    def parse(cls, text: str) -> ModelId:
+        """Read `location`, `location@revision` or either with `+` and an adapter, as `str` writes them.
+
+        Raises:
+            MergingError: anything else.
+        """
+        plain, *adapters = (cls.parse_plain(part) for part in text.split("+"))
+        if len(adapters) > 1:
+            raise MergingError(f"model: got {text[:120]!r}: only one adapter can be added to a model")
+        return cls(plain.location, plain.revision, adapters[0] if adapters else None)
+
+    @classmethod
+    def parse_plain(cls, text: str) -> ModelId:
+        """Read `location` or `location@revision`; MergingError for anything else. A `+` belongs to the location."""
+        location, at, revision = text.strip().partition("@")
+        if not location or "@" in revision or bool(at) != bool(revision):
+            raise MergingError(f"model: got {text[:120]!r}: write org/name, org/name@revision or a folder")
+        return cls(location, revision or None)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values; from_json reads them back to an equal identity."""
+        adapter = {"adapter": self.adapter.to_json()} if self.adapter else {}
+        return {"repo": self.location, "sha": self.revision, **adapter}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> ModelId:
+        """Read what to_json wrote; MergingError for anything else."""
+        location, revision, adapter = data.get("repo"), data.get("sha"), data.get("adapter")
+        if not isinstance(location, str) or not (revision is None or isinstance(revision, str)):
+            raise MergingError(f"model: got {str(data)[:120]}: a repo and a sha are needed")
+        if adapter is None:
+            return cls(location, revision)
+        if not isinstance(adapter, Mapping):
+            raise MergingError(f"model: got {str(adapter)[:120]} as an adapter: a repo and a sha are needed")
+        return cls(location, revision, cls.from_json(adapter))

@@ -1,0 +1,79 @@
+"""Causal language models: one stack of layers between embeddings and a head, as transformers builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merging.kinds.kind import MIB, CompanionFile
+from merging.partition import Partition
+from merging.tensor_names import count_layers
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_ENDINGS = ("ForCausalLM", "LMHeadModel")
+
+
+class CausalLM:
+    """The kind of causal language models."""
+
+    name = "causal-lm"
+    library = "transformers"
+    pipeline_tag = "text-generation"
+    files = (
+        CompanionFile("generation_config.json", may_point_to_code=True),
+        CompanionFile("tokenizer.json", 64 * MIB),
+        CompanionFile("tokenizer_config.json", 16 * MIB, may_point_to_code=True),
+        CompanionFile("tokenizer.model", 64 * MIB),
+        CompanionFile("special_tokens_map.json", may_point_to_code=True),
+        CompanionFile("added_tokens.json", 16 * MIB),
+        CompanionFile("vocab.json", 64 * MIB),
+        CompanionFile("vocab.txt", 64 * MIB),
+        CompanionFile("merges.txt", 64 * MIB),
+        CompanionFile("spiece.model", 64 * MIB),
+        CompanionFile("chat_template.jinja"),
+        CompanionFile("chat_template.json", may_point_to_code=True),
+    )
+
+    def find_refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Refuse a config with an architecture whose name is not that of a causal language model in transformers."""
+        names = [str(name) for name in config.get("architectures") or ()]
+        if not names:
+            return "its config names no architecture"
+        odd = [name for name in names if not name.endswith(_ENDINGS)]
+        return f"its architecture {odd[0][:60]} is not a causal language model" if odd else None
+
+    def partition(self, tensor_names: Iterable[str], *, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
+        """One stack of layers in even bands."""
+        return Partition.even(count_layers(tensor_names), bands, modules_apart, ends_apart)
+
+    def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        """Build the model by transformers' own class for its config."""
+        from transformers import AutoModelForCausalLM
+
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        return model
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """Load a written model in its own dtype."""
+        from transformers import AutoModelForCausalLM
+
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
+        return model.eval()
+
+    def load_processor(self, folder: Path) -> PreTrainedTokenizerBase:
+        """Load the tokenizer."""
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tokenizer
+
+    def head(self, model: PreTrainedModel) -> torch.nn.Module:
+        """The language model head."""
+        head: torch.nn.Module = model.get_output_embeddings()
+        return head

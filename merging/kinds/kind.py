@@ -1,0 +1,67 @@
+"""What a kind of model answers: which models are of it, what they are made of, and how they are built and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from merging.partition import Partition
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class CompanionFile:
+    """A file that may belong to a model of a kind, next to its weights and its config.json.
+
+    path: its place in the model's folder. max_bytes: a larger one is refused. may_point_to_code: it is a JSON object,
+    in which a key could name code to run.
+    """
+
+    path: str
+    max_bytes: int = MIB
+    may_point_to_code: bool = False
+
+
+class ModelKind(Protocol):
+    """A kind of model. How it is asked and how it is shown is registered elsewhere, under its name."""
+
+    @property
+    def name(self) -> str:
+        """The kind's name in every registry."""
+
+    @property
+    def library(self) -> str:
+        """The library that loads a release, by its name on the Hub."""
+
+    @property
+    def pipeline_tag(self) -> str:
+        """The Hub's name of the models' task."""
+
+    @property
+    def files(self) -> tuple[CompanionFile, ...]:
+        """All files that may belong to a model, next to its weights and its config.json."""
+
+    def find_refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Say in a few words why a model with this config is not of this kind; None if it is."""
+
+    def partition(self, tensor_names: Iterable[str], *, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
+        """Divide a model into groups of tensors, with so many bands of layers. MergingError if it has too few."""
+
+    def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        """Build the model that a config describes, with any weights; none of its own code runs."""
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """Load a written model as any user would."""
+
+    def load_processor(self, folder: Path) -> object:
+        """Load what turns inputs into tensors, such as a tokenizer, as any user would."""
+
+    def head(self, model: PreTrainedModel) -> torch.nn.Module:
+        """The module whose output is watched for NaN and infinity."""

@@ -1,0 +1,170 @@
+"""What a genome means: canonical forms, so that one merge has one recipe, and the values that a search starts from.
+
+Different genomes may mean one merge. A form gives all of them the same values wherever that follows from the values
+alone; genomes that give one model back unchanged mean that model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import TYPE_CHECKING, ClassVar
+
+from merging.specs.genes import INCLUDED
+
+if TYPE_CHECKING:
+    from merging.specs.genes import Gene
+
+Rows = tuple[tuple[float, ...], ...]
+"""[source][group]; a single row for what all sources share."""
+
+Point = dict[str, list[float]]
+"""Parameter → a value per source, the same in all groups of tensors."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a search varies: a gene of each parameter, as all of a parameter's genes are alike, and how many sources."""
+
+    genes: Mapping[str, Gene]
+    sources: int
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The merge that a genome means.
+
+    sources: indices of the sources that take part, in their order.
+    values: their rows; None: one model comes back unchanged, the only source or, where there is none, the base.
+    """
+
+    sources: tuple[int, ...]
+    values: Mapping[str, Rows] | None = None
+
+
+class SearchForm(ABC):
+    """How a search reads a method's genomes, and where it starts."""
+
+    chooses_sources: ClassVar[bool] = False
+    """Whether genes say which sources take part, because the method gives them no weights."""
+
+    @abstractmethod
+    def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
+        """The merge that values mean, in its canonical form."""
+
+    @abstractmethod
+    def extremes(self, grid: Grid) -> list[Point]:
+        """Values that give a source or the base back; where the method cannot do that, the ends of its grid."""
+
+    def plain(self, customary: Point, grid: Grid) -> list[Point]:  # noqa: ARG002 - for other forms
+        """Values of merges that people make without a search."""
+        return [customary]
+
+
+class ByRatio(SearchForm):
+    """Weights of which only the ratio counts: the largest on the grid with that ratio; equal ones if all are 0."""
+
+    def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
+        """Sources without weight are left out."""
+        gene = grid.genes["weight"]
+        columns = [
+            _largest_ratio([gene.index(weight) or 0 for weight in column], gene.levels - 1)
+            for column in zip(*values["weight"], strict=True)
+        ]
+        rows = tuple(zip(*columns, strict=True))
+        used = tuple(source for source, row in enumerate(rows) if any(row))
+        if len(used) == 1:
+            return Meaning(used)
+        return Meaning(used, {"weight": tuple(tuple(map(gene.value, rows[source])) for source in used)})
+
+    def extremes(self, grid: Grid) -> list[Point]:
+        """Each source alone."""
+        return [{"weight": row} for row in each_alone(grid.sources)]
+
+
+@dataclass(frozen=True)
+class Between(SearchForm):
+    """From the first source (t = 0) to the second.
+
+    reaches_second: whether t = 1 gives the second source back.
+    """
+
+    reaches_second: bool
+
+    def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:  # noqa: ARG002 - for other forms
+        """A t that is at one end in all groups means that source."""
+        for end in self._ends:
+            if all(t == end for t in values["t"][0]):
+                return Meaning((end,))
+        return Meaning((0, 1), values)
+
+    def extremes(self, grid: Grid) -> list[Point]:  # noqa: ARG002 - for other forms
+        """The sources that t reaches."""
+        return [{"t": [float(end)]} for end in self._ends]
+
+    @property
+    def _ends(self) -> range:
+        return range(2 if self.reaches_second else 1)
+
+
+class ByChoice(SearchForm):
+    """Sources without weights, so that the search chooses which take part. None chosen counts as all."""
+
+    chooses_sources = True
+
+    def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
+        """A single chosen source means that source."""
+        chosen = tuple(source for source, (included,) in enumerate(values[INCLUDED]) if included)
+        if len(chosen) == 1:
+            return Meaning(chosen)
+        others = {name: rows for name, rows in values.items() if name != INCLUDED}
+        return Meaning(chosen or tuple(range(grid.sources)), others)
+
+    def extremes(self, grid: Grid) -> list[Point]:
+        """Each source alone."""
+        others = {name: [gene.low] * grid.sources for name, gene in grid.genes.items() if name != INCLUDED}
+        return [{**others, INCLUDED: row} for row in each_alone(grid.sources)]
+
+    def plain(self, customary: Point, grid: Grid) -> list[Point]:
+        """The customary values with all sources."""
+        return [{**customary, INCLUDED: [1.0] * grid.sources}]
+
+
+@dataclass(frozen=True)
+class AllSources(SearchForm):
+    """Parameters that all sources share: every source takes part.
+
+    settle: replaces one group's values that make no difference by fixed ones; None: all make a difference.
+    """
+
+    settle: Callable[[dict[str, float]], dict[str, float]] | None = None
+
+    def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
+        """All sources with the settled values."""
+        everybody = tuple(range(grid.sources))
+        if self.settle is None:
+            return Meaning(everybody, values)
+        groups = range(len(next(iter(values.values()))[0]))
+        columns = [self.settle({name: row[group] for name, (row,) in values.items()}) for group in groups]
+        return Meaning(everybody, {name: (tuple(column[name] for column in columns),) for name in values})
+
+    def extremes(self, grid: Grid) -> list[Point]:
+        """The ends of the grid."""
+        lowest = {name: [gene.low] for name, gene in grid.genes.items()}
+        return [lowest, {name: [gene.high] for name, gene in grid.genes.items()}]
+
+
+def each_alone(count: int) -> list[list[float]]:
+    """For each of `count` sources the values with which it is alone: 1 for it and 0 for the others."""
+    return [[float(source == alone) for source in range(count)] for alone in range(count)]
+
+
+def _largest_ratio(weights: Sequence[int], most: int) -> tuple[int, ...]:
+    """The largest whole numbers up to `most` with the same ratios; equal ones where all weights are zero."""
+    divisor = gcd(*weights)
+    if divisor == 0:
+        return (most,) * len(weights)
+    factor = most // (max(weights) // divisor)
+    return tuple(weight // divisor * factor for weight in weights)

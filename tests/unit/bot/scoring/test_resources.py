@@ -1,0 +1,37 @@
+"""How many workers, with how many threads each, fit a machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.scoring.resources import WORKER_OVERHEAD, Machine, Resources, choose_batch_size, plan_resources
+from bot.watchlist.sections import WorkersSection as Asked
+
+MODEL = 2 * 2**30
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("machine", "asked", "resources"),
+    [
+        (Machine(8, 100 * GIB), Asked(), Resources(8, 1, "cpu", 16)),
+        (Machine(8, 7 * GIB), Asked(), Resources(2, 4, "cpu", 16)),  # a worker needs 2.5 GiB and its overhead
+        (
+            Machine(2, GIB),
+            Asked(),
+            Resources(1, 2, "cpu", 16),
+        ),  # one even where it may not fit: the person asked for it
+        (Machine(8, 100 * GIB), Asked(count=3), Resources(3, 2, "cpu", 16)),
+        (Machine(8, 100 * GIB), Asked(count=16, threads=1, batch_size=7), Resources(16, 1, "cpu", 7)),
+        (Machine(8, 100 * GIB, 1), Asked(), Resources(1, 8, "cuda", 16)),
+        (Machine(8, 100 * GIB, 1), Asked(device="cpu"), Resources(8, 1, "cpu", 16)),
+    ],
+)
+def test_resources_fit_the_machine_and_what_was_asked(machine: Machine, asked: Asked, resources: Resources) -> None:
+    assert plan_resources(machine, MODEL, asked) == resources
+
+
+def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
+    tight = Machine(8, 4 * WORKER_OVERHEAD)
+    assert plan_resources(tight, 1000, Asked()).workers == 3  # the fourth would not fit beside its little model
+    assert [choose_batch_size(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
