@@ -28,7 +28,16 @@ def write_all() -> None:
 
 def with_tables(page: str) -> str:
     """A page's text with its tables made from the results."""
-    return _TABLE.sub(lambda found: f"{found[1]}{markdown(TABLES[found[2]]())}{found[3]}", page)
+    return _TABLE.sub(lambda found: f"{found[1]}{render_table(found[2])}{found[3]}", page)
+
+
+def render_table(name: str) -> str:
+    """A table in Markdown; where its benchmark has no results, a line that says so."""
+    try:
+        return markdown(TABLES[name]())
+    except FileNotFoundError as missing:
+        benchmark = Path(str(missing.filename)).stem
+        return f"Not measured in this version yet: `python -m benchmarks {benchmark} --save`.\n"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

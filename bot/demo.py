@@ -11,7 +11,7 @@ from pathlib import Path
 from bot.cycle.run import run_cycle
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.lock import hold
+from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
@@ -51,7 +51,7 @@ def run_demo(
     Returns the cycle's id.
     """
     home = Home(folder / "home")
-    with hold(home), running(folder / "hub", PORT if _is_free(PORT) else 0) as server:
+    with hold_home(home), running(folder / "hub", PORT if _is_free(PORT) else 0) as server:
         watchlist = demo_watchlist(space)
         assert watchlist.publish.namespace is not None  # the demo's watchlist publishes
         fill_hub(server.store, watchlist.publish.namespace)

@@ -17,13 +17,13 @@ class HomeIsBusyError(ShoalError):
 
 
 @contextmanager
-def hold(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def hold_home(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the home while a cycle runs; raise HomeIsBusyError where another process holds it.
 
     on_wait: if given, called once before waiting for the other process instead.
     """
     busy = "another shoal process is using this home; wait for it, or choose another --home"
-    with _holding(home, home.lock, busy, on_wait):
+    with _hold_file(home, home.lock, busy, on_wait):
         yield
 
 
@@ -31,12 +31,12 @@ def hold(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator[None
 def hold_schedule(home: Home) -> Iterator[None]:
     """Hold the home's schedule. Two processes on one job store would run every cycle twice."""
     busy = "another `shoal serve` runs the schedule of this home; stop that one, or choose another --home"
-    with _holding(home, home.schedule_lock, busy, None):
+    with _hold_file(home, home.schedule_lock, busy, None):
         yield
 
 
 @contextmanager
-def _holding(home: Home, path: Path, busy: str, on_wait: Callable[[], None] | None) -> Iterator[None]:
+def _hold_file(home: Home, path: Path, busy: str, on_wait: Callable[[], None] | None) -> Iterator[None]:
     """Hold the lock of one file. The operating system releases it when the process ends, however it ends."""
     lock = FileLock(path)
     try:

@@ -16,7 +16,7 @@ def shoal_version() -> str:
     """ "0.2.0" for an installed release; "0.2.0+g<commit>" in a git checkout, with ".dirty" for uncommitted changes."""
     if not (_ROOT / ".git").exists():
         return version("shoal")
-    release = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]["version"]
+    release = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")

@@ -1,4 +1,4 @@
-"""What evaluation refuses."""
+"""The error that evaluation raises."""
 
 
 class EvaluationError(Exception):

@@ -16,7 +16,7 @@ ModelT = TypeVar("ModelT", contravariant=True)
 class EvalItem:
     """One item as one skill uses it.
 
-    task: `SkillTask.key`. digest: digest of all else that decides its score, the weights apart. item: the item's id.
+    task: `SkillTask.key`. digest: digest of what else decides its score, except the weights. item: the item's id.
     """
 
     skill: str
@@ -34,7 +34,7 @@ class EvalSet(Protocol[ModelT]):
 
     @property
     def digest(self) -> str:
-        """Digest of everything that decides the scores, the weights apart."""
+        """Digest of everything that decides the scores, except the weights."""
 
     @property
     def items(self) -> tuple[EvalItem, ...]:
@@ -49,7 +49,7 @@ class EvalSet(Protocol[ModelT]):
 
 @dataclass(frozen=True)
 class TaskDescription:
-    """What plans and cards say about one use of a task.
+    """The facts about one use of a task that plans and cards show.
 
     items: number of items in each split. own_search: whether the search items come from the task's own validation or
     training documents. language: the language that an answer must be in to count.
@@ -79,7 +79,7 @@ class RoundFacts:
 
 @dataclass(frozen=True)
 class EvalSetFacts:
-    """What an evaluation set asks, without its prompts: small enough to be sent between processes.
+    """An evaluation set without its requests: small enough to be sent between processes.
 
     directions: (`SkillTask.key`, whether higher is better). prompt: an example, as plain text.
     rounds: the same items, in the order in which the rounds of a race ask them.

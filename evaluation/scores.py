@@ -1,4 +1,4 @@
-"""From item scores to skill scores. Imports nothing heavy."""
+"""Computes skill scores from item scores. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class TaskItems:
 
 @dataclass(frozen=True)
 class Division:
-    """How one task's items are divided.
+    """The division of one task's items.
 
     items: the chosen ones, in a seeded order of which a smaller limit gives a prefix.
     held_out: all subjects, chosen or not, that belong to validation or report in any task; never shown as examples.

@@ -1,6 +1,6 @@
-"""The tasks of all skills, in the form in which a kind of model is asked them: one suite for each kind.
+"""Task suites: the tasks of all skills, prepared for one kind of model.
 
-A kind is known by its name alone; what its models are made of is none of this package's business.
+A kind is known by its name alone; this package does not know how its models are built.
 """
 
 from __future__ import annotations

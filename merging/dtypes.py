@@ -38,7 +38,7 @@ def element_bytes(name: str) -> int:
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """The torch dtype of a name; torch is imported only here, for the watchlist's checks need this table alone."""
+    """The torch dtype of a name; torch is imported only here, because checks of watchlists do without it."""
     import torch
 
     found = getattr(torch, name)

@@ -1,4 +1,4 @@
-"""What merging refuses."""
+"""The error that merging raises."""
 
 
 class MergingError(Exception):

@@ -21,7 +21,7 @@ VERSION = 1
 """Version of the JSON of a partition."""
 
 End = Literal["before", "after"]
-"""Where a tensor is that is in no layer: with the embeddings, or with the final norm and the head."""
+"""The place of a tensor outside the layers: with the embeddings, or with the final norm and the head."""
 
 ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
 
@@ -58,7 +58,7 @@ class Block:
 class Searched:
     """A component with groups of its own: its blocks, in the order of their genes.
 
-    attention: names, directly under a layer, of what counts as attention.
+    attention: names of the modules directly under a layer that count as attention.
     """
 
     blocks: tuple[Block, ...]
@@ -87,7 +87,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Shared:
-    """A component that uses the groups of another, searched one: layer l of n those of the layer at the same depth."""
+    """A component that uses the groups of a searched one: each layer those of the layer at the same relative depth."""
 
     component: str
 
@@ -105,7 +105,7 @@ class Component:
 
     name: "" where the model has no other component. within: names of modules (`vision_tower`), in one of which its
     tensors are; empty: it has all tensors that no component before it has. layers: number of layers in its one stack;
-    0: numbers in its tensors' names are not those of layers. use: what is done with it.
+    0: numbers in its tensors' names are not those of layers. use: how it is merged.
     """
 
     name: str

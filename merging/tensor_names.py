@@ -28,9 +28,9 @@ EMBEDDING_NAMES = frozenset(
 )
 
 _SPECULATIVE = "mtp"
-"""A module that predicts further tokens with layers of its own; transformers passes over it."""
+"""A module that predicts further tokens with layers of its own; transformers ignores it."""
 
-_LAYER_DIGITS = 6  # a name comes from a source: a longer number is none of a layer
+_LAYER_DIGITS = 6  # names are untrusted: a longer number is not that of a layer
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _is_layer(part: str) -> bool:
 def find_stack(tensor_name: str) -> str | None:
     """The stack of layers that a tensor is in; None outside of stacks.
 
-    A numbered list of single weights is no stack (Gemma 3n has some next to its layers), nor is `mtp`.
+    A numbered list of single weights is not a stack (Gemma 3n has some next to its layers), nor is `mtp`.
     """
     place = parse_name(tensor_name)
     is_weight = tensor_name == f"{place.stack}.{place.layer}.{place.component}".lstrip(".")

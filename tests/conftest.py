@@ -1,5 +1,4 @@
-"""The ground that all tests stand on: a Hub client that leaves this machine alone, and a local Hub to talk
-to."""
+"""Fixtures of all tests: a Hub client that never leaves this machine, and a local Hub to talk to."""
 
 from __future__ import annotations
 

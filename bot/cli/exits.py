@@ -1,4 +1,4 @@
-"""How commands end: errors as one line on standard error, and exit statuses."""
+"""The end of commands: errors as one line on standard error, and exit statuses."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def shoal(
 @app.command("check")
 @one_line_errors
 def check_command(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
-    """Check a watchlist; nothing is asked of the network.
+    """Check a watchlist without using the network.
 
     Example: `shoal check watchlists/demo.yml`
     """
@@ -113,11 +113,11 @@ def run_command(
 
     Example: `shoal run watchlists/demo.yml --home ./shoal-home`
     """
-    from bot.lock import hold
+    from bot.lock import hold_home
 
     loaded, bot_home = load_watchlist(watchlist), find_home(home)
     client, narrator = open_hub(endpoint), terminal_narrator()
-    with hold(bot_home):
+    with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
         cycle = run_cycle(loaded, bot_home, client, narrator)
@@ -187,11 +187,11 @@ def publish_command(cycle: CycleId, home: HomePath = None, endpoint: Endpoint = 
 
     Example: `shoal publish tiny-math-1`
     """
-    from bot.lock import hold
+    from bot.lock import hold_home
 
     bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
     ledger = _open_ledger(bot_home)
-    with hold(bot_home):
+    with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.run import publish_waiting
         publish_waiting(ledger, bot_home, client, cycle, narrator)

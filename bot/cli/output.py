@@ -1,4 +1,4 @@
-"""What commands write: progress on standard error, pages and JSON on standard output."""
+"""The output of commands: progress on standard error, pages and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bot.progress import TerminalNarrator
 
 WIDE = 10_000
-"""Columns where there is no terminal, so that every row is one line, for grep and other filters."""
+"""Number of columns where there is no terminal: enough for every row to be one line, for grep and other filters."""
 
 
 def terminal_narrator() -> TerminalNarrator:
@@ -27,7 +27,7 @@ def terminal_narrator() -> TerminalNarrator:
 
 
 class Result(Protocol):
-    """What a command has found or done."""
+    """The result of a command."""
 
     def as_json(self) -> Mapping[str, object]:
         """The result as plain JSON values."""

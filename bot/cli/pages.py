@@ -29,16 +29,16 @@ _DIGEST = 10
 
 
 def layout_plan(plan: RunPlan) -> RenderableType:
-    """`shoal plan`."""
+    """The page of `shoal plan`."""
     sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
-    sections.append(("The smallest difference that can be seen", _visible(plan)))
+    sections.append(("The smallest difference that can be seen", _effects(plan)))
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
     return _page(sections)
 
 
 def layout_status(rows: Sequence[CycleSummary]) -> RenderableType:
-    """`shoal status`."""
+    """The page of `shoal status`."""
     if not rows:
         return Text("no cycle yet: shoal run WATCHLIST")
     table = _table("cycle", "started (UTC)", "state", "note")
@@ -48,7 +48,7 @@ def layout_status(rows: Sequence[CycleSummary]) -> RenderableType:
 
 
 def layout_cycle(page: CyclePage) -> RenderableType:
-    """`shoal show`."""
+    """The page of `shoal show`."""
     sections: list[Section] = [(f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_summary(page)))))]
     sections += _verdicts(page.verdicts)
     if page.search is not None:
@@ -81,7 +81,7 @@ def _page(sections: Iterable[Section]) -> Group:
 
 
 def _summary(page: CyclePage) -> list[str]:
-    """When the cycle was, how it ended, and the path of its report."""
+    """The cycle's start and duration, how it ended, and the path of its report."""
     cycle = page.cycle
     when = f"started {_minute(cycle.started)} UTC"
     if cycle.finished is not None:
@@ -116,10 +116,10 @@ def _tasks(tasks: Iterable[TaskPlan]) -> Table:
     return table
 
 
-def _visible(plan: RunPlan) -> Group:
+def _effects(plan: RunPlan) -> Group:
     table = _table("skill", "split", "difference")
     for one in plan.visible:
-        _add(table, one.skill, one.split, one.words)
+        _add(table, one.skill, one.split, one.description)
     return Group(table, Text(plan.visible_if, "dim"))
 
 

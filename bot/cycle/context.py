@@ -1,4 +1,4 @@
-"""What the steps of a cycle share."""
+"""The context that the steps of a cycle share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bot.watchlist.watchlist import Watchlist
 
 @dataclass(frozen=True)
 class CycleContext:
-    """One cycle: its watchlist, the Hub and the home that it works with, its ledger and its entry there."""
+    """One cycle: its watchlist, its Hub and home, the ledger, and its entry in the ledger."""
 
     watchlist: Watchlist
     home: Home

@@ -1,4 +1,4 @@
-"""What a run would find, download and cost. Nothing is written, and no weights are read."""
+"""The plan of a run: what it would find, download and cost. Nothing is written, and no weights are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TaskPlan:
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run would take, in bytes and counts.
+    """The cost of a run, in bytes and counts.
 
     disk: bytes of the downloads and the releases. memory: bytes that all workers need at once, without the sources,
     which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
@@ -86,7 +86,7 @@ def make_plan(
 ) -> RunPlan:
     """Check everything that a run checks before it downloads weights.
 
-    on_progress: gets a few words about the step under way.
+    on_progress: called with a few words on the current step.
 
     Raises:
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.

@@ -38,7 +38,7 @@ class DetectableEffect:
     difference: float | None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The effect as a sentence without its subject."""
         if self.difference is None:
             return f"with {self.items} items you can see no difference at all"
@@ -64,13 +64,13 @@ def detectable_effects(
         Split.REPORT: (skills * baselines, CLAIM_ALPHA / 2 / (skills * baselines)),
     }
     return tuple(
-        _effect(skill, [task for task in tasks if task.skill == skill.name], split, *tested[split])
+        _detectable_effect(skill, [task for task in tasks if task.skill == skill.name], split, *tested[split])
         for skill in watchlist.skills
         for split in Split
     )
 
 
-def _effect(
+def _detectable_effect(
     skill: SkillSection, tasks: Sequence[TaskDescription], split: Split, tests: int, alpha: float
 ) -> DetectableEffect:
     """Several uses of one task (by two metrics, say) count as one, because they share their items."""

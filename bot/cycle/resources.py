@@ -1,4 +1,4 @@
-"""How many workers this machine runs for a cycle's candidates."""
+"""Fits a cycle's workers to this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bot.watchlist.watchlist import Watchlist
 
 
 def fit_resources(watchlist: Watchlist, strategy: SearchStrategy, pool: Pool) -> tuple[Resources, int]:
-    """The workers and their device, and the bytes that each worker needs for the weights of its candidates."""
+    """Plan the workers and their device; also returns the bytes that each needs for the weights of its candidates."""
     machine = inspect_machine(watchlist.workers.device)
     device = choose_device(machine, watchlist.workers)
     needed = strategy.candidate_bytes(pool, watchlist.search.dtype, device)

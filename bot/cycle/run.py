@@ -107,6 +107,7 @@ def search_and_choose(
         cycle=context.cycle,
         hub_url=context.hub.endpoint,
         pool=pool,
+        strategy=strategy,
         resources=resources,
         summary=summary,
         front={scored.recipe.digest: (scored.recipe, scored.outcome) for scored in found.front},

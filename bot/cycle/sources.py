@@ -32,7 +32,7 @@ def check_before(watchlist: Watchlist, hub: Hub) -> None:
 def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
     """Find and fetch the cycle's pool, which stays the same once it is found; returns it with its checkpoints' folders.
 
-    Raises what `make_strategy` raises for a pool that does not fit the search, before any weights are fetched.
+    Raises as `make_strategy` for a pool that does not fit the search, before any weights are fetched.
     """
     ledger, cycle = context.ledger, context.cycle.id
     try:

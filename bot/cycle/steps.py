@@ -34,7 +34,7 @@ Folders = Mapping[ModelId, Path]
 
 
 def make_worker_spec(watchlist: Watchlist, pool: Pool, folders: Folders, resources: Resources) -> WorkerSpec:
-    """What each worker is sent."""
+    """Make the specification that every worker gets."""
     return WorkerSpec(
         checkpoints=tuple(folders.items()),
         config_source=config_source(pool),
@@ -168,7 +168,7 @@ def read_report_split(
     Nothing is chosen by these scores.
     """
     ledger, cycle = context.ledger, context.cycle.id
-    ledger.drop_releases(cycle, but=[one.role for one in chosen])
+    ledger.drop_releases(cycle, keep=[one.role for one in chosen])
     # The ledger may have more: what was published before this cycle was interrupted stays a release.
     released = {one.recipe for one in chosen} | {entry.recipe for entry in ledger.releases(cycle)}
     recipes = [scored.recipe for scored in found.front if scored.recipe.digest in released]

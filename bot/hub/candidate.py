@@ -1,4 +1,4 @@
-"""What the bot knows of a model on the Hub before it downloads any weights, as frozen values."""
+"""A model on the Hub as the bot knows it before it downloads any weights, as frozen values."""
 
 from __future__ import annotations
 

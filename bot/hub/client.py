@@ -115,7 +115,7 @@ class Hub:
         return self._me
 
     def check_can_write(self, namespace: str) -> None:
-        """Raise HubForbidden, with the namespaces there are, unless the token may write to `namespace`."""
+        """Raise HubForbidden, which lists the usable namespaces, unless the token may write to `namespace`."""
         me = self.whoami()
         token = me.get("auth", {}).get("accessToken", {})
         orgs = [org for org in me.get("orgs", []) if org.get("roleInOrg") in (None, "admin", "write", "contributor")]

@@ -43,7 +43,7 @@ EXPAND: tuple[ExpandModelProperty_T, ...] = (
 )
 
 MAX_ANCESTORS = 32
-"""Declared base models, and theirs, that are looked up for one model; beyond them its licence is unknown."""
+"""Most ancestors (declared base models, and theirs) looked up for one model; with more its licence is unknown."""
 
 LookUp = Callable[[str], Candidate | None]
 """The candidate to which a declared name leads on the Hub; None where it leads nowhere. Answers are remembered."""
@@ -83,7 +83,7 @@ def find_base(
     """The common ancestor: the one named, or (auto) the one most candidates declare; None if there is none.
 
     Raises:
-        ShoalError: it is not there, or may not be used.
+        ShoalError: it is not on the Hub, or may not be used.
     """
     reference, rules = watchlist.base, NAMED_BASE
     if reference == "auto":

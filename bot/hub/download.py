@@ -88,7 +88,7 @@ def _check_still_there(hub: Hub, member: RemoteWeights) -> None:
     try:
         info = hub.call(hub.api.model_info, member.repo, revision=member.sha)
     except (HubNotFound, HubForbidden) as error:
-        raise _gone(member, error) from error
+        raise _gone_error(member, error) from error
     if info.id != member.repo:
         raise SourceGone(
             f"{member.repo}: moved to {info.id} since it was found; run the command again to find it there"
@@ -97,7 +97,7 @@ def _check_still_there(hub: Hub, member: RemoteWeights) -> None:
         raise SourceGone(f"{member.repo}: gated since it was found; run the command again to go on without it")
 
 
-def _gone(member: RemoteWeights, error: ShoalError) -> SourceGone:
+def _gone_error(member: RemoteWeights, error: ShoalError) -> SourceGone:
     what = str(error).removeprefix(f"{member.repo}: ").partition(";")[0]
     return SourceGone(
         f"{member.repo}@{member.sha[:12]}: gone since it was found ({what}); run the command again to go on without it"
@@ -115,7 +115,7 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Path:
-    """Fetch one member, all or nothing, and return its folder. A cut download is kept for the next run to continue.
+    """Fetch one member, all or nothing, and return its folder. An interrupted download is continued by the next run.
 
     Raises:
         Damaged: a file is not what the Hub says it is.
@@ -136,7 +136,7 @@ def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnByte
         move_folder(partial, target)
         return target
     except (HubNotFound, HubForbidden) as error:
-        raise _gone(member, error) from error
+        raise _gone_error(member, error) from error
     except (HubUnavailable, KeyboardInterrupt):
         keep_partial = True
         raise

@@ -26,7 +26,7 @@ def write_front_matter(
 ) -> str:
     """A merge's front matter with its dashes, as huggingface_hub writes it; every value is one line.
 
-    parents: repos of the merged models; folders are no base models of the Hub. name: of the model; needed with results.
+    parents: repos of the merged models; folders cannot be named here. name: the model's name, needed with results.
     """
     from huggingface_hub import ModelCardData
 

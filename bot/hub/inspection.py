@@ -140,7 +140,7 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
 
 
 def find_mismatch(reference: Member, other: Member) -> str | None:
-    """Why the two cannot be merged, None if they can: tensors first, then what shapes do not show."""
+    """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show."""
     return (
         family_mismatch(reference.headers, other.headers)
         or settings_mismatch(reference.settings, other.settings)
@@ -149,7 +149,7 @@ def find_mismatch(reference: Member, other: Member) -> str | None:
 
 
 def _token_mismatch(base: Member, other: Member) -> str | None:
-    """Why the same token ids mean different tokens, by the first tokenizer file that both have."""
+    """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not."""
     if base.tokenizer is not None and other.tokenizer is not None:
         difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
         return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None

@@ -1,4 +1,4 @@
-"""Which licences may be merged with each other, and what the merge must carry: a policy, not legal advice."""
+"""The licence policy: which licences may be merged with each other, and what the merge must carry. Not legal advice."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bot.hub.candidate import LICENCE_FILES
 
 
 class LicenceKind(StrEnum):
-    """What a licence requires of a merge."""
+    """The kind of a licence, by what it requires of a merge."""
 
-    PERMISSIVE = "permissive"  # keep the notices
+    PERMISSIVE = "permissive"  # the merge keeps the notices
     NONCOMMERCIAL = "non-commercial"  # no commercial use of the merge either
     SHARE_ALIKE = "non-commercial share-alike"  # the merge takes this very licence
     LLAMA = "Llama"  # the merge takes this very licence, says "Built with Llama", and is named Llama…
@@ -74,7 +74,7 @@ class DeclaredLicence:
 
 @dataclass(frozen=True)
 class ReleaseLicence:
-    """What a release is published under.
+    """The licence of a release, and the conditions that come with it.
 
     name, link: for the card, where the id is "other"; None for the Hub's own ids.
     notices: sentences the card must hold.
@@ -98,7 +98,7 @@ def licence_kind(licence: str | None) -> LicenceKind | None:
 
 
 def licence_refusal(declared: DeclaredLicence, *, noncommercial: bool) -> str | None:
-    """Why this licence keeps a model out of every merge; None if it does not."""
+    """The reason why this licence keeps a model out of every merge; None if it does not."""
     whose = f"its ancestor {declared.repo}" if declared.ancestor else "it"
     kind = licence_kind(declared.licence)
     if declared.unseen:
@@ -115,8 +115,8 @@ def licence_refusal(declared: DeclaredLicence, *, noncommercial: bool) -> str | 
 
 
 def licence_conflict(declared: Sequence[DeclaredLicence]) -> str | None:
-    """Why these licences, each acceptable alone, cannot be merged with each other; None if they can."""
-    bearing = {entry.licence.lower(): entry for entry in declared if _binds(entry) and entry.licence}
+    """The reason why licences that are acceptable alone cannot be merged with each other; None if they can."""
+    bearing = {entry.licence.lower(): entry for entry in declared if _binds_merge(entry) and entry.licence}
     kinds = {LICENCES[licence]: entry for licence, entry in bearing.items()}
     families = [kind for kind in kinds if kind is not LicenceKind.NONCOMMERCIAL]
     restricted = LicenceKind.NONCOMMERCIAL in kinds and bool(
@@ -158,7 +158,7 @@ def combine_licences(declared: Sequence[DeclaredLicence], *, noncommercial: bool
     return ReleaseLicence("mit" if ids == {"mit"} else "apache-2.0", None, None, notices, None)
 
 
-def _binds(entry: DeclaredLicence) -> bool:
+def _binds_merge(entry: DeclaredLicence) -> bool:
     return licence_kind(entry.licence) not in (None, LicenceKind.PERMISSIVE, LicenceKind.FORBIDS)
 
 

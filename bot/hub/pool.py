@@ -1,4 +1,4 @@
-"""The pool: the sources that can be merged with each other, their base, and the licence of what comes out."""
+"""The pool: the sources that can be merged with each other, their base, and the licence of their merges."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def assemble_pool(
     noncommercial: bool,
 ) -> Pool:
     """The pool of these sources; NoPool if they are fewer than two."""
-    kept = [Verdict(source.repo, source.sha, True, _acceptance(source, base)) for source in sources]
+    kept = [Verdict(source.repo, source.sha, True, _acceptance_reason(source, base)) for source in sources]
     every = (*kept, *verdicts)
     if len(sources) < 2:
         raise NoPool(_explain_too_few(sources, every), every)
@@ -134,7 +134,7 @@ def assemble_pool(
 
 
 def remove_members(pool: Pool, bad: Sequence[Verdict]) -> Pool:
-    """The pool less the sources that `bad` refuses; NoPool if fewer than two are left."""
+    """The pool without the sources that `bad` refuses; NoPool if fewer than two are left."""
     gone = {verdict.repo for verdict in bad}
     if pool.base is not None and pool.base.repo in gone:
         reason = next(verdict.reason for verdict in bad if verdict.repo == pool.base.repo)
@@ -148,7 +148,7 @@ def remove_members(pool: Pool, bad: Sequence[Verdict]) -> Pool:
 def keep_one_family(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
     """Keep the members whose weights can be averaged with the base's; without a base, the largest group that agrees.
 
-    Of groups of the same size, the one with the best member (members come best first).
+    If two groups are equally large, the one with the better first member is kept (members come best first).
     """
     if base is not None:
         reference = base
@@ -203,9 +203,9 @@ def keep_compatible_licences(
 
 
 def find_ancestors(look_up: LookUp, candidate: Candidate) -> tuple[DeclaredLicence, ...]:
-    """The licences of the models from which it declares to descend, of theirs, and so on.
+    """The licences of all ancestors of a candidate, as its card and theirs declare them.
 
-    Cards may declare circles, and one model under several names. A model that cannot be seen has an unknown licence.
+    They may form cycles, and name one model in several ways. A model that cannot be seen has an unknown licence.
     """
     found: dict[str, DeclaredLicence] = {}
     asked: set[str] = set()
@@ -263,7 +263,7 @@ def _weight_ids(member: Member) -> tuple[str, ...]:
     return tuple(sorted(file.content_id or file.path for file in member.candidate.weight_files))
 
 
-def _acceptance(source: Member, base: Member | None) -> str:
+def _acceptance_reason(source: Member, base: Member | None) -> str:
     family = f"of the family of {base.repo}" if base else "of one family with the others"
     return f"{family}, {source.parameters:,} parameters, {source.candidate.licence}"
 

@@ -1,4 +1,4 @@
-"""From a model's identity to what it is before its weights are read, where its files are, and its weights.
+"""Resolves a model's identity: its config, tokenizer and headers before weights are read, its files, its weights.
 
 A model is a folder on this machine or a repo of the Hub at a commit, with or without an adapter. Repos are inspected
 without their weights, so that what cannot be merged is refused before the download.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 _FOLDER_STARTS = ("/", "~", ".")
-"""How a name begins that can only be a folder's."""
+"""Beginnings of names that can only be a folder's."""
 
 
 def source_folder(sources: Path, repo: ModelId) -> Path:
@@ -47,7 +47,7 @@ def source_folder(sources: Path, repo: ModelId) -> Path:
 def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
     """A model's weights: its files, whole or in shards, with the changes of its adapter if it has one.
 
-    folders: of the model without its adapter, and of the adapter. MergingError names the file that is wrong.
+    folders: the model's own folder, then its adapter's if it has one. MergingError names the file that is wrong.
     """
     from merging.sources.adapter import AdapterCheckpoint
     from merging.sources.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ class ModelFiles:
         return None if isinstance(self.place, Path) else self.place
 
     def folder(self, sources: Path) -> Path:
-        """Where the files are on this machine, once they are fetched."""
+        """The folder of the files on this machine, once they are fetched."""
         return self.place if isinstance(self.place, Path) else source_folder(sources, self.place.ref)
 
     def read_small_files(self, hub: Hub) -> dict[str, bytes]:
@@ -90,7 +90,7 @@ class ResolvedModel:
     """A model before its weights are read.
 
     written: its name in the recipe.
-    tokenizer: what its tokenizer.json means; None without one.
+    tokenizer: the meaning of its tokenizer.json; None without one.
     adapter: files of the adapter whose changes are added to it; None without one.
     """
 
@@ -131,7 +131,7 @@ class ResolvedModel:
         return read_companions(self.files.folder(sources))
 
     def read_small_files(self, hub: Hub) -> dict[str, bytes]:
-        """The same and config.json, before anything is fetched."""
+        """Those files and config.json, before anything is fetched."""
         return self.files.read_small_files(hub)
 
     def open_weights(self, sources: Path) -> Weights:
@@ -141,7 +141,7 @@ class ResolvedModel:
 
         folders = {part.id: part.folder(sources) for part in self.parts}
         if self.files.remote:
-            # A tied weight that is stored twice counted as equal until its values were here.
+            # Only now can the copies of a tied weight that is stored twice be compared.
             read_stored_model(Checkpoint.open(folders[self.files.id]))
         return open_weights(self.id, folders)
 
@@ -149,14 +149,14 @@ class ResolvedModel:
 class Resolver:
     """Finds models by their identities; each page of the Hub is read once, so that a branch means one commit."""
 
-    def __init__(self, hub: Hub, beside: Path) -> None:
-        """beside: folder of the file that names the models; relative folders are also looked for there."""
+    def __init__(self, hub: Hub, relative_to: Path) -> None:
+        """relative_to: folder of the file that names the models; relative folders are also looked for there."""
         self.hub = hub
-        self._beside = beside
+        self._relative_to = relative_to
         self._find_repo = cache(self._query)
 
     def identify(self, model: ModelId) -> ModelId:
-        """The one value that all spellings of a model have: its real absolute folder, or repo@commit; and its adapter.
+        """The canonical identity, equal for all spellings: the real absolute folder or repo@commit, with the adapter.
 
         Raises:
             Unfit: there is no such model.
@@ -180,7 +180,7 @@ class Resolver:
             except Unfit:
                 continue  # `resolve` says why
             except ShoalError:
-                break  # every other repo would be waited for as well
+                break  # the Hub is down: every other repo would only time out too
             if (one := first.setdefault(identity, model)) != model:
                 found[model] = one
         return found
@@ -204,9 +204,11 @@ class Resolver:
     def _find_folder(self, model: ModelId) -> Path | None:
         """The folder that a name means, from here or from where the file is; None for a repo of the Hub."""
         given = Path(model.location).expanduser()
-        found = next((folder for folder in (given, self._beside / given) if folder.is_dir()), None)
+        found = next((folder for folder in (given, self._relative_to / given) if folder.is_dir()), None)
         if found is None and (model.location.startswith(_FOLDER_STARTS) or model.location.count("/") != 1):
             raise Unfit("there is no such folder here; check the path, or write a Hub repo as org/name")
+        if found is not None and model.revision:
+            raise Unfit("a folder has no revisions; leave @… out")
         return found
 
     def _query(self, repo: str, revision: str | None) -> Candidate:
@@ -254,10 +256,8 @@ def _read_folder(model: ModelId, folder: Path) -> ResolvedModel:
     from merging.models.stored_model import read_stored_model
     from merging.sources.checkpoint import Checkpoint
 
-    if model.revision:
-        raise Unfit("a folder has no revisions; leave @… out")
     if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
-        raise Unfit("it is an adapter, not a whole model; write it behind its base as base+adapter")
+        raise Unfit("it is an adapter, not a whole model; write it after its base as base+adapter")
     try:
         check_config(read_json_object(folder / CONFIG))
         if not list(folder.glob("model*.safetensors")) and any(list(folder.glob(kind)) for kind in _PICKLES):

@@ -94,8 +94,8 @@ def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     return "it has no model.safetensors"
 
 
-def of_no_kind(candidate: Candidate, _: object, __: object) -> str | None:
-    """A kind of model that cannot be merged."""
+def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
+    """Only models of a known kind can be merged."""
     return find_refusal({"architectures": candidate.architectures})
 
 
@@ -177,7 +177,7 @@ FORM: tuple[FormRule, ...] = (
     quantised,
     custom_code,
     no_safetensors,
-    of_no_kind,
+    unsupported_kind,
     oversized,
     unsafe,
 )
@@ -190,7 +190,7 @@ SAFETY: tuple[RefusalRule, ...] = (
     quantised,
     custom_code,
     no_safetensors,
-    of_no_kind,
+    unsupported_kind,
     licence_forbids,
     oversized,
     too_many_bytes,

@@ -15,7 +15,7 @@ from bot.ledger.migration import UnknownSchemaError, migrate_schema
 from bot.ledger.tables import Table
 
 BUSY_SECONDS = 30
-"""How long a write waits for another process's write to end."""
+"""Seconds that a write waits for another process's write to end."""
 
 
 def open_database(path: Path) -> Engine:

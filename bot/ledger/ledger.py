@@ -136,8 +136,8 @@ class Ledger:
     def begin(self, watchlist: str, digest: str, now: datetime) -> Cycle:
         """The watchlist's interrupted cycle, to be resumed, or else a new one.
 
-        digest: the watchlist's. An interrupted cycle of another digest is closed as abandoned; its scores are still
-        used. A new cycle forgets failures that may have been the machine's.
+        digest: the watchlist's digest. An interrupted cycle of another digest is closed as abandoned; its scores are
+        still used. A new cycle forgets failures that may have been the machine's.
         """
         with self._transaction() as session:
             newest = session.scalars(
@@ -207,7 +207,7 @@ class Ledger:
             return None if row is None else TypeAdapter(kind).validate_json(row.value)
         except ValidationError as error:
             raise ShoalError(
-                f"cycle {cycle}: its {stage} in {self.path} is of another version of shoal "
+                f"cycle {cycle}: its {stage} in {self.path} was kept by another version of shoal "
                 f"({error.errors()[0]['msg']}); read it with that version, or run the watchlist again"
             ) from error
 
@@ -334,14 +334,14 @@ class Ledger:
         with Session(self._engine) as session:
             return tuple(map(_release, session.scalars(query)))
 
-    def drop_releases(self, cycle: str, but: Iterable[str]) -> None:
-        """Delete a cycle's unpublished releases, except those in the roles `but`, which are chosen now."""
+    def drop_releases(self, cycle: str, keep: Iterable[str]) -> None:
+        """Delete a cycle's unpublished releases, except those in the roles `keep`, which are chosen now."""
         rows = delete(ReleaseRow).where(ReleaseRow.cycle == cycle, ReleaseRow.commit.is_(None))
         with self._transaction() as session:
-            session.execute(rows.where(ReleaseRow.role.not_in(tuple(but))))
+            session.execute(rows.where(ReleaseRow.role.not_in(tuple(keep))))
 
     def last_published(self, repo: str) -> ReleaseEntry | None:
-        """The release that was last put into a repo of the Hub."""
+        """The release that was last published to a repo."""
         query = select(ReleaseRow).where(ReleaseRow.repo == repo, ReleaseRow.published.is_not(None))
         with Session(self._engine) as session:
             row = session.scalars(query.order_by(ReleaseRow.published.desc()).limit(1)).first()

@@ -1,4 +1,4 @@
-"""Bringing older ledgers up to the present schema.
+"""Brings older ledgers up to the present schema.
 
 `PRAGMA user_version` holds the version of a file's schema. It changes when a table does, or the JSON of a kept stage
 result; a table that is merely new needs no migration.
@@ -16,7 +16,7 @@ Migration = Callable[[Connection], None]
 
 
 class UnknownSchemaError(Exception):
-    """The file is of no schema that this program knows; the message says why, in words that follow a file's name."""
+    """The file has no schema that this program can use; the message says why, and is to follow the file's name."""
 
 
 def migrate_schema(connection: Connection) -> None:

@@ -17,8 +17,8 @@ from templates.markdown import render_markdown
 CARD = "README.md"
 
 
-def write_documents(plan: MergePlan, folders: Mapping[ModelId, Path], name: str, hub_url: str) -> dict[str, bytes]:
-    """All of them by file name. folders: of the sources. name: of the merge. hub_url: address of its repos."""
+def render_documents(plan: MergePlan, folders: Mapping[ModelId, Path], name: str, hub_url: str) -> dict[str, bytes]:
+    """The documents by file name. folders: the sources' folders. name: the merge's name. hub_url: the Hub's address."""
     recipe = pin_recipe(plan)
     named = {_repo(model.files) or folders[source].name: folders[source] for source, model in plan.sources.items()}
     card = render_merge_card(plan, recipe, name, hub_url)

@@ -17,8 +17,8 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import Damaged, fetch_member
 from bot.hub.resolver import Resolver
-from bot.lock import hold
-from bot.merge_command.documents import write_documents
+from bot.lock import hold_home
+from bot.merge_command.documents import render_documents
 from bot.merge_command.plan import MergePlan, plan_merge
 from bot.merge_command.recipe_file import read_recipe_file
 from bot.progress import Advance, Narrator
@@ -72,9 +72,9 @@ class Merged:
 
 @dataclass(frozen=True)
 class Merger:
-    """Does merges.
+    """Plans and writes merges.
 
-    max_shard_bytes: largest size of a weight file; more weights go to several files.
+    max_shard_bytes: largest size of a weight file; larger merges are split into several files.
     seed: seed of the methods that draw random numbers.
     threads: number of processor threads; None leaves it to torch.
     """
@@ -99,7 +99,7 @@ class Merger:
         """Write the merge into the new folder `target`, whole or not at all.
 
         Raises:
-            ShoalError, MergingError: what prevents the merge; what was fetched stays for the next time.
+            ShoalError, MergingError: what prevents the merge; fetched files stay for the next run.
         """
         start = time.monotonic()
         plan = self._plan(recipe, target)
@@ -128,14 +128,14 @@ class Merger:
 
         files = plan.result.read_companions(self.home.sources)
         files["config.json"] = render_config(plan.assembly.config)
-        everything = add_documents(files, write_documents(plan, folders, name, self.hub.endpoint))
+        everything = add_documents(files, render_documents(plan, folders, name, self.hub.endpoint))
         return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_advance, everything)
 
     def _fetch(self, plan: MergePlan) -> dict[ModelId, Path]:
         """The folder of every source, after those that are missing are fetched and checked."""
         with ExitStack() as stack:
             if plan.missing:
-                stack.enter_context(hold(self.home))
+                stack.enter_context(hold_home(self.home))
             advance = stack.enter_context(self.narrator.bar("fetching", plan.download_bytes, in_bytes=True))
             for member in plan.missing:
                 try:

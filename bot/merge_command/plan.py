@@ -59,7 +59,7 @@ class MergePlan:
 
     @property
     def assembly(self) -> Assembly:
-        """How each tensor of the result is made."""
+        """The plan of each tensor of the result."""
         return self.result.assembly
 
     @cached_property
@@ -110,7 +110,7 @@ def plan_merge(recipe: RecipeFile, target: Path, home: Home, resolver: Resolver,
         ShoalError: everything that prevents the merge, a line each.
     """
     if target.exists():
-        raise ShoalError(f"{target}: it is there already: remove it, or give another folder")
+        raise ShoalError(f"{target}: exists already; remove it, or choose another folder")
     _check_parent(target, _nearest_existing(target.parent))
     sources = _resolve_sources(recipe, resolver, on_progress)
     planned: dict[str | None, StagePlan] = {}
@@ -156,17 +156,17 @@ def _plan_stage(stage: Stage, models: Mapping[ModelId, InputModel], hub: Hub) ->
 
 
 def _remarks(recipe: RecipeFile, planned: Iterable[StagePlan], hub: Hub) -> Iterator[str]:
-    """What has no effect in the file, and differences between the models that shapes do not show."""
+    """Keys and stages without effect, and differences between the models that shapes do not show."""
     for name in recipe.stages.unused:
         yield f"{name}: the result does not need this stage, so it is not made"
     for one in planned:
         yield from (f"{one.stage.label}{remark}" for remark in one.stage.config.remarks)
-        unalike = (*_differences(one), *uncompared_remarks(one.stage, one.models, hub))
-        found = (*_tied_head(one), *unalike, *_widened(one))
+        unalike = (*_setting_remarks(one), *uncompared_remarks(one.stage, one.models, hub))
+        found = (*_tied_head_remark(one), *unalike, *_wide_dtype_remark(one))
         yield from (f"{one.stage.label}{remark}" for remark in found)
 
 
-def _tied_head(planned: StagePlan) -> Iterator[str]:
+def _tied_head_remark(planned: StagePlan) -> Iterator[str]:
     """A remark on a last slice without layers, meant for the head alone, where the head is tied to the embedding."""
     first, *_, last = (planned.stage.config.slices[0], *planned.stage.config.slices)
     models = [", ".join(str(entry.model) for entry in one.inputs) for one in (first, last)]
@@ -176,16 +176,16 @@ def _tied_head(planned: StagePlan) -> Iterator[str]:
         yield f"{place}; {models[1]} gives the final norm alone"
 
 
-def _differences(planned: StagePlan) -> Iterator[str]:
+def _setting_remarks(planned: StagePlan) -> Iterator[str]:
     """A remark for each model whose settings differ from the config source's, but for depth, which slices change."""
     config_source = _settings(planned.config_source)
     for name, model in planned.models.items():
         if difference := settings_mismatch(config_source, _settings(model)):
-            yield f"{name}: {difference}; the result has what {planned.stage.config.config_source} says"
+            yield f"{name}: {difference}; the result has that of {planned.stage.config.config_source}"
 
 
-def _widened(planned: StagePlan) -> Iterator[str]:
-    """A remark on few tensors whose dtype makes the result wider than the others would, if the file gives no dtype."""
+def _wide_dtype_remark(planned: StagePlan) -> Iterator[str]:
+    """A remark if the file gives no dtype, and few tensors of another dtype make the whole result float32."""
     found = [(header, name) for name, model in planned.models.items() for header in model.stored_model.stored.values()]
     counts = Counter(header.dtype for header, _ in found)
     if planned.stage.config.dtype is None and len(counts) > 1:

@@ -46,7 +46,7 @@ class RecipeFile:
         for stage in self.stages.ordered:
             spans |= _spans(text, roots[stage.position], stage, names)
         for start, end, name in sorted(spans, reverse=True):
-            text = text[:start] + _rewritten(text[start:end], name) + text[end:]
+            text = text[:start] + _rewrite_name(text[start:end], name) + text[end:]
         return text
 
 
@@ -78,7 +78,7 @@ def _spans(text: str, root: yaml.Node, stage: Stage, names: Mapping[ModelId, str
     return spans
 
 
-def _rewritten(written: str, name: str) -> str:
+def _rewrite_name(written: str, name: str) -> str:
     """A name in place of a written one: quoted if that is quoted, unchanged if it means the same."""
     if yaml.safe_load(written) == name:
         return written

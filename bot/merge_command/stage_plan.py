@@ -33,7 +33,7 @@ from merging.writing.shards import Merge
 class StagePlan:
     """A merge of a recipe file.
 
-    models: what it reads: folders, repos, and results of other stages.
+    models: its inputs: folders, repos, and results of other stages.
     vocabulary: the result's vocabulary; None where all models have the same one.
     assembly: how every tensor of the result is made.
     """
@@ -65,7 +65,7 @@ class StagePlan:
 
     @property
     def tokenizer(self) -> TokenizerDigests | None:
-        """What the result's tokenizer.json means; None without one."""
+        """The meaning of the result's tokenizer.json; None without one."""
         if self.vocabulary is None:
             return self.config_source.tokenizer
         content = self.vocabulary.files.get(TOKENIZER)
@@ -76,7 +76,7 @@ class StagePlan:
         return self._files(lambda model: model.read_companions(sources))
 
     def read_small_files(self, hub: Hub) -> dict[str, bytes]:
-        """The same and config.json, before anything is fetched."""
+        """Those files and config.json, before anything is fetched."""
         return self._files(lambda model: model.read_small_files(hub)) | {CONFIG: render_config(self.assembly.config)}
 
     def _files(self, read: Callable[[InputModel], dict[str, bytes]]) -> dict[str, bytes]:
@@ -121,7 +121,7 @@ class StagePlan:
 
 
 InputModel = ResolvedModel | StagePlan
-"""What a merge reads: a model in a folder or on the Hub, or the result of another merge of the same file."""
+"""An input of a merge: a model in a folder or on the Hub, or the result of another merge of the same file."""
 
 
 def rows_by_token(models: Mapping[ModelId, InputModel]) -> dict[ModelId, dict[str, str]]:
@@ -130,7 +130,7 @@ def rows_by_token(models: Mapping[ModelId, InputModel]) -> dict[ModelId, dict[st
 
 
 def _one_at_a_time(make: Merge, names: frozenset[str]) -> Merge:
-    """`make`, but with only one of these tensors in work at a time.
+    """`make`, but with only one of these tensors in progress at a time.
 
     Each of them needs all models' rows in memory in a new order, the largest tensors of most models.
     """

@@ -36,7 +36,7 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """What messages about this stage begin with: its name, if it has one."""
+        """The beginning of messages about this stage: its name, if it has one."""
         return _label(self.name)
 
     def model_faults(self, reasons: Mapping[ModelId, str]) -> list[ConfigFault]:
@@ -80,7 +80,7 @@ def read_stages(documents: Sequence[YamlFile], canonical: Mapping[ModelId, Model
             errors.append(error)
     if errors:
         raise ShoalError("\n".join(map(str, errors)))
-    if problems := [stage.fault_error(faults) for stage in found if (faults := list(_misnamed(stage, found)))]:
+    if problems := [stage.fault_error(faults) for stage in found if (faults := list(_name_faults(stage, found)))]:
         raise ShoalError("\n".join(map(str, problems)))
     result = next((stage for stage in found if stage.name is None), found[-1])
     ordered = tuple(_in_order(result, {stage.name: stage for stage in found}))
@@ -109,12 +109,12 @@ def _read_stage(position: int, document: YamlFile, canonical: Mapping[ModelId, M
     return Stage(name, position, document, config)
 
 
-def _misnamed(stage: Stage, stages: Sequence[Stage]) -> Iterator[ConfigFault]:
+def _name_faults(stage: Stage, stages: Sequence[Stage]) -> Iterator[ConfigFault]:
     """Faults in a stage's name, and in how it names other stages."""
     first = next(one for one in stages if one.name == stage.name)
     if first is not stage:
         line = first.document.line(("name",) if stage.name else ())
-        got, why = (stage.name, "give each stage another") if stage.name else ("none", "only one stage has none")
+        got, why = (stage.name, "give each stage its own") if stage.name else ("none", "only one stage has none")
         yield ConfigFault(("name",), got, f"so has the stage on line {line}: {why}")
     names = {one.name for one in stages if one.name}
     for mention in stage.config.mentions:

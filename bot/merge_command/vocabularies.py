@@ -11,12 +11,9 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.models.stored_model import HeaderOnlyWeights
 from merging.tokenizers.comparison import tokenizer_mismatch
-from merging.tokenizers.source_tokenizer import SourceTokenizer, read_source_tokenizer
+from merging.tokenizers.source_tokenizer import OLDER_VOCABULARIES, SourceTokenizer, read_source_tokenizer
 from merging.tokenizers.view import vocabulary_views
 from merging.tokenizers.vocabulary import Vocabulary, plan_vocabulary
-
-_OLDER = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt")
-"""Files with a vocabulary of models without a tokenizer.json."""
 
 
 def plan_stage_vocabulary(stage: Stage, models: Mapping[ModelId, InputModel], hub: Hub) -> Vocabulary | None:
@@ -75,7 +72,7 @@ def _models_at_ends(stage: Stage) -> list[ModelId]:
 
 
 def _difference(config_source: InputModel, other: InputModel, hub: Hub) -> str | None:
-    """How two vocabularies differ, by tokenizer.json if both have it, else by the older files that both have."""
+    """The difference of two vocabularies, by tokenizer.json if both have it, else by the older files that both have."""
     if config_source.tokenizer and other.tokenizer:
         return tokenizer_mismatch(config_source.tokenizer, other.tokenizer)
     pairs = _older_pairs(config_source, other, hub)
@@ -84,7 +81,7 @@ def _difference(config_source: InputModel, other: InputModel, hub: Hub) -> str |
 
 def _older_pairs(config_source: InputModel, other: InputModel, hub: Hub) -> dict[str, tuple[bytes, bytes]]:
     one, two = config_source.read_small_files(hub), other.read_small_files(hub)
-    return {name: (one[name], two[name]) for name in _OLDER if name in one and name in two}
+    return {name: (one[name], two[name]) for name in OLDER_VOCABULARIES if name in one and name in two}
 
 
 def uncompared_remarks(stage: Stage, models: Mapping[ModelId, InputModel], hub: Hub) -> Iterator[str]:

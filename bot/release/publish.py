@@ -41,7 +41,7 @@ class ReleaseUpload:
 
 
 def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
-    """ReleaseUpload a release and return the commit that holds it.
+    """Upload a release and return the commit that holds it.
 
     The files are hashed again first, so that the uploaded bytes are the scored ones. If the repo's head holds them
     already (the response to an earlier upload was lost), nothing is sent. The commit names its parent, so if someone
@@ -54,12 +54,12 @@ def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
     hub.call(hub.api.create_repo, upload.repo, private=upload.private, exist_ok=True)
     head = hub.call(hub.api.model_info, upload.repo, files_metadata=True)
     commit = head.sha or ""
-    if not _holds(head, upload):
+    if not _has_all_files(head, upload):
         try:
             commit = hub.call(
                 hub.api.create_commit,
                 upload.repo,
-                operations=_operations(head, upload),
+                operations=_commit_operations(head, upload),
                 commit_message=upload.message,
                 parent_commit=head.sha,
             ).oid
@@ -88,7 +88,7 @@ def check_free(hub: Hub, repo: str, private: bool) -> None:
     fresh = names <= {".gitattributes"}
     if not fresh and not (OWN_TAG in (info.tags or ()) and PROVENANCE in names):
         raise ShoalError(
-            f"publish.name: got {repo!r}: the Hub has this repo, and it is no release of shoal: "
+            f"publish.name: got {repo!r}: the Hub has this repo, and it is not a release of shoal: "
             "choose another name, or move that repo"
         )
     if private and not info.private:
@@ -133,7 +133,7 @@ def _git_blob_id(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _holds(head: ModelInfo, upload: ReleaseUpload) -> bool:
+def _has_all_files(head: ModelInfo, upload: ReleaseUpload) -> bool:
     """Whether the repo's head has all of the release's files, by their hashes."""
     there = {
         sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in head.siblings or ()
@@ -141,7 +141,7 @@ def _holds(head: ModelInfo, upload: ReleaseUpload) -> bool:
     return all(there.get(name) in (sha256, _git_blob_id(upload.folder / name)) for name, sha256 in upload.files.items())
 
 
-def _operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOperationAdd | CommitOperationDelete]:
+def _commit_operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Add the release's files; delete those that only an earlier release had."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

@@ -1,4 +1,4 @@
-"""The one-page report of a cycle: from results to facts, and from facts to Markdown."""
+"""The one-page report of a cycle: collects its facts from the results, and renders them as Markdown."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bot.release.review import Ending
 from bot.search.results import GateResult
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
+from merging.writing.atomic import atomic_file
 from templates.markdown import render_markdown
 
 
@@ -79,8 +80,9 @@ def write_cycle_report(
     path: Path, results: CycleResults, ending: Ending, verdicts: tuple[Verdict, ...], releases: Iterable[ReleaseEntry]
 ) -> None:
     """Write the report; `verdicts` and `releases` are the ledger's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(cycle_facts(results, ending, verdicts, releases, datetime.now(UTC))))
+    text = render_report(cycle_facts(results, ending, verdicts, releases, datetime.now(UTC)))
+    with atomic_file(path) as file:
+        file.write(text.encode())
 
 
 def cycle_facts(

@@ -13,6 +13,7 @@ from bot.scoring.resources import Resources
 from bot.search.baselines import Baseline
 from bot.search.results import GateResult, SearchSummary
 from bot.search.selection import Chosen
+from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import EvalSetFacts
 from evaluation.skills import Skill
@@ -23,7 +24,7 @@ from merging.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class SplitResults:
-    """How merges and baselines did on one split.
+    """The results of merges and baselines on one split.
 
     merges: by recipe digest. baselines: all that could be scored.
     """
@@ -48,7 +49,7 @@ class SplitResults:
 
 @dataclass(frozen=True)
 class CycleResults:
-    """All that the texts of a cycle are made from.
+    """Everything that the cards, pictures and report of a cycle are made from.
 
     hub_url: the Hub that the cycle works with. front: recipe digest → recipe and its outcome on the search split.
     splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
@@ -58,6 +59,7 @@ class CycleResults:
     cycle: Cycle
     hub_url: str
     pool: Pool
+    strategy: SearchStrategy
     resources: Resources
     summary: SearchSummary
     front: Mapping[str, tuple[Recipe, Outcome]]

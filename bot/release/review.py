@@ -37,7 +37,7 @@ def check_repos(hub: Hub, repos: Iterable[str], settings: PublishSection) -> Non
 
 @dataclass(frozen=True)
 class Ending:
-    """How a cycle ends: its state, and one line about it."""
+    """The end of a cycle: its state, and one line about it."""
 
     state: State
     note: str

@@ -1,4 +1,4 @@
-"""Whether a release's files are those that were scored: their scores and their hashes."""
+"""Verifies that a release's files are those that were scored, by their scores and their hashes."""
 
 from __future__ import annotations
 

@@ -33,11 +33,11 @@ def write_release_folder(
             return
         shutil.rmtree(target)
     checkpoints = {source: open_weights(source, folders) for source in recipe.origins}
-    documents = {PROVENANCE: provenance(recipe, cycle).encode(), **source_licences(recipe, folders)}
+    documents = {PROVENANCE: render_provenance(recipe, cycle).encode(), **source_licences(recipe, folders)}
     write_release(recipe, checkpoints, target, documents, config_source=folders[config_source])
 
 
-def provenance(recipe: Recipe, cycle: str) -> str:
+def render_provenance(recipe: Recipe, cycle: str) -> str:
     """The text of shoal.json: the exact recipe, and the versions that made the release."""
     record = {
         "shoal": 1,
@@ -50,7 +50,7 @@ def provenance(recipe: Recipe, cycle: str) -> str:
 
 
 def source_licences(recipe: Recipe, folders: Mapping[ModelId, Path]) -> dict[str, bytes]:
-    """The licence and notice files of everything merged, each under a name that says whose it is."""
+    """The licence and notice files of everything merged, each under a name with its repo."""
     return collect_licence_files({source.location: folders[source] for source in recipe.origins})
 
 
@@ -61,6 +61,6 @@ def package_versions() -> tuple[tuple[str, str], ...]:
 
 def _written_digest(folder: Path) -> str | None:
     try:
-        return str(json.loads((folder / PROVENANCE).read_text())["recipe_digest"])
-    except (OSError, ValueError, KeyError):
+        return str(json.loads((folder / PROVENANCE).read_bytes())["recipe_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""Who scores recipes: the protocol that a search speaks, whoever does the work.
+"""The evaluator: the protocol by which a search has its recipes scored.
 
 Worker processes on this machine are one implementation (`process_pool`), a cluster could be another. Which one a cycle
 uses is decided where the cycle is put together: `run_cycle` takes an `EvaluatorFactory`.
@@ -52,7 +52,7 @@ class Evaluator(Protocol):
 
     @property
     def width(self) -> int:
-        """How many candidates are scored at the same time."""
+        """Number of candidates that are scored at the same time."""
 
     def facts(self, split: Split) -> EvalSetFacts:
         """Describe the evaluation set of a split; ShoalError if it cannot be built."""

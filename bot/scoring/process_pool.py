@@ -25,7 +25,7 @@ TRIES = 2
 """A candidate whose worker died is tried once more: the cause may lie elsewhere (memory, a kill)."""
 
 FAREWELL_SECONDS = 2.0
-"""How long workers get to end by themselves before they are killed."""
+"""Seconds that workers get to end by themselves before they are killed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TimeLimits:
     slower: float = 10.0
 
     def seconds(self, slowest: float) -> float:
-        """The limit after a slowest candidate of so many seconds; 0 if none has been scored."""
+        """The limit, given the seconds of the slowest candidate so far; 0 if none has been scored."""
         return max(self.least, self.slower * slowest) if slowest else self.first
 
 
@@ -67,7 +67,7 @@ class ProcessPool:
 
     @property
     def width(self) -> int:
-        """How many candidates are scored at the same time."""
+        """Number of candidates that are scored at the same time."""
         return self._spec.resources.workers
 
     @property

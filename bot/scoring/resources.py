@@ -25,7 +25,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Resources:
-    """How candidates are scored here: workers, threads each, the device and lm-eval's batch size."""
+    """The resources for scoring: workers, threads of each, the device and lm-eval's batch size."""
 
     workers: int
     threads: int

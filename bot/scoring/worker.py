@@ -1,4 +1,4 @@
-"""What one worker holds and does: the pool's weights mapped once, one live model, the evaluation sets."""
+"""A worker: it maps the pool's weights once, and scores one candidate after another in the same live model."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Worker:
 
     @cached_property
     def _setting(self) -> tuple[str, ...]:
-        """What decides scores besides weights and requests: the machine's part, and the model's own settings."""
+        """Everything else that decides scores: the device, the batch size, merging's code and the model's settings."""
         resources, folder = self._spec.resources, self._spec.config_folder
         settings = [folder / name for name in ("config.json", "generation_config.json") if (folder / name).is_file()]
         digests = (f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in settings)

@@ -1,4 +1,4 @@
-"""One worker process: its parent's end, and what runs in it.
+"""A worker process: the parent's handle on it, and the code that runs in it.
 
 Each worker has a pipe of its own and shares no lock with the others, so it can be killed at any moment without harm to
 them. (A pool with one queue for all cannot: a worker that dies while it holds the queue's lock takes the lock along.)
@@ -117,7 +117,7 @@ def _answer_jobs(worker: Worker, pipe: connection.Connection) -> None:
 def _run_job(
     method: Callable[..., EvalSetFacts | ItemResults], worker: Worker, arguments: tuple[object, ...]
 ) -> tuple[Answer, bool]:
-    """The answer, and whether this process is of no use for another job."""
+    """The answer, and whether this process can no longer take jobs."""
     import torch
 
     try:

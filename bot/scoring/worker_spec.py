@@ -1,4 +1,4 @@
-"""What a worker is sent before it scores anything."""
+"""The specification that a worker gets before it scores anything."""
 
 from __future__ import annotations
 

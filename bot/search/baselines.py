@@ -1,4 +1,4 @@
-"""What merges must beat: every source, the base, and the plain merges that nobody tuned."""
+"""The baselines that merges must beat: every source, the base, and the plain merges that nobody tuned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from merging.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model that a merge has to beat. name: the repo of a source or base, or what the plain merge is."""
+    """A model that a merge has to beat. name: the repo of a source or base, or a description of the plain merge."""
 
     name: str
     kind: BaselineKind
@@ -47,6 +47,6 @@ def evaluate_baselines(
         if evaluation.failure is not None and (baseline.kind is not BaselineKind.PLAIN or evaluation.transient):
             raise ShoalError(
                 f"{baseline.name}: could not be scored on the {split} split ({evaluation.failure}), and merges must "
-                "beat it; mend that (memory, workers.batch_size) or leave the model out, then run again"
+                "beat it; fix that (memory, workers.batch_size) or leave the model out, then run again"
             )
     return tuple(pair for pair in zip(baselines, evaluations, strict=True) if pair[1].failure is None)

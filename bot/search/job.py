@@ -1,4 +1,4 @@
-"""What a search needs besides its spaces: how it scores recipes, and its budget."""
+"""The job of a search: everything it needs besides its spaces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Validate = Callable[[Sequence[Recipe]], Sequence[tuple[float, ...] | None]]
 
 @dataclass(frozen=True)
 class SearchJob:
-    """A search, whatever its spaces.
+    """A search without its spaces, which `evolve` is given.
 
     settings: population, budget and seed.
     evaluate: outcomes on the search split, with one objective for each skill.

@@ -48,7 +48,7 @@ MIN_PROMOTED_SHARE = 0.1
 """Share of a generation that is promoted at least: the estimates learn from complete candidates alone."""
 
 MAX_WAITING = 40
-"""At most so many candidates wait, the most promising ones. Estimating more would take longer than scoring a few."""
+"""Most candidates that wait, the most promising ones. Estimating more would take longer than scoring a few."""
 
 
 class CandidateState(StrEnum):
@@ -63,9 +63,9 @@ class CandidateState(StrEnum):
 
 @dataclass
 class _Candidate:
-    """What is known of a candidate.
+    """A candidate's state and its scores so far.
 
-    scores: by item, of all rounds so far. items: how many items it answered. seconds: its time, in all rounds.
+    scores: item scores of all rounds. items: number of items answered. seconds: time spent on it in all rounds.
     """
 
     state: CandidateState = CandidateState.NEW
@@ -113,16 +113,17 @@ class Race:
         """Score a generation and those waiting candidates that are sent with it; outcomes are in the same order.
 
         Waiting candidates that are sent alone are all promoted unless they are beaten: no new candidate can be
-        found, so waiting any longer would be for nothing.
+        found, so waiting any longer would be pointless.
         """
         unknown = [recipe for recipe in recipes if recipe.digest not in self._candidates]
         new = [recipe for recipe in unknown if recipe.digest not in self._baselines]
         quota = round(MIN_PROMOTED_SHARE * len(new)) if unknown else len(recipes)
         waiting = self._in_state(recipes, CandidateState.WAITING)
-        # Fixed for the generation, so that its decisions do not depend on which candidate finishes first.
+        # One for the generation: only in its last round do candidates become complete.
         standings = self._standings()
         self._candidates |= {recipe.digest: _Candidate() for recipe in new}
         self._decide(waiting, standings, quota)
+        # A waiting candidate that was promoted joins in at the round that it has not answered yet.
         for round_index in range(len(self._facts.rounds)):
             asked = [
                 recipe
@@ -135,7 +136,7 @@ class Race:
         return [self._outcome(recipe) for recipe in recipes]
 
     def _in_state(self, recipes: Sequence[Recipe], *states: CandidateState) -> list[Recipe]:
-        """The recipes whose candidates are in one of some states; a baseline is no candidate."""
+        """The recipes whose candidates are in one of these states; a baseline is not a candidate."""
         return [
             recipe
             for recipe in recipes
@@ -193,7 +194,7 @@ class Race:
             return Outcome(None, candidate.failure, candidate.seconds, share)
         if candidate.state is CandidateState.COMPLETE:
             return Outcome(self._measured(recipe), None, candidate.seconds, share)
-        assert candidate.decision is not None  # it has answered a round, and a decision follows each but the last
+        assert candidate.decision is not None  # a decision follows every round but the last
         means = candidate.decision.estimate.means
         waits = candidate.state is CandidateState.WAITING
         return Outcome(means, None, candidate.seconds, share, estimated=True, waiting=waits)
@@ -218,9 +219,9 @@ class Race:
 
 
 class _Standings:
-    """What the complete models at the start of a generation say about candidates.
+    """The complete models at the start of a generation, by which its candidates are judged.
 
-    complete: models × items, all of which the item response model learns from.
+    complete: scores (models × items) of all of them, from which the item response model learns.
     opponents: models × items, those that candidates are compared with.
     """
 

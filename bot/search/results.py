@@ -12,7 +12,7 @@ from evaluation.statistics.values import Interval
 
 
 class BaselineKind(StrEnum):
-    """What a baseline is."""
+    """The kind of a baseline."""
 
     PLAIN = "plain merge"
     SOURCE = "source"
@@ -23,12 +23,12 @@ class BaselineKind(StrEnum):
 class SearchSummary:
     """A search in numbers.
 
-    candidates: number of recipes that were tried.
+    candidates: number of recipes tried.
     generations: (recipes scored so far, hypervolume) after each generation.
     points: skill scores of every candidate that answered the whole search split without failure.
     front: digests of recipes.
     seconds: wall time of scoring.
-    reasons: (reason of a failure, how many candidates failed so).
+    reasons: (reason of a failure, number of candidates that failed for it).
     fully_scored: number of candidates that answered every item of the search split.
     item_scores: number of items that all candidates answered.
     """

@@ -64,9 +64,9 @@ def make_outcome(evaluation: Evaluation, skills: Sequence[Skill], directions: Ma
 
 
 def summarise_search(result: SearchResult, items: int, skills: int) -> SearchSummary:
-    """Sum up a search on a split of so many items; ShoalError if not one candidate could be scored.
+    """Sum up a search on a split with this number of items; ShoalError if no candidate could be scored.
 
-    skills: how many of the objectives are skills.
+    skills: number of objectives that are skills.
     """
     reasons = Counter(scored.outcome.failure for scored in result.scored if scored.outcome.failure is not None)
     measured = [scored.outcome.objectives for scored in result.scored if not scored.outcome.estimated]

@@ -1,4 +1,4 @@
-"""Which of the members that passed the gate are released, and under what name."""
+"""Chooses the releases among the members that passed the gate, and names their repos."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bot.errors import EXPECTED, ShoalError, error_message
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
-from bot.lock import hold, hold_schedule
+from bot.lock import hold_home, hold_schedule
 from bot.progress import Narrator
 from bot.watchlist.cron import standard_trigger
 from bot.watchlist.load import load_watchlist
@@ -121,7 +121,7 @@ def find_interrupted(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[
 def _run_one(watchlist: Watchlist, home: Home, run: RunCycle, narrator: Narrator) -> None:
     """Run one cycle. The home is held only meanwhile, so that `shoal publish` can run between cycles."""
     try:
-        with hold(home, lambda: narrator.say(f"{watchlist.name}: due; waiting for another shoal process to end")):
+        with hold_home(home, lambda: narrator.say(f"{watchlist.name}: due; waiting for another shoal process to end")):
             run(watchlist)
     except EXPECTED as error:
         narrator.say(f"{watchlist.name}: {error_message(error)}")
@@ -134,7 +134,7 @@ def _run_one(watchlist: Watchlist, home: Home, run: RunCycle, narrator: Narrator
 def _running_scheduler(
     watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists
 ) -> Iterator[BackgroundScheduler]:
-    """APScheduler on the home's job store, which adds to `due`; at the end what is still due is kept for the next."""
+    """APScheduler on the home's job store, which adds to `due`; what is due at the end is kept for the next start."""
     from apscheduler.events import EVENT_JOB_EXECUTED
     from apscheduler.executors.pool import ThreadPoolExecutor
     from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore

@@ -14,7 +14,7 @@ from merging.mergekit.config import KeyPath
 from merging.methods import METHODS
 
 Contradiction = tuple[KeyPath, str]
-"""A key, and what is wrong with it; what to do."""
+"""The path of a key, what is wrong with it, and what to do."""
 
 ContradictionRule = Callable[[Watchlist], Iterator[Contradiction]]
 

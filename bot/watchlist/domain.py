@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What the gate asks of a merge.
+    """The gate's requirements for a merge.
 
     confidence: confidence level of the test that the merge is better.
     minimum: skill name to the lowest score allowed.

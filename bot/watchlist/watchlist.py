@@ -1,4 +1,4 @@
-"""The watchlist: what a person asks of the bot, as one frozen value."""
+"""The watchlist: everything that a person asks of the bot, as one frozen value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from merging.methods import METHODS
 
 
 class Watchlist(Section):
-    """What a person asks of the bot, key by key."""
+    """A watchlist: which models to find, which skills to search for, and where to publish the merges."""
 
     # The properties below say what the keys mean to evaluation, merging and the gate. They are not cached, because
     # pydantic's `model_copy` would carry cached values over into the changed copy.
@@ -101,7 +101,7 @@ class Watchlist(Section):
 
     @property
     def split_sizes(self) -> SplitSizes:
-        """How many items of each task go into each split, at most."""
+        """The largest number of items of a task in each split."""
         return SplitSizes(self.items.search, self.items.validation, self.items.report)
 
     @property
@@ -117,5 +117,5 @@ class Watchlist(Section):
 
     @property
     def gate_settings(self) -> GateSettings:
-        """What a merge must show before it is published."""
+        """The requirements that a merge must meet before it is published."""
         return GateSettings(self.gate.confidence, self.gate.minimum, self.gate.max_degenerate)

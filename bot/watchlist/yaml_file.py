@@ -186,7 +186,7 @@ def read_yaml(path: Path) -> YamlFile:
 def read_documents(path: Path, kind: str, example: str) -> tuple[YamlFile, ...]:
     """Read each document of a YAML file as `read_yaml` does; here aliases are read too.
 
-    kind, example: what errors call such a file, and where they send a person for one.
+    kind, example: how errors name such a file, and the example that they point to.
     """
     return _read(path, kind, example, aliases=True, several=True)
 

@@ -26,13 +26,13 @@ _NUMBER = re.compile(r"[\d.,%\s]+")
 _LONGEST_NUMBER = 60
 _RULER = re.compile(r"[-=*_#~|+:.\s]+")
 _LONGEST_RULER = 160
-"""Ruled lines, such as the head of a table, are no loops up to this many characters."""
+"""Ruled lines, such as the head of a table, are not loops up to this many characters."""
 _WORDS_OF_A_COUNTED_UNIT = 3
 
 
 @lru_cache(maxsize=2**14)  # candidates of one search give the same answers again and again
 def flag_answer(text: str, stopped: bool | None) -> str:
-    """What is wrong with a generated answer: "empty", "looping", "cut off", or "ok" for nothing.
+    """Flag a generated answer as "empty", "looping", "cut off" or "ok".
 
     stopped: whether the model ended the answer by itself (False: it ran out of tokens; None: unknown).
 
@@ -73,7 +73,7 @@ def _loops(units: Sequence[str], longest: int, least: int, many: int) -> bool:
 
 
 def _repeating_tail(units: Sequence[str], block: int) -> int:
-    """How many units at the end equal the one a block later."""
+    """The number of units at the end that equal the one a block later."""
     tail = block
     while tail < len(units) and units[-tail - 1] == units[-tail - 1 + block]:
         tail += 1

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DETECTABLE = 12
 """Least number of letters for the detector."""
 CLEARLY = 10.0
-"""How many times as probable another language must be."""
+"""The factor by which another language must be more probable."""
 _FEW = 3
 """In scripts with an alphabet, fewer letters are variables, units or options."""
 

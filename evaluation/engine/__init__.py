@@ -1,1 +1,1 @@
-"""shoal's own way to answer lm-eval's requests with a model in memory: the same answers, computed once where shared."""
+"""The engine that answers lm-eval's requests with a model in memory: lm-eval's answers, with shared work done once."""

@@ -1,4 +1,4 @@
-"""Limits of a batch, and which rows make one."""
+"""Batches of rows, and their limits."""
 
 from __future__ import annotations
 

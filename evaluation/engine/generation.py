@@ -72,7 +72,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """All that the answers to a set of prompts need besides weights."""
+    """Everything that answers to a set of prompts need except the weights."""
 
     prompts: tuple[Prompt, ...]
     prefixes: tuple[Prefix, ...]

@@ -26,7 +26,7 @@ class _Batch:
 
     wanted: indices into the flattened rows of the tokens that get logits. requests: indices of the pairs answered.
     spots, targets, real: for each request the indices into `wanted` of the tokens that predict its continuation, the
-    continuation's tokens, and which of both are no padding; each [requests, longest continuation].
+    continuation's tokens, and which of both are not padding; each [requests, longest continuation].
     """
 
     rows: RowTensors
@@ -39,7 +39,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class LikelihoodPlan:
-    """All that the log-likelihoods of a set of pairs need besides weights."""
+    """Everything that log-likelihoods of a set of pairs need except the weights."""
 
     size: int
     prefixes: tuple[Prefix, ...]

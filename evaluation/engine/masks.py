@@ -55,7 +55,7 @@ class Visibility:
 
 
 def piece_visibility(ends: Tensor, positions: Tensor, known: int, piece: slice) -> Visibility:
-    """What a piece of the columns sees: the `known` tokens of the prefix, and its ancestors among the columns so far.
+    """The visibility of a piece of the columns: the prefix's `known` tokens, and ancestors among the columns so far.
 
     ends, positions: [rows, columns], see tree.Row. A padding column sees itself (ends = its column + 1), because
     softmax over nothing would give NaN.
@@ -72,6 +72,6 @@ def piece_visibility(ends: Tensor, positions: Tensor, known: int, piece: slice) 
 
 
 def step_visibility(positions: Tensor, width: int) -> Visibility:
-    """What one new token a row, at `positions` ([rows]), sees in a cache of `width` columns, which are positions."""
+    """The visibility of one new token a row, at `positions` ([rows]): the cache's `width` columns are positions."""
     keys = torch.arange(width, device=positions.device)[None]
     return Visibility((keys <= positions[:, None])[:, None], positions[:, None], keys)

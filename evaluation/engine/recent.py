@@ -26,7 +26,7 @@ class Recent:
         return len(self._entries)
 
     def get(self, kind: Hashable, requests: Sequence[object], make: Callable[[], Made]) -> Made:
-        """What `make` gave for these requests before, or gives now."""
+        """The result of `make` for these requests, from the cache if it is there."""
         wanted = list(requests)
         for index, (other, known, result) in enumerate(self._entries):
             if other == kind and known == wanted:

@@ -1,4 +1,4 @@
-"""Which models and requests the engine can answer; lm-eval's own code answers all others."""
+"""Decides which models and requests the engine can answer; lm-eval's own code answers all others."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ GREEDY_KEYS = frozenset(
 
 
 def engine_refusal(model: PreTrainedModel) -> str | None:
-    """Why the engine cannot answer for a transformers model; None if it can."""
+    """The reason why the engine cannot answer for a transformers model; None if it can."""
     config = model.config.get_text_config()
     if config is not model.config or config.model_type not in FAMILIES:
         return f"model type {model.config.model_type}"
@@ -100,7 +100,7 @@ def engine_refusal(model: PreTrainedModel) -> str | None:
 
 
 def generation_refusal(model: PreTrainedModel) -> str | None:
-    """Why greedy generation takes more than the likeliest token at each step; None if it does not."""
+    """The reason why greedy generation takes more than the likeliest token at each step; None if it does not."""
     odd = set(model.generation_config.to_diff_dict()) - GREEDY_KEYS
     return f"its generation config sets {', '.join(sorted(odd))}" if odd else None
 

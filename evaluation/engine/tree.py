@@ -58,7 +58,7 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a tree is cut.
+    """Settings for cutting a tree.
 
     row: columns up to which a subtree is one row; 0 gives each path a row of its own. A subtree that is no longer than
         twice its longest path is always one row.
@@ -110,7 +110,7 @@ def cut_tree(paths: Sequence[Path], cut: Cut) -> list[Prefix]:
         if not node.children or _fits(node, prefix.end, cut):
             prefix.rows.append(_subtree_row(nodes, paths, index, prefix.end))
             continue
-        end = min(node.end, node.free)  # tokens that need logits must stand in a row
+        end = min(node.end, node.free)  # tokens that need logits must be in a row
         if (end - prefix.end) * (node.rows - 1) >= cut.gain:
             prefixes.append(Prefix(number, prefix.end, paths[node.sample].tokens[prefix.end : end]))
             number, prefix = len(prefixes) - 1, prefixes[-1]
@@ -144,7 +144,7 @@ def _radix_tree(paths: Sequence[Path]) -> list[_Node]:
 
 
 def _shared_length(first: tuple[int, ...], last: tuple[int, ...], start: int) -> int:
-    """How many tokens two sequences share, by bisection; they are known to share `start`."""
+    """The number of tokens that two sequences share, by bisection; they are known to share `start`."""
     low, high = start, min(len(first), len(last))
     while low < high:
         middle = (low + high + 1) // 2

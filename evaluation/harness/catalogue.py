@@ -1,4 +1,4 @@
-"""Where lm-eval tasks are found: the watchlist's folders first, then the thousands that lm-eval ships."""
+"""Finds lm-eval tasks: in the watchlist's folders first, then among the thousands that lm-eval ships."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES_SHOWN = 12
 
 
 def open_catalogue(names: Collection[str], folders: Sequence[Path]) -> TaskManager:
-    """lm-eval's task manager with every name in its index. Raises EvaluationError for one that is no task.
+    """lm-eval's task manager with every name in its index. Raises EvaluationError for one that is not a task.
 
     Indexing all tasks that lm-eval ships takes 7 to 19 s. It is done only if a name is found neither in the folders
     nor by a text search of the shipped files (1 s).

@@ -48,7 +48,7 @@ class TaskUse:
 
 @dataclass(frozen=True)
 class MetricUse:
-    """The metric of an answered item that is a skill's score; `language`: what the answer must be in to count."""
+    """The metric of an answered item that is a skill's score; `language`: language that answers must be in to count."""
 
     skill: str
     key: str
@@ -81,7 +81,7 @@ class TaskRequests:
         return [request for item in self.items for request in item.requests]
 
     def scores(self, lm: LM) -> Iterator[ItemScore]:
-        """The item scores, once every request has its answers; EvaluationError for what is no number."""
+        """The item scores, once every request has its answers; EvaluationError for one that is not a number."""
         task = self.loaded.task
         for ensemble in task._filters:
             if any(metric.filter == ensemble.name for metric in self.metrics):
@@ -176,7 +176,7 @@ class LmEvalSet:
     def score(self, model: LM) -> tuple[ItemScore, ...]:
         """Scores of a model, wrapped as an `EngineLM` or `PlainLM`, in the order of `items`.
 
-        Raises EvaluationError if the model's answers are no numbers (broken weights), or if a task
+        Raises EvaluationError if the model's probabilities are not numbers (broken weights), or if a task
         generates more tokens than the model has positions.
         """
         requests = [request for task in self.tasks for request in task.requests]
@@ -294,7 +294,7 @@ def _answer(lm: LM, requests: Sequence[Instance]) -> None:
 
 
 def _flag(asked: ItemRequests, lm: LM) -> str | None:
-    """What is wrong with a generated answer; None if the item asks for none."""
+    """The flag of a generated answer; None if the item asks for none."""
     request = asked.requests[0]
     if request.request_type != "generate_until":
         return None

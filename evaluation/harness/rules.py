@@ -1,4 +1,4 @@
-"""Digests of a task's rules and of a tokenizer's: what decides a score besides the weights and the item."""
+"""Digests of a task's and a tokenizer's rules, which decide scores together with the weights and the items."""
 
 from __future__ import annotations
 

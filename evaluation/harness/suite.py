@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LmEvalSuite:
-    """See `evaluation.suites.TaskSuite`; the processor is a tokenizer."""
+    """A `TaskSuite` of lm-eval tasks; its processor is a tokenizer."""
 
     skills: tuple[Skill, ...]
     tasks: Mapping[str, LoadedTask]

@@ -127,7 +127,7 @@ def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, Lo
     """Load every task of the skills, by name, and check that it gives the metrics asked for.
 
     Raises EvaluationError, naming the task: unknown task, metric or filter (with near matches), a group of
-    tasks, data that cannot be loaded, a metric whose item values are no numbers or whose score is not
+    tasks, data that cannot be loaded, a metric whose item values are not numbers or whose score is not
     their mean; or a language asked of a task that generates no text.
     """
     skills = tuple(skills)
@@ -146,8 +146,8 @@ def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, Lo
 def divide_tasks(tasks: Mapping[str, LoadedTask], seed: int, sizes: SplitSizes) -> dict[str, Division]:
     """Divide the items of all tasks of a watchlist, by name of the task.
 
-    What one task holds out, no other may search or show, so `tasks` must be complete. Raises EvaluationError for a task
-    with too few documents to have items in every split.
+    No task may search or show items that another one holds out, so `tasks` must be complete. Raises EvaluationError for
+    a task with too few documents to have items in every split.
     """
     found = divide_items(seed, {name: loaded.all_items() for name, loaded in tasks.items()}, sizes)
     for name, division in found.items():
@@ -269,28 +269,28 @@ def _check_metric(use: SkillTask, loaded: LoadedTask) -> None:
     usable = [metric for metric in values if _refusal(loaded, metric, values) is None]
     if use.metric not in values:
         raise EvaluationError(
-            f"task {use.task}: unknown metric {use.metric!r}{suggest_names(use.metric, values)}; {_instead(usable)}"
+            f"task {use.task}: unknown metric {use.metric!r}{suggest_names(use.metric, values)}; {_advice(usable)}"
         )
     reason = _refusal(loaded, use.metric, values)
     if reason is not None:
-        raise EvaluationError(f"task {use.task}: metric {use.metric} {reason}; {_instead(usable)}")
+        raise EvaluationError(f"task {use.task}: metric {use.metric} {reason}; {_advice(usable)}")
 
 
-def _instead(usable: Sequence[str]) -> str:
+def _advice(usable: Sequence[str]) -> str:
     if usable:
         return f"use {' or '.join(usable)}"
     return "no metric of this task can be used; use a task with acc or exact_match"
 
 
 def _refusal(loaded: LoadedTask, metric: str, values: Mapping[str, object]) -> str | None:
-    """Why the mean of a metric's item values is not the metric's score, or None."""
+    """The reason why the mean of a metric's item values is not the metric's score, or None."""
     value = values[metric]
     if not isinstance(value, numbers.Real | np.bool_):
         return f"gives no number per item but a {type(value).__name__}"
     if metric not in loaded.task.higher_is_better():
         return "does not declare higher_is_better"
     if not _is_mean(loaded.task.aggregation().get(metric)):
-        return "is no mean over items"
+        return "is not a mean over items"
     return None
 
 

@@ -1,1 +1,1 @@
-"""Racing: scores estimated from part of the items, and who continues."""
+"""Racing: scores estimated from part of the items, and the choice of the candidates that continue."""

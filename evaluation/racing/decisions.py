@@ -28,7 +28,7 @@ _POINTS_AT_ONCE = 64
 
 
 class RaceStatus(StrEnum):
-    """What becomes of a candidate after a round."""
+    """The status of a candidate after a round."""
 
     PROMOTED = "promoted"
     WAITING = "waiting"
@@ -89,7 +89,7 @@ class Decision:
 
 
 def round_ends(items: int, rounds: int) -> tuple[int, ...]:
-    """How many of a task's items are answered after each round: about twice as many as before, and at least one.
+    """The number of a task's items answered after each round: about twice as many as before, and at least one.
 
     Weak candidates show after a few items; only the best need many.
     """

@@ -19,7 +19,7 @@ _PATTERNS_AT_ONCE = 4_096
 def paired_difference(
     a: Sequence[Stratum], b: Sequence[Stratum], seed: int, confidence: float = 0.95
 ) -> PairedDifference:
-    """How much better `a` is than `b` at a skill: two models' values of the same items, task by task.
+    """The difference between models `a` and `b` at a skill, from their values of the same items, task by task.
 
     One task with 0/1 values: McNemar's test in its exact form, limits by Tango's method. Otherwise a sign-flip
     permutation test of the weighted mean (valid if the differences are symmetric when neither is better), and the
@@ -38,7 +38,7 @@ def paired_difference(
 
 
 def _by_item(strata: Sequence[Stratum]) -> Array:
-    """What each item adds to the weighted mean, in all strata together."""
+    """Each item's contribution to the weighted mean, over all strata."""
     totals: dict[str, float] = defaultdict(float)
     for stratum in strata:
         for item, value in zip(stratum.items, stratum.values, strict=True):
@@ -47,7 +47,7 @@ def _by_item(strata: Sequence[Stratum]) -> Array:
 
 
 def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:
-    """Which hypotheses are rejected with the chance of any false rejection at most `alpha` (Holm 1979).
+    """Decide which hypotheses to reject, so that any is rejected falsely with probability at most `alpha` (Holm 1979).
 
     From the smallest p-value on, each is rejected if it is within its threshold; the first that is not ends it.
     """
@@ -83,7 +83,7 @@ def mcnemar(wins: int, losses: int) -> float:
 
 
 def _sign_flip(contributions: Array, seed: int) -> float:
-    """How often a random pattern of signs gives a sum as high as the observed one.
+    """p-value: how often a random pattern of signs gives a sum as high as the observed one.
 
     If all contributions but zeros have one size, as right or wrong items of one task do, this is McNemar's exact test.
     Patterns are drawn until `ENOUGH_REACHED` sums were as high (p = that number / patterns drawn), else

@@ -1,4 +1,4 @@
-"""How small a difference a number of items can show: what a person should know before a run. Standard library only."""
+"""Power: the smallest difference that a number of items can show. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_DISCORDANT = 0.5
 """Share of items that one of two models solves and the other does not, if nothing is known of them.
 
 Models of equal strength that answer independently differ on 2p(1 - p) of the items, at most on half. A merge and its
-sources are kin and differ on fewer, so what is said with this share errs on the side of caution.
+sources are kin and differ on fewer, so this share errs on the side of caution.
 """
 
 POWER = 0.8
@@ -24,7 +24,7 @@ def detectable_difference(
     """The smallest true difference (0 to 1) that a paired one-sided test at level `alpha` shows with this power.
 
     For McNemar's test, whose variance is ψ under no difference and ψ - δ² under a difference δ, with ψ the share of
-    `discordant` items (Miettinen 1968; Connor 1987), and with the continuity correction 1/n that stands for the exact
+    `discordant` items (Miettinen 1968; Connor 1987), and with the continuity correction 1/n that approximates the exact
     test:
 
         δ √n = a + z_β √(ψ - δ²),  a = z_α √ψ + 1/√n
@@ -47,6 +47,6 @@ def detectable_difference(
 
 
 def effective_items(weights: Sequence[float], items: Sequence[int]) -> float:
-    """As how many items of one task those of several tasks count, in a weighted mean: 1 / Σ w² / n, Σ w = 1."""
+    """Number of items of one task that are worth those of several in a weighted mean: 1 / Σ (w² / n), with Σ w = 1."""
     total = math.fsum(weights)
     return 1 / math.fsum((weight / total) ** 2 / count for weight, count in zip(weights, items, strict=True))

@@ -53,7 +53,7 @@ def _render_page(name: str, **values: object) -> HTMLResponse:
 @router.get(STYLE)
 def get_style() -> Response:
     """The stylesheet of all pages."""
-    return Response((FOLDER / "hub_style.css").read_text(), media_type="text/css")
+    return Response((FOLDER / "hub_style.css").read_text(encoding="utf-8"), media_type="text/css")
 
 
 @router.get("/")

@@ -11,10 +11,10 @@ from merging.evolution.outcomes import Scored, SearchSettings
 
 @dataclass(frozen=True)
 class Budget:
-    """What is left of a budget, in full scorings.
+    """The rest of a budget, in full scorings.
 
-    each: what a candidate is expected to take.
-    candidates: how many candidates are allowed at that rate; 0 ends the search.
+    each: expected cost of a candidate.
+    candidates: number of candidates that it allows at that cost; 0 ends the search.
     spent_message: the reason to give once it is spent.
     """
 
@@ -25,7 +25,7 @@ class Budget:
 
 
 def remaining_budget(settings: SearchSettings, scored: Sequence[Scored]) -> Budget:
-    """What the budget still allows.
+    """The rest of the budget.
 
     Time and shares are forecast from the mean so far, so that a batch is cut rather than the limit overrun; the
     candidates that were cut come next if they turn out to be affordable after all. Before the first outcome there is
@@ -45,5 +45,5 @@ def remaining_budget(settings: SearchSettings, scored: Sequence[Scored]) -> Budg
 
 
 def sum_shares(scored: Sequence[Scored]) -> float:
-    """What recipes took of the budget, in full scorings."""
+    """The part of the budget that recipes have used, in full scorings."""
     return math.fsum(one.outcome.share for one in scored)

@@ -48,7 +48,7 @@ def evolve(
         finite counts as failed.
     reference: the point above which hypervolume is measured, such as 0 for rates. Without one it is fixed by the
         first generation that has a success (see `_choose_reference`).
-    earlier: a search in another space that this one goes on from, with as many objectives. What it scored competes
+    earlier: a search in another space that this one continues, with as many objectives. What it scored competes
         for the front, is in the result and is not scored again; the budget is this search's own.
     """
     search = _Search(space, settings, evaluate, objectives, tuple(reference) if reference else None, earlier)
@@ -124,7 +124,7 @@ class _Search:
             self._optimizer.tell(answered, [outcome.objectives for outcome in outcomes])
 
     def result(self, budget: Budget) -> SearchResult:
-        """What was found. budget: what was left at the end, to say why the search stopped."""
+        """The result of the search. budget: its rest at the end, which says why the search stopped."""
         # Recipes that still wait were not scored in full because the budget did not allow it.
         is_spent = not budget.candidates or any(one.outcome.waiting for one in self.scored)
         stopped = budget.spent_message if is_spent else self._optimizer.describe_end()
@@ -170,8 +170,8 @@ def _is_as_good(point: Point, other: Point) -> bool:
 def _choose_reference(space: SearchSpace, scored: Sequence[Scored]) -> Point | None:
     """The reference point for hypervolume; None while nothing has succeeded.
 
-    From the lowest score of the single models in each objective (of all candidates, if no single model succeeded) it
-    is a tenth of their spread lower, so that sources at the ends of the front count too.
+    In each objective it is a tenth of the single models' spread below their lowest score (all candidates', if no single
+    model succeeded), so that sources at the ends of the front count too.
     """
     singles = {recipe.digest for recipe in space.singles()}
     succeeded = [one for one in scored if one.outcome.is_measured]

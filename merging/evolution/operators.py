@@ -27,10 +27,10 @@ Genomes = NDArray[np.float64]
 """Genomes as pymoo has them, one in each row of the last two dimensions."""
 
 MEAN_EDITS = 1.0
-"""How many edits of a genome's choices a mutation makes on average."""
+"""Average number of edits that a mutation makes to a genome's choices."""
 
 ETA = 3
-"""Distribution index of both operators on numbers. Small, for long steps: one of less than half a grid step is none."""
+"""Distribution index of both operators on numbers. Small, because steps below half a grid step change nothing."""
 
 
 class GenomeCrossover(Crossover):  # type: ignore[misc]  # pymoo is untyped
@@ -92,7 +92,7 @@ class GenomeMutation(Mutation):  # type: ignore[misc]
 
 
 class GenomeRepair(Repair):  # type: ignore[misc]
-    """Rounds the numbers and turns what is no genome of the space into one."""
+    """Rounds the numbers, and repairs what is not a genome of the space."""
 
     def __init__(self, repaired: Callable[[Sequence[int]], Genome]) -> None:
         super().__init__(vtype=float)
@@ -116,7 +116,7 @@ class GeneColumns:
         self.switches = np.array(list(space.switches.values()), dtype=int)
 
     def are_active(self, genomes: Genomes) -> NDArray[np.bool_]:
-        """Which numbers mean something in each genome. genomes: (..., genes); the answer: (..., numbers)."""
+        """Flags of the numbers that mean something in each genome. genomes: (..., genes); returns (..., numbers)."""
         active = np.ones(genomes.shape, dtype=bool)
         active[..., self.switched] = genomes[..., self.switches] == 1
         return active[..., self.numbers]

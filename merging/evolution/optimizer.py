@@ -1,4 +1,4 @@
-"""pymoo's NSGA-II with ask and tell: it is asked for candidates that were never scored, and told their scores."""
+"""pymoo's NSGA-II by ask and tell: ask for candidates that were never scored, tell their scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from merging.spaces.space import Genome, SearchSpace
 Individual = Any
 """One of pymoo's individuals, which have no types."""
 
-# After so many draws in a row of recipes that are known, a space counts as searched through. The genomes of spaces of
+# After this many draws in a row of known recipes, a space counts as searched through. The genomes of spaces of
 # at most this size are drawn once each instead, so that every recipe is certain to be found.
 _PATIENCE = 2000
 
@@ -110,7 +110,7 @@ class Optimizer:
         self._nsga2.tell(infills=Population.create(*(one for one in answered if id(one) not in survivors)))
 
     def describe_end(self) -> str:
-        """Why there are no more candidates to ask for."""
+        """The reason why there are no more candidates."""
         if self._space.size <= _PATIENCE:
             return f"all {len(self._asked)} recipes of the space are scored"
         return f"no new recipe in {_PATIENCE} draws: the space is all but searched through"

@@ -1,4 +1,4 @@
-"""What a search is given, what it learns of each recipe, and what it answers. Nothing here needs a numeric library."""
+"""The settings and results of a search, and the outcome of a recipe. Nothing here needs a numeric library."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How to search.
+    """The settings of a search.
 
     population: candidates per generation.
     candidates: budget of full scorings; where some recipes take only a share of one, more of them are tried.
@@ -79,7 +79,7 @@ class Scored:
 class Generation:
     """The state of a search after a generation.
 
-    scored: how many recipes were tried so far, failed ones included.
+    scored: number of recipes tried so far, failed ones included.
     hypervolume: volume that the front covers above the search's reference point; 0 while nothing has succeeded.
     front: as SearchResult's, of all recipes scored so far.
     spent: the budget spent so far, in full scorings.
@@ -94,10 +94,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All that a search found.
+    """Everything that a search found.
 
     scored: every recipe that was tried, once each, in the order of trying, with the newest outcome.
-    front: those measured in full that no other such dominates, the best in the first objective first, ties by digest.
+    front: those measured in full and not dominated by another, best in the first objective first, ties by digest.
     stopped: the reason why the search ended.
     reference: the point above which hypervolume was measured; None if nothing has succeeded.
     """
@@ -116,7 +116,7 @@ Evaluate = Callable[[Sequence[Recipe]], Sequence[Outcome]]
 def check_outcomes(outcomes: Sequence[Outcome], asked: int, objectives: int) -> tuple[Outcome, ...]:
     """The outcomes of `asked` recipes, with a score that is not finite made a failure.
 
-    MergingError for what no evaluator may answer: a wrong number of outcomes or scores, impossible times or shares.
+    MergingError for wrong answers of an evaluator: a wrong number of outcomes or scores, impossible times or shares.
     """
     if len(outcomes) != asked:
         raise MergingError(f"evaluate: got {len(outcomes)} outcomes for {asked} recipes: give one each, in order")

@@ -52,7 +52,7 @@ def extremes_and_knee(points: Points, limit: int) -> tuple[int, ...]:
 
     The knee is the point farthest above the hyperplane through the ends of the front. With each of the d
     objectives scaled to z in [0, 1] over the front, that plane is sum(z) = 1 and the distance from it
-    (sum(z) - 1) / sqrt(d), so the knee has the largest sum(z). Where no point lies above the plane, the knee
+    (sum(z) - 1) / sqrt(d), so the knee has the largest sum(z). Where no point is above the plane, the knee
     is one of the ends. Das, "On characterizing the 'knee' of the Pareto curve based on normal-boundary
     intersection", 1999.
 

@@ -25,7 +25,7 @@ _KINDS = {torch.float32: F32, torch.bfloat16: BF16, torch.float16: F16, torch.fl
 
 
 class Pointers(NamedTuple):
-    """Tensors by address: that of each one's first element, and its dtype's number in `_KINDS`."""
+    """Tensors by address: the address of each first element, and the number of its dtype in `_KINDS`."""
 
     addresses: Array
     kinds: Array
@@ -39,10 +39,10 @@ class Trims(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """How each source's difference d from the base is changed, in this order; a row per source.
+    """The changes of each source's difference d from the base, in this order; a row per source.
 
     Elements below `lower` become zero, elements that reach `upper` too; then d is multiplied by `factors` (float32,
-    an element each; no rows: by nothing), by `scales` and by `weights` (float32).
+    one per element; no rows: not at all), by `scales` and by `weights` (float32).
     """
 
     lower: Trims
@@ -53,7 +53,7 @@ class Terms(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How the terms become one: a sum, or TIES' election (`elect`); then b + scale · sum / divisor.
+    """The rule that combines the terms: a sum, or TIES' election (`elect`); then b + scale · sum / divisor.
 
     by_weight: the divisor is the sum of the weights that took part in the election, element by element.
     """
@@ -73,7 +73,7 @@ def pointers_to(tensors: Sequence[Tensor]) -> Pointers:
 
 
 def compiled(function: F) -> F:
-    """The function as machine code, which releases Python's lock; kept on the disk where that is possible."""
+    """Compile a function to machine code that releases Python's lock; it is kept on the disk where possible."""
     settings = {"nogil": True, "error_model": "numpy"}
     made: F
     try:

@@ -34,7 +34,7 @@ class Draw:
 
 
 class Measurements:
-    """A cache of what was measured of tensors, such as thresholds and lengths, for all recipes that need it again.
+    """A cache of measurements of tensors, such as thresholds and lengths, for recipes that need the same ones.
 
     It holds a few numbers for each measurement, so it may live as long as the sources do. A merge has the same bits
     with it and without.
@@ -57,8 +57,8 @@ class Inputs:
     values: each parameter's values, one per source in their order, or a single one for all; switches are 0 or 1.
     load: source's index → its tensor in any floating dtype. A source without weight is never loaded.
     load_base: the base's tensor; None where the merge has no base.
-    dtype: of the merged tensor, which is rounded once.
-    base: the base's name, as `draw` has those of the sources.
+    dtype: dtype of the merged tensor, which is rounded once.
+    base: the base's name; `draw` has those of the sources.
     measurements: a cache to share between merges of the same sources.
     into: a contiguous tensor of the merged one's shape and dtype that may be written to instead of a new one.
     """

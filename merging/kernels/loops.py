@@ -27,7 +27,7 @@ negative terms (the latter as magnitudes) are doubled, for |v| + v is exact, and
 
 @compiled
 def merge(sources: Pointers, base: Pointers, terms: Terms, rule: Rule, target: Pointers, start: int, stop: int) -> bool:
-    """Merge the elements from start to stop into the target, which begins there; whether all of them are finite.
+    """Merge the elements from start to stop into the target, which begins there; returns whether all are finite.
 
     base: one tensor, or none: then differences are the sources' own values. The target is of a dtype up to float16.
     """
@@ -99,7 +99,7 @@ def survivors(draws: Array, level: int, scale: float, out: Array) -> None:
 
 @compiled
 def tally(sizes: Array, low: float, high: float, between: Array) -> tuple[int, int, int, int]:
-    """How many sizes (float32) are above `high`, from it on, and from `low` on; and how many lie between the two.
+    """Count the sizes (float32) above `high`, from `high` on, from `low` on, and between the two.
 
     The latter are written to `between`, as long as the sizes.
     """
@@ -172,7 +172,7 @@ def _is_simple(sources: Pointers, terms: Terms, rule: Rule) -> bool:
 
 @compiled
 def _limits(trims: Trims, first: int, count: int, out: Array) -> bool:
-    """What each source's differences of a block must reach to be kept; False if a threshold changes within the block.
+    """Write each source's limit, from which a block's differences are kept; False if one changes within the block.
 
     out: float32, a limit per source; zero keeps all.
     """
@@ -446,7 +446,7 @@ def _store(values: Array, address: int, kind: int, first: int) -> bool:
 
 @compiled
 def _half_of_last(bits: np.uint32, dropped: int) -> np.uint32:
-    """What is added before the last `dropped` bits are cut off, to round to the nearest, of two to the even one."""
+    """The number to add before the last `dropped` bits are cut off, to round to the nearest, of two to the even one."""
     odd = np.uint32(np.uint32(bits >> np.uint32(dropped)) & np.uint32(1))
     return np.uint32(np.uint32((1 << (dropped - 1)) - 1) + odd)
 

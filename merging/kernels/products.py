@@ -72,7 +72,7 @@ def _column_gram(tensors: list[Tensor], base: Tensor | None) -> Matrix:
 
 
 def _differences(tensors: list[Tensor], base: Tensor | None, segment: int) -> Iterator[tuple[int, list[Vector]]]:
-    """The start of each segment, and the tensors' parts in it, less the base's if there is one.
+    """The start of each segment, and the tensors' parts in it, minus the base's if there is one.
 
     numpy sums them up in one thread, where torch would split them.
     """

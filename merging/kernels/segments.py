@@ -20,10 +20,10 @@ SEGMENT = 1 << 17  # elements: some float32 buffers of this length stay in the c
 _ROW = 1 << 14  # elements; torch sums a row of this length in one thread
 
 Combine = Callable[[list[Tensor], list[Tensor], int], Tensor]
-"""Gets a float32 segment of each tensor, spare segments, all of which it may write to, and the segment's start."""
+"""Merges one segment: gets each tensor's and spare ones in float32, all to be overwritten, and the segment's start."""
 
 
-def by_segment(
+def merge_by_segment(
     inputs: Inputs, tensors: Sequence[Tensor], combine: Combine, *, spare: int = 0, segment: int = SEGMENT
 ) -> Tensor:
     """Merge equally shaped tensors, flat and segment by segment, into one of the dtype asked for.

@@ -95,7 +95,7 @@ def segment_of(thinner: Thinner, shape: torch.Size) -> int:
 
 
 def _keep_between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thinning:
-    """Keep so many largest elements after some larger ones."""
+    """Drop the `dropped` largest elements and keep the `kept` next largest ones."""
     count = inputs.base_tensor().numel()
     if kept == 0:
         return Thinning(lower=NOTHING)

@@ -24,7 +24,7 @@ Factors = Callable[[NDArray[np.float32], int], None]
 
 @dataclass(frozen=True)
 class Thinning:
-    """How one source's differences from the base are thinned: those that `lower` keeps and `upper` does not are left.
+    """The thinning of one source's differences from the base: those that `lower` keeps and `upper` does not are left.
 
     factors: multiply each element; None: by 1. scale: multiplies all of them as well.
     """
@@ -37,7 +37,7 @@ class Thinning:
 
 @dataclass(frozen=True)
 class Combination:
-    """How weighted differences are combined: by their sum, or by TIES' election; then scale · sum / divisor.
+    """The combination of weighted differences: their sum, or TIES' election; then scale · sum / divisor.
 
     by_weight: whether an elected sum is divided by the sum of the weights that took part, element by element.
     """

@@ -49,7 +49,7 @@ class MeasuredSizes:
     """Sizes that a measure computes."""
 
     def __init__(self, tensors: Sequence[Tensor], measure: Measure) -> None:
-        """tensors: of equal shape."""
+        """tensors: tensors of equal shape."""
         self._tensors = [tensor.reshape(-1) for tensor in tensors]
         self._measure = measure
 
@@ -156,7 +156,7 @@ class _Bracket:
 def find_thresholds(name: str, sizes: Sizes, kept: Sequence[int]) -> list[Threshold]:
     """For each number of elements to keep (from 1 to all), the threshold of that many largest; of equals the first.
 
-    name: of the tensor. MergingError if so many of its sizes are NaN that there is no such threshold.
+    name: the tensor's name. MergingError if so many of its sizes are NaN that there is no such threshold.
     """
     sample = _sampled(sizes)
     found: dict[int, Threshold] = {}
@@ -189,7 +189,7 @@ def _sampled(sizes: Sizes) -> Values:
     if sizes.count <= SEGMENT:
         return np.empty(0, np.float32)
     found = sizes.at((_spread() * sizes.count).astype(np.int64))
-    return np.sort(found[~np.isnan(found)])  # NaN would stand among the largest, as the end of a bracket
+    return np.sort(found[~np.isnan(found)])  # NaN would sort among the largest, and end a bracket
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The kinds of models that can be merged: all that sets them apart is asked of them here, by their names elsewhere."""
+"""The registry of kinds of models; what other packages need to know of a kind is registered there, by its name."""
 
 from __future__ import annotations
 

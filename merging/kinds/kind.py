@@ -1,4 +1,4 @@
-"""What a kind of model answers: which models are of it, what they are made of, and how they are built and loaded."""
+"""The protocol of a kind of model: which models belong to it, their parts, and how they are built and loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CompanionFile:
 
 
 class ModelKind(Protocol):
-    """A kind of model. How it is asked and how it is shown is registered elsewhere, under its name."""
+    """A kind of model. How it is evaluated and shown is registered elsewhere, under its name."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class ModelKind(Protocol):
         """Say in a few words why a model with this config is not of this kind; None if it is."""
 
     def partition(self, tensor_names: Iterable[str], *, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
-        """Divide a model into groups of tensors, with so many bands of layers. MergingError if it has too few."""
+        """Divide a model into groups of tensors, in `bands` bands of layers. MergingError if it has too few."""
 
     def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
         """Build the model that a config describes, with any weights; none of its own code runs."""

@@ -48,7 +48,7 @@ def assign_roles(method: str, models: Sequence[Name], base: Name | None) -> tupl
 
 
 def slice_fault(method: str, models: Sequence[Name], base: Name | None) -> tuple[str, str] | None:
-    """Why a method cannot merge the models of a slice, as (what it got, what to do); None if it can."""
+    """The reason why a method cannot merge the models of a slice, as (what it got, what to do); None if it can."""
     rule = METHODS[method]
     if rule.needs_base and base is None:
         return "no base_model", f"{method} merges differences from a base model, name it"
@@ -59,8 +59,8 @@ def slice_fault(method: str, models: Sequence[Name], base: Name | None) -> tuple
     if least <= len(sources) <= (most or len(sources)):
         return None
     wanted = f"exactly {most}" if most == least else f"at least {least}" if most is None else f"at most {most}"
-    beside = " beside the base" if rule.reads_base and base is not None else ""
-    return f"{len(sources)} models{beside}", f"{method} merges {wanted}"
+    besides = " besides the base" if rule.reads_base and base is not None else ""
+    return f"{len(sources)} models{besides}", f"{method} merges {wanted}"
 
 
 def _conditions(entries: Sequence[tuple[KeyPath, object]], parameter: Parameter) -> tuple[Setting, list[Wrong]]:

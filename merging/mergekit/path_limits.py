@@ -1,4 +1,4 @@
-"""What mergekit 0.1.5 cannot do with a path's recipe, in sentences for comments in the recipe."""
+"""The limits of mergekit 0.1.5 with a path's recipe, as sentences for comments in the recipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from merging.recipes.path import PathRecipe
 
 @dataclass(frozen=True)
 class _List:
-    """What mergekit's list of a family's tensors gets wrong.
+    """The faults of mergekit's list of a family's tensors.
 
     lacks: part of tensor names that models of the family may have and the list lacks.
     needs: tensors on the list that not every model of the family has.
@@ -40,27 +40,27 @@ _LISTS: Mapping[str, _List] = MappingProxyType(
 """model_type → mergekit's list. For other families mergekit takes the tensors from the files."""
 
 _NORMS = (
-    "The norms behind this family's layers multiply by 1 + weight, so a scale S makes them (1 + weight) / S - 1. "
+    "The norms after this family's layers multiply by 1 + weight, so a scale S makes them (1 + weight) / S - 1. "
     "mergekit can only multiply: it makes this path without its scales."
 )
-_NEEDS = "mergekit stops unless the models' files have {} as well. `shoal merge` asks for no more than the model does."
+_NEEDS = "mergekit stops unless the models' files have {} as well. `shoal merge` needs only what the model needs."
 _LACKS = (
-    "mergekit leaves tensors out that its own list for this family lacks, such as {}. `shoal merge` takes them all."
+    "mergekit leaves out tensors that its own list for this family lacks, such as {}. `shoal merge` takes them all."
 )
 _ENDS = (
-    "mergekit takes all that stands outside this family's layers from the first slice, the head too. "
+    "mergekit takes everything outside this family's layers from the first slice, even the head. "
     "`shoal merge` takes the head from the last."
 )
 _CONFIG = (
-    "mergekit makes no config.json for these weights: it leaves one of another depth or other kinds of layers, or "
-    "stops before it writes one. Take the one of the release, or use `shoal merge`."
+    "mergekit writes no config.json that fits these weights: it has another depth or other kinds of layers, or is "
+    "not written at all. Use the config.json of the release, or `shoal merge`."
 )
 
 
 def mergekit_limits(path: PathRecipe, config: Mapping[str, object], tensor_names: Sequence[str]) -> Iterator[str]:
     """The differences that somebody who runs a path's recipe with mergekit should know.
 
-    config: the parts' config.json. tensor_names: of a whole part.
+    config: the parts' config.json. tensor_names: those of a whole part.
     """
     label = str(path.parts[0].origins[0])
     known = _LISTS.get(str(config.get("model_type")))

@@ -25,9 +25,9 @@ def path_to_mergekit_yaml(
 ) -> str:
     """A configuration with which mergekit makes the same tensors; parts that are merges are documents of their own.
 
-    config: the parts' config.json. tensor_names: of a whole part. names: what to call a source instead of "repo@sha".
+    config: the parts' config.json. tensor_names: those of a whole part. names: names to write instead of "repo@sha".
     A slice without layers says which part gives the embedding, or the head, where that is not the first or last hop's.
-    Comments say what mergekit makes otherwise; scales of a family that is not scaled by factors alone are left out.
+    Comments say what mergekit makes differently; scales of a family that is not scaled by factors alone are left out.
     """
     tensors, rule = tuple(tensor_names), folding_rule(config, str(path.parts[0].origins[0]))
     merges = {part.digest: f"merge-{number}" for number, part in enumerate(path.merges, start=1)}

@@ -173,11 +173,13 @@ class _Reader:
         return Input(model, layers, settings, path) if model and layers else None
 
     def layer_range(self, data: object, path: KeyPath) -> tuple[int, int] | None:
-        whole = isinstance(data, list | tuple) and [type(part) for part in data] == [int, int]
-        # A range without layers is allowed: it says where the embedding or the head comes from.
-        if whole and isinstance(data, list | tuple) and 0 <= data[0] <= data[1]:
-            return data[0], data[1]
-        self.fault(path, describe_value(data), "write [first, last + 1], two whole numbers, such as [0, 8]")
+        got = describe_value(data)
+        if isinstance(data, list | tuple) and [type(part) for part in data] == [int, int]:
+            # A range without layers is allowed: it says where the embedding or the head comes from.
+            if 0 <= data[0] <= data[1]:
+                return data[0], data[1]
+            got = str([*data])
+        self.fault(path, got, "write [first, last + 1], two whole numbers, such as [0, 8]")
         return None
 
     def check_inputs(self, one: Slice) -> None:

@@ -31,7 +31,7 @@ Setting = tuple[Condition, ...]
 def setting_at(setting: Setting, tensor_name: str, position: float) -> Scalar | None:
     """A setting's value for one tensor; None if no condition holds.
 
-    position: of the tensor's layer in its slice, from 0 for the first to 1 for the last.
+    position: position of the tensor's layer in its slice, from 0 for the first to 1 for the last.
     """
     found = next((condition for condition in setting if condition.holds(tensor_name)), None)
     return None if found is None else interpolate(found.values, position)

@@ -29,11 +29,11 @@ def to_mergekit_yaml(
 ) -> str:
     """A configuration whose merge by mergekit equals ours, for the methods that draw no random numbers.
 
-    tensor_names: the checkpoint's; mergekit tells modules apart by parts of tensor names.
-    names: what to call a source instead of "repo@sha", such as a folder.
+    tensor_names: the checkpoint's; mergekit distinguishes modules by parts of tensor names.
+    names: names of sources to write instead of "repo@sha", such as folders.
 
     Raises:
-        MergingError: groups that mergekit's filters cannot tell apart, or that are no single stack of layers.
+        MergingError: groups that mergekit's filters cannot tell apart, or that are not a single stack of layers.
     """
     stack = recipe.groups.only_stack
     call = {origin: (names or {}).get(origin, str(origin)) for origin in recipe.origins}
@@ -69,7 +69,7 @@ def _slice(
 def _inputs(
     recipe: WeightMerge, conditions: Sequence[Condition], call: Mapping[ModelId, str], place: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The sources, each with its own values of the parameters that go by source."""
+    """The sources, each with its own values of the parameters that have one per source."""
     inputs = []
     for index, source in enumerate(recipe.sources):
         own = {
@@ -106,7 +106,7 @@ def _setting(parameter: Parameter, row: Sequence[float], conditions: Sequence[Co
 def _filters(recipe: WeightMerge, stack: Searched, tensor_names: Iterable[str]) -> list[list[Condition]]:
     """The conditions of each band's slice, tried on every tensor name before they are trusted.
 
-    mergekit resolves the tensors before the layers in the first slice, and those behind them in the last.
+    mergekit resolves the tensors before the layers in the first slice, and those after them in the last.
     """
     tensors = tuple(tensor_names)
     last = len(stack.bands) - 1

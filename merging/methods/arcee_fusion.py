@@ -25,7 +25,7 @@ def arcee_fusion(inputs: Inputs) -> Tensor:
     """
     import torch
 
-    from merging.kernels.segments import by_segment
+    from merging.kernels.segments import merge_by_segment
     from merging.kernels.thresholds import MeasuredSizes, find_thresholds
 
     tensors = [inputs.load(0), inputs.load(1)]
@@ -43,7 +43,7 @@ def arcee_fusion(inputs: Inputs) -> Tensor:
         base, other, importances = parts
         return base.add_(other.sub_(base).mul_(importances >= limit))
 
-    return by_segment(inputs, [*tensors, importance], merge)
+    return merge_by_segment(inputs, [*tensors, importance], merge)
 
 
 def _importance(first: Tensor, second: Tensor) -> Tensor:

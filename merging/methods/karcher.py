@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def karcher(inputs: Inputs) -> Tensor:
-    """The Karcher mean of the directions xᵢ / |xᵢ|, all alike, given the mean length (Karcher 1977).
+    """The Karcher mean of the directions xᵢ / |xᵢ|, equally weighted, with the mean length (Karcher 1977).
 
     The point c of the sphere from which Σ log_c(uᵢ) vanishes, by at most `max_iter` steps
     c ← exp_c(Σ αᵢ θᵢ / sin θᵢ (uᵢ - cos θᵢ c)), fewer if one is shorter than `tol`.

@@ -27,7 +27,7 @@ def model_stock(inputs: Inputs) -> Tensor:
     import torch
 
     from merging.kernels.products import gram, row_gram
-    from merging.kernels.segments import SEGMENT, by_segment, rows_of, width_of
+    from merging.kernels.segments import SEGMENT, merge_by_segment, rows_of, width_of
     from merging.kernels.sums import add_up
 
     sources = tuple(range(len(inputs.draw.sources)))
@@ -50,7 +50,7 @@ def model_stock(inputs: Inputs) -> Tensor:
         return mixed.view(-1)
 
     segment = rows_of(width) if by_row else SEGMENT
-    return by_segment(inputs, [inputs.base_tensor(), *tensors], merge, segment=segment)
+    return merge_by_segment(inputs, [inputs.base_tensor(), *tensors], merge, segment=segment)
 
 
 def _mean_cosine(products: Matrix) -> Matrix:

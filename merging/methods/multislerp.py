@@ -20,9 +20,9 @@ def multislerp(inputs: Inputs) -> Tensor:
     """|x| · m / |m| with m = Σ wᵢ xᵢ / |xᵢ| and |x| = Σ wᵢ |xᵢ|, of differences from a base if there is one.
 
     Goddard's Multi-SLERP goes to the tangent space at m / |m|, averages there and comes back by the exponential
-    map. But the tangents at the mean of the directions sum to nothing, so it is that mean, given the weighted
-    mean length. `eps` is added to each length; weights are divided by their sum unless `normalize_weights` is off, and
-    where none is given then, there is no difference at all.
+    map. But the tangents at the mean of the directions sum to nothing, so it is that mean, with the weighted
+    mean length. `eps` is added to each length; weights are divided by their sum unless `normalize_weights` is off;
+    if all of them are 0 then, the result is 0, or the base.
     """
     import numpy as np
 

@@ -22,11 +22,11 @@ def nearswap(inputs: Inputs) -> Tensor:
     """
     import torch
 
-    from merging.kernels.segments import by_segment
+    from merging.kernels.segments import merge_by_segment
 
     t = inputs.shared("t")
     if t == 0:
-        return by_segment(inputs, [inputs.load(0)], lambda parts, _, __: parts[0])
+        return merge_by_segment(inputs, [inputs.load(0)], lambda parts, _, __: parts[0])
 
     def merge(parts: list[Tensor], spare: list[Tensor], _: int) -> Tensor:
         first, second = parts
@@ -34,7 +34,7 @@ def nearswap(inputs: Inputs) -> Tensor:
         second.mul_(share)
         return first.mul_(share.neg_().add_(1)).add_(second)
 
-    return by_segment(inputs, [inputs.load(0), inputs.load(1)], merge, spare=1)
+    return merge_by_segment(inputs, [inputs.load(0), inputs.load(1)], merge, spare=1)
 
 
 METHODS = (

@@ -20,7 +20,7 @@ def ram(inputs: Inputs) -> Tensor:
 
     What one source alone has learnt is kept whole; only what several have is averaged.
     """
-    from merging.kernels.segments import by_segment
+    from merging.kernels.segments import merge_by_segment
     from merging.kernels.sums import add_up
 
     epsilon = inputs.shared("epsilon")
@@ -29,7 +29,7 @@ def ram(inputs: Inputs) -> Tensor:
         differences, counts = _active(parts, spare, epsilon)
         return add_up(differences).div_(counts.clamp_(min=1)).add_(parts[-1])
 
-    return by_segment(inputs, [*inputs.all_tensors(), inputs.base_tensor()], merge, spare=2)
+    return merge_by_segment(inputs, [*inputs.all_tensors(), inputs.base_tensor()], merge, spare=2)
 
 
 def ramplus_tl(inputs: Inputs) -> Tensor:
@@ -41,7 +41,7 @@ def ramplus_tl(inputs: Inputs) -> Tensor:
     """
     import torch
 
-    from merging.kernels.segments import by_segment
+    from merging.kernels.segments import merge_by_segment
     from merging.kernels.sums import add_up
 
     tensors, base = inputs.all_tensors(), inputs.base_tensor()
@@ -57,7 +57,7 @@ def ramplus_tl(inputs: Inputs) -> Tensor:
             difference.mul_(torch.mul(alone, more, out=factors).add_(1))
         return add_up(differences).div_(counts.clamp_(min=1)).add_(parts[-1])
 
-    return by_segment(inputs, [*tensors, base], merge, spare=3)
+    return merge_by_segment(inputs, [*tensors, base], merge, spare=3)
 
 
 def _active(parts: list[Tensor], spare: list[Tensor], epsilon: float) -> tuple[list[Tensor], Tensor]:

@@ -23,7 +23,7 @@ def sce(inputs: Inputs) -> Tensor:
     that varies most. Calculate: wᵢ is the mean of δᵢ² over the tensor, divided by their sum (all alike where that
     is below 1e-6, as in mergekit). Erase: what disagrees with the sign of Σ δᵢ does not count.
     """
-    from merging.kernels.segments import by_segment
+    from merging.kernels.segments import merge_by_segment
 
     tensors, base = inputs.all_tensors(), inputs.base_tensor()
     sources, top = tuple(range(len(tensors))), inputs.shared("select_topk")
@@ -34,7 +34,7 @@ def sce(inputs: Inputs) -> Tensor:
         differences = _selected(parts, spare, limit, start)
         return _erased(differences, weights, spare).add_(parts[-1])
 
-    return by_segment(inputs, [*tensors, base], merge, spare=3)
+    return merge_by_segment(inputs, [*tensors, base], merge, spare=3)
 
 
 def _most_varying(inputs: Inputs, tensors: list[Tensor], base: Tensor) -> Threshold:

@@ -86,7 +86,7 @@ def _sum_by_vector(inputs: Inputs, tensors: list[Tensor], factors: tuple[Vector,
     """Σ fᵢ xᵢ with factors for each vector along the last dimension, or along the first (down)."""
     import torch
 
-    from merging.kernels.segments import by_segment, rows_of, width_of
+    from merging.kernels.segments import merge_by_segment, rows_of, width_of
 
     width = width_of(tensors[0], down=down)
     shape = (1, -1) if down else (-1, 1)
@@ -104,7 +104,7 @@ def _sum_by_vector(inputs: Inputs, tensors: list[Tensor], factors: tuple[Vector,
         return parts[0] if base is None else parts[0].add_(base)
 
     origins = tensors if inputs.load_base is None else [*tensors, inputs.load_base()]
-    return by_segment(inputs, origins, merge, segment=rows_of(width))
+    return merge_by_segment(inputs, origins, merge, segment=rows_of(width))
 
 
 METHODS = (

@@ -40,7 +40,7 @@ def task_arithmetic(inputs: Inputs) -> Tensor:
 def ties(inputs: Inputs) -> Tensor:
     """Differences trimmed to their largest, then only what agrees with the elected sign (Yadav et al. 2023).
 
-    A part dᵢ of each difference is kept. The sign of an element is that of the weighted sum, positive where that
+    A share dᵢ of each difference is kept. The sign of an element is that of the weighted sum, positive where that
     is 0. mergekit leaves the order of equal magnitudes open; here the first are kept.
     """
     from merging.kernels.sparsify import keep_largest
@@ -176,7 +176,7 @@ def _check_epsilon(values: Values) -> ValueFault | None:
 
 @dataclass(frozen=True)
 class _Family:
-    """How task vectors are thinned, and what is customary then.
+    """A way to thin task vectors, with its customary values.
 
     parameters: those of the thinning. rescale: whether mergekit rescales what is left by default.
     """

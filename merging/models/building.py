@@ -47,7 +47,7 @@ def build_empty_model(folder: Path, dtype: str, device: str) -> PreTrainedModel:
 def build_from_config(
     config: Mapping[str, object], label: str, dtype: str = "float32", device: str = "meta"
 ) -> PreTrainedModel:
-    """Build the model of a config as `build_empty_model` does. label: what errors call the config."""
+    """Build the model of a config as `build_empty_model` does. label: name of the config in errors."""
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
         try:
@@ -58,7 +58,7 @@ def build_from_config(
 
 @cached_on_disk(ModelSchema.as_json, ModelSchema.from_json)
 def build_schema(config: Mapping[str, object], label: str) -> ModelSchema:
-    """The schema of a config's model. label: what errors call the config. MergingError if it cannot be built."""
+    """The schema of a config's model. label: name of the config in errors. MergingError if it cannot be built."""
     return read_schema(build_from_config(config, label))
 
 

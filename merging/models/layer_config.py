@@ -23,7 +23,7 @@ LayerOrigin = tuple[Mapping[str, object], int]
 
 @cached_on_disk(int, int)
 def read_depth(config: Mapping[str, object], label: str) -> int:
-    """The number of layers in a config, whatever its family calls it. label: what errors call the config."""
+    """The number of layers in a config, whatever its family calls it. label: name of the config in errors."""
     return int(getattr(load_config(config, label), _LAYERS))
 
 
@@ -58,7 +58,7 @@ def check_layer_lists(config: Mapping[str, object], layers: int, label: str) -> 
     for name in sorted(_depth_lists(str(config.get("model_type")))):
         given = config.get(name)
         if isinstance(given, list | tuple) and len(given) != layers:
-            raise MergingError(f"{label}: {name} has {len(given)} entries for {layers} layers: mend its config.json")
+            raise MergingError(f"{label}: {name} has {len(given)} entries for {layers} layers: fix its config.json")
 
 
 def _check_alike(place: int, merged: Sequence[LayerOrigin], label: str) -> None:
@@ -111,7 +111,7 @@ def _depth_lists(kind: str) -> frozenset[str]:
 
 
 def load_config(config: Mapping[str, object], label: str) -> PreTrainedConfig:
-    """A config.json as transformers reads it; MergingError if it cannot. label: what errors call the config."""
+    """A config.json as transformers reads it; MergingError if it cannot. label: name of the config in errors."""
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 

@@ -107,7 +107,7 @@ class LiveModels:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model of merges of weights, whichever of them it is now."""
+        """The live model of weight merges, whichever recipe it holds now."""
         return self._live.model
 
     def merged(self, recipe: WeightMerge) -> PreTrainedModel:

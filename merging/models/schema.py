@@ -18,8 +18,8 @@ from merging.sources.weights import Weights
 class ModelSchema:
     """The weights of a model that transformers builds from a config, by the names that its files have for them.
 
-    architecture: name of the model's class. prefix: what the names have in front that files of the model without its
-    head lack. shapes: name → shape of every weight. fixed: names of those that are no floating-point numbers.
+    architecture: name of the model's class. prefix: beginning of names that files of the model without its head
+    lack. shapes: name → shape of every weight. fixed: names of those that are not of a floating-point dtype.
     tied: name of each tied weight → the name that it is tied to. vocabulary: names of those with a row per token: the
     input embeddings, and the head with its bias. ignored: pattern of names in files that transformers does not read.
     """

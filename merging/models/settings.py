@@ -92,7 +92,7 @@ def read_settings(config: Mapping[str, object], layers: int) -> dict[str, object
 def settings_mismatch(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
     """The first setting in which two models differ, with both values; None if they compute the same function.
 
-    A longer context alone is no difference where positions are encoded by a plain rotation, which does not depend on
+    A longer context alone is not a difference where positions are encoded by a plain rotation, which does not depend on
     it.
     """
     rotations = [value for key, value in base.items() if key.endswith("rope_type")]

@@ -40,10 +40,10 @@ class StoredModel:
 
 
 class HeaderOnlyWeights(Weights):
-    """A model of which only the headers are here; tied tensors count as equal until their values are."""
+    """A model of which only the headers are known; tied tensors count as equal until their values are."""
 
     def __init__(self, label: str, headers: Mapping[str, TensorHeader]) -> None:
-        """label: what errors call the model."""
+        """label: name of the model in errors."""
         super().__init__(Path(label), headers)
 
     def tensor(self, name: str) -> Tensor:
@@ -65,7 +65,7 @@ def read_stored_model(weights: Weights) -> StoredModel:
 def stored_model_from_headers(
     label: str, config: Mapping[str, object], headers: Mapping[str, TensorHeader]
 ) -> StoredModel:
-    """Match the headers of a model that is elsewhere to its config. label: what errors call the model.
+    """Match the headers of a model that is not on this machine to its config. label: name of the model in errors.
 
     MergingError as `read_stored_model`.
     """

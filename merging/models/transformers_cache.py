@@ -1,4 +1,4 @@
-"""A disk cache of what transformers says of configs: importing it takes seconds, which the next process saves.
+"""A disk cache of transformers' answers about configs, which saves the next process the seconds of importing it.
 
 Only pure functions of a config.json may be cached. An answer is valid for the version of transformers that gave it, and
 for the text of the files in which the function and the class of its answer are defined. Nothing is cached outside
@@ -23,7 +23,7 @@ from merging.writing.atomic import atomic_file
 
 Answer = TypeVar("Answer")
 Question = Callable[[Mapping[str, object], str], Answer]
-"""A function of a config; its second argument is what errors call the config, and does not change the answer."""
+"""A function of a config; its second argument names the config in errors, and does not change the answer."""
 
 # Not a parameter: the functions that ask are many calls below the one that knows the folder. Threads start without it.
 _folder: ContextVar[Path | None] = ContextVar("transformers_cache", default=None)

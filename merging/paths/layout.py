@@ -75,6 +75,6 @@ def check_rearrangeable(
     for layer in range(1, layers):
         if odd := sorted(makes[0].items() ^ makes[layer].items()):
             raise MergingError(
-                f"{label}: {odd[0][0]} is not the same in layers 0 and {layer}: on a path a layer may stand anywhere, "
-                "so all must be of one make; write search.space: parameter"
+                f"{label}: {odd[0][0]} is not the same in layers 0 and {layer}: a path may have a layer anywhere, "
+                "so all must be alike; write search.space: parameter"
             )

@@ -44,7 +44,7 @@ class PathRecipe:
     """One merge in data-flow space: a stack of layers from several models.
 
     parts: the models whose layers, embeddings or head are on the path: sources alone, or merges of their weights.
-        Each is used, and none is listed twice; `path_recipe` sees to both.
+        Each is used, and none is listed twice; `path_recipe` ensures both.
     embedding, head: indices of the parts that give everything before the layers (the input embeddings), and
         everything after them (the final norm and the head).
     """
@@ -127,7 +127,7 @@ class PathRecipe:
 
     def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
         """Plan the written model, as `plan_path` does."""
-        from merging.writing.path import plan_path  # here, for recipes are read without torch
+        from merging.writing.path import plan_path  # imported here, because recipes are read without torch
 
         return plan_path(self, weights, config_source)
 

@@ -1,4 +1,4 @@
-"""What every recipe answers for itself, and how recipes are read."""
+"""The protocol of recipes, and how they are read from JSON."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Recipe(Protocol):
 RECIPES: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = MappingProxyType(
     {WeightMerge.KIND: WeightMerge.from_json, PathRecipe.KIND: PathRecipe.from_json}
 )
-"""How a recipe is read from its JSON, by its kind."""
+"""Readers of recipes' JSON, by kind of recipe."""
 
 
 def read_recipe(data: Mapping[str, Any]) -> Recipe:

@@ -29,7 +29,7 @@ Parameters = tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
 
 @dataclass(frozen=True)
 class TensorMerge:
-    """The merge of one tensor. values: of each parameter, one per source, or a single one where all share it."""
+    """The merge of one tensor. values: each parameter's values, one per source, or a single one that all share."""
 
     method: str
     sources: tuple[ModelId, ...]
@@ -136,7 +136,9 @@ class WeightMerge:
 
     def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
         """Plan the written model, as `plan_weight_merge` does."""
-        from merging.writing.weight_merge import plan_weight_merge  # here, for recipes are read without torch
+        from merging.writing.weight_merge import (
+            plan_weight_merge,
+        )  # imported here, because recipes are read without torch
 
         return plan_weight_merge(self, weights, config_source)
 

@@ -1,1 +1,1 @@
-"""What is merged: checkpoints, and adapters on top of them."""
+"""The inputs of merges: checkpoints, and adapters on top of them."""

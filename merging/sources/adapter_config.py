@@ -37,7 +37,7 @@ _EVERY_LINEAR = "all-linear"
 class AdapterConfig:
     """A LoRA adapter's settings.
 
-    label: what errors call the adapter. targets, excluded: endings of module names, or a pattern for whole names.
+    label: name of the adapter in errors. targets, excluded: endings of module names, or a pattern for whole names.
     ranks, alphas: pattern → value for modules whose name ends with it. layers: layer numbers; None for all.
     layer_stacks: names in front of a layer's number; empty for any. saved: names of modules that are replaced whole.
     """
@@ -85,7 +85,7 @@ class AdapterConfig:
 def read_adapter_config(label: str, config: Mapping[str, object]) -> AdapterConfig:
     """Read a parsed adapter_config.json; MergingError names the key that cannot be followed.
 
-    label: what errors call the adapter.
+    label: name of the adapter in errors.
     """
     kind = config.get("peft_type")
     if kind != "LORA":

@@ -65,7 +65,7 @@ def plan_adapter(
 ) -> Adapter:
     """Plan the changes of the base's tensors.
 
-    label: what errors call the adapter. config: its parsed adapter_config.json. headers: the headers of its
+    label: name of the adapter in errors. config: its parsed adapter_config.json. headers: the headers of its
     adapter_model.safetensors. base: the headers of the model that it changes. MergingError names the first setting
     or tensor that does not fit.
     """

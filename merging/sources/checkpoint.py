@@ -93,14 +93,14 @@ def read_headers(path: Path) -> dict[str, TensorHeader]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 limit = f"of a file of {size} bytes (limit {MAX_HEADER_BYTES})"
-                raise MergingError(f"{path}: the header claims {length} bytes {limit}: no whole safetensors file")
+                raise MergingError(f"{path}: the header claims {length} bytes {limit}: not a complete safetensors file")
             entries = json.loads(file.read(length))
     except OSError as error:
         raise MergingError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise MergingError(f"{path}: its header is not JSON: no safetensors file") from error
+        raise MergingError(f"{path}: its header is not JSON: not a safetensors file") from error
     if not isinstance(entries, dict):
-        raise MergingError(f"{path}: its header is no JSON object: no safetensors file")
+        raise MergingError(f"{path}: its header is not a JSON object: not a safetensors file")
     spans = [_span(path, name, entry) for name, entry in entries.items() if name != "__metadata__"]
     _check_spans(path, spans, size - 8 - length)
     return {header.name: header for header, _, _ in spans}
@@ -114,7 +114,7 @@ def _span(path: Path, name: str, entry: Any) -> tuple[TensorHeader, int, int]:
     except (KeyError, TypeError, ValueError) as error:
         raise MergingError(f"{path}: tensor {name} has no dtype, shape and offsets in the header") from error
     if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
-        raise MergingError(f"{path}: tensor {name} has a size or offset that is no whole number")
+        raise MergingError(f"{path}: tensor {name} has a size or offset that is not a whole number")
     if not isinstance(dtype, str) or dtype not in BITS:
         raise MergingError(f"{path}: tensor {name} has the unknown dtype {dtype!r}")
     if math.prod(shape) * BITS[dtype] != (end - start) * 8:

@@ -1,4 +1,4 @@
-"""Whether two checkpoints are of one family, decided from their headers alone."""
+"""Decides from headers alone whether two checkpoints are of one family."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TensorHeader:
 
 
 def family_mismatch(reference: Mapping[str, TensorHeader], other: Mapping[str, TensorHeader]) -> str | None:
-    """Why `other` cannot be merged with `reference`, in a few words a person understands; None if it can.
+    """The reason why `other` cannot be merged with `reference`, in a few words; None if it can.
 
     Both are tensor name → header, from files or from the Hub. The same names and the same shapes are needed.
     Floating-point dtypes may differ, since merges accumulate in float32; quantised ones are refused.

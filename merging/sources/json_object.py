@@ -10,7 +10,7 @@ from merging.errors import MergingError
 
 
 def parse_json_object(label: str, content: bytes) -> dict[str, Any]:
-    """The object in a JSON file; MergingError for any other content. label: what errors call the file."""
+    """The object in a JSON file; MergingError for any other content. label: name of the file in errors."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -21,7 +21,7 @@ def parse_json_object(label: str, content: bytes) -> dict[str, Any]:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; MergingError if there is no such file, or none with an object."""
+    """The object in a JSON file; MergingError if there is no such file, or it holds anything else."""
     try:
         return parse_json_object(str(path), path.read_bytes())
     except OSError as error:

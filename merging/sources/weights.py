@@ -1,4 +1,4 @@
-"""What is merged: tensors by name, each with a header that is known before its values are read."""
+"""The base class of weights: tensors by name, each with a header that is known before its values are read."""
 
 from __future__ import annotations
 

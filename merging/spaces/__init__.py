@@ -1,1 +1,1 @@
-"""Search spaces: what a genome means."""
+"""Search spaces: genomes, and the recipes that they mean."""

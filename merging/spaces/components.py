@@ -45,7 +45,7 @@ class ComponentSpace:
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
-        """How many values each gene has."""
+        """Number of values of each gene."""
         return (*self.merges.levels, *(len(self.models),) * len(self.groups.open))
 
     @property

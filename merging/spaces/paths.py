@@ -24,8 +24,8 @@ from merging.spaces.space import Genome
 from merging.specs.genes import Gene
 
 Ends = Literal["first", "free"]
-"""Which part gives embedding and head. "first": the first one, with its first and last layer at the ends of every path,
-as in the paper. "free": any part, by two genes (one where embedding and head are tied), and any layers."""
+"""The part that gives embedding and head. "first": the first one, whose first and last layer are the ends of every
+path, as in the paper. "free": any part, by two genes (one where embedding and head are tied), and any layers."""
 
 FARTHEST = 0.5
 """Largest distance of a scale from 1."""
@@ -254,32 +254,32 @@ class PathSpace:
 
     def _edit(self, genome: Sequence[float], kind: int, random: np.random.Generator) -> list[float] | None:
         """The genome after an edit of a kind; None if it is not in the space."""
-        ends, way = list(genome[: self._free_ends]), self._way(genome)
-        if kind == 0 and way:
-            way = remove_step(way, random)
+        ends, stops = list(genome[: self._free_ends]), self._stops(genome)
+        if kind == 0 and stops:
+            stops = remove_step(stops, random)
         elif kind == 1:
-            way = insert_step(way, len(self.parts), self.depth, self._one, random)
-        elif kind == 2 and way:
-            way = switch_part(way, len(self.parts), random)
+            stops = insert_step(stops, len(self.parts), self.depth, self._one, random)
+        elif kind == 2 and stops:
+            stops = switch_part(stops, len(self.parts), random)
         elif kind == 3:
             ends[random.integers(len(ends))] = int(random.integers(len(self.parts)))
-        return self._laid_out(ends, way, genome[len(genome) - self._fixed :] if self.scale else ())
+        return self._lay_out(ends, stops, genome[len(genome) - self._fixed :] if self.scale else ())
 
-    def _way(self, genome: Sequence[float]) -> list[Stop]:
+    def _stops(self, genome: Sequence[float]) -> list[Stop]:
         """The steps of a genome's taken slots, with their scales."""
         scales = genome[self._scale_genes.start :] if self.scale else [0] * len(self.slots)
         taken = zip(self.slots, genome[self._inclusions], scales, strict=False)
         return [(step, scale) for step, index, scale in taken if index]
 
-    def _laid_out(self, ends: Sequence[float], way: Sequence[Stop], fixed: Sequence[float]) -> list[float] | None:
-        """The genome of a way, each step in the first slot it can have; None if it is not in the space.
+    def _lay_out(self, ends: Sequence[float], stops: Sequence[Stop], fixed: Sequence[float]) -> list[float] | None:
+        """The genome of these stops, each in the first slot it can have; None if it is not in the space.
 
-        fixed: scales of the first and the last layer, where these are fixed; the way is everything between them.
+        fixed: scales of the first and the last layer, where these are fixed; the stops are between them.
         """
-        if not self.least <= len(way) + self._fixed <= self.most:
+        if not self.least <= len(stops) + self._fixed <= self.most:
             return None
         included, scales, slot = [0] * len(self.slots), [self._one] * len(self.slots), -1
-        for step, scale in way:
+        for step, scale in stops:
             slot = next((place for place in range(slot + 1, len(self.slots)) if self.slots[place] == step), -1)
             if slot < 0:
                 return None
@@ -287,13 +287,13 @@ class PathSpace:
         return [*ends, *included, *(scales if self.scale else ()), *fixed]
 
     def _genome(self, steps: Sequence[Step], embedding: int, head: int) -> Genome | None:
-        """The genome of a way through the layout with all scales 1; None if it is not in the space.
+        """The genome of steps through the layout with all scales 1; None if it is not in the space.
 
-        Where the ends are fixed, the way's first and last layer are, too, whichever part they are from.
+        Where the ends are fixed, the first and last layer are, too, whichever part they are from.
         """
         inner = steps[1:-1] if self._fixed else steps
         fixed = [self._one] * self._fixed if self.scale else []
-        found = self._laid_out((embedding, head)[: self._free_ends], [(step, self._one) for step in inner], fixed)
+        found = self._lay_out((embedding, head)[: self._free_ends], [(step, self._one) for step in inner], fixed)
         return None if found is None else tuple(map(int, found))
 
     def _check(self, genome: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""What a search asks of a space: genomes, and the recipes that they mean."""
+"""The protocol of search spaces: genomes, and the recipes that they mean."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SearchSpace(Protocol):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """How many values each gene has."""
+        """Number of values of each gene."""
 
     @property
     def choices(self) -> tuple[int, ...]:

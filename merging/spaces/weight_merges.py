@@ -32,7 +32,7 @@ class WeightMergeSpace:
     """All merges of some sources by one method; a genome has one grid index per gene.
 
     genes: ordered by parameter name, then source, then group.
-    seed: of DARE's draws, the same for every candidate, so that genes alone make the difference.
+    seed: seed of random draws, the same for every candidate, so that genes alone make the difference.
     """
 
     method: str
@@ -73,7 +73,7 @@ class WeightMergeSpace:
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
-        """How many values each gene has."""
+        """Number of values of each gene."""
         return tuple(gene.levels for gene in self.genes)
 
     @property
@@ -103,7 +103,7 @@ class WeightMergeSpace:
     def plain_recipes(self) -> tuple[tuple[str, WeightMerge], ...]:
         """Named merges that anyone gets without a search: the baselines that a search has to beat.
 
-        Always "linear mean"; where the method is another, its customary settings too. They need not lie on
+        Always "linear mean"; where the method is another, its customary settings too. They need not be on
         the grid.
         """
         names = dict.fromkeys(("linear", self.method))
@@ -224,5 +224,5 @@ class WeightMergeSpace:
 
 
 def _by_source(gene: Gene) -> tuple[str, int]:
-    """What a gene shares with those of other groups."""
+    """The key that a gene shares with those of other groups."""
     return gene.parameter, gene.source

@@ -1,1 +1,1 @@
-"""What a merge method declares: its parameters, and how a search varies them. Nothing here needs a tensor library."""
+"""The declaration of a merge method: its parameters, and how a search varies them, without a tensor library."""

@@ -19,7 +19,7 @@ class Gene:
     """One number of a recipe, on a grid: low, low + step, ... up to high.
 
     source: index of the source it belongs to (0 for what all sources share, as slerp's "t").
-    group: index of the group of tensors it belongs to; None: of all of them.
+    group: index of the group of tensors it belongs to; None: all of them.
     """
 
     parameter: str
@@ -31,7 +31,7 @@ class Gene:
 
     @property
     def levels(self) -> int:
-        """How many values the grid has."""
+        """Number of values on the grid."""
         return round((self.high - self.low) / self.step) + 1
 
     def value(self, index: int) -> float:

@@ -23,7 +23,7 @@ Values = Mapping[str, Sequence[float]]
 
 
 class ValueFault(NamedTuple):
-    """Why values cannot be merged with: the parameter, what it got, and what to do."""
+    """A fault in a method's values: the parameter, what it got, and what to do."""
 
     parameter: str
     got: object
@@ -85,7 +85,7 @@ class Parameter:
     searched_as: float | None = None
 
     def fault(self, value: float) -> str | None:
-        """Why a value is refused, as "it must be ..."; None if it is not."""
+        """The reason why a value is refused, as "it must be ..."; None if it is not."""
         if self.kind == "switch":
             return None if value in (0, 1) else "it must be 0 (off) or 1 (on)"
         if self.kind == "count" and (not self.allowed.holds(value) or value != int(value)):
@@ -112,7 +112,7 @@ class Method:
     """A merge method.
 
     name: mergekit's, where mergekit has the method.
-    sentence: what the merge is, for a card; it follows "Merge. `name`: " and has no full stop.
+    sentence: description of the merge for a card; it follows "Merge. `name`: " and has no full stop.
     formula: gives the merged tensor of one tensor's inputs. It imports kernels itself, so that a method can be
         named without them.
     base: whether the method reads a base model.
@@ -122,7 +122,7 @@ class Method:
     ignored: parameters of mergekit's that change nothing about the merged weights; a reader drops them.
     skips_unweighted: whether a source without weight in a tensor makes no difference to it.
     draws: whether it draws random numbers, so that a recipe's seed matters.
-    check: what is wrong with values that are each allowed, but do not fit together.
+    check: finds a fault in values that are each allowed, but do not fit together.
     """
 
     name: str

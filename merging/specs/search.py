@@ -1,4 +1,4 @@
-"""What a genome means: canonical forms, so that one merge has one recipe, and the values that a search starts from.
+"""The meaning of genomes: canonical forms, so that one merge has one recipe, and the values a search starts from.
 
 Different genomes may mean one merge. A form gives all of them the same values wherever that follows from the values
 alone; genomes that give one model back unchanged mean that model.
@@ -26,7 +26,7 @@ Point = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Grid:
-    """What a search varies: a gene of each parameter, as all of a parameter's genes are alike, and how many sources."""
+    """The grid of a search: one gene of each parameter, because all its genes are alike, and the number of sources."""
 
     genes: Mapping[str, Gene]
     sources: int
@@ -45,7 +45,7 @@ class Meaning:
 
 
 class SearchForm(ABC):
-    """How a search reads a method's genomes, and where it starts."""
+    """The way in which a search reads a method's genomes, and its starting points."""
 
     chooses_sources: ClassVar[bool] = False
     """Whether genes say which sources take part, because the method gives them no weights."""

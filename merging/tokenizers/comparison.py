@@ -1,4 +1,4 @@
-"""Whether two tokenizers give the same text the same token ids."""
+"""Compares tokenizers: do they give the same text the same token ids?"""
 
 from __future__ import annotations
 

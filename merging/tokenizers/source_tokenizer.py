@@ -16,12 +16,15 @@ from merging.sources.json_object import parse_json_object
 
 CONFIG, TOKENIZER, SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
 
+OLDER_VOCABULARIES = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt")
+"""Files with the vocabulary in a form that is older than tokenizer.json."""
+
 
 @dataclass(frozen=True, eq=False)
 class SourceTokenizer:
     """A model's tokenizer.
 
-    label: what errors call the model. files: name → content of the model's small files, config.json included.
+    label: name of the model in errors. files: name → content of the model's small files, config.json included.
     rows: number of rows of the model's embeddings. spec: the tokenizer in tokenizer.json's form.
     vocabulary: token → id, also of tokens without a row. special: tokens with a role, such as the end of a text.
     """
@@ -47,7 +50,7 @@ class SourceTokenizer:
 def read_source_tokenizer(label: str, files: Mapping[str, bytes], rows: int) -> SourceTokenizer:
     """The tokenizer in a model's small files, as transformers reads it; none of the model's own code runs.
 
-    label: what errors call the model. files: by name: config.json and what `read_companions` gives. rows: of the
+    label: name of the model in errors. files: by name: config.json and what `read_companions` gives. rows: of the
     model's embeddings. MergingError if there is no tokenizer, or none that the tokenizers library has.
     """
     tokenizer = load_tokenizer(label, files)
@@ -75,7 +78,7 @@ def load_tokenizer(label: str, files: Mapping[str, bytes]) -> Any:
 
 
 def read_file(label: str, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    """The JSON object in one of a model's files, empty if there is no such file; MergingError if it is none."""
+    """The JSON object in one of a model's files, empty if there is no such file; MergingError for any other content."""
     return parse_json_object(f"{label}: {name}", files.get(name, b"{}"))
 
 
@@ -88,7 +91,7 @@ def tokenizer_errors(label: str, folder: str = "") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # On some broken files the Rust code of the tokenizers library panics, which is no Exception.
+        # On some broken files the Rust code of the tokenizers library panics, which is not an Exception.
         if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
             raise
         reason = " ".join(str(error).replace(folder or "\0", "its folder").split())[:200]

@@ -14,10 +14,17 @@ from itertools import chain, count
 from typing import Any
 
 from merging.errors import MergingError
-from merging.tokenizers.source_tokenizer import CONFIG, SETTINGS, TOKENIZER, SourceTokenizer, read_file
+from merging.tokenizers.source_tokenizer import (
+    CONFIG,
+    OLDER_VOCABULARIES,
+    SETTINGS,
+    TOKENIZER,
+    SourceTokenizer,
+    read_file,
+)
 
-_OUTDATED = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "added_tokens.json")
-"""Files with a vocabulary in an older form than tokenizer.json, which would contradict the merged one."""
+_OUTDATED = (*OLDER_VOCABULARIES, "added_tokens.json")
+"""Files that would contradict the merged tokenizer.json."""
 
 _KINDS = ("BPE", "WordPiece", "WordLevel", "Unigram")
 _SPACE = "▁"
@@ -28,7 +35,7 @@ Spec = dict[str, Any]
 
 
 def union_mismatch(leading: SourceTokenizer, other: SourceTokenizer) -> str | None:
-    """Why one tokenizer cannot have the tokens of both, in a few words; None if it can."""
+    """The reason why one tokenizer cannot have the tokens of both, in a few words; None if it can."""
     one, two = leading.spec["model"], other.spec["model"]
     if one["type"] != two["type"]:
         return f"it is a {two['type']} tokenizer, not {one['type']}"
@@ -50,7 +57,7 @@ def unite_tokenizers(
     """
     kind = leading.spec["model"]["type"]
     if kind not in _KINDS:
-        raise MergingError(f"{leading.label}: its tokenizer is of the kind {kind}: use one of {', '.join(_KINDS)}")
+        raise MergingError(f"{leading.label}: its tokenizer is of type {kind}: use one of {', '.join(_KINDS)}")
     extra = list(extra)
     ids = {token: id for token, id in leading.vocabulary.items() if id < leading.rows or token in leading.special}
     unused = count(max(ids.values(), default=-1) + 1)
@@ -118,7 +125,7 @@ def _first_gap(ids: Mapping[str, int]) -> int:
 
 
 def _alphabet(spec: Mapping[str, Any]) -> str:
-    """The way in which a tokenizer's tokens spell text."""
+    """The alphabet in which a tokenizer's tokens spell text."""
     steps = _json([spec["normalizer"], spec["pre_tokenizer"], spec["decoder"]]).decode()
     if "ByteLevel" in steps:
         return "bytes (as GPT-2's are)"

@@ -109,7 +109,7 @@ class VocabularyView(Weights):
 
 
 def _sum_of_rows(tensor: Tensor) -> Tensor:
-    """In float32; torch would make a float32 copy of the whole tensor first."""
+    """The sum of the rows in float32; torch would make a float32 copy of the whole tensor first."""
     return torch.stack([part.sum(0, dtype=torch.float32) for part in torch.split(tensor, _ROWS)]).sum(0)
 
 

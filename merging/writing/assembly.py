@@ -107,7 +107,7 @@ class AssembledWeights(HeaderOnlyWeights):
     """
 
     def __init__(self, label: str, assembly: Assembly, make: Merge) -> None:
-        """label: what errors call the merge. make: the result of `assembly.maker`."""
+        """label: name of the merge in errors. make: the result of `assembly.maker`."""
         super().__init__(label, assembly.stored_model.stored)
         self._dtype = torch_dtype(assembly.dtype)
         self._make = make
@@ -278,7 +278,7 @@ class _Planner:
         return header.name
 
     def lacking(self, model: ModelId, own: str, name: str) -> str:
-        """Why a model lacks a tensor; other layers may have it, as in models with both dense and MoE layers."""
+        """The reason why a model lacks a tensor that other layers may have, as in models with dense and MoE layers."""
         stored, place = self.stored_models[model].stored, parse_name(own).layer
         others = (parse_name(other).layer for other in stored)
         if place is None or not any(renumber(own, layer) in stored for layer in others if layer is not None):

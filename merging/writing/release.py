@@ -41,7 +41,7 @@ def write_folder(target: Path, contents: Contents, *, max_shard_bytes: int = MAX
     The folder appears under its name only when every byte is on the disk.
 
     Raises:
-        MergingError: the folder is there already, a file's name is not free, or writing fails; nothing is left of it.
+        MergingError: the folder exists already, a file's name is taken, or writing fails; nothing is left of it.
     """
     for name in contents.files:
         if name == INDEX_NAME or name.endswith(".safetensors") or Path(name).name != name:

@@ -146,7 +146,7 @@ def _merged(merge: Merge, sizes: Mapping[str, int]) -> Iterator[Iterator[Tensor]
 def _in_order(
     submit: Callable[[str, Tensor], Future[Tensor]], sizes: Mapping[str, int], at_once: int
 ) -> Iterator[Tensor]:
-    """Results in order, with at most `at_once` in work, and no more than there is memory for.
+    """Results in order, with at most `at_once` in progress, and no more than there is memory for.
 
     A result is valid until the next one is requested: its memory is then reused.
     """

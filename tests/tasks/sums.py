@@ -1,4 +1,4 @@
-"""Sums with one-digit answers: the documents and marks of the tasks beside this file."""
+"""Sums with one-digit answers: the documents and metrics of the tasks in this folder."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -164,6 +164,6 @@ def test_a_public_name_has_one_meaning() -> None:
     assert {name: found for name, found in places.items() if len(found) > 1 and name not in HOMONYMS} == {}
 
 
-def test_no_module_is_named_after_nothing() -> None:
+def test_no_module_has_a_name_that_says_nothing() -> None:
     empty_words = {"utils", "util", "helpers", "common", "misc"}
     assert [path for package in PACKAGES for path in sources(package) if path.stem in empty_words] == []

@@ -1,4 +1,4 @@
-"""From the facts of a release to its model card, the text of README.md.
+"""Renders the facts of a release as its model card, README.md.
 
 What may be claimed is decided in `claims`; the wording is in templates/model_card.md.j2.
 """

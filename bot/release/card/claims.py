@@ -1,4 +1,4 @@
-"""What a card may claim about its scores: only what the paired tests show, corrected for their number."""
+"""The claims that a card makes about its scores: only what the paired tests show, corrected for their number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLAIM_ALPHA = 0.05
 
 
 class Standing(StrEnum):
-    """How the release compares with a model, or a group of models, in one skill."""
+    """The comparison of the release with a model, or a group of models, in one skill."""
 
     AHEAD = "ahead of all"
     LEVEL = "not shown to differ from one at least, and behind none"
@@ -78,7 +78,7 @@ def _claim(table: ScoreTable, baselines: Sequence[tuple[BaselineScores, tuple[St
 
 
 def choose_bold(table: ScoreTable) -> tuple[tuple[bool, ...], ...]:
-    """Which scores are set in bold: a row for the release, then one per baseline; a column per skill.
+    """Choose the scores to set in bold: a row for the release, then one per baseline; a column per skill.
 
     The highest score of a column is bold if chance does not explain it: the release's if it is ahead of every
     baseline, a baseline's if the release is behind it.

@@ -1,4 +1,4 @@
-"""From a cycle's results to the facts of a release's card."""
+"""Collects the facts of a release's card from a cycle's results."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repo: str, folder: Path) -
         base=base_facts(recipe, pool),
         sources=sources_facts(recipe, pool),
         licence=pool.licence,
-        recipe=recipe_facts(recipe, pool, (folder / RECIPE_NAME).read_text()),
+        recipe=recipe_facts(recipe, pool, (folder / RECIPE_NAME).read_text(encoding="utf-8")),
         cost=cost_facts(recipe, pool, folder),
         search=search_facts(results),
         selection=selection_facts(results, chosen),
@@ -99,7 +99,7 @@ def _task_facts(task: TaskDescription, scores: Sequence[ItemScore]) -> TaskFacts
 
 
 def _answer_counts(flags: Sequence[str | None]) -> AnswerCounts | None:
-    """How many of a task's generated answers had each fault; None where nothing was generated."""
+    """The number of a task's generated answers with each fault; None where nothing was generated."""
     found = Counter(flag for flag in flags if flag is not None)
     if not found:
         return None
@@ -108,7 +108,7 @@ def _answer_counts(flags: Sequence[str | None]) -> AnswerCounts | None:
 
 
 def search_facts(results: CycleResults) -> SearchFacts:
-    """What the search cost, and where it ran."""
+    """The cost of the search, and the machine that it ran on."""
     summary, search, resources = results.summary, results.watchlist.search, results.resources
     workers = "1 worker process" if resources.workers == 1 else f"{resources.workers} worker processes"
     threads = "1 thread" if resources.threads == 1 else f"{resources.threads} threads"
@@ -125,13 +125,13 @@ def search_facts(results: CycleResults) -> SearchFacts:
         stopped=summary.stopped,
         hardware=on_cpu if resources.device == "cpu" else f"a GPU ({resources.device})",
         timed=search.budget.minutes is not None,
-        smaller=search.dataflow.smaller and search.space != "parameter",
-        staged=search.space == "both",
+        smaller=results.strategy.smaller,
+        staged=results.strategy.staged,
     )
 
 
 def selection_facts(results: CycleResults, chosen: Chosen) -> SelectionFacts:
-    """How this release was chosen, with its tests at the gate."""
+    """The choice of this release, with its tests at the gate."""
     gate_result = results.gate_result(chosen.recipe)
     return SelectionFacts(
         role=chosen.role,

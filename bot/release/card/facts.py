@@ -16,7 +16,7 @@ from merging.recipes.path import Hop
 
 @dataclass(frozen=True)
 class AnswerCounts:
-    """How many answers were generated, and how many of them were empty, looping, or cut off at the token limit.
+    """The number of generated answers, and of those that were empty, looping, or cut off at the token limit.
 
     `other_language` and `no_language` (a bare number, say) are counted where a skill requires a language.
     """
@@ -194,10 +194,10 @@ class RecipeFacts:
 
 @dataclass(frozen=True)
 class SearchFacts:
-    """What the search cost.
+    """The cost of the search.
 
-    candidates: all that were tried. failed: those without a result. fully_scored: those scored on every item.
-    item_scores: scores of single items in total. seconds: wall time. stopped: why the search ended.
+    candidates: number of those tried. failed: number without a result. fully_scored: number scored on every item.
+    item_scores: number of scores of single items. seconds: wall time. stopped: why the search ended.
     timed: whether the budget limited time, so that the result depends on the machine's speed.
     smaller: whether fewer layers were an objective besides the skills. staged: whether paths were searched through
     the results of a search among weight merges.
@@ -220,12 +220,12 @@ class SearchFacts:
 
 @dataclass(frozen=True)
 class SelectionFacts:
-    """How this merge was chosen from the front.
+    """The choice of this merge from the front.
 
-    role: of the release ("balanced"). front: number of members tested, which are all of the front. rule: the gate's
-    rule, with its correction for multiple tests. confidence: that the gate requires. p_value: the release's, corrected
-    for baselines and skills, and `alpha` its threshold. comparisons: one-sided tests on the validation split, each
-    with its uncorrected p-value.
+    role: the release's role ("balanced"). front: number of members of the front, all of which are tested. rule: the
+    gate's rule, with its correction for multiple tests. confidence: confidence level of the gate. p_value: the
+    release's p-value, corrected for baselines and skills; alpha: its threshold. comparisons: one-sided tests on the
+    validation split, each with its uncorrected p-value.
     """
 
     role: str

@@ -1,4 +1,4 @@
-"""What a card shows of each kind of model, by the kind's name."""
+"""The parts of a card that depend on the kind of model, by the kind's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a release's card: from results to facts, and from facts to README.md and its pictures."""
+"""Writes a release's card: results become facts, and facts become README.md and its pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evaluation.splits import Split
 def write_card_files(results: CycleResults, chosen: Chosen, repo: str, folder: Path) -> None:
     """Write the card and its pictures into a release's folder."""
     facts = card_facts(results, chosen, repo, folder)
-    (folder / "README.md").write_text(render_release_card(facts))
+    (folder / "README.md").write_text(render_release_card(facts), encoding="utf-8")
     (folder / PARETO_PICTURE).write_bytes(pareto_plot(pareto_facts(results)))
     (folder / PROGRESS_PICTURE).write_bytes(progress_plot([volume for _, volume in results.summary.generations]))
     if facts.recipe.path:

@@ -1,4 +1,4 @@
-"""What all pictures of a card share: size, palette, axes, and PNG bytes that depend on the values alone.
+"""The style of all pictures of a card: size, palette, axes, and PNG bytes that depend on the values alone.
 
 Equal values give equal bytes: every picture is a figure of its own on the Agg canvas, with matplotlib's defaults
 whatever the user's configuration, and without a time stamp. Names are drawn literally, never parsed as formulas.

@@ -1,4 +1,4 @@
-"""From a watchlist to its search strategy: the one place that reads `search.space`."""
+"""Makes the search strategy of a watchlist: the one place that reads `search.space`."""
 
 from __future__ import annotations
 

@@ -33,6 +33,11 @@ class PathSearch:
         return self.layout.dataflow.smaller
 
     @property
+    def staged(self) -> bool:
+        """There is one stage."""
+        return False
+
+    @property
     def left_out(self) -> tuple[ModelId, ...]:
         """Sources whose layers are not laid out."""
         return self.weight_merges.sources[self.layout.dataflow.models :]

@@ -25,6 +25,11 @@ class StagedSearch(PathSearch):
     """
 
     @property
+    def staged(self) -> bool:
+        """The first stage's models are chosen by their validation scores."""
+        return True
+
+    @property
     def left_out(self) -> tuple[ModelId, ...]:
         """None: every source takes part in the first stage."""
         return ()
@@ -48,7 +53,7 @@ class StagedSearch(PathSearch):
         return model + self.largest_bytes(pool, dtype) + laid_out + held_bytes(pool, pool.sources[:2], dtype, device)
 
     def run(self, job: SearchJob) -> SearchResult:
-        """Search among weight merges, then with what is left of the budget among paths."""
+        """Search among weight merges, then among paths with the rest of the budget."""
         layers = self.weight_merges.groups.layers if self.smaller else None
         first_settings = _share_budget(job.settings, 1 - self.layout.dataflow.share)
         first = job.evolve(self.weight_merges, first_settings, layers=layers)
@@ -103,7 +108,7 @@ def _share_budget(settings: SearchSettings, share: float) -> SearchSettings:
 
 
 def _remaining_budget(settings: SearchSettings, first: SearchResult) -> SearchSettings | None:
-    """What the first stage left; None if that is not enough for one candidate."""
+    """The budget that the first stage left; None if it is not enough for one candidate."""
     candidates = int(settings.candidates - sum(one.outcome.share for one in first.scored))
     spent_minutes = sum(one.outcome.seconds for one in first.scored) / 60
     minutes = None if settings.minutes is None else settings.minutes - spent_minutes

@@ -1,4 +1,4 @@
-"""What every search strategy offers, and the layout of layers that two of them share."""
+"""The protocol of search strategies, and the layout of layers that two of them share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from merging.spaces.space import MergeSpace
 
 
 class SearchStrategy(Protocol):
-    """Which spaces are searched over a pool, and in which order."""
+    """A way to search over a pool: one space, or several in order."""
 
     @property
     def weight_merges(self) -> MergeSpace:
@@ -27,6 +27,10 @@ class SearchStrategy(Protocol):
     @property
     def smaller(self) -> bool:
         """Whether fewer layers are an objective besides the skills."""
+
+    @property
+    def staged(self) -> bool:
+        """Whether scores on the validation split choose what a later stage searches."""
 
     @property
     def left_out(self) -> tuple[ModelId, ...]:
@@ -59,7 +63,7 @@ class SearchStrategy(Protocol):
 
 @dataclass(frozen=True)
 class PathLayout:
-    """How models' layers are laid out for paths through them.
+    """The layout of models' layers for paths through them.
 
     tied: each model's embedding is its head. step: grid of the scales.
     """

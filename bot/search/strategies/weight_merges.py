@@ -24,6 +24,11 @@ class WeightMergeSearch:
         return False
 
     @property
+    def staged(self) -> bool:
+        """There is one stage."""
+        return False
+
+    @property
     def left_out(self) -> tuple[ModelId, ...]:
         """No layers are laid out."""
         return ()

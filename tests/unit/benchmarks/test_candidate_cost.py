@@ -1,4 +1,4 @@
-"""The other way of scoring a candidate must be asked what shoal asks, or their comparison says nothing."""
+"""The other way of scoring a candidate must be asked what shoal asks, or the comparison would mean nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A few of the benchmark's simulated cycles: what gate and cards say of models whose truth is known."""
+"""A few of the benchmark's simulated cycles: gate and cards against models whose true scores are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while the bot works."""
+"""The progress that a person sees while the bot works."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_two_uses_of_a_task_have_keys_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_weight_that_is_no_positive_number_is_refused(weight: float) -> None:
+def test_a_weight_that_is_not_a_positive_number_is_refused(weight: float) -> None:
     with pytest.raises(EvaluationError, match="task gsm8k: weight is"):
         SkillTask("gsm8k", "acc", weight=weight)
 

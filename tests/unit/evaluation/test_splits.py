@@ -75,7 +75,7 @@ def test_the_tasks_own_documents_serve_the_search_and_the_test_set_the_rest() ->
     assert division.own_search
 
 
-def test_a_handful_of_own_documents_is_no_search_set() -> None:
+def test_a_handful_of_own_documents_is_not_enough_for_the_search() -> None:
     assert not divide_one(TEST, TRAIN[:99]).own_search
     assert divide_one(TEST, TRAIN[:100]).own_search
     assert divide_one(TEST, TRAIN[:8], sizes=SplitSizes(search=8)).own_search

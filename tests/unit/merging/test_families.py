@@ -34,7 +34,7 @@ def logits(model: Any) -> Tensor:
 
 
 def same(one: Tensor, other: Tensor) -> None:
-    """Equal but for the last bit or two: of equal weights torch picks kernels by where they lie in memory."""
+    """Equal but for the last bit or two: torch picks kernels for equal weights by their place in memory."""
     torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
 
 

@@ -24,7 +24,7 @@ def test_an_identity_is_read_from_its_text_and_its_json(text: str) -> None:
     assert ModelId.from_json(json.loads(json.dumps(model.to_json()))) == model
 
 
-def test_spaces_around_a_name_are_none_of_it() -> None:
+def test_spaces_around_a_name_do_not_belong_to_it() -> None:
     assert ModelId.parse(" reef/cod + reef/lora@v2 ") == ModelId("reef/cod", None, ModelId("reef/lora", "v2"))
 
 

@@ -118,7 +118,7 @@ def test_two_stacks_are_never_one() -> None:
         WHOLE.check_names(NAMES)
 
 
-def test_lists_of_single_weights_and_layers_that_predict_further_tokens_are_no_stack() -> None:
+def test_lists_of_single_weights_and_layers_that_predict_further_tokens_are_not_a_stack() -> None:
     names = ["model.layers.0.mlp.up_proj.weight", "model.altup_projections.1.weight", "mtp.layers.0.mlp.up_proj.weight"]
     assert count_layers(names) == 1
     WHOLE.check_names(names)
@@ -194,7 +194,7 @@ def test_numbers_in_a_component_without_layers_are_no_layers() -> None:
         ((dataclasses.replace(LANGUAGE, layers=5),), r"groups\.bands: got .* for 5 layers"),
     ],
 )
-def test_components_that_make_no_partition_are_refused(components: tuple[Component, ...], message: str) -> None:
+def test_components_that_do_not_make_a_partition_are_refused(components: tuple[Component, ...], message: str) -> None:
     with pytest.raises(MergingError, match=message):
         Partition(components)
 

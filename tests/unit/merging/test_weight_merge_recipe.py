@@ -101,7 +101,7 @@ def test_a_recipe_that_cannot_be_merged_is_refused_when_it_is_made(change: dict[
 
 
 @pytest.mark.parametrize("broken", [{}, {"method": "linear"}, {"sources": 3}])
-def test_json_that_is_no_recipe_is_refused(broken: dict[str, object]) -> None:
+def test_json_that_is_not_a_recipe_is_refused(broken: dict[str, object]) -> None:
     data = {**linear(((0.5,), (0.5,))).to_json(), **broken} if "sources" in broken else broken
     with pytest.raises(MergingError, match="recipe: not as shoal writes it"):
         WeightMerge.from_json(data)

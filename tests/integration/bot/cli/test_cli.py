@@ -18,7 +18,7 @@ import pytest
 from bot.demo import TOKEN
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
-from bot.lock import hold
+from bot.lock import hold_home
 from bot.version import shoal_version
 from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist, zoo_hub
 from localhub import Running
@@ -180,7 +180,7 @@ def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_p
 
 
 def test_a_home_in_use_is_refused(story: Story) -> None:
-    with hold(story.home):
+    with hold_home(story.home):
         assert "another shoal process is using" in one_line_error(story.shoal("run", story.watchlist))
 
 

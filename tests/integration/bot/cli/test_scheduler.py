@@ -22,7 +22,7 @@ from bot.demo import TOKEN
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
-from bot.lock import hold, hold_schedule
+from bot.lock import hold_home, hold_schedule
 from bot.service.scheduler import load_scheduled
 from bot.watchlist.load import load_watchlist
 from fixtures.folders import TESTS
@@ -161,7 +161,7 @@ def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(t
     home, one = Home(tmp_path / "home"), scheduled(tmp_path, "one")
     with Served(home, one):
         assert "runs the schedule of this home" in one_line_error(shoal("serve", one, "--home", home.folder))
-        with hold(home):
+        with hold_home(home):
             pass
     with hold_schedule(home):
         pass
@@ -189,7 +189,7 @@ def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> 
         _, err = process.communicate(timeout=20)
         assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
         assert [cycle.state for cycle in ledger.cycles()] == [State.RUNNING]
-        with hold(home):
+        with hold_home(home):
             before = ledger.count_evaluations()
 
         process = start(*arguments, token=TOKEN)

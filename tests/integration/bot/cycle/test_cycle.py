@@ -199,7 +199,7 @@ def test_the_card_is_valid_to_the_hub_and_to_its_client(finished: Finished, tmp_
     assert answer.status_code == 200 and answer.json()["errors"] == []
     data = ModelCard(text).data
     assert set(data["base_model"]) >= {MATH, LANGUAGE} and data["base_model_relation"] == "merge"
-    assert "shoal-merge" in data["tags"]
+    assert "shoal-merge" in data["tags"] and "Between its two stages" not in text
     release = finished.ledger.releases(CYCLE)[0]
     rows = finished.ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...])
     (row,) = [row for row in rows or () if row.name == release.role]
@@ -207,7 +207,7 @@ def test_the_card_is_valid_to_the_hub_and_to_its_client(finished: Finished, tmp_
     assert values == [pytest.approx(score.mean, abs=1e-3) for score in row.scores]
 
 
-def test_mergekit_accepts_the_recipe_beside_the_weights(finished: Finished, tmp_path: Path) -> None:
+def test_mergekit_accepts_the_recipe_next_to_the_weights(finished: Finished, tmp_path: Path) -> None:
     from mergekit.config import MergeConfiguration
 
     config = MergeConfiguration.model_validate(

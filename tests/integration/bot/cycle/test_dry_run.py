@@ -57,7 +57,7 @@ def test_a_plan_asks_for_headers_only_and_changes_nothing(
 
 
 def check_what_can_be_seen(plan: RunPlan) -> None:
-    """Per skill and split, with each split's own correction, in words, on the terminal and for machines."""
+    """Per skill and split, with each split's own correction, as a sentence, on the terminal and for machines."""
     assert plan.cost is not None
     search, validation, report = plan.visible[:3]
     population = small_watchlist().search.population
@@ -67,10 +67,10 @@ def check_what_can_be_seen(plan: RunPlan) -> None:
     assert search.difference is not None and search.difference == detectable_difference(SEARCH, alpha)
     assert validation.alpha == pytest.approx(alpha / validation.tests)
     assert report.alpha == pytest.approx(0.05 / 2 / report.tests)
-    assert search.words == f"with {SEARCH} items you cannot see less than ±{100 * search.difference:.1f} points"
+    assert search.description == f"with {SEARCH} items you cannot see less than ±{100 * search.difference:.1f} points"
     screen = io.StringIO()
     Console(file=screen, width=250).print(layout_plan(plan))
-    assert all(one.words in screen.getvalue() for one in plan.visible)
+    assert all(one.description in screen.getvalue() for one in plan.visible)
     assert json.loads(json.dumps(plan.as_json()))["visible"][0]["split"] == "search"
 
 

@@ -109,6 +109,7 @@ def test_the_card_of_a_path_shows_the_path(finished: Finished) -> None:
     folder = finished.home.release(CYCLE, role)
     card = (folder / "README.md").read_text()
     assert "path.png" in card
+    assert "Between its two stages" in card
     assert (folder / "path.png").read_bytes().startswith(b"\x89PNG")
     for origin in path.origins:
         assert str(origin.revision) in card

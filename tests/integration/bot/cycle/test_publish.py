@@ -77,13 +77,13 @@ def test_a_repo_that_somebody_changes_meanwhile_is_not_overwritten(
     hub: TestHub, upload: ReleaseUpload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.api().create_repo("reef/merge")
-    genuine = publishing._operations
+    genuine = publishing._commit_operations
 
     def meddled(head: object, upload: ReleaseUpload) -> list:
         hub.store.commit("reef/merge", {"note.txt": b"mine"}, "Somebody else's")
         return genuine(head, upload)
 
-    monkeypatch.setattr(publishing, "_operations", meddled)
+    monkeypatch.setattr(publishing, "_commit_operations", meddled)
     with pytest.raises(ShoalError, match="reef/merge: changed on the Hub while the release was uploaded"):
         publish_release(client(hub), upload)
     names = {sibling.rfilename for sibling in hub.api().model_info("reef/merge").siblings}
@@ -109,7 +109,7 @@ def test_a_busy_hub_is_waited_for(hub: TestHub, upload: ReleaseUpload) -> None:
 def test_a_persons_repo_of_that_name_is_never_written_to(hub: TestHub, upload: ReleaseUpload) -> None:
     hub.store.commit("reef/merge", {"README.md": b"# Mine", "notes.txt": b"years of work"}, "By hand")
     before = commits(hub, "reef/merge")
-    with pytest.raises(ShoalError, match="got 'reef/merge': the Hub has this repo, and it is no release of shoal"):
+    with pytest.raises(ShoalError, match="got 'reef/merge': the Hub has this repo, and it is not a release of shoal"):
         publish_release(client(hub), upload)
     assert commits(hub, "reef/merge") == before
 

@@ -10,7 +10,7 @@ import pytest
 from bot.errors import ShoalError
 from bot.release.publish import PROVENANCE
 from bot.release.verify import hash_files
-from bot.release.write import provenance, source_licences, write_release_folder
+from bot.release.write import render_provenance, source_licences, write_release_folder
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
@@ -52,7 +52,7 @@ def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed
 
 
 def test_the_provenance_rebuilds_the_recipe() -> None:
-    record = json.loads(provenance(mean(), "demo-1"))
+    record = json.loads(render_provenance(mean(), "demo-1"))
     assert WeightMerge.from_json(record["recipe"]) == mean()
     assert record["recipe_digest"] == mean().digest and record["packages"]["shoal"]
 
@@ -72,6 +72,6 @@ def test_a_folder_that_is_complete_is_kept_and_one_of_another_recipe_is_written_
     assert hash_files(target)["model.safetensors"] != first["model.safetensors"]
 
 
-def test_an_empty_folder_is_no_release(tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_a_release(tmp_path: Path) -> None:
     with pytest.raises(ShoalError, match="holds no files"):
         hash_files(tmp_path)

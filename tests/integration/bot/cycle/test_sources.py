@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,3 +149,16 @@ def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_
     kept = "kotoba-lab/kotoba-two" if what == "moved" else LANGUAGE
     assert {member.repo for member in pool.members} == {MATH, kept, BASE}
     assert {entry.repo for entry in again.ledger.sources(again.cycle.id)} == {MATH, kept, BASE}
+
+
+def test_an_interrupted_cycle_whose_source_has_left_the_hub_finds_another_pool(server: Running, home: Home) -> None:
+    first = context(server, home, small_watchlist())
+    pool, folders = prepare_pool(first)
+    shutil.rmtree(next(folders[source.ref] for source in pool.sources if source.repo == LANGUAGE))
+    server.store.move_repo(LANGUAGE, "kotoba-lab/kotoba-two")
+    again = context(server, home, small_watchlist())
+    assert again.cycle.id == first.cycle.id
+    with pytest.raises(SourceGone, match=f"^{LANGUAGE}: moved to"):
+        prepare_pool(again)
+    pool, _ = prepare_pool(again)
+    assert {member.repo for member in pool.members} == {MATH, "kotoba-lab/kotoba-two", BASE}

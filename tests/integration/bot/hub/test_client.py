@@ -76,7 +76,7 @@ def test_a_wrong_token_is_refused_without_being_shown(hub):
     assert "\n" not in str(caught.value)
 
 
-def test_a_changed_parent_commit_reaches_the_caller_as_it_came(hub):
+def test_a_changed_parent_commit_reaches_the_caller_unchanged(hub):
     from huggingface_hub import CommitOperationAdd
 
     hub.store.commit("ada/cod", files(1))

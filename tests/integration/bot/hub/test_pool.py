@@ -111,7 +111,7 @@ def test_an_ancestor_with_a_forbidding_licence_keeps_its_descendant_out(hub):
     )
 
 
-def test_an_ancestor_that_cannot_be_seen_keeps_its_descendant_out_and_as_the_bases_own_ends_the_search(hub):
+def test_an_unseen_ancestor_keeps_its_descendant_out_and_one_of_the_base_ends_the_search(hub):
     add_models(
         hub,
         orphan=files(3, base="reef/deleted"),
@@ -128,7 +128,7 @@ def test_an_ancestor_that_cannot_be_seen_keeps_its_descendant_out_and_as_the_bas
         find_pool(client(hub), watchlist(base={"repo": "reef/orphan"}), NOW)
 
 
-def test_an_ancestor_under_two_names_counts_once_and_a_models_own_old_name_is_no_ancestor(hub):
+def test_an_ancestor_under_two_names_counts_once_and_a_models_own_old_name_is_not_one(hub):
     add_models(hub)
     hub.store.commit("reef/parent", files(8, licence="mit", tags=("ancestor",)))
     hub.store.commit("reef/sprat", files(9, base="[reef/parent, reef/mother, reef/sprat, reef/ray, reef/base]"))
@@ -138,7 +138,7 @@ def test_an_ancestor_under_two_names_counts_once_and_a_models_own_old_name_is_no
     assert [entry.repo for entry in dict(pool.lineage)["reef/ray"]] == ["reef/mother", "reef/base"]
 
 
-def test_a_base_named_by_its_old_name_is_no_source_of_its_own_pool(hub):
+def test_a_base_named_by_its_old_name_is_not_a_source_of_its_own_pool(hub):
     add_models(hub)
     hub.store.commit("reef/base", files(0, tags=("fish",)))
     hub.store.move_repo("reef/base", "reef/sea")
@@ -161,7 +161,7 @@ def test_ancestors_in_a_circle_are_followed_once_and_a_chain_without_end_is_not_
     assert f"reef/old-{MAX_ANCESTORS} is beyond the {MAX_ANCESTORS} ancestors" in reasons(pool)["noble"]
 
 
-def test_a_key_that_points_to_code_or_to_another_store_of_weights_is_refused_in_every_file_that_goes_on(hub):
+def test_a_key_that_points_to_code_or_to_other_weights_is_refused_in_every_file_passed_on(hub):
     pointer = json.dumps({"auto_map": {"AutoTokenizer": ["evil/repo--t.T", None]}}).encode()
     add_models(
         hub,
@@ -206,7 +206,7 @@ def test_a_licence_that_excludes_an_earlier_ones_gives_way_to_it(hub):
     assert reasons(pool)["gem"].startswith("licences that exclude each other: gemma (reef/gem), llama3.1")
 
 
-def test_of_too_many_sources_pinned_ones_stay_first_and_then_the_most_downloaded(hub):
+def test_pinned_sources_stay_first_and_then_the_most_downloaded_if_there_are_too_many(hub):
     add_models(hub, ray=files(3, base="reef/base"), tuna=files(4, base="reef/base"))
     for name, downloads in (("eel", 50), ("ray", 40), ("cod", 30)):
         hub.store.set_downloads(f"reef/{name}", downloads)
@@ -256,7 +256,7 @@ def test_paths_are_planned_only_through_models_that_can_have_them(hub):
         make_strategy(asked, replace(pool, sources=(odd, *pool.sources[1:])))
 
 
-def test_sources_that_cannot_stay_mapped_are_held_by_each_worker_beside_its_candidates(hub):
+def test_sources_that_cannot_stay_mapped_are_held_by_each_worker_in_addition_to_its_candidates(hub):
     add_models(hub)
     asked = watchlist(search={"space": "dataflow", "dtype": "float32"}, max_sources=2)
     pool = find_pool(client(hub), asked, NOW)

@@ -130,7 +130,7 @@ parameters: {weight: 1}
     assert (tmp_path / "out" / "mergekit_config.yml").read_text() == expected
 
 
-def test_folders_are_found_beside_the_recipe_and_no_card_names_them(hub: TestHub, tmp_path: Path) -> None:
+def test_folders_are_found_next_to_the_recipe_and_no_card_names_them(hub: TestHub, tmp_path: Path) -> None:
     save(tmp_path / "models" / "cod", seed=1)
     save(tmp_path / "models" / "eel", seed=2)
     file = recipe(tmp_path, **linear("models/cod", str(tmp_path / "models" / "eel")))
@@ -338,7 +338,7 @@ def test_models_that_do_not_fit_together_are_refused_before_the_download(hub: Te
     plan = bot.check(recipe(tmp_path, **linear("reef/good", "reef/turned")), tmp_path / "out").plan
     assert plan.download_bytes > 0
     assert plan.remarks == (
-        "reef/turned: its config says rope_parameters.rope_theta 5.0, not 10000.0; the result has what reef/good says",
+        "reef/turned: its config says rope_parameters.rope_theta 5.0, not 10000.0; the result has that of reef/good",
     )
     assert not (tmp_path / "home").exists()
 
@@ -395,16 +395,16 @@ def test_vocabularies_without_a_tokenizer_json_are_compared_by_the_files_they_ha
     )
 
 
-def test_one_wide_tensor_that_makes_the_whole_result_wide_is_told(hub: TestHub, tmp_path: Path) -> None:
+def test_one_wide_tensor_that_makes_the_whole_result_wide_is_reported(hub: TestHub, tmp_path: Path) -> None:
     for seed, name in enumerate(("cod", "eel")):
         weights = load_file(save(tmp_path / name, seed=seed) / "model.safetensors")
         wide = "model.norm.weight" if name == "eel" else None
         narrow = {key: tensor if key == wide else tensor.bfloat16() for key, tensor in weights.items()}
         save_file(narrow, tmp_path / name / "model.safetensors", {"format": "pt"})
     plan = merger(hub, tmp_path).check(recipe(tmp_path, **linear("./cod", "./eel")), tmp_path / "out").plan
-    told = f"dtype: none is given and 1 of {2 * len(weights)} tensors are F32, such as model.norm.weight of ./eel: "
+    remark = f"dtype: none is given and 1 of {2 * len(weights)} tensors are F32, such as model.norm.weight of ./eel: "
     assert plan.assembly.dtype == "float32"
-    assert plan.remarks == (f"{told}the result is float32; write `dtype: bfloat16` for a smaller one",)
+    assert plan.remarks == (f"{remark}the result is float32; write `dtype: bfloat16` for a smaller one",)
     given = recipe(tmp_path, **linear("./cod", "./eel", dtype="bfloat16"))
     assert merger(hub, tmp_path).check(given, tmp_path / "out").plan.remarks == ()
 
@@ -442,7 +442,7 @@ def test_the_command_tells_its_plan_then_writes_and_then_keeps_its_hands_off(tmp
     assert json.loads(done.stdout)["files"].keys() == {path.name for path in out.iterdir()}
     again = shoal_merge()
     assert again.exit_code == 1
-    assert again.stderr == f"shoal: {out}: it is there already: remove it, or give another folder\n"
+    assert again.stderr == f"shoal: {out}: exists already; remove it, or choose another folder\n"
 
 
 def test_the_recipe_of_a_path_makes_the_path_s_release(hub: TestHub, tmp_path: Path) -> None:
@@ -537,7 +537,7 @@ def test_stages_are_merged_as_mergekit_multi_merges_them(hub: TestHub, tmp_path:
 
 
 WRONG_STAGES = {
-    "name: a\nMEAN\n---\nname: a\nMEAN\n": ["5: a: name: got a: so has the stage on line 1: give each stage another"],
+    "name: a\nMEAN\n---\nname: a\nMEAN\n": ["5: a: name: got a: so has the stage on line 1: give each stage its own"],
     "MEAN\n---\nMEAN\n": ["4: name: got none: so has the stage on line 1: only one stage has none"],
     "name: 3\nMEAN\n": ["1: name: got 3: write a word, by which other stages use this one"],
     "name: a\nMEAN of b\n---\nname: b\nMEAN of a\n": [
@@ -561,7 +561,7 @@ WRONG_STAGES = {
 
 
 @pytest.mark.parametrize("text", WRONG_STAGES, ids=range(len(WRONG_STAGES)))
-def test_what_is_wrong_with_stages_is_told_by_line_stage_and_key(text: str, hub: TestHub, tmp_path: Path) -> None:
+def test_faults_in_stages_are_reported_by_line_stage_and_key(text: str, hub: TestHub, tmp_path: Path) -> None:
     save(tmp_path / "cod", seed=1)
     content = re.sub(r"MEAN of (\S+)", lambda found: mean_of(found[1]), text).replace("MEAN", mean_of("cod"))
     (tmp_path / "recipe.yml").write_text(content)
@@ -579,7 +579,9 @@ def test_a_stage_that_nobody_needs_is_not_made(hub: TestHub, tmp_path: Path) -> 
     assert plan.remarks == ("idle: the result does not need this stage, so it is not made",)
 
 
-def test_a_slice_for_the_head_alone_is_told_where_the_head_is_the_embedding(hub: TestHub, tmp_path: Path) -> None:
+def test_a_slice_for_the_head_alone_is_remarked_on_where_the_head_is_the_embedding(
+    hub: TestHub, tmp_path: Path
+) -> None:
     head = {"sources": [{"model": "eel", "layer_range": [0, 0]}]}
     content = {"merge_method": "passthrough", "slices": [{"sources": [{"model": "cod", "layer_range": [0, 2]}]}, head]}
     for kind, remarks in (

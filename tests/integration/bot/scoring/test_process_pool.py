@@ -158,7 +158,7 @@ def test_workers_killed_while_they_wait_are_replaced(workers: ProcessPool) -> No
     assert len(waiting) == 2
     for worker in waiting:
         worker.kill()
-    while worker_processes():  # not waited for: that is for who started them
+    while worker_processes():  # not waited for, which their parent has to do
         time.sleep(0.01)
     assert scores(workers, RECIPES[:2]) == before
 

@@ -47,6 +47,13 @@ def test_a_finished_cycle_of_the_same_sources_leaves_nothing_to_do(ledger: Ledge
     assert equal(ledger) == "small-1"
 
 
+@pytest.mark.parametrize("mode", ["auto", "off"])
+@pytest.mark.parametrize("state", [State.ABANDONED, State.UNCHANGED])
+def test_a_cycle_without_an_outcome_of_its_own_does_not_count(ledger: Ledger, state: State, mode: str) -> None:
+    ended(ledger, state, mode=mode)
+    assert equal(ledger, mode=mode) is None
+
+
 @pytest.mark.parametrize("elsewhere", [{"namespace": "reef"}, {"name": "{watchlist}-{role}-two"}])
 def test_a_cycle_that_published_elsewhere_leaves_its_releases_to_publish(
     ledger: Ledger, elsewhere: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a plan says can be seen, of skills whose tasks share their items."""
+"""The detectable differences of a plan, for skills whose tasks share their items."""
 
 from __future__ import annotations
 

@@ -45,5 +45,13 @@ def test_spellings_of_a_folder_have_one_identity(tmp_path: Path) -> None:
         resolver.identify(ModelId("./lost"))
 
 
+@pytest.mark.parametrize("name", ["cod@main", "cod+lora@main"])
+def test_a_revision_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    tiny_model("llama", seed=1).save_pretrained(tmp_path / "cod")
+    (tmp_path / "lora").mkdir()
+    with pytest.raises(Unfit, match="a folder has no revisions"):
+        Resolver(NO_HUB, tmp_path).resolve(ModelId.parse(name))
+
+
 def test_a_fetched_repo_has_a_folder_for_each_commit(tmp_path: Path) -> None:
     assert source_folder(tmp_path, ModelId("reef/cod", "abc")) == tmp_path / "reef--cod" / "abc"

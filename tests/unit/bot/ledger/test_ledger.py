@@ -1,4 +1,4 @@
-"""The ledger: what it keeps, across interruptions and processes."""
+"""The ledger keeps its content across interruptions and processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_stage_results_come_back_as_equal_values(ledger: Ledger) -> None:
     assert ledger.kept(cycle, "verdicts", tuple[Verdict, ...]) == verdicts
 
 
-def test_an_evaluation_is_recorded_whole_and_again_without_harm(ledger: Ledger) -> None:
+def test_an_evaluation_is_recorded_whole_and_may_be_recorded_again(ledger: Ledger) -> None:
     items = [ItemValue("task", f"item{index}", index / 7, "empty" if index % 2 else None) for index in range(3000)]
     entry = EvaluationEntry("recipe", "eval set", 1.5, None)
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_an_unknown_cycle_is_answered_with_those_that_exist(ledger: Ledger) -> N
         ledger.cycle("tiny-9")
 
 
-def test_a_file_that_is_no_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_without_a_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_text("a person's notes, not a database, and long enough to be read as a header of one" * 20)
     before = path.read_bytes()

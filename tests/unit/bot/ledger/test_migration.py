@@ -132,5 +132,5 @@ def test_a_newer_ledger_is_refused_in_one_line_and_left_alone(home: Home) -> Non
 
 def test_a_result_in_an_unknown_form_is_reported_in_one_line(home: Home) -> None:
     execute(home, "UPDATE stages SET value = '{}' WHERE stage = 'search'")
-    with pytest.raises(ShoalError, match=r"cycle demo-1: its search in .* is of another version of shoal \(Field req"):
+    with pytest.raises(ShoalError, match=r"demo-1: its search in .* was kept by another version of shoal \(Field req"):
         read_cycle(Ledger(home.ledger), home, "demo-1")

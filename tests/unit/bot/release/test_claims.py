@@ -33,7 +33,7 @@ def table(*leads: tuple[PairedDifference, ...], own: float = 0.6) -> ScoreTable:
     return ScoreTable(skills, tuple(score(own) for _ in skills), tuple(baselines))
 
 
-def test_every_lead_is_tested_beside_all_others_by_holms_method() -> None:
+def test_all_leads_are_tested_together_by_holms_method() -> None:
     leads = (lead(0.1, 0.01), lead(0.1, 0.04)), (lead(0.1, 0.03), lead(-0.1, 0.005))
     # .005 <= .05/4, .01 <= .05/3, .03 > .05/2: as in the test of Holm's method itself.
     assert find_standings(table(*leads)) == ((AHEAD, LEVEL), (LEVEL, BEHIND))

@@ -1,4 +1,4 @@
-"""What a card says of a merge of either kind, from genuine tiny models and the files of a release."""
+"""The facts of either kind of merge on a card, from genuine tiny models and the files of a release."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def through_a_merge(ground: Ground) -> Recipe:
     return path_recipe([WeightMerge.single(ground.refs[2], GROUPS, "float32"), a_merge(ground)], HOPS, 0, 0)
 
 
-def test_the_parts_of_a_path_are_named_and_merges_among_them_told(ground: Ground) -> None:
+def test_the_parts_of_a_path_are_named_and_merges_among_them_described(ground: Ground) -> None:
     facts = recipe_facts(through_a_merge(ground), ground.pool, "yaml")
     assert facts.path and (facts.path.hops, facts.path.depth, facts.path.repeats) == (HOPS, LAYERS, 0)
     sources, numbers = ("tiny/model-1", "tiny/model-2"), a_merge(ground).parameters

@@ -24,7 +24,21 @@ def files_of(package: Path, without: tuple[str, ...]) -> list[str]:
     ("package", "without", "deciding"),
     [
         (EVALUATION, AFTER_SCORING, {"answers", "engine", "harness", "scores.py"}),
-        (MERGING, NOT_SCORING, {"merge_tensor.py", "methods", "models", "paths", "recipes", "sources"}),
+        (
+            MERGING,
+            NOT_SCORING,
+            {
+                "dtypes.py",
+                "kernels",
+                "merge_tensor.py",
+                "methods",
+                "models",
+                "partition.py",
+                "paths",
+                "recipes",
+                "sources",
+            },
+        ),
     ],
     ids=["evaluation", "merging"],
 )

@@ -21,7 +21,7 @@ from evaluation.racing.decisions import round_ends
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from fixtures.cycles import Listener
-from merging.evolution.outcomes import SearchResult
+from merging.evolution.outcomes import Outcome, SearchResult
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
@@ -173,25 +173,44 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tm
     assert bool(failed) == faulty and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)
 
 
-def waiting_after_one_generation(tmp_path: Path, **limit: int) -> dict[str, tuple[float, ...]]:
-    """Expected scores of the candidates that wait after a generation of random ones, with random baselines."""
+def one_generation(
+    tmp_path: Path, best_first: bool = False, **limit: int
+) -> tuple[Race, list[tuple[WeightMerge, Outcome]]]:
+    """A race after a generation of random candidates, with random baselines or with the best of all as baselines."""
     evaluator = CachedEvaluator(Ledger(tmp_path / "ledger.sqlite"), Synthetic())
     skills = [Skill(name, (SkillTask(name, "acc"),)) for name in ("one", "two")]
     genomes = SPACE.random_genomes(np.random.default_rng(0))
     recipes = list({recipe.digest: recipe for recipe in (SPACE.decode(next(genomes)) for _ in range(150))}.values())
+    if best_first:
+        items = evaluator.facts(Split.SEARCH).items
+        recipes.sort(key=lambda recipe: -sum(solved(recipe, item) for item in items))
     race = Race(evaluator, skills, evaluator.evaluate(recipes[:30], Split.SEARCH), 0.95, lambda _: None, **limit)
-    outcomes = zip(recipes[30:], race.evaluate(recipes[30:]), strict=True)
-    return {recipe.digest: one.objectives or () for recipe, one in outcomes if one.waiting}
+    return race, list(zip(recipes[30:], race.evaluate(recipes[30:]), strict=True))
 
 
 def test_only_the_most_promising_candidates_wait(tmp_path: Path) -> None:
     every, most, few = (
-        waiting_after_one_generation(tmp_path, **limit) for limit in ({"max_waiting": 300}, {}, {"max_waiting": 5})
+        {recipe.digest: one.objectives or () for recipe, one in one_generation(tmp_path, **limit)[1] if one.waiting}
+        for limit in ({"max_waiting": 300}, {}, {"max_waiting": 5})
     )
     assert len(every) > len(most) == MAX_WAITING > len(few) == 5
     assert every.keys() > most.keys() > few.keys()
     means = [np.mean(list(waiting.values())) for waiting in (every, most, few)]
     assert means == sorted(means)
+
+
+def test_a_tenth_of_a_generation_goes_on_however_little_it_promises(tmp_path: Path) -> None:
+    _, outcomes = one_generation(tmp_path, best_first=True)
+    first_round = min(one.share for _, one in outcomes)
+    assert sum(one.share > first_round for _, one in outcomes) == round(len(outcomes) / 10) > 0
+
+
+def test_candidates_that_are_sent_alone_wait_no_longer(tmp_path: Path) -> None:
+    race, outcomes = one_generation(tmp_path)
+    waiting = [recipe for recipe, one in outcomes if one.waiting]
+    again = race.evaluate(waiting)
+    assert len(waiting) == MAX_WAITING and not any(one.waiting for one in again)
+    assert any(one.is_measured for one in again)
 
 
 def test_candidates_are_compared_with_baselines_and_the_front_alone() -> None:

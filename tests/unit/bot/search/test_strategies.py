@@ -111,7 +111,7 @@ def test_a_search_of_two_stages_done_again_takes_the_same_way() -> None:
     assert [recipe.digest for recipe in one.recipes] == [recipe.digest for recipe in other.recipes]
 
 
-def test_layers_are_laid_out_of_the_knee_and_of_what_adds_most_to_it() -> None:
+def test_paths_use_the_layers_of_the_knee_and_of_the_models_that_add_most_to_it() -> None:
     asked = Asked()
     first = WeightMergeSearch(WEIGHTS).run(job(asked))
     models = StagedSearch(WEIGHTS, layout(models=3)).choose_models(job(asked), first)

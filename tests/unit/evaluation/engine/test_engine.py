@@ -197,7 +197,7 @@ def test_requests_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shared_tokens_go_through_the_model_once() -> None:
-    """8 questions share examples of 12 words, and choices their question: tokens are counted at the embedding."""
+    """8 questions share examples of 12 words, and choices share their question; tokens are counted at the embedding."""
     made, seen = make_model("llama"), 0
 
     def count(_module: Any, inputs: tuple[torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""lm-eval's own evaluation of whole tasks comes to the same metrics, whether its HFLM answers or the engine."""
+"""lm-eval's own evaluation of whole tasks gives the same metrics, whether its HFLM answers or the engine."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -63,7 +63,7 @@ def test_shared_tokens_are_computed_once() -> None:
     assert sum(len(row.tokens) for prefix in alone for row in prefix.rows) == 90 * 4
 
 
-def test_a_beginning_that_saves_too_little_is_no_prefix() -> None:
+def test_a_beginning_that_saves_too_little_is_not_made_a_prefix() -> None:
     paths = [Path((1, 2, 3, number), 3) for number in range(10)]
     assert [len(prefix.tokens) for prefix in cut_tree(paths, Cut(0, 27))] == [0, 3]
     assert [len(prefix.tokens) for prefix in cut_tree(paths, Cut(0, 28))] == [0]

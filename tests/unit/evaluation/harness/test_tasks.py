@@ -31,7 +31,7 @@ def load(*uses: SkillTask, folder: Path = FOLDER):
             SkillTask("ev_choice", "brier_score"),
             "brier_score gives no number per item but a tuple; use acc or acc_norm",
         ),
-        (SkillTask("ev_likely", "perplexity"), "metric perplexity is no mean over items; use acc"),
+        (SkillTask("ev_likely", "perplexity"), "metric perplexity is not a mean over items; use acc"),
         (SkillTask("ev_rolling", "bits_per_byte"), "no metric of this task can be used; use a task with acc"),
         (SkillTask("ev_error", "answer"), "metric answer gives no number per item but a str; use error"),
         (SkillTask("ev_generate", "exact_match"), "ev_generate: set filter to one of raw, last-digit"),

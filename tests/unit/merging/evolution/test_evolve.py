@@ -47,7 +47,7 @@ def weights(space, recipe):
 def closeness(space, *targets):
     """A problem with a known answer: each objective is minus the squared distance of the weights to a target.
 
-    Its front is the straight way from target to target.
+    Its front is the straight line from target to target.
     """
 
     def evaluate(recipes):
@@ -69,7 +69,7 @@ def always(*scores, seconds=1.0):
 
 
 def spoiled(evaluate, outcome, share=0.3):
-    """The same problem with some recipes, told by their digest, answered by `outcome`."""
+    """The same problem with some recipes, given by their digests, answered by `outcome`."""
 
     def is_spoiled(recipe):
         return int(recipe.digest[:8], 16) / 16**8 < share
@@ -172,7 +172,7 @@ def test_no_recipe_is_sent_twice_although_many_genomes_mean_the_same():
     assert result.stopped == f"all {len(distinct)} recipes of the space are scored"
 
 
-def test_a_space_too_large_to_be_gone_through_is_given_up_when_nothing_new_comes(monkeypatch):
+def test_a_space_too_large_to_list_is_given_up_when_nothing_new_comes(monkeypatch):
     monkeypatch.setattr("merging.evolution.optimizer._PATIENCE", 150)
     space = space_of("linear", groups=Partition.even(4, 2, modules_apart=False, ends_apart=False), step=0.25)
     result = evolve(space, settings_of(10, 5000), closeness(space, *random_targets(space, 3)), objectives=2)
@@ -219,7 +219,7 @@ def test_estimates_guide_the_search_but_are_never_on_a_front_and_leave_budget_fo
     assert {one.recipe for one in result.front} == {measured[i].recipe for i in nondominated(points(measured))}
 
 
-def test_who_waits_is_sent_again_with_each_generation_until_it_is_measured_or_leaves():
+def test_a_waiting_candidate_is_sent_again_with_each_generation_until_it_is_measured_or_stopped():
     space = space_of()
     exact, sent = closeness(space, *random_targets(space, 1)), Counter()
 
@@ -260,7 +260,21 @@ def test_once_nothing_new_can_be_bred_those_that_wait_are_asked_for_alone():
     assert not any(one.outcome.estimated for one in result.scored) and len(result.front) == 5
 
 
-def test_of_those_that_wait_only_the_most_promising_are_asked_for_if_the_budget_does_not_do_for_all():
+def test_candidates_that_still_wait_after_they_were_sent_alone_are_given_up():
+    space = space_of("slerp", groups=ONE_GROUP, step=0.25)  # five recipes
+    batches = []
+
+    def evaluate(recipes):
+        batches.append(len(recipes))
+        assert batches in ([5], [5, 5])
+        return [Outcome((1.0,), None, 1.0, 0.5, estimated=True, waiting=True) for _ in recipes]
+
+    result = evolve(space, settings_of(12, 60), evaluate, objectives=1)
+    assert batches == [5, 5] and result.front == ()
+    assert not any(one.outcome.waiting for one in result.scored)
+
+
+def test_only_the_most_promising_waiting_candidates_are_sent_if_the_budget_is_not_enough_for_all():
     space = space_of("slerp", groups=ONE_GROUP, step=0.25)  # five recipes
     ranks = {digest: rank for rank, digest in enumerate(sorted(space.decode((level,)).digest for level in range(5)))}
     sent = []
@@ -280,7 +294,7 @@ def test_of_those_that_wait_only_the_most_promising_are_asked_for_if_the_budget_
 
 
 @pytest.mark.parametrize("candidates", [10, 20, 40, 60])
-def test_those_that_wait_do_not_overrun_the_budget_beside_a_new_generation(candidates):
+def test_waiting_candidates_do_not_overrun_the_budget_together_with_a_new_generation(candidates):
     space = space_of()
     exact, sent = closeness(space, *random_targets(space, 1)), Counter()
 
@@ -318,7 +332,7 @@ def test_what_an_earlier_search_measured_takes_no_place_in_the_budget():
     assert len(second.scored) == 12 + 7
 
 
-def test_those_that_wait_are_not_sent_alone_because_an_earlier_search_knows_a_whole_generation():
+def test_waiting_candidates_are_not_sent_alone_because_an_earlier_search_knows_a_whole_generation():
     space = space_of(groups=ONE_GROUP, step=0.1)
     exact = closeness(space, np.array([[0.5], [0.5]]), np.array([[1.0], [0.5]]))
     first = evolve(space, settings_of(12, 200), exact, objectives=2)
@@ -366,7 +380,7 @@ def test_each_generation_reports_the_front_and_hypervolume_of_all_that_was_score
     assert result.front == seen[-1].front
 
 
-def test_the_reference_point_lies_a_tenth_of_their_spread_below_the_single_models():
+def test_the_reference_point_is_a_tenth_of_their_spread_below_the_single_models():
     space = space_of()
     scores = {space.alone(MATH): (0.8, 0.1), space.alone(LANGUAGE): (0.2, 0.7), space.alone(BASE): (0.1, 0.1)}
 
@@ -432,7 +446,7 @@ def test_the_search_leaves_the_part_of_a_space_where_candidates_fail():
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_a_failure_like_any_other(odd):
+def test_a_score_that_is_not_a_number_is_a_failure_like_any_other(odd):
     space = space_of()
     clean = closeness(space, *random_targets(space, 1))
     result = evolve(space, settings_of(12, 96), spoiled(clean, Outcome((0.5, odd), None, 1.0)), objectives=2)

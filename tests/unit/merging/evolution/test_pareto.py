@@ -1,4 +1,4 @@
-"""Fronts, their hypervolume, and the few points that stand for one: against independent references."""
+"""Fronts, their hypervolume, and the few points that represent one, against independent references."""
 
 import itertools
 import math

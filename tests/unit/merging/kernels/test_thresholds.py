@@ -43,7 +43,7 @@ def test_exactly_the_largest_are_kept_and_of_equals_the_first(name: str) -> None
             np.testing.assert_array_equal(segment.numpy(), expected[start : start + SEGMENT])
 
 
-def test_a_sample_that_misleads_costs_time_and_no_exactness(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misleading_sample_costs_time_but_not_exactness(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.from_numpy(SHAPES["all different"].astype(np.float32)).abs()
     wanted = find_thresholds("x", MeasuredSizes([values], lambda parts: parts[0]), [1000])
     misled = np.full(1 << 15, 1e-3, dtype=np.float32)

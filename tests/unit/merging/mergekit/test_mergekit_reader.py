@@ -98,7 +98,7 @@ def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_ar
         ({"modules": {"a": {}, "b": {}}, "models": None}, "modules", "2 modules: a causal language model has one"),
     ],
 )
-def test_a_fault_is_told_by_its_key(values: dict[str, Any], key: str, got: str) -> None:
+def test_a_fault_is_reported_by_its_key(values: dict[str, Any], key: str, got: str) -> None:
     found = faults(changed(**values))
     assert list(found) == [key]
     assert found[key].startswith(got)
@@ -121,13 +121,13 @@ def test_slices_are_checked_and_all_faults_come_at_once() -> None:
         "slices[1]": "reef/cod twice: name each model once in a slice",
         "slices[2]": "slices without reef/cod: the base_model is one of the models of every slice: "
         "add it with its layers",
-        "slices[3].sources[0].layer_range": "a list: write [first, last + 1], two whole numbers, such as [0, 8]",
+        "slices[3].sources[0].layer_range": "[4, 3]: write [first, last + 1], two whole numbers, such as [0, 8]",
         "slices[4].residual_weight": "0.5: mergekit reads it and does nothing with it; leave it out",
         "slices[4]": "1 models: slerp merges exactly 2",
     }
 
 
-def test_what_has_no_effect_is_told_and_numbers_in_yaml_1_1_s_odd_spelling_are_numbers() -> None:
+def test_keys_without_effect_are_reported_and_numbers_in_yaml_1_1_s_odd_spelling_are_numbers() -> None:
     config = parse_merge_config(
         yaml.safe_load(changed(parameters={"int8_mask": True, "t": 0.5, "density": "5e-1"}, dtype="torch.bfloat16"))
     )

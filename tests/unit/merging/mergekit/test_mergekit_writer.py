@@ -83,7 +83,7 @@ def test_mergekit_rounds_to_our_dtype(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "qwen2"])
-def test_other_architectures_are_told_apart_by_their_own_names(kind: str, tmp_path: Path) -> None:
+def test_other_architectures_are_distinguished_by_their_own_names(kind: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, kind, layers=4)
     recipe = recipe_of("slerp", list(checkpoints), GROUPS["three bands, all apart"])
     theirs = run_mergekit(recipe, checkpoints, tmp_path / "theirs")

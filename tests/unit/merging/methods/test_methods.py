@@ -115,7 +115,7 @@ BY_VECTOR = [
 
 
 @pytest.mark.parametrize("example", [*RECIPES, *BY_VECTOR], ids=lambda example: example.method)
-def test_a_single_number_is_a_vector_of_one_and_of_nothing_comes_nothing(example: WeightMerge) -> None:
+def test_a_single_number_is_a_vector_of_one_and_nothing_merges_into_nothing(example: WeightMerge) -> None:
     number, vector = tensors(), tensors(1)
     assert number(A, NAME) == vector(A, NAME)[0]
     assert torch.equal(merge_tensor(example, NAME, number), merge_tensor(example, NAME, vector)[0])

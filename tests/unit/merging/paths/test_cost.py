@@ -76,7 +76,7 @@ def test_a_token_passes_through_those_experts_alone_that_it_is_sent_to(kind: str
     settings = source.config.to_dict()
     total = settings.get("num_local_experts") or settings["num_experts"]
     assert total > settings["num_experts_per_tok"]
-    # Of every layer: experts are whatever makes the difference to a model that has one expert less.
+    # In every layer, experts are the difference to a model that has one expert fewer.
     fewer = type(source.config)(**{**settings, "num_experts": total - 1, "num_local_experts": total - 1})
     one_expert = source.num_parameters() - AutoModelForCausalLM.from_config(fewer).num_parameters()
     router = LAYERS * source.config.hidden_size

@@ -158,7 +158,7 @@ def test_a_path_that_the_models_cannot_have_is_refused(tmp_path: Path) -> None:
         models.model(path_over([stranger, *checkpoints][:2], [Hop(0, 0, 1.0)]))
 
 
-def test_models_whose_layers_cannot_stand_anywhere_are_refused() -> None:
+def test_models_whose_layers_cannot_be_rearranged_are_refused() -> None:
     shapes = {f"model.layers.{layer}.mlp.down_proj.weight": (4, 8) for layer in range(2)}
     check_rearrangeable({"model_type": "llama"}, shapes, 2, "a/b")
     odd = {**shapes, "model.layers.1.mlp.down_proj.weight": (4, 16)}
@@ -171,7 +171,7 @@ def test_models_whose_layers_cannot_stand_anywhere_are_refused() -> None:
     with pytest.raises(MergingError, match="a/b: apply_residual_connection_post_layernorm is True"):
         config = {"model_type": "falcon", "apply_residual_connection_post_layernorm": True}
         check_rearrangeable(config, shapes, 2, "a/b")
-    with pytest.raises(MergingError, match="a/b: layer_types has 3 entries for 2 layers: mend its"):
+    with pytest.raises(MergingError, match="a/b: layer_types has 3 entries for 2 layers: fix its"):
         kinds = ["full_attention"] * 3
         check_rearrangeable({"model_type": "qwen3", "layer_types": kinds}, shapes, 2, "a/b")
 

@@ -46,8 +46,8 @@ def with_folders(text: str, checkpoints: Mapping[ModelId, Checkpoint], target: P
 
 ODD = {
     "without its scales": r"post_(attention|feedforward)_layernorm",
-    "the head too": r"^lm_head\.|^[a-z]+\.norm(_f)?\.",
-    "leaves tensors out": r"_proj\.bias$|query_key_value\.bias$|dense(_4h_to_h|_h_to_4h)?\.bias$|[qk]_layernorm",
+    "even the head": r"^lm_head\.|^[a-z]+\.norm(_f)?\.",
+    "leaves out tensors": r"_proj\.bias$|query_key_value\.bias$|dense(_4h_to_h|_h_to_4h)?\.bias$|[qk]_layernorm",
 }
 """What a recipe says of mergekit → the weights in which its model differs then."""
 
@@ -81,7 +81,7 @@ def test_mergekit_makes_our_weights_of_our_recipe_but_where_it_says_so(kind: str
     if "stops unless" in notes:
         assert "required but not present in model" in str(done.exception)
         return
-    assert ("no config.json for these" in notes) == (layers_in(ours) != layers_in(theirs))
+    assert ("no config.json that fits these" in notes) == (layers_in(ours) != layers_in(theirs))
     odd = odd_weights(ours, theirs)
     for said, which in ODD.items():
         found = {name for name in odd if re.search(which, name)}
@@ -107,12 +107,12 @@ def test_a_path_through_a_merge_is_a_recipe_of_several_stages(tmp_path: Path) ->
         torch.testing.assert_close(weight, found[name], rtol=1e-6, atol=1e-7)
 
 
-def test_what_mergekit_cannot_say_is_said_in_words(tmp_path: Path) -> None:
+def test_what_mergekit_cannot_express_is_said_in_a_comment(tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, "gemma2", sources=2, layers=LAYERS)
     parts = tuple(WeightMerge.single(source, WHOLE, "float32") for source in checkpoints)
     write_release(PathRecipe(parts, HOPS, 0, 0), checkpoints, tmp_path / "scaled", {})
     text = (tmp_path / "scaled" / RECIPE_NAME).read_text()
-    assert text.startswith("# The norms behind this family's layers multiply by 1 + weight")
+    assert text.startswith("# The norms after this family's layers multiply by 1 + weight")
     assert "scale:" not in text
     plain = tuple(Hop(hop.part, hop.layer, 1.0) for hop in HOPS)
     write_release(PathRecipe(parts, plain, 0, 0), checkpoints, tmp_path / "plain", {})

@@ -19,7 +19,7 @@ def whole(part: int) -> list[Hop]:
     return [Hop(part, layer, 1.0) for layer in range(4)]
 
 
-def test_the_path_through_one_model_as_it_stands_is_that_model() -> None:
+def test_the_path_through_one_unchanged_model_is_that_model() -> None:
     assert path_recipe([A, B], whole(1), 1, 1) is B
     assert isinstance(path_recipe([A, B], whole(1), 0, 1), PathRecipe)
     assert isinstance(path_recipe([A, B], whole(1)[:3], 1, 1), PathRecipe)

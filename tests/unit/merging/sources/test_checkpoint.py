@@ -81,7 +81,7 @@ HEADER_DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "offset before the data": (
         lambda entries: entries["wte.weight"].update(data_offsets=[-8, 0]),
-        r"tensor wte\.weight has a size or offset that is no whole number",
+        r"tensor wte\.weight has a size or offset that is not a whole number",
     ),
     "overlap": (
         lambda entries: entries["wte.weight"].update(data_offsets=[16, 24]),
@@ -126,7 +126,7 @@ FILE_DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "longer than its header says": (lambda content: content + b"x", r"it holds 33 bytes of weights"),
     "not JSON": (lambda content: content[:8] + b"[" * (len(content) - 8), r"its header is not JSON"),
     "a git LFS pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", r"the header claims"),
-    "JSON, yet no object": (lambda _: b"\x02" + bytes(7) + b"[]", r"its header is no JSON object"),
+    "JSON, yet no object": (lambda _: b"\x02" + bytes(7) + b"[]", r"its header is not a JSON object"),
 }
 
 

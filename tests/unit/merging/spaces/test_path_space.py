@@ -75,7 +75,7 @@ def test_whatever_is_bred_is_a_path_of_an_allowed_depth(ends: str, tied: bool) -
             assert recipe.embedding == recipe.head
 
 
-def test_a_genome_of_no_path_is_refused() -> None:
+def test_a_genome_that_means_no_path_is_refused() -> None:
     space = PathSpace.build([A, B], tied=True, most=5)
     deep = [0] + [1] * 16 + [10] * 16
     with pytest.raises(MergingError, match="path: got 16 layers: give 2 to 5"):

@@ -265,7 +265,7 @@ def test_a_union_reads_both_models_texts_and_keeps_the_leading_ones_ids(
         ids = union.encode(text)
         assert union.decode(ids) == tokenizer.decode(tokenizer.encode(text))
         assert len(ids) <= len(own[0].encode(text, add_special_tokens=False)) + len(tokenizer.encode(text))
-    if train is not unigrams:  # there the likeliest cut wins, whoever's pieces it needs
+    if train is not unigrams:  # the likeliest split wins, whichever model's pieces it needs
         assert union.encode(SEA) == own[0].encode(SEA)
     turns = union.encode("<|a|>the sea<|b|>")
     assert [turns[0], turns[-1]] == [vocabulary.tokens["<|a|>"], vocabulary.tokens["<|b|>"]]

@@ -236,7 +236,7 @@ def test_every_family_is_assembled_by_the_formula(kind: str, tmp_path: Path) -> 
             swap = {"0": (one, 1, ".1."), "1": (other, 2, ".0.")}
             source, scale, number = swap[layer[1]]
             assert torch.equal(tensor, scale * source[re.sub(r"\.\d+\.", number, name, count=1)]), name
-        else:  # what stands before the layers is of the first slice, what stands behind them of the last
+        else:  # tensors before the layers are of the first slice, tensors after them of the last
             assert torch.equal(tensor, one[name]) or torch.equal(tensor, 2 * other[name]), name
 
 

@@ -67,7 +67,7 @@ def test_a_release_holds_all_that_a_model_needs_and_its_hashes_are_true(
 
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
-def test_the_config_says_the_release_s_dtype_and_else_what_the_base_says_but_for_its_folder(
+def test_the_config_has_the_release_s_dtype_and_otherwise_the_base_s_settings_without_its_folder(
     key: str, checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     path = tmp_path / "model-0" / "config.json"
@@ -220,7 +220,7 @@ def test_a_source_that_breaks_in_the_middle_leaves_nothing_behind(
 
 def test_a_folder_that_is_there_is_never_touched(checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path) -> None:
     write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"first"})
-    with pytest.raises(MergingError, match="one: it is there already"):
+    with pytest.raises(MergingError, match="one: exists already"):
         write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"second"})
     assert (tmp_path / "one" / "README.md").read_text() == "first"
 

@@ -131,7 +131,7 @@ def test_memory_of_a_written_tensor_is_used_for_a_later_one(tmp_path: Path) -> N
     assert all(bool((written[name] == float(name)).all()) for name in shapes)
 
 
-def test_a_failure_that_the_system_tells_of_in_the_background_is_heard(
+def test_a_failure_that_the_system_reports_in_the_background_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_descriptor: int) -> None:

@@ -1,0 +1,74 @@
+"""One worker: what its evaluation sets' digests cover, and which written models it scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.scoring.resources import Resources
+from bot.scoring.worker import Worker
+from bot.scoring.worker_spec import WorkerSpec
+from evaluation.errors import EvaluationError
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split, SplitSizes
+from fixtures.folders import ZOO_TASKS
+from merging.identity import ModelId
+from zoo.repo import MATH, MODELS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MODELS[MATH], tmp_path / "model"))
+
+
+@pytest.fixture
+def spec(folder: Path) -> WorkerSpec:
+    return WorkerSpec(
+        checkpoints=((ModelId(MATH, "0" * 40), folder),),
+        config_source=ModelId(MATH, "0" * 40),
+        dtype="float32",
+        skills=(Skill("math", (SkillTask("zoo_math_en", "acc", None),)),),
+        task_folders=(ZOO_TASKS,),
+        sizes=SplitSizes(12, 10, 10),
+        seed=1,
+        resources=Resources(1, 1, "cpu", 16),
+    )
+
+
+def test_scores_are_kept_apart_by_merging_s_code_the_settings_files_and_the_batch_size(
+    folder: Path, spec: WorkerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(one: WorkerSpec = spec) -> str:
+        return Worker(one).facts(Split.SEARCH).digest
+
+    known = key()
+    assert key() == known
+    assert key(replace(spec, resources=Resources(1, 1, "cpu", 8))) != known
+    with monkeypatch.context() as patch:
+        patch.setattr("bot.scoring.worker.NOT_SCORING", ("evolution",))
+        assert key() != known
+    for name in ("config.json", "generation_config.json"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(json.dumps(json.loads(text), indent=3))
+        assert key() != known, name
+        (folder / name).write_text(text)
+    assert key() == known
+
+
+def test_a_written_model_is_scored_with_the_candidates_tokenizer_alone(
+    folder: Path, spec: WorkerSpec, tmp_path: Path
+) -> None:
+    worker = Worker(spec)
+    results = worker.evaluate_folder(folder, Split.SEARCH)
+    assert len(results.scores) == 12 and results.eval_set == worker.facts(Split.SEARCH).digest
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    (other / "tokenizer.json").write_text(json.dumps({**tokenizer, "normalizer": {"type": "Lowercase"}}))
+    with pytest.raises(
+        EvaluationError, match="other: its tokenizer is not the one that the candidates were scored with"
+    ):
+        worker.evaluate_folder(other, Split.SEARCH)
