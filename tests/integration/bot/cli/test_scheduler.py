@@ -140,6 +140,7 @@ def test_what_was_due_but_not_begun_when_the_process_ended_is_run_at_the_next_st
         until(lambda: served.lines() == ["first begins"], served.process)
     with Served(home, *watchlists) as served:
         until(lambda: {"first ends", "second ends"} <= set(served.lines()), served.process)
+        assert served.lines()[1:] == [f"{name} {what}" for name in ("first", "second") for what in ("begins", "ends")]
 
 
 def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Path) -> None:

@@ -98,13 +98,6 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stocked") / "hub"
-    cycles.stock(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def workers() -> Iterator[SharedWorkers]:
     """Workers of all cycles that run in the tests' own process."""
     workers = SharedWorkers()
@@ -121,17 +114,6 @@ def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory, workers: S
         assert not home.folder.exists()
         assert run_cycle(WATCHLIST, home, hub, Listener(), workers.get) == CYCLE
         yield Finished(server, home, plan, seen)
-
-
-@pytest.fixture
-def server(stocked: Path, tmp_path: Path) -> Iterator[Running]:
-    with cycles.copy_of(stocked, tmp_path / "hub") as server:
-        yield server
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def weights_of(home: Home, cycle: str = CYCLE) -> dict[str, str]:

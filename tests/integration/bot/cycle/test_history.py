@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
@@ -35,11 +34,6 @@ COST = RunCost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3
 SEEN_IF = "  If they differ on half."
 SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
 TASK = TaskPlan("math", "zoo_math_en", "acc", 200, 357, 433)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,31 +17,12 @@ from bot.hub.download import SourceGone
 from bot.hub.pool import NoPool
 from bot.ledger.ledger import Ledger, State
 from bot.watchlist.watchlist import Watchlist
-from fixtures import cycles
 from fixtures.cycles import BASE, LANGUAGE, MATH, Listener, client, small_watchlist
 from fixtures.small_repos import CONFIG, files
 from localhub import Running
 from merging.errors import MergingError
 
 DAMAGED = "overcooked/minnow-math-hot"
-
-
-@pytest.fixture(scope="module")
-def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stocked") / "hub"
-    cycles.stock(folder)
-    return folder
-
-
-@pytest.fixture
-def server(stocked: Path, tmp_path: Path) -> Iterator[Running]:
-    with cycles.copy_of(stocked, tmp_path / "hub") as server:
-        yield server
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def context(server: Running, home: Home, watchlist: Watchlist) -> CycleContext:

@@ -8,18 +8,7 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub, HubUnavailable
 from bot.hub.discovery import discover_candidates, find_base, most_declared_base, query_declared, query_model
 from bot.hub.inspection import Unfit, inspect_candidate
-from bot.watchlist.watchlist import Watchlist
-from fixtures.small_repos import CONFIG, files
-
-
-def watchlist(**changes):
-    values = {
-        "name": "fish",
-        "watch": {"tags": ("fish",)},
-        "skills": ({"name": "math", "tasks": ({"task": "t", "metric": "acc"},)},),
-        "publish": {"mode": "off"},
-    }
-    return Watchlist.model_validate(values | changes)
+from fixtures.small_repos import CONFIG, files, watchlist
 
 
 def watching(**watch):

@@ -12,23 +12,12 @@ from bot.hub.discovery import MAX_ANCESTORS
 from bot.hub.pool import NoPool, Pool, find_pool
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.staged import StagedSearch
-from bot.watchlist.watchlist import Watchlist
-from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, weights
+from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, watchlist, weights
 from merging.errors import MergingError
 from merging.models.settings import read_settings, settings_mismatch
 from merging.tokenizers.comparison import digest_tokenizer, tokenizer_mismatch
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-
-
-def watchlist(**changes):
-    values = {
-        "name": "fish",
-        "watch": {"tags": ("fish",)},
-        "skills": ({"name": "math", "tasks": ({"task": "t", "metric": "acc"},)},),
-        "publish": {"mode": "off"},
-    }
-    return Watchlist.model_validate(values | changes)
 
 
 def client(hub):

@@ -1,6 +1,5 @@
 """lm-eval's own model class is the reference: the engine must give the same answers to every kind of request."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from evaluation.engine.tree import Cut
 from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
-from evaluation.harness.process_state import quiet
 from evaluation.harness.tasks import load_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
@@ -39,15 +37,6 @@ pytestmark = pytest.mark.slow
 GRID = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt2", "mistral")
 DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
 EITHER = pytest.mark.parametrize(("kind", "limits"), [("bytes", None), ("words", TIGHT)], ids=["bytes", "words, tight"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_quiet_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with quiet():
-        yield
-    torch.set_num_threads(before)
 
 
 def prefixes_of(own: EngineLM) -> int:

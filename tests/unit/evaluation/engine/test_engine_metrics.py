@@ -1,31 +1,19 @@
 """lm-eval's own evaluation of whole tasks gives the same metrics, whether its HFLM answers or the engine."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import lm_eval
 import pytest
-import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from evaluation.harness.engine_lm import EngineLM
-from evaluation.harness.process_state import quiet
 from fixtures.engine import CHAT_TEMPLATE, SUM_WORDS, make_model, make_word_tokenizer
 from fixtures.folders import TASKS
 
 pytestmark = pytest.mark.slow
 
 MANAGER = TaskManager(include_path=str(TASKS), include_defaults=False)
-
-
-@pytest.fixture(autouse=True)
-def one_quiet_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with quiet():
-        yield
-    torch.set_num_threads(before)
 
 
 def evaluated(lm: HFLM, tasks: list[str], shots: int, *, chat: bool) -> dict[str, dict[str, Any]]:

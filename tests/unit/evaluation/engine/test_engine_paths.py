@@ -1,13 +1,10 @@
 """Models of paths, whose layers come from several others, must be answered for as lm-eval answers for them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from lm_eval.models.huggingface import HFLM
 
-from evaluation.harness.process_state import quiet
 from fixtures.engine import (
     TIGHT,
     Words,
@@ -29,15 +26,6 @@ pytestmark = pytest.mark.slow
 LAYERS = 3
 HOPS = [(0, 0, 1.0), (1, 1, 0.8), (1, 1, 1.1), (0, 1, 1.0), (0, 2, 1.3), (1, 2, 0.9)]
 """Layers of two sources, one of them twice, so that their kinds of attention come in another order."""
-
-
-@pytest.fixture(autouse=True)
-def one_quiet_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with quiet():
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gemma3_text"])
