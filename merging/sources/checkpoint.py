@@ -21,7 +21,8 @@ MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 
-_FINITE_CHUNK = 1 << 18  # elements looked at together: what they need stays in the processor's cache
+_FINITE_CHUNK = 1 << 22
+"""Elements looked at together: a shorter piece costs more in starting threads than in reading."""
 
 
 class Checkpoint(Weights):
@@ -78,7 +79,16 @@ class Checkpoint(Weights):
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor holds neither NaN nor infinity."""
-    return all(bool(torch.isfinite(part).all()) for part in torch.split(tensor.reshape(-1), _FINITE_CHUNK))
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(_is_finite_part(part) for part in torch.split(tensor.reshape(-1), _FINITE_CHUNK))
+
+
+def _is_finite_part(part: Tensor) -> bool:
+    """By the extremes, which NaN spreads to: one pass over memory, where `isfinite` writes several copies."""
+    if part.dtype.itemsize == 1:  # torch finds no extremes of 8-bit floats
+        return bool(torch.isfinite(part.float()).all())
+    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(part))
 
 
 def read_headers(path: Path) -> dict[str, TensorHeader]:

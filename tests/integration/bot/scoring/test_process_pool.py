@@ -156,6 +156,7 @@ def test_workers_killed_while_they_wait_are_replaced(workers: ProcessPool) -> No
     before = scores(workers, RECIPES[:2])
     waiting = worker_processes()
     assert len(waiting) == 2
+    assert all(worker.environ()["OMP_WAIT_POLICY"] == "PASSIVE" for worker in waiting)
     for worker in waiting:
         worker.kill()
     while worker_processes():  # not waited for, which their parent has to do

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from fixtures.tiny_models import tiny_model
 from merging.errors import MergingError
-from merging.sources.checkpoint import MAX_HEADER_BYTES, Checkpoint, read_headers
+from merging.sources.checkpoint import MAX_HEADER_BYTES, Checkpoint, is_finite, read_headers
 from merging.sources.family import TensorHeader
 
 
@@ -64,7 +64,7 @@ def test_a_sharded_model_of_transformers_is_one_checkpoint(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float8_e5m2])
 def test_a_weight_that_is_not_finite_is_named(value: float, dtype: torch.dtype, folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["h.0.mlp.weight"] = torch.tensor([1.0, value, 2.0], dtype=dtype)
@@ -72,6 +72,17 @@ def test_a_weight_that_is_not_finite_is_named(value: float, dtype: torch.dtype, 
     checkpoint = Checkpoint.open(folder)
     with pytest.raises(MergingError, match=r"model\.safetensors: tensor h\.0\.mlp\.weight holds NaN or infinite"):
         checkpoint.verify()
+
+
+def test_a_value_that_is_not_finite_is_found_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("merging.sources.checkpoint._FINITE_CHUNK", 4)
+    for place in range(10):
+        tensor = torch.arange(10.0)
+        assert is_finite(tensor)
+        tensor[place] = -torch.inf if place % 2 else torch.nan
+        assert not is_finite(tensor)
+    whole = (torch.arange(3), torch.tensor([True]), torch.empty(0), torch.ones(3).to(torch.float8_e4m3fn))
+    assert all(is_finite(tensor) for tensor in whole)
 
 
 HEADER_DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
