@@ -7,12 +7,13 @@ BIN := .venv/bin
 demo: .venv/.ready
 	$(BIN)/shoal demo
 
+# Four processes on two cores, for half of the time is waiting; a free one steals, for the slowest tests stand together.
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # For the loop while editing: linters, types, and the tests that need no server, process or large model.
 check: lint
-	$(BIN)/python -m pytest -n 2 -q -m "not slow and not integration"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not integration"
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
