@@ -1,8 +1,11 @@
-"""Cron strings with their standard meaning, as APScheduler triggers (APScheduler numbers weekdays from Monday)."""
+"""Cron strings with their standard meaning, as APScheduler triggers.
+
+APScheduler numbers weekdays from Monday, and repeats or leaves out times of day where clocks are put back or forward.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _REFERENCE = datetime(2024, 1, 1, tzinfo=UTC)
 """Any fixed moment, after which a cron string must fire at some time."""
+_HOURS = tuple(_REFERENCE + timedelta(hours=hour) for hour in range(24))
+"""Every hour of a day."""
 
 
 def _day_number(text: str) -> int:
@@ -54,7 +59,9 @@ def standard_weekdays(field: str) -> str:
 def standard_trigger(cron: str, timezone: str) -> BaseTrigger:
     """The trigger for a five-field cron string in an IANA time zone.
 
-    Where day of month and weekday are both restricted, either one fires, as cron(5) has it.
+    Where day of month and weekday are both restricted, either one fires, as crontab(5) has it. Where clocks are put
+    forward or back, times of day follow cron(8): one that comes twice fires once, and one that is skipped fires right
+    after the gap. What fires in every hour, or is given by `*` minutes, just follows the clock.
 
     Raises:
         ValueError: the string is wrong, or never fires (31 February).
@@ -63,18 +70,24 @@ def standard_trigger(cron: str, timezone: str) -> BaseTrigger:
     from apscheduler.triggers.combining import OrTrigger
     from apscheduler.triggers.cron import CronTrigger
 
-    zone = ZoneInfo(timezone)
+    from bot.watchlist.local_time import LocalTimeTrigger
+
+    ZoneInfo(timezone)
     fields = cron.split()
     if len(fields) != 5:
         raise ValueError(f"{len(fields)} fields where cron has 5 (minute hour day month weekday)")
     minute, hour, day, month, weekday = fields
     weekday = standard_weekdays(weekday)
+    every_hour = CronTrigger(hour=hour, timezone=UTC)
+    every_time = minute.startswith("*") or all(
+        every_hour.get_next_fire_time(None, moment) == moment for moment in _HOURS
+    )
 
     def trigger(day: str, weekday: str) -> CronTrigger:
-        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone)
+        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=UTC)
 
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
-    chosen = OrTrigger([trigger(day, "*"), trigger("*", weekday)]) if either else trigger(day, weekday)
-    if chosen.get_next_fire_time(None, _REFERENCE) is None:
+    times = OrTrigger([trigger(day, "*"), trigger("*", weekday)]) if either else trigger(day, weekday)
+    if times.get_next_fire_time(None, _REFERENCE) is None:
         raise ValueError("its time never comes")
-    return chosen
+    return LocalTimeTrigger(times, timezone, every_time=every_time)

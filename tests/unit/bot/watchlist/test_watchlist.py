@@ -1,12 +1,10 @@
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bot.errors import ShoalError
-from bot.watchlist.cron import standard_trigger, standard_weekdays
 from bot.watchlist.domain import GateSettings
 from bot.watchlist.load import load_watchlist
 from bot.watchlist.reference import watchlist_reference
@@ -290,52 +288,6 @@ def test_the_digest_moves_with_what_is_searched_and_not_with_where_it_goes(tmp_p
     same = GOOD + "schedule: {cron: 0 3 * * *}\nworkers: {count: 3}\ntask_folders: [.]\n"
     assert digest(same) == digest(GOOD)
     assert digest(GOOD + "search: {seed: 2}\n") != digest(GOOD)
-
-
-@pytest.mark.parametrize(
-    ("field", "days"),
-    [
-        ("*", "*"),
-        ("0", "sun"),
-        ("7", "sun"),
-        ("1-5", "mon,tue,wed,thu,fri"),
-        ("5-7", "sun,fri,sat"),
-        ("0-2", "sun,mon,tue"),
-        ("fri-mon", "sun,mon,fri,sat"),
-        ("*/2", "sun,tue,thu,sat"),
-        ("1-5/2", "mon,wed,fri"),
-        ("3/2", "wed,fri"),
-        ("MON,4", "mon,thu"),
-    ],
-)
-def test_weekdays_mean_what_cron_means_by_them(field, days):
-    assert standard_weekdays(field) == days
-
-
-def test_a_schedule_fires_on_cron_s_sunday_in_its_own_time_zone():
-    schedule = Watchlist.model_validate(
-        {
-            "name": "w",
-            "watch": {"tags": ("x",)},
-            "skills": ({"name": "s", "tasks": ({"task": "t", "metric": "m"},)},),
-            "publish": {"mode": "off"},
-            "schedule": {"cron": "30 3 * * 0", "timezone": "Asia/Tokyo"},
-        }
-    ).schedule
-    due = standard_trigger(schedule.cron, schedule.timezone).get_next_fire_time(
-        None, datetime(2026, 11, 23, tzinfo=UTC)
-    )
-    assert due.isoformat() == "2026-11-29T03:30:00+09:00"
-    assert due.strftime("%A") == "Sunday"
-
-
-def test_a_day_of_the_month_and_a_weekday_together_mean_either():
-    trigger = standard_trigger("0 0 13 * 5", "UTC")
-    moment, due = datetime(2026, 11, 1, tzinfo=UTC), []
-    for _ in range(3):
-        moment = trigger.get_next_fire_time(moment, moment)
-        due.append(moment.day)
-    assert due == [6, 13, 20]
 
 
 def test_reading_a_watchlist_loads_nothing_heavy():
