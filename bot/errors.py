@@ -23,6 +23,13 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
+def failure_reason(error: BaseException) -> str:
+    """Why something failed, in one line: an expected error's text, or that shoal itself is at fault."""
+    if isinstance(error, EXPECTED):
+        return " ".join(error_message(error).split())
+    return f"a fault in shoal: {type(error).__name__}: {' '.join(str(error).split())}; please report it"
+
+
 def error_message(error: BaseException) -> str:
     """The text of an expected error; errors of the operating system get the file's name and a remedy."""
     if not isinstance(error, OSError) or error.errno is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,18 @@ def hold_home(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator
     busy = "another shoal process is using this home; wait for it, or choose another --home"
     with _hold_file(home, home.lock, busy, on_wait):
         yield
+
+
+def is_home_held(home: Home) -> bool:
+    """Whether a process holds the home, as far as this one can see; nothing is written."""
+    try:
+        with home.lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # it is held, or the file system has no locks
+        return True
+    return False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bot.cycle.history import CyclePage, CycleSummary
 from bot.hub.candidate import Verdict
-from bot.ledger.ledger import Cycle, ReleaseEntry, State
+from bot.ledger.ledger import ReleaseEntry
 from bot.progress import clock_time, printable
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 
@@ -43,7 +43,7 @@ def layout_status(rows: Sequence[CycleSummary]) -> RenderableType:
         return Text("no cycle yet: shoal run WATCHLIST")
     table = _table("cycle", "started (UTC)", "state", "note")
     for row in rows:
-        _add(table, row.cycle.id, _minute(row.cycle.started), row.cycle.state, _note(row.cycle))
+        _add(table, row.cycle.id, _minute(row.cycle.started), row.cycle.state, row.cycle.note)
     return table
 
 
@@ -86,13 +86,7 @@ def _summary(page: CyclePage) -> list[str]:
     when = f"started {_minute(cycle.started)} UTC"
     if cycle.finished is not None:
         when += f", ended after {clock_time((cycle.finished - cycle.started).total_seconds())}"
-    return [when, _note(cycle)] + ([f"report: {page.report}"] if page.report else [])
-
-
-def _note(cycle: Cycle) -> str:
-    if cycle.state is State.RUNNING:
-        return "running, or interrupted: then the next run resumes it"
-    return cycle.note
+    return [when, cycle.note] + ([f"report: {page.report}"] if page.report else [])
 
 
 def _verdicts(verdicts: Iterable[Verdict]) -> list[Section]:

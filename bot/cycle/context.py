@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bot.errors import ShoalError, failure_reason
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.ledger import Cycle, Ledger, State
@@ -27,3 +30,16 @@ class CycleContext:
         """Close the cycle with one line on how it ended."""
         self.ledger.finish(self.cycle.id, state, note, datetime.now(UTC))
         self.narrator.say(f"{self.cycle.id}: {state}: {note}")
+
+    @contextmanager
+    def failure_recorded(self) -> Iterator[None]:
+        """Record an error that ends the cycle, with its reason; the next run resumes the cycle.
+
+        Ctrl-C and a killed process record nothing: the cycle is interrupted, and resumed likewise.
+        """
+        try:
+            yield
+        except Exception as error:
+            with suppress(ShoalError):  # where the disk is full, the ledger cannot be written either
+                self.ledger.finish(self.cycle.id, State.FAILED, failure_reason(error), datetime.now(UTC))
+            raise

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from bot.home import Home
 from bot.hub.candidate import Verdict
-from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
+from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
+from bot.lock import is_home_held
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 from bot.watchlist.watchlist import Watchlist
+
+INTERRUPTED = "interrupted: the next run resumes it"
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class CyclePage:
 
 def list_cycles(ledger: Ledger) -> tuple[CycleSummary, ...]:
     """Every cycle, newest first."""
-    return tuple(CycleSummary(cycle, ledger.releases(cycle.id)) for cycle in ledger.cycles())
+    return tuple(CycleSummary(_with_note(cycle, ledger), ledger.releases(cycle.id)) for cycle in ledger.cycles())
 
 
 def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
     """One cycle by its id; ShoalError if there is none."""
-    entry = ledger.cycle(cycle)
+    entry = _with_note(ledger.cycle(cycle), ledger)
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     report = home.report(cycle)
     return CyclePage(
@@ -78,6 +81,14 @@ def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         releases=ledger.releases(cycle),
         report=str(report) if report.exists() else None,
     )
+
+
+def _with_note(cycle: Cycle, ledger: Ledger) -> Cycle:
+    """The cycle with a note on how it goes on, where it has not ended well."""
+    if cycle.state is State.RUNNING:
+        held = is_home_held(Home(ledger.path.parent))
+        return replace(cycle, note="running, or interrupted: then the next run resumes it" if held else INTERRUPTED)
+    return replace(cycle, note=f"{cycle.note} (the next run resumes it)") if cycle.state is State.FAILED else cycle
 
 
 def _cycle_json(cycle: Cycle) -> dict[str, object]:

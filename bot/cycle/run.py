@@ -49,13 +49,20 @@ def run_cycle(
     make_evaluator: opens an evaluator of candidates, from what each worker is sent and the time limit per candidate.
     """
     ledger = Ledger(home.ledger)
-    # Whatever can be known to fail is checked first: the search takes hours, and nothing is recorded yet.
-    with narrator.bar("checking the tasks and the token", None):
-        check_before(watchlist, hub)
     cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC))
     ledger.keep(cycle.id, "watchlist", watchlist, Watchlist)
     context = CycleContext(watchlist, home, hub, ledger, narrator, cycle)
+    with context.failure_recorded():
+        complete_cycle(context, make_evaluator)
+    return cycle.id
 
+
+def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> None:
+    """Take a cycle the whole way, from the first check to the report."""
+    watchlist, home, hub, ledger, cycle = context.watchlist, context.home, context.hub, context.ledger, context.cycle
+    # Whatever can be known to fail is checked first, because the search takes hours.
+    with context.narrator.bar("checking the tasks and the token", None):
+        check_before(watchlist, hub)
     pool, folders = prepare_pool(context)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
     check_repos(hub, repos.values(), watchlist.publish)
@@ -67,14 +74,14 @@ def run_cycle(
         eval_sets = build_eval_sets(context, evaluator)
         if (earlier := find_equal_cycle(ledger, cycle, watchlist.publish, eval_sets)) is not None:
             context.finish(State.UNCHANGED, f"the same sources, tasks and watchlist as {earlier}")
-            return cycle.id
+            return
         results = search_and_choose(context, evaluator, strategy, pool, folders, resources)
 
     write_cards(ledger, home, results, repos)
-    ending = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle.id).release_or_hold()
+    publisher = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id)
+    ending = publisher.release_or_hold()
     write_cycle_report(home.report(cycle.id), results, ending, ledger.verdicts(cycle.id), ledger.releases(cycle.id))
     context.finish(ending.state, ending.note)
-    return cycle.id
 
 
 def search_and_choose(

@@ -51,7 +51,9 @@ def _create_engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_pragmas(connection: SqliteConnection, _record: object) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        # FULL: a commit is on the disk before it is reported. With NORMAL a power cut loses every commit since the last
+        # checkpoint of the log: about a hundred scored candidates.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

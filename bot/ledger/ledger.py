@@ -42,12 +42,17 @@ class State(StrEnum):
     """The state of a cycle."""
 
     RUNNING = "running"  # under way, or interrupted: the next run resumes it
+    FAILED = "failed"  # ended by an error, which is its note: the next run resumes it
     REVIEW = "waiting for review"  # releases are written; `shoal publish` uploads them
     PUBLISHED = "published"  # at least one release is on the Hub
     WRITTEN = "written"  # publishing is off: the releases stay in the home
     NOTHING = "nothing worth publishing"  # no front member passed the gate
     UNCHANGED = "nothing new"  # the same sources and watchlist as an earlier cycle
     ABANDONED = "abandoned"  # the watchlist changed before the cycle was done
+
+
+RESUMED = (State.RUNNING, State.FAILED)
+"""The states of a cycle that the next run of its watchlist resumes."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +141,17 @@ class Ledger:
     def begin(self, watchlist: str, digest: str, now: datetime) -> Cycle:
         """The watchlist's interrupted cycle, to be resumed, or else a new one.
 
-        digest: the watchlist's digest. An interrupted cycle of another digest is closed as abandoned; its scores are
-        still used. A new cycle forgets failures that may have been the machine's.
+        digest: the watchlist's digest. An interrupted or failed cycle of another digest is closed as abandoned, and its
+        scores are still used; but one that failed before it had found anything is begun again under the new digest. A
+        new cycle forgets failures that may have been the machine's.
         """
         with self._transaction() as session:
             newest = session.scalars(
                 select(CycleRow).where(CycleRow.watchlist == watchlist).order_by(CycleRow.number.desc()).limit(1)
             ).first()
-            if newest is not None and newest.state == State.RUNNING:
-                if newest.digest == digest:
+            if newest is not None and newest.state in RESUMED:
+                if newest.digest == digest or _has_not_begun(session, newest):
+                    newest.digest, newest.state, newest.note, newest.finished = digest, State.RUNNING, "", None
                     return _cycle(newest)
                 newest.state, newest.note = State.ABANDONED, "the watchlist changed before the cycle was done"
                 newest.finished = now.isoformat()
@@ -346,6 +353,12 @@ class Ledger:
         with Session(self._engine) as session:
             row = session.scalars(query.order_by(ReleaseRow.published.desc()).limit(1)).first()
             return None if row is None else _release(row)
+
+
+def _has_not_begun(session: Session, cycle: CycleRow) -> bool:
+    """Whether a cycle failed before it had found anything: the Hub was down, or the watchlist named a wrong task."""
+    found = select(func.count()).select_from(CandidateRow).where(CandidateRow.cycle == cycle.id)
+    return cycle.state == State.FAILED and not session.scalar(found)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Brings older ledgers up to the present schema.
 
 `PRAGMA user_version` holds the version of a file's schema. It changes when a table does, or the JSON of a kept stage
-result; a table that is merely new needs no migration.
+result, or the values of a column that older programs check; a table that is merely new needs no migration.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ def _add_schema_version(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_add_schema_version,)
+def _add_states(_: Connection) -> None:
+    """From shoal 0.2.0: cycles may have states that it cannot read. The tables are the same."""
+
+
+MIGRATIONS: tuple[Migration, ...] = (_add_schema_version, _add_states)
 """MIGRATIONS[n] turns schema n into n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

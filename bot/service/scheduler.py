@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bot.errors import EXPECTED, ShoalError, error_message
 from bot.home import Home
-from bot.ledger.ledger import Ledger, State
+from bot.ledger.ledger import RESUMED, Ledger
 from bot.lock import hold_home, hold_schedule
 from bot.progress import Narrator
 from bot.watchlist.cron import standard_trigger
@@ -105,7 +105,7 @@ def load_scheduled(paths: Sequence[Path]) -> dict[Path, Watchlist]:
 
 
 def find_interrupted(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, ...]:
-    """The watchlists whose newest cycle was interrupted."""
+    """The watchlists whose newest cycle was interrupted or failed."""
     if not home.ledger.exists():
         return ()
     ledger = Ledger(home.ledger)
@@ -114,7 +114,7 @@ def find_interrupted(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[
     return tuple(
         path
         for path, watchlist in watchlists.items()
-        if watchlist.name in newest and newest[watchlist.name].state is State.RUNNING
+        if watchlist.name in newest and newest[watchlist.name].state in RESUMED
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.lock import HomeIsBusyError, hold_home, hold_schedule
+from bot.lock import HomeIsBusyError, hold_home, hold_schedule, is_home_held
 from fixtures.folders import ROOT
 
 HOLDER = """
@@ -33,6 +33,14 @@ def start_holder(home: Home) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     return process
+
+
+def test_whether_a_home_is_held_is_seen_without_a_trace(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert not is_home_held(home) and not home.folder.exists()
+    with hold_home(home):
+        assert is_home_held(home)
+    assert not is_home_held(home)
 
 
 def test_a_home_in_use_is_refused_until_its_holder_dies(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_pat
     done = shoal(command, path, *home, "--endpoint", "http://127.0.0.1:9", token=TOKEN, hurry=True)
     assert one_line_error(done) == "http://127.0.0.1:9: the Hub cannot be reached; try again later"
     if command == "run":
-        assert Ledger(Home(tmp_path / "home").ledger).cycles() == ()
+        (cycle,) = Ledger(Home(tmp_path / "home").ledger).cycles()
+        assert (cycle.state, cycle.note) == (State.FAILED, one_line_error(done))
 
 
 def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(tmp_path: Path) -> None:
@@ -176,7 +177,8 @@ def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_p
     assert fault.startswith("publish.namespace: got 'tidepool': the token belongs to shoal-bot, which may write to")
     assert "no token; set HF_TOKEN" in one_line_error(story.shoal("run", story.watchlist, token=None))
     assert "the Hub answers 401" in one_line_error(story.shoal("run", story.watchlist, token="hf_wrong"))
-    assert Ledger(story.home.ledger).cycles() == ()
+    (cycle,) = Ledger(story.home.ledger).cycles()
+    assert (cycle.id, cycle.state) == ("small-1", State.FAILED) and "the Hub answers 401" in cycle.note
 
 
 def test_a_home_in_use_is_refused(story: Story) -> None:

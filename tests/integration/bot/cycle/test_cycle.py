@@ -392,10 +392,12 @@ def test_releases_that_were_only_written_are_published_later_without_a_new_searc
     fault = server.faults.unavailable("*/commit/*", method="POST", times=10**6)
     with pytest.raises(HubUnavailable, match="503; try again later"):
         run_cycle(WATCHLIST, home, hub, Listener(), workers.get)
-    assert fault.struck and ledger.cycles()[0].state is State.RUNNING
+    failed = ledger.cycles()[0]
+    assert fault.struck and failed.state is State.FAILED and failed.finished is not None
+    assert failed.note == f"{server.endpoint}: the Hub answers 503; try again later"
     server.faults.clear()
     second = run_cycle(WATCHLIST, home, hub, Listener(), workers.get)
-    assert second != first and ledger.cycle(second).state is State.PUBLISHED
+    assert second == failed.id != first and ledger.cycle(second).state is State.PUBLISHED
     assert ledger.count_evaluations() == scored
     assert weights_of(home, second) == weights_of(finished.home)
     assert [len(titles) for titles in published(server).values()] == [2, 2]
@@ -430,4 +432,5 @@ def test_what_would_fail_at_the_end_is_found_before_anything_is_fetched(
         run_cycle(WATCHLIST, home, client(server, "hf_wrong"), Listener(), workers.get)
     assert {path for _, path in server.faults.seen} == {"/api/whoami-v2"}
     assert not home.sources.exists()
-    assert Ledger(home.ledger).cycles() == ()
+    (cycle,) = Ledger(home.ledger).cycles()
+    assert cycle.state is State.FAILED and "token" in cycle.note

@@ -17,6 +17,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.candidate import Verdict
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
+from bot.lock import hold_home
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
@@ -73,11 +74,22 @@ def shown(page: RenderableType, width: int = 80) -> str:
 def test_status_lists_the_newest_first_and_says_what_becomes_of_an_interrupted_one(ledger: Ledger) -> None:
     assert shown(pages.layout_status(list_cycles(ledger))) == (
         "cycle    started (UTC)     state      note\n"
-        "small-2  2026-11-03 06:00  running    running, or interrupted: then the next run\n"
-        "                                      resumes it\n"
+        "small-2  2026-11-03 06:00  running    interrupted: the next run resumes it\n"
         "small-1  2026-11-02 06:00  published  1 releases published�[2J"
     )
     assert shown(pages.layout_status(())) == "no cycle yet: shoal run WATCHLIST"
+
+
+def test_a_cycle_is_only_called_interrupted_while_no_process_holds_the_home(ledger: Ledger, home: Home) -> None:
+    with hold_home(home):
+        assert list_cycles(ledger)[0].cycle.note == "running, or interrupted: then the next run resumes it"
+    assert read_cycle(ledger, home, "small-2").cycle.note == "interrupted: the next run resumes it"
+
+
+def test_a_failed_cycle_shows_its_reason(ledger: Ledger, home: Home) -> None:
+    ledger.finish("small-2", State.FAILED, "the Hub cannot be reached", BEGUN)
+    assert list_cycles(ledger)[0].cycle.note == "the Hub cannot be reached (the next run resumes it)"
+    assert shown(pages.layout_cycle(read_cycle(ledger, home, "small-2"))).startswith("small-2: failed\n")
 
 
 def test_show_prints_the_whole_cycle_within_80_columns(ledger: Ledger, home: Home) -> None:

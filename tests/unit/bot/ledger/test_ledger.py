@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,24 @@ def test_a_changed_watchlist_abandons_the_interrupted_cycle(ledger: Ledger) -> N
     second = ledger.begin("tiny", "other words", NOON)
     assert second.id == "tiny-2"
     assert ledger.cycle(first.id).state is State.ABANDONED
+
+
+def test_a_failed_cycle_is_resumed_and_forgets_its_reason(ledger: Ledger) -> None:
+    first = ledger.begin("tiny", "words", NOON)
+    ledger.record_pool(first.id, [Verdict("a/b", None, False, "gone")], ())
+    ledger.finish(first.id, State.FAILED, "the Hub is down", NOON)
+    assert ledger.cycle(first.id).note == "the Hub is down"
+    assert ledger.begin("tiny", "words", NOON) == first
+    ledger.finish(first.id, State.FAILED, "the disk is full", NOON)
+    assert ledger.begin("tiny", "other words", NOON).id == "tiny-2"
+    assert ledger.cycle(first.id).state is State.ABANDONED
+
+
+def test_a_cycle_that_failed_before_it_found_anything_goes_on_under_the_mended_watchlist(ledger: Ledger) -> None:
+    first = ledger.begin("tiny", "a wrong task", NOON)
+    ledger.finish(first.id, State.FAILED, "no such task", NOON)
+    assert ledger.begin("tiny", "the right task", NOON) == replace(first, digest="the right task")
+    assert len(ledger.cycles()) == 1
 
 
 def test_a_finished_cycle_is_followed_by_a_new_one_and_each_watchlist_counts_its_own(ledger: Ledger) -> None:
@@ -145,6 +164,14 @@ def test_the_ledger_is_read_while_another_connection_writes(ledger: Ledger) -> N
     writer.execute("BEGIN IMMEDIATE")
     assert ledger.cycles() == ()
     writer.execute("ROLLBACK")
+
+
+def test_every_connection_waits_until_a_commit_is_on_the_disk(ledger: Ledger) -> None:
+    """2 is FULL: with 1 (NORMAL) a power cut loses the commits since the last checkpoint."""
+    for _ in range(2):
+        with ledger._engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        ledger.close()  # the next connection is a new one
 
 
 def test_a_new_ledger_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
