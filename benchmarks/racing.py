@@ -31,7 +31,7 @@ from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
 from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
-from bot.watchlist.sections import RacingSection
+from bot.watchlist.sections import ROUNDS, RacingSection
 from evaluation.eval_set import EvalSetFacts, ItemResults
 from evaluation.splits import Split
 from merging.evolution.outcomes import Generation
@@ -120,7 +120,7 @@ def main() -> Figures:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     racing = RacingSection()
     answers, _ = in_process_scores()
-    eval_set = Worker(replace(spec(Resources(1, 1, "cpu", 64)), rounds=racing.rounds)).facts(Split.SEARCH)
+    eval_set = Worker(replace(spec(Resources(1, 1, "cpu", 64)), rounds=racing.rounds or ROUNDS)).facts(Split.SEARCH)
     evaluator = Recalled(answers, eval_set)
     items = len(eval_set.items)
     shares, of_whole = [], []

@@ -95,10 +95,9 @@ def peers(candidates: int, truth: Callable[[WeightMerge], tuple[float, ...]]) ->
 def shoal(goal: float) -> tuple[float, float]:
     """Seconds until shoal's front has a hypervolume, and that hypervolume."""
     space, watchlist = demo_space(), demo_watchlist()
-    racing = watchlist.search.racing
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPool(replace(spec(CREW), rounds=racing.rounds if racing else 1)) as workers,
+        ProcessPool(replace(spec(CREW), rounds=watchlist.rounds)) as workers,
     ):
         deque(workers.evaluate(random_recipes(2 * CREW.workers, WARM_UP), Split.SEARCH), maxlen=0)
         ledger = Clocked(Path(folder) / "ledger.sqlite", goal)

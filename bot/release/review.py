@@ -23,7 +23,7 @@ def release_repos(watchlist: Watchlist, number: int, prefix: str | None) -> dict
     prefix: what the licence requires names to start with.
     """
     settings = watchlist.publish
-    possible = list_roles(watchlist.skill_names, watchlist.search.dataflow.smaller)
+    possible = list_roles(watchlist.skill_names, watchlist.search.paths.smaller)
     names = {role: make_repo_name(settings.name, watchlist.name, number, role, prefix) for role in possible}
     return {role: f"{settings.namespace}/{name}" if settings.namespace else name for role, name in names.items()}
 

@@ -8,7 +8,6 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
-from bot.watchlist.sections import DataflowSection
 from bot.watchlist.watchlist import Watchlist
 from merging.mergekit.config import KeyPath
 from merging.methods import METHODS
@@ -68,7 +67,7 @@ def _method_of_two(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 
 def _unread_dataflow(watchlist: Watchlist) -> Iterator[Contradiction]:
-    if watchlist.search.space == "parameter" and watchlist.search.dataflow != DataflowSection():
+    if watchlist.search.space == "parameter" and watchlist.search.dataflow is not None:
         yield (
             ("search", "dataflow"),
             "is not read where search.space is parameter; write dataflow or both, or remove it",
@@ -76,13 +75,13 @@ def _unread_dataflow(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 
 def _empty_layer_range(watchlist: Watchlist) -> Iterator[Contradiction]:
-    least, most = watchlist.search.dataflow.min_layers, watchlist.search.dataflow.max_layers
+    least, most = watchlist.search.paths.min_layers, watchlist.search.paths.max_layers
     if least is not None and most is not None and least > most:
         yield ("search", "dataflow", "min_layers"), f"is more than max_layers ({most}); swap them"
 
 
 def _depth_in_a_race(watchlist: Watchlist) -> Iterator[Contradiction]:
-    if watchlist.search.dataflow.smaller and watchlist.search.racing is not None:
+    if watchlist.search.paths.smaller and watchlist.search.racing is not None:
         yield (
             ("search", "dataflow", "smaller"),
             "does not fit search.racing, which compares candidates by their skills alone; write racing: null",
@@ -104,8 +103,8 @@ def _budget_below_a_generation(watchlist: Watchlist) -> Iterator[Contradiction]:
 def _rounds_beyond_the_items(watchlist: Watchlist) -> Iterator[Contradiction]:
     """Only rounds that the person asked for: with few items, the default ones just become fewer."""
     items, racing = watchlist.items.search, watchlist.search.racing
-    asked = racing is not None and "racing" in watchlist.search.model_fields_set
-    if racing is not None and asked and items is not None and items < 2**racing.rounds:
+    rounds = racing.rounds if racing is not None else None
+    if rounds is not None and items is not None and items < 2**rounds:
         why = f"divides {items} items of a task (items.search) too far; at most {max(2, items.bit_length() - 1)} here"
         yield ("search", "racing", "rounds"), f"{why}, or write racing: null"
 

@@ -26,6 +26,9 @@ _PLAIN_REMEDIES = {
 }
 """pydantic's error type → what is wrong, what to do."""
 
+_MOST_SHOWN = 60
+"""Characters of a value in an error."""
+
 _BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 _BOUND_NAMES = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 
@@ -72,17 +75,22 @@ def _data_path(data: object, location: tuple[int | str, ...], *, missing: bool) 
 
 
 def _describe_value(path: KeyPath, file: YamlFile) -> str:
-    """The value as written, shortened; groups and lists described, and `nothing` for a missing key."""
+    """The value as written, shortened; `nothing` for a missing key."""
     data = file.value(path)
     if data is None:
         return "nothing"
-    if isinstance(data, dict):
-        return "a group of keys" if data else "an empty group"
-    if isinstance(data, tuple):
-        return f"a list of {len(data)}" if data else "an empty list"
-    text = file.texts[path]
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    text = _flow(data, path, file)
+    shown = text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
     return repr(shown) if isinstance(data, str) else shown
+
+
+def _flow(data: object, path: KeyPath, file: YamlFile) -> str:
+    """A value in one line, groups and lists as `{a: 1}` and `[a, b]`."""
+    if isinstance(data, dict):
+        return f"{{{', '.join(f'{key}: {_flow(value, (*path, key), file)}' for key, value in data.items())}}}"
+    if isinstance(data, tuple):
+        return f"[{', '.join(_flow(value, (*path, index), file) for index, value in enumerate(data))}]"
+    return file.texts[path]
 
 
 def _reason(

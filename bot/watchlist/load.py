@@ -16,8 +16,8 @@ from bot.watchlist.yaml_file import read_yaml
 def load_watchlist(path: Path) -> Watchlist:
     """Read and check a watchlist; its task folders become absolute.
 
-    The checks of keys against each other happen here and not when a stored watchlist is read again: some ask which
-    keys the person wrote, and a stored one holds them all; and a cycle that is under way keeps what it began with.
+    The checks of keys against each other happen here and not when a stored watchlist is read again: a cycle that is
+    under way keeps what it began with.
 
     Raises:
         ShoalError: a line for each fault: `FILE:LINE: key: got VALUE: what is wrong; what to do`.

@@ -174,10 +174,19 @@ else:
 """The methods of merging.methods that a search can vary."""
 
 
+ROUNDS = 5
+"""The number of rounds where the watchlist does not say."""
+
+
 class RacingSection(Section):
     """Candidates are scored on the search items in rounds; those that others clearly beat are dropped early."""
 
-    rounds: int = Field(default=5, ge=2, le=10, description="number of rounds; each doubles the items scored so far")
+    rounds: int | None = Field(
+        default=None,
+        ge=2,
+        le=10,
+        description=f"number of rounds; each doubles the items scored so far; null: {ROUNDS}, or fewer with few items",
+    )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="confidence level of the test by which a candidate is dropped"
     )
@@ -215,7 +224,9 @@ class SearchSection(Section):
     space: SpaceKind = Field(
         default="parameter", description="what is searched: coefficients of weights, paths through layers, or both"
     )
-    dataflow: DataflowSection = Field(default=DataflowSection(), description="how paths arrange layers")
+    dataflow: DataflowSection | None = Field(
+        default=None, description="how paths arrange layers; not read where space is parameter"
+    )
     method: SearchedMethod = Field(default="task_arithmetic", description="the merge method")
     groups: GroupsSection = Field(default=GroupsSection(), description="which tensors share a gene")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
@@ -229,6 +240,11 @@ class SearchSection(Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")
+
+    @property
+    def paths(self) -> DataflowSection:
+        """How paths arrange layers: as written, or the defaults."""
+        return self.dataflow or DataflowSection()
 
 
 class WorkersSection(Section):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bot.watchlist.domain import GateSettings
 from bot.watchlist.sections import (
+    ROUNDS,
     Base,
     GateSection,
     ItemsSection,
@@ -107,7 +108,8 @@ class Watchlist(Section):
     @property
     def rounds(self) -> int:
         """The number of rounds in which candidates answer the search items; 1 without racing."""
-        return self.search.racing.rounds if self.search.racing else 1
+        racing = self.search.racing
+        return 1 if racing is None else racing.rounds or ROUNDS
 
     @property
     def search_settings(self) -> SearchSettings:

@@ -163,9 +163,12 @@ def _compose(text: str, name: str, kind: str, example: str, *, aliases: bool, se
 
 
 def _check_events(text: str, name: str, *, aliases: bool, several: bool) -> None:
-    documents = 0
+    documents = depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ShoalError(f"{name}:{line}: got lists or groups in {depth} levels: write at most {MAX_DEPTH}")
         if isinstance(event, yaml.AliasEvent) and not aliases:
             raise ShoalError(f"{name}:{line}: got *{event.anchor}: YAML aliases are not supported; write the value out")
         documents += isinstance(event, yaml.DocumentStartEvent)

@@ -40,7 +40,7 @@ def _paths(search: SearchSection, pool: Pool, method: str) -> tuple[MergeSpace, 
     weight_merges = _weight_merges(search, pool, method)
     shapes = {name: header.shape for name, header in first.headers.items()}
     check_rearrangeable(first.settings, shapes, pool.layers, first.repo)
-    layout = PathLayout(search.dataflow, bool(first.settings.get("tie_word_embeddings")), search.step)
+    layout = PathLayout(search.paths, bool(first.settings.get("tie_word_embeddings")), search.step)
     try:
         layout.source_space(weight_merges)
     except MergingError as error:

@@ -71,23 +71,27 @@ ODD = (
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_watchlist_survives_dump_and_load(path):
-    assert_it_survives(load_watchlist(path))
+def test_a_shipped_watchlist_survives_dump_and_load(path, tmp_path):
+    assert_it_survives(load_watchlist(path), tmp_path)
 
 
 @pytest.mark.parametrize("more", ODD)
 def test_a_watchlist_that_passes_the_check_survives_dump_and_load(more, tmp_path):
     path = tmp_path / "w.yml"
     path.write_text(GOOD + more)
-    assert_it_survives(load_watchlist(path))
+    assert_it_survives(load_watchlist(path), tmp_path)
 
 
-def assert_it_survives(watchlist):
-    """As the ledger keeps it, twice over: a stored watchlist is stored again when its cycle goes on."""
-    again = Watchlist.model_validate_json(watchlist.model_dump_json())
-    assert again == watchlist
-    assert again.digest == watchlist.digest
-    assert Watchlist.model_validate_json(again.model_dump_json()) == watchlist
+def assert_it_survives(watchlist, folder):
+    """As the ledger keeps it, and as a file with every key written out, which a person may run again."""
+    for dump in (watchlist.model_dump_json(), watchlist.model_dump_json(exclude_defaults=True)):
+        again = Watchlist.model_validate_json(dump)
+        assert again == watchlist
+        assert again.digest == watchlist.digest
+        assert again.model_dump_json() == watchlist.model_dump_json()
+        path = folder / "again.yml"
+        path.write_text(dump, encoding="utf-8")
+        assert load_watchlist(path) == watchlist
 
 
 def test_a_watchlist_gives_the_values_that_evaluation_search_and_gate_work_with(tmp_path):
@@ -141,7 +145,7 @@ def test_a_language_is_one_that_can_be_detected(faults_of):
 
 def test_a_typo_names_line_key_value_and_the_nearest_word(faults_of):
     assert faults_of(changed("watch: {tags: [fish]}", "watch:\n  tgas: [fish]")) == [
-        "3: watch.tgas: got a list of 1: is not a known key; did you mean 'tags'?"
+        "3: watch.tgas: got [fish]: is not a known key; did you mean 'tags'?"
     ]
 
 
@@ -171,7 +175,7 @@ def test_all_faults_of_a_file_are_listed_in_its_order(faults_of):
         ("gate: {confidence: .nan}", "is not a number"),
         ("items: {search: 0}", "items.search: got 0: is out of range; write at least 1"),
         ("task_folders: tasks", "is not a list; write [a, b]"),
-        ("workers: [2]", "workers: got a list of 1: is not a group of keys"),
+        ("workers: [2]", "workers: got [2]: is not a group of keys"),
         ("schedule: {timezone: UTC}", "schedule.cron: got nothing: this key is missing; add it: minute hour"),
         ("task_folders: [nowhere]", "task_folders[0]: got 'nowhere': there is no folder"),
     ],
@@ -188,7 +192,11 @@ def test_a_wrong_value_is_reported_with_its_remedy(faults_of, line, expected):
         ("base: null\nsearch: {method: ties}", "base: got nothing: does not fit ties, which needs a base"),
         (
             "search: {dataflow: {repeats: 3}}",
-            "search.dataflow: got a group of keys: is not read where search.space is parameter",
+            "search.dataflow: got {repeats: 3}: is not read where search.space is parameter",
+        ),
+        (
+            "search: {dataflow: {repeats: 2}}",  # its default, and a person wrote it to some end
+            "search.dataflow: got {repeats: 2}: is not read where search.space is parameter",
         ),
         (
             "search: {space: dataflow, dataflow: {min_layers: 9, max_layers: 8}}",
@@ -255,7 +263,7 @@ def test_the_longest_names_of_a_watchlist_and_a_skill_do_not_fit_together_into_a
         ("name: &a fish\nsearch: *a\n", "2: got *a: YAML aliases are not supported"),
         ("name: !!python/object/apply:os.system [ls]\n", "is a YAML tag; remove it"),
         ("? [a, b]\n: c\n", "a key must be plain text"),
-        ("[" * 3000, "not valid YAML"),
+        ("[" * 3000, "1: got lists or groups in 51 levels: write at most 50"),
     ],
 )
 def test_a_file_that_is_not_a_watchlist_is_refused_in_a_line(faults_of, text, expected):
