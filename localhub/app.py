@@ -23,18 +23,27 @@ from localhub.protocol.access import Limits
 from localhub.protocol.faults import Faults, InjectFaults
 from localhub.protocol.url_paths import KeepEscapedSlashes
 from localhub.store.store import Store
+from localhub.xet import routes_xet
+from localhub.xet.storage import XetStorage
 
 # The first route that matches answers, so the pages, which match almost any path, come last.
 ROUTES = (
-    routes_account, routes_collections, routes_discussions, routes_models, routes_repos, routes_files, routes_pages,
+    routes_account, routes_collections, routes_discussions, routes_xet, routes_models, routes_repos, routes_files,
+    routes_pages,
 )  # fmt: skip
 
 
-def create_app(root: Path | str, faults: Faults | None = None, limits: Limits | None = None) -> FastAPI:
-    """The Hub in the folder `root`, which is made if it does not exist."""
+def create_app(
+    root: Path | str, faults: Faults | None = None, limits: Limits | None = None, *, xet: bool = False
+) -> FastAPI:
+    """The Hub in the folder `root`, which is made if it does not exist.
+
+    xet: whether large files go through a Xet storage, as on the real Hub. One client process at a time can use it.
+    """
     app = FastAPI(title="Local Hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.store = Store(root)
     app.state.limits = limits or Limits()
+    app.state.xet = XetStorage(app.state.store) if xet else None
     for module in ROUTES:
         app.include_router(module.router)
     app.exception_handler(HubError)(_on_hub_error)

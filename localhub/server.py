@@ -17,6 +17,7 @@ from localhub.app import create_app
 from localhub.protocol.access import Limits
 from localhub.protocol.faults import Faults
 from localhub.store.store import Store
+from localhub.xet.storage import XetStorage
 
 START_SECONDS = 30.0
 ADMIN = "admin"
@@ -24,27 +25,31 @@ ADMIN = "admin"
 
 @dataclass(frozen=True)
 class Running:
-    """A running Hub: its address, its store, and the faults to make it misbehave."""
+    """A running Hub: its address, its store, its Xet storage if it has one, and the faults to make it misbehave."""
 
     endpoint: str
     store: Store
     faults: Faults
+    xet: XetStorage | None = None
 
 
 @contextmanager
 def running(
-    root: Path | str, port: int = 0, faults: Faults | None = None, *, limits: Limits | None = None
+    root: Path | str, port: int = 0, faults: Faults | None = None, *, limits: Limits | None = None, xet: bool = False
 ) -> Iterator[Running]:
-    """A Hub on this machine's loopback, on a free port unless one is given; stopped when the block ends."""
+    """A Hub on this machine's loopback, on a free port unless one is given; stopped when the block ends.
+
+    xet: whether large files go through a Xet storage, as on the real Hub. One client process at a time can use it.
+    """
     faults = faults or Faults()
-    app = create_app(root, faults, limits)
+    app = create_app(root, faults, limits, xet=xet)
     listener = listen("127.0.0.1", port)
     server = uvicorn.Server(_make_config(app, log_level="critical"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="local-hub", daemon=True)
     thread.start()
     try:
         _wait_for_start(server, thread)
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.store, faults)
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.store, faults, app.state.xet)
     finally:
         server.should_exit = True
         thread.join(timeout=START_SECONDS)

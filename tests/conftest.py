@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 # Before huggingface_hub is imported anywhere: it reads these once.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="shoal-tests-")
 os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_XET_CLIENT_RETRY_BASE_DELAY"] = "1ms"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
@@ -24,6 +26,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 from localhub import Faults, Limits, Store, running
+from localhub.xet.storage import XetStorage
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -49,6 +52,7 @@ class TestHub:
     store: Store
     faults: Faults
     cache: Path
+    xet: XetStorage | None = None
     token: str = ADA_TOKEN
     other_token: str = BOB_TOKEN
 
@@ -62,12 +66,27 @@ class TestHub:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[TestHub]:
     """A local Hub of the test's own, empty but for its users. Large files are those above 256 KiB."""
+    with run_hub(tmp_path) as running_hub:
+        yield running_hub
+
+
+@pytest.fixture
+def xet_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestHub]:
+    """The same Hub with a Xet storage, and a client that uses it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    with run_hub(tmp_path, xet=True) as running_hub:
+        yield running_hub
+
+
+@contextmanager
+def run_hub(folder: Path, *, xet: bool = False) -> Iterator[TestHub]:
+    """A running Hub in a folder."""
     limits = Limits(multipart_above=256 * 1024, part_bytes=100 * 1024)
-    with running(tmp_path / "hub", limits=limits) as server:
+    with running(folder / "hub", limits=limits, xet=xet) as server:
         server.store.add_user("ada", ADA_TOKEN, full_name="Ada")
         server.store.add_user("bob", BOB_TOKEN, full_name="Bob")
         server.store.add_org("reef", {"ada": "admin"})
-        yield TestHub(server.endpoint, server.store, server.faults, tmp_path / "cache")
+        yield TestHub(server.endpoint, server.store, server.faults, folder / "cache", server.xet)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

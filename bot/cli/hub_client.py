@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bot.cli.output import terminal_narrator
 from bot.errors import ShoalError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def open_hub(endpoint: str | None) -> Hub:
     prepare_client(local=address is not None and "huggingface.co" not in address)
     from bot.hub.client import Hub
 
-    return Hub(address)
+    return Hub(address, say=terminal_narrator().say)
 
 
 def prepare_client(*, local: bool) -> None:

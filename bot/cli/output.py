@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
@@ -19,8 +20,9 @@ WIDE = 10_000
 """Number of columns where there is no terminal: enough for every row to be one line, for grep and other filters."""
 
 
+@cache
 def terminal_narrator() -> TerminalNarrator:
-    """Progress on standard error."""
+    """Progress on standard error; one for the whole process, so that lines do not cut through a bar."""
     from bot.progress import TerminalNarrator
 
     return TerminalNarrator(Console(stderr=True))

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
-from bot.hub.client import Hub, HubForbidden, HubNotFound, HubUnavailable
+from bot.hub.client import Hub
+from bot.hub.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.inspection import RemoteWeights
 from bot.hub.pool import Pool, remove_members
 from bot.hub.resolver import source_folder
@@ -58,7 +59,7 @@ def fetch_pool(hub: Hub, pool: Pool, folder: Path, on_bytes: OnBytes = lambda _,
     Raises:
         NoPool: the base is damaged, or fewer than two sources are left.
         SourceGone: a member was deleted, moved or closed since it was found; nothing more was fetched.
-        ShoalError: the Hub cannot be asked, or the disk is full. Nothing of the member in question stays.
+        ShoalError: the Hub cannot be asked, the storage behind it fails, or the disk is full.
     """
     missing = [member for member in pool.members if not is_complete(source_folder(folder, member.ref))]
     for member in missing:
@@ -115,17 +116,19 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Path:
-    """Fetch one member, all or nothing, and return its folder. An interrupted download is continued by the next run.
+    """Fetch one member, all or nothing, and return its folder.
+
+    After any other error than those below, the files that are complete stay for the next run, in a hidden folder.
 
     Raises:
         Damaged: a file is not what the Hub says it is.
-        SourceGone, ShoalError: as `fetch_pool`.
+        SourceGone: it was deleted, moved or closed since it was found.
+        ShoalError: the disk is full.
     """
     target = source_folder(folder, member.ref)
     if is_complete(target):
         return target
     partial = target.with_name(f".{member.sha}.partial")
-    keep_partial = False
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for file in member.candidate.wanted_files:
@@ -135,18 +138,17 @@ def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnByte
         _write_manifest(member, partial)
         move_folder(partial, target)
         return target
-    except (HubNotFound, HubForbidden) as error:
-        raise _gone_error(member, error) from error
-    except (HubUnavailable, KeyboardInterrupt):
-        keep_partial = True
+    except Damaged:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
+    except (HubNotFound, HubGated) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _gone_error(member, error) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        shutil.rmtree(partial, ignore_errors=True)
         raise ShoalError(f"{partial}: the disk is full; free some space and run the command again") from error
-    finally:
-        if not keep_partial:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fetch_file(hub: Hub, member: RemoteWeights, file: RemoteFile, folder: Path, on_bytes: OnBytes) -> None:

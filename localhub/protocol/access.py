@@ -19,6 +19,7 @@ from localhub.store.collections import Collection
 from localhub.store.facts import Model
 from localhub.store.repo import Author, Repo, Settings
 from localhub.store.store import Store
+from localhub.xet.storage import XetStorage
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request (`identity` is None without a token), with the store and the server's own address."""
+    """Who sent a request (`identity` is None without a token), with the store and the server's own address.
+
+    xet: the storage of large files in Xet's form, where the server has one.
+    """
 
     store: Store
     limits: Limits
@@ -45,6 +49,7 @@ class Caller:
     endpoint: str
     path: str
     query: str
+    xet: XetStorage | None = None
 
     def sees(self, owner: str, *, private: bool) -> bool:
         """Whether a repo or collection of this owner exists for the caller."""
@@ -102,6 +107,11 @@ class Caller:
             if self.reads_files(repo, settings):
                 missing -= repo.find_hashes(missing)
         return kept - missing
+
+    def receive_from_xet(self, sha256: str) -> None:
+        """Keep the file with this SHA-256, if the caller has sent it to the Xet storage."""
+        if self.xet is not None:
+            self.xet.receive(self.require_identity().name, sha256)
 
     def visible_repo(self, owner: str, name: str) -> Repo:
         """The repo; RepoNotFound if it does not exist for the caller, a redirect if it was renamed."""
@@ -169,6 +179,7 @@ def _identify_caller(request: Request) -> Caller:
         endpoint=str(request.base_url).rstrip("/"),
         path=request.scope[PLAIN_PATH],
         query=request.url.query,
+        xet=request.app.state.xet,
     )
 
 

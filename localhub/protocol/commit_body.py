@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Set
 from pydantic import JsonValue
 
 from localhub.errors import HubError, bad_request
-from localhub.names import COMMIT_ID, check_path
+from localhub.names import COMMIT_ID, check_path, check_sha256
 from localhub.protocol.json_views import JsonObject
 from localhub.store.blobs import Blobs
 from localhub.store.commits import LARGEST_REGULAR_BYTES, Changes, Entry
@@ -36,11 +36,16 @@ async def read_lines(stream: AsyncIterator[bytes], *, line_bytes: int, body_byte
 
 
 def read_draft(
-    lines: Iterable[bytes], author: Author, blobs: Blobs, find_uploaded: Callable[[Set[str]], Set[str]]
+    lines: Iterable[bytes],
+    author: Author,
+    blobs: Blobs,
+    find_uploaded: Callable[[Set[str]], Set[str]],
+    receive: Callable[[str], None],
 ) -> Draft:
     """Read the lines and keep the files that they carry; a 400 names what is wrong.
 
     find_uploaded: those of some SHA-256 that the author may name instead of sending the bytes.
+    receive: keeps the content with a SHA-256, if the author has sent it to a storage beside the Hub.
     """
     header: JsonObject = {}
     files: dict[str, Entry] = {}
@@ -56,6 +61,7 @@ def read_draft(
             files[path] = Entry.regular(content)
         elif key == "lfsFile":
             path = check_path(_get_text(value, "path"))
+            receive(check_sha256(_get_text(value, "oid")))
             files[path] = _find_large_file(path, value, blobs)
             named[files[path].sha256] = path
         elif key in deleted:

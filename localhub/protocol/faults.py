@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -16,7 +17,7 @@ class Fault:
     """A fault for requests of `method` ("*" for any) whose path matches the shell pattern `path`.
 
     times, skip: it strikes `times` times, after it has let `skip` matching requests through.
-    status, retry_after: the status to answer and, in seconds, the header Retry-After.
+    status, headers: the status to answer, and headers that go with it.
     drop_after: the connection is closed after that many bytes of the body.
     delay: seconds to wait before anything else.
     struck: how often it has struck.
@@ -27,7 +28,7 @@ class Fault:
     times: int = 1
     skip: int = 0
     status: int | None = None
-    retry_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     drop_after: int | None = None
     delay: float = 0.0
     struck: int = field(default=0, init=False)
@@ -57,9 +58,14 @@ class Faults:
             self._faults.append(fault)
         return fault
 
-    def busy(self, path: str, *, method: str = "*", times: int = 1, skip: int = 0, retry_after: float = 0) -> Fault:
-        """Answer 429 with Retry-After."""
-        return self.add(Fault(method, path, times=times, skip=skip, status=429, retry_after=retry_after))
+    def busy(self, path: str, *, method: str = "*", times: int = 1, skip: int = 0, reset: int = 0) -> Fault:
+        """Answer 429 as the real Hub does: nothing is left of a window that ends in `reset` seconds."""
+        headers = {"RateLimit": f'"api";r=0;t={reset}', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+        return self.add(Fault(method, path, times=times, skip=skip, status=429, headers=headers))
+
+    def refuse(self, path: str, status: int, *, method: str = "*", times: int = 1, skip: int = 0) -> Fault:
+        """Answer a status."""
+        return self.add(Fault(method, path, times=times, skip=skip, status=status))
 
     def unavailable(self, path: str, *, method: str = "*", times: int = 1, skip: int = 0) -> Fault:
         """Answer 503."""
@@ -106,7 +112,7 @@ class InjectFaults:
             return
         await asyncio.sleep(fault.delay)
         if fault.status is not None:
-            await _send_refusal(fault.status, fault.retry_after, send)
+            await _send_answer(fault.status, fault.headers, send)
         else:
             await self._app(scope, receive, send if fault.drop_after is None else _break_after(send, fault.drop_after))
 
@@ -127,10 +133,9 @@ def _break_after(send: Send, left: int) -> Send:
     return send_some
 
 
-async def _send_refusal(status: int, retry_after: float | None, send: Send) -> None:
-    body = json.dumps({"error": f"Refused on purpose with {status}"}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if retry_after is not None:
-        headers.append((b"retry-after", f"{retry_after:g}".encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def _send_answer(status: int, headers: Mapping[str, str], send: Send) -> None:
+    body = json.dumps({"error": f"Answered on purpose with {status}"}).encode()
+    sent = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

@@ -51,6 +51,9 @@ def download_file(caller: CurrentCaller, repo: ReadableRepo, revision: str, path
     }
     if entry.lfs:
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(entry.size)}
+        if caller.xet is not None:
+            token = f"{caller.endpoint}/api/models/{repo.id}/xet-read-token/{sha}"
+            headers |= {"X-Xet-Hash": caller.xet.offer(entry.sha256), "Link": f'<{token}>; rel="xet-auth"'}
     return FileResponse(caller.store.blobs.path(entry.sha256), headers=headers, media_type=_choose_media_type(path))
 
 

@@ -151,7 +151,8 @@ async def create_commit(
 
 def _make_commit(caller: Caller, repo: Repo, revision: str, body: list[bytes], create_pr: bool) -> JsonObject:
     author = caller.store.author(caller.require_identity().name)
-    draft = read_draft(body, author, caller.store.blobs, partial(caller.find_uploaded, likely=repo))
+    find_uploaded = partial(caller.find_uploaded, likely=repo)
+    draft = read_draft(body, author, caller.store.blobs, find_uploaded, caller.receive_from_xet)
     url = f"{caller.endpoint}/{repo.id}"
     if not create_pr:
         return _describe_made(url, repo.advance(revision, draft))

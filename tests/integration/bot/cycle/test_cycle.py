@@ -27,7 +27,7 @@ from bot.cycle.dry_run import RunPlan, make_plan
 from bot.cycle.run import publish_waiting, run_cycle
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.hub.client import HubForbidden, HubUnavailable
+from bot.hub.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.search.results import MeasuredRow
 from evaluation.errors import EvaluationError

@@ -1,8 +1,10 @@
 import pytest
+from httpx2 import Headers
 from huggingface_hub.errors import HfHubHTTPError
 
 from bot.errors import ShoalError
-from bot.hub.client import Hub, HubForbidden, HubGated, HubNotFound, HubUnavailable, waiting_time
+from bot.hub.client import Hub
+from bot.hub.failures import HubForbidden, HubGated, HubNotFound, HubUnavailable, ordered_wait, waiting_time
 from fixtures.small_repos import files
 
 HUSH = "hf_secret_of_nobody"
@@ -13,14 +15,30 @@ def client(hub, waits=None, token=None):
     return Hub(hub.endpoint, token or hub.token, sleep=waits.append)
 
 
-def test_a_busy_hub_is_asked_again_after_the_seconds_it_ordered(hub):
+def test_a_busy_hub_is_asked_again_when_its_window_ends_and_the_pause_is_announced(hub):
     hub.store.commit("ada/cod", files(1))
-    fault = hub.faults.busy("/api/models/ada/cod", times=2, retry_after=7)
-    waits = []
-    bot = client(hub, waits)
+    fault = hub.faults.busy("/api/models/ada/cod", times=2, reset=200)
+    waits, said = [], []
+    bot = Hub(hub.endpoint, hub.token, sleep=waits.append, say=said.append)
     assert bot.call(bot.api.model_info, "ada/cod").id == "ada/cod"
     assert fault.struck == 2
-    assert waits == [7.0, 7.0]
+    assert waits == [201.0, 201.0]
+    assert said == [f"{hub.endpoint}: the Hub answers 429; trying again in 201 s"] * 2
+
+
+@pytest.mark.parametrize(
+    "headers, seconds",
+    [
+        ({"RateLimit": '"api";r=0;t=55'}, 56.0),
+        ({"ratelimit": '"api";r=0;t=55', "retry-after": "7"}, 56.0),
+        ({"RateLimit": '"api";r=12;t=55'}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_the_wait_is_read_off_the_headers_that_the_hub_documents(headers, seconds):
+    assert ordered_wait(Headers(headers)) == seconds
 
 
 def test_a_hub_that_stays_down_is_given_up_in_one_line_after_growing_pauses(hub):

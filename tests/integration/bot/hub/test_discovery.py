@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 
 from bot.errors import ShoalError
-from bot.hub.client import Hub, HubUnavailable
+from bot.hub.client import Hub
 from bot.hub.discovery import discover_candidates, find_base, most_declared_base, query_declared, query_model
+from bot.hub.failures import HubUnavailable
 from bot.hub.inspection import Unfit, inspect_candidate
 from fixtures.small_repos import CONFIG, files, watchlist
 
