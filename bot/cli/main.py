@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from bot.watchlist.watchlist import Watchlist
 
 if TYPE_CHECKING:
     from bot.ledger.ledger import Ledger
+    from bot.progress import Narrator
 
 app = typer.Typer(
     name="shoal",
@@ -133,24 +135,29 @@ def serve_command(
 ) -> None:
     """Run watchlists on their schedules until SIGTERM.
 
-    Cycles run one at a time, in the order in which they were due. A missed run is made up once, and an
-    interrupted cycle is resumed at start-up. SIGTERM stops a cycle at any point; the exit status is then 0.
+    Cycles run one at a time, in the order in which they were due. A missed run is made up once. Interrupted and
+    failed cycles are resumed at start-up; one that fails later is tried again after 5, 10, 20, 40 and 60 minutes.
+    Edited watchlists are read again, all of them after SIGHUP; a wrong edit is logged and changes nothing.
+    SIGTERM stops a cycle at any point; the exit status is then 0.
 
     Example: `shoal serve watchlists/*.yml`
     """
-    from bot.service.scheduler import serve_watchlists
+    from bot.service.log import log_to_stderr
+    from bot.service.serve import RereadRequest, serve_watchlists
 
-    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
+    log_to_stderr()
+    signal.signal(signal.SIGHUP, request.make)
 
-    def run_one(loaded: Watchlist) -> None:
+    def run_one(loaded: Watchlist, narrator: Narrator) -> None:
         from bot.cycle.run import run_cycle
 
         run_cycle(loaded, bot_home, client, narrator)
 
     try:
-        serve_watchlists(watchlists, bot_home, run_one, narrator)
+        serve_watchlists(watchlists, bot_home, run_one, request)
     except Terminated:
-        narrator.say("stopped")
+        terminal_narrator().say("stopped")
 
 
 @app.command("status")

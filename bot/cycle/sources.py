@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.cycle.context import CycleContext
+from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
 from bot.hub.download import SourceGone, fetch_pool
 from bot.hub.pool import NoPool, Pool, find_pool, remove_members
@@ -40,11 +42,37 @@ def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
     except NoPool as error:
         ledger.record_pool(cycle, error.verdicts, ())
         raise
+    for line in describe_changes(pool.verdicts, _newest_verdicts(ledger, context.watchlist.name)):
+        context.narrator.say(line)
     ledger.keep(cycle, "pool", pool, Pool)
     ledger.record_pool(cycle, pool.verdicts, _source_entries(pool))
-    for verdict in sorted(pool.verdicts, key=lambda one: one.accepted):
-        context.narrator.say(f"{'taken  ' if verdict.accepted else 'refused'}  {verdict.repo}: {verdict.reason}")
     return pool, folders
+
+
+def describe_changes(verdicts: Sequence[Verdict], earlier: Sequence[Verdict]) -> list[str]:
+    """The verdicts that differ from the earlier ones, a line each, and a line that counts the others."""
+    known = set(map(_without_refused_commit, earlier))
+    fresh = [verdict for verdict in verdicts if _without_refused_commit(verdict) not in known]
+    lines = [
+        f"{'taken  ' if verdict.accepted else 'refused'}  {verdict.repo}: {verdict.reason}"
+        for verdict in sorted(fresh, key=lambda one: one.accepted)
+    ]
+    if len(fresh) < len(verdicts):
+        taken = sum(verdict.accepted for verdict in set(verdicts) - set(fresh))
+        refused = len(verdicts) - len(fresh) - taken
+        lines.append(f"{taken} taken and {refused} refused as before; `shoal show` has the reasons")
+    return lines
+
+
+def _without_refused_commit(verdict: Verdict) -> Verdict:
+    """A refused model's new commit is no news where the reason is the old one."""
+    return verdict if verdict.accepted else replace(verdict, sha=None)
+
+
+def _newest_verdicts(ledger: Ledger, watchlist: str) -> tuple[Verdict, ...]:
+    """The verdicts of the watchlist's newest cycle that has any."""
+    found = (ledger.verdicts(cycle.id) for cycle in ledger.cycles(watchlist))
+    return next((verdicts for verdicts in found if verdicts), ())
 
 
 def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:

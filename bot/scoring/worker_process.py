@@ -141,6 +141,7 @@ def _is_memory_error(error: Exception) -> bool:
 def _prepare_process(spec: WorkerSpec) -> None:
     """Leave Ctrl-C to the parent, end with it, and keep to this worker's share of threads."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # to `shoal serve` it means: read the watchlists again
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     logging.disable(logging.WARNING)

@@ -1,34 +1,27 @@
-"""The schedule: runs each watchlist when its cron string says so, one cycle at a time, until SIGTERM.
+"""The schedule: APScheduler finds out when a watchlist is due, in a thread of its own, and puts it into a queue.
 
-APScheduler finds out when a watchlist is due, in a thread of its own, and the main thread does the work. So cycles
-cannot overlap, and a signal stops one at any point, even in a download, the way Ctrl-C does.
+The main thread takes from the queue and does the work (`bot.service.serve`). So cycles cannot overlap, and a signal
+stops one at any point, even in a download, the way Ctrl-C does.
 """
 
 from __future__ import annotations
 
-import logging
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.errors import EXPECTED, ShoalError, error_message
 from bot.home import Home
 from bot.ledger.ledger import RESUMED, Ledger
-from bot.lock import hold_home, hold_schedule
-from bot.progress import Narrator
 from bot.watchlist.cron import standard_trigger
-from bot.watchlist.load import load_watchlist
 from bot.watchlist.watchlist import Watchlist
 
 if TYPE_CHECKING:
     from apscheduler.events import JobExecutionEvent
     from apscheduler.job import Job
     from apscheduler.schedulers.background import BackgroundScheduler
-
-RunCycle = Callable[[Watchlist], None]
 
 
 class DueWatchlists:
@@ -42,9 +35,12 @@ class DueWatchlists:
         if path not in self._queue.queue:
             self._queue.put(path)
 
-    def wait_for_next(self) -> str:
-        """Take the first path; wait until there is one."""
-        return self._queue.get()
+    def wait_for_next(self, seconds: float) -> str | None:
+        """Take the first path; wait for one this long."""
+        try:
+            return self._queue.get(timeout=seconds)
+        except queue.Empty:
+            return None
 
     def take_all(self) -> set[str]:
         """Take every path that is waiting."""
@@ -62,49 +58,37 @@ def watchlist_path(path: str) -> str:
     return path
 
 
-def serve_watchlists(paths: Sequence[Path], home: Home, run: RunCycle, narrator: Narrator) -> None:
-    """Run each watchlist whenever it is due, for ever; first those whose cycle was interrupted.
+class CronJobs:
+    """The stored jobs of a schedule, one for each watchlist."""
 
-    run: runs one cycle. If it fails, the error is reported and the schedule continues. An exception that a signal
-    handler raises (KeyboardInterrupt) ends the wait or the cycle; the next start resumes that cycle.
+    def __init__(self, scheduler: BackgroundScheduler) -> None:
+        self._scheduler = scheduler
 
-    Raises:
-        ShoalError: a watchlist cannot be scheduled, or another process runs the home's schedule.
-    """
-    watchlists, due = load_scheduled(paths), DueWatchlists()
-    with hold_schedule(home), _running_scheduler(watchlists, home, due) as scheduler:
-        for job in scheduler.get_jobs():
-            when = "next at" if job.next_run_time > datetime.now(UTC) else "due since"
-            narrator.say(f"{job.name}: {when} {job.next_run_time:%Y-%m-%d %H:%M %Z}")
-        while True:
-            path = due.wait_for_next()
-            try:
-                _run_one(watchlists[Path(path)], home, run, narrator)
-            except KeyboardInterrupt:
-                due.add(path)
-                raise
+    def update(self, watchlists: Mapping[Path, Watchlist]) -> None:
+        """Make the jobs those of the watchlists. An unchanged job is kept, because it knows of a missed run."""
+        names = {watchlist.name for watchlist in watchlists.values()}
+        for job in self._scheduler.get_jobs():
+            if job.id not in names:
+                job.remove()
+        for path, watchlist in watchlists.items():
+            self._update_one(path, watchlist)
 
+    def next_run(self, watchlist: str) -> str:
+        """When a watchlist is due, in words."""
+        moment: datetime = self._scheduler.get_job(watchlist).next_run_time
+        return f"{'next at' if moment > datetime.now(UTC) else 'due since'} {moment:%Y-%m-%d %H:%M %Z}"
 
-def load_scheduled(paths: Sequence[Path]) -> dict[Path, Watchlist]:
-    """The watchlists by their absolute paths.
-
-    Raises:
-        ShoalError: one has no schedule, or two have the same name.
-    """
-    watchlists = {path.absolute(): load_watchlist(path) for path in paths}
-    names: dict[str, Path] = {}
-    for path, watchlist in watchlists.items():
-        if watchlist.schedule is None:
-            raise ShoalError(
-                f"{path}: schedule: got none: `shoal serve` needs a cron string; add one, or use `shoal run`"
+    def _update_one(self, path: Path, watchlist: Watchlist) -> None:
+        assert watchlist.schedule is not None  # `load_scheduled` refuses it
+        trigger = standard_trigger(watchlist.schedule.cron, watchlist.schedule.timezone)
+        stored = self._scheduler.get_job(watchlist.name)
+        if stored is None or repr(stored.trigger) != repr(trigger) or stored.args != (str(path),):
+            self._scheduler.add_job(
+                watchlist_path, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
             )
-        if watchlist.name in names:
-            raise ShoalError(f"{path}: name: got {watchlist.name!r}: {names[watchlist.name]} has it too; rename one")
-        names[watchlist.name] = path
-    return watchlists
 
 
-def find_interrupted(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, ...]:
+def find_resumable(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, ...]:
     """The watchlists whose newest cycle was interrupted or failed."""
     if not home.ledger.exists():
         return ()
@@ -118,22 +102,8 @@ def find_interrupted(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[
     )
 
 
-def _run_one(watchlist: Watchlist, home: Home, run: RunCycle, narrator: Narrator) -> None:
-    """Run one cycle. The home is held only meanwhile, so that `shoal publish` can run between cycles."""
-    try:
-        with hold_home(home, lambda: narrator.say(f"{watchlist.name}: due; waiting for another shoal process to end")):
-            run(watchlist)
-    except EXPECTED as error:
-        narrator.say(f"{watchlist.name}: {error_message(error)}")
-    except Exception as error:  # a fault in shoal itself must not end the schedule of the other watchlists
-        logging.getLogger("shoal").exception("the cycle of %s failed", watchlist.name)
-        narrator.say(f"{watchlist.name}: a fault in shoal: {type(error).__name__}: {error}; please report it")
-
-
 @contextmanager
-def _running_scheduler(
-    watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists
-) -> Iterator[BackgroundScheduler]:
+def running_schedule(watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists) -> Iterator[CronJobs]:
     """APScheduler on the home's job store, which adds to `due`; what is due at the end is kept for the next start."""
     from apscheduler.events import EVENT_JOB_EXECUTED
     from apscheduler.executors.pool import ThreadPoolExecutor
@@ -153,17 +123,18 @@ def _running_scheduler(
     )
     scheduler.add_listener(add_due, EVENT_JOB_EXECUTED)
     scheduler.start(paused=True)
+    cron_jobs = CronJobs(scheduler)
     try:
-        _update_jobs(scheduler, watchlists)
-        for path in find_interrupted(watchlists, home):
+        cron_jobs.update(watchlists)
+        for path in find_resumable(watchlists, home):
             due.add(str(path))
         scheduler.resume()
-        yield scheduler
+        yield cron_jobs
     finally:
         scheduler.pause()
         jobs = scheduler.get_jobs()  # waits for a search for due jobs in the scheduler's thread
         executor.shutdown()
-        begun = {str(path) for path in find_interrupted(watchlists, home)}
+        begun = {str(path) for path in find_resumable(watchlists, home)}
         _make_due_again(jobs, due.take_all() - begun)
         # Without a job store, because shutdown looks for due jobs once more and would lose their runs.
         scheduler.remove_jobstore("default")
@@ -175,19 +146,3 @@ def _make_due_again(jobs: Sequence[Job], paths: set[str]) -> None:
     for job in jobs:
         if job.args[0] in paths:
             job.modify(next_run_time=datetime.now(UTC))
-
-
-def _update_jobs(scheduler: BackgroundScheduler, watchlists: Mapping[Path, Watchlist]) -> None:
-    """Make the stored jobs those of the watchlists. An unchanged job is kept, because it knows of a missed run."""
-    names = {watchlist.name for watchlist in watchlists.values()}
-    for job in scheduler.get_jobs():
-        if job.id not in names:
-            job.remove()
-    for path, watchlist in watchlists.items():
-        assert watchlist.schedule is not None  # load_scheduled refuses it
-        trigger = standard_trigger(watchlist.schedule.cron, watchlist.schedule.timezone)
-        stored = scheduler.get_job(watchlist.name)
-        if stored is None or repr(stored.trigger) != repr(trigger) or stored.args != (str(path),):
-            scheduler.add_job(
-                watchlist_path, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
-            )

@@ -23,7 +23,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.lock import hold_home, hold_schedule
-from bot.service.scheduler import load_scheduled
+from bot.service.watchlist_files import read_scheduled
 from bot.watchlist.load import load_watchlist
 from fixtures.folders import TESTS
 from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist, zoo_hub
@@ -94,18 +94,19 @@ def miss(home: Home, **days: int) -> None:
 def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
     bare = write_watchlist(tmp_path / "bare.yml")
     with pytest.raises(ShoalError, match=r"bare.yml: schedule: got none: .* use `shoal run`"):
-        load_scheduled([bare])
+        read_scheduled([bare])
     (tmp_path / "other").mkdir()
     twins = [scheduled(tmp_path, "twin"), scheduled(tmp_path / "other", "twin")]
     with pytest.raises(ShoalError, match=r"name: got 'twin': .* has it too; rename one"):
-        load_scheduled(twins)
+        read_scheduled(twins)
     assert "schedule: got none" in one_line_error(shoal("serve", bare, "--home", tmp_path / "home"))
 
 
 def test_the_job_store_follows_the_watchlists_and_keeps_missed_runs(tmp_path: Path) -> None:
     home, one, two = Home(tmp_path / "home"), scheduled(tmp_path, "one"), scheduled(tmp_path, "two")
     with Served(home, one, two) as served:
-        assert re.match(r"one: next at 20\d\d-01-01 00:00 UTC\n", served.said.read_text(encoding="utf-8"))
+        line = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO one: next at 20\d\d-01-01 00:00 UTC\n"
+        assert re.match(line, served.said.read_text(encoding="utf-8"))
     first = jobs(home)
     assert set(first) == {"one", "two"}
     with job_store(home) as scheduler:
@@ -152,10 +153,14 @@ def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Pat
     with Served(home, *watchlists) as served:
         until(lambda: "good ends" in served.lines(), served.process)
     said = served.said.read_text(encoding="utf-8")
-    assert "mendable: due since 20" in said
-    assert "mendable: the Hub is down" in said
-    assert "full: this machine: No space left; free some space and run the command again" in said
-    assert "bug: a fault in shoal: KeyError: 'oops'; please report it" in said
+    assert "INFO mendable: due since 20" in said
+    assert "ERROR mendable: failed: the Hub is down" in said and "WARNING mendable: tried again at 20" in said
+    assert "ERROR full: failed: this machine: No space left; free some space and run the command again" in said
+    assert "ERROR bug: failed: a fault in shoal: KeyError: 'oops'; please report it" in said
+    assert "ERROR bug: Traceback" in said and "INFO good: next at 20" in said
+    # Every line has its time, level and watchlist, a traceback's too.
+    head = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ (mendable|full|bug|good): ")
+    assert all(head.match(line) for line in said.splitlines())
 
 
 def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(tmp_path: Path) -> None:
@@ -168,9 +173,11 @@ def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(t
         pass
 
 
-def test_sigterm_ends_the_wait_with_status_0(tmp_path: Path) -> None:
+def test_sighup_rereads_the_watchlists_and_sigterm_ends_the_wait_with_status_0(tmp_path: Path) -> None:
     process = start("serve", scheduled(tmp_path, "one"), "--home", tmp_path / "home")
-    assert process.stderr is not None and "one: next at" in process.stderr.readline()
+    assert process.stderr is not None and "INFO one: next at" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    assert "INFO one: read again from" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "stopped")
