@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from localhub.datasets import routes_datasets
 from localhub.errors import HubError
 from localhub.pages import routes_pages
 from localhub.protocol import (
@@ -28,8 +29,8 @@ from localhub.xet.storage import XetStorage
 
 # The first route that matches answers, so the pages, which match almost any path, come last.
 ROUTES = (
-    routes_account, routes_collections, routes_discussions, routes_xet, routes_models, routes_repos, routes_files,
-    routes_pages,
+    routes_account, routes_collections, routes_datasets, routes_discussions, routes_xet, routes_models, routes_repos,
+    routes_files, routes_pages,
 )  # fmt: skip
 
 

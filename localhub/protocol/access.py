@@ -131,11 +131,14 @@ class Caller:
 
     def readable_repo(self, owner: str, name: str) -> Repo:
         """The repo, if the caller may read its files; otherwise RepoNotFound or GatedRepo."""
-        repo = self.visible_repo(owner, name)
+        return self.check_reads(self.visible_repo(owner, name), "model")
+
+    def check_reads(self, repo: Repo, kind: str) -> Repo:
+        """A visible repo, if the caller may read its files; otherwise GatedRepo. `kind` is "model" or "dataset"."""
         if not self.reads_files(repo, repo.settings()):
             known = self.identity is not None
             remedy = "ask its owner for access" if known else "log in with a token"
-            message = f"Access to model {repo.id} is restricted: {remedy}."
+            message = f"Access to {kind} {repo.id} is restricted: {remedy}."
             raise HubError(403 if known else 401, message, code="GatedRepo")
         return repo
 

@@ -19,7 +19,7 @@ def describe_model(model: Model, names: Iterable[str], *, blobs: bool = False) -
     shown: JsonObject = {"_id": make_object_id(model.repo.id), "id": model.repo.id}
     for name in names:
         if name == "siblings":
-            shown[name] = _list_siblings(model.tree, blobs=blobs)
+            shown[name] = list_siblings(model.tree, blobs=blobs)
         elif name in _FIELDS and (value := _FIELDS[name](model)) is not None:
             shown[name] = value
     return shown
@@ -77,7 +77,8 @@ _FIELDS: Mapping[str, Callable[[Model], JsonValue]] = {
 }
 
 
-def _list_siblings(tree: Tree, *, blobs: bool) -> list[JsonValue]:
+def list_siblings(tree: Tree, *, blobs: bool) -> list[JsonValue]:
+    """The files of a repo; `blobs` adds sizes and hashes."""
     if not blobs:
         return [{"rfilename": path} for path in tree]
     return [
