@@ -1,4 +1,7 @@
-"""Loads the data of the task files in this folder; lm-eval would resolve relative paths in the working directory."""
+"""Loads the data of the task files in this folder, from wherever lm-eval is started.
+
+`datasets` looks up a task's relative data files in the working directory, and this module beside itself.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict
 
 
-def load(config_source: str = "", **files: str) -> DatasetDict:  # noqa: ARG001 - lm-eval's word on where a task is from
-    """Read `split=file` pairs, files being JSON Lines next to this module."""
+def load(*, test: str, search: str | None = None, **_metadata: object) -> DatasetDict:
+    """Read the splits, each from a JSON Lines file next to this module.
+
+    lm-eval also passes the task's metadata; on its command line, all arguments of the model are among them.
+    """
+    files = {"test": test} if search is None else {"search": search, "test": test}
     folder = Path(__file__).parent
     return DatasetDict(
         {

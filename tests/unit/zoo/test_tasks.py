@@ -1,6 +1,9 @@
 """The shipped models under lm-eval's own evaluation, loaded as a stranger would load them."""
 
+import functools
+import json
 import re
+import sys
 from pathlib import Path
 
 import lm_eval
@@ -50,6 +53,24 @@ def test_a_model_reaches_the_scores_on_its_card(name, tmp_path, monkeypatch):
     for task, score in _evaluate(folder, limit=150).items():
         # 150 of the questions behind the card's figure: three standard errors at most
         assert score == pytest.approx(stated[task], abs=0.12), task
+
+
+def test_the_tasks_run_with_lm_eval_s_own_command_line(tmp_path, monkeypatch):
+    """From any folder. It passes the model's arguments to a task's code, which once took them for data files."""
+    from lm_eval._cli import HarnessCLI
+
+    # Without its own tasks, whose index alone takes 14 s.
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", functools.partial(TaskManager, include_defaults=False))
+    monkeypatch.chdir(tmp_path)
+    command = ["lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={WEIGHTS / 'math'},dtype=float32"]
+    command += ["--tasks", ",".join(METRICS), "--include_path", str(TASKS), "--device", "cpu", "--limit", "8"]
+    monkeypatch.setattr(sys, "argv", [*command, "--batch_size", "8", "--output_path", str(tmp_path / "results")])
+    cli = HarnessCLI()
+    cli.execute(cli.parse_args())
+    [path] = (tmp_path / "results").rglob("results_*.json")
+    found = json.loads(path.read_text("utf-8"))["results"]
+    assert {task: found[task][metric] for task, metric in METRICS.items()} == _evaluate(WEIGHTS / "math", limit=8)
+    assert found["zoo_math_en"]["acc,none"] == 1.0
 
 
 def test_the_tokenizer_gives_the_ids_of_training_and_reads_back_what_was_written():
