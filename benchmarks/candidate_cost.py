@@ -25,8 +25,9 @@ from benchmarks.record import Figures
 from benchmarks.zoo_bench import checkpoints, demo_watchlist, random_recipes, spec
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
+from evaluation.harness.loading import load_tasks
 from evaluation.harness.process_state import quiet
-from evaluation.harness.tasks import divide_tasks, load_tasks
+from evaluation.harness.tasks import divide_tasks
 from evaluation.items import item_id
 from evaluation.splits import Split
 from merging.mergekit.writer import to_mergekit_yaml

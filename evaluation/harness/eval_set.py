@@ -19,8 +19,9 @@ from evaluation.answers.language import language_flag, language_rules
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import EvalItem
 from evaluation.fingerprint import digest
+from evaluation.harness.continuations import refuse_lost_continuation
 from evaluation.harness.lm import PlainLM, make_chat_renderer
-from evaluation.harness.process_state import compiled_templates, quiet
+from evaluation.harness.process_state import compiled_templates, quiet, seeded
 from evaluation.harness.rules import task_rules, tokenizer_rules
 from evaluation.harness.tasks import Doc, LoadedTask, divide_tasks
 from evaluation.items import item_id
@@ -128,7 +129,8 @@ class LmEvalSet:
 
         tasks: from `load_tasks`, called with all skills of the watchlist. setting: further facts that decide scores
         (device, batch size, the code that makes the models); every digest covers them. Raises EvaluationError for a
-        split without items, too few examples for few-shot prompts, or a chat template asked of a tokenizer without.
+        split without items, too few examples for few-shot prompts, a continuation of which the tokenizer leaves no
+        token, or a chat template asked of a tokenizer without.
         """
         by_form: dict[tuple[str, int, bool], list[tuple[Skill, SkillTask]]] = defaultdict(list)
         for skill in skills:
@@ -140,6 +142,7 @@ class LmEvalSet:
             for (name, shots, chat), form_uses in by_form.items():
                 writer = _RequestWriter(tasks[name], split, divided[name], seed, shots)
                 made = writer.write(form_uses, make_chat_renderer(tokenizer) if chat else None)
+                refuse_lost_continuation(made, tokenizer)
                 requests.append(made)
                 form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), setting, chat=chat)
                 uses += [_task_use(metric, made, form_digest) for metric in made.metrics]
@@ -213,23 +216,24 @@ class _RequestWriter:
 
     def _item(self, item: str, index: int, chat: Callable[..., str] | None) -> ItemRequests:
         task, doc = self.loaded.task, self.loaded.document(item)
-        with self._showing(self._examples_for(doc)):
-            prompt = task.fewshot_context(
-                doc,
-                num_fewshot=self.shots,
-                system_instruction=None,
+        with seeded():  # a prompt that its task draws is the same in every process, whatever was asked before
+            with self._showing(self._examples_for(doc)):
+                prompt = task.fewshot_context(
+                    doc,
+                    num_fewshot=self.shots,
+                    system_instruction=None,
+                    apply_chat_template=chat is not None,
+                    fewshot_as_multiturn=chat is not None,
+                    chat_template=chat,
+                    gen_prefix=task.doc_to_prefix(doc),
+                )
+            made = task.construct_requests(
+                doc=doc,
+                ctx=prompt,
+                metadata=(self.loaded.name, index, task.config.repeats),
                 apply_chat_template=chat is not None,
-                fewshot_as_multiturn=chat is not None,
                 chat_template=chat,
-                gen_prefix=task.doc_to_prefix(doc),
             )
-        made = task.construct_requests(
-            doc=doc,
-            ctx=prompt,
-            metadata=(self.loaded.name, index, task.config.repeats),
-            apply_chat_template=chat is not None,
-            chat_template=chat,
-        )
         return ItemRequests(item, doc, tuple(made) if isinstance(made, list) else (made,))
 
     def _draw(self, held_out: Collection[str]) -> dict[str, str]:

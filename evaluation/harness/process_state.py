@@ -1,19 +1,23 @@
 """Changes to lm-eval and the libraries below it, each for as long as a block runs.
 
-All three hold for the whole process, because these libraries keep such settings in module globals: two threads that
+They hold for the whole process, because these libraries keep such settings in module globals: two threads that
 load tasks or score models at the same time would see each other's.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
 import datasets
+import numpy as np
+import torch
 from huggingface_hub import constants
 from lm_eval import utils
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
 CHATTY = ("lm_eval", "datasets", "transformers", "huggingface_hub")
 
@@ -61,3 +65,21 @@ def offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Seed the random generators as lm-eval does before it loads tasks; their own states come back afterwards.
+
+    A task that shuffles its documents without a seed then has the same ones in every process.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)
+    torch.default_generator.manual_seed(DEFAULT_OTHER_SEED)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from evaluation.eval_set import TaskDescription
 from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
+from evaluation.harness.loading import describe_data_set, load_tasks
 from evaluation.harness.process_state import compiled_templates, quiet
 from evaluation.harness.rules import tokenizer_rules
-from evaluation.harness.tasks import LoadedTask, describe_data_set, divide_tasks, load_tasks
+from evaluation.harness.tasks import LoadedTask, divide_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
 

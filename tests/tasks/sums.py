@@ -1,8 +1,11 @@
 """Sums with one-digit answers: the documents and metrics of the tasks in this folder."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from datasets import Dataset, DatasetDict
 
 PAIRS = [(a, b) for a in range(12) for b in range(10) if a + b < 12]
@@ -45,3 +48,14 @@ def distance(doc: Mapping[str, Any], results: list[str]) -> dict[str, Any]:
 def reworded(docs: Dataset) -> Dataset:
     """The documents with the question put into more words, as another column."""
     return docs.map(lambda doc: {"query": f"now add up what is asked here : {doc['question']}"})
+
+
+def shuffled(docs: Dataset) -> Dataset:
+    """The documents in a random order, and their choices too; a third generator adds a number."""
+
+    def shuffle(doc: dict[str, Any]) -> dict[str, Any]:
+        choices = random.sample(doc["choices"], len(doc["choices"]))
+        gold = choices.index(doc["choices"][doc["gold"]])
+        return {"choices": choices, "gold": gold, "drawn": [float(np.random.rand()), float(torch.rand(1))]}
+
+    return docs.map(shuffle, load_from_cache_file=False).shuffle()

@@ -33,7 +33,8 @@ from bot.search.results import MeasuredRow
 from evaluation.errors import EvaluationError
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
-from evaluation.harness.tasks import divide_tasks, load_tasks
+from evaluation.harness.loading import load_tasks
+from evaluation.harness.tasks import divide_tasks
 from evaluation.splits import Split, SplitSizes
 from fixtures import cycles
 from fixtures.cycles import (

@@ -16,7 +16,7 @@ from evaluation.engine.tree import Cut
 from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
-from evaluation.harness.tasks import load_tasks
+from evaluation.harness.loading import load_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from fixtures.engine import (

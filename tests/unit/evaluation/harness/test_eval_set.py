@@ -11,15 +11,19 @@ from typing import Any
 import lm_eval
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.api.samplers import FirstNSampler
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evaluation.errors import EvaluationError
+from evaluation.harness.continuations import find_lost_continuation
+from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
-from evaluation.harness.tasks import Doc, LoadedTask, load_tasks
+from evaluation.harness.loading import load_tasks
+from evaluation.harness.tasks import Doc, LoadedTask
 from evaluation.items import item_id
 from evaluation.racing.decisions import round_ends
 from evaluation.scores import ItemScore, skill_scores
@@ -438,6 +442,50 @@ def test_broken_weights_are_refused_not_scored(tokenizer: Any, use: SkillTask) -
     model.lm_head.weight.data[3, 3] = float("nan")
     with pytest.raises(EvaluationError, match=f"{use.task}: the model's probabilities are not numbers"):
         build_eval_set(tokenizer, skill(use)).score(PlainLM(model, tokenizer, "cpu", 8))
+
+
+def test_a_continuation_without_tokens_is_refused_when_the_set_is_built(tmp_path: Path) -> None:
+    """A tokenizer of words takes a question that ends without a space and the answer for one word."""
+    rules = (FOLDER / "ev_likely.yaml").read_text()
+    (tmp_path / "sums.py").write_text((FOLDER / "sums.py").read_text())
+    (tmp_path / "task.yaml").write_text(rules.replace('"{{question}} "', '"{{question}}"'))
+    likely = skill(SkillTask("ev_likely", "acc"))
+    tasks = load_tasks([likely], [tmp_path])
+    with pytest.raises(EvaluationError) as refusal:
+        LmEvalSet.build([likely], tasks, Split.REPORT, ALL, SEED, make_word_tokenizer(SUM_WORDS))
+    found = re.fullmatch(
+        r"task ev_likely: item (\w{16}): '(\d)' after '(.*) =' has no tokens of its own, .*"
+        r"set target_delimiter \(now ''\), or correct the target",
+        str(refusal.value),
+    )
+    assert found is not None
+    doc = tasks["ev_likely"].document(found[1])
+    assert (doc["question"], doc["answer"]) == (f"{found[3]} =", found[2])
+
+
+@pytest.mark.parametrize(
+    ("context", "continuation", "lost"),
+    [
+        ("1 +", " 2", False),
+        ("1 + ", "2", False),  # lm-eval moves the space to the continuation
+        ("1 +", "2", True),
+        ("1 +", "", True),
+        ("1 + ", "", True),
+        ("", "2", False),
+        ("", "", True),
+        ("", "<end>", True),  # stands for the empty context
+        ("", "<end> 2", False),
+    ],
+)
+def test_lost_continuations_are_those_that_lm_eval_encodes_to_nothing(
+    tokenizer: Any, context: str, continuation: str, lost: bool
+) -> None:
+    request = Instance("loglikelihood", {}, (context, continuation), 0)
+    assert (find_lost_continuation([request], tokenizer) is not None) == lost
+    if context or continuation:  # lm-eval's own code fails with an IndexError where both are empty
+        lm = EngineLM(build_model(), tokenizer, "cpu", 1)
+        [(_, tokens)] = lm.pairs([request])
+        assert (not tokens) == lost
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(tokenizer: Any) -> None:

@@ -1,12 +1,17 @@
+import random
+import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from evaluation.errors import EvaluationError
+from evaluation.errors import EvaluationError, TaskDataError
 from evaluation.eval_set import TaskDescription
+from evaluation.harness.loading import load_tasks
 from evaluation.harness.suite import LmEvalSuite
-from evaluation.harness.tasks import divide_tasks, load_tasks
+from evaluation.harness.tasks import divide_tasks
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from fixtures.folders import TASKS
@@ -25,7 +30,7 @@ def load(*uses: SkillTask, folder: Path = FOLDER):
     [
         (
             SkillTask("ev_choice", "acc_nrom"),
-            r"ev_choice: unknown metric 'acc_nrom' \(did you mean acc_norm.*\?\)",
+            r"unknown metric 'acc_nrom' of task ev_choice \(did you mean acc_norm.*\?\); it has acc, acc_norm, brier",
         ),
         (
             SkillTask("ev_choice", "brier_score"),
@@ -33,14 +38,17 @@ def load(*uses: SkillTask, folder: Path = FOLDER):
         ),
         (SkillTask("ev_likely", "perplexity"), "metric perplexity is not a mean over items; use acc"),
         (SkillTask("ev_rolling", "bits_per_byte"), "no metric of this task can be used; use a task with acc"),
-        (SkillTask("ev_error", "answer"), "metric answer gives no number per item but a str; use error"),
-        (SkillTask("ev_generate", "exact_match"), "ev_generate: set filter to one of raw, last-digit"),
+        (SkillTask("ev_error", "answer"), "unknown metric 'answer' of task ev_error; it has error"),
+        (
+            SkillTask("ev_generate", "exact_match"),
+            "ev_generate has several filters; set filter to one of raw, l",
+        ),
         (
             SkillTask("ev_generate", "exact_match", "last-digits"),
-            r"unknown filter 'last-digits' \(did you mean last-digit\?\); it has raw, last-digit",
+            r"unknown filter 'last-digits' of task ev_generate \(did you mean last-digit\?\); it has raw, last-digit",
         ),
-        (SkillTask("ev_error", "error", num_fewshot=2), "num_fewshot is 2, but the task fixes it at 0"),
-        (SkillTask("ev_sampled", "error"), "ev_sampled: do_sample is true, so no two scores agree"),
+        (SkillTask("ev_error", "error", num_fewshot=2), "num_fewshot is 2, but task ev_error fixes it at 0"),
+        (SkillTask("ev_sampled", "error"), "generation_kwargs.do_sample: got True: it samples, so no two scores agree"),
         (
             SkillTask("ev_group", "acc"),
             "'ev_group' is not one task but a group of lm-eval; .*: ev_choice, ev_likely",
@@ -61,7 +69,7 @@ def test_a_use_that_cannot_be_scored_is_refused_with_those_that_can(use: SkillTa
     [
         (
             SkillTask("ev_choice", "acc"),
-            r"skill sums: language is ja, but task ev_choice generates no text \(multiple_choice\); leave language out",
+            r"skill sums: language is ja: task ev_choice generates no text \(multiple_choice\), .* leave language out",
         ),
         (
             SkillTask("ev_error", "error"),
@@ -102,13 +110,120 @@ def test_data_that_cannot_be_reached_is_reported_at_once(
     assert time.monotonic() - start < 10  # `datasets` alone goes on trying for 23 s
 
 
+def test_all_tasks_whose_data_are_missing_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(TaskDataError) as refusal:
+        load(SkillTask("ev_hub", "acc"), SkillTask("arc_easy", "acc"), SkillTask("ev_choice", "acc"))
+    assert [line.split(":")[0] for line in str(refusal.value).splitlines()] == ["task arc_easy", "task ev_hub"]
+
+
 def test_a_data_file_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "local.yaml").write_text(
         f"task: local\ndataset_path: json\ndataset_kwargs:\n  data_files: {{test: {tmp_path}/gone.jsonl}}\n"
         "test_split: test\noutput_type: generate_until\ndoc_to_text: q\ndoc_to_target: a\n"
     )
-    with pytest.raises(EvaluationError, match=r"task local: it cannot be loaded: .*gone\.jsonl"):
+    with pytest.raises(
+        EvaluationError, match=r"task local: it cannot be loaded: .*gone\.jsonl.*beside the task's file"
+    ):
         load(SkillTask("local", "exact_match"), folder=tmp_path)
+
+
+def write_task(folder: Path, **changed: str) -> Path:
+    """A task of three documents in a file beside it, which asks for the answer to each question."""
+    keys = {
+        "task": "local",
+        "dataset_path": "json",
+        "dataset_kwargs": "{data_files: {test: data/questions.jsonl}}",
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": '"{{question}}"',
+        "doc_to_target": '"{{answer}}"',
+    }
+    (folder / "data").mkdir(parents=True)
+    rows = "".join(f'{{"question": "{n} + {n} =", "answer": "{2 * n}"}}\n' for n in range(3))
+    (folder / "data" / "questions.jsonl").write_text(rows)
+    (folder / "local.yaml").write_text("".join(f"{key}: {value}\n" for key, value in (keys | changed).items()))
+    return folder
+
+
+def test_data_files_are_looked_up_beside_the_task_s_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = write_task(tmp_path / "elsewhere")
+    (elsewhere / "data" / "questions.jsonl").write_text('{"question": "?", "answer": "!"}\n')
+    folder = write_task(tmp_path / "tasks")
+    monkeypatch.chdir(elsewhere)
+    use = SkillTask("local", "exact_match")
+    questions = [doc["question"] for doc in load(use, folder=folder)["local"].test.values()]
+    assert questions == ["0 + 0 =", "1 + 1 =", "2 + 2 ="]
+    (folder / "data" / "questions.jsonl").unlink()
+    assert [doc["question"] for doc in load(use, folder=folder)["local"].test.values()] == ["?"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({"doc_to_text": "'Question:'"}, "every prompt is 'Question:'; name a column, such as {{question}}"),
+        ({"doc_to_text": "frage"}, "every prompt is 'frage'"),
+        ({"doc_to_text": "question"}, None),
+        (
+            {"output_type": "multiple_choice", "doc_to_text": "'Which?'", "doc_to_choice": "['a', 'b']"},
+            "every prompt is 'Which?'",
+        ),
+        (
+            {"output_type": "multiple_choice", "doc_to_text": "'Which?'", "doc_to_choice": '"{{[question, answer]}}"'},
+            None,
+        ),
+    ],
+)
+def test_a_template_that_makes_every_prompt_the_same_is_refused(
+    changed: dict[str, str], shown: str | None, tmp_path: Path
+) -> None:
+    metric = "exact_match"
+    if "output_type" in changed:
+        metric, changed = "acc", changed | {"doc_to_target": "0"}
+    folder = write_task(tmp_path / "tasks", **changed)
+    if shown is None:
+        assert len(load(SkillTask("local", metric), folder=folder)["local"].test) == 3
+        return
+    with pytest.raises(EvaluationError, match=re.escape(f"task local: doc_to_text: {shown}")):
+        load(SkillTask("local", metric), folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ("{temperature: 0.7}", "generation_kwargs.temperature: got 0.7: it samples"),
+        ("{do_sample: true, temperature: 0.7}", "generation_kwargs.do_sample: got True: it samples"),
+        ("{temperature: warm}", "it cannot be loaded: ValueError: could not convert string to float: 'warm'"),
+        ("{do_sample: false, temperature: 1}", None),
+        ("{temperature: 0.0}", None),
+    ],
+)
+def test_a_task_that_samples_its_answers_is_refused(options: str, refusal: str | None, tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "tasks", generation_kwargs=options)
+    if refusal is None:
+        assert "local" in load(SkillTask("local", "exact_match"), folder=folder)
+        return
+    with pytest.raises(EvaluationError, match=refusal):
+        load(SkillTask("local", "exact_match"), folder=folder)
+
+
+def test_a_task_that_shuffles_without_a_seed_has_the_same_items_in_every_state_of_the_process() -> None:
+    """As lm-eval's gpqa: its choices are shuffled anew each time that its documents are read."""
+
+    def items(state: int) -> list[str]:
+        random.seed(state)
+        np.random.seed(state)
+        torch.manual_seed(state)
+        loaded = load(SkillTask("ev_shuffled", "acc"))["ev_shuffled"]
+        expected = random.Random(state).random(), np.random.RandomState(state).random()
+        found = [*loaded.test, *loaded.training, *loaded.examples]
+        assert (random.random(), np.random.random()) == expected  # the process's own draws go on as before
+        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(state))
+        return found
+
+    assert len(set(items(1))) > 40
+    assert items(1) == items(2)
 
 
 def test_every_use_of_a_task_is_described() -> None:

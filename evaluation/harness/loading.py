@@ -1,0 +1,167 @@
+"""Loads lm-eval's tasks with their data: from this machine, else from the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+from huggingface_hub import constants, get_session
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._index import TaskIndex
+
+from evaluation.errors import EvaluationError, TaskDataError
+from evaluation.harness.checks import check_language, check_task
+from evaluation.harness.process_state import compiled_templates, offline, quiet, seeded
+from evaluation.harness.task_files import find_task_files
+from evaluation.harness.tasks import LoadedTask
+from evaluation.skills import Skill
+
+PROBE_TIMEOUT = 5.0  # seconds to wait for a sign of life from the Hub
+
+
+def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, LoadedTask]:
+    """Load every task of the skills, by name, and check that it gives the metrics asked for.
+
+    Raises EvaluationError, a line for each task that cannot be used: unknown task, metric or filter (with near
+    matches), a group of tasks, data that cannot be loaded, prompts that are all the same, a metric whose item values
+    are not numbers or whose score is not their mean; or a language asked of a task that generates no text. It is a
+    TaskDataError if nothing but data is missing.
+    """
+    skills = tuple(skills)
+    uses = [use for skill in skills for use in skill.tasks]
+    names = sorted({use.task for use in uses})
+    loaded: dict[str, LoadedTask] = {}
+    faults: list[EvaluationError] = []
+    with quiet(), compiled_templates():
+        catalogue = _open_catalogue(names, folders)
+        for name in names:
+            try:
+                loaded[name] = LoadedTask(name, _load(catalogue, name))
+                check_task(loaded[name], [use for use in uses if use.task == name])
+            except EvaluationError as error:
+                faults.append(error)
+        if not faults:
+            for skill in skills:
+                check_language(skill, loaded)
+    if faults:
+        only_data = all(isinstance(fault, TaskDataError) for fault in faults)
+        raise (TaskDataError if only_data else EvaluationError)("\n".join(map(str, faults)))
+    return loaded
+
+
+def _open_catalogue(names: Collection[str], folders: Sequence[Path]) -> TaskManager:
+    """lm-eval's task manager with every name in its index. Raises EvaluationError, a line for each that is no task.
+
+    Indexing all tasks that lm-eval ships takes 7 to 19 s, so that only those asked for are put into its index.
+    """
+    search = find_task_files(names, folders)
+    if search.refused:
+        raise EvaluationError("\n".join(search.refused[name] for name in sorted(search.refused)))
+    catalogue = TaskManager(include_path=[str(folder) for folder in folders], include_defaults=False)
+    for name, file in search.found.items():
+        if name not in catalogue.task_index:
+            TaskIndex.process_cfg(dict(file.config), file.path, catalogue.task_index)
+    return catalogue
+
+
+def _load(catalogue: TaskManager, name: str) -> ConfigurableTask:
+    entry = catalogue.task_index[name]
+    config = entry.cfg or {}
+
+    def load() -> ConfigurableTask:
+        local = find_local_files(config, entry.yaml_path.parent) if entry.yaml_path else {}
+        if local:
+            # As `TaskManager.load` does for a plain name, which takes no changes to the file's keys.
+            return catalogue._factory.build(entry, overrides={"dataset_kwargs": local}, registry=catalogue.task_index)
+        return catalogue.load([name])["tasks"][name]
+
+    try:
+        with seeded():
+            return _from_cache_or_hub(load)
+    except Exception as error:  # YAML, data set, or the task's own code
+        raise _explain(error, name, config) from error
+
+
+def find_local_files(config: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """A task's dataset_kwargs with those of its relative data files that lie beside the task's file made absolute.
+
+    Others are left to `datasets`, which looks them up in the working directory; {} if there is nothing to change.
+    """
+    given = config.get("dataset_kwargs")
+    if not isinstance(given, dict) or not _is_packaged(config):
+        return {}
+    changed = {key: _beside(given[key], folder) for key in ("data_files", "data_dir") if key in given}
+    return {**given, **changed} if any(given[key] != value for key, value in changed.items()) else {}
+
+
+def _beside(value: object, folder: Path) -> object:
+    """Names of files (one, a list, or by split) with those that a folder has made absolute; patterns too."""
+    if isinstance(value, dict):
+        return {key: _beside(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_beside(inner, folder) for inner in value]
+    if isinstance(value, str) and "://" not in value and not Path(value).is_absolute() and any(folder.glob(value)):
+        return str(folder / value)
+    return value
+
+
+def _from_cache_or_hub(load: Callable[[], ConfigurableTask]) -> ConfigurableTask:
+    """Load from this machine, else from the Hub if it answers; if it does not, `datasets` would retry for 23 s."""
+    try:
+        with offline():
+            return load()
+    except (ConnectionError, ValueError):  # ValueError: another configuration of the data set is there
+        if not _hub_answers():
+            raise
+        return load()
+
+
+def _hub_answers() -> bool:
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_TIMEOUT)
+    except Exception:  # the session's own error types differ between versions of its HTTP library
+        return False
+    return True
+
+
+def _explain(error: Exception, name: str, config: Mapping[str, object]) -> EvaluationError:
+    """The error as one line with the remedy."""
+    data_set = f"task {name}: its data set {describe_data_set(config)}"
+    if isinstance(error, ConnectionError):
+        return TaskDataError(
+            f"{data_set} is not on this machine, and the Hub cannot be reached from here; run where it can, or use "
+            "tasks with local data"
+        )
+    if isinstance(error, FileNotFoundError) and _is_on_hub(config):
+        return TaskDataError(
+            f"{data_set} is not on this machine, and {constants.ENDPOINT} does not have it; use a Hub that has it, "
+            "or a task with local data"
+        )
+    text = " ".join(str(error).split())
+    if "Dataset scripts are no longer supported" in text:
+        return TaskDataError(f"{data_set} is a script, which `datasets` does not run any more; use another task")
+    if isinstance(error, FileNotFoundError):
+        return TaskDataError(
+            f"task {name}: it cannot be loaded: {text}; relative data_files are looked up beside the task's file, then "
+            "in the working directory"
+        )
+    return EvaluationError(f"task {name}: it cannot be loaded: {type(error).__name__}: {text}")
+
+
+def _is_packaged(config: Mapping[str, object]) -> bool:
+    """Whether `datasets` reads the task's data from files by a format of its own (json, csv, parquet, …)."""
+    return config.get("dataset_path") in _PACKAGED_DATASETS_MODULES
+
+
+def _is_on_hub(config: Mapping[str, object]) -> bool:
+    """Whether the task's data are a data set repo."""
+    path = config.get("dataset_path")
+    return isinstance(path, str) and not _is_packaged(config) and not config.get("custom_dataset")
+
+
+def describe_data_set(config: Mapping[str, object]) -> str:
+    """Path and name of a task's data set, from the task's config."""
+    parts = [config.get("dataset_path"), config.get("dataset_name")]
+    return " ".join(str(part) for part in parts if part) or "made by the task's own code"
