@@ -15,6 +15,7 @@ from localhub.protocol.access import CurrentCaller
 from localhub.protocol.json_views import JsonObject, list_siblings, make_object_id
 from localhub.store.repo import MAIN, Repo
 from localhub.store.tags import list_strings
+from localhub.xet import routes_xet
 
 router = APIRouter()
 
@@ -90,7 +91,13 @@ def list_dataset_refs(repo: VisibleDataset) -> JsonObject:
 @router.api_route("/datasets/{owner}/{name}/resolve/{revision:revision}/{path:file}", methods=["GET", "HEAD"])
 def download_dataset_file(caller: CurrentCaller, repo: ReadableDataset, revision: str, path: str) -> FileResponse:
     """A file at a revision."""
-    return routes_files.download_file(caller, repo, revision, path)
+    return routes_files.send_file(caller, repo, revision, path, "datasets")
+
+
+@router.get("/api/datasets/{owner}/{name}/xet-read-token/{revision:revision}")
+def give_dataset_read_token(caller: CurrentCaller, repo: ReadableDataset, revision: str) -> JSONResponse:
+    """A token with which the data set's large files can be read."""
+    return routes_xet.give_read_token(caller, repo, revision)
 
 
 @router.get("/api/datasets/{name}")

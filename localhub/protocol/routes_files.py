@@ -38,6 +38,11 @@ SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "
 @router.api_route("/{owner}/{name}/resolve/{revision:revision}/{path:file}", methods=["GET", "HEAD"])
 def download_file(caller: CurrentCaller, repo: ReadableRepo, revision: str, path: str) -> FileResponse:
     """A file at a revision; the headers give the client the commit, the hash and the size."""
+    return send_file(caller, repo, revision, path, "models")
+
+
+def send_file(caller: Caller, repo: Repo, revision: str, path: str, kinds: str) -> FileResponse:
+    """A file of a repo; `kinds` is the repo's place in the API, "models" or "datasets"."""
     sha = repo.resolve(revision)
     entry = repo.entry(path, sha)
     etag = f'"{entry.etag}"'
@@ -52,7 +57,7 @@ def download_file(caller: CurrentCaller, repo: ReadableRepo, revision: str, path
     if entry.lfs:
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(entry.size)}
         if caller.xet is not None:
-            token = f"{caller.endpoint}/api/models/{repo.id}/xet-read-token/{sha}"
+            token = f"{caller.endpoint}/api/{kinds}/{repo.id}/xet-read-token/{sha}"
             headers |= {"X-Xet-Hash": caller.xet.offer(entry.sha256), "Link": f'<{token}>; rel="xet-auth"'}
     return FileResponse(caller.store.blobs.path(entry.sha256), headers=headers, media_type=_choose_media_type(path))
 
