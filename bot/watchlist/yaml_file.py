@@ -153,7 +153,7 @@ def _compose(text: str, name: str, kind: str, example: str, *, aliases: bool, se
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; correct it") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; correct it") from error
     for node in nodes:
         if not isinstance(node, yaml.MappingNode):
