@@ -79,8 +79,8 @@ def schema_command(
 
     Example: `shoal schema > watchlist.schema.json`
     """
-    from bot.watchlist.reference import watchlist_reference
-    from bot.watchlist.schema import watchlist_schema
+    from bot.watchlist.schema.json_schema import watchlist_schema
+    from bot.watchlist.schema.reference import watchlist_reference
 
     sys.stdout.write(watchlist_reference() if markdown else watchlist_schema())
 

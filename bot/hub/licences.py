@@ -4,53 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
 from bot.errors import ShoalError
 from bot.hub.candidate import LICENCE_FILES
-
-
-class LicenceKind(StrEnum):
-    """The kind of a licence, by what it requires of a merge."""
-
-    PERMISSIVE = "permissive"  # the merge keeps the notices
-    NONCOMMERCIAL = "non-commercial"  # no commercial use of the merge either
-    SHARE_ALIKE = "non-commercial share-alike"  # the merge takes this very licence
-    LLAMA = "Llama"  # the merge takes this very licence, says "Built with Llama", and is named Llama…
-    GEMMA = "Gemma"  # the merge takes the Gemma terms
-    OPENRAIL = "OpenRAIL"  # the merge carries the use restrictions
-    FORBIDS = "forbids it"  # derivatives or publication are not allowed
-
-
-LICENCES: Mapping[str, LicenceKind] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            ("mit", "apache-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear"),
-            LicenceKind.PERMISSIVE,
-        ),
-        **dict.fromkeys(("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0"), LicenceKind.NONCOMMERCIAL),
-        **dict.fromkeys(("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"), LicenceKind.SHARE_ALIKE),
-        **dict.fromkeys(("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4"), LicenceKind.LLAMA),
-        "gemma": LicenceKind.GEMMA,
-        **dict.fromkeys(
-            (
-                "openrail",
-                "openrail++",
-                "bigscience-openrail-m",
-                "creativeml-openrail-m",
-                "bigcode-openrail-m",
-            ),
-            LicenceKind.OPENRAIL,
-        ),
-        **dict.fromkeys(
-            ("cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "apple-amlr", "intel-research"),
-            LicenceKind.FORBIDS,
-        ),
-    }
-)
-"""The Hub's licence ids that the policy knows; every other one is refused as unknown."""
+from bot.watchlist.licence_ids import LICENCES, LicenceKind
 
 _NAMES = MappingProxyType(
     {"llama2": "Llama 2", "llama3": "Llama 3", "llama4": "Llama 4"}

@@ -20,6 +20,9 @@ ContradictionRule = Callable[[Watchlist], Iterator[Contradiction]]
 LONGEST_NAME = 96
 """Characters that the Hub allows in a repo's name, after the owner's."""
 
+_SHARES = {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em"}
+"""Metrics of lm-eval that are shares of right answers, which no percentage is."""
+
 _NAME_PARTS = ("watchlist", "cycle", "role")
 _PREFIX = "Llama-"
 """The longest prefix that a licence puts before the names of releases."""
@@ -130,6 +133,17 @@ def _minimum_of_no_skill(watchlist: Watchlist) -> Iterator[Contradiction]:
             yield ("gate", "minimum", name), f"is for no skill of this file; choose from {skills}"
 
 
+def _minimum_beyond_every_score(watchlist: Watchlist) -> Iterator[Contradiction]:
+    metrics = {skill.name: {entry.metric for entry in skill.tasks} for skill in watchlist.skills}
+    for name, minimum in watchlist.gate.minimum.items():
+        if minimum > 1 and name in metrics and metrics[name] <= _SHARES:
+            remedy = f"; write {minimum / 100:g}" if minimum <= 100 else ""
+            yield (
+                ("gate", "minimum", name),
+                f"is more than {', '.join(sorted(metrics[name]))} can be, which is 1{remedy}",
+            )
+
+
 def _missing_namespace(watchlist: Watchlist) -> Iterator[Contradiction]:
     publish = watchlist.publish
     if publish.mode != "off" and publish.namespace is None:
@@ -197,6 +211,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _skill_named_twice,
     _task_counted_twice,
     _minimum_of_no_skill,
+    _minimum_beyond_every_score,
     _missing_namespace,
     _impossible_release_name,
     _impossible_schedule,

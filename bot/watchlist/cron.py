@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _REFERENCE = datetime(2024, 1, 1, tzinfo=UTC)
 """Any fixed moment, after which a cron string must fire at some time."""
 _HOURS = tuple(_REFERENCE + timedelta(hours=hour) for hour in range(24))
@@ -74,6 +83,8 @@ def standard_trigger(cron: str, timezone: str) -> BaseTrigger:
 
     ZoneInfo(timezone)
     fields = cron.split()
+    if cron in _NAMES:
+        raise ValueError(f"is a short form of {_NAMES[cron]}")
     if len(fields) != 5:
         raise ValueError(f"{len(fields)} fields where cron has 5 (minute hour day month weekday)")
     minute, hour, day, month, weekday = fields

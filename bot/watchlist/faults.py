@@ -7,30 +7,44 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from bot.watchlist.contradictions import Contradiction
-from bot.watchlist.yaml_file import ABSENT, YamlFile, child
+from bot.watchlist.yaml_file import ABSENT, YamlFile, child, is_number
 from merging.mergekit.config import KeyPath, dotted
 
-_PLAIN_REMEDIES = {
-    "string_type": ("is not text", "put it in quotes"),
-    "int_type": ("is not a whole number", "write one without quotes"),
-    "int_from_float": ("is not a whole number", "write one without a decimal point"),
-    "float_type": ("is not a number", "write one without quotes"),
-    "finite_number": ("is not finite", "write an ordinary number"),
-    "bool_type": ("is neither true nor false", "write true or false without quotes"),
-    "tuple_type": ("is not a list", "write [a, b] or one `- item` a line"),
-    "model_type": ("is not a group of keys", "write `key: value` lines below it"),
-    "model_attributes_type": ("is not a group of keys", "write `key: value` lines below it"),
-    "dict_type": ("is not a group of keys", "write `key: value` lines below it"),
+_WRONG_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "tuple_type": "a list",
+    "model_type": "a group of keys",
+    "model_attributes_type": "a group of keys",
+    "dict_type": "a group of keys",
 }
-"""pydantic's error type → what is wrong, what to do."""
+"""pydantic's error type → what the value should be."""
 
 _MOST_SHOWN = 60
 """Characters of a value in an error."""
 
-_BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _BOUND_NAMES = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+
+_SYNONYMS = {
+    "gpu": "cuda",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "float": "float32",
+    "no": "off",
+    "false": "off",
+    "none": "off",
+    "passthrough": "dataflow",
+}
+"""Words that people write for one of the allowed words."""
 
 
 def describe_faults(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
@@ -97,28 +111,82 @@ def _reason(
     kind: str, message: str, context: Mapping[str, Any], path: KeyPath, file: YamlFile, model: type[BaseModel]
 ) -> str:
     if kind == "extra_forbidden":
-        known = _keys_at(model, path[:-1])
-        return f"is not a known key; {_suggest(str(path[-1]), known)}"
+        return f"is not a known key; {_suggest(str(path[-1]), list(_model_at(model, path[:-1]).model_fields))}"
     if kind == "missing":
         return f"this key is missing; add it: {_description(model, path)}"
     if kind == "literal_error":
         choices = [text.strip("'") for text in context["expected"].replace(" or ", ", ").split(", ")]
-        if len(choices) == 1:
-            return f"is not {choices[0]!r}; write {_description(model, path)}"
         return f"is not one of the allowed words; {_suggest(file.texts.get(path, ''), choices)}"
     if kind in _BOUNDS:
-        bound = _BOUNDS[kind]
-        return f"is out of range; write {_BOUND_NAMES[bound]} {context[bound]:g}"
+        asked = " and ".join(f"{_BOUND_NAMES[bound]} {context[bound]:g}" for bound in _BOUND_NAMES if bound in context)
+        return f"is out of range; write {_bounds(_field(model, path)) or asked}"
     if kind == "too_short":
         return f"has too few items; give at least {context['min_length']}"
     if kind == "too_long":
         return f"has too many items; give at most {context['max_length']}"
-    wrong, remedy = _PLAIN_REMEDIES.get(kind, ("", ""))
-    return f"{wrong}; {remedy}" if wrong else message.removeprefix("Value error, ")
+    if kind == "bool_type":
+        return "is neither true nor false; write true or false without quotes"
+    if kind in _WRONG_TYPES:
+        return f"is not {_WRONG_TYPES[kind]}; {_right_type(_WRONG_TYPES[kind], path, file, model)}"
+    return message.removeprefix("Value error, ")
+
+
+def _right_type(wanted: str, path: KeyPath, file: YamlFile, model: type[BaseModel]) -> str:
+    """How to write a value of the type that a key takes."""
+    data, text = file.value(path), file.texts.get(path, "")
+    field = _field(model, path)
+    or_null = ", or null" if field is not None and type(None) in get_args(field.annotation) else ""
+    match wanted:
+        case "text":
+            return "put it in quotes" if text else "write a word or a line"
+        case "a list":
+            return f"write [{text}] or one `- item` a line" if text else "write [a, b] or one `- item` a line"
+        case "a group of keys":
+            return f"{_right_group(path, file, model)}{or_null}"
+    if isinstance(data, str) and is_number(text):
+        return "write it without quotes"
+    if text.endswith("%") and is_number(text[:-1].strip()):
+        return f"write a share such as {float(text[:-1]) / 100:g}"
+    bounds = _bounds(field)
+    return f"write one{f' of {bounds}' if bounds else ''}{or_null}"
+
+
+def _right_group(path: KeyPath, file: YamlFile, model: type[BaseModel]) -> str:
+    """How to write a group: with its one necessary key, or with any of its keys."""
+    field = _field(model, path)
+    section = _section(field.annotation) if field else None
+    if section is None:
+        return "write `name: value` lines below it"
+    required = [key for key, one in section.model_fields.items() if one.is_required()]
+    if len(required) == 1 and isinstance(file.value(path), str):
+        return f'write {{{required[0]}: "{file.texts[path]}"}}'
+    return f"write `key: value` lines below it, of {', '.join(section.model_fields)}"
+
+
+def _bounds(field: FieldInfo | None) -> str:
+    """The bounds of a number, such as `at least 0.5 and less than 1`; "" if it has none."""
+    found = {
+        key: getattr(rule, key)
+        for rule in _metadata(field)
+        for key in _BOUND_NAMES
+        if getattr(rule, key, None) is not None
+    }
+    return " and ".join(f"{_BOUND_NAMES[key]} {found[key]:.10g}" for key in _BOUND_NAMES if key in found)
+
+
+def _metadata(field: FieldInfo | None) -> list[object]:
+    """What a field says of its values, in the field itself or within `X | None`."""
+    if field is None:
+        return []
+    inner = [one for part in get_args(field.annotation) for one in getattr(part, "__metadata__", ())]
+    nested = [one for info in inner if isinstance(info, FieldInfo) for one in info.metadata]
+    return [*field.metadata, *inner, *nested]
 
 
 def _suggest(word: str, known: list[str]) -> str:
-    close = get_close_matches(word, known, n=1)
+    plain = word.lower().replace(" ", "-")
+    plain = _SYNONYMS.get(plain, plain)
+    close = [plain] if plain in known else get_close_matches(plain, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(known))}"
 
 
@@ -137,10 +205,12 @@ def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
     return model
 
 
-def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
-    return list(_model_at(model, path).model_fields)
+def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    """The field of a key; of the list, for an item of a list."""
+    names = [part for part in path if isinstance(part, str)]
+    return _model_at(model, tuple(names[:-1])).model_fields.get(names[-1]) if names else None
 
 
 def _description(model: type[BaseModel], path: KeyPath) -> str:
-    field = _model_at(model, path[:-1]).model_fields.get(str(path[-1]))
+    field = _field(model, path)
     return field.description or "" if field else ""

@@ -24,7 +24,7 @@ def load_watchlist(path: Path) -> Watchlist:
     """
     file = read_yaml(path)
     try:
-        watchlist = Watchlist.model_validate(file.data)
+        watchlist = Watchlist.model_validate(whole_numbers(file.data))
     except ValidationError as error:
         raise ShoalError(describe_faults(error, file, Watchlist)) from None
     if found := list(find_contradictions(watchlist)):
@@ -39,3 +39,12 @@ def load_watchlist(path: Path) -> Watchlist:
     if missing:
         raise ShoalError("\n".join(missing))
     return watchlist.model_copy(update={"task_folders": tuple(map(str, folders))})
+
+
+def whole_numbers(data: object) -> object:
+    """The data with `1e9` and `60.0` as whole numbers, which JSON Schema takes them for, too."""
+    if isinstance(data, dict):
+        return {key: whole_numbers(value) for key, value in data.items()}
+    if isinstance(data, tuple):
+        return tuple(map(whole_numbers, data))
+    return int(data) if isinstance(data, float) and data.is_integer() else data

@@ -5,63 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from evaluation.answers.language import LANGUAGES
+from bot.watchlist.values import Amount, Language, Licence, Namespace, RepoName, Revision, ShortForm, Slug, Text
 from merging.methods import searched_methods
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMBGT]?)B?")
-
-
-def _parse_amount(value: object) -> object:
-    """`360M`, `7B`, `16GB` as whole numbers; anything but text unchanged."""
-    if not isinstance(value, str):
-        return value
-    match = _AMOUNT.fullmatch(value)
-    if match is None:
-        raise ValueError("is not an amount; write a whole number or one like 360M, 7B, 16GB")
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def _matching(pattern: str, what: str) -> AfterValidator:
-    """A validator for text that must match all of `pattern`."""
-    expression = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if expression.fullmatch(value) is None:
-            raise ValueError(f"is not {what}")
-        return value
-
-    return AfterValidator(check)
-
-
-_WORD = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
-Slug = Annotated[
-    str, _matching("[a-z0-9][a-z0-9-]{0,47}", "a short name; use a-z, 0-9 and hyphens, at most 48 characters")
-]
-RepoName = Annotated[str, _matching(f"{_WORD}/{_WORD}", "a Hub repo; write owner/name")]
-Namespace = Annotated[str, _matching(_WORD, "a user or organisation of the Hub; write its name alone")]
-Revision = Annotated[
-    str,
-    _matching("[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", "a branch, tag or commit; write its name, or leave it out"),
-]
-Text = Annotated[str, _matching(r"\S(?:[^\x00-\x1f]*\S)?", "a word or a line of text; write one, without line breaks")]
-Amount = Annotated[
-    int,
-    BeforeValidator(_parse_amount),
-    Field(ge=0),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _AMOUNT.pattern}]}),
-]
-
-
-def _language(code: str) -> str:
-    if code not in LANGUAGES:
-        raise ValueError("is not a language that shoal can detect; use an ISO 639-1 code such as ja, de or zh")
-    return code
-
-
-Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"enum": list(LANGUAGES), "type": "string"})]
 
 
 class Section(BaseModel):
@@ -90,7 +37,7 @@ class WatchSection(Section):
     tags: tuple[Text, ...] = Field(default=(), description="Hub tags; a model must have all of them")
     search: Text | None = Field(default=None, description="text in the model's name")
     authors: AuthorsSection = Field(default=AuthorsSection(), description="users and organisations to allow or deny")
-    licences: tuple[Text, ...] | None = Field(
+    licences: tuple[Licence, ...] | None = Field(
         default=None, description="licence ids to accept; null: all that allow merging"
     )
     pipeline_tag: Text | None = Field(default="text-generation", description="the Hub's name of the model's task")
@@ -109,6 +56,9 @@ class PinnedModel(Section):
 
     repo: RepoName = Field(description="owner/name")
     revision: Revision | None = Field(default=None, description="branch, tag or commit; null: the current main branch")
+
+
+RepoReference = Annotated[PinnedModel, ShortForm]
 
 
 class SkillTaskSection(Section):
@@ -294,13 +244,20 @@ class ScheduleSection(Section):
     timezone: Text = Field(default="UTC", description="IANA name such as Europe/Berlin")
 
 
+def _check_base(value: object) -> object:
+    if isinstance(value, str) and value != "auto" and not re.fullmatch(ShortForm.pattern, value):
+        raise ValueError("is no base; write owner/name, owner/name@revision, auto, or null for none")
+    return value
+
+
 def _base_kind(value: object) -> str:
     if value is None:
         return "none"
-    return "auto" if isinstance(value, str) else "model"
+    return "auto" if value == "auto" else "model"
 
 
 Base = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[PinnedModel, Tag("model")] | Annotated[None, Tag("none")],
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[RepoReference, Tag("model")] | Annotated[None, Tag("none")],
     Discriminator(_base_kind),
+    BeforeValidator(_check_base),
 ]

@@ -14,17 +14,16 @@ from bot.watchlist.sections import (
     Base,
     GateSection,
     ItemsSection,
-    PinnedModel,
     PublishSection,
+    RepoReference,
     ScheduleSection,
     SearchSection,
     Section,
     SkillSection,
-    Slug,
-    Text,
     WatchSection,
     WorkersSection,
 )
+from bot.watchlist.values import Slug, Text
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import SplitSizes
 from merging.evolution.outcomes import SearchSettings
@@ -39,10 +38,12 @@ class Watchlist(Section):
 
     name: Slug = Field(description="a short name, part of the names of releases")
     watch: WatchSection = Field(default=WatchSection(), description="what to find on the Hub")
-    pinned: tuple[PinnedModel, ...] = Field(default=(), description="models to use in addition, before all others")
+    pinned: tuple[RepoReference, ...] = Field(
+        default=(), description="models to use in addition, before all others; owner/name, or with keys"
+    )
     base: Base = Field(
         default="auto",
-        description="{repo, revision} of the common ancestor, auto (the one that models declare) or null",
+        description="the common ancestor: owner/name or with keys, auto (the one that models declare), or null",
     )
     max_sources: int = Field(default=4, ge=2, le=16, description="most models in one merge")
     noncommercial: bool = Field(

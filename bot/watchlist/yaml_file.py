@@ -78,6 +78,11 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
+def is_number(text: str) -> bool:
+    """Whether text without quotes would be a number."""
+    return _DECIMAL.fullmatch(text) is not None
+
+
 class _Reader:
     """Converts a document's node tree into data, and collects lines, texts and faults."""
 
@@ -152,7 +157,8 @@ def _compose(text: str, name: str, kind: str, example: str, *, aliases: bool, se
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; correct it") from error
+        remedy = _remedy(text.splitlines()[line - 1] if mark and line <= len(text.splitlines()) else "", error)
+        raise ShoalError(f"{name}:{line}: not valid YAML: {error.problem or error.context}; {remedy}") from error
     except yaml.YAMLError as error:
         raise ShoalError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}; correct it") from error
     for node in nodes:
@@ -160,6 +166,26 @@ def _compose(text: str, name: str, kind: str, example: str, *, aliases: bool, se
             line = node.start_mark.line + 1 if node.start_mark else 1
             raise ShoalError(f"{name}:{line}: got no `key: value` lines: not a {kind}; start from {example}")
     return nodes
+
+
+def _remedy(line: str, error: yaml.MarkedYAMLError) -> str:
+    """What to do about a line on which the scanner stopped."""
+    column = error.problem_mark.column if error.problem_mark else 0
+    if "\t" in line[: column + 1]:
+        return "indent with spaces, not with tabs"
+    if error.context == "while scanning an alias":
+        return f"put the value in quotes, since it starts with *: {_quoted(line)}"
+    if line[column : column + 1] in ("@", "`", "%"):
+        return f"put the value in quotes, since it starts with {line[column]}: {_quoted(line)}"
+    if "mapping values are not allowed" in (error.problem or ""):
+        return "put a value with a colon in quotes, and check the indentation"
+    return "correct it"
+
+
+def _quoted(line: str) -> str:
+    """A `key: value` line with its value in quotes, without what stands around them."""
+    key, _, value = line.strip().rpartition(": ")
+    return f'{key.rpartition("{")[2].rpartition(",")[2].strip()}: "{value.rstrip(" }")}"'
 
 
 def _check_events(text: str, name: str, *, aliases: bool, several: bool) -> None:

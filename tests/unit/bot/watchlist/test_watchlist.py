@@ -7,8 +7,6 @@ import pytest
 from bot.errors import ShoalError
 from bot.watchlist.domain import GateSettings
 from bot.watchlist.load import load_watchlist
-from bot.watchlist.reference import watchlist_reference
-from bot.watchlist.schema import watchlist_schema
 from bot.watchlist.watchlist import Watchlist
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import SplitSizes
@@ -125,18 +123,6 @@ def test_the_tasks_of_the_real_watchlists_are_in_lm_eval():
         assert {entry.task for skill in watchlist.skills for entry in skill.tasks} <= known
 
 
-def test_the_shipped_json_schema_is_the_models_own():
-    shipped = (ROOT / "watchlists" / "watchlist.schema.json").read_text("utf-8")
-    assert shipped == watchlist_schema(), "run: shoal schema > watchlists/watchlist.schema.json"
-
-
-def test_the_reference_of_all_keys_is_the_one_that_the_schema_makes() -> None:
-    page = (ROOT / "docs" / "watchlist.md").read_text("utf-8")
-    assert page == watchlist_reference(), "run: shoal schema --markdown > docs/watchlist.md"
-    for key in ("`downloads_min`", "`num_fewshot`", "`max_degenerate`", "`cron`", "## `search.dataflow`"):
-        assert key in page
-
-
 def test_a_language_is_one_that_can_be_detected(faults_of):
     (fault,) = faults_of(changed("  - name: math\n", "  - name: math\n    language: jp\n"))
     expected = "is not a language that shoal can detect; use an ISO 639-1 code such as ja, de or zh"
@@ -168,13 +154,34 @@ def test_all_faults_of_a_file_are_listed_in_its_order(faults_of):
         ("pinned: [{repo: gpt2}]", "got 'gpt2': is not a Hub repo; write owner/name"),
         ("pinned: [{repo: ../../etc/x}]", "is not a Hub repo; write owner/name"),
         (r'task_folders: ["a\ud83d"]', r"got 'a\ud83d': has half of a surrogate pair; write the character itself"),
-        ("max_sources: '3'", "got '3': is not a whole number; write one without quotes"),
+        ("max_sources: '3'", "got '3': is not a whole number; write it without quotes"),
+        ("max_sources: three", "got 'three': is not a whole number; write one of at least 2 and at most 16"),
+        ("max_sources: 2.5", "got 2.5: is not a whole number; write one of at least 2 and at most 16"),
+        ("items: {search: all}", "got 'all': is not a whole number; write one of at least 1, or null"),
+        ("search: {budget: {minutes: 2h}}", "got '2h': is not a number; write one of more than 0, or null"),
+        ("search: {racing: off}", "got 'off': is not a group of keys; write `key: value` lines below it, of rounds"),
+        ("search: {method: SLERP}", "did you mean 'slerp'?"),
+        ("search: {dtype: bf16}", "did you mean 'bfloat16'?"),
+        ("workers: {device: gpu}", "did you mean 'cuda'?"),
         ("noncommercial: yes", "got 'yes': is neither true nor false"),
-        ("base: none", "base: got 'none': is not 'auto'; write {repo, revision}"),
-        ("gate: {confidence: 1.5}", "is out of range; write less than 1"),
+        ("base: none", "got 'none': is no base; write owner/name, owner/name@revision, auto, or null for none"),
+        ("base: https://hub/a/b", "is no base; write owner/name"),
+        ("pinned: [gpt2]", "got 'gpt2': is not a Hub repo; write owner/name or owner/name@revision"),
+        ("pinned: a/b", "got 'a/b': is not a list; write [a/b] or one `- item` a line"),
+        ("gate: {confidence: 1.5}", "is out of range; write at least 0.5 and less than 1"),
+        ("gate: {confidence: 95%}", "got '95%': is not a number; write a share such as 0.95"),
+        ("gate: {minimum: {math: 60}}", "got 60: is more than exact_match can be, which is 1; write 0.6"),
+        ("gate: {minimum: 60}", "got 60: is not a group of keys; write `name: value` lines below it"),
         ("gate: {confidence: .nan}", "is not a number"),
         ("items: {search: 0}", "items.search: got 0: is out of range; write at least 1"),
-        ("task_folders: tasks", "is not a list; write [a, b]"),
+        ("task_folders: tasks", "is not a list; write [tasks] or one `- item` a line"),
+        ("schedule: 0 3 * * 1", "got '0 3 * * 1': is not a group of keys; write {cron: \"0 3 * * 1\"}, or null"),
+        ("schedule: {cron: '@daily'}", "got '@daily': is a short form of 0 0 * * *; write minute hour day"),
+        ("schedule: {cron: */5 * * * *}", 'put the value in quotes, since it starts with *: cron: "*/5 * * * *"'),
+        ("schedule:\n  cron: * 3 * * *", 'put the value in quotes, since it starts with *: cron: "* 3 * * *"'),
+        ("schedule: {cron: @daily}", 'put the value in quotes, since it starts with @: cron: "@daily"'),
+        ("items:\n\tsearch: 5", "indent with spaces, not with tabs"),
+        ("search:\n  method: a: b", "put a value with a colon in quotes, and check the indentation"),
         ("workers: [2]", "workers: got [2]: is not a group of keys"),
         ("schedule: {timezone: UTC}", "schedule.cron: got nothing: this key is missing; add it: minute hour"),
         ("task_folders: [nowhere]", "task_folders[0]: got 'nowhere': there is no folder"),
@@ -280,11 +287,50 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         load_watchlist(path)
 
 
-def test_amounts_may_be_written_as_people_write_them(tmp_path):
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("360M", 360_000_000),
+        ("1.5B", 1_500_000_000),
+        ("7b", 7_000_000_000),
+        ("16 GB", 16 * 10**9),
+        ("16gb", 16 * 10**9),
+        ("16 GiB", 16 * 2**30),
+        ("0.3T", 300_000_000_000),
+        ("1e9", 10**9),
+        ("60.0", 60),
+    ],
+)
+def test_amounts_may_be_written_as_people_write_them(written, amount, tmp_path):
     path = tmp_path / "w.yml"
-    path.write_text(changed("{tags: [fish]}", "{tags: [fish], parameters: {min: 360M, max: 1.5B}, max_bytes: 16 GB}"))
-    watch = load_watchlist(path).watch
-    assert (watch.parameters.min, watch.parameters.max, watch.max_bytes) == (360_000_000, 1_500_000_000, 16 * 10**9)
+    path.write_text(changed("{tags: [fish]}", f"{{tags: [fish], max_bytes: {written}}}"))
+    assert load_watchlist(path).watch.max_bytes == amount
+
+
+@pytest.mark.parametrize(
+    ("watch", "expected"),
+    [
+        ("licences: [MIT]", "got 'MIT': is not one of the allowed words; did you mean 'mit'?"),
+        ("licences: [Apache 2.0]", "did you mean 'apache-2.0'?"),
+        ("licences: [cc-by-nd-4.0]", "is not one of the allowed words"),  # of which no merge may be published
+        ("tags: [“fish”]", "got '“fish”': is not a plain line of text; write it without line breaks, tabs and typog"),
+        ("max_bytes: '1,5GB'", "got '1,5GB': is not an amount; write a whole number or one like 360M, 1.5B, 16GB"),
+        ("max_bytes: 10m5", "got '10m5': is not an amount"),
+    ],
+)
+def test_what_to_watch_is_checked_before_the_hub_is_asked(faults_of, watch, expected):
+    (fault,) = faults_of(changed("{tags: [fish]}", f"{{authors: {{allow: [me]}}, {watch}}}"))
+    assert expected in fault
+
+
+def test_a_repo_may_stand_without_its_keys(tmp_path):
+    def read(more):
+        (tmp_path / "w.yml").write_text(GOOD + more)
+        return load_watchlist(tmp_path / "w.yml")
+
+    short = read("base: reef/base@v1\npinned: [reef/cod, {repo: reef/eel, revision: main}, reef/ray@refs/pr/1]\n")
+    pinned = "[{repo: reef/cod}, {repo: reef/eel, revision: main}, {repo: reef/ray, revision: refs/pr/1}]"
+    assert short == read(f"base: {{repo: reef/base, revision: v1}}\npinned: {pinned}\n")
 
 
 def test_the_digest_moves_with_what_is_searched_and_not_with_where_it_goes(tmp_path):

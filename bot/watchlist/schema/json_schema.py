@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from bot.watchlist.schema.conditions import add_conditions
 from bot.watchlist.watchlist import Watchlist
 
 
@@ -11,7 +12,7 @@ def watchlist_schema() -> str:
     """The schema as JSON text, ending in a line break."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Watchlist.model_json_schema(),
+        **add_conditions(Watchlist.model_json_schema()),
         "title": "shoal watchlist",
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

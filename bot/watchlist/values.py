@@ -1,0 +1,121 @@
+"""The values of a watchlist's keys: text of a form, amounts, languages, licences."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from bot.watchlist.licence_ids import LICENCES, LicenceKind
+from evaluation.answers.language import LANGUAGES
+
+_LETTERS = "KMGT"
+_UNITS = {"": 1, "B": 10**9} | {letter: 1000**power for power, letter in enumerate(_LETTERS, 1)}
+_UNITS |= {f"{letter}B": _UNITS[letter] for letter in _LETTERS}
+_UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate(_LETTERS, 1)}
+_AMOUNT = re.compile("([0-9]+(?:\\.[0-9]+)?) ?([Bb]?|[KMGTkmgt](?:[Ii]?[Bb])?)")
+
+
+def _parse_amount(value: object) -> object:
+    """`360M`, `7b`, `16GB`, `16 GiB` as whole numbers; anything but text unchanged."""
+    if not isinstance(value, str):
+        return value
+    match = _AMOUNT.fullmatch(value)
+    if match is None:
+        raise ValueError("is not an amount; write a whole number or one like 360M, 1.5B, 16GB")
+    return int(Fraction(match[1]) * _UNITS[match[2].upper()])
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Text must match all of `pattern`; in errors it is called `what`, with the remedy."""
+
+    pattern: str
+    what: str
+
+    def check(self, value: str) -> str:
+        """The value itself; ValueError if it does not match."""
+        if re.fullmatch(self.pattern, value) is None:
+            raise ValueError(f"is not {self.what}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """pydantic's check of a value."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
+        """The same in JSON Schema, where a pattern may match anywhere unless it is anchored."""
+        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
+
+
+_WORD = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
+_REVISION = "[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
+Slug = Annotated[
+    str, Matching("[a-z0-9][a-z0-9-]{0,47}", "a short name; use a-z, 0-9 and hyphens, at most 48 characters")
+]
+RepoName = Annotated[str, Matching(f"{_WORD}/{_WORD}", "a Hub repo; write owner/name")]
+Namespace = Annotated[str, Matching(_WORD, "a user or organisation of the Hub; write its name alone")]
+Revision = Annotated[str, Matching(_REVISION, "a branch, tag or commit; write its name, or leave it out")]
+Text = Annotated[
+    str,
+    Matching(
+        r"(?![\u2018-\u201f\u00ab\u00bb])\S(?:[^\x00-\x1f]*[^\s\x00-\x1f])?",
+        "a plain line of text; write it without line breaks, tabs and typographic quotes",
+    ),
+]
+Amount = Annotated[
+    int,
+    BeforeValidator(_parse_amount),
+    Field(ge=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{_AMOUNT.pattern})$"}]}
+    ),
+]
+
+
+def _language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError("is not a language that shoal can detect; use an ISO 639-1 code such as ja, de or zh")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"enum": list(LANGUAGES), "type": "string"})]
+
+
+LICENCE_IDS = tuple(sorted(licence for licence, kind in LICENCES.items() if kind is not LicenceKind.FORBIDS))
+"""The licences of which a merge may be published."""
+
+if TYPE_CHECKING:
+    Licence = str
+else:
+    Licence = Literal[LICENCE_IDS]
+
+
+class ShortForm:
+    """Lets `owner/name` or `owner/name@revision` stand for a group of keys."""
+
+    pattern = f"{_WORD}/{_WORD}(?:@{_REVISION})?"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        """Text as the keys it stands for; other values unchanged."""
+        if not isinstance(value, str):
+            return value
+        if re.fullmatch(cls.pattern, value) is None:
+            raise ValueError("is not a Hub repo; write owner/name or owner/name@revision")
+        repo, _, revision = value.partition("@")
+        return {"repo": repo, "revision": revision or None}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """pydantic's check of a value."""
+        return core_schema.no_info_before_validator_function(cls.expand, handler(source))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
+        """Either form."""
+        return {"anyOf": [{"type": "string", "pattern": f"^(?:{cls.pattern})$"}, handler(schema)]}
