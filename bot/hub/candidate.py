@@ -35,6 +35,13 @@ LIMITS: Mapping[str, int] = MappingProxyType(
 )
 """The only files fetched besides the weights, all of them at the top of the repo: name → largest size in bytes."""
 
+UNFINISHED_SCAN = "(its scan is not done)"
+"""Stands among the flagged files of a model while the Hub scans it."""
+
+_WHOLE, _BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", "I64"})
+"""Dtypes, as safetensors names them, of weights that average, and of masks and positions that some files hold too."""
+
+_COMMA = ", "
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
@@ -85,8 +92,10 @@ class Candidate:
     """A repo at a commit, as the Hub describes it. Its texts come from a stranger: escape them when shown.
 
     repo: the name with which the Hub answers, which may be newer than the one that was asked for.
-    relation: how the model descends from base_models, if declared: finetune, merge, adapter, quantized.
+    relation: how the model descends from base_models, if its card says so: finetune, merge, adapter, quantized.
+    inferred_relation: the same by the Hub, which goes by all files: a rounded copy beside the weights is "quantized".
     languages: the declared ones that the Hub accepts in a card. quantised: the quantisation method, if there is one.
+    dtypes: the dtypes of its safetensors weights as far as the Hub counts them.
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index in the watchlist's list of pinned models, None for a model found by listing.
     """
@@ -110,6 +119,28 @@ class Candidate:
     private: bool
     security: tuple[str, ...] | None
     pinned: int | None = None
+    inferred_relation: str | None = None
+    dtypes: tuple[str, ...] = ()
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """The licences that its card lists, usually one."""
+        return tuple(self.licence.split(_COMMA)) if self.licence else ()
+
+    @property
+    def has_whole_weights(self) -> bool:
+        """Whether the Hub counts safetensors weights of it that are all plain floating-point numbers."""
+        return bool(_WHOLE.intersection(self.dtypes)) and set(self.dtypes) <= _WHOLE | _BUFFERS
+
+    @property
+    def flagged(self) -> tuple[str, ...]:
+        """What the Hub's scan holds against fetching it: an unfinished scan, and files that would be fetched."""
+        return tuple(path for path in self.security or () if path == UNFINISHED_SCAN or is_wanted(path))
+
+    @property
+    def flagged_beside(self) -> tuple[str, ...]:
+        """Files that the Hub's scan warns of and that are never fetched."""
+        return tuple(path for path in self.security or () if path not in self.flagged)
 
     @property
     def wanted_files(self) -> tuple[RemoteFile, ...]:
@@ -144,12 +175,12 @@ def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
     """Convert an entry of the Hub's list, or the answer for one model."""
     card: Mapping[str, object] = vars(info.card_data) if info.card_data else {}
     config = info.config if isinstance(info.config, dict) else {}
-    base_models, relation = _lineage(info, card)
+    base_models, relation, inferred = _lineage(info, card)
     return Candidate(
         repo=info.id,
         sha=info.sha or "",
         author=info.author or info.id.split("/")[0],
-        licence=", ".join(_words(card.get("license"))) or None,
+        licence=_COMMA.join(_words(card.get("license"))) or None,
         languages=tuple(word for word in _words(card.get("language")) if _is_language(word)),
         tags=tuple(info.tags or ()),
         base_models=base_models,
@@ -165,6 +196,8 @@ def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
         private=bool(info.private),
         security=_flagged_files(info.security_repo_status),
         pinned=pinned,
+        inferred_relation=inferred,
+        dtypes=tuple(sorted(info.safetensors.parameters)) if info.safetensors else (),
     )
 
 
@@ -179,22 +212,21 @@ def _is_language(word: str) -> bool:
     return _LANGUAGE.fullmatch(word) is not None or word in _OTHER_LANGUAGES
 
 
-def _lineage(info: ModelInfo, card: Mapping[str, object]) -> tuple[tuple[str, ...], str | None]:
-    """Declared base models and the relation to them: from the card, else from the Hub."""
+def _lineage(info: ModelInfo, card: Mapping[str, object]) -> tuple[tuple[str, ...], str | None, str | None]:
+    """Declared base models; the relation to them by the card; and by the Hub, which guesses it from the files."""
     answer: object = info.base_models
     models: list[object] = []
-    relation = card.get("base_model_relation")
+    guesses: list[object] = []
     if isinstance(answer, dict):
         models = [entry.get("id") for entry in answer.get("models", ()) if isinstance(entry, dict)]
-        relation = relation or answer.get("relation")
+        guesses = [answer.get("relation")]
     elif isinstance(answer, list):
         models = answer
     bases = _words(card.get("base_model")) or _words(models)
-    for tag in info.tags or ():
-        parts = tag.split(":")
-        if parts[0] == "base_model" and len(parts) == 3 and not relation:
-            relation = parts[1]
-    return tuple(dict.fromkeys(bases)), relation if isinstance(relation, str) else None
+    tags = [tag.split(":") for tag in info.tags or ()]
+    guesses += [parts[1] for parts in tags if parts[0] == "base_model" and len(parts) == 3]
+    declared = _words(card.get("base_model_relation"))
+    return tuple(dict.fromkeys(bases)), next(iter(declared), None), next(iter(_words(guesses)), None)
 
 
 def _quantisation_method(config: Mapping[str, object]) -> str | None:
@@ -218,4 +250,4 @@ def _flagged_files(status: object) -> tuple[str, ...] | None:
         return None
     issues = status.get("filesWithIssues") or ()
     paths = [str(issue.get("path", issue)) if isinstance(issue, dict) else str(issue) for issue in issues]
-    return tuple(paths) if status.get("scansDone", True) else ("(its scan is not done)", *paths)
+    return tuple(paths) if status.get("scansDone", True) else (UNFINISHED_SCAN, *paths)

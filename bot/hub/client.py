@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,6 +74,18 @@ class Hub:
                     raise failure.kind(text) from error
                 self._pause(waiting_time(attempt, failure.wait), text)
         raise ValueError(f"tries: got {tries}: write at least 1")
+
+    def list_rows(self, path: str, query: Mapping[str, object], limit: int) -> list[object]:
+        """The first `limit` rows of a list as the Hub sends them, from as many pages as it takes.
+
+        The client's own lists stop at a row that they cannot read. Raises as `call`.
+        """
+        from huggingface_hub.utils import build_hf_headers, paginate  # type: ignore[attr-defined]  # as below
+
+        headers = build_hf_headers(token=self.api.token, library_name=self.api.library_name)
+        # One try, because the client asks for a page of a list again by itself.
+        pages = partial(paginate, f"{self.endpoint}{path}", params=dict(query), headers=headers)
+        return self.call(lambda: list(islice(pages(), limit)), tries=1)
 
     def _pause(self, seconds: float, reason: str) -> None:
         if seconds > SHORT_WAIT:

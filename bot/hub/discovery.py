@@ -7,11 +7,9 @@ still answers to its old name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
 from bot.hub.candidate import Candidate, Verdict, to_candidate
@@ -20,14 +18,12 @@ from bot.hub.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.watchlist.sections import PinnedModel
 from bot.watchlist.watchlist import Watchlist
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import ExpandModelProperty_T
+from templates.escaping import plain
 
 LISTED = 1000
 """Entries read of a list, most downloaded first. A watchlist that matches more is too wide."""
 
-EXPAND: tuple[ExpandModelProperty_T, ...] = (
+EXPAND = (
     "author",
     "cardData",
     "config",
@@ -45,6 +41,9 @@ EXPAND: tuple[ExpandModelProperty_T, ...] = (
 
 MAX_ANCESTORS = 32
 """Most ancestors (declared base models, and theirs) looked up for one model; with more its licence is unknown."""
+
+UNREADABLE = (KeyError, TypeError, AttributeError, ValueError)
+"""Errors of reading an answer in which something is absent or of another type than the client expects."""
 
 LookUp = Callable[[str], Candidate | None]
 """The candidate to which a declared name leads on the Hub; None where it leads nowhere. Answers are remembered."""
@@ -66,7 +65,8 @@ def discover_candidates(hub: Hub, watchlist: Watchlist, now: datetime) -> Discov
     """
     pinned, lost = _query_pinned(hub, watchlist.pinned)
     known = {candidate.repo for candidate in pinned}
-    listed = {candidate.repo: candidate for candidate in _list_models(hub, watchlist) if candidate.repo not in known}
+    entries, unreadable = _list_models(hub, watchlist)
+    listed = {candidate.repo: candidate for candidate in entries if candidate.repo not in known}
     by_rank = sorted(listed.values(), key=lambda candidate: candidate.rank)
     kept, refused = _apply_rules([*pinned, *by_rank], watchlist, now)
     near, far = kept[: watchlist.watch.max_candidates], kept[watchlist.watch.max_candidates :]
@@ -75,7 +75,7 @@ def discover_candidates(hub: Hub, watchlist: Watchlist, now: datetime) -> Discov
     # A list leaves out sizes, hashes and the security scan, so each model is queried and the rules applied again.
     queried, vanished = _query_listed(hub, near)
     candidates, refused_after_query = _apply_rules(queried, watchlist, now)
-    return Discovery(tuple(candidates), (*lost, *refused, *refused_after_query, *vanished, *beyond))
+    return Discovery(tuple(candidates), (*lost, *refused, *refused_after_query, *vanished, *beyond, *unreadable))
 
 
 def find_base(
@@ -94,7 +94,7 @@ def find_base(
         return None
     try:
         base = query_model(hub, reference.repo, reference.revision)
-    except (HubNotFound, HubForbidden) as error:
+    except (HubNotFound, HubForbidden, HubRefused) as error:
         raise ShoalError(f"base: {error}") from error
     if reason := first_refusal(base, watchlist, now, rules):
         raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
@@ -125,10 +125,17 @@ def query_model(hub: Hub, repo: str, revision: str | None = None, pinned: int | 
     """One model with sizes, hashes and the security scan, at the commit that `revision` means now.
 
     Raises:
-        HubNotFound, HubForbidden, HubRefused, HubUnavailable: the Hub does not show it.
+        HubNotFound, HubForbidden, HubRefused, HubUnavailable: the Hub does not show it, or not so that it can be read.
     """
-    info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True, securityStatus=True)
-    return to_candidate(info, pinned)
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True, securityStatus=True)
+        return to_candidate(info, pinned)
+    except HFValidationError:
+        raise  # the name is not one of a repo
+    except UNREADABLE as error:
+        raise HubRefused(f"{repo}: {_explain_unreadable(error)}") from error
 
 
 def query_declared(hub: Hub, name: str) -> Candidate | None:
@@ -148,25 +155,45 @@ def _is_repo_name(name: str) -> bool:
     return True
 
 
-def _list_models(hub: Hub, watchlist: Watchlist) -> Iterator[Candidate]:
-    """The Hub's list, one request for each allowed author where any is named."""
+def _list_models(hub: Hub, watchlist: Watchlist) -> tuple[list[Candidate], list[Verdict]]:
+    """The entries of the Hub's list, and those that cannot be read; one request for each allowed author, if any."""
     watch = watchlist.watch
+    found: list[Candidate] = []
+    unreadable: list[Verdict] = []
     if not (watch.tags or watch.search or watch.authors.allow):
-        return
+        return found, unreadable
     for author in watch.authors.allow or (None,):
-        query = partial(
-            hub.api.list_models,
-            filter=list(watch.tags) or None,
-            author=author,
-            search=watch.search,
-            pipeline_tag=watch.pipeline_tag,
-            sort="downloads",
-            limit=LISTED,
-            expand=list(EXPAND),
-        )
-        # One try, because the client retries a page of a list by itself.
-        for info in hub.call(lambda query=query: list(query()), tries=1):
-            yield to_candidate(info)
+        query = {
+            "filter": list(watch.tags),
+            "author": author,
+            "search": watch.search,
+            "pipeline_tag": watch.pipeline_tag,
+            "sort": "downloads",
+            "limit": LISTED,
+            "expand": list(EXPAND),
+        }
+        for row in hub.list_rows("/api/models", {key: value for key, value in query.items() if value}, LISTED):
+            read = _read_row(row)
+            if isinstance(read, Candidate):
+                found.append(read)
+            else:
+                unreadable.append(read)
+    return found, unreadable
+
+
+def _read_row(row: object) -> Candidate | Verdict:
+    """A row of the Hub's list as a candidate; one that is not as the client expects is refused, and stops nothing."""
+    from huggingface_hub.hf_api import ModelInfo
+
+    try:
+        return to_candidate(ModelInfo(**{"siblings": None, **row}))  # type: ignore[dict-item, no-untyped-call]
+    except UNREADABLE as error:
+        name = str(row.get("id")) if isinstance(row, dict) else "an entry of the list"
+        return Verdict(plain(name)[:96], None, False, _explain_unreadable(error))
+
+
+def _explain_unreadable(error: Exception) -> str:
+    return plain(f"the Hub describes it in a form that cannot be read ({type(error).__name__}: {error})")[:200]
 
 
 def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Candidate], list[Verdict]]:
@@ -176,7 +203,7 @@ def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Can
     for index, reference in enumerate(references):
         try:
             candidate = query_model(hub, reference.repo, reference.revision, index)
-        except (HubNotFound, HubForbidden) as error:
+        except (HubNotFound, HubForbidden, HubRefused) as error:
             refused.append(Verdict(reference.repo, None, False, f"pinned, but {_reason_of(error, reference.repo)}"))
             continue
         first = found.setdefault(candidate.repo, candidate)
@@ -195,7 +222,7 @@ def _query_listed(hub: Hub, candidates: Iterable[Candidate]) -> tuple[list[Candi
         try:
             known = candidate.pinned is not None
             queried.append(candidate if known else query_model(hub, candidate.repo, candidate.sha or None))
-        except (HubNotFound, HubForbidden) as error:
+        except (HubNotFound, HubForbidden, HubRefused) as error:
             vanished.append(candidate.refuse(f"listed, but {_reason_of(error, candidate.repo)}"))
     return queried, vanished
 

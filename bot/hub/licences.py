@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bot.errors import ShoalError
-from bot.hub.candidate import LICENCE_FILES
+from bot.hub.candidate import LICENCE_FILES, Candidate
 from bot.watchlist.licence_ids import LICENCES, LicenceKind
 
 _NAMES = MappingProxyType(
@@ -29,6 +29,11 @@ class DeclaredLicence:
     licence: str | None
     ancestor: bool = False
     unseen: str | None = None
+
+
+def declare_licences(candidate: Candidate, *, ancestor: bool = False) -> tuple[DeclaredLicence, ...]:
+    """What a model's card declares: an entry for each licence that it lists, all of which have to allow a merge."""
+    return tuple(DeclaredLicence(candidate.repo, licence, ancestor) for licence in candidate.licences or (None,))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from bot.hub.candidate import Candidate, Verdict
 from bot.hub.client import Hub
 from bot.hub.discovery import MAX_ANCESTORS, LookUp, discover_candidates, find_base, query_declared
 from bot.hub.inspection import Member, Unfit, find_mismatch, inspect_base, inspect_source
-from bot.hub.licences import DeclaredLicence, ReleaseLicence, combine_licences, licence_conflict, licence_refusal
+from bot.hub.licences import (
+    DeclaredLicence,
+    ReleaseLicence,
+    combine_licences,
+    declare_licences,
+    licence_conflict,
+    licence_refusal,
+)
 from bot.watchlist.watchlist import Watchlist
 from merging.dtypes import element_bytes
 from merging.tensor_names import count_layers
@@ -207,7 +214,7 @@ def find_ancestors(look_up: LookUp, candidate: Candidate) -> tuple[DeclaredLicen
 
     They may form cycles, and name one model in several ways. A model that cannot be seen has an unknown licence.
     """
-    found: dict[str, DeclaredLicence] = {}
+    found: dict[str, tuple[DeclaredLicence, ...]] = {}
     asked: set[str] = set()
     waiting = list(candidate.base_models)
     while waiting:
@@ -216,16 +223,17 @@ def find_ancestors(look_up: LookUp, candidate: Candidate) -> tuple[DeclaredLicen
             continue
         if len(asked) == MAX_ANCESTORS:
             why = f"is beyond the {MAX_ANCESTORS} ancestors that are looked up"
-            found[name] = DeclaredLicence(plain(name)[:96], None, ancestor=True, unseen=why)
+            found[name] = (DeclaredLicence(plain(name)[:96], None, ancestor=True, unseen=why),)
             break
         asked.add(name)
         page = look_up(name)
         if page is None:
-            found[name] = DeclaredLicence(plain(name)[:96], None, ancestor=True, unseen="cannot be seen on the Hub")
+            why = "cannot be seen on the Hub"
+            found[name] = (DeclaredLicence(plain(name)[:96], None, ancestor=True, unseen=why),)
         elif page.repo not in found and page.repo != candidate.repo:
-            found[page.repo] = DeclaredLicence(page.repo, page.licence, ancestor=True)
+            found[page.repo] = declare_licences(page, ancestor=True)
             waiting += page.base_models
-    return tuple(found.values())
+    return tuple(entry for declared in found.values() for entry in declared)
 
 
 def _check_licences(base: Member, lineage: Lineage, noncommercial: bool) -> None:
@@ -256,7 +264,7 @@ def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, 
 
 
 def _licences(member: Member, lineage: Lineage) -> tuple[DeclaredLicence, ...]:
-    return (DeclaredLicence(member.repo, member.candidate.licence), *lineage[member.repo])
+    return (*declare_licences(member.candidate), *lineage[member.repo])
 
 
 def _weight_ids(member: Member) -> tuple[str, ...]:
@@ -265,7 +273,9 @@ def _weight_ids(member: Member) -> tuple[str, ...]:
 
 def _acceptance_reason(source: Member, base: Member | None) -> str:
     family = f"of the family of {base.repo}" if base else "of one family with the others"
-    return f"{family}, {source.parameters:,} parameters, {source.candidate.licence}"
+    beside = source.candidate.flagged_beside
+    warning = f"; the Hub's security scan warns of {plain(beside[0])[:60]}, which is not fetched" if beside else ""
+    return f"{family}, {source.parameters:,} parameters, {source.candidate.licence}{warning}"
 
 
 def _explain_too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:

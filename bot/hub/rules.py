@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from bot.hub.candidate import LIMITS, Candidate
-from bot.hub.licences import DeclaredLicence, licence_refusal
+from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import find_refusal
 from templates.escaping import plain
@@ -23,7 +23,15 @@ RefusalRule = Callable[[Candidate, Watchlist, datetime], str | None]
 FormRule = Callable[[Candidate, object, object], str | None]
 """A rule that does not depend on the watchlist."""
 
-_QUANTISED_TAGS = frozenset({"gguf", "gptq", "awq", "exl2", "exl3", "mlx", "bitsandbytes", "compressed-tensors", "fp8"})
+_QUANTISER_TAGS = frozenset({"gptq", "awq", "exl2", "exl3", "bitsandbytes", "compressed-tensors", "fp8"})
+_COPY_TAGS = frozenset({"gguf", "mlx"})
+"""Tags of formats that may also lie beside a model's own weights, or hold them unrounded."""
+
+_MODEL_CODE = re.compile(
+    r"(modeling|configuration|tokenization|(image_|video_)?processing|feature_extraction|pipeline)(_.+)?\.py"
+)
+"""Names of scripts with a model's own code; others, such as train.py, are never run by whoever loads it."""
+
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SHARD = re.compile(r"model-[0-9]+-of-[0-9]+\.safetensors")
 
@@ -59,24 +67,32 @@ def private(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | No
 
 def adapter(candidate: Candidate, _: object, __: object) -> str | None:
     """An adapter holds differences, not a model."""
-    if candidate.relation == "adapter" or candidate.file("adapter_config.json"):
+    if "adapter" in (candidate.relation, candidate.inferred_relation) or candidate.file("adapter_config.json"):
         return "it is an adapter, not a whole model"
     return None
 
 
 def quantised(candidate: Candidate, _: object, __: object) -> str | None:
-    """Rounded weights do not average."""
+    """Rounded weights do not average.
+
+    The Hub also calls a repo quantized, or tags it, for a rounded copy beside its whole weights.
+    """
     if candidate.quantised:
         return f"it is quantised ({candidate.quantised[:40]})"
-    tags = sorted(_QUANTISED_TAGS & {tag.lower() for tag in candidate.tags})
-    if candidate.relation == "quantized" or tags:
-        return f"it is quantised ({tags[0] if tags else 'as the Hub lists it'})"
-    return None
+    tags = {tag.lower() for tag in candidate.tags}
+    found = sorted(_QUANTISER_TAGS & tags)
+    if candidate.relation == "quantized":
+        found.append("as its card says")
+    if not candidate.has_whole_weights:
+        found += sorted(_COPY_TAGS & tags)
+        if candidate.inferred_relation == "quantized":
+            found.append("as the Hub lists it")
+    return f"it is quantised ({found[0]})" if found else None
 
 
 def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
     """No foreign code runs here, and none is passed on."""
-    scripts = [file.path for file in candidate.files if file.path.endswith(".py")]
+    scripts = [file.path for file in candidate.files if _MODEL_CODE.fullmatch(file.path.rpartition("/")[2])]
     if candidate.custom_code or scripts:
         return f"it needs custom code ({scripts[0] if scripts else 'auto_map in its config'})"
     return None
@@ -109,15 +125,18 @@ def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datet
 
 def licence_forbids(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """Licences with which no merge could be published."""
-    return licence_refusal(DeclaredLicence(candidate.repo, candidate.licence), noncommercial=watchlist.noncommercial)
+    declared = declare_licences(candidate)
+    reasons = (licence_refusal(entry, noncommercial=watchlist.noncommercial) for entry in declared)
+    return next((reason for reason in reasons if reason), None)
 
 
 def licence_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """The watchlist's list of licences."""
     listed = watchlist.watch.licences
-    if listed is not None and candidate.licence not in listed:
-        return f"its licence {str(candidate.licence)[:40]!r} is not in watch.licences"
-    return None
+    if listed is None:
+        return None
+    unwanted = [licence for licence in candidate.licences or ("none",) if licence not in listed]
+    return f"its licence {unwanted[0][:40]!r} is not in watch.licences" if unwanted else None
 
 
 def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
@@ -167,8 +186,8 @@ def too_old(candidate: Candidate, watchlist: Watchlist, now: datetime) -> str | 
 
 def unsafe(candidate: Candidate, _: object, __: object) -> str | None:
     """The Hub's own scanners."""
-    if candidate.security:
-        return f"the Hub's security scan warns of {candidate.security[0][:60]}"
+    if candidate.flagged:
+        return f"the Hub's security scan warns of {candidate.flagged[0][:60]}"
     return None
 
 

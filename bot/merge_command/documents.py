@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bot.hub.front_matter import write_front_matter
-from bot.hub.licences import DeclaredLicence, LicenceError, ReleaseLicence, collect_licence_files, combine_licences
+from bot.hub.licences import (
+    LicenceError,
+    ReleaseLicence,
+    collect_licence_files,
+    combine_licences,
+    declare_licences,
+)
 from bot.hub.resolver import ModelFiles
 from bot.merge_command.plan import MergePlan
 from merging.identity import ModelId
@@ -66,9 +72,9 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
 def find_licence(plan: MergePlan) -> ReleaseLicence | None:
     """The merge's licence by the cards of its sources; None if one of them has none, or if they exclude each other."""
     remotes = [part.remote for source in plan.sources.values() for part in source.parts]
-    declared = [DeclaredLicence(remote.repo, remote.candidate.licence) for remote in remotes if remote]
-    if len(declared) < len(remotes):
+    if None in remotes:
         return None  # a folder has no card
+    declared = [entry for remote in remotes if remote for entry in declare_licences(remote.candidate)]
     try:
         return combine_licences(declared, noncommercial=True)
     except LicenceError:

@@ -111,17 +111,22 @@ def add_to_collection(hub: Hub, namespace: str, title: str, repos: Mapping[str, 
 
     Returns the collection's slug.
     """
-    collection = hub.call(hub.api.create_collection, title=title, namespace=namespace, private=private, exists_ok=True)
+    # Looked for first, because the Hub may allow several collections of one title. A list is tried again by the client.
+    listed = hub.call(lambda: list(hub.api.list_collections(owner=namespace)), tries=1)
+    slug = next((one.slug for one in listed if one.title.strip() == title.strip()), None)
+    if slug is None:
+        made = hub.call(hub.api.create_collection, title=title, namespace=namespace, private=private, exists_ok=True)
+        slug = made.slug
     for repo, note in repos.items():
         hub.call(
             hub.api.add_collection_item,
-            collection.slug,
+            slug,
             item_id=repo,
             item_type="model",
             note=note,
             exists_ok=True,
         )
-    return str(collection.slug)
+    return str(slug)
 
 
 def _git_blob_id(path: Path) -> str:

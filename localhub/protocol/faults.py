@@ -17,7 +17,8 @@ class Fault:
     """A fault for requests of `method` ("*" for any) whose path matches the shell pattern `path`.
 
     times, skip: it strikes `times` times, after it has let `skip` matching requests through.
-    status, headers: the status to answer, and headers that go with it.
+    status, headers, body: the status to answer, headers that go with it, and the body, if it is to be another than
+    that of an error.
     drop_after: the connection is closed after that many bytes of the body.
     delay: seconds to wait before anything else.
     struck: how often it has struck.
@@ -29,6 +30,7 @@ class Fault:
     skip: int = 0
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
     drop_after: int | None = None
     delay: float = 0.0
     struck: int = field(default=0, init=False)
@@ -112,7 +114,7 @@ class InjectFaults:
             return
         await asyncio.sleep(fault.delay)
         if fault.status is not None:
-            await _send_answer(fault.status, fault.headers, send)
+            await _send_answer(fault.status, fault.headers, fault.body, send)
         else:
             await self._app(scope, receive, send if fault.drop_after is None else _break_after(send, fault.drop_after))
 
@@ -133,8 +135,8 @@ def _break_after(send: Send, left: int) -> Send:
     return send_some
 
 
-async def _send_answer(status: int, headers: Mapping[str, str], send: Send) -> None:
-    body = json.dumps({"error": f"Answered on purpose with {status}"}).encode()
+async def _send_answer(status: int, headers: Mapping[str, str], body: bytes | None, send: Send) -> None:
+    body = json.dumps({"error": f"Answered on purpose with {status}"}).encode() if body is None else body
     sent = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
     raw = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})

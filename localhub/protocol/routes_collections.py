@@ -60,7 +60,7 @@ def create_collection(
     description: Annotated[str | None, Body()] = None,
     private: Annotated[bool, Body()] = False,
 ) -> JsonObject:
-    """Make a collection; a 409 that carries the slug if it exists."""
+    """Make a collection."""
     caller.check_writes(namespace, f"create a collection under the namespace {namespace}")
     made = caller.store.collections.create(namespace, title, description=description, private=private)
     return _describe_collection(caller, made)

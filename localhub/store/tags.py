@@ -49,7 +49,7 @@ def find_relation(card: Fields, config: Fields, paths: Collection[str]) -> str |
         return declared if bases else None
     if "adapter_config.json" in paths:
         return "adapter"
-    if find_quantizer(config) or any(path.endswith(".gguf") for path in paths):
+    if find_quantizer(config) or any(path.endswith((".gguf", ".onnx")) for path in paths):
         return "quantized"
     return "merge" if len(bases) > 1 or "merge" in list_strings(card.get("tags")) else "finetune"
 
@@ -91,7 +91,12 @@ def derive_tags(card: Fields, config: Fields, paths: Collection[str], body: str)
 
 
 def _list_formats(paths: Collection[str]) -> Iterator[str]:
-    endings = {"pytorch": (".bin", ".pt", ".pth", ".ckpt"), "safetensors": (".safetensors",), "gguf": (".gguf",)}
+    endings = {
+        "pytorch": (".bin", ".pt", ".pth", ".ckpt"),
+        "onnx": (".onnx",),
+        "safetensors": (".safetensors",),
+        "gguf": (".gguf",),
+    }
     return (name for name, known in endings.items() if any(path.endswith(known) for path in paths))
 
 

@@ -2,14 +2,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import httpx
 import pytest
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.discovery import discover_candidates, find_base, most_declared_base, query_declared, query_model
+from bot.hub.discovery import EXPAND, discover_candidates, find_base, most_declared_base, query_declared, query_model
 from bot.hub.failures import HubUnavailable
 from bot.hub.inspection import Unfit, inspect_candidate
-from fixtures.small_repos import CONFIG, files, watchlist
+from fixtures.small_repos import CONFIG, card, files, watchlist, weights
+from localhub import Fault
 
 
 def watching(**watch):
@@ -83,6 +85,109 @@ def test_every_kind_of_unfit_model_is_refused_with_one_reason_from_the_list_alon
     }
     pages = [path for _, path in hub.faults.seen if path.startswith("/api/models/")]
     assert len(pages) == 1, "only what passes the list is looked at closely"
+
+
+BESIDE = {
+    "onnx": {"onnx/model.onnx": b"x", "onnx/model_q4f16.onnx": b"x"},
+    "gguf": {"cod-Q4_K_M.gguf": b"x"},
+    "script": {"train.py": b"print()", "eval/run.py": b"print()"},
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
+def test_files_beside_whole_weights_refuse_nothing(hub, find, beside):
+    hub.store.commit("reef/cod", files(1, base="reef/base") | beside)
+    assert find() == (["reef/cod"], {})
+
+
+def test_the_hub_calls_a_repo_quantised_for_a_copy_beside_its_weights(hub):
+    hub.store.commit("reef/cod", files(1, base="reef/base") | BESIDE["onnx"])
+    cod = query_model(Hub(hub.endpoint, hub.token), "reef/cod")
+    assert {"onnx", "safetensors", "base_model:reef/base", "base_model:quantized:reef/base"} <= set(cod.tags)
+    assert (cod.relation, cod.inferred_relation, cod.has_whole_weights) == (None, "quantized", True)
+
+
+def quantised_by_word():
+    declared = card(base="reef/base").replace("base_model:", "base_model_relation: quantized\nbase_model:")
+    return files(1) | {"README.md": declared.encode()}
+
+
+def packed():
+    import numpy as np
+
+    return files(1, base="reef/base", tensors=weights(1) | {"model.packed": np.zeros((2, 2), np.int32)})
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (quantised_by_word(), "it is quantised (as its card says)"),
+        (files(1, tags=("fish", "awq")), "it is quantised (awq)"),
+        (packed() | BESIDE["gguf"], "it is quantised (gguf)"),
+        (packed() | BESIDE["onnx"], "it is quantised (as the Hub lists it)"),
+        (without_weights() | BESIDE["gguf"], "it is quantised (gguf)"),
+    ],
+)
+def test_what_is_quantised_by_its_own_word_or_has_no_whole_weights_is_refused(hub, find, content, reason):
+    hub.store.commit("reef/cod", content)
+    assert find() == ([], {"reef/cod": reason})
+
+
+def test_only_a_warning_of_a_file_that_is_fetched_refuses(hub, find):
+    for name, path in {"cod": "training_args.bin", "eel": "model.safetensors"}.items():
+        hub.store.commit(f"reef/{name}", files(1) | {"training_args.bin": b"x"})
+        hub.store.set_security(f"reef/{name}", scans_done=True, issues=[{"path": path, "level": "unsafe"}])
+    assert find() == (["reef/cod"], {"reef/eel": "the Hub's security scan warns of model.safetensors"})
+
+
+ODD_ROWS = [
+    {"safetensors": {"total": 5}},
+    {"safetensors": 7},
+    {"lastModified": "yesterday"},
+    {"siblings": [{"size": 3}]},
+    {"tags": 5},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS, ids=str)
+def test_a_row_that_cannot_be_read_is_one_refused_candidate(hub, find, odd):
+    for seed, name in enumerate(("cod", "eel")):
+        hub.store.commit(f"reef/{name}", files(seed))
+    rows = httpx.get(f"{hub.endpoint}/api/models", params={"expand": list(EXPAND)}).json()
+    rows[0] |= odd
+    hub.faults.add(Fault("GET", "/api/models", status=200, body=json.dumps(rows).encode()))
+    names, reasons = find()
+    assert names == [rows[1]["id"]]
+    assert reasons[rows[0]["id"]].startswith("the Hub describes it in a form that cannot be read (")
+
+
+def test_a_model_that_cannot_be_read_is_refused_where_it_is_pinned_and_stops_a_base(hub, find):
+    hub.store.commit("reef/cod", files(1))
+    odd = {"id": "reef/odd", "sha": "0" * 40, "safetensors": {"total": 5}}
+    for _ in range(2):
+        hub.faults.add(Fault("GET", "/api/models/reef/odd*", status=200, body=json.dumps(odd).encode()))
+    names, reasons = find(watchlist(pinned=({"repo": "reef/odd"},)))
+    assert names == ["reef/cod"]
+    assert reasons["reef/odd"].startswith("pinned, but the Hub describes it in a form that cannot be read (KeyError")
+    bot = Hub(hub.endpoint, hub.token)
+    with pytest.raises(ShoalError, match=r"^base: reef/odd: the Hub describes it in a form"):
+        find_base(bot, watchlist(base={"repo": "reef/odd"}), [], partial(query_declared, bot), datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    "listed, reason",
+    [
+        ("[apache-2.0, mit]", None),
+        ("[apache-2.0, made-up]", "it declares the licence 'made-up', which the policy does not know"),
+        ("[mit, cc-by-nd-4.0]", "it has the licence cc-by-nd-4.0, which forbids publishing a merge"),
+    ],
+)
+def test_every_licence_of_a_list_has_to_allow_the_merge(hub, find, listed, reason):
+    hub.store.commit("reef/cod", files(1, licence=listed))
+    assert find() == (([], {"reef/cod": reason}) if reason else (["reef/cod"], {}))
+    names, reasons = find(watching(licences=("apache-2.0",)))
+    assert names == []
+    assert reason or reasons["reef/cod"] == "its licence 'mit' is not in watch.licences"
 
 
 def test_the_watchlists_filters_refuse_with_the_key_that_does_it(hub, find):

@@ -53,6 +53,13 @@ def test_models_of_one_base_become_a_pool_at_pinned_commits_and_only_headers_are
     assert kept.validate_json(kept.dump_json(pool)) == pool
 
 
+def test_a_warning_of_a_file_that_is_not_fetched_is_told_with_the_acceptance(hub):
+    add_models(hub)
+    hub.store.set_security("reef/eel", scans_done=True, issues=[{"path": "optimizer.pt", "level": "unsafe"}])
+    found = reasons(find_pool(client(hub), watchlist(), NOW))
+    assert found["eel"].endswith(", mit; the Hub's security scan warns of optimizer.pt, which is not fetched")
+
+
 def test_each_unfit_model_is_refused_with_its_own_reason(hub):
     add_models(
         hub,
