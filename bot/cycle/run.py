@@ -65,7 +65,8 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         check_before(watchlist, hub)
     pool, folders = prepare_pool(context)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
-    check_repos(hub, repos.values(), watchlist.publish)
+    if watchlist.publish.mode != "off":
+        check_repos(hub, set(repos.values()), watchlist.publish, context.narrator)
     strategy = make_strategy(watchlist, pool)
     resources, _ = fit_resources(watchlist, strategy, pool)
     worker_spec = make_worker_spec(watchlist, pool, folders, resources)
@@ -133,7 +134,6 @@ def publish_waiting(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: 
         return
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
-    if watchlist.publish.namespace is not None:
-        hub.check_can_write(watchlist.publish.namespace)
+    check_repos(hub, {release.repo for release in ledger.releases(cycle)}, watchlist.publish, narrator)
     ending = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle).publish_all()
     CycleContext(watchlist, home, hub, ledger, narrator, ledger.cycle(cycle)).finish(ending.state, ending.note)
