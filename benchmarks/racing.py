@@ -84,7 +84,7 @@ class Silence:
         """Nothing."""
 
     @contextmanager
-    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:  # noqa: ARG002
+    def bar(self, title: str, total: int | None, **_: object) -> Iterator[Advance]:  # noqa: ARG002
         """Nothing."""
 
         def advance(_done: int, _words: str) -> None:

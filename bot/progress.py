@@ -18,6 +18,9 @@ from rich.text import Text
 Advance = Callable[[int, str], None]
 """Called with the number of units done, and a few words on the current step ("" keeps the earlier ones)."""
 
+SecondsAllowed = Callable[[], float]
+"""The seconds that work may still take, asked whenever an estimate is shown."""
+
 WINDOW_SECONDS, WINDOW_STEPS = 30.0, 20
 """An estimate uses the longer of the two: bytes arrive often, scores of a large model do not."""
 
@@ -32,8 +35,13 @@ class Narrator(Protocol):
         """Report a finished step in a line."""
 
     @contextmanager
-    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:
-        """Show work in progress; `total` in its own units, None if it is not known."""
+    def bar(
+        self, title: str, total: int | None, *, in_bytes: bool = False, seconds_allowed: SecondsAllowed | None = None
+    ) -> Iterator[Advance]:
+        """Show work in progress; `total` in its own units, None if it is not known.
+
+        seconds_allowed: the seconds after which the work ends in any case; None where nothing limits it.
+        """
 
 
 class Pace:
@@ -42,8 +50,12 @@ class Pace:
     Only from those, because a resumed search first gets scores from the ledger, which take no time.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, seconds_allowed: SecondsAllowed | None = None
+    ) -> None:
+        """seconds_allowed: no estimate is longer than this, if it is given."""
         self._clock = clock
+        self._allowed = seconds_allowed
         self._done = 0
         self._marks = deque([(clock(), 0)])
 
@@ -60,8 +72,8 @@ class Pace:
         (first, before), (last, after) = self._marks[0], self._marks[-1]
         if after <= before:
             return None
-        needed = (total - after) * (last - first) / (after - before)
-        return max(0.0, needed - (self._clock() - last))
+        needed = (total - after) * (last - first) / (after - before) - (self._clock() - last)
+        return max(0.0, needed if self._allowed is None else min(needed, self._allowed()))
 
 
 class TerminalNarrator:
@@ -78,10 +90,12 @@ class TerminalNarrator:
         self._console.print(shown, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Advance]:
+    def bar(
+        self, title: str, total: int | None, *, in_bytes: bool = False, seconds_allowed: SecondsAllowed | None = None
+    ) -> Iterator[Advance]:
         """Show a bar while the block runs."""
         live = self._console.is_terminal
-        pace, last_line = Pace(), time.monotonic()
+        pace, last_line = Pace(seconds_allowed=seconds_allowed), time.monotonic()
         with Progress(
             *_columns(total), console=self._console, transient=True, disable=not live, expand=True, refresh_per_second=5
         ) as shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from bot.search.results import GateResult, MeasuredRow, SearchSummary
 
 if TYPE_CHECKING:
     from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
+    from bot.cycle.workload import StageCost
 
 Section = tuple[str, RenderableType]
 """A heading and its content."""
@@ -34,6 +36,7 @@ def layout_plan(plan: RunPlan) -> RenderableType:
     sections.append(("The smallest difference that can be seen", _effects(plan)))
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
+        sections.append(("Scoring, stage by stage, at most", _stages(plan.cost)))
     return _page(sections)
 
 
@@ -125,7 +128,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
     for name, value in (
         ("download", decimal(cost.download)),
         ("disk", f"{decimal(cost.disk)}, with the releases"),
-        ("memory", f"{decimal(cost.memory)} for {workers}"),
+        ("memory", f"{decimal(cost.memory)} for all processes: {workers}"),
         ("space", f"{cost.genes} genes, about 10^{cost.space_log10:.0f} possible merges"),
         ("largest", f"{decimal(cost.largest)}, a merge of {cost.layers} layers"),
         *((("left out", left_out),) if cost.left_out else ()),
@@ -133,10 +136,37 @@ def _cost(cost: RunCost, licence: str) -> Table:
             "scoring",
             f"{cost.candidates} candidates and {cost.baselines} baselines, at most {cost.item_scores:,} item scores",
         ),
+        ("time", _duration(cost)),
         ("licence", f"{licence}, for the releases"),
     ):
         _add(table, name, value)
     return table
+
+
+def _duration(cost: RunCost) -> str:
+    if cost.seconds is None:
+        return "not measured: too little memory is free for even a few layers"
+    return f"about {_hours(cost.seconds)} of scoring on this machine, and the download"
+
+
+def _stages(cost: RunCost) -> Table:
+    table = _table("stage", "models", "item scores", "time")
+    for stage in cost.stages:
+        _add(table, stage.stage, str(stage.models), f"{stage.item_scores:,}", _stage_time(stage))
+    return table
+
+
+def _stage_time(stage: StageCost) -> str:
+    if stage.seconds is None:
+        return ""
+    return f"{_hours(stage.seconds)}, the limit" if stage.limited else f"about {_hours(stage.seconds)}"
+
+
+def _hours(seconds: float) -> str:
+    """An estimate in the unit that fits: seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _search(found: SearchSummary) -> Text:

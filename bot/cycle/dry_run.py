@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from bot.cycle.power import ASSUMPTION, DetectableEffect, detectable_effects
+from bot.cycle.probe import measure_speed
 from bot.cycle.resources import fit_resources
+from bot.cycle.workload import Speed, StageCost, cost_stages, list_stages
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
 from bot.hub.pool import NoPool, Pool, find_pool
-from bot.scoring.resources import worker_memory
+from bot.scoring.resources import Resources, run_memory
 from bot.search.baselines import list_baselines
 from bot.search.strategies.make import make_strategy
+from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import TaskDescription
 from evaluation.splits import Split
-from evaluation.suites import CAUSAL_LM, SUITES
+from evaluation.suites import CAUSAL_LM, SUITES, TaskSuite
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class TaskPlan:
 class RunCost:
     """The cost of a run, in bytes and counts.
 
-    disk: bytes of the downloads and the releases. memory: bytes that all workers need at once, without the sources,
-    which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
+    disk: bytes of the downloads and the releases. memory: bytes that all processes need at once, without the
+    sources, which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
     genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
     may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
-    search.dataflow.models asks for fewer. item_scores: number of them in a search that uses its whole budget.
+    search.dataflow.models asks for fewer. stages: what the run scores, in its order. seconds: of all scoring; None
+    where the machine was not measured.
     """
 
     download: int
@@ -58,6 +63,8 @@ class RunCost:
     candidates: int
     baselines: int
     item_scores: int
+    seconds: float | None
+    stages: tuple[StageCost, ...]
 
 
 @dataclass(frozen=True)
@@ -81,10 +88,18 @@ class RunPlan:
         return asdict(self)
 
 
+MeasureSpeed = Callable[[Hub, Pool, SearchStrategy, Resources, TaskSuite], Speed | None]
+"""Measures the time of a candidate on this machine; None where it cannot be measured."""
+
+
 def make_plan(
-    hub: Hub, watchlist: Watchlist, now: datetime, on_progress: Callable[[str], None] = lambda _: None
+    hub: Hub,
+    watchlist: Watchlist,
+    now: datetime,
+    on_progress: Callable[[str], None] = lambda _: None,
+    measure: MeasureSpeed = measure_speed,
 ) -> RunPlan:
-    """Check everything that a run checks before it downloads weights.
+    """Check everything that a run checks before it downloads weights, and estimate what it costs.
 
     on_progress: called with a few words on the current step.
 
@@ -92,28 +107,35 @@ def make_plan(
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
     """
     skills, sizes, seed = watchlist.evaluation_skills, watchlist.split_sizes, watchlist.search.seed
-    facts = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed).describe()
+    suite = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed)
+    facts = suite.describe()
     planned = tuple(map(_task_plan, facts))
     try:
         pool = find_pool(hub, watchlist, now, on_progress)
     except NoPool as error:
         visible = detectable_effects(watchlist, facts, baselines=watchlist.max_sources + 1)  # with a base
         return RunPlan(watchlist.name, error.verdicts, None, planned, visible, ASSUMPTION, None, str(error))
-    cost = estimate_cost(watchlist, pool, planned)
+    on_progress("measuring the speed of this machine")
+    cost = estimate_cost(hub, watchlist, pool, suite, measure)
     visible = detectable_effects(watchlist, facts, cost.baselines)
     return RunPlan(watchlist.name, pool.verdicts, pool.licence.id, planned, visible, ASSUMPTION, cost, None)
 
 
-def estimate_cost(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...]) -> RunCost:
+def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, measure: MeasureSpeed) -> RunCost:
     """The cost of a run over a pool on this machine."""
     strategy = make_strategy(watchlist, pool)
     resources, needed = fit_resources(watchlist, strategy, pool)
     largest = strategy.largest_bytes(pool, watchlist.search.dtype)
-    candidates = watchlist.search.budget.candidates
+    baselines = len(list_baselines(strategy, pool))
+    items = Counter[Split]()
+    for task in suite.describe():
+        items.update(task.items)
+    speed = measure(hub, pool, strategy, resources, suite)
+    stages = cost_stages(list_stages(watchlist, items, baselines, staged=strategy.staged), resources.workers, speed)
     return RunCost(
         download=pool.download_bytes,
         disk=pool.download_bytes + watchlist.publish.max_releases * largest,
-        memory=resources.workers * worker_memory(needed),
+        memory=run_memory(resources.workers, needed),
         workers=resources.workers,
         threads=resources.threads,
         device=resources.device,
@@ -122,10 +144,19 @@ def estimate_cost(watchlist: Watchlist, pool: Pool, tasks: tuple[TaskPlan, ...])
         left_out=tuple(source.location for source in strategy.left_out),
         genes=strategy.gene_count,
         space_log10=round(math.log10(strategy.size), 1),
-        candidates=candidates,
-        baselines=len(list_baselines(strategy, pool)),
-        item_scores=candidates * sum(task.search for task in tasks),
+        candidates=watchlist.search.budget.candidates,
+        baselines=baselines,
+        item_scores=sum(stage.item_scores for stage in stages),
+        seconds=_sum_known(stage.seconds for stage in stages),
+        stages=stages,
     )
+
+
+def _sum_known(values: Iterable[float | None]) -> float | None:
+    """The sum; None where a value is not known."""
+    listed = list(values)
+    known = [value for value in listed if value is not None]
+    return math.fsum(known) if len(known) == len(listed) else None
 
 
 def _task_plan(facts: TaskDescription) -> TaskPlan:

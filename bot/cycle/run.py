@@ -65,8 +65,7 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         check_before(watchlist, hub)
     pool, folders = prepare_pool(context)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
-    if watchlist.publish.mode != "off":
-        check_repos(hub, set(repos.values()), watchlist.publish, context.narrator)
+    check_repos(hub, repos.values(), watchlist.publish)
     strategy = make_strategy(watchlist, pool)
     resources, _ = fit_resources(watchlist, strategy, pool)
     worker_spec = make_worker_spec(watchlist, pool, folders, resources)
@@ -98,13 +97,12 @@ def search_and_choose(
     baselines = list_baselines(strategy, pool)
 
     # The search sees the search split alone.
-    search = evaluate_split(watchlist, evaluator, Split.SEARCH, (), baselines)
+    search = evaluate_split(context, evaluator, Split.SEARCH, (), baselines)
     found, summary = search_merges(context, evaluator, strategy, search)
 
     # The gate and the choice use the validation split.
     front = [scored.recipe for scored in found.front]
-    with context.narrator.bar("validating the front", len(front)) as advance:
-        validation = evaluate_split(watchlist, evaluator, Split.VALIDATION, front, baselines, lambda: advance(1, ""))
+    validation = evaluate_split(context, evaluator, Split.VALIDATION, front, baselines)
     gate_results = pass_gate(watchlist, validation)
     chosen, gate_results = write_chosen(context, evaluator, strategy, pool, folders, gate_results, validation)
 
@@ -134,6 +132,7 @@ def publish_waiting(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: 
         return
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
-    check_repos(hub, {release.repo for release in ledger.releases(cycle)}, watchlist.publish, narrator)
+    if watchlist.publish.namespace is not None:
+        hub.check_can_write(watchlist.publish.namespace)
     ending = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle).publish_all()
     CycleContext(watchlist, home, hub, ledger, narrator, ledger.cycle(cycle)).finish(ending.state, ending.note)

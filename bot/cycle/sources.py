@@ -26,7 +26,7 @@ DAMAGED = "damaged: "
 def check_before(watchlist: Watchlist, hub: Hub) -> None:
     """Check the namespace and the tasks, which would otherwise fail only after the search."""
     if watchlist.publish.mode != "off" and watchlist.publish.namespace is not None:
-        hub.check_can_write(watchlist.publish.namespace, collections=bool(watchlist.publish.collection))
+        hub.check_can_write(watchlist.publish.namespace)
     skills, sizes, seed = watchlist.evaluation_skills, watchlist.split_sizes, watchlist.search.seed
     SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed)
 

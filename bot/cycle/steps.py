@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,21 +71,27 @@ def build_eval_sets(context: CycleContext, evaluator: CachedEvaluator) -> tuple[
 
 
 def evaluate_split(
-    watchlist: Watchlist,
+    context: CycleContext,
     evaluator: CachedEvaluator,
     split: Split,
     merges: Sequence[Recipe],
     baselines: Sequence[Baseline],
-    on_scored: Callable[[], None] = lambda: None,
 ) -> SplitResults:
-    """Score merges, then baselines on a split; `on_scored` is called for each merge."""
-    scored = evaluator.evaluate(merges, split, on_scored)
-    return SplitResults(
-        evaluator.facts(split),
-        watchlist.evaluation_skills,
-        {evaluation.recipe.digest: evaluation for evaluation in scored},
-        evaluate_baselines(evaluator, baselines, split),
-    )
+    """Score merges, then baselines on a split."""
+    scored_models = f"{len(merges)} merges and the baselines" if merges else "the baselines"
+    title = f"scoring {scored_models} ({split} split)"
+    with context.narrator.bar(title, len(merges) + len(baselines)) as advance:
+
+        def on_scored() -> None:
+            advance(1, "")
+
+        scored = evaluator.evaluate(merges, split, on_scored)
+        return SplitResults(
+            evaluator.facts(split),
+            context.watchlist.evaluation_skills,
+            {evaluation.recipe.digest: evaluation for evaluation in scored},
+            evaluate_baselines(evaluator, baselines, split, on_scored),
+        )
 
 
 def search_merges(
@@ -138,17 +144,21 @@ def write_chosen(
     depths = {digest: one.recipe.depth for digest, one in validation.merges.items()}
     settled = {result.recipe: result for result in gate_results}
     releases = []
-    for chosen in choose_releases(
+    wanted = choose_releases(
         gate_results, watchlist.skill_names, watchlist.publish.max_releases, depths if strategy.smaller else None
-    ):
-        validated = validation.merges[chosen.recipe]
-        folder = context.home.release(cycle, chosen.role)
-        write_release_folder(validated.recipe, folders, config_source(pool), folder, cycle)
-        refusal = verify_scores(evaluator, folder, validated)
-        if refusal is None:
-            releases.append(chosen)
-        else:
-            settled[chosen.recipe] = replace(settled[chosen.recipe], passed=False, reason=refusal)
+    )
+    with context.narrator.bar("writing the releases, scoring their files", len(wanted)) as advance:
+        for chosen in wanted:
+            advance(0, chosen.role)
+            validated = validation.merges[chosen.recipe]
+            folder = context.home.release(cycle, chosen.role)
+            write_release_folder(validated.recipe, folders, config_source(pool), folder, cycle)
+            refusal = verify_scores(evaluator, folder, validated)
+            if refusal is None:
+                releases.append(chosen)
+            else:
+                settled[chosen.recipe] = replace(settled[chosen.recipe], passed=False, reason=refusal)
+            advance(1, "")
     results = tuple(settled.values())
     ledger.keep(cycle, "gate", results, tuple[GateResult, ...])
     passed = sum(result.passed for result in results)
@@ -172,7 +182,7 @@ def read_report_split(
     # The ledger may have more: what was published before this cycle was interrupted stays a release.
     released = {one.recipe for one in chosen} | {entry.recipe for entry in ledger.releases(cycle)}
     recipes = [scored.recipe for scored in found.front if scored.recipe.digest in released]
-    report = evaluate_split(context.watchlist, evaluator, Split.REPORT, recipes, baselines if chosen else ())
+    report = evaluate_split(context, evaluator, Split.REPORT, recipes, baselines if chosen else ())
     if chosen:
         rows = [(one.role, "release", report.merge_scores(one.recipe)) for one in chosen]
         rows += [(baseline.name, baseline.kind.value, scores) for baseline, scores in report.baseline_scores()]

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from bot.watchlist.sections import WorkersSection
 
-WORKER_OVERHEAD = 700 * 2**20
-"""Bytes that a worker needs besides weights: interpreter, torch, transformers, lm-eval and the requests (measured)."""
+WORKER_OVERHEAD = 450 * 2**20
+"""Bytes that a worker needs besides weights, of its own: torch, transformers, lm-eval, the requests (measured)."""
+
+SHARED_OVERHEAD = 700 * 2**20
+"""Bytes of the command's own process and of the server that workers are forked from (measured)."""
 
 ACTIVATION_SHARE = 0.25
 """Activations and KV cache of a batch, as a share of the live model's bytes."""
@@ -55,6 +58,11 @@ def worker_memory(model_bytes: int) -> int:
     return WORKER_OVERHEAD + int(model_bytes * (1 + ACTIVATION_SHARE))
 
 
+def run_memory(workers: int, model_bytes: int) -> int:
+    """Bytes that all processes of a run need at once, besides the mapped pool."""
+    return SHARED_OVERHEAD + workers * worker_memory(model_bytes)
+
+
 def choose_batch_size(model_bytes: int) -> int:
     """Choose lm-eval's batch size: tiny models gain from wide batches, large ones would only fill the memory."""
     if model_bytes <= 50 * 2**20:
@@ -68,7 +76,7 @@ def plan_resources(machine: Machine, model_bytes: int, asked: WorkersSection) ->
     Values that the watchlist sets are kept, and the others are made to fit them.
     """
     device = choose_device(machine, asked)
-    by_memory = max(1, machine.free_memory // worker_memory(model_bytes))
+    by_memory = max(1, (machine.free_memory - SHARED_OVERHEAD) // worker_memory(model_bytes))
     workers = asked.count or (1 if device == "cuda" else min(machine.cores, by_memory))
     return Resources(
         workers=workers,

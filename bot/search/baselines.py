@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.errors import ShoalError
@@ -34,15 +34,18 @@ def list_baselines(strategy: SearchStrategy, pool: Pool) -> tuple[Baseline, ...]
 
 
 def evaluate_baselines(
-    evaluator: CachedEvaluator, baselines: Sequence[Baseline], split: Split
+    evaluator: CachedEvaluator,
+    baselines: Sequence[Baseline],
+    split: Split,
+    on_scored: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[Baseline, Evaluation], ...]:
-    """Score the baselines on a split; those that cannot be scored are left out.
+    """Score the baselines on a split; those that cannot be scored are left out. on_scored: called for each.
 
     Raises ShoalError for a source or base without scores: merges that need not beat it would pass too easily. A plain
     merge may be broken in itself (its sums overflow in half precision, say), and then nobody could use it instead.
     """
     recipes = [baseline.recipe for baseline in baselines]
-    evaluations = evaluator.evaluate(recipes, split, retry_transient=True)
+    evaluations = evaluator.evaluate(recipes, split, on_scored, retry_transient=True)
     for baseline, evaluation in zip(baselines, evaluations, strict=True):
         if evaluation.failure is not None and (baseline.kind is not BaselineKind.PLAIN or evaluation.transient):
             raise ShoalError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -37,7 +39,11 @@ def search_recipes(
     """
     skills = watchlist.evaluation_skills
     items = len(evaluator.facts(Split.SEARCH).items)
-    with narrator.bar("searching", watchlist.search.budget.candidates * items) as advance:
+    minutes = watchlist.search.budget.minutes
+    clock = None if minutes is None else BudgetClock(60 * minutes)
+    allowed = None if clock is None else clock.seconds_left
+    total = watchlist.search.budget.candidates * items
+    with narrator.bar("searching", total, seconds_allowed=allowed) as advance:
 
         def on_generation(generation: Generation) -> None:
             front = f"generation {generation.index}, {len(generation.front)} on the front"
@@ -51,8 +57,40 @@ def search_recipes(
         else:
             race = Race(evaluator, skills, baselines, racing.confidence, lambda answered: advance(answered, ""))
             evaluate = race.evaluate
+        if clock is not None:
+            evaluate = clock.timed(evaluate)
         validate = _validation(evaluator, skills)
         return strategy.run(SearchJob(watchlist.search_settings, evaluate, validate, len(skills), on_generation))
+
+
+class BudgetClock:
+    """What is left of a search's minutes, for the estimate that is shown; the search itself goes by its outcomes.
+
+    Scores from the ledger count with the seconds that they once took, as they do for the budget.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._now = seconds, now
+        self._spent: dict[str, float] = {}
+        self._generation_began: float | None = None
+
+    def seconds_left(self) -> float:
+        """Seconds of the budget that no candidate has used, less those since the current generation began."""
+        running = 0.0 if self._generation_began is None else self._now() - self._generation_began
+        return max(0.0, self._seconds - math.fsum(self._spent.values()) - running)
+
+    def timed(self, evaluate: Evaluate) -> Evaluate:
+        """The function, with its outcomes counted."""
+
+        def counted(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
+            self._generation_began = self._now()
+            outcomes = evaluate(recipes)
+            # A candidate that waited is sent again, with the seconds of all its rounds.
+            self._spent |= {recipe.digest: one.seconds for recipe, one in zip(recipes, outcomes, strict=True)}
+            self._generation_began = None
+            return outcomes
+
+        return counted
 
 
 def make_outcome(evaluation: Evaluation, skills: Sequence[Skill], directions: Mapping[str, bool]) -> Outcome:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from bot.hub.inspection import Member
 from bot.hub.pool import Pool
-from merging.dtypes import CODES
+from merging.dtypes import CODES, element_bytes
 from merging.paths.cost import model_cost
+from merging.paths.folding import folding_rule
+from merging.tensor_names import parse_name
 
 
 def deepest_path_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
@@ -17,6 +21,17 @@ def deepest_path_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
     # All layers have the same shapes, so it does not matter which are counted.
     layers = (number % pool.layers for number in range(most_layers))
     return model_cost(shapes, source.settings, layers).parameters * pool.model_bytes(dtype) // pool.parameters
+
+
+def copied_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
+    """Bytes that the deepest path takes of its own, at most: the weights that carry a scale; it shares all others."""
+    source = pool.sources[0]
+    rule = folding_rule(source.settings, source.repo)
+    scaled = Counter[int | None]()
+    for name, header in source.headers.items():
+        if rule.of(name) is not None:
+            scaled[parse_name(name).layer] += math.prod(header.shape)
+    return most_layers * max(scaled.values(), default=0) * element_bytes(dtype)
 
 
 def held_bytes(pool: Pool, laid_out: Sequence[Member], dtype: str, device: str) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bot.hub.pool import Pool
 from bot.search.job import SearchJob
-from bot.search.strategies.memory import deepest_path_bytes, held_bytes
+from bot.search.strategies.memory import copied_bytes, deepest_path_bytes, held_bytes
 from bot.search.strategies.strategy import PathLayout
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
@@ -66,11 +66,15 @@ class PathSearch:
         return deepest_path_bytes(pool, self.most_layers, dtype)
 
     def candidate_bytes(self, pool: Pool, dtype: str, device: str) -> int:
-        """Upper bound: the deepest path as a whole model (what it copies is hard to predict), the live model for the
-        baselines that are weight merges, and the sources that cannot stay mapped.
+        """The live model for the baselines that are weight merges, what the deepest path copies, and the sources that
+        cannot stay mapped.
         """
         held = held_bytes(pool, pool.sources[: self.layout.dataflow.models], dtype, device)
-        return pool.model_bytes(dtype) + self.largest_bytes(pool, dtype) + held
+        return pool.model_bytes(dtype) + self.path_bytes(pool, dtype) + held
+
+    def path_bytes(self, pool: Pool, dtype: str) -> int:
+        """Bytes of the weights that the deepest path does not share with the models that it runs through."""
+        return copied_bytes(pool, self.most_layers, dtype) if self.layout.dataflow.scales else 0
 
     def run(self, job: SearchJob) -> SearchResult:
         """Search with the whole budget."""

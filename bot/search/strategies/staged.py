@@ -45,12 +45,12 @@ class StagedSearch(PathSearch):
         return max(len(self.weight_merges.levels), len(self._widest_paths.levels))
 
     def candidate_bytes(self, pool: Pool, dtype: str, device: str) -> int:
-        """Upper bound: the live model for weight merges, the deepest path as a whole model (what it copies is hard to
-        predict), the weight merges that paths run through, and the two sources of the plain path.
+        """The live model for weight merges, what the deepest path copies, the weight merges that paths run through,
+        and the two sources of the plain path.
         """
         model = pool.model_bytes(dtype)
         laid_out = model * self.layout.dataflow.models
-        return model + self.largest_bytes(pool, dtype) + laid_out + held_bytes(pool, pool.sources[:2], dtype, device)
+        return model + self.path_bytes(pool, dtype) + laid_out + held_bytes(pool, pool.sources[:2], dtype, device)
 
     def run(self, job: SearchJob) -> SearchResult:
         """Search among weight merges, then among paths with the rest of the budget."""

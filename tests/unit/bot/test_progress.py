@@ -35,6 +35,18 @@ def test_the_rest_is_estimated_and_counted_down_between_steps() -> None:
     assert pace.seconds_left(4) == 0
 
 
+def test_an_estimate_is_never_longer_than_what_is_allowed() -> None:
+    clock = Clock()
+    pace = Pace(clock, seconds_allowed=lambda: 120 - clock.now)
+    for _ in range(2):
+        clock.now += 10
+        pace.step(1)
+    assert pace.seconds_left(5) == 30
+    assert pace.seconds_left(50) == 100
+    clock.now = 200
+    assert pace.seconds_left(50) == 0
+
+
 def test_answers_from_the_ledger_are_soon_forgotten() -> None:
     clock = Clock()
     pace = Pace(clock)
@@ -47,7 +59,7 @@ def test_answers_from_the_ledger_are_soon_forgotten() -> None:
 
 def test_a_bar_fits_80_columns_and_shows_count_estimate_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count(step=3)
-    monkeypatch.setattr(progress, "Pace", lambda: Pace(lambda: float(next(ticks))))
+    monkeypatch.setattr(progress, "Pace", lambda **options: Pace(lambda: float(next(ticks)), **options))
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, legacy_windows=False)
     with TerminalNarrator(console).bar("breeding", 200) as advance:
         advance(50, "generation 2, 6 on the front, hypervolume 0.4328 [red]\x1b[2J")

@@ -81,12 +81,13 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Finished:
-    """A cycle that nothing disturbed, with the plan made before it and the requests that the plan made."""
+    """A cycle that nothing disturbed, with the plan made before it, the requests of the plan, and its progress."""
 
     server: Running
     home: Home
     plan: RunPlan
     plan_seen: list[tuple[str, str]]
+    listener: Listener
 
     @property
     def ledger(self) -> Ledger:
@@ -113,8 +114,9 @@ def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory, workers: S
         hub, home = client(server), Home(folder / "home")
         plan, seen = make_plan(hub, WATCHLIST, datetime.now(UTC)), server.faults.seen
         assert not home.folder.exists()
-        assert run_cycle(WATCHLIST, home, hub, Listener(), workers.get) == CYCLE
-        yield Finished(server, home, plan, seen)
+        listener = Listener()
+        assert run_cycle(WATCHLIST, home, hub, listener, workers.get) == CYCLE
+        yield Finished(server, home, plan, seen, listener)
 
 
 def weights_of(home: Home, cycle: str = CYCLE) -> dict[str, str]:
@@ -258,8 +260,18 @@ def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:
     assert planned[damaged].accepted
     assert {**planned, damaged: None} == {**found, damaged: None}
     assert [(task.search, task.validation, task.report) for task in plan.tasks] == [(SEARCH, VALIDATION, REPORT)] * 2
-    assert cost.candidates == 40 and cost.item_scores == 40 * 2 * SEARCH
+    assert cost.candidates == 40
     assert cost.baselines == 2 + 3 + 1  # the damaged one counts as a source still
+    stages = {stage.stage: (stage.models, stage.item_scores) for stage in cost.stages}
+    assert stages["search"] == (40, 40 * 2 * SEARCH)
+    assert stages["releases and baselines, report split"] == (2 + 6, (2 + 6) * 2 * REPORT)
+    assert cost.item_scores == sum(scores for _, scores in stages.values())
+    with sqlite3.connect(finished.home.ledger) as ledger:
+        ((taken,),) = ledger.execute("SELECT count(*) FROM item_scores").fetchall()
+    assert 0.5 * cost.item_scores < taken < cost.item_scores
+    # Measured by models of the pool's own size: seconds, not hours, for a zoo like this one.
+    assert cost.seconds is not None and cost.seconds == pytest.approx(sum(one.seconds or 0 for one in cost.stages))
+    assert 0.1 < cost.seconds < 600
     lying = sum(
         path.stat().st_size
         for path in finished.home.sources.rglob("*")
@@ -267,6 +279,19 @@ def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:
     )
     weights = Path(cycles.ROOT / "zoo" / "weights")
     assert cost.download > lying > 3 * min(path.stat().st_size for path in weights.rglob("*.safetensors"))
+
+
+def test_every_stage_that_takes_long_shows_how_far_it_is(finished: Finished) -> None:
+    bars = finished.listener.bars
+    front, releases = len(finished.ledger.front(CYCLE)), len(finished.ledger.releases(CYCLE))
+    assert bars["building the evaluation sets"] == [3, 3]
+    assert bars["scoring the baselines (search split)"] == [5, 5]
+    assert bars["searching"] == [40 * 2 * SEARCH, 40 * 2 * SEARCH]
+    assert bars[f"scoring {front} merges and the baselines (validation split)"] == [front + 5, front + 5]
+    assert bars["writing the releases, scoring their files"] == [releases, releases]
+    assert bars[f"scoring {releases} merges and the baselines (report split)"] == [releases + 5, releases + 5]
+    fetched, download = bars["fetching"]
+    assert fetched == download > 0
 
 
 def test_a_second_run_finds_nothing_new_fetches_nothing_and_scores_nothing(

@@ -31,6 +31,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield server
 
 
+def unmeasured(*_: object) -> None:
+    """A machine without the memory for even a few layers."""
+
+
 def test_a_plan_asks_for_headers_only_and_changes_nothing(
     server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,7 +49,7 @@ def test_a_plan_asks_for_headers_only_and_changes_nothing(
 
     monkeypatch.setattr(hub, "download", download)
     server.faults.clear()
-    plan = make_plan(hub, small_watchlist(), datetime.now(UTC))
+    plan = make_plan(hub, small_watchlist(), datetime.now(UTC), measure=unmeasured)
     assert {method for method, _ in server.faults.seen} <= {"GET", "HEAD"}
     assert not [path for path in fetched if path.endswith((".safetensors", ".bin"))]
     assert list(tmp_path.iterdir()) == []
@@ -80,7 +84,12 @@ def test_a_plan_shows_the_size_of_the_largest_space_and_of_the_largest_merge(
 ) -> None:
     """From three sources two stages may use the layers of four models: the second stage has weight merges too."""
     dataflow = {"models": 4, "repeats": 2, "max_layers": 5}
-    plan = make_plan(client(server), small_watchlist(search={"space": space, "dataflow": dataflow}), datetime.now(UTC))
+    plan = make_plan(
+        client(server),
+        small_watchlist(search={"space": space, "dataflow": dataflow}),
+        datetime.now(UTC),
+        measure=unmeasured,
+    )
     assert plan.cost is not None
     layers, levels = 2, 21
     slots = 2 * parts * layers
@@ -100,7 +109,7 @@ def test_a_plan_names_the_sources_whose_layers_are_left_out(server: Running) -> 
         base=None,
         search={"space": "dataflow", "dataflow": {"models": 2}},
     )
-    plan = make_plan(client(server), watched, datetime.now(UTC))
+    plan = make_plan(client(server), watched, datetime.now(UTC), measure=unmeasured)
     assert plan.cost is not None and plan.cost.left_out == (BASE,)
     screen = io.StringIO()
     Console(file=screen, width=250).print(layout_plan(plan))
@@ -109,7 +118,7 @@ def test_a_plan_names_the_sources_whose_layers_are_left_out(server: Running) -> 
 
 def test_a_plan_without_a_pool_still_shows_every_verdict_and_why(server: Running) -> None:
     lonely = small_watchlist(watch={"authors": {"allow": ["abacus-works"]}})
-    plan = make_plan(client(server), lonely, datetime.now(UTC))
+    plan = make_plan(client(server), lonely, datetime.now(UTC), measure=unmeasured)
     assert plan.cost is None and plan.refusal is not None
     assert plan.refusal.startswith(f"one source only ({MATH})")
     assert [verdict.repo for verdict in plan.verdicts if verdict.accepted] == [MATH]
@@ -123,5 +132,5 @@ def test_a_plan_with_a_wrong_metric_fails_before_the_hub_is_asked(server: Runnin
     server.faults.clear()
     wrong = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "accuracy"}]}]
     with pytest.raises(EvaluationError, match="accuracy"):
-        make_plan(client(server), small_watchlist(skills=wrong), datetime.now(UTC))
+        make_plan(client(server), small_watchlist(skills=wrong), datetime.now(UTC), measure=unmeasured)
     assert server.faults.seen == []

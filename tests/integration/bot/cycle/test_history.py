@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from bot.cli import pages
 from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
 from bot.cycle.history import list_cycles, read_cycle
 from bot.cycle.power import DetectableEffect
+from bot.cycle.workload import StageCost
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.candidate import Verdict
@@ -31,7 +33,14 @@ VERDICTS = (
     Verdict("reef/a-model-with-quite-a-long-name-7b", "c3" * 20, True, "of the family of reef/base, apache-2.0"),
     Verdict("reef/refused", "d4" * 20, False, HOSTILE),
 )
-COST = RunCost(2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 120_000)
+STAGES = (
+    StageCost("baselines, search split", 6, 3_600, 40.0),
+    StageCost("search", 200, 120_000, 3600.0, limited=True),
+    StageCost("releases and baselines, report split", 9, 12_375, 5.4 * 3600),
+)
+COST = RunCost(
+    2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 135_975, 6.4 * 3600 + 40, STAGES
+)
 SEEN_IF = "  If they differ on half."
 SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
 TASK = TaskPlan("math", "zoo_math_en", "acc", 200, 357, 433)
@@ -156,18 +165,28 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "Items of each task",
         seen,
         "A run would take",
+        "Scoring, stage by stage, at most",
     ]
     assert parts[2][2].split() == ["math", "zoo_math_en", "acc", "200", "357", "433"]
     assert parts[3][2:] == ["  math   search  with 200 items you cannot see less than ±9.5 points", SEEN_IF]
     assert parts[4][1:] == [
         "  download  2.0 GB",
         "  disk      3.0 GB, with the releases",
-        "  memory    1.0 GB for 2 workers on cpu, 1 thread each",
+        "  memory    1.0 GB for all processes: 2 workers on cpu, 1 thread each",
         "  space     18 genes, about 10^26 possible merges",
         "  largest   1.0 GB, a merge of 12 layers",
-        "  scoring   200 candidates and 6 baselines, at most 120,000 item scores",
+        "  scoring   200 candidates and 6 baselines, at most 135,975 item scores",
+        "  time      about 6.4 h of scoring on this machine, and the download",
         "  licence   apache-2.0, for the releases",
     ]
+    assert parts[5][1:] == [
+        "  stage                                 models  item scores  time",
+        "  baselines, search split               6       3,600        about 40 s",
+        "  search                                200     120,000      60 min, the limit",
+        "  releases and baselines, report split  9       12,375       about 5.4 h",
+    ]
+    unmeasured = shown(pages.layout_plan(replace(plan, cost=replace(COST, seconds=None))))
+    assert "  time      not measured: too little memory is free for even a few layers" in unmeasured
     assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", None, "no candidate"))).startswith(
         "No model was found"
     )

@@ -231,9 +231,12 @@ def test_more_bands_than_layers_and_a_base_that_is_not_there_are_named_by_key(hu
         find_pool(client(hub), watchlist(base={"repo": "reef/nobody"}), NOW)
 
 
+BOTH = {"method": "linear", "space": "both"}
+
+
 def test_paths_are_planned_only_through_models_that_can_have_them(hub):
     add_models(hub)
-    asked = watchlist(search={"method": "linear", "space": "both", "dataflow": {"max_layers": 3}})
+    asked = watchlist(search={**BOTH, "dataflow": {"max_layers": 3}})
     pool = find_pool(client(hub), asked, NOW)
     strategy = make_strategy(asked, pool)
     assert isinstance(strategy, StagedSearch) and strategy.layout.tied is False
@@ -241,8 +244,12 @@ def test_paths_are_planned_only_through_models_that_can_have_them(hub):
     layer = sum(weight.nbytes for name, weight in weights(0).items() if ".layers.0." in name)
     model, deepest = pool.model_bytes("float32"), pool.model_bytes("float32") + layer
     assert strategy.largest_bytes(pool, "float32") == deepest
-    assert strategy.candidate_bytes(pool, "float32", "cpu") == model + deepest + 3 * model
-    assert strategy.candidate_bytes(pool, "float32", "cuda") == model + deepest + 3 * model + 2 * model
+    # The deepest path shares its weights with the models that it runs through, but for those that carry a scale.
+    scaled = 3 * weights(0)["model.layers.0.self_attn.o_proj.weight"].nbytes
+    assert strategy.candidate_bytes(pool, "float32", "cpu") == model + scaled + 3 * model
+    assert strategy.candidate_bytes(pool, "float32", "cuda") == model + scaled + 3 * model + 2 * model
+    unscaled = make_strategy(watchlist(search={**BOTH, "dataflow": {"max_layers": 3, "scales": False}}), pool)
+    assert unscaled.candidate_bytes(pool, "float32", "cpu") == model + 3 * model
     assert [name for name, _ in strategy.plain_recipes()] == ["linear mean", "halves stacked"]
     with pytest.raises(ShoalError, match=r"search\.dataflow: layers: got 3 to 3: a source, which has 2, must be among"):
         deeper = {"method": "linear", "space": "dataflow", "dataflow": {"min_layers": 3, "max_layers": 3}}
@@ -259,7 +266,7 @@ def test_sources_that_cannot_stay_mapped_are_held_by_each_worker_in_addition_to_
     strategy = make_strategy(asked, pool)
 
     def held(dtype, device, found=pool):
-        fixed = pool.model_bytes(dtype) + strategy.largest_bytes(found, dtype)
+        fixed = pool.model_bytes(dtype) + strategy.path_bytes(found, dtype)
         return (strategy.candidate_bytes(found, dtype, device) - fixed) / pool.model_bytes(dtype)
 
     assert held("float32", "cpu") == 0

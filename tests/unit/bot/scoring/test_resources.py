@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bot.scoring.resources import WORKER_OVERHEAD, Machine, Resources, choose_batch_size, plan_resources
+from bot.scoring.resources import (
+    SHARED_OVERHEAD,
+    WORKER_OVERHEAD,
+    Machine,
+    Resources,
+    choose_batch_size,
+    plan_resources,
+)
 from bot.watchlist.sections import WorkersSection as Asked
 
 MODEL = 2 * 2**30
@@ -32,6 +39,6 @@ def test_resources_fit_the_machine_and_what_was_asked(machine: Machine, asked: A
 
 
 def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
-    tight = Machine(8, 4 * WORKER_OVERHEAD)
+    tight = Machine(8, SHARED_OVERHEAD + 4 * WORKER_OVERHEAD)
     assert plan_resources(tight, 1000, Asked()).workers == 3  # a fourth would not fit, small as its model is
     assert [choose_batch_size(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
