@@ -14,6 +14,7 @@ from bot.cli.exits import Terminated, one_line_errors, quiet_libraries
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.options import AsJson, CycleId, Endpoint, HomePath, WatchlistPath, parse_size
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
+from bot.cli.review import publish_command, reject_command, review_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.load import load_watchlist
@@ -187,22 +188,9 @@ def show_command(cycle: CycleId, home: HomePath = None, as_json: AsJson = False)
     _show_cycle(find_home(home), cycle, as_json)
 
 
-@app.command("publish")
-@one_line_errors
-def publish_command(cycle: CycleId, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
-    """Upload the releases of a cycle that is waiting for review.
-
-    Example: `shoal publish tiny-math-1`
-    """
-    from bot.lock import hold_home
-
-    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
-    ledger = _open_ledger(bot_home)
-    with hold_home(bot_home):
-        with narrator.bar("loading", None):
-            from bot.cycle.run import publish_waiting
-        publish_waiting(ledger, bot_home, client, cycle, narrator)
-    _show_cycle(bot_home, cycle, as_json)
+app.command("review")(review_command)
+app.command("publish")(publish_command)
+app.command("reject")(reject_command)
 
 
 @app.command("merge")

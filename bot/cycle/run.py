@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bot.cycle.context import CycleContext
+from bot.cycle.rejections import refuse_rejected
 from bot.cycle.resources import fit_resources
-from bot.cycle.sources import check_before, find_equal_cycle, prepare_pool
+from bot.cycle.sources import check_before, describe_equal_cycle, find_equal_cycle, prepare_pool
 from bot.cycle.steps import (
     Folders,
     build_eval_sets,
@@ -25,11 +26,12 @@ from bot.cycle.steps import (
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.pool import Pool
+from bot.ledger.decisions import rejected_recipes
 from bot.ledger.ledger import Ledger, State
 from bot.progress import Narrator
 from bot.release.report import write_cycle_report
 from bot.release.results import CycleResults
-from bot.release.review import Publisher, check_repos, check_waiting, release_repos
+from bot.release.review import Publisher, check_repos, release_repos
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
@@ -73,14 +75,13 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         evaluator = CachedEvaluator(ledger, workers)
         eval_sets = build_eval_sets(context, evaluator)
         if (earlier := find_equal_cycle(ledger, cycle, watchlist.publish, eval_sets)) is not None:
-            context.finish(State.UNCHANGED, f"the same sources, tasks and watchlist as {earlier}")
+            context.finish(State.UNCHANGED, describe_equal_cycle(context, earlier))
             return
         results = search_and_choose(context, evaluator, strategy, pool, folders, resources)
 
     write_cards(ledger, home, results, repos)
-    publisher = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id)
-    ending = publisher.release_or_hold()
-    write_cycle_report(home.report(cycle.id), results, ending, ledger.verdicts(cycle.id), ledger.releases(cycle.id))
+    ending = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id).release_or_hold()
+    write_cycle_report(ledger, home, results, ending)
     context.finish(ending.state, ending.note)
 
 
@@ -103,7 +104,7 @@ def search_and_choose(
     # The gate and the choice use the validation split.
     front = [scored.recipe for scored in found.front]
     validation = evaluate_split(context, evaluator, Split.VALIDATION, front, baselines)
-    gate_results = pass_gate(watchlist, validation)
+    gate_results = refuse_rejected(pass_gate(watchlist, validation), rejected_recipes(context.ledger, watchlist.name))
     chosen, gate_results = write_chosen(context, evaluator, strategy, pool, folders, gate_results, validation)
 
     # The report split is read once, for what was chosen: only its scores reach a card.
@@ -122,17 +123,3 @@ def search_and_choose(
         baselines=baselines,
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
     )
-
-
-def publish_waiting(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: Narrator) -> None:
-    """Publish the releases of a cycle that waits for review; those on the Hub already are not sent again."""
-    check_waiting(ledger, home, cycle)
-    if all(release.commit for release in ledger.releases(cycle)):
-        narrator.say(f"{cycle}: published already, nothing is waiting")
-        return
-    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
-    assert watchlist is not None  # kept before anything else of the cycle
-    if watchlist.publish.namespace is not None:
-        hub.check_can_write(watchlist.publish.namespace)
-    ending = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle).publish_all()
-    CycleContext(watchlist, home, hub, ledger, narrator, ledger.cycle(cycle)).finish(ending.state, ending.note)

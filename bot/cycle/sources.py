@@ -10,9 +10,12 @@ from pathlib import Path
 from bot.cycle.context import CycleContext
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
+from bot.hub.command_line import shoal_command
 from bot.hub.download import SourceGone, fetch_pool
 from bot.hub.pool import NoPool, Pool, find_pool, remove_members
+from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
+from bot.release.review import is_waiting
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
@@ -121,13 +124,25 @@ def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eva
     return None
 
 
+def describe_equal_cycle(context: CycleContext, earlier: str) -> str:
+    """Why there is nothing new, and whether releases of the equal earlier cycle still wait for a person."""
+    same = f"the same sources, tasks and watchlist as {earlier}"
+    if context.ledger.cycle(earlier).state is not State.REVIEW:
+        return same
+    decisions = cycle_decisions(context.ledger, earlier)
+    waiting = sum(is_waiting(release, decisions) for release in context.ledger.releases(earlier))
+    command = shoal_command("review", earlier, home=context.home, hub=context.hub)
+    return f"{same}; {waiting} of its releases still wait{'s' if waiting == 1 else ''} for review: {command}"
+
+
 def _is_settled(ledger: Ledger, earlier: Cycle, settings: PublishSection) -> bool:
     """Whether nothing is left to do about an earlier cycle's releases.
 
     A cycle that only wrote its releases counts while nothing is to be published. A cycle that published them counts if
-    they would go to the same repos now: under another namespace or name there is something to publish.
+    they would go to the same repos now: under another namespace or name there is something to publish. Where a person
+    rejected all of them, there is nothing to publish anywhere.
     """
-    if earlier.state is State.NOTHING:
+    if earlier.state in (State.NOTHING, State.REJECTED):
         return True
     if settings.mode == "off":
         return earlier.state in (State.PUBLISHED, State.REVIEW, State.WRITTEN)

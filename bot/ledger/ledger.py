@@ -43,8 +43,9 @@ class State(StrEnum):
 
     RUNNING = "running"  # under way, or interrupted: the next run resumes it
     FAILED = "failed"  # ended by an error, which is its note: the next run resumes it
-    REVIEW = "waiting for review"  # releases are written; `shoal publish` uploads them
-    PUBLISHED = "published"  # at least one release is on the Hub
+    REVIEW = "waiting for review"  # releases are written, and a person has to publish or reject some of them
+    PUBLISHED = "published"  # at least one release is on the Hub, and none is waiting
+    REJECTED = "rejected"  # a person rejected every release
     WRITTEN = "written"  # publishing is off: the releases stay in the home
     NOTHING = "nothing worth publishing"  # no front member passed the gate
     UNCHANGED = "nothing new"  # the same sources and watchlist as an earlier cycle
@@ -125,7 +126,7 @@ class Ledger:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Session]:
+    def transaction(self) -> Iterator[Session]:
         """All or nothing; ShoalError if the disk or another process prevents it."""
         try:
             with Session(self._engine) as session, session.begin():
@@ -145,7 +146,7 @@ class Ledger:
         scores are still used; but one that failed before it had found anything is begun again under the new digest. A
         new cycle forgets failures that may have been the machine's.
         """
-        with self._transaction() as session:
+        with self.transaction() as session:
             newest = session.scalars(
                 select(CycleRow).where(CycleRow.watchlist == watchlist).order_by(CycleRow.number.desc()).limit(1)
             ).first()
@@ -173,7 +174,7 @@ class Ledger:
 
     def finish(self, cycle: str, state: State, note: str, now: datetime) -> None:
         """Close a cycle (or move it to review) with one line on how it ended."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(
                 update(CycleRow).where(CycleRow.id == cycle).values(state=state, note=note, finished=now.isoformat())
             )
@@ -200,7 +201,7 @@ class Ledger:
     def keep(self, cycle: str, stage: str, value: T, kind: type[T]) -> None:
         """Keep a stage's result; `kind` is a frozen dataclass or another type that pydantic can write."""
         text = TypeAdapter(kind).dump_json(value).decode()
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(_upsert(StageRow), [{"cycle": cycle, "stage": stage, "value": text}])
 
     def kept(self, cycle: str, stage: str, kind: type[T]) -> T | None:
@@ -220,14 +221,14 @@ class Ledger:
 
     def forget(self, cycle: str, stage: str) -> None:
         """Delete a stage's result, so that the stage is done again."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(delete(StageRow).where(StageRow.cycle == cycle, StageRow.stage == stage))
 
     def record_pool(self, cycle: str, verdicts: Iterable[Verdict], sources: Iterable[SourceEntry]) -> None:
         """Record every candidate with its reason, and the pool's members; those recorded earlier are replaced."""
         candidates = [{"cycle": cycle, **vars(verdict)} for verdict in verdicts]
         members = [{"cycle": cycle, **vars(source)} for source in sources]
-        with self._transaction() as session:
+        with self.transaction() as session:
             for table, rows in ((CandidateRow, candidates), (SourceRow, members)):
                 session.execute(delete(table).where(table.cycle == cycle))
                 if rows:
@@ -260,7 +261,7 @@ class Ledger:
     def record_evaluation(self, recipe: str, entry: EvaluationEntry, items: Sequence[ItemValue]) -> None:
         """Record a recipe (its JSON), its evaluation, and its item scores: all or nothing."""
         rows = [{"recipe": entry.recipe, **vars(item)} for item in items]
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(_upsert(RecipeRow), [{"digest": entry.recipe, "recipe": recipe}])
             session.execute(_upsert(EvaluationRow), [vars(entry)])
             if rows:
@@ -312,7 +313,7 @@ class Ledger:
             for digest, objectives in members
         ]
         if rows:
-            with self._transaction() as session:
+            with self.transaction() as session:
                 session.execute(_upsert(FrontRow), rows)
 
     def front(self, cycle: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
@@ -330,7 +331,7 @@ class Ledger:
             "files": json.dumps(dict(release.files), sort_keys=True),
             "published": published.isoformat() if published else None,
         }
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(_upsert(ReleaseRow), [row])
 
     def releases(self, cycle: str | None = None) -> tuple[ReleaseEntry, ...]:
@@ -344,7 +345,7 @@ class Ledger:
     def drop_releases(self, cycle: str, keep: Iterable[str]) -> None:
         """Delete a cycle's unpublished releases, except those in the roles `keep`, which are chosen now."""
         rows = delete(ReleaseRow).where(ReleaseRow.cycle == cycle, ReleaseRow.commit.is_(None))
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(rows.where(ReleaseRow.role.not_in(tuple(keep))))
 
     def last_published(self, repo: str) -> ReleaseEntry | None:

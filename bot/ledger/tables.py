@@ -115,3 +115,27 @@ class ReleaseRow(Table):
 
 
 Index("releases_by_recipe", ReleaseRow.recipe, ReleaseRow.repo)
+
+
+class DecisionRow(Table):
+    """A person's decision on a release: to publish or to reject it. The newest one on a release holds."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), index=True)
+    role: Mapped[str]
+    recipe: Mapped[str] = mapped_column(ForeignKey("recipes.digest"))
+    verdict: Mapped[str]
+    who: Mapped[str]
+    decided: Mapped[str]
+    note: Mapped[str]
+
+
+class DocumentRow(Table):
+    """A file of a release that its recipe does not determine: its card, its pictures, its provenance."""
+
+    __tablename__ = "documents"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bot.home import Home
 from bot.hub.candidate import Verdict
-from bot.ledger.ledger import ReleaseEntry
+from bot.ledger.decisions import cycle_decisions
+from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.collect import search_facts
 from bot.release.card.facts import SearchFacts
 from bot.release.results import CycleResults
@@ -44,21 +46,25 @@ class FrontFacts:
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """A release with its scores on the report split; `commit` is None while it waits for review."""
+    """A release with its scores on the report split; `commit` is None until it is published.
+
+    decision: who decided on it, when and why; empty where nobody has, or had to.
+    """
 
     repo: str
     role: str
     digest: str
     commit: str | None
     scores: tuple[Interval, ...]
+    decision: str = ""
 
 
 @dataclass(frozen=True)
 class CycleFacts:
     """Everything that the report of a cycle says.
 
-    `outcome` is one sentence. `hypervolumes` has one value per generation. `baselines` are the sources and plain
-    merges, with the validation scores that the gate compares with.
+    `outcome` is one line, which says how releases are reviewed that wait. `hypervolumes` has one value per generation.
+    `baselines` are the sources and plain merges, with the validation scores that the gate compares with.
     """
 
     watchlist: str
@@ -76,13 +82,35 @@ class CycleFacts:
     releases: tuple[ReleaseFacts, ...]
 
 
-def write_cycle_report(
-    path: Path, results: CycleResults, ending: Ending, verdicts: tuple[Verdict, ...], releases: Iterable[ReleaseEntry]
-) -> None:
-    """Write the report; `verdicts` and `releases` are the ledger's."""
-    text = render_report(cycle_facts(results, ending, verdicts, releases, datetime.now(UTC)))
+def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
+    """Write the report, and keep its facts, so that it can be brought up to date."""
+    cycle = results.cycle.id
+    facts = cycle_facts(results, ending, ledger.verdicts(cycle), ledger.releases(cycle), datetime.now(UTC))
+    ledger.keep(cycle, "report", facts, CycleFacts)
+    _write(home.report(cycle), facts)
+
+
+def update_cycle_report(ledger: Ledger, home: Home, cycle: str) -> None:
+    """Write the report of a past cycle again with what became of its releases; that of an older shoal stays."""
+    facts = ledger.kept(cycle, "report", CycleFacts)
+    if facts is None:
+        return
+    entry, decisions = ledger.cycle(cycle), cycle_decisions(ledger, cycle)
+    known = {release.role: release for release in ledger.releases(cycle)}
+    releases = tuple(
+        replace(
+            release,
+            commit=known[release.role].commit,
+            decision=decisions[release.role].describe() if release.role in decisions else "",
+        )
+        for release in facts.releases
+    )
+    _write(home.report(cycle), replace(facts, outcome=f"{entry.state}: {entry.note}", releases=releases))
+
+
+def _write(path: Path, facts: CycleFacts) -> None:
     with atomic_file(path) as file:
-        file.write(text.encode())
+        file.write(render_report(facts).encode())
 
 
 def cycle_facts(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.hub.command_line import shoal_command
+from bot.ledger.decisions import Decision, ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.release.publish import ReleaseUpload, add_to_collection, check_free, publish_release
@@ -61,28 +62,36 @@ class Publisher:
             return Ending(State.NOTHING, "no merge beat its sources and the plain merges")
         if self.settings.mode == "off":
             return Ending(State.WRITTEN, f"{_count(len(releases))} written to {self.home.releases(self.cycle)}")
-        if self.settings.mode == "review":
-            note = f"{_count(len(releases))} waiting for review; to publish: shoal publish {self.cycle}"
-            return Ending(State.REVIEW, note)
-        return self.publish_all()
+        if self.settings.mode == "auto":
+            self.publish(releases)
+        return self.find_ending()
 
-    def publish_all(self) -> Ending:
-        """Publish every release of the cycle and add them to the collection; those on the Hub are not sent again."""
-        releases = self.ledger.releases(self.cycle)
-        sent = sum([self._publish_one(release) for release in releases])
+    def publish(self, releases: Sequence[ReleaseEntry], *, edited: bool = False) -> None:
+        """Publish releases of the cycle and add them to the collection; those on the Hub are not sent again.
+
+        edited: send them although the repo holds their recipe, because a person changed their cards.
+        """
+        for release in releases:
+            self._publish_one(release, edited)
         if self.settings.collection and self.settings.namespace:
             notes = {release.repo: f"{release.role}, cycle {self.cycle}" for release in releases}
             add_to_collection(self.hub, self.settings.namespace, self.settings.collection, notes, self.settings.private)
-        earlier = f", {len(releases) - sent} on the Hub already" if sent < len(releases) else ""
-        names = ", ".join(release.repo for release in releases)
-        return Ending(State.PUBLISHED, f"{_count(sent)} published{earlier}: {names}")
 
-    def _publish_one(self, release: ReleaseEntry) -> bool:
-        """Publish one release unless the ledger says that its repo holds this recipe; returns whether it was sent."""
+    def find_ending(self) -> Ending:
+        """The cycle's state, and what became of its releases; says how those are reviewed that wait."""
+        ending = find_ending(self.ledger.releases(self.cycle), cycle_decisions(self.ledger, self.cycle))
+        if ending.state is not State.REVIEW:
+            return ending
+        command = shoal_command("review", self.cycle, home=self.home, hub=self.hub)
+        return replace(ending, note=f"{ending.note}: {command}")
+
+    def _publish_one(self, release: ReleaseEntry, edited: bool) -> None:
+        """Publish one release unless the ledger says that its repo holds this recipe."""
         earlier = self.ledger.last_published(release.repo)
-        if earlier is not None and earlier.recipe == release.recipe:
+        if earlier is not None and earlier.recipe == release.recipe and not edited:
             self.ledger.record_release(replace(release, commit=earlier.commit), datetime.now(UTC))
-            return False
+            self.narrator.say(f"{release.repo}: this recipe is on the Hub already")
+            return
         upload = ReleaseUpload(
             folder=self.home.release(self.cycle, release.role),
             files=release.files,
@@ -94,20 +103,35 @@ class Publisher:
         commit = publish_release(self.hub, upload)
         self.ledger.record_release(replace(release, commit=commit), datetime.now(UTC))
         self.narrator.say(f"published {release.repo} at {commit[:12]}")
-        return True
 
 
 def _count(releases: int) -> str:
     return "1 release" if releases == 1 else f"{releases} releases"
 
 
-def check_waiting(ledger: Ledger, home: Home, cycle: str) -> None:
-    """Raise a ShoalError unless the cycle has releases that a person may publish now."""
-    entry = ledger.cycle(cycle)
-    if entry.state not in (State.REVIEW, State.PUBLISHED):
-        raise ShoalError(f"cycle {cycle}: is {entry.state}, not waiting for review; see `shoal show {cycle}`")
-    for release in ledger.releases(cycle):
-        if not home.release(cycle, release.role).is_dir():
-            raise ShoalError(
-                f"{home.release(cycle, release.role)}: the release's folder is gone; run the watchlist again"
-            )
+def find_ending(releases: Sequence[ReleaseEntry], decisions: Mapping[str, Decision]) -> Ending:
+    """The state of a cycle with releases, and how many of them are published, rejected and waiting.
+
+    decisions: by role.
+    """
+    published = [release for release in releases if release.commit]
+    rejected = [release for release in releases if is_rejected(release, decisions)]
+    waiting = len(releases) - len(published) - len(rejected)
+    parts = [f"{len(rejected)} rejected"] if rejected else []
+    if published:
+        parts.insert(0, f"{_count(len(published))} published ({', '.join(one.repo for one in published)})")
+    if waiting:
+        parts.append(f"{waiting if parts else _count(waiting)} waiting for review")
+        return Ending(State.REVIEW, ", ".join(parts))
+    return Ending(State.PUBLISHED if published else State.REJECTED, ", ".join(parts))
+
+
+def is_rejected(release: ReleaseEntry, decisions: Mapping[str, Decision]) -> bool:
+    """Whether a person rejected a release; decisions: those that hold, by role."""
+    decision = decisions.get(release.role)
+    return not release.commit and decision is not None and decision.verdict is ReviewVerdict.REJECTED
+
+
+def is_waiting(release: ReleaseEntry, decisions: Mapping[str, Decision]) -> bool:
+    """Whether a release is neither published nor rejected."""
+    return not release.commit and not is_rejected(release, decisions)

@@ -23,7 +23,10 @@ from bot.version import shoal_version
 from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist, zoo_hub
 from localhub import Running
 
-COMMANDS = ("check", "schema", "plan", "run", "serve", "status", "show", "publish", "merge", "hub", "demo")
+COMMANDS = (
+    *("check", "schema", "plan", "run", "serve", "status", "show", "review", "publish", "reject"),
+    *("merge", "hub", "demo"),
+)
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
 LOADED = """
 import sys
@@ -212,15 +215,18 @@ def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story
     page = json.loads(done.stdout)
     assert (done.returncode, page["id"], page["state"]) == (0, "small-1", State.REVIEW)
     assert "Warning" not in done.stderr
-    assert done.stderr.splitlines()[-1].endswith("waiting for review; to publish: shoal publish small-1")
+    hint = f"waiting for review: shoal review small-1 --home {story.home.folder} --endpoint {story.server.endpoint}"
+    assert done.stderr.splitlines()[-1].endswith(hint)
 
     assert "cycle 'small-7' is not in" in one_line_error(story.shoal("publish", "small-7"))
+    shown = json.loads(story.shoal("review", "--json").stdout)
+    assert [one["cycle"] for one in shown] == ["small-1"] and all(one["waiting"] for one in shown[0]["releases"])
     done = story.shoal("publish", "small-1")
     assert done.returncode == 0 and done.stdout.startswith("small-1: published\n")
     (row,) = json.loads(story.shoal("status", "--json").stdout)
     assert row["state"] == "published" and row["releases"] and all(one["commit"] for one in row["releases"])
 
-    lines = done.stdout.splitlines()
+    lines = story.shoal("show", "small-1").stdout.splitlines()
     assert all(line == line.rstrip() for line in lines)
     assert any("minnow-slim" in line and "80×104, not 80×208" in line for line in lines)
     assert "cycle 'nothing' is not in" in one_line_error(story.shoal("show", "nothing"))

@@ -24,7 +24,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bot.cycle.dry_run import RunPlan, make_plan
-from bot.cycle.run import publish_waiting, run_cycle
+from bot.cycle.review import publish_releases
+from bot.cycle.run import run_cycle
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.failures import HubForbidden, HubUnavailable
@@ -397,7 +398,7 @@ def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
     assert not [path for method, path in server.faults.seen if method in ("POST", "PUT")]
     endings = []
     for _ in range(2):
-        publish_waiting(ledger, home, hub, cycle, Listener())
+        publish_releases(ledger, home, hub, cycle, (), Listener())
         assert published(server) == published(finished.server)
         endings.append(ledger.cycle(cycle))
     assert endings[0] == endings[1] and endings[0].state is State.PUBLISHED

@@ -41,7 +41,7 @@ def equal(ledger: Ledger, eval_sets: tuple[str, ...] = EVAL_SETS, **publish: obj
     return find_equal_cycle(ledger, begin(ledger, watchlist, 1), watchlist.publish, eval_sets)
 
 
-@pytest.mark.parametrize("state", [State.PUBLISHED, State.REVIEW, State.NOTHING])
+@pytest.mark.parametrize("state", [State.PUBLISHED, State.REVIEW, State.NOTHING, State.REJECTED])
 def test_a_finished_cycle_of_the_same_sources_leaves_nothing_to_do(ledger: Ledger, state: State) -> None:
     ended(ledger, state)
     assert equal(ledger) == "small-1"
@@ -55,16 +55,23 @@ def test_a_cycle_without_an_outcome_of_its_own_does_not_count(ledger: Ledger, st
 
 
 @pytest.mark.parametrize("elsewhere", [{"namespace": "reef"}, {"name": "{watchlist}-{role}-two"}])
+@pytest.mark.parametrize("state", [State.PUBLISHED, State.REVIEW])
 def test_a_cycle_that_published_elsewhere_leaves_its_releases_to_publish(
-    ledger: Ledger, elsewhere: dict[str, str]
+    ledger: Ledger, state: State, elsewhere: dict[str, str]
 ) -> None:
-    ended(ledger, State.PUBLISHED, **elsewhere)
+    ended(ledger, state, **elsewhere)
     assert equal(ledger) is None
 
 
 def test_where_nothing_passed_or_nothing_is_published_the_namespace_makes_no_difference(ledger: Ledger) -> None:
     ended(ledger, State.PUBLISHED, namespace="reef")
     assert equal(ledger, mode="off") == "small-1"
+
+
+@pytest.mark.parametrize("state", [State.NOTHING, State.REJECTED])
+def test_where_there_is_nothing_to_publish_another_namespace_changes_nothing(ledger: Ledger, state: State) -> None:
+    ended(ledger, state, namespace="reef")
+    assert equal(ledger) == "small-1"
 
 
 def test_a_cycle_that_only_wrote_its_releases_leaves_them_to_publish(ledger: Ledger) -> None:

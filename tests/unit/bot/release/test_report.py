@@ -36,9 +36,13 @@ def test_the_report_of_a_cycle_in_which_nothing_passed_reads_as_agreed() -> None
     check_golden("report_nothing.md", render_report(nothing_passed()))
 
 
-def test_a_release_that_waits_says_how_it_is_published() -> None:
+def test_a_release_says_whether_it_is_published_waits_or_was_rejected() -> None:
     report = render_report(mixed())
-    assert "published as" in report and f"waiting for review: `shoal publish {PUBLISHED.cycle}`" in report
+    assert "published as" in report and "| waiting for review |" in report
+    (first, second) = mixed().releases
+    decided = (replace(first, decision="published by anna"), replace(second, decision="rejected by bert: too | small"))
+    report = render_report(replace(PUBLISHED, releases=decided))
+    assert "`, published by anna |" in report and "| rejected by bert: too &#124; small |" in report
 
 
 def test_a_search_that_took_no_time_has_no_rate() -> None:

@@ -1,0 +1,105 @@
+"""`shoal review`, `publish` and `reject`: a person decides on releases, one by one or all at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bot.cli.exits import one_line_errors
+from bot.cli.hub_client import open_hub
+from bot.cli.ledgers import open_ledger
+from bot.cli.options import AsJson, CycleId, Endpoint, HomePath
+from bot.cli.output import show_json, show_page, terminal_narrator
+from bot.home import Home, find_home
+
+if TYPE_CHECKING:
+    from bot.hub.client import Hub
+    from bot.ledger.ledger import Ledger
+
+ReleaseNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RELEASE]...", help="Releases by role or repo; default: all that wait.", show_default=False
+    ),
+]
+
+
+@one_line_errors
+def review_command(
+    cycle: Annotated[
+        str | None,
+        typer.Argument(metavar="[CYCLE]", help="A cycle's id; default: all that wait.", show_default=False),
+    ] = None,
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show releases that wait for review: scores, folder, address on the Hub, edited files.
+
+    Example: `shoal review tiny-math-1`
+    """
+    bot_home, client = find_home(home), open_hub(endpoint)
+    _show_reviews(open_ledger(bot_home), bot_home, client, cycle, as_json)
+
+
+@one_line_errors
+def publish_command(
+    cycle: CycleId,
+    releases: ReleaseNames = None,
+    edited: Annotated[bool, typer.Option("--edited", help="Publish cards as you edited them.")] = False,
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload releases of a cycle that wait for review.
+
+    Files are hashed again before the upload. What was deleted is written again from its recipe.
+
+    Example: `shoal publish tiny-math-1 balanced`
+    """
+    from bot.lock import hold_home
+
+    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    ledger = open_ledger(bot_home)
+    with hold_home(bot_home):
+        with narrator.bar("loading", None):
+            from bot.cycle.review import publish_releases
+        publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
+    _show_reviews(ledger, bot_home, client, cycle, as_json)
+
+
+@one_line_errors
+def reject_command(
+    cycle: CycleId,
+    releases: Annotated[list[str], typer.Argument(metavar="RELEASE...", help="Releases by role or repo.")],
+    note: Annotated[str, typer.Option("--note", "-m", help="Why, in a line.")],
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reject releases: they are not offered again, in this cycle or a later one.
+
+    Example: `shoal reject tiny-math-1 balanced --note "answers in the wrong language"`
+    """
+    from bot.cycle.review import reject_releases
+    from bot.lock import hold_home
+
+    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    ledger = open_ledger(bot_home)
+    with hold_home(bot_home):
+        reject_releases(ledger, bot_home, client, cycle, releases, note, narrator)
+    _show_reviews(ledger, bot_home, client, cycle, as_json)
+
+
+def _show_reviews(ledger: Ledger, home: Home, hub: Hub, cycle: str | None, as_json: bool) -> None:
+    """Print the review of a cycle, or of all cycles that wait."""
+    from bot.cli.review_page import layout_reviews
+    from bot.cycle.review import review_cycle, waiting_cycles
+
+    cycles = (cycle,) if cycle is not None else waiting_cycles(ledger)
+    reviews = [review_cycle(ledger, home, hub, one) for one in cycles]
+    if as_json:
+        show_json(reviews[0].as_json() if cycle is not None else [review.as_json() for review in reviews])
+    else:
+        show_page(layout_reviews(reviews))

@@ -1,0 +1,53 @@
+"""The page of `shoal review`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bot.cycle.review import CycleReview, ReleaseReview
+from bot.progress import printable
+from bot.release.folder import FileState, ReleaseFile
+
+
+def layout_reviews(reviews: Sequence[CycleReview]) -> RenderableType:
+    """A section for each cycle, and in it one for each release."""
+    if not reviews:
+        return Text("no release is waiting for review")
+    parts: list[RenderableType] = []
+    for review in reviews:
+        parts += [Text(""), Text(f"{review.cycle.id}: {review.cycle.state}", style="bold")]
+        for release in review.releases:
+            parts += [Padding(Text(printable(f"{release.role}: {release.state}")), (1, 0, 0, 2))]
+            parts.append(Padding(_facts(release, review.skills), (0, 0, 0, 4), expand=False))
+        if any(release.waiting for release in review.releases):
+            hints = f"to publish all that wait: {review.publish}\nto reject one: {review.reject} --note WHY"
+            parts.append(Padding(Text(printable(hints)), (1, 0, 0, 2)))
+    return Group(*parts[1:])
+
+
+def _facts(release: ReleaseReview, skills: Sequence[str]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    scores = ", ".join(f"{skill} {score:.3f}" for skill, score in zip(skills, release.scores, strict=False))
+    for name, value in (
+        ("address", release.url),
+        ("folder", release.folder),
+        ("gate", release.reason),
+        ("report split", scores),
+        ("files", "\n".join(map(_describe_file, release.files))),
+    ):
+        if value:
+            table.add_row(name, Text(printable(value)))
+    return table
+
+
+def _describe_file(file: ReleaseFile) -> str:
+    size = "" if file.state is FileState.GONE else f", {decimal(file.size)}"
+    return f"{file.name}{size}" + ("" if file.state is FileState.AS_WRITTEN else f", {file.state}")

@@ -1,0 +1,70 @@
+"""A written release's folder beside what the ledger says of it: what a person edited, deleted or added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bot.release.verify import sha256_of
+from merging.kinds import COMPANION_FILES
+from merging.writing.release import RECIPE_NAME
+
+EDITABLE = ("README.md", "*.png", "*.svg")
+"""Files that a person may change before the upload: nothing that was scored, and no record of how it was made."""
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_REBUILT = (*_WEIGHTS, "config.json", RECIPE_NAME, *COMPANION_FILES)
+"""Files that writing the recipe again makes again."""
+
+
+class FileState(StrEnum):
+    """A release's file beside the ledger's entry of it."""
+
+    AS_WRITTEN = "as written"
+    EDITED = "edited"
+    GONE = "gone"
+    ADDED = "not part of the release"
+    UNCHECKED = "hashed before the upload"
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """A file of a release. size: in bytes, 0 if it is gone."""
+
+    name: str
+    size: int
+    state: FileState
+
+
+def inspect_folder(folder: Path, files: Mapping[str, str], *, with_weights: bool) -> tuple[ReleaseFile, ...]:
+    """The files of a release, and others in its folder. files: name → SHA-256, as the ledger has them.
+
+    with_weights: hash the weights too, which reads all of them.
+    """
+    there = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = [_inspect_file(name, there.get(name), sha256, with_weights) for name, sha256 in files.items()]
+    added = [ReleaseFile(name, path.stat().st_size, FileState.ADDED) for name, path in there.items()]
+    return (*found, *(file for file in added if file.name not in files))
+
+
+def is_editable(name: str) -> bool:
+    """Whether a person may change a release's file before it is published."""
+    return any(fnmatchcase(name, pattern) for pattern in EDITABLE)
+
+
+def read_documents(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
+    """The release's files that its recipe does not determine, by name."""
+    names = [name for name in files if not any(fnmatchcase(name, pattern) for pattern in _REBUILT)]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def _inspect_file(name: str, path: Path | None, sha256: str, with_weights: bool) -> ReleaseFile:
+    if path is None:
+        return ReleaseFile(name, 0, FileState.GONE)
+    size = path.stat().st_size
+    if not with_weights and any(fnmatchcase(name, pattern) for pattern in _WEIGHTS):
+        return ReleaseFile(name, size, FileState.UNCHECKED)
+    return ReleaseFile(name, size, FileState.AS_WRITTEN if sha256_of(path) == sha256 else FileState.EDITED)

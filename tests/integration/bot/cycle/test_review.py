@@ -1,0 +1,275 @@
+"""A person's review of releases, with the genuine client against a local Hub. No search is run: the releases are plain
+merges of the zoo, written and recorded as a cycle does it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.cycle.context import CycleContext
+from bot.cycle.rejections import refuse_rejected
+from bot.cycle.review import ReleaseReview, publish_releases, reject_releases, review_cycle, waiting_cycles
+from bot.cycle.sources import describe_equal_cycle
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.pool import Pool, find_pool, remove_members
+from bot.ledger.decisions import cycle_decisions, keep_documents, rejected_recipes
+from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
+from bot.release.folder import FileState, read_documents
+from bot.release.report import CycleFacts, update_cycle_report
+from bot.release.verify import hash_files
+from bot.release.write import write_release_folder
+from bot.search.results import GateResult
+from bot.watchlist.watchlist import Watchlist
+from fixtures import cycles
+from fixtures.cycles import NAMESPACE, Listener, client, published, small_watchlist
+from fixtures.golden import report_facts
+from localhub import Running
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
+from zoo.repo import MODELS
+
+CYCLE = "small-1"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+WATCHLIST = small_watchlist(publish={"mode": "review"})
+ROLES = {"balanced": 1.0, "best-math": 3.0}
+CARD = "---\nlicense: mit\ntags: [shoal-merge]\n---\n# A merge\n"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A home with a cycle that waits for review, and the Hub that its releases go to."""
+
+    home: Home
+    server: Running
+    listener: Listener
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.ledger)
+
+    def folder(self, role: str) -> Path:
+        return self.home.release(CYCLE, role)
+
+    def publish(self, *names: str, edited: bool = False) -> None:
+        hub = client(self.server)
+        publish_releases(self.ledger, self.home, hub, CYCLE, names, self.listener, edited=edited)
+
+    def reject(self, *names: str, note: str = "answers in\nthe wrong language") -> None:
+        reject_releases(self.ledger, self.home, client(self.server), CYCLE, names, note, self.listener)
+
+    def review(self, role: str = "balanced") -> ReleaseReview:
+        shown = review_cycle(self.ledger, self.home, client(self.server), CYCLE)
+        (release,) = [one for one in shown.releases if one.role == role]
+        return release
+
+    def states(self, role: str = "balanced") -> dict[str, FileState]:
+        return {file.name: file.state for file in self.review(role).files}
+
+    def on_the_hub(self, repo: str, name: str) -> bytes:
+        return self.server.store.read(repo, name)
+
+
+def write_cycle(home: Home, pool: Pool) -> None:
+    """A cycle that ends with two releases waiting for review."""
+    ledger = Ledger(home.ledger)
+    cycle = ledger.begin(WATCHLIST.name, WATCHLIST.digest, NOON).id
+    ledger.keep(cycle, "watchlist", WATCHLIST, Watchlist)
+    ledger.keep(cycle, "pool", pool, Pool)
+    by_name = {member.ref: MODELS[member.repo] for member in pool.members}
+    sources = tuple(member.ref for member in pool.sources)
+    releases = []
+    for role, weight in ROLES.items():
+        weights = ("weight", ((weight,), (1.0,)))
+        whole = Partition.even(2, 1, modules_apart=False, ends_apart=False)
+        recipe = WeightMerge("linear", sources, None, whole, (weights,), "float32", 0)
+        ledger.record_evaluation(json.dumps(recipe.to_json()), EvaluationEntry(recipe.digest, "set", 1.0, None), [])
+        folder = home.release(cycle, role)
+        write_release_folder(recipe, by_name, pool.sources[0].ref, folder, cycle)
+        (folder / "README.md").write_text(f"{CARD}{role}\n")
+        (folder / "pareto.png").write_bytes(b"a picture")
+        entry = ReleaseEntry(cycle, role, recipe.digest, f"{NAMESPACE}/small-{role}", hash_files(folder))
+        keep_documents(ledger, cycle, role, read_documents(folder, entry.files))
+        ledger.record_release(entry, None)
+        releases.append(replace(report_facts().releases[0], role=role, repo=entry.repo, commit=None))
+    facts = replace(report_facts(), cycle=cycle, releases=tuple(releases))
+    ledger.keep(cycle, "report", facts, CycleFacts)
+    ledger.finish(cycle, State.REVIEW, "2 releases waiting for review", NOON)
+    update_cycle_report(ledger, home, cycle)
+    ledger.close()
+
+
+@pytest.fixture(scope="module")
+def written(stocked: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    folder = tmp_path_factory.mktemp("written")
+    home = Home(folder / "home")
+    with cycles.copy_of(stocked, folder / "hub") as server:
+        found = find_pool(client(server), WATCHLIST, NOON)
+        damaged = [one.refuse("damaged") for one in found.sources if one.repo not in MODELS]
+        write_cycle(home, remove_members(found, damaged))
+    return home
+
+
+@pytest.fixture
+def desk(written: Home, server: Running, home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("USER", "anna")
+    monkeypatch.setenv("LOGNAME", "anna")
+    shutil.copytree(written.folder, home.folder)
+    return Desk(home, server, Listener())
+
+
+# -- what waits ---------------------------------------------------------------------------------------------------
+
+
+def test_a_review_shows_address_folder_and_files_and_the_commands_for_this_home_and_hub(desk: Desk) -> None:
+    ledger, hub = desk.ledger, client(desk.server)
+    assert waiting_cycles(ledger) == (CYCLE,)
+    shown = review_cycle(ledger, desk.home, hub, CYCLE)
+    where = f"--home {desk.home.folder} --endpoint {desk.server.endpoint}"
+    assert shown.publish == f"shoal publish {CYCLE} {where}"
+    assert shown.reject == f"shoal reject {CYCLE} balanced {where}"
+    release = shown.releases[0]
+    assert (release.role, release.state, release.waiting) == ("balanced", "waiting", True)
+    assert release.url == f"{desk.server.endpoint}/{NAMESPACE}/small-balanced"
+    assert release.folder == str(desk.folder("balanced"))
+    states = desk.states()
+    assert states["model.safetensors"] is FileState.UNCHECKED
+    assert {state for name, state in states.items() if name != "model.safetensors"} == {FileState.AS_WRITTEN}
+    (desk.folder("balanced") / "README.md").write_text(CARD + "By hand.")
+    (desk.folder("balanced") / "shoal.json").unlink()
+    (desk.folder("balanced") / "notes.txt").write_text("mine")
+    states = desk.states()
+    found = [states[name] for name in ("README.md", "shoal.json", "notes.txt")]
+    assert found == [FileState.EDITED, FileState.GONE, FileState.ADDED]
+
+
+def test_nothing_new_says_what_still_waits(desk: Desk) -> None:
+    ledger, hub = desk.ledger, client(desk.server)
+    context = CycleContext(WATCHLIST, desk.home, hub, ledger, desk.listener, ledger.cycle(CYCLE))
+    said = describe_equal_cycle(context, CYCLE)
+    assert "watchlist as small-1; 2 of its releases still wait for review: shoal review small-1 --home" in said
+    desk.reject("balanced")
+    assert "; 1 of its releases still waits for review: shoal review" in describe_equal_cycle(context, CYCLE)
+    desk.reject("best-math")
+    assert describe_equal_cycle(context, CYCLE).endswith("watchlist as small-1")
+
+
+# -- one by one ---------------------------------------------------------------------------------------------------
+
+
+def test_releases_are_published_one_by_one_and_the_report_says_what_became_of_each(desk: Desk) -> None:
+    desk.publish("best-math")
+    ledger = desk.ledger
+    assert set(published(desk.server)) == {f"{NAMESPACE}/small-best-math"}
+    cycle = ledger.cycle(CYCLE)
+    assert cycle.state is State.REVIEW and cycle.finished == NOON
+    expected = f"1 release published ({NAMESPACE}/small-best-math), 1 waiting for review: shoal review small-1 --home"
+    assert cycle.note.startswith(expected)
+    decision = cycle_decisions(ledger, CYCLE)["best-math"]
+    assert (decision.verdict, decision.who, decision.note) == ("published", "anna", "")
+    report = desk.home.report(CYCLE).read_text()
+    assert f", published by anna on {decision.when:%Y-%m-%d} |" in report and "| waiting for review |" in report
+
+    desk.publish()
+    assert ledger.cycle(CYCLE).state is State.PUBLISHED
+    before = published(desk.server)
+    assert len(before) == 2
+    desk.publish()
+    assert "nothing to publish: 2 releases published" in desk.listener.said[-1]
+    assert published(desk.server) == before and "waiting" not in desk.home.report(CYCLE).read_text()
+    with pytest.raises(ShoalError, match="is on the Hub already"):
+        desk.reject("balanced")
+
+
+def test_what_is_rejected_is_not_published_with_the_others_and_not_offered_again(desk: Desk) -> None:
+    desk.reject("small-balanced")
+    ledger = desk.ledger
+    described = desk.review().state
+    assert described.startswith("rejected by anna on 20") and described.endswith(": answers in the wrong language")
+    desk.publish()
+    assert set(published(desk.server)) == {f"{NAMESPACE}/small-best-math"}
+    assert ledger.cycle(CYCLE).state is State.PUBLISHED
+    assert ledger.cycle(CYCLE).note == f"1 release published ({NAMESPACE}/small-best-math), 1 rejected"
+    assert "rejected by anna" in desk.home.report(CYCLE).read_text()
+    # A later cycle does not choose it.
+    recipe = desk.review().recipe
+    results = tuple(GateResult(one, (), True, "better", 0.01, 0.02, ()) for one in (recipe, "another"))
+    refused, other = refuse_rejected(results, rejected_recipes(ledger, "small"))
+    assert not refused.passed and refused.reason.endswith("the wrong language (cycle small-1)") and other.passed
+    assert rejected_recipes(ledger, "another-watchlist") == {}
+    # Whoever names it has changed their mind.
+    desk.publish("balanced")
+    assert len(published(desk.server)) == 2 and rejected_recipes(ledger, "small") == {}
+
+
+def test_a_cycle_of_which_everything_was_rejected_has_nothing_to_publish(desk: Desk) -> None:
+    desk.reject("balanced", f"{NAMESPACE}/small-best-math")
+    assert desk.ledger.cycle(CYCLE).state is State.REJECTED
+    desk.publish()
+    assert published(desk.server) == {} and "nothing to publish: 2 rejected" in desk.listener.said[-1]
+
+
+@pytest.mark.parametrize("act", [Desk.publish, Desk.reject])
+def test_an_unknown_release_is_refused_and_nothing_is_done(desk: Desk, act: object) -> None:
+    with pytest.raises(ShoalError, match=r"RELEASE: got 'best': .* choose from balanced, best-math"):
+        act(desk, "balanced", "best")  # type: ignore[operator]
+    assert published(desk.server) == {} and cycle_decisions(desk.ledger, CYCLE) == {}
+
+
+# -- edited and deleted -------------------------------------------------------------------------------------------
+
+
+def test_an_edited_card_is_published_only_when_that_is_asked_for(desk: Desk) -> None:
+    (desk.folder("best-math") / "README.md").write_text(CARD + "By hand.")
+    with pytest.raises(ShoalError, match=r"best-math/README\.md: edited since it was written; .* add --edited"):
+        desk.publish()
+    assert published(desk.server) == {}
+    desk.publish(edited=True)
+    repo = f"{NAMESPACE}/small-best-math"
+    assert desk.on_the_hub(repo, "README.md") == (CARD + "By hand.").encode()
+    decisions = cycle_decisions(desk.ledger, CYCLE)
+    assert decisions["best-math"].note == "with an edited README.md" and decisions["balanced"].note == ""
+    assert hash_files(desk.folder("best-math")) == dict(desk.ledger.releases(CYCLE)[1].files)
+
+
+def test_weights_that_were_changed_are_never_published_and_are_written_again_once_they_are_deleted(desk: Desk) -> None:
+    weights = desk.folder("balanced") / "model.safetensors"
+    scored = weights.read_bytes()
+    weights.write_bytes(b"\x01" + scored[1:])
+    with pytest.raises(ShoalError, match=r"model\.safetensors: changed since it was checked .* delete the file"):
+        desk.publish("balanced", edited=True)
+    assert not client(desk.server).api.repo_exists(f"{NAMESPACE}/small-balanced")
+    weights.unlink()
+    (desk.folder("balanced") / "README.md").write_text(CARD + "By hand.")
+    desk.publish("balanced", edited=True)
+    assert desk.on_the_hub(f"{NAMESPACE}/small-balanced", "model.safetensors") == scored
+    assert desk.on_the_hub(f"{NAMESPACE}/small-balanced", "README.md").endswith(b"By hand.")
+
+
+def test_a_deleted_release_is_written_again_byte_by_byte_from_its_recipe(desk: Desk) -> None:
+    """Its sources are fetched again: the home has none of them."""
+    before = {role: hash_files(desk.folder(role)) for role in ROLES}
+    shutil.rmtree(desk.home.releases(CYCLE))
+    assert not desk.home.sources.exists()
+    desk.publish()
+    assert {role: hash_files(desk.folder(role)) for role in ROLES} == before
+    assert len(published(desk.server)) == 2
+
+
+def test_a_deleted_card_is_written_again_without_its_sources(desk: Desk) -> None:
+    (desk.folder("balanced") / "README.md").unlink()
+    desk.publish("balanced")
+    assert desk.on_the_hub(f"{NAMESPACE}/small-balanced", "README.md").decode() == f"{CARD}balanced\n"
+    assert not desk.home.sources.exists()
+
+
+def test_a_cycle_that_is_not_to_be_reviewed_says_its_state(desk: Desk) -> None:
+    desk.ledger.finish(CYCLE, State.WRITTEN, "", NOON)
+    with pytest.raises(ShoalError, match=r"is written, not waiting for review; publishing was off: set publish\.mode"):
+        desk.publish()
