@@ -64,7 +64,7 @@ def publish_command(
     ledger = open_ledger(bot_home)
     with hold_home(bot_home):
         with narrator.bar("loading", None):
-            from bot.cycle.review import publish_releases
+            from bot.cycle.past.review import publish_releases
         publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
     _show_reviews(ledger, bot_home, client, cycle, as_json)
 
@@ -82,7 +82,7 @@ def reject_command(
 
     Example: `shoal reject tiny-math-1 balanced --note "answers in the wrong language"`
     """
-    from bot.cycle.review import reject_releases
+    from bot.cycle.past.review import reject_releases
     from bot.lock import hold_home
 
     bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
@@ -95,7 +95,7 @@ def reject_command(
 def _show_reviews(ledger: Ledger, home: Home, hub: Hub, cycle: str | None, as_json: bool) -> None:
     """Print the review of a cycle, or of all cycles that wait."""
     from bot.cli.review_page import layout_reviews
-    from bot.cycle.review import review_cycle, waiting_cycles
+    from bot.cycle.past.review import review_cycle, waiting_cycles
 
     cycles = (cycle,) if cycle is not None else waiting_cycles(ledger)
     reviews = [review_cycle(ledger, home, hub, one) for one in cycles]

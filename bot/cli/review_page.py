@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bot.cycle.review import CycleReview, ReleaseReview
+from bot.cycle.past.review import CycleReview, ReleaseReview
 from bot.progress import printable
 from bot.release.folder import FileState, ReleaseFile
 

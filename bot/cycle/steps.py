@@ -12,7 +12,7 @@ from bot.hub.pool import Pool
 from bot.ledger.decisions import keep_documents
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.write import write_card_files
-from bot.release.folder import read_documents
+from bot.release.folder import read_release_documents
 from bot.release.results import CycleResults, SplitResults
 from bot.release.verify import hash_files, is_finished, verify_scores
 from bot.release.write import write_release_folder
@@ -201,5 +201,5 @@ def write_cards(ledger: Ledger, home: Home, results: CycleResults, repos: Mappin
         if not is_finished(ledger.releases(cycle), chosen, repo, folder):
             write_card_files(results, chosen, repo, folder)
             entry = ReleaseEntry(cycle, chosen.role, chosen.recipe, repo, hash_files(folder))
-            keep_documents(ledger, cycle, chosen.role, read_documents(folder, entry.files))
+            keep_documents(ledger, cycle, chosen.role, read_release_documents(folder, entry.files))
             ledger.record_release(entry, None)

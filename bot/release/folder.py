@@ -55,7 +55,7 @@ def is_editable(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in EDITABLE)
 
 
-def read_documents(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
+def read_release_documents(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
     """The release's files that its recipe does not determine, by name."""
     names = [name for name in files if not any(fnmatchcase(name, pattern) for pattern in _REBUILT)]
     return {name: (folder / name).read_bytes() for name in names}

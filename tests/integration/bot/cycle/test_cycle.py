@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bot.cycle.dry_run import RunPlan, make_plan
-from bot.cycle.review import publish_releases
+from bot.cycle.past.review import publish_releases
 from bot.cycle.run import run_cycle
 from bot.errors import ShoalError
 from bot.home import Home

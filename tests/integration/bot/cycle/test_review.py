@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from bot.cycle.context import CycleContext
+from bot.cycle.past.review import ReleaseReview, publish_releases, reject_releases, review_cycle, waiting_cycles
 from bot.cycle.rejections import refuse_rejected
-from bot.cycle.review import ReleaseReview, publish_releases, reject_releases, review_cycle, waiting_cycles
 from bot.cycle.sources import describe_equal_cycle
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.pool import Pool, find_pool, remove_members
 from bot.ledger.decisions import cycle_decisions, keep_documents, rejected_recipes
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
-from bot.release.folder import FileState, read_documents
+from bot.release.folder import FileState, read_release_documents
 from bot.release.report import CycleFacts, update_cycle_report
 from bot.release.verify import hash_files
 from bot.release.write import write_release_folder
@@ -95,7 +95,7 @@ def write_cycle(home: Home, pool: Pool) -> None:
         (folder / "README.md").write_text(f"{CARD}{role}\n")
         (folder / "pareto.png").write_bytes(b"a picture")
         entry = ReleaseEntry(cycle, role, recipe.digest, f"{NAMESPACE}/small-{role}", hash_files(folder))
-        keep_documents(ledger, cycle, role, read_documents(folder, entry.files))
+        keep_documents(ledger, cycle, role, read_release_documents(folder, entry.files))
         ledger.record_release(entry, None)
         releases.append(replace(report_facts().releases[0], role=role, repo=entry.repo, commit=None))
     facts = replace(report_facts(), cycle=cycle, releases=tuple(releases))

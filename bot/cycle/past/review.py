@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from bot.cycle.rebuild import restore_release
+from bot.cycle.past.rebuild import restore_release
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
