@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 def open_hub(endpoint: str | None) -> Hub:
     """The Hub at the address of `--endpoint`, else of HF_ENDPOINT, else the real one.
 
+    The data of tasks come from there too: `datasets` reads HF_ENDPOINT when it is imported, here and in the workers.
+
     Raises:
         ShoalError: not an address.
     """
     address = _address(endpoint)
+    if address is not None:
+        os.environ["HF_ENDPOINT"] = address
     prepare_client(local=address is not None and "huggingface.co" not in address)
     from bot.hub.client import Hub
 

@@ -26,7 +26,11 @@ HomePath = Annotated[
 ]
 Endpoint = Annotated[
     str | None,
-    typer.Option("--endpoint", help="The Hub's address; default: HF_ENDPOINT, else the real Hub.", show_default=False),
+    typer.Option(
+        "--endpoint",
+        help="The address of the Hub, for models and for the tasks' data; default: HF_ENDPOINT, else the real Hub.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
