@@ -5,7 +5,8 @@ A kind is known by its name alone; this package does not know how its models are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,3 +73,27 @@ CAUSAL_LM = "causal-lm"
 
 SUITES: Mapping[str, SuiteLoader] = {CAUSAL_LM: _load_lm_eval}
 """The suites by kind of model. A loader raises EvaluationError, which names the task, for one that cannot be used."""
+
+
+@dataclass(frozen=True)
+class TaskFault:
+    """A key of a skill, or of one of its tasks (both counted from 0), that does not fit the task, and why."""
+
+    skill: int
+    task: int | None
+    key: str
+    reason: str
+
+
+TaskCheck = Callable[[Sequence[Skill], Sequence[Path]], Iterator[TaskFault]]
+"""Takes all skills of a watchlist and its task folders; finds the faults that can be seen without loading data."""
+
+
+def _check_lm_eval(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterator[TaskFault]:
+    from evaluation.harness.task_files import find_task_faults
+
+    return find_task_faults(skills, folders)
+
+
+TASK_CHECKS: Mapping[str, TaskCheck] = {CAUSAL_LM: _check_lm_eval}
+"""The quick checks of tasks by kind of model, which import nothing heavy."""

@@ -62,7 +62,7 @@ def check_command(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
 
     Example: `shoal check watchlists/demo.yml`
     """
-    loaded = load_watchlist(watchlist)
+    loaded = load_watchlist(watchlist, with_tasks=True)
     if as_json:
         show_json({"watchlist": loaded.name, "digest": loaded.digest, "valid": True})
     else:
@@ -93,7 +93,7 @@ def plan_command(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: A
 
     Example: `shoal plan watchlists/laptop-360m.yml`
     """
-    loaded, client = load_watchlist(watchlist), open_hub(endpoint)
+    loaded, client = load_watchlist(watchlist, with_tasks=True), open_hub(endpoint)
     with terminal_narrator().bar("finding models", None) as advance:
         from bot.cli import pages
         from bot.cycle.dry_run import make_plan
@@ -118,7 +118,7 @@ def run_command(
     """
     from bot.lock import hold_home
 
-    loaded, bot_home = load_watchlist(watchlist), find_home(home)
+    loaded, bot_home = load_watchlist(watchlist, with_tasks=True), find_home(home)
     client, narrator = open_hub(endpoint), terminal_narrator()
     with hold_home(bot_home):
         with narrator.bar("loading", None):

@@ -48,7 +48,7 @@ def read_scheduled(paths: Sequence[Path]) -> tuple[ScheduledFile, ...]:
 
 def load_scheduled(path: Path, names: Mapping[str, Path]) -> Watchlist:
     """Load one watchlist; names: those of the others. ShoalError as `read_scheduled` raises it."""
-    watchlist = load_watchlist(path)
+    watchlist = load_watchlist(path, with_tasks=True)
     if watchlist.schedule is None:
         raise ShoalError(f"{path}: schedule: got none: `shoal serve` needs a cron string; add one, or use `shoal run`")
     if watchlist.name in names:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bot.errors import ShoalError
-from bot.watchlist.contradictions import find_contradictions
+from bot.watchlist.contradictions import Contradiction, find_contradictions
 from bot.watchlist.faults import describe_contradictions, describe_faults
 from bot.watchlist.watchlist import Watchlist
 from bot.watchlist.yaml_file import read_yaml
+from evaluation.suites import CAUSAL_LM, TASK_CHECKS
 
 
-def load_watchlist(path: Path) -> Watchlist:
+def load_watchlist(path: Path, *, with_tasks: bool = False) -> Watchlist:
     """Read and check a watchlist; its task folders become absolute.
+
+    with_tasks: also check its tasks against lm-eval's task files, in up to a second and without any data.
 
     The checks of keys against each other happen here and not when a stored watchlist is read again: a cycle that is
     under way keeps what it began with.
@@ -38,7 +42,17 @@ def load_watchlist(path: Path) -> Watchlist:
     ]
     if missing:
         raise ShoalError("\n".join(missing))
-    return watchlist.model_copy(update={"task_folders": tuple(map(str, folders))})
+    watchlist = watchlist.model_copy(update={"task_folders": tuple(map(str, folders))})
+    if with_tasks and (faults := list(_find_task_faults(watchlist))):
+        raise ShoalError(describe_contradictions(faults, file))
+    return watchlist
+
+
+def _find_task_faults(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """Unknown tasks, metrics and filters, and keys that do not fit their task."""
+    for fault in TASK_CHECKS[CAUSAL_LM](watchlist.evaluation_skills, watchlist.task_paths):
+        task = () if fault.task is None else ("tasks", fault.task)
+        yield ("skills", fault.skill, *task, fault.key), fault.reason
 
 
 def whole_numbers(data: object) -> object:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evaluation.errors import EvaluationError
 from evaluation.skills import Skill, SkillTask
+from evaluation.suites import TaskFault
 
 NAMES_SHOWN = 12
 _NAME = re.compile(rb"""^[ -]*["']?task["']?: *["']?([^\s"'#\[\]]+)""", re.MULTILINE)
@@ -159,16 +160,6 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
 
 
 # -- what a watchlist asks of a task ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TaskFault:
-    """A key of a skill, or of one of its tasks (counted from 0), that no evaluation set can be built from, and why."""
-
-    skill: int
-    task: int | None
-    key: str
-    reason: str
 
 
 def find_task_faults(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterator[TaskFault]:

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -109,18 +108,6 @@ def test_the_shipped_watchlists_are_valid(path):
     watchlist = load_watchlist(path)
     assert watchlist.name == path.stem
     assert watchlist.schedule is not None
-
-
-def test_the_tasks_of_the_real_watchlists_are_in_lm_eval():
-    import lm_eval
-
-    folder = Path(lm_eval.__file__).parent / "tasks"
-    homes = ("gsm8k", "japanese_leaderboard", "mgsm/direct", "arc", "sciq", "piqa", "asdiv")
-    texts = [path.read_text("utf-8") for home in homes for path in (folder / home).glob("*.yaml")]
-    known = {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("task: ")}
-    for name in ("japanese-math-7b", "japanese-math-10b", "laptop-360m"):
-        watchlist = load_watchlist(ROOT / "watchlists" / f"{name}.yml")
-        assert {entry.task for skill in watchlist.skills for entry in skill.tasks} <= known
 
 
 def test_a_language_is_one_that_can_be_detected(faults_of):
