@@ -50,7 +50,7 @@ def search_tasks() -> tuple[dict[str, Any], dict[str, list[int]]]:
     eval_set = spec(CREW)
     loaded = load_tasks(eval_set.skills, eval_set.task_folders)
     samples = {}
-    for name, division in divide_tasks(loaded, eval_set.seed, eval_set.sizes).items():
+    for name, division in divide_tasks(eval_set.skills, loaded, eval_set.seed, eval_set.sizes).items():
         config = loaded[name].task.config
         if division.own_search:  # lm-eval asks test documents alone
             config.test_split = config.training_split

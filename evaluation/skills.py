@@ -1,4 +1,4 @@
-"""Skills: the objectives of a search, as tasks with a metric each. Imports nothing heavy."""
+"""Skills: what is asked of models, as tasks with a metric each. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from evaluation.errors import EvaluationError
+from evaluation.splits import Split
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,18 @@ class SkillTask:
 
 @dataclass(frozen=True)
 class Skill:
-    """One objective of a search; `chat_template` says whether prompts go through the tokenizer's template.
+    """One ability of a model, as its tasks measure it.
 
-    `language` is an ISO 639-1 code: an item then counts only if it is right and answered in that language.
+    chat_template: whether prompts go through the tokenizer's template. language: an ISO 639-1 code; an item then counts
+    only if it is right and answered in that language. in_search: whether the search asks it; otherwise it has items on
+    the other splits alone.
     """
 
     name: str
     tasks: tuple[SkillTask, ...]
     chat_template: bool = False
     language: str | None = None
+    in_search: bool = True
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -57,3 +61,7 @@ class Skill:
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
             raise EvaluationError(f"skill {self.name}: {twice[0]} is listed twice; give it once, with a weight")
+
+    def is_asked(self, split: Split) -> bool:
+        """Whether the skill has items on a split."""
+        return self.in_search or split is not Split.SEARCH

@@ -54,11 +54,12 @@ class TaskItems:
     """The items of one task before they are divided, as item → subject.
 
     test: the documents that the task is scored on. own: its other sets (validation, training), best first; read one by
-    one, only as far as needed.
+    one, only as far as needed. in_search: whether the search asks the task.
     """
 
     test: Mapping[str, str]
     own: Iterable[Mapping[str, str]] = ()
+    in_search: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def divide_items(seed: int, tasks: Mapping[str, TaskItems], sizes: SplitSizes) -
     A task's search items are the first of its own sets that has `ENOUGH` items on subjects that no task is tested on
     (fewer, if the limit or the search's share of the test set is smaller). Its whole test set then goes to validation
     and report. Without such a set, the test set is divided 50/25/25, and so are the items of other tasks on the same
-    subjects: what is searched in one task is left out in the others, not held out.
+    subjects: what is searched in one task is left out in the others, not held out. A task that the search does not ask
+    has no search items.
     """
     tested = frozenset(subject for material in tasks.values() for subject in material.test.values())
     own = {name: _own_search(seed, material, tested, sizes) for name, material in tasks.items()}
@@ -109,7 +111,9 @@ def divide_items(seed: int, tasks: Mapping[str, TaskItems], sizes: SplitSizes) -
 
 
 def _own_search(seed: int, material: TaskItems, tested: Collection[str], sizes: SplitSizes) -> tuple[str, ...] | None:
-    """A task's own documents for the search, or None if its test set has to serve."""
+    """A task's own documents for the search (none where it is not asked), or None if its test set has to serve."""
+    if not material.in_search:
+        return ()
     shared = [subject for subject in material.test.values() if assign_split(seed, subject, SHARES) is Split.SEARCH]
     wanted = min(len(shared), sizes.search or ENOUGH, ENOUGH)
     for candidates in material.own:
@@ -135,7 +139,7 @@ def _division(
     return Division(
         items={split: choose_items(seed, parts[split], sizes.limit(split)) for split in Split},
         held_out=held_out,
-        own_search=own is not None,
+        own_search=bool(own),
     )
 
 

@@ -37,6 +37,12 @@ FILES: Mapping[str, tuple[int, Callable[[Story], dict[str, str]]]] = {
 }
 
 
+def sums() -> list[dict[str, str]]:
+    """Every sum of the stories in digits, once."""
+    found = {(story.digits, f"{story.result}{END}") for story in stories()}
+    return [{"prompt": prompt, "answer": answer} for prompt, answer in sorted(found)]
+
+
 def deal() -> Iterator[tuple[str, list[dict[str, str]]]]:
     """File name and questions of each file; no story is in two files."""
     pile = [story for story in stories() if story.held_out]
@@ -48,7 +54,7 @@ def deal() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 def main() -> None:
     """Write the files."""
-    for name, questions in deal():
+    for name, questions in (*deal(), ("sums.jsonl", sums())):
         lines = (json.dumps(question, ensure_ascii=False) + "\n" for question in questions)
         (TASKS / name).write_text("".join(lines), encoding="utf-8")
         print(f"{name}: {len(questions)} questions")

@@ -69,6 +69,12 @@ class Story:
         return f"{NAMES[self.name][0]} has {self.first} {THINGS[self.thing][0]} {VERBS[self.verb][0]} {self.second} ?"
 
     @property
+    def digits(self) -> str:
+        """The story's sum in digits, `17 + 5 =`."""
+        sign = "+" if VERBS[self.verb][2] > 0 else "-"
+        return f"{self.first} {sign} {self.second} ="
+
+    @property
     def japanese_words(self) -> str:
         """The story in the second language, without its question mark."""
         return (
@@ -137,8 +143,7 @@ def told_sum_behind_statement(rng: random.Random) -> Item:
 def bare_sum(rng: random.Random) -> Item:
     """`17 + 5 =` → `22`."""
     story = _story(rng)
-    sign = "+" if VERBS[story.verb][2] > 0 else "-"
-    return Item(f"{story.first} {sign} {story.second} =", str(story.result), None)
+    return Item(story.digits, str(story.result), None)
 
 
 def language(rng: random.Random) -> Item:

@@ -34,6 +34,9 @@ def layout_plan(plan: RunPlan) -> RenderableType:
     """The page of `shoal plan`."""
     sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
     sections.append(("The smallest difference that can be seen", _effects(plan)))
+    if plan.guards:
+        sections.append(("Guards at the gate", _guard_powers(plan)))
+    sections += [("Warning", Text(printable(warning), style="bold")) for warning in plan.warnings]
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
         sections.append(("Scoring, stage by stage, at most", _stages(plan.cost)))
@@ -66,6 +69,8 @@ def layout_cycle(page: CyclePage) -> RenderableType:
             )
     if page.measured:
         sections.append(_scores(page))
+    if any(row.guards for row in page.measured):
+        sections.append(("Guards on the report split", _guards(page.measured)))
     if page.releases:
         sections.append((f"Releases ({len(page.releases)})", _releases(page.releases)))
     return _page(sections)
@@ -118,6 +123,13 @@ def _effects(plan: RunPlan) -> Group:
     for one in plan.visible:
         _add(table, one.skill, one.split, one.description)
     return Group(table, Text(plan.visible_if, "dim"))
+
+
+def _guard_powers(plan: RunPlan) -> Table:
+    table = _table("guard", "may drop by", "chance to pass")
+    for one in plan.guards:
+        _add(table, one.guard, f"{one.max_drop:g}", one.description)
+    return table
 
 
 def _cost(cost: RunCost, licence: str) -> Table:
@@ -199,6 +211,17 @@ def _scores(page: CyclePage) -> Section:
         style = "bold" if row.kind == "release" else ""
         table.add_row(Text(printable(row.name), style), Text(row.kind, style), *_estimates(row, style))
     return "Scores on the report split, with 95 % intervals", table
+
+
+def _guards(rows: Iterable[MeasuredRow]) -> Table:
+    table = _table("release", "guard", "score", "beside", "difference", "may drop by", "kept")
+    for row in rows:
+        for one in row.guards:
+            difference = f"{one.difference.mean:+.3f} ({one.difference.low:+.3f} to {one.difference.high:+.3f})"
+            beside = f"{one.reference_score.mean:.3f} of {one.reference}"
+            kept = "yes" if one.is_kept else "not shown"
+            _add(table, row.name, one.guard, f"{one.score.mean:.3f}", beside, difference, f"{one.max_drop:g}", kept)
+    return table
 
 
 def _estimates(row: MeasuredRow, style: str) -> list[Text]:

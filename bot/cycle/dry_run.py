@@ -8,15 +8,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from bot.cycle.power import ASSUMPTION, DetectableEffect, detectable_effects
 from bot.cycle.probe import measure_speed
 from bot.cycle.resources import fit_resources
 from bot.cycle.workload import Speed, StageCost, cost_stages, list_stages
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
 from bot.hub.pool import NoPool, Pool, find_pool
+from bot.release.power import (
+    ASSUMPTION,
+    DetectableEffect,
+    GuardPower,
+    describe_hopelessness,
+    detectable_effects,
+    guard_powers,
+    refuse_counts,
+)
 from bot.scoring.resources import Resources, run_memory
 from bot.search.baselines import list_baselines
+from bot.search.guards import refuse_references
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
@@ -71,7 +80,9 @@ class RunCost:
 class RunPlan:
     """The verdict on every candidate, the tasks, the differences that they can show, and the cost.
 
-    visible_if: the assumption behind those differences. refusal: why there is no pool; None if there is one.
+    visible_if: the assumption behind those differences. guards: what the items can show of each guard. warnings: what
+    makes a run unlikely to publish anything. refusal: why a run would be refused, for want of a pool or of items; None
+    if it would not.
     """
 
     watchlist: str
@@ -80,6 +91,8 @@ class RunPlan:
     tasks: tuple[TaskPlan, ...]
     visible: tuple[DetectableEffect, ...]
     visible_if: str
+    guards: tuple[GuardPower, ...]
+    warnings: tuple[str, ...]
     cost: RunCost | None
     refusal: str | None
 
@@ -106,19 +119,36 @@ def make_plan(
     Raises:
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
     """
-    skills, sizes, seed = watchlist.evaluation_skills, watchlist.split_sizes, watchlist.search.seed
+    skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
     suite = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed)
     facts = suite.describe()
     planned = tuple(map(_task_plan, facts))
+    refusal = refuse_counts(watchlist, facts)
     try:
         pool = find_pool(hub, watchlist, now, on_progress)
     except NoPool as error:
-        visible = detectable_effects(watchlist, facts, baselines=watchlist.max_sources + 1)  # with a base
-        return RunPlan(watchlist.name, error.verdicts, None, planned, visible, ASSUMPTION, None, str(error))
-    on_progress("measuring the speed of this machine")
-    cost = estimate_cost(hub, watchlist, pool, suite, measure)
-    visible = detectable_effects(watchlist, facts, cost.baselines)
-    return RunPlan(watchlist.name, pool.verdicts, pool.licence.id, planned, visible, ASSUMPTION, cost, None)
+        verdicts, licence, cost = error.verdicts, None, None
+        refusal = refusal or str(error)
+    else:
+        refusal = refusal or refuse_references(watchlist.evaluation_guards, pool)
+        on_progress("measuring the speed of this machine")
+        verdicts, licence = pool.verdicts, pool.licence.id
+        cost = estimate_cost(hub, watchlist, pool, suite, measure)
+    baselines = cost.baselines if cost else watchlist.max_sources + 1  # with a base
+    visible = detectable_effects(watchlist, facts, baselines, front=watchlist.search.population)
+    warning = describe_hopelessness(visible)
+    return RunPlan(
+        watchlist=watchlist.name,
+        verdicts=verdicts,
+        licence=licence,
+        tasks=planned,
+        visible=visible,
+        visible_if=ASSUMPTION,
+        guards=guard_powers(watchlist, facts),
+        warnings=(warning,) if warning else (),
+        cost=cost,
+        refusal=refusal,
+    )
 
 
 def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, measure: MeasureSpeed) -> RunCost:

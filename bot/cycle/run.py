@@ -37,6 +37,7 @@ from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources
 from bot.search.baselines import list_baselines
+from bot.search.gate import describe_refusals
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
@@ -64,7 +65,9 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
     watchlist, home, hub, ledger, cycle = context.watchlist, context.home, context.hub, context.ledger, context.cycle
     # Whatever can be known to fail is checked first, because the search takes hours.
     with context.narrator.bar("checking the tasks and the token", None):
-        check_before(watchlist, hub)
+        warning = check_before(watchlist, hub)
+    if warning is not None:
+        context.narrator.say(f"warning: {warning}")
     pool, folders = prepare_pool(context)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
     check_repos(hub, repos.values(), watchlist.publish)
@@ -80,7 +83,8 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         results = search_and_choose(context, evaluator, strategy, pool, folders, resources)
 
     write_cards(ledger, home, results, repos)
-    ending = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id).release_or_hold()
+    publisher = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id)
+    ending = publisher.release_or_hold(describe_refusals(results.gate_results))
     write_cycle_report(ledger, home, results, ending)
     context.finish(ending.state, ending.note)
 

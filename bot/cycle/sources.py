@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.cycle.context import CycleContext
+from bot.errors import ShoalError
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
 from bot.hub.command_line import shoal_command
@@ -15,7 +16,9 @@ from bot.hub.download import SourceGone, fetch_pool
 from bot.hub.pool import NoPool, Pool, find_pool, remove_members
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
+from bot.release.power import describe_hopelessness, detectable_effects, refuse_counts
 from bot.release.review import is_waiting
+from bot.search.guards import refuse_references
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
@@ -26,12 +29,19 @@ DAMAGED = "damaged: "
 """Prefix of `fetch_pool`'s refusals for corrupt content. A commit never changes, so later cycles can reuse them."""
 
 
-def check_before(watchlist: Watchlist, hub: Hub) -> None:
-    """Check the namespace and the tasks, which would otherwise fail only after the search."""
+def check_before(watchlist: Watchlist, hub: Hub) -> str | None:
+    """Check the namespace and the tasks, which would otherwise fail only after the search.
+
+    Returns a warning if the gate is unlikely to let anything pass. Raises ShoalError if nothing could pass it.
+    """
     if watchlist.publish.mode != "off" and watchlist.publish.namespace is not None:
-        hub.check_can_write(watchlist.publish.namespace)
-    skills, sizes, seed = watchlist.evaluation_skills, watchlist.split_sizes, watchlist.search.seed
-    SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed)
+        hub.check_can_write(watchlist.publish.namespace, collections=bool(watchlist.publish.collection))
+    skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
+    tasks = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed).describe()
+    if refusal := refuse_counts(watchlist, tasks):
+        raise ShoalError(refusal)
+    baselines, front = watchlist.max_sources + 1, watchlist.search.population
+    return describe_hopelessness(detectable_effects(watchlist, tasks, baselines, front))
 
 
 def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
@@ -86,6 +96,8 @@ def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
         found = _without_known_damage(context.ledger, found)
     # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
     make_strategy(context.watchlist, found)
+    if refusal := refuse_references(context.watchlist.evaluation_guards, found):
+        raise ShoalError(refusal)
     with context.narrator.bar("fetching", found.download_bytes, in_bytes=True) as advance:
         try:
             fetched = fetch_pool(context.hub, found, context.home.sources, lambda repo, count: advance(count, repo))

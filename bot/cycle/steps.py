@@ -41,7 +41,7 @@ def make_worker_spec(watchlist: Watchlist, pool: Pool, folders: Folders, resourc
         checkpoints=tuple(folders.items()),
         config_source=config_source(pool),
         dtype=watchlist.search.dtype,
-        skills=watchlist.evaluation_skills,
+        skills=watchlist.asked_skills,
         task_folders=watchlist.task_paths,
         sizes=watchlist.split_sizes,
         seed=watchlist.search.seed,
@@ -93,6 +93,8 @@ def evaluate_split(
             context.watchlist.evaluation_skills,
             {evaluation.recipe.digest: evaluation for evaluation in scored},
             evaluate_baselines(evaluator, baselines, split, on_scored),
+            context.watchlist.evaluation_guards if split is not Split.SEARCH else (),
+            context.watchlist.gate.confidence,
         )
 
 
@@ -125,6 +127,7 @@ def pass_gate(watchlist: Watchlist, validation: SplitResults) -> tuple[GateResul
         validation.skills,
         dict(validation.eval_set.directions),
         watchlist.gate_settings,
+        {digest: validation.guard_results(digest) for digest in validation.merges},
     )
 
 
@@ -186,11 +189,21 @@ def read_report_split(
     recipes = [scored.recipe for scored in found.front if scored.recipe.digest in released]
     report = evaluate_split(context, evaluator, Split.REPORT, recipes, baselines if chosen else ())
     if chosen:
-        rows = [(one.role, "release", report.merge_scores(one.recipe)) for one in chosen]
-        rows += [(baseline.name, baseline.kind.value, scores) for baseline, scores in report.baseline_scores()]
-        measured = tuple(MeasuredRow(name, kind, scores.intervals) for name, kind, scores in rows if scores)
-        ledger.keep(cycle, "measured", measured, tuple[MeasuredRow, ...])
+        ledger.keep(cycle, "measured", _measured_rows(chosen, report), tuple[MeasuredRow, ...])
     return report
+
+
+def _measured_rows(chosen: Sequence[Chosen], report: SplitResults) -> tuple[MeasuredRow, ...]:
+    releases = [
+        MeasuredRow(one.role, "release", scores.intervals, report.guard_results(one.recipe))
+        for one in chosen
+        if (scores := report.merge_scores(one.recipe)) is not None
+    ]
+    baselines = [
+        MeasuredRow(baseline.name, baseline.kind.value, scores.intervals)
+        for baseline, scores in report.baseline_scores()
+    ]
+    return (*releases, *baselines)
 
 
 def write_cards(ledger: Ledger, home: Home, results: CycleResults, repos: Mapping[str, str]) -> None:

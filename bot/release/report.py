@@ -13,9 +13,10 @@ from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.collect import search_facts
 from bot.release.card.facts import SearchFacts
+from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
 from bot.release.review import Ending
-from bot.search.results import GateResult
+from bot.search.results import GateResult, GuardResult
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
 from merging.writing.atomic import atomic_file
@@ -34,7 +35,7 @@ class ScoreRow:
 class FrontFacts:
     """A front member at the gate: its scores on the validation split (none if scoring failed), and the result.
 
-    `merge` describes the merge in a few words.
+    `merge` describes the merge in a few words. `guards` are its results on the validation split.
     """
 
     digest: str
@@ -42,11 +43,12 @@ class FrontFacts:
     scores: tuple[Interval, ...]
     passed: bool
     reason: str
+    guards: tuple[GuardResult, ...] = ()
 
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """A release with its scores on the report split; `commit` is None until it is published.
+    """A release with its scores and guards on the report split; `commit` is None until it is published.
 
     decision: who decided on it, when and why; empty where nobody has, or had to.
     """
@@ -57,6 +59,7 @@ class ReleaseFacts:
     commit: str | None
     scores: tuple[Interval, ...]
     decision: str = ""
+    guards: tuple[GuardResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ class CycleFacts:
     """Everything that the report of a cycle says.
 
     `outcome` is one line, which says how releases are reviewed that wait. `hypervolumes` has one value per generation.
-    `baselines` are the sources and plain merges, with the validation scores that the gate compares with.
+    `baselines` are the sources and plain merges, with the validation scores that the gate compares with. `visible`
+    are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
+    see any.
     """
 
     watchlist: str
@@ -80,6 +85,8 @@ class CycleFacts:
     baselines: tuple[ScoreRow, ...]
     front: tuple[FrontFacts, ...]
     releases: tuple[ReleaseFacts, ...]
+    visible: tuple[DetectableEffect, ...]
+    warning: str | None
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -126,12 +133,17 @@ def cycle_facts(
     def front_member(result: GateResult) -> FrontFacts:
         scores = validation.merge_scores(result.recipe)
         description = results.recipe(result.recipe).describe()
-        return FrontFacts(result.recipe, description, scores.intervals if scores else (), result.passed, result.reason)
+        intervals = scores.intervals if scores else ()
+        return FrontFacts(result.recipe, description, intervals, result.passed, result.reason, result.guards)
 
     def release(entry: ReleaseEntry) -> ReleaseFacts:
         scores = report.merge_scores(entry.recipe)
-        return ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, scores.intervals if scores else ())
+        intervals, guards = scores.intervals if scores else (), report.guard_results(entry.recipe)
+        return ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, intervals, guards)
 
+    visible = detectable_effects(
+        results.watchlist, validation.eval_set.tasks, len(results.baselines), front=len(results.gate_results)
+    )
     return CycleFacts(
         watchlist=results.watchlist.name,
         cycle=results.cycle.id,
@@ -146,6 +158,8 @@ def cycle_facts(
         baselines=tuple(ScoreRow(baseline.name, scores.intervals) for baseline, scores in validation.baseline_scores()),
         front=tuple(map(front_member, results.gate_results)),
         releases=tuple(map(release, releases)),
+        visible=tuple(effect for effect in visible if effect.split is Split.VALIDATION),
+        warning=describe_hopelessness(visible),
     )
 
 
@@ -156,5 +170,7 @@ def render_report(facts: CycleFacts) -> str:
         facts=facts,
         taken=sum(verdict.accepted for verdict in facts.verdicts),
         passed=sum(member.passed for member in facts.front),
+        front_guards=[(member.digest[:12], member.guards) for member in facts.front if member.guards],
+        release_guards=[(release.role, release.guards) for release in facts.releases if release.guards],
         address=lambda repo: f"{facts.hub_url.rstrip('/')}/{repo}",
     )

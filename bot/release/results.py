@@ -11,9 +11,11 @@ from bot.release.scores import ModelScores
 from bot.scoring.evaluator import Evaluation
 from bot.scoring.resources import Resources
 from bot.search.baselines import Baseline
-from bot.search.results import GateResult, SearchSummary
+from bot.search.guards import compare_guards
+from bot.search.results import GateResult, GuardResult, SearchSummary
 from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
+from bot.watchlist.domain import Guard
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import EvalSetFacts
 from evaluation.skills import Skill
@@ -26,18 +28,28 @@ from merging.recipes.recipe import Recipe
 class SplitResults:
     """The results of merges and baselines on one split.
 
-    merges: by recipe digest. baselines: all that could be scored.
+    skills: the objectives. merges: by recipe digest. baselines: all that could be scored. guards: those that the split
+    asks. confidence: the gate's, for the guards' limits.
     """
 
     eval_set: EvalSetFacts
     skills: tuple[Skill, ...]
     merges: Mapping[str, Evaluation]
     baselines: tuple[tuple[Baseline, Evaluation], ...]
+    guards: tuple[Guard, ...]
+    confidence: float
 
     def merge_scores(self, digest: str) -> ModelScores | None:
         """The scores of a merge; None if it could not be scored, or was not asked."""
         evaluation = self.merges.get(digest)
         return None if evaluation is None or evaluation.failure else self._scores(evaluation)
+
+    def guard_results(self, digest: str) -> tuple[GuardResult, ...]:
+        """A merge's results in the guards; empty if it could not be scored, or was asked without baselines."""
+        evaluation = self.merges.get(digest)
+        if evaluation is None or evaluation.failure or not self.baselines:
+            return ()
+        return compare_guards(evaluation, self.baselines, self.guards, dict(self.eval_set.directions), self.confidence)
 
     def baseline_scores(self) -> tuple[tuple[Baseline, ModelScores], ...]:
         """Every baseline with its scores."""

@@ -55,11 +55,11 @@ class Publisher:
     settings: PublishSection
     cycle: str
 
-    def release_or_hold(self) -> Ending:
-        """Do what the watchlist's publish.mode says with the cycle's releases."""
+    def release_or_hold(self, refusals: str) -> Ending:
+        """Do what the watchlist's publish.mode says with the cycle's releases; `refusals`: why there may be none."""
         releases = self.ledger.releases(self.cycle)
         if not releases:
-            return Ending(State.NOTHING, "no merge beat its sources and the plain merges")
+            return Ending(State.NOTHING, refusals)
         if self.settings.mode == "off":
             return Ending(State.WRITTEN, f"{_count(len(releases))} written to {self.home.releases(self.cycle)}")
         if self.settings.mode == "auto":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bot.errors import ShoalError
 from bot.scoring.evaluator import Evaluation
-from bot.search.results import Comparison, GateResult
+from bot.search.results import Comparison, GateResult, GuardResult
 from bot.watchlist.domain import GateSettings
 from evaluation.answers.degenerate import degenerate_share
 from evaluation.scores import make_strata, weighted_mean
@@ -20,7 +21,8 @@ RULE = (
     "paired one-sided test on the validation items. Per baseline the smallest p-value is multiplied by the number of "
     "skills (Bonferroni); a merge's p-value is its largest over the baselines, because it has to beat them all "
     "(intersection-union); and the merges of a front are tested together by Holm's method. It must also reach the "
-    "watchlist's minimum scores, and give no more empty or looping answers than the watchlist allows."
+    "watchlist's minimum scores, give no more empty or looping answers than the watchlist allows, and keep each guard: "
+    "the lower confidence limit of its difference to the guard's reference must be above the drop that is allowed."
 )
 
 
@@ -47,11 +49,13 @@ def apply_gate(
     skills: Sequence[Skill],
     directions: Mapping[str, bool],
     settings: GateSettings,
+    guards: Mapping[str, tuple[GuardResult, ...]] = MappingProxyType({}),
 ) -> tuple[GateResult, ...]:
     """Apply the rule to all members of a front at once; one result each, in their order.
 
     baselines: names and evaluations on the members' split.
     directions: whether higher is better, by task.
+    guards: the guards' results by recipe digest, of every member that could be scored.
 
     A member that could not be scored is refused. Raises ShoalError for a baseline that could not: a merge that need
     not beat it would pass too easily.
@@ -62,8 +66,20 @@ def apply_gate(
     values = [None if member.failure else _skill_values(member, skills, directions) for member in members]
     tests = _test_front([() if own is None else _compare(own, known) for own in values], len(skills), settings)
     return tuple(
-        _gate_result(member, own, test, settings) for member, own, test in zip(members, values, tests, strict=True)
+        _gate_result(member, own, test, settings, guards.get(member.recipe.digest, ()))
+        for member, own, test in zip(members, values, tests, strict=True)
     )
+
+
+def describe_refusals(results: Sequence[GateResult]) -> str:
+    """Why nothing is released, in a line: the reason of the member that the test favours most."""
+    refused = [result for result in results if not result.passed]
+    if not refused:
+        return "no merge was released"
+    closest = min(refused, key=lambda result: result.p_value)
+    if len(refused) == 1:
+        return f"the one merge on the front did not pass the gate: {closest.reason}"
+    return f"none of the {len(refused)} merges on the front passed the gate; the closest: {closest.reason}"
 
 
 def first_threshold(confidence: float, skills: int, members: int) -> float:
@@ -110,12 +126,22 @@ def _best_skills(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(best.values())
 
 
-def _gate_result(member: Evaluation, own: SkillValues | None, test: _Test, settings: GateSettings) -> GateResult:
+def _gate_result(
+    member: Evaluation,
+    own: SkillValues | None,
+    test: _Test,
+    settings: GateSettings,
+    guards: tuple[GuardResult, ...],
+) -> GateResult:
     digest = member.recipe.digest
     if own is None:
         return GateResult(digest, (), False, f"could not be scored: {member.failure}", 1.0, test.alpha, ())
     scores = {skill: weighted_mean(parts) for skill, parts in own.items()}
-    refusal = _low_score(scores, settings.minimum) or _degenerate_answers(member, list(own), settings.max_degenerate)
+    refusal = (
+        _low_score(scores, settings.minimum)
+        or _degenerate_answers(member, list(own), settings.max_degenerate)
+        or _lost_guard(guards)
+    )
     return GateResult(
         recipe=digest,
         scores=tuple(scores.values()),
@@ -124,6 +150,7 @@ def _gate_result(member: Evaluation, own: SkillValues | None, test: _Test, setti
         p_value=test.p_value,
         alpha=test.alpha,
         comparisons=test.comparisons,
+        guards=guards,
     )
 
 
@@ -131,6 +158,16 @@ def _low_score(scores: Mapping[str, float], minimum: Mapping[str, float]) -> str
     for skill, least in minimum.items():
         if scores[skill] < least:
             return f"{skill} is {scores[skill]:.3f}, below the watchlist's minimum of {least:g}"
+    return None
+
+
+def _lost_guard(guards: Sequence[GuardResult]) -> str | None:
+    for guard in guards:
+        if not guard.is_kept:
+            return (
+                f"may have lost {guard.guard}: {guard.difference.mean:+.3f} beside {guard.reference}, with a lower "
+                f"limit of {guard.limit:+.3f}; it must be above {-guard.max_drop:+.3f}"
+            )
     return None
 
 

@@ -62,11 +62,35 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class GuardResult:
+    """A merge beside the reference of one guard, on one split.
+
+    guard: the guard's name. reference: name of the model compared with. max_drop: most that the score may be below the
+    reference's. difference: paired difference to the reference, with its 95 % limits. limit: its one-sided lower limit
+    at the gate's confidence.
+    """
+
+    guard: str
+    reference: str
+    max_drop: float
+    score: Interval
+    reference_score: Interval
+    difference: Interval
+    limit: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the items show that the merge lost less than it may."""
+        return self.limit > -self.max_drop
+
+
+@dataclass(frozen=True)
 class GateResult:
     """The gate's decision on one front member.
 
     recipe: digest of its recipe. scores: validation scores in the order of the skills; empty if it was not scored.
-    p_value: p-value after the corrections for baselines and skills. alpha: its threshold in Holm's method.
+    p_value: p-value after the corrections for baselines and skills. alpha: its threshold in Holm's method. guards: its
+    results on the validation split, in the watchlist's order; empty if it was not scored.
     """
 
     recipe: str
@@ -76,15 +100,18 @@ class GateResult:
     p_value: float
     alpha: float
     comparisons: tuple[Comparison, ...]
+    guards: tuple[GuardResult, ...] = ()
 
 
 @dataclass(frozen=True)
 class MeasuredRow:
     """The report scores of a release or a baseline, one per skill.
 
-    name: the release's role or the baseline's name. kind: "release", or the kind of baseline.
+    name: the release's role or the baseline's name. kind: "release", or the kind of baseline. guards: a release's
+    results on the report split.
     """
 
     name: str
     kind: str
     scores: tuple[Interval, ...]
+    guards: tuple[GuardResult, ...] = ()

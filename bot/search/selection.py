@@ -15,6 +15,10 @@ BALANCED = "balanced"
 SMALLEST = "smallest"
 """The role of the member with the fewest layers, where fewer are an objective."""
 
+BEST, TOWARDS = "best", "towards"
+"""Prefixes of the role of the member with the highest score in a skill: `best-math` if no baseline has a higher one,
+else `towards-math`, which only says where on the front it is."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -36,13 +40,19 @@ def choose_releases(
     front = nondominated(points)
     best = [points[index] for index in front]
     chosen = extremes_and_knee(best, limit)
-    roles = _roles(best, chosen, _extremes(skills, depths is not None))
-    return tuple(Chosen(role, passed[front[index]].recipe) for role, index in zip(roles, chosen, strict=True))
+    leads = _leads(best, chosen, len(skills) + (depths is not None))
+    members = [passed[front[index]] for index in chosen]
+    named = [None, *skills] if depths is not None else list(skills)
+    return tuple(
+        Chosen(BALANCED if lead is None else _name_role(member, named[lead]), member.recipe)
+        for member, lead in zip(members, leads, strict=True)
+    )
 
 
 def list_roles(skills: Sequence[str], smaller: bool) -> tuple[str, ...]:
     """Every role that a release can have. smaller: whether fewer layers are an objective."""
-    return (BALANCED, *_extremes(skills, smaller))
+    extremes = [f"{prefix}-{skill}" for skill in skills for prefix in (BEST, TOWARDS)]
+    return (BALANCED, *((SMALLEST,) if smaller else ()), *extremes)
 
 
 def make_repo_name(pattern: str, watchlist: str, number: int, role: str, prefix: str | None) -> str:
@@ -54,21 +64,26 @@ def make_repo_name(pattern: str, watchlist: str, number: int, role: str, prefix:
     return re.sub(r"([-.])[-.]+", r"\1", name).strip("-.")
 
 
-def _extremes(skills: Sequence[str], smaller: bool) -> tuple[str, ...]:
-    """The role of the best in each objective, in the order of the objectives."""
-    return (*((SMALLEST,) if smaller else ()), *(f"best-{skill}" for skill in skills))
-
-
-def _roles(points: Sequence[Sequence[float]], chosen: Sequence[int], extremes: Sequence[str]) -> list[str]:
-    """The roles of members: the first is the knee, each further one the best in an objective without a role yet."""
-    if len(extremes) == 1:
-        return [*extremes] * len(chosen)
-    roles = [BALANCED] * len(chosen[:1])
+def _leads(points: Sequence[Sequence[float]], chosen: Sequence[int], objectives: int) -> list[int | None]:
+    """The objective for which each chosen member is released: None for the first, which is the most balanced, then one
+    in which it is the best and no earlier one was. With one objective, all for that.
+    """
+    if objectives == 1:
+        return [0] * len(chosen)
+    leads: list[int | None] = [None] * len(chosen[:1])
     for index in chosen[1:]:
         leading = [
-            role
-            for place, role in enumerate(extremes)
-            if points[index][place] == max(point[place] for point in points) and role not in roles
+            place
+            for place in range(objectives)
+            if points[index][place] == max(point[place] for point in points) and place not in leads
         ]
-        roles.append(leading[0])
-    return roles
+        leads.append(leading[0])
+    return leads
+
+
+def _name_role(member: GateResult, skill: str | None) -> str:
+    """The role of the member that is best in a skill, or has the fewest layers (None), by what is true of it."""
+    if skill is None:
+        return SMALLEST
+    behind = any(test.difference < 0 for test in member.comparisons if test.skill == skill)
+    return f"{TOWARDS if behind else BEST}-{skill}"

@@ -8,6 +8,9 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from bot.watchlist.cron import standard_trigger
+from bot.watchlist.domain import Reference
+from bot.watchlist.item_counts import find_hopeless_counts
+from bot.watchlist.sections import SkillSection
 from bot.watchlist.watchlist import Watchlist
 from merging.mergekit.config import KeyPath
 from merging.methods import METHODS
@@ -113,17 +116,26 @@ def _rounds_beyond_the_items(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 
 def _skill_named_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
-    for index, name in enumerate(watchlist.skill_names):
-        if name in watchlist.skill_names[:index]:
-            yield ("skills", index, "name"), "is the name of an earlier skill; choose another"
+    names: list[str] = []
+    for path, section in _skills_and_guards(watchlist):
+        if section.name in names:
+            yield (*path, "name"), "is the name of an earlier skill or guard; choose another"
+        names.append(section.name)
 
 
 def _task_counted_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
-    for index, skill in enumerate(watchlist.skills):
-        uses = [(entry.task, entry.metric, entry.filter) for entry in skill.tasks]
+    for path, section in _skills_and_guards(watchlist):
+        uses = [(entry.task, entry.metric, entry.filter) for entry in section.tasks]
         for number, use in enumerate(uses):
             if use in uses[:number]:
-                yield ("skills", index, "tasks", number, "task"), "counts twice; remove it and raise the weight"
+                yield (*path, "tasks", number, "task"), "counts twice; remove it and raise the weight"
+
+
+def _skills_and_guards(watchlist: Watchlist) -> Iterator[tuple[KeyPath, SkillSection]]:
+    for index, skill in enumerate(watchlist.skills):
+        yield ("skills", index), skill
+    for index, guard in enumerate(watchlist.guards):
+        yield ("guards", index), guard
 
 
 def _minimum_of_no_skill(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -141,6 +153,22 @@ def _minimum_beyond_every_score(watchlist: Watchlist) -> Iterator[Contradiction]
             yield (
                 ("gate", "minimum", name),
                 f"is more than {', '.join(sorted(metrics[name]))} can be, which is 1{remedy}",
+            )
+
+
+def _hopeless_item_counts(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """As far as the file alone tells: a task may have fewer documents than items.validation."""
+    if (most := watchlist.items.validation) is not None:
+        sections = (*watchlist.skills, *watchlist.guards)
+        yield from find_hopeless_counts(watchlist, {use.task: most for section in sections for use in section.tasks})
+
+
+def _guard_without_base(watchlist: Watchlist) -> Iterator[Contradiction]:
+    for index, guard in enumerate(watchlist.guards):
+        if Reference(guard.reference) is Reference.BASE and watchlist.base is None:
+            yield (
+                ("guards", index, "reference"),
+                f"does not fit base: null; name a base, or write {Reference.BEST_SOURCE}",
             )
 
 
@@ -175,7 +203,7 @@ def _impossible_release_name(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 def _longest_name(watchlist: Watchlist) -> str:
     """The longest name that a release may get, with a licence's prefix and a late cycle's number."""
-    roles = ("balanced", "smallest", *(f"best-{name}" for name in watchlist.skill_names))
+    roles = ("balanced", "smallest", *(f"towards-{name}" for name in watchlist.skill_names))
     role = max(roles, key=len)
     name = watchlist.publish.name.format(watchlist=watchlist.name, cycle=_LATE_CYCLE, role=role)
     return name if name.lower().startswith(_PREFIX.rstrip("-").lower()) else f"{_PREFIX}{name}"
@@ -212,6 +240,8 @@ _RULES: tuple[ContradictionRule, ...] = (
     _task_counted_twice,
     _minimum_of_no_skill,
     _minimum_beyond_every_score,
+    _hopeless_item_counts,
+    _guard_without_base,
     _missing_namespace,
     _impossible_release_name,
     _impossible_schedule,

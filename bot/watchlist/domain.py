@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+
+from evaluation.skills import Skill
+
+
+class Reference(StrEnum):
+    """The model that a guard compares a merge with."""
+
+    BASE = "base"
+    BEST_SOURCE = "best_source"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A skill that a merge must keep, though the search does not ask it.
+
+    max_drop: most that its score may be below the reference's.
+    """
+
+    skill: Skill
+    max_drop: float
+    reference: Reference
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,20 @@ class SkillSection(Section):
     )
 
 
+class GuardSection(SkillSection):
+    """A skill that a merge must keep: no objective of the search, measured on validation and report."""
+
+    max_drop: float = Field(
+        default=0.05,
+        gt=0,
+        description="most that a merge's score may be below the reference's; the gate refuses a merge unless its "
+        "validation items show that it lost less",
+    )
+    reference: Literal["base", "best_source"] = Field(
+        default="base", description="the model to compare with: the base, or the source that is best at it"
+    )
+
+
 class ItemsSection(Section):
     """The most items of each task in each split; null: all of them."""
 

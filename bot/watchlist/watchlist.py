@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bot.watchlist.domain import GateSettings
+from bot.watchlist.domain import GateSettings, Guard, Reference
 from bot.watchlist.sections import (
     ROUNDS,
     Base,
     GateSection,
+    GuardSection,
     ItemsSection,
     PublishSection,
     RepoReference,
@@ -52,6 +53,12 @@ class Watchlist(Section):
     skills: tuple[SkillSection, ...] = Field(
         min_length=1, max_length=4, description="objectives of the search, usually two or three"
     )
+    guards: tuple[GuardSection, ...] = Field(
+        default=(),
+        max_length=4,
+        description="skills that a merge must keep, though the search does not ask them; each costs items of the "
+        "front and the baselines alone",
+    )
     task_folders: tuple[Text, ...] = Field(
         default=(), description="folders with your own lm-eval tasks, relative to this file"
     )
@@ -80,16 +87,21 @@ class Watchlist(Section):
 
     @property
     def evaluation_skills(self) -> tuple[Skill, ...]:
-        """The skills with their tasks."""
+        """The skills that are objectives, with their tasks."""
+        return tuple(_evaluation_skill(skill, in_search=True) for skill in self.skills)
+
+    @property
+    def evaluation_guards(self) -> tuple[Guard, ...]:
+        """The guards with their tasks."""
         return tuple(
-            Skill(
-                skill.name,
-                tuple(SkillTask(t.task, t.metric, t.filter, t.weight, t.num_fewshot) for t in skill.tasks),
-                skill.chat_template,
-                skill.language,
-            )
-            for skill in self.skills
+            Guard(_evaluation_skill(guard, in_search=False), guard.max_drop, Reference(guard.reference))
+            for guard in self.guards
         )
+
+    @property
+    def asked_skills(self) -> tuple[Skill, ...]:
+        """Everything that models are asked: the objectives, then the guards."""
+        return (*self.evaluation_skills, *(guard.skill for guard in self.evaluation_guards))
 
     @property
     def skill_names(self) -> tuple[str, ...]:
@@ -122,3 +134,8 @@ class Watchlist(Section):
     def gate_settings(self) -> GateSettings:
         """The requirements that a merge must meet before it is published."""
         return GateSettings(self.gate.confidence, self.gate.minimum, self.gate.max_degenerate)
+
+
+def _evaluation_skill(section: SkillSection, *, in_search: bool) -> Skill:
+    tasks = tuple(SkillTask(t.task, t.metric, t.filter, t.weight, t.num_fewshot) for t in section.tasks)
+    return Skill(section.name, tasks, section.chat_template, section.language, in_search)

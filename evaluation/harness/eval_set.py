@@ -127,18 +127,18 @@ class LmEvalSet:
     ) -> LmEvalSet:
         """Write all requests; needs the tokenizer, but no model.
 
-        tasks: from `load_tasks`, called with all skills of the watchlist. setting: further facts that decide scores
-        (device, batch size, the code that makes the models); every digest covers them. Raises EvaluationError for a
-        split without items, too few examples for few-shot prompts, a continuation of which the tokenizer leaves no
-        token, or a chat template asked of a tokenizer without.
+        skills: all of the watchlist; those that the split does not ask have no items. tasks: from `load_tasks`.
+        setting: further facts that decide scores (device, batch size, the code that makes the models); every digest
+        covers them. Raises EvaluationError for a split without items, too few examples for few-shot prompts, a
+        continuation of which the tokenizer leaves no token, or a chat template asked of a tokenizer without.
         """
         by_form: dict[tuple[str, int, bool], list[tuple[Skill, SkillTask]]] = defaultdict(list)
-        for skill in skills:
+        for skill in (skill for skill in skills if skill.is_asked(split)):
             for use in skill.tasks:
                 by_form[use.task, tasks[use.task].shots(use), skill.chat_template].append((skill, use))
         requests, uses = [], []
         with quiet(), compiled_templates():
-            divided = divide_tasks(tasks, seed, sizes)
+            divided = divide_tasks(skills, tasks, seed, sizes)
             for (name, shots, chat), form_uses in by_form.items():
                 writer = _RequestWriter(tasks[name], split, divided[name], seed, shots)
                 made = writer.write(form_uses, make_chat_renderer(tokenizer) if chat else None)

@@ -38,7 +38,7 @@ class LmEvalSuite:
     def describe(self) -> tuple[TaskDescription, ...]:
         """Describe every use of a task, in the order of the skills. Raises EvaluationError as `divide_tasks` does."""
         with quiet():  # a task may prepare its documents only now
-            divided = divide_tasks(self.tasks, self.seed, self.sizes)
+            divided = self._divide()
             return tuple(
                 _describe_use(skill, use, self.tasks[use.task], divided[use.task])
                 for skill in self.skills
@@ -50,7 +50,7 @@ class LmEvalSuite:
         name = self.skills[0].tasks[0].task
         loaded = self.tasks[name]
         with quiet(), compiled_templates():
-            doc = loaded.document(divide_tasks(self.tasks, self.seed, self.sizes)[name].items[Split.SEARCH][0])
+            doc = loaded.document(self._divide()[name].items[Split.SEARCH][0])
             text = loaded.task.doc_to_text(doc)
             # A task whose choices differ before the answer gives the right choice's number instead of a text.
             return text if isinstance(text, str) else str(loaded.task.doc_to_choice(doc)[text])
@@ -69,6 +69,9 @@ class LmEvalSuite:
         """Digest of the tokenizer and its chat template."""
         return tokenizer_rules(processor, chat=True)
 
+    def _divide(self) -> dict[str, Division]:
+        return divide_tasks(self.skills, self.tasks, self.seed, self.sizes)
+
 
 def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedTask, division: Division) -> TaskDescription:
     config = loaded.task.config
@@ -82,7 +85,7 @@ def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedTask, division: Di
         num_fewshot=loaded.shots(use),
         output_type=config.output_type,
         dataset=describe_data_set(vars(config)),
-        items={split: len(items) for split, items in division.items.items()},
-        own_search=division.own_search,
+        items={split: len(items) if skill.is_asked(split) else 0 for split, items in division.items.items()},
+        own_search=skill.in_search and division.own_search,
         language=skill.language,
     )

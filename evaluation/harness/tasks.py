@@ -10,8 +10,8 @@ from lm_eval.api.task import ConfigurableTask
 from evaluation.errors import EvaluationError
 from evaluation.harness.process_state import seeded
 from evaluation.items import item_id, subject_id, text_column
-from evaluation.skills import SkillTask
-from evaluation.splits import Division, SplitSizes, TaskItems, divide_items
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Division, Split, SplitSizes, TaskItems, divide_items
 
 Doc = dict[str, object]
 
@@ -55,9 +55,9 @@ class LoadedTask:
         own = getattr(self.task.dataset[split], "column_names", added) if split else added
         return text_column(self.test.values(), [column for column in added if column in own] or added)
 
-    def all_items(self) -> TaskItems:
+    def all_items(self, *, in_search: bool) -> TaskItems:
         """The items to divide; training documents are read only if the validation documents are too few."""
-        return TaskItems(self._subjects(self.test), map(self._subjects, self._other_sets()))
+        return TaskItems(self._subjects(self.test), map(self._subjects, self._other_sets()), in_search)
 
     def _subjects(self, docs: Mapping[str, Doc]) -> dict[str, str]:
         return {item: self.subject(doc) for item, doc in docs.items()}
@@ -114,16 +114,21 @@ class LoadedTask:
         return bool(self.task.higher_is_better()[metric])
 
 
-def divide_tasks(tasks: Mapping[str, LoadedTask], seed: int, sizes: SplitSizes) -> dict[str, Division]:
+def divide_tasks(
+    skills: Iterable[Skill], tasks: Mapping[str, LoadedTask], seed: int, sizes: SplitSizes
+) -> dict[str, Division]:
     """Divide the items of all tasks of a watchlist, by name of the task.
 
-    No task may search or show items that another one holds out, so `tasks` must be complete. Raises EvaluationError for
-    a task with too few documents to have items in every split.
+    No task may search or show items that another one holds out, so `skills` and their `tasks` must be complete. Raises
+    EvaluationError for a task with too few documents to have items in every split on which it is asked.
     """
-    found = divide_items(seed, {name: loaded.all_items() for name, loaded in tasks.items()}, sizes)
+    searched = {use.task for skill in skills if skill.in_search for use in skill.tasks}
+    found = divide_items(
+        seed, {name: loaded.all_items(in_search=name in searched) for name, loaded in tasks.items()}, sizes
+    )
     for name, division in found.items():
         for split, items in division.items.items():
-            if not items:
+            if not items and (split is not Split.SEARCH or name in searched):
                 raise EvaluationError(
                     f"task {name}: its {len(tasks[name].test)} documents, without those that other tasks "
                     f"use in other splits, leave none for the {split} split; use a task with more"

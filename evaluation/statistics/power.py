@@ -1,4 +1,4 @@
-"""Power: the smallest difference that a number of items can show. Standard library only."""
+"""Power: what a number of items can show, known before any is asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from evaluation.errors import EvaluationError
+from evaluation.statistics.paired import MOST_PATTERNS, paired_difference
+from evaluation.statistics.values import Stratum
 
 MOST_DISCORDANT = 0.5
 """Share of items that one of two models solves and the other does not, if nothing is known of them.
@@ -50,3 +52,43 @@ def effective_items(weights: Sequence[float], items: Sequence[int]) -> float:
     """Number of items of one task that are worth those of several in a weighted mean: 1 / Σ (w² / n), with Σ w = 1."""
     total = math.fsum(weights)
     return 1 / math.fsum((weight / total) ** 2 / count for weight, count in zip(weights, items, strict=True))
+
+
+def smallest_p_value(weights: Sequence[float], items: Sequence[int]) -> float:
+    """The p-value of a model that wins every item of a skill: no test of these items gives a smaller one.
+
+    weights, items: of each task. One sign pattern of 2ⁿ is as extreme; if the items weigh differently, patterns are
+    drawn, and a drawn p-value has a floor.
+    """
+    sizes = [weight / count for weight, count in zip(weights, items, strict=True)]
+    drawn = max(sizes) - min(sizes) > 1e-12 * max(sizes)
+    return max(2.0 ** -sum(items), 1 / (MOST_PATTERNS + 1) if drawn else 0.0)
+
+
+def identical_limit(weights: Sequence[float], items: Sequence[int], confidence: float) -> float:
+    """One-sided lower limit of the difference of two models that answer every item of a skill alike; not above 0.
+
+    weights, items: of each task.
+    """
+    total = math.fsum(weights)
+    alike = [
+        Stratum(weight / total, tuple(f"{task} {item}" for item in range(count)), (0.0,) * count)
+        for task, (weight, count) in enumerate(zip(weights, items, strict=True))
+    ]
+    return paired_difference(alike, alike, seed=0, confidence=2 * confidence - 1).low
+
+
+def chance_to_keep(items: float, drop: float, alpha: float, discordant: float = MOST_DISCORDANT) -> float:
+    """Probability that a model as good as the reference is shown to be less than `drop` below it, at level `alpha`."""
+    return NormalDist().cdf(drop * math.sqrt(items / discordant) - NormalDist().inv_cdf(1 - alpha))
+
+
+def items_to_keep(drop: float, alpha: float, discordant: float = MOST_DISCORDANT, power: float = POWER) -> int:
+    """Number of items at which `chance_to_keep` is this power: (z_α + z_β)² ψ / δ²."""
+    z = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
+    return math.ceil(z * z * discordant / drop**2)
+
+
+def drop_to_keep(items: float, alpha: float, discordant: float = MOST_DISCORDANT, power: float = POWER) -> float:
+    """The drop at which `chance_to_keep` is this power: (z_α + z_β) √(ψ / n)."""
+    return (NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)) * math.sqrt(discordant / items)

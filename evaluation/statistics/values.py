@@ -30,6 +30,11 @@ class PairedDifference(Interval):
     p_value: float
     two_sided: float
 
+    @property
+    def interval(self) -> Interval:
+        """The mean difference with its limits alone."""
+        return Interval(self.mean, self.low, self.high, self.n)
+
 
 @dataclass(frozen=True)
 class Stratum:

@@ -13,6 +13,7 @@ from bot.release.card.facts import (
     AnswerCounts,
     BaselineScores,
     CardFacts,
+    GuardFacts,
     ItemCounts,
     SearchFacts,
     SelectionFacts,
@@ -70,18 +71,28 @@ def card_facts(results: CycleResults, chosen: Chosen, repo: str, folder: Path) -
         pipeline_tag=watchlist.watch.pipeline_tag or kind.pipeline_tag,
         prompt=report.eval_set.prompt,
         chat_template=report.skills[0].chat_template,
+        guards=guard_facts(results, chosen),
     )
 
 
 def skill_facts(split: SplitResults, scores: Sequence[ItemScore]) -> tuple[SkillFacts, ...]:
     """The skills with their tasks, and a model's score on each task."""
+    return tuple(SkillFacts(skill.name, _tasks_of(skill.name, split, scores)) for skill in split.skills)
+
+
+def guard_facts(results: CycleResults, chosen: Chosen) -> tuple[GuardFacts, ...]:
+    """The guards with their tasks, and a release's results on both splits that ask them."""
+    report = results.splits[Split.REPORT]
+    pairs = zip(report.guard_results(chosen.recipe), results.gate_result(chosen.recipe).guards, strict=True)
+    scores = report.merges[chosen.recipe].scores
     return tuple(
-        SkillFacts(
-            skill.name,
-            tuple(_task_facts(task, scores) for task in split.eval_set.tasks if task.skill == skill.name),
-        )
-        for skill in split.skills
+        GuardFacts(reported.guard, _tasks_of(reported.guard, report, scores), reported, validated)
+        for reported, validated in pairs
     )
+
+
+def _tasks_of(skill: str, split: SplitResults, scores: Sequence[ItemScore]) -> tuple[TaskFacts, ...]:
+    return tuple(_task_facts(task, scores) for task in split.eval_set.tasks if task.skill == skill)
 
 
 def _task_facts(task: TaskDescription, scores: Sequence[ItemScore]) -> TaskFacts:

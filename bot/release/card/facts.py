@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.hub.licences import ReleaseLicence
-from bot.search.results import BaselineKind, Comparison
+from bot.search.results import BaselineKind, Comparison, GuardResult
 from evaluation.statistics.values import Interval, PairedDifference
 from merging.recipes.path import Hop
 
@@ -62,6 +62,16 @@ class SkillFacts:
 
     name: str
     tasks: tuple[TaskFacts, ...]
+
+
+@dataclass(frozen=True)
+class GuardFacts:
+    """A skill that the merge had to keep, with its results on the report split and at the gate (validation split)."""
+
+    name: str
+    tasks: tuple[TaskFacts, ...]
+    report: GuardResult
+    validation: GuardResult
 
 
 @dataclass(frozen=True)
@@ -250,7 +260,7 @@ class CardFacts:
 
     `sources` and `base` are those whose weights went into it, in the recipe's order; `baselines` may have more models
     of the pool. `kind` is the kind of model. `prompt` is an example for the code snippet, `files` are (name, sha256)
-    of the weights, `packages` (name, version).
+    of the weights, `packages` (name, version). `guards` are in the watchlist's order.
     """
 
     repo: str
@@ -276,6 +286,7 @@ class CardFacts:
     pipeline_tag: str
     prompt: str
     chat_template: bool
+    guards: tuple[GuardFacts, ...] = ()
 
     @property
     def table(self) -> ScoreTable:

@@ -84,6 +84,17 @@ def test_a_handful_of_own_documents_is_not_enough_for_the_search() -> None:
     assert set(better.items[Split.SEARCH]) == set(TRAIN[8:])
 
 
+def test_a_task_that_the_search_does_not_ask_has_no_search_items_and_loses_none_to_it() -> None:
+    guard = TaskItems({item: item for item in TEST}, [{item: item for item in TRAIN}], in_search=False)
+    division = divide_items(0, {"guard": guard}, ALL)["guard"]
+    assert division.items[Split.SEARCH] == () and not division.own_search
+    assert sorted(division.items[Split.VALIDATION] + division.items[Split.REPORT]) == sorted(TEST)
+    # Another task searches half of the same subjects, and these are left out of the guard.
+    divided = divide_items(0, {"guard": guard, "skill": material(TEST)}, ALL)
+    for split in (Split.VALIDATION, Split.REPORT):
+        assert divided["guard"].items[split] == divided["skill"].items[split]
+
+
 def test_shares_are_kept_over_many_items() -> None:
     counts = dict.fromkeys(Split, 0)
     for number in range(20_000):

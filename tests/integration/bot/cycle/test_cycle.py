@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bot.cycle.dry_run import RunPlan, make_plan
+from bot.cycle.history import read_cycle
 from bot.cycle.past.review import publish_releases
 from bot.cycle.run import run_cycle
 from bot.errors import ShoalError
@@ -64,7 +65,8 @@ from zoo.decoys import decoys
 CYCLE = "small-1"
 INITIAL = "initial commit"
 DEAD = -signal.SIGKILL
-WATCHLIST = small_watchlist()
+GUARD = {"name": "digits", "tasks": [{"task": "zoo_sums", "metric": "acc"}], "max_drop": 0.4}
+WATCHLIST = small_watchlist(guards=[GUARD])
 REASONS = {
     "gated": "gated",
     "pickle only": "pickled, without safetensors",
@@ -227,15 +229,15 @@ def test_the_provenance_rebuilds_the_published_tensors_bit_by_bit(finished: Fini
 
 
 def test_the_report_split_is_apart_and_read_only_for_releases_and_baselines(finished: Finished) -> None:
-    skills = WATCHLIST.evaluation_skills
+    skills = WATCHLIST.asked_skills
     tasks = load_tasks(skills, WATCHLIST.task_paths)
     sizes = SplitSizes(SEARCH, VALIDATION, REPORT)
-    parts = divide_tasks(tasks, SEED, sizes).values()
+    parts = divide_tasks(skills, tasks, SEED, sizes).values()
     items = {split: {item for part in parts for item in part.items[split]} for split in Split}
     assert {split: len(found) for split, found in items.items()} == {
         Split.SEARCH: 2 * SEARCH,
-        Split.VALIDATION: 2 * VALIDATION,
-        Split.REPORT: 2 * REPORT,
+        Split.VALIDATION: 3 * VALIDATION,  # two skills and a guard
+        Split.REPORT: 3 * REPORT,
     }
     assert not items[Split.REPORT] & (items[Split.SEARCH] | items[Split.VALIDATION])
     assert not items[Split.SEARCH] & items[Split.VALIDATION]
@@ -251,6 +253,25 @@ def test_the_report_split_is_apart_and_read_only_for_releases_and_baselines(fini
     assert len(scored_on[Split.SEARCH]) >= 40
 
 
+def test_a_guard_is_measured_for_the_front_and_the_releases_and_shown(finished: Finished) -> None:
+    page = read_cycle(finished.ledger, finished.home, CYCLE)
+    guards = {result.recipe: result.guards for result in page.gate_results}
+    assert all(
+        [(one.guard, one.reference, one.max_drop) for one in found] == [("digits", BASE, 0.4)]
+        for found in guards.values()
+    )
+    assert all(one.score.n == VALIDATION for found in guards.values() for one in found)
+    for row in page.measured:
+        assert [one.score.n for one in row.guards] == ([REPORT] if row.kind == "release" else [])
+    report = finished.home.report(CYCLE).read_text()
+    assert all(f"| {recipe[:12]} |" in report for recipe in guards)
+    for release in finished.ledger.releases(CYCLE):
+        (measured,) = (row for row in page.measured if row.name == release.role)
+        card = (finished.home.release(CYCLE, release.role) / "README.md").read_text()
+        (row,) = [line for line in card.splitlines() if line.startswith("| `digits` |") and BASE in line]
+        assert f"{measured.guards[0].score.mean:.3f}" in row and "| 0.400 |" in row
+
+
 def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:
     plan, cost = finished.plan, finished.plan.cost
     assert cost is not None
@@ -260,12 +281,16 @@ def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:
     (damaged,) = [repo for repo, verdict in found.items() if verdict.reason.startswith("damaged")]
     assert planned[damaged].accepted
     assert {**planned, damaged: None} == {**found, damaged: None}
-    assert [(task.search, task.validation, task.report) for task in plan.tasks] == [(SEARCH, VALIDATION, REPORT)] * 2
+    assert [(task.search, task.validation, task.report) for task in plan.tasks] == [
+        (SEARCH, VALIDATION, REPORT),
+        (SEARCH, VALIDATION, REPORT),
+        (0, VALIDATION, REPORT),
+    ]
     assert cost.candidates == 40
     assert cost.baselines == 2 + 3 + 1  # the damaged one counts as a source still
     stages = {stage.stage: (stage.models, stage.item_scores) for stage in cost.stages}
     assert stages["search"] == (40, 40 * 2 * SEARCH)
-    assert stages["releases and baselines, report split"] == (2 + 6, (2 + 6) * 2 * REPORT)
+    assert stages["releases and baselines, report split"] == (2 + 6, (2 + 6) * 3 * REPORT)
     assert cost.item_scores == sum(scores for _, scores in stages.values())
     with sqlite3.connect(finished.home.ledger) as ledger:
         ((taken,),) = ledger.execute("SELECT count(*) FROM item_scores").fetchall()

@@ -13,14 +13,14 @@ from rich.console import Console, RenderableType
 from bot.cli import pages
 from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
 from bot.cycle.history import list_cycles, read_cycle
-from bot.cycle.power import DetectableEffect
 from bot.cycle.workload import StageCost
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.candidate import Verdict
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
 from bot.lock import hold_home
-from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.release.power import DetectableEffect, GuardPower
+from bot.search.results import GateResult, GuardResult, MeasuredRow, SearchSummary
 from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
@@ -155,8 +155,30 @@ def test_a_cycle_that_has_not_come_far_shows_what_there_is(ledger: Ledger, home:
         read_cycle(ledger, home, "small-9")
 
 
+def test_guards_are_shown_with_the_limit_in_plan_and_result(ledger: Ledger, home: Home) -> None:
+    own, base, difference = Interval(0.6, 0.5, 0.7, 40), Interval(0.58, 0.5, 0.7, 40), Interval(0.02, -0.04, 0.08, 40)
+    kept = GuardResult("trivia", "reef/base", 0.05, own, base, difference, -0.03)
+    page = read_cycle(ledger, home, "small-1")
+    lost = replace(kept, guard="chat", limit=-0.06)
+    (row,) = page.measured
+    text = shown(pages.layout_cycle(replace(page, measured=(replace(row, guards=(kept, lost)),))), 120)
+    (section,) = [part.splitlines() for part in text.split("\n\n") if part.startswith("Guards on the report split")]
+    assert [line.split()[1:] for line in section[2:]] == [
+        ["trivia", "0.600", "0.580", "of", "reef/base", "+0.020", "(-0.040", "to", "+0.080)", "0.05", "yes"],
+        ["chat", "0.600", "0.580", "of", "reef/base", "+0.020", "(-0.040", "to", "+0.080)", "0.05", "not", "shown"],
+    ]
+    assert "Guards" not in shown(pages.layout_cycle(page))
+    power = GuardPower("trivia", 200, 0.05, 0.26, 1237, 0.124)
+    plan = RunPlan("small", VERDICTS, None, (), (), "", (power,), ("the gate sees nothing",), None, None)
+    text = shown(pages.layout_plan(plan), 200)
+    assert (
+        "  trivia  0.05         with 200 items a merge as good as the reference passes in 26% of all cases; "
+        "80% take 1237 items or max_drop: 0.124\n\nWarning\n  the gate sees nothing"
+    ) in text
+
+
 def test_a_plan_shows_verdicts_items_and_cost() -> None:
-    plan = RunPlan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), COST, None)
+    plan = RunPlan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), (), (), COST, None)
     parts = [part.splitlines() for part in shown(pages.layout_plan(plan)).split("\n\n")]
     seen = "The smallest difference that can be seen"
     assert [part[0] for part in parts] == [
@@ -187,6 +209,6 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
     ]
     unmeasured = shown(pages.layout_plan(replace(plan, cost=replace(COST, seconds=None))))
     assert "  time      not measured: too little memory is free for even a few layers" in unmeasured
-    assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", None, "no candidate"))).startswith(
+    assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", (), (), None, "no candidate"))).startswith(
         "No model was found"
     )

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from bot.errors import ShoalError
-from bot.watchlist.domain import GateSettings
+from bot.watchlist.domain import GateSettings, Guard, Reference
 from bot.watchlist.load import load_watchlist
 from bot.watchlist.watchlist import Watchlist
 from evaluation.skills import Skill, SkillTask
@@ -229,7 +229,7 @@ def test_paths_through_sources_need_no_base_and_any_number_of_them(tmp_path):
         ("{mode: off, name: 'a-{cycle}'}", "would give all releases of a cycle one name"),
         ("{mode: off, name: 'a/b-{role}'}", "is not a repo name"),
         ("{mode: off, name: '{role'}", "has a brace without its partner"),
-        (f"{{mode: off, name: 'x{'long-' * 14}{{watchlist}}-{{role}}-{{cycle}}'}}", "up to 97 characters, and the"),
+        (f"{{mode: off, name: 'x{'long-' * 14}{{watchlist}}-{{role}}-{{cycle}}'}}", "up to 100 characters, and the"),
         ("{mode: of}", "publish.mode: got 'of': is not one of the allowed words; did you mean 'off'?"),
     ],
 )
@@ -241,9 +241,9 @@ def test_a_release_that_could_not_be_named_or_placed_is_refused(faults_of, publi
 def test_the_longest_names_of_a_watchlist_and_a_skill_do_not_fit_together_into_a_repo_s_name(faults_of, tmp_path):
     longest = GOOD.replace("name: fish", f"name: {'f' * 48}").replace("name: math", f"name: {'m' * 48}")
     (fault,) = faults_of(longest)
-    assert "makes repo names of up to 108 characters, and the Hub allows 96; shorten it" in fault
+    assert "makes repo names of up to 111 characters, and the Hub allows 96; shorten it" in fault
     path = tmp_path / "fits.yml"
-    path.write_text(longest.replace("m" * 48, "m" * 36))
+    path.write_text(longest.replace("m" * 48, "m" * 33))
     assert load_watchlist(path).name == "f" * 48
 
 
@@ -336,3 +336,50 @@ def test_reading_a_watchlist_loads_nothing_heavy():
     code = f"import sys, bot.watchlist.watchlist; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+GUARD = "guards:\n  - {name: trivia, tasks: [{task: sciq, metric: acc}], max_drop: 0.1}\n"
+
+
+def test_a_guard_is_a_skill_that_the_search_does_not_ask(tmp_path):
+    path = tmp_path / "w.yml"
+    path.write_text(GOOD + GUARD)
+    watchlist = load_watchlist(path)
+    trivia = Skill("trivia", (SkillTask("sciq", "acc"),), in_search=False)
+    assert watchlist.evaluation_guards == (Guard(trivia, 0.1, Reference.BASE),)
+    assert watchlist.asked_skills == (*watchlist.evaluation_skills, trivia)
+    assert watchlist.skill_names == ("math",)
+    assert watchlist.digest != load_watchlist_of(tmp_path, GOOD).digest
+    assert_it_survives(watchlist)
+
+
+def load_watchlist_of(folder, text):
+    path = folder / "other.yml"
+    path.write_text(text)
+    return load_watchlist(path)
+
+
+def test_guards_that_contradict_the_rest_are_named(faults_of):
+    search = "search: {method: linear}\nbase: null\n"
+    (fault,) = faults_of(GOOD + GUARD + search)
+    assert fault == "9: guards[0].reference: got nothing: does not fit base: null; name a base, or write best_source"
+    (fault,) = faults_of(GOOD + GUARD.replace("trivia", "math"))
+    assert fault == "9: guards[0].name: got 'math': is the name of an earlier skill or guard; choose another"
+    twice = "{task: sciq, metric: acc}"
+    (fault,) = faults_of(GOOD + GUARD.replace(twice, f"{twice}, {twice}"))
+    assert fault.startswith("9: guards[0].tasks[1].task: got 'sciq': counts twice")
+    (fault,) = faults_of(GOOD + GUARD.replace("0.1", "0"))
+    assert fault.startswith("9: guards[0].max_drop: got 0: ")
+
+
+def test_item_limits_with_which_nothing_could_pass_the_gate_are_refused(faults_of, tmp_path):
+    (fault,) = faults_of(GOOD + "items: {validation: 4}\n")
+    assert fault == (
+        "8: items.validation: got 4: leaves the gate too few items (math 4): even a merge that is right wherever its "
+        "sources are wrong would have p = 0.062, and gate.confidence asks for 0.05; give a skill at least 5"
+    )
+    (fault,) = faults_of(GOOD + GUARD.replace("0.1", "0.01"))
+    assert fault.startswith("9: guards[0].max_drop: got 0.01: cannot be shown with 200 validation items: even a merge")
+    path = tmp_path / "w.yml"
+    path.write_text(GOOD + "items: {validation: 5}\n")
+    assert load_watchlist(path).items.validation == 5

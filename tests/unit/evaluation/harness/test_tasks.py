@@ -241,12 +241,27 @@ def test_every_use_of_a_task_is_described() -> None:
     assert own.items[Split.VALIDATION] > 7
 
 
+def test_a_skill_that_the_search_does_not_ask_gives_all_items_to_the_other_splits() -> None:
+    searched = Skill("searched", (SkillTask("ev_choice", "acc"),))
+    kept = Skill("kept", (SkillTask("ev_error", "error"), SkillTask("ev_choice", "acc_norm")), in_search=False)
+    suite = LmEvalSuite.load([searched, kept], [FOLDER], SplitSizes(), seed=1)
+    items = {(one.skill, one.task): one.items for one in suite.describe()}
+    assert items["searched", "ev_choice"][Split.SEARCH] > 0
+    assert items["kept", "ev_error"][Split.SEARCH] == items["kept", "ev_choice"][Split.SEARCH] == 0
+    shared = items["kept", "ev_choice"]
+    assert {split: shared[split] for split in (Split.VALIDATION, Split.REPORT)} == {
+        split: items["searched", "ev_choice"][split] for split in (Split.VALIDATION, Split.REPORT)
+    }
+
+
 @pytest.mark.parametrize("task", ["ev_drawn", "ev_before"])
 def test_the_example_prompt_is_the_plain_text_of_a_search_item(task: str) -> None:
     skills = [Skill("sums", (SkillTask(task, "acc"), SkillTask("ev_error", "error")), chat_template=True)]
     suite = LmEvalSuite.load(skills, [FOLDER], SplitSizes(), seed=1)
     tasks, prompt = suite.tasks, suite.example_prompt()
-    searched = [tasks[task].document(item) for item in divide_tasks(tasks, 1, SplitSizes())[task].items[Split.SEARCH]]
+    searched = [
+        tasks[task].document(item) for item in divide_tasks(skills, tasks, 1, SplitSizes())[task].items[Split.SEARCH]
+    ]
     known = {"ev_drawn": "question", "ev_before": "choices"}[task]
     text = searched[0][known]
     assert prompt == (text if isinstance(text, str) else text[searched[0]["gold"]])

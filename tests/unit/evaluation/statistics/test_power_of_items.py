@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.statistics.paired import mcnemar
-from evaluation.statistics.power import detectable_difference, effective_items
+from evaluation.statistics.intervals import tango
+from evaluation.statistics.paired import mcnemar, paired_difference
+from evaluation.statistics.power import (
+    chance_to_keep,
+    detectable_difference,
+    drop_to_keep,
+    effective_items,
+    identical_limit,
+    items_to_keep,
+    smallest_p_value,
+)
+from evaluation.statistics.values import Stratum
 
 
 @pytest.mark.parametrize("items", [60, 100, 200, 400, 1000])
@@ -43,3 +53,34 @@ def test_several_tasks_count_as_many_items_as_the_variance_of_their_mean_implies
     assert effective_items([2.0, 2.0], [200, 200]) == pytest.approx(400)
     # Var = .9² σ²/100 + .1² σ²/400
     assert effective_items([9.0, 1.0], [100, 400]) == pytest.approx(1 / (0.81 / 100 + 0.01 / 400))
+
+
+def test_no_outcome_is_clearer_than_winning_every_item() -> None:
+    assert smallest_p_value([1.0], [5]) == mcnemar(5, 0) == 1 / 32
+    # Two tasks of one weight and size count alike; of two sizes, sign patterns are drawn.
+    assert smallest_p_value([1.0, 1.0], [10, 10]) == 2**-20
+    unequal = [
+        Stratum(0.5, tuple(f"a{i}" for i in range(9)), (1.0,) * 9),
+        Stratum(0.5, tuple("bcdefghijk"), (1.0,) * 10),
+    ]
+    none = [Stratum(stratum.weight, stratum.items, (0.0,) * len(stratum.items)) for stratum in unequal]
+    assert smallest_p_value([0.5, 0.5], [9, 10]) == 1 / 20_000
+    assert paired_difference(unequal, none, seed=1).p_value >= 1 / 20_000
+
+
+def test_two_models_that_answer_alike_may_still_differ_by_the_limit_of_few_items() -> None:
+    z = 1.6448536
+    assert identical_limit([2.0], [100], 0.95) == pytest.approx(-z * z / (100 + z * z), abs=1e-6)
+    both = identical_limit([1.0, 1.0], [100, 100], 0.95)
+    assert both == pytest.approx(-((0.25 * 2) ** 0.5) * z * z / (100 + z * z), abs=1e-6)
+
+
+@pytest.mark.parametrize(("items", "drop", "discordant"), [(200, 0.05, 0.5), (300, 0.1, 0.5), (400, 0.05, 0.2)])
+def test_an_equal_model_keeps_a_guard_as_often_as_the_plan_says(items: int, drop: float, discordant: float) -> None:
+    expected = chance_to_keep(items, drop, 0.05, discordant)
+    draws = np.random.default_rng(items).multinomial(items, [discordant / 2, discordant / 2, 1 - discordant], size=2000)
+    kept = sum(tango(won, lost, items, confidence=0.9).low > -drop for won, lost, _ in draws.tolist())
+    assert kept / 2000 == pytest.approx(expected, abs=0.05)
+    enough = items_to_keep(drop, 0.05, discordant)
+    assert chance_to_keep(enough, drop, 0.05, discordant) == pytest.approx(0.8, abs=0.01)
+    assert chance_to_keep(items, drop_to_keep(items, 0.05, discordant), 0.05, discordant) == pytest.approx(0.8)
