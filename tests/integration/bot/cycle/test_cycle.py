@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,6 +33,7 @@ from bot.home import Home
 from bot.hub.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.search.results import MeasuredRow
+from bot.watchlist.watchlist import Watchlist
 from evaluation.errors import EvaluationError
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
@@ -66,7 +68,14 @@ CYCLE = "small-1"
 INITIAL = "initial commit"
 DEAD = -signal.SIGKILL
 GUARD = {"name": "digits", "tasks": [{"task": "zoo_sums", "metric": "acc"}], "max_drop": 0.4}
-WATCHLIST = small_watchlist(guards=[GUARD])
+
+
+def guarded_watchlist(**changed: Any) -> Watchlist:
+    """The small watchlist with a guard."""
+    return small_watchlist(guards=[GUARD], **changed)
+
+
+WATCHLIST = guarded_watchlist()
 REASONS = {
     "gated": "gated",
     "pickle only": "pickled, without safetensors",
@@ -166,13 +175,13 @@ def test_a_published_model_loads_plainly_and_scores_item_by_item_as_the_ledger_s
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert model.dtype == torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    skills = WATCHLIST.evaluation_skills
+    skills = WATCHLIST.asked_skills
     tasks = load_tasks(skills, WATCHLIST.task_paths)
     with sqlite3.connect(finished.home.ledger) as ledger:
         known = dict(
             ledger.execute("SELECT item, value FROM item_scores WHERE recipe = ?", [release.recipe]).fetchall()
         )
-    assert len(known) == 2 * (SEARCH + VALIDATION + REPORT)
+    assert len(known) == 2 * SEARCH + 3 * (VALIDATION + REPORT)
     scored = {}
     for split in Split:
         eval_set = LmEvalSet.build(skills, tasks, split, SplitSizes(SEARCH, VALIDATION, REPORT), SEED, tokenizer)
@@ -326,7 +335,7 @@ def test_a_second_run_finds_nothing_new_fetches_nothing_and_scores_nothing(
     """Nor does a changed publish section make a new search."""
     scored, before = finished.ledger.count_evaluations(), published(finished.server)
     finished.server.faults.clear()
-    for watchlist in (WATCHLIST, small_watchlist(publish={"mode": "review", "max_releases": 1, "collection": None})):
+    for watchlist in (WATCHLIST, guarded_watchlist(publish={"mode": "review", "max_releases": 1, "collection": None})):
         listener = Listener()
         cycle = run_cycle(watchlist, finished.home, client(finished.server), listener, workers.get)
         assert finished.ledger.cycle(cycle).state is State.UNCHANGED
@@ -399,7 +408,7 @@ def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
             assert ledger_now.count_evaluations() == scored + cycles.SCORED_BEFORE_DEATH
         assert len(published(server)) == (1 if point == "before the record" else 0)
     # As if on another machine: what is on the Hub already stays as it is, its card too.
-    run_cycle(small_watchlist(workers={"threads": 2}), home, client(server), Listener(), workers.get)
+    run_cycle(guarded_watchlist(workers={"threads": 2}), home, client(server), Listener(), workers.get)
 
     ledger = Ledger(home.ledger)
     assert ledger.cycle(CYCLE).state is State.PUBLISHED
@@ -417,7 +426,7 @@ def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
     server: Running, home: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
     hub = client(server)
-    cycle = run_cycle(small_watchlist(publish={"mode": "review"}), home, hub, Listener(), workers.get)
+    cycle = run_cycle(guarded_watchlist(publish={"mode": "review"}), home, hub, Listener(), workers.get)
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.REVIEW and published(server) == {}
     assert not [path for method, path in server.faults.seen if method in ("POST", "PUT")]
@@ -436,7 +445,7 @@ def test_releases_that_were_only_written_are_published_later_without_a_new_searc
 ) -> None:
     """Publishing is off first, then the Hub is down, then it is there."""
     hub, ledger = client(server), Ledger(home.ledger)
-    first = run_cycle(small_watchlist(publish={"mode": "off", "namespace": None}), home, hub, Listener(), workers.get)
+    first = run_cycle(guarded_watchlist(publish={"mode": "off", "namespace": None}), home, hub, Listener(), workers.get)
     assert ledger.cycle(first).state is State.WRITTEN and published(server) == {}
     assert {path.name for path in home.releases(first).iterdir()} == {entry.role for entry in ledger.releases(first)}
     scored = ledger.count_evaluations()
@@ -458,7 +467,7 @@ def test_releases_that_were_only_written_are_published_later_without_a_new_searc
 def test_a_gate_that_nobody_can_pass_publishes_nothing_and_says_so(
     server: Running, home: Home, workers: SharedWorkers
 ) -> None:
-    impossible = small_watchlist(gate={"minimum": {"cross": 1.01}})
+    impossible = guarded_watchlist(gate={"minimum": {"cross": 1.01}})
     cycle = run_cycle(impossible, home, client(server), Listener(), workers.get)
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.NOTHING
@@ -474,12 +483,12 @@ def test_a_gate_that_nobody_can_pass_publishes_nothing_and_says_so(
 def test_what_would_fail_at_the_end_is_found_before_anything_is_fetched(
     server: Running, home: Home, workers: SharedWorkers
 ) -> None:
-    unwritable = small_watchlist(publish={"namespace": "tidepool"})
+    unwritable = guarded_watchlist(publish={"namespace": "tidepool"})
     with pytest.raises(HubForbidden, match=r"publish\.namespace: got 'tidepool'.*may write to shoal-bot, shoal-demo"):
         run_cycle(unwritable, home, client(server), Listener(), workers.get)
     skills = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "accuracy"}]}]
     with pytest.raises(EvaluationError, match="accuracy"):
-        run_cycle(small_watchlist(skills=skills), home, client(server), Listener(), workers.get)
+        run_cycle(guarded_watchlist(skills=skills), home, client(server), Listener(), workers.get)
     with pytest.raises(ShoalError, match="token"):
         run_cycle(WATCHLIST, home, client(server, "hf_wrong"), Listener(), workers.get)
     assert {path for _, path in server.faults.seen} == {"/api/whoami-v2"}

@@ -350,7 +350,7 @@ def test_a_guard_is_a_skill_that_the_search_does_not_ask(tmp_path):
     assert watchlist.asked_skills == (*watchlist.evaluation_skills, trivia)
     assert watchlist.skill_names == ("math",)
     assert watchlist.digest != load_watchlist_of(tmp_path, GOOD).digest
-    assert_it_survives(watchlist)
+    assert_it_survives(watchlist, tmp_path)
 
 
 def load_watchlist_of(folder, text):
