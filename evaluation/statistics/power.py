@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from evaluation.errors import EvaluationError
-from evaluation.statistics.paired import MOST_PATTERNS, paired_difference
-from evaluation.statistics.values import Stratum
+from evaluation.statistics.paired import MOST_PATTERNS
 
 MOST_DISCORDANT = 0.5
 """Share of items that one of two models solves and the other does not, if nothing is known of them.
@@ -68,14 +67,12 @@ def smallest_p_value(weights: Sequence[float], items: Sequence[int]) -> float:
 def identical_limit(weights: Sequence[float], items: Sequence[int], confidence: float) -> float:
     """One-sided lower limit of the difference of two models that answer every item of a skill alike; not above 0.
 
-    weights, items: of each task.
+    Tango's for no discordant item, -z² / (n + z²), of each task; those of several tasks, combined. weights, items: of
+    each task, which share no items.
     """
-    total = math.fsum(weights)
-    alike = [
-        Stratum(weight / total, tuple(f"{task} {item}" for item in range(count)), (0.0,) * count)
-        for task, (weight, count) in enumerate(zip(weights, items, strict=True))
-    ]
-    return paired_difference(alike, alike, seed=0, confidence=2 * confidence - 1).low
+    z, total = NormalDist().inv_cdf(confidence), math.fsum(weights)
+    reaches = (weight / total * z * z / (count + z * z) for weight, count in zip(weights, items, strict=True))
+    return -math.hypot(*reaches)
 
 
 def chance_to_keep(items: float, drop: float, alpha: float, discordant: float = MOST_DISCORDANT) -> float:

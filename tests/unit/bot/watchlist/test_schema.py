@@ -25,6 +25,14 @@ GOOD: dict[str, Any] = {
     "name": "fish",
     "watch": {"tags": ["fish"]},
     "skills": [{"name": "math", "tasks": [{"task": "gsm8k", "metric": "exact_match"}]}],
+    "guards": [
+        {
+            "name": "trivia",
+            "tasks": [{"task": "sciq", "metric": "acc"}],
+            "max_drop": 0.9,  # enough for as few items as the gate can work with
+            "reference": "best_source",
+        }
+    ],
     "publish": {"mode": "off"},
 }
 
@@ -106,10 +114,22 @@ VALUES: dict[str, list[Any]] = {
     "skills.0.tasks.0.num_fewshot": COUNTS,
     "skills.0.chat_template": SWITCHES,
     "skills.0.language": LANGUAGES,
+    "guards": [[], None, {}, [5], [{}], GOOD["guards"], GOOD["guards"] * 5],
+    "guards.0.name": NAMES,
+    "guards.0.tasks": [[], None, [{}], [{"task": "x"}], [{"task": "x", "metric": "y", "shots": 1}]],
+    "guards.0.tasks.0.task": WORDS,
+    "guards.0.tasks.0.metric": WORDS,
+    "guards.0.tasks.0.filter": WORDS,
+    "guards.0.tasks.0.weight": [1, 0.5, 0, -1, "1", None],
+    "guards.0.tasks.0.num_fewshot": COUNTS,
+    "guards.0.chat_template": SWITCHES,
+    "guards.0.language": LANGUAGES,
+    "guards.0.max_drop": [0.05, 1, 5.0, 0, -0.1, "0.05", "5%", None],
+    "guards.0.reference": ["base", "best_source", "best source", "source", None],
     "task_folders": [["."], [], ".", None, [5]],
     "items": [*NOTHING, {"search": 5}, {"train": 5}],
     "items.search": COUNTS,
-    "items.validation": COUNTS,
+    "items.validation": [count for count in COUNTS if count not in (1, 2, 4)],  # too few for the gate
     "items.report": COUNTS,
     "search": NOTHING,
     "search.space": ["parameter", "dataflow", "both", "weights", None],
@@ -178,6 +198,14 @@ BEYOND: dict[str, dict[str, Any]] = {
     "more at least than at most": {"watch": {"tags": ["x"], "parameters": {"min": "2B", "max": "1B"}}},
     "more layers at least than at most": {"search": {"space": "both", "dataflow": {"min_layers": 9, "max_layers": 8}}},
     "a budget below a generation": {"search": {"population": 50, "budget": {"candidates": 40}}},
+    "items with which nothing could pass the gate": {"items": {"validation": 4}},
+    "a guard that not even a source could keep": {"guards": [GOOD["guards"][0] | {"max_drop": 0.01}]},
+    "a guard beside a base that is not there": {
+        "guards": [GOOD["guards"][0] | {"reference": "base"}],
+        "search": {"method": "linear"},
+        "base": None,
+    },
+    "a guard named as a skill": {"guards": [GOOD["guards"][0] | {"name": "math"}]},
     "rounds beyond the items": {"items": {"search": 16}, "search": {"racing": {"rounds": 5}}},
     "a skill named twice": {"skills": GOOD["skills"] * 2},
     "a task counted twice": {"skills": [{"name": "m", "tasks": GOOD["skills"][0]["tasks"] * 2}]},

@@ -69,10 +69,13 @@ def test_no_outcome_is_clearer_than_winning_every_item() -> None:
 
 
 def test_two_models_that_answer_alike_may_still_differ_by_the_limit_of_few_items() -> None:
-    z = 1.6448536
-    assert identical_limit([2.0], [100], 0.95) == pytest.approx(-z * z / (100 + z * z), abs=1e-6)
-    both = identical_limit([1.0, 1.0], [100, 100], 0.95)
-    assert both == pytest.approx(-((0.25 * 2) ** 0.5) * z * z / (100 + z * z), abs=1e-6)
+    one = [Stratum(1.0, tuple(map(str, range(80))), (1.0,) * 80)]
+    two = [Stratum(0.25, one[0].items, one[0].values), Stratum(0.75, tuple("abcdefgh"), (0.0,) * 8)]
+    for confidence in (0.5, 0.8, 0.95):
+        for strata, weights in ((one, [3.0]), (two, [1.0, 3.0])):
+            expected = paired_difference(strata, strata, seed=0, confidence=2 * confidence - 1).low
+            counts = [len(stratum.items) for stratum in strata]
+            assert identical_limit(weights, counts, confidence) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(("items", "drop", "discordant"), [(200, 0.05, 0.5), (300, 0.1, 0.5), (400, 0.05, 0.2)])
