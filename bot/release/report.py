@@ -139,7 +139,7 @@ def cycle_facts(
     def release(entry: ReleaseEntry) -> ReleaseFacts:
         scores = report.merge_scores(entry.recipe)
         intervals, guards = scores.intervals if scores else (), report.guard_results(entry.recipe)
-        return ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, intervals, guards)
+        return ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, intervals, guards=guards)
 
     visible = detectable_effects(
         results.watchlist, validation.eval_set.tasks, len(results.baselines), front=len(results.gate_results)
