@@ -70,7 +70,8 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         context.narrator.say(f"warning: {warning}")
     pool, folders = prepare_pool(context)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
-    check_repos(hub, repos.values(), watchlist.publish)
+    if watchlist.publish.mode != "off":
+        check_repos(hub, set(repos.values()), watchlist.publish, context.narrator)
     strategy = make_strategy(watchlist, pool)
     resources, _ = fit_resources(watchlist, strategy, pool)
     worker_spec = make_worker_spec(watchlist, pool, folders, resources)

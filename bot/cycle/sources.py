@@ -35,7 +35,7 @@ def check_before(watchlist: Watchlist, hub: Hub) -> str | None:
     Returns a warning if the gate is unlikely to let anything pass. Raises ShoalError if nothing could pass it.
     """
     if watchlist.publish.mode != "off" and watchlist.publish.namespace is not None:
-        hub.check_can_write(watchlist.publish.namespace)
+        hub.check_can_write(watchlist.publish.namespace, collections=bool(watchlist.publish.collection))
     skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
     tasks = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed).describe()
     if refusal := refuse_counts(watchlist, tasks):

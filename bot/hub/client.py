@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.hub.failures import HubForbidden, explain_failure, waiting_time
+from bot.hub.permissions import check_write_access, read_account
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -108,19 +109,17 @@ class Hub:
                 raise HubForbidden(f"{self.endpoint}: no token; set HF_TOKEN to one with write access") from error
         return self._me
 
-    def check_can_write(self, namespace: str) -> None:
-        """Raise HubForbidden, which lists the usable namespaces, unless the token may write to `namespace`."""
-        me = self.whoami()
-        token = me.get("auth", {}).get("accessToken", {})
-        orgs = [org for org in me.get("orgs", []) if org.get("roleInOrg") in (None, "admin", "write", "contributor")]
-        mine = [str(me.get("name")), *(str(org.get("name")) for org in orgs)]
-        if namespace not in mine:
-            raise HubForbidden(
-                f"publish.namespace: got {namespace!r}: the token belongs to {me.get('name')}, "
-                f"which may write to {', '.join(mine)}; choose one of these or another token"
-            )
-        if token.get("role") == "read":
-            raise HubForbidden(f"publish.namespace: got {namespace!r}: the token may only read; use one that writes")
+    def check_can_write(
+        self, namespace: str, *, collections: bool = False, repos: Collection[str] | None = None
+    ) -> tuple[str, ...]:
+        """Raise HubForbidden if the token may not publish to a namespace; returns what cannot be known beforehand.
+
+        collections: whether to a collection as well. repos: those that releases may go to, None while not known.
+        """
+        access = check_write_access(read_account(self.whoami()), namespace, collections=collections, repos=repos)
+        if access.refusal is not None:
+            raise HubForbidden(access.refusal)
+        return access.warnings
 
     def download(
         self, repo: str, sha: str, path: str, folder: Path, on_bytes: Callable[[int], None] = lambda _: None

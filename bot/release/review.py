@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -29,11 +29,17 @@ def release_repos(watchlist: Watchlist, number: int, prefix: str | None) -> dict
     return {role: f"{settings.namespace}/{name}" if settings.namespace else name for role, name in names.items()}
 
 
-def check_repos(hub: Hub, repos: Iterable[str], settings: PublishSection) -> None:
-    """Raise a ShoalError if releases are to be published and one of their repos belongs to a person."""
-    if settings.mode != "off":
-        for repo in repos:
-            check_free(hub, repo, settings.private)
+def check_repos(hub: Hub, repos: Collection[str], settings: PublishSection, narrator: Narrator) -> None:
+    """Raise a ShoalError if the token may not publish to these repos, or one of them belongs to a person.
+
+    What cannot be known before the upload is said as a warning.
+    """
+    if settings.namespace is not None:
+        wanted = bool(settings.collection)
+        for warning in hub.check_can_write(settings.namespace, collections=wanted, repos=repos):
+            narrator.say(f"warning: {warning}")
+    for repo in sorted(repos):
+        check_free(hub, repo, settings.private)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fastapi import Body, Depends, Request
 from localhub.errors import HubError, repo_not_found
 from localhub.names import RESERVED_OWNERS, is_name
 from localhub.protocol.url_paths import PLAIN_PATH  # importing it registers {revision:revision} and {path:file}
-from localhub.store.accounts import Identity
+from localhub.store.accounts import REPO_WRITE, Identity
 from localhub.store.collections import Collection
 from localhub.store.facts import Model
 from localhub.store.repo import Author, Repo, Settings
@@ -145,13 +145,16 @@ class Caller:
     def writable_repo(self, owner: str, name: str) -> Repo:
         """The repo, if the caller may change it; a 401 without a token, a 403 with the wrong one."""
         repo = self.visible_repo(owner, name)
-        self.check_writes(owner, f"change {repo.id}")
+        self.check_writes(owner, f"change {repo.id}", repo=repo.id)
         return repo
 
-    def check_writes(self, owner: str, action: str) -> Identity:
-        """The caller's identity, if it may write to the namespace `owner`; a refusal names the `action`."""
+    def check_writes(self, owner: str, action: str, *, right: str = REPO_WRITE, repo: str | None = None) -> Identity:
+        """The caller's identity, if it may write to the namespace `owner`; a refusal names the `action`.
+
+        right: what a fine-grained token has to allow, on the namespace or on `repo`.
+        """
         identity = self.require_identity()
-        if not identity.writes(owner):
+        if not identity.writes(owner, right, repo):
             fault = f"of {identity.name} may not write to {owner}" if identity.may_write else "may only read"
             raise HubError(403, f"You don't have the rights to {action}: the token {fault}")
         return identity

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from localhub.protocol.access import BodyText, CurrentCaller
 from localhub.protocol.json_views import JsonObject, make_object_id
+from localhub.store.accounts import COLLECTION_WRITE, FINE_GRAINED, REPO_READ, REPO_WRITE, Identity
 from localhub.store.cards import validate_card
 
 router = APIRouter(prefix="/api")
@@ -21,14 +22,32 @@ def whoami(caller: CurrentCaller) -> JsonObject:
         {"type": "org", **_describe_name(org, org), "roleInOrg": role, "isEnterprise": False}
         for org, role in identity.orgs.items()
     ]
-    role = "write" if identity.may_write else "read"
     return {
         "type": "user",
         **_describe_name(identity.name, identity.full_name),
         "isPro": False,
         "canPay": False,
         "orgs": orgs,
-        "auth": {"type": "access_token", "accessToken": {"displayName": identity.token_name, "role": role}},
+        "auth": {"type": "access_token", "accessToken": _describe_token(identity)},
+    }
+
+
+def _describe_token(identity: Identity) -> JsonObject:
+    """The token; an admin's, who may write to namespaces that no list could name, has its permissions globally."""
+    if identity.role != FINE_GRAINED and not identity.admin:
+        return {"displayName": identity.token_name, "role": identity.role}
+    scoped: list[JsonValue] = [
+        {
+            "entity": {"_id": make_object_id(scope.name), "type": scope.type, "name": scope.name},
+            "permissions": list(scope.permissions),
+        }
+        for scope in identity.scopes
+    ]
+    everywhere: list[JsonValue] = [REPO_READ, REPO_WRITE, COLLECTION_WRITE] if identity.admin else []
+    return {
+        "displayName": identity.token_name,
+        "role": FINE_GRAINED,
+        "fineGrained": {"canReadGatedRepos": identity.admin, "global": everywhere, "scoped": scoped},
     }
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, JsonValue
 from localhub.errors import bad_request
 from localhub.protocol.access import BodyText, Caller, CurrentCaller
 from localhub.protocol.json_views import JsonObject, make_object_id
+from localhub.store.accounts import COLLECTION_WRITE
 from localhub.store.collections import Collection
 
 router = APIRouter(prefix="/api/collections")
@@ -61,7 +62,8 @@ def create_collection(
     private: Annotated[bool, Body()] = False,
 ) -> JsonObject:
     """Make a collection."""
-    caller.check_writes(namespace, f"create a collection under the namespace {namespace}")
+    action = f"create a collection under the namespace {namespace}"
+    caller.check_writes(namespace, action, right=COLLECTION_WRITE)
     made = caller.store.collections.create(namespace, title, description=description, private=private)
     return _describe_collection(caller, made)
 
@@ -132,7 +134,7 @@ def delete_item(caller: CurrentCaller, owner: str, slug: str, item: str) -> dict
 def _check_writable(caller: Caller, owner: str, slug: str) -> str:
     """The full slug of a collection that the caller may change."""
     collection = caller.whole_collection(owner, slug)
-    caller.check_writes(collection.owner, f"change the collection {collection.slug}")
+    caller.check_writes(collection.owner, f"change the collection {collection.slug}", right=COLLECTION_WRITE)
     return collection.slug
 
 

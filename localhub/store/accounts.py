@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,10 @@ from localhub.errors import HubError, bad_request
 from localhub.names import check_owner
 from localhub.store.disk import hold_lock, read_json, write_json
 
-WRITING_ROLES = frozenset({"admin", "write", "contributor"})
+FINE_GRAINED = "fineGrained"
+TOKEN_ROLES = ("read", "write", FINE_GRAINED)
+REPO_READ, REPO_WRITE, COLLECTION_WRITE = "repo.content.read", "repo.write", "collection.write"
+"""Permissions of fine-grained tokens, in the Hub's words."""
 
 
 @dataclass
@@ -26,13 +29,23 @@ class UserRecord:
     admin: bool
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What a fine-grained token may do to an entity, which is a user, an organisation ("org") or one "model"."""
+
+    type: str
+    name: str
+    permissions: tuple[str, ...]
+
+
 @dataclass
 class TokenRecord:
-    """A token as kept: its user, its own name and its role ("read" or "write")."""
+    """A token as kept: its user, its own name, its role ("read", "write" or "fineGrained") and its scopes."""
 
     user: str
     name: str
     role: str
+    scopes: tuple[Scope, ...] = ()
 
 
 @dataclass
@@ -54,8 +67,8 @@ _FILE = TypeAdapter(AccountsFile)
 class Identity:
     """The user behind a token, and what the token allows.
 
-    orgs: the user's role ("admin", "write", "contributor" or "read") in each organisation.
-    may_write: the token's own permission.
+    orgs: the user's role ("admin", "write", "contributor", "read", or one of its own) in each organisation.
+    role, scopes: the token's own permissions.
     admin: an admin of the whole Hub may write everywhere.
     """
 
@@ -63,16 +76,29 @@ class Identity:
     full_name: str
     orgs: Mapping[str, str]
     token_name: str
-    may_write: bool
+    role: str
+    scopes: tuple[Scope, ...]
     admin: bool
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the token may write anything at all."""
+        return self.role == "write" or any(REPO_WRITE in scope.permissions for scope in self.scopes)
 
     def reads(self, owner: str) -> bool:
         """Whether private repos of this owner are visible."""
-        return self.admin or owner == self.name or owner in self.orgs
+        belongs = self.admin or owner == self.name or owner in self.orgs
+        return belongs and self._allows(REPO_READ, owner)
 
-    def writes(self, owner: str) -> bool:
-        """Whether repos of this owner may be created and changed."""
-        return self.may_write and (self.admin or owner == self.name or self.orgs.get(owner, "read") in WRITING_ROLES)
+    def writes(self, owner: str, right: str = REPO_WRITE, repo: str | None = None) -> bool:
+        """Whether this owner's repos, one repo of theirs, or with another `right` their collections may be changed."""
+        belongs = self.admin or owner == self.name or self.orgs.get(owner, "read") != "read"
+        return belongs and self.role != "read" and self._allows(right, owner, repo)
+
+    def _allows(self, right: str, owner: str, repo: str | None = None) -> bool:
+        if self.role != FINE_GRAINED:
+            return True
+        return any(right in scope.permissions and scope.name in (owner, repo) for scope in self.scopes)
 
 
 class Accounts:
@@ -92,15 +118,25 @@ class Accounts:
             accounts.tokens[_hash_token(token)] = TokenRecord(name, "default", "write")
         return token
 
-    def add_token(self, user: str, token: str | None = None, *, name: str = "token", role: str = "read") -> str:
-        """Give a user one more token, whose role is "read" or "write"; returns it."""
-        if role not in ("read", "write"):
-            raise bad_request(f"Invalid token role {role!r}: it is 'read' or 'write'")
+    def add_token(
+        self,
+        user: str,
+        token: str | None = None,
+        *,
+        name: str = "token",
+        role: str = "read",
+        scopes: Iterable[Scope] = (),
+    ) -> str:
+        """Give a user one more token; returns it. Scopes make it a fine-grained one."""
+        scopes = tuple(scopes)
+        role = FINE_GRAINED if scopes else role
+        if role not in TOKEN_ROLES:
+            raise bad_request(f"Invalid token role {role!r}: it is one of {', '.join(TOKEN_ROLES)}")
         token = token or _make_token()
         with self._changing() as accounts:
             if user not in accounts.users:
                 raise HubError(404, f"There is no user {user!r}")
-            accounts.tokens[_hash_token(token)] = TokenRecord(user, name, role)
+            accounts.tokens[_hash_token(token)] = TokenRecord(user, name, role, scopes)
         return token
 
     def add_org(self, name: str, members: Mapping[str, str]) -> None:
@@ -127,7 +163,8 @@ class Accounts:
             full_name=user.full_name,
             orgs={org: members[name] for org, members in accounts.orgs.items() if name in members},
             token_name=entry.name,
-            may_write=entry.role == "write",
+            role=entry.role,
+            scopes=entry.scopes,
             admin=user.admin,
         )
 

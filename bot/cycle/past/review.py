@@ -18,7 +18,7 @@ from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.release.folder import FileState, ReleaseFile, inspect_folder, is_editable
 from bot.release.report import update_cycle_report
-from bot.release.review import Publisher, is_rejected, is_waiting
+from bot.release.review import Publisher, check_repos, is_rejected, is_waiting
 from bot.release.verify import sha256_of
 from bot.search.results import GateResult, MeasuredRow
 from bot.watchlist.watchlist import Watchlist
@@ -120,8 +120,7 @@ def publish_releases(
     if not wanted:
         narrator.say(f"{cycle}: nothing to publish: {ledger.cycle(cycle).note}")
         return
-    if watchlist.publish.namespace is not None:
-        hub.check_can_write(watchlist.publish.namespace)
+    check_repos(hub, {release.repo for release in wanted}, watchlist.publish, narrator)
     ready = []
     for release in wanted:
         restore_release(ledger, home, hub, release, narrator)

@@ -15,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from conftest import TestHub
 from localhub import first_admin, running
+from localhub.store.accounts import Scope
 
 
 def refused(status: int) -> pytest.RaisesExc[HfHubHTTPError]:
@@ -83,6 +84,29 @@ def test_writing_needs_a_token_that_may_write_to_the_namespace(hub: TestHub) -> 
     with refused(403):
         hub.api().move_repo("reef/m", "bob/m")
     hub.api().auth_check("reef/m", write=True)
+
+
+def test_a_fine_grained_token_does_what_its_scopes_say_and_whoami_lists_them(hub: TestHub) -> None:
+    read, write = "repo.content.read", "repo.write"
+    org = Scope("org", "reef", (read, write))
+    single = Scope("model", "ada/m", (read, write))
+    api = hub.api(hub.store.accounts.add_token("ada", scopes=[org, single, Scope("user", "ada", (read,))]))
+    token = api.whoami()["auth"]["accessToken"]
+    assert (token["role"], token["fineGrained"]["global"]) == ("fineGrained", [])
+    assert [(entry["entity"]["name"], entry["permissions"]) for entry in token["fineGrained"]["scoped"]] == [
+        ("reef", [read, write]), ("ada/m", [read, write]), ("ada", [read]),
+    ]  # fmt: skip
+    hub.store.commit("ada/m", {"a.txt": "1"})
+    hub.store.commit("ada/other", {"a.txt": "1"})
+    api.create_repo("reef/new")
+    api.create_tag("ada/m", tag="v1")
+    for deed in (
+        lambda: api.create_tag("ada/other", tag="v1"),
+        lambda: api.create_repo("ada/new"),
+        lambda: api.create_collection("x", namespace="reef"),
+    ):
+        with refused(403):
+            deed()
 
 
 def test_a_refusal_says_which_namespace_the_token_may_not_write_to(hub: TestHub) -> None:

@@ -6,6 +6,7 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.failures import HubForbidden, HubGated, HubNotFound, HubUnavailable, ordered_wait, waiting_time
 from fixtures.small_repos import files
+from localhub.store.accounts import Scope
 
 HUSH = "hf_secret_of_nobody"
 
@@ -84,6 +85,22 @@ def test_a_namespace_of_others_is_refused_and_ones_own_are_named(hub):
     with pytest.raises(HubForbidden, match=r"^publish.namespace: got 'bob': .* ada, .* ada, reef; choose"):
         bot.check_can_write("bob")
     assert [path for _, path in hub.faults.seen] == ["/api/whoami-v2"]
+
+
+def test_a_fine_grained_token_is_checked_by_its_permissions(hub):
+    writer = Scope("org", "reef", ("repo.content.read", "repo.write"))
+    token = hub.store.accounts.add_token("ada", scopes=[writer])
+    bot = client(hub, token=token)
+    assert bot.check_can_write("reef") == ()
+    with pytest.raises(HubForbidden, match=r"^publish.namespace: got 'ada': .* may write to reef; give it"):
+        bot.check_can_write("ada")
+    with pytest.raises(HubForbidden, match=r"^publish.collection: .* reef; give it the permission collection.write"):
+        bot.check_can_write("reef", collections=True)
+
+
+def test_an_admin_of_a_rehearsal_may_publish_to_any_namespace(hub):
+    hub.store.add_user("root", "hf_root", admin=True)
+    assert client(hub, token="hf_root").check_can_write("somebody-real", collections=True) == ()
 
 
 def test_a_wrong_token_is_refused_without_being_shown(hub):
