@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bot.ledger.decisions import Decision
+from bot.ledger.decisions import ReviewDecision
 from bot.search.results import GateResult
 
 
-def refuse_rejected(gate_results: Sequence[GateResult], rejected: Mapping[str, Decision]) -> tuple[GateResult, ...]:
+def refuse_rejected(
+    gate_results: Sequence[GateResult], rejected: Mapping[str, ReviewDecision]
+) -> tuple[GateResult, ...]:
     """The gate's results, with those refused that a person rejected. rejected: decisions by recipe digest."""
 
     def refuse(result: GateResult) -> GateResult:

@@ -21,7 +21,7 @@ class ReviewVerdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Decision:
+class ReviewDecision:
     """A person's decision on one release. note: the person's reason, or what was remarkable; may be empty."""
 
     cycle: str
@@ -37,7 +37,7 @@ class Decision:
         return f"{self.verdict} by {self.who} on {self.when:%Y-%m-%d}" + (f": {self.note}" if self.note else "")
 
 
-def record_decision(ledger: Ledger, decision: Decision) -> None:
+def record_decision(ledger: Ledger, decision: ReviewDecision) -> None:
     """Record a decision; it replaces earlier ones on the same release, which stay on record."""
     values = vars(decision) | {"decided": decision.when.isoformat()}
     del values["when"]
@@ -45,14 +45,14 @@ def record_decision(ledger: Ledger, decision: Decision) -> None:
         session.execute(insert(DecisionRow), [values])
 
 
-def cycle_decisions(ledger: Ledger, cycle: str) -> dict[str, Decision]:
+def cycle_decisions(ledger: Ledger, cycle: str) -> dict[str, ReviewDecision]:
     """Role → the decision that holds, for the releases of a cycle on which there is one."""
     query = select(DecisionRow).where(DecisionRow.cycle == cycle).order_by(DecisionRow.id)
     with ledger.transaction() as session:
         return {row.role: _decision(row) for row in session.scalars(query)}
 
 
-def rejected_recipes(ledger: Ledger, watchlist: str) -> dict[str, Decision]:
+def rejected_recipes(ledger: Ledger, watchlist: str) -> dict[str, ReviewDecision]:
     """Recipe digest → the decision, for all that were rejected in any cycle of a watchlist and not published later."""
     query = select(DecisionRow).join(CycleRow, CycleRow.id == DecisionRow.cycle)
     with ledger.transaction() as session:
@@ -77,6 +77,6 @@ def kept_documents(ledger: Ledger, cycle: str, role: str) -> dict[str, bytes]:
         return {row.name: row.content for row in session.scalars(query)}
 
 
-def _decision(row: DecisionRow) -> Decision:
+def _decision(row: DecisionRow) -> ReviewDecision:
     when, verdict = datetime.fromisoformat(row.decided), ReviewVerdict(row.verdict)
-    return Decision(row.cycle, row.role, row.recipe, verdict, row.who, when, row.note)
+    return ReviewDecision(row.cycle, row.role, row.recipe, verdict, row.who, when, row.note)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.command_line import shoal_command
-from bot.ledger.decisions import Decision, ReviewVerdict, cycle_decisions
+from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.release.publish import ReleaseUpload, add_to_collection, check_free, publish_release
@@ -115,7 +115,7 @@ def _count(releases: int) -> str:
     return "1 release" if releases == 1 else f"{releases} releases"
 
 
-def find_ending(releases: Sequence[ReleaseEntry], decisions: Mapping[str, Decision]) -> Ending:
+def find_ending(releases: Sequence[ReleaseEntry], decisions: Mapping[str, ReviewDecision]) -> Ending:
     """The state of a cycle with releases, and how many of them are published, rejected and waiting.
 
     decisions: by role.
@@ -132,12 +132,12 @@ def find_ending(releases: Sequence[ReleaseEntry], decisions: Mapping[str, Decisi
     return Ending(State.PUBLISHED if published else State.REJECTED, ", ".join(parts))
 
 
-def is_rejected(release: ReleaseEntry, decisions: Mapping[str, Decision]) -> bool:
+def is_rejected(release: ReleaseEntry, decisions: Mapping[str, ReviewDecision]) -> bool:
     """Whether a person rejected a release; decisions: those that hold, by role."""
     decision = decisions.get(release.role)
     return not release.commit and decision is not None and decision.verdict is ReviewVerdict.REJECTED
 
 
-def is_waiting(release: ReleaseEntry, decisions: Mapping[str, Decision]) -> bool:
+def is_waiting(release: ReleaseEntry, decisions: Mapping[str, ReviewDecision]) -> bool:
     """Whether a release is neither published nor rejected."""
     return not release.commit and not is_rejected(release, decisions)

@@ -13,7 +13,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.command_line import shoal_command
-from bot.ledger.decisions import Decision, ReviewVerdict, cycle_decisions, record_decision
+from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions, record_decision
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.release.folder import FileState, ReleaseFile, inspect_folder, is_editable
@@ -172,7 +172,7 @@ def _close(ledger: Ledger, home: Home, publisher: Publisher) -> None:
 
 def _decide(ledger: Ledger, release: ReleaseEntry, verdict: ReviewVerdict, note: str) -> None:
     who, now = current_user(), datetime.now(UTC)
-    record_decision(ledger, Decision(release.cycle, release.role, release.recipe, verdict, who, now, note))
+    record_decision(ledger, ReviewDecision(release.cycle, release.role, release.recipe, verdict, who, now, note))
 
 
 def _reviewed_cycle(ledger: Ledger, cycle: str) -> Cycle:
@@ -219,7 +219,7 @@ def _find_edits(home: Home, release: ReleaseEntry, allowed: bool) -> dict[str, s
     return {name: sha256_of(folder / name) for name in names}
 
 
-def _describe_state(release: ReleaseEntry, decision: Decision | None) -> str:
+def _describe_state(release: ReleaseEntry, decision: ReviewDecision | None) -> str:
     if release.commit:
         return decision.describe() if decision is not None else "published"
     rejected = decision is not None and is_rejected(release, {release.role: decision})
