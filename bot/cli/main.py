@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.exits import Terminated, one_line_errors, quiet_libraries
+from bot.cli.export import export_command
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.options import AsJson, CycleId, Endpoint, HomePath, WatchlistPath, parse_size
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
@@ -191,6 +192,7 @@ def show_command(cycle: CycleId, home: HomePath = None, as_json: AsJson = False)
 app.command("review")(review_command)
 app.command("publish")(publish_command)
 app.command("reject")(reject_command)
+app.command("export")(export_command)
 
 
 @app.command("merge")

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.cycle.history import CyclePage, CycleSummary
+from bot.cycle.past.front import number_front
 from bot.hub.candidate import Verdict
 from bot.ledger.ledger import ReleaseEntry
 from bot.progress import clock_time, printable
@@ -190,17 +191,19 @@ def _search(found: SearchSummary) -> Text:
 
 
 def _front(page: CyclePage) -> Table:
-    table = _table("recipe", *page.skills)
-    for recipe, scores in page.front:
-        _add(table, recipe[:_DIGEST], *(f"{score:.3f}" for score in scores))
+    table = _table("", "recipe", *page.skills)
+    for member in number_front(page.front, ()):
+        _add(table, str(member.number), member.recipe[:_DIGEST], *(f"{score:.3f}" for score in member.search))
     return table
 
 
 def _gate(gate_results: Iterable[GateResult], page: CyclePage) -> Table:
-    table = _table("recipe", *page.skills, "reason")
+    numbers = {member.recipe: str(member.number) for member in number_front(page.front, page.gate_results)}
+    table = _table("", "recipe", *page.skills, "reason")
     for gate_result in sorted(gate_results, key=lambda one: one.p_value):
         scores = [f"{score:.3f}" for score in gate_result.scores] or ["-"] * len(page.skills)
-        _add(table, gate_result.recipe[:_DIGEST], *scores, gate_result.reason)
+        recipe = gate_result.recipe
+        _add(table, numbers[recipe], recipe[:_DIGEST], *scores, gate_result.reason)
     return table
 
 

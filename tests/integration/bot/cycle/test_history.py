@@ -120,7 +120,7 @@ def test_show_prints_the_whole_cycle_within_80_columns(ledger: Ledger, home: Hom
         "  scoring; the budget is spent",
         "  2 failed: the logits are not finite",
     ]
-    assert parts[4][2].split() == [WON[:10], "0.900", "0.800", "better"]
+    assert parts[4][2].split() == ["2", WON[:10], "0.900", "0.800", "better"]
     assert parts[6][1:] == [
         "                     math         cross",
         "  balanced  release  0.900        0.800",

@@ -1,5 +1,7 @@
-"""A person's review of releases, with the genuine client against a local Hub. No search is run: the releases are plain
-merges of the zoo, written and recorded as a cycle does it."""
+"""What is done with past cycles, with the genuine client against a local Hub: reviews and exports.
+
+No search is run: the releases are plain merges of the zoo, written and recorded as a cycle does it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.utils import get_session
+from transformers import AutoModelForCausalLM
 
 from bot.cycle.context import CycleContext
+from bot.cycle.past.export import export_member, export_recipe
+from bot.cycle.past.front import find_member, front_members
 from bot.cycle.past.review import ReleaseReview, publish_releases, reject_releases, review_cycle, waiting_cycles
 from bot.cycle.rejections import refuse_rejected
 from bot.cycle.sources import describe_equal_cycle
@@ -31,8 +40,11 @@ from fixtures import cycles
 from fixtures.cycles import NAMESPACE, Listener, client, published, small_watchlist
 from fixtures.golden import report_facts
 from localhub import Running
+from merging.merge_tensor import make_loader, merge_tensor
 from merging.partition import Partition
+from merging.recipes.recipe import read_recipe
 from merging.recipes.weight_merge import WeightMerge
+from merging.sources.checkpoint import Checkpoint
 from zoo.repo import MODELS
 
 CYCLE = "small-1"
@@ -84,10 +96,10 @@ def write_cycle(home: Home, pool: Pool) -> None:
     ledger.keep(cycle, "pool", pool, Pool)
     by_name = {member.ref: MODELS[member.repo] for member in pool.members}
     sources = tuple(member.ref for member in pool.sources)
+    whole = Partition.even(2, 1, modules_apart=False, ends_apart=False)
     releases = []
     for role, weight in ROLES.items():
         weights = ("weight", ((weight,), (1.0,)))
-        whole = Partition.even(2, 1, modules_apart=False, ends_apart=False)
         recipe = WeightMerge("linear", sources, None, whole, (weights,), "float32", 0)
         ledger.record_evaluation(json.dumps(recipe.to_json()), EvaluationEntry(recipe.digest, "set", 1.0, None), [])
         folder = home.release(cycle, role)
@@ -98,6 +110,12 @@ def write_cycle(home: Home, pool: Pool) -> None:
         keep_documents(ledger, cycle, role, read_release_documents(folder, entry.files))
         ledger.record_release(entry, None)
         releases.append(replace(report_facts().releases[0], role=role, repo=entry.repo, commit=None))
+    third = WeightMerge("linear", sources, None, whole, (("weight", ((1.0,), (3.0,))),), "float32", 0)
+    ledger.record_evaluation(json.dumps(third.to_json()), EvaluationEntry(third.digest, "set", 1.0, None), [])
+    front = [entry.recipe for entry in ledger.releases(cycle)] + [third.digest]
+    ledger.record_front(cycle, 1, [(digest, (0.9 - place / 10, 0.5)) for place, digest in enumerate(front)])
+    results = tuple(GateResult(one, (0.8, 0.4), one != third.digest, "too near", 0.5, 0.05, ()) for one in front)
+    ledger.keep(cycle, "gate", results, tuple[GateResult, ...])
     facts = replace(report_facts(), cycle=cycle, releases=tuple(releases))
     ledger.keep(cycle, "report", facts, CycleFacts)
     ledger.finish(cycle, State.REVIEW, "2 releases waiting for review", NOON)
@@ -273,3 +291,60 @@ def test_a_cycle_that_is_not_to_be_reviewed_says_its_state(desk: Desk) -> None:
     desk.ledger.finish(CYCLE, State.WRITTEN, "", NOON)
     with pytest.raises(ShoalError, match=r"is written, not waiting for review; publishing was off: set publish\.mode"):
         desk.publish()
+
+
+# -- exports ------------------------------------------------------------------------------------------------------
+
+
+def test_any_front_member_is_exported_as_a_model_that_says_it_is_no_release(desk: Desk, tmp_path: Path) -> None:
+    ledger, hub, out = desk.ledger, client(desk.server), tmp_path / "third"
+    exported = export_member(ledger, desk.home, hub, CYCLE, "3", out, desk.listener)
+    assert (exported.number, exported.recipe) == (3, ledger.front(CYCLE)[2][0])
+    model = AutoModelForCausalLM.from_pretrained(out)
+    recipe = read_recipe(json.loads(ledger.recipe(exported.recipe)))
+    load = make_loader(recipe, {origin: Checkpoint.open(MODELS[origin.location]) for origin in recipe.origins})
+    assert isinstance(recipe, WeightMerge)
+    name = "model.embed_tokens.weight"
+    assert torch.equal(model.state_dict()[name], merge_tensor(recipe, name, load))
+    assert exported.files == hash_files(out) and json.loads((out / "shoal.json").read_text())["cycle"] == CYCLE
+    card = (out / "README.md").read_text()
+    assert "# Front member 3 of cycle small-1" in card and "**This is not a release.** It is one of 3 members" in card
+    assert "The gate held back it" not in card and "The gate held it back: too near." in card
+    assert "| Split | math | cross |\n|---|---|---|\n| search | 0.700 | 0.500 |\n| validation | 0.800 | 0.400 |" in card
+    assert ModelCard(card).data.base_model == [origin.location for origin in recipe.origins]
+    url = f"{desk.server.endpoint}/api/validate-yaml"
+    assert get_session().post(url, json={"repoType": "model", "content": card}).json()["errors"] == []
+    with pytest.raises(ShoalError, match="third: exists already"):
+        export_member(ledger, desk.home, hub, CYCLE, "3", out, desk.listener)
+
+
+def test_an_export_of_a_release_has_its_weights_and_names_it(desk: Desk, tmp_path: Path) -> None:
+    release = desk.ledger.releases(CYCLE)[0]
+    hub = client(desk.server)
+    exported = export_member(
+        desk.ledger, desk.home, hub, CYCLE, release.recipe[:8].upper(), tmp_path / "a", desk.listener
+    )
+    assert exported.files["model.safetensors"] == release.files["model.safetensors"]
+    assert f"The release `{release.repo}` was made by the same recipe" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_a_recipe_alone_is_yaml_for_mergekit_and_fetches_no_weights(desk: Desk, tmp_path: Path) -> None:
+    from mergekit.config import MergeConfiguration
+
+    out = tmp_path / "third.yml"
+    desk.server.faults.clear()
+    export_recipe(desk.ledger, client(desk.server), CYCLE, "3", out)
+    config = MergeConfiguration.model_validate(yaml.safe_load(out.read_text()))
+    assert config.merge_method == "linear" and len(config.referenced_models()) == 2
+    assert not [path for _, path in desk.server.faults.seen if path.endswith(".safetensors")]
+    with pytest.raises(ShoalError, match="exists already"):
+        export_recipe(desk.ledger, client(desk.server), CYCLE, "3", out)
+
+
+@pytest.mark.parametrize("name", ["0", "4", "f" * 10, "abc", ""])
+def test_a_name_that_is_no_front_member_is_refused(desk: Desk, name: str) -> None:
+    members = front_members(desk.ledger, CYCLE)
+    with pytest.raises(ShoalError, match=r"RECIPE: got .*: names none of the 3 front members; write a number up to 3"):
+        find_member(members, CYCLE, name)
+    with pytest.raises(ShoalError, match="has no front yet"):
+        find_member((), CYCLE, "1")

@@ -1,0 +1,50 @@
+"""`shoal export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bot.cli.exits import one_line_errors
+from bot.cli.hub_client import open_hub
+from bot.cli.ledgers import open_ledger
+from bot.cli.options import AsJson, CycleId, Endpoint, HomePath
+from bot.cli.output import show_result, terminal_narrator
+from bot.home import find_home
+
+if TYPE_CHECKING:
+    from bot.cycle.past.export import Exported
+
+
+@one_line_errors
+def export_command(
+    cycle: CycleId,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A number, or the beginning of a digest.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder, or the new file for a recipe.")],
+    recipe_only: Annotated[bool, typer.Option("--recipe-only", help="Write mergekit's YAML alone.")] = False,
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write any member of a cycle's front as a model, whether it was released or not.
+
+    `shoal show` lists the front with numbers and digests. Sources that the home no longer has are fetched again.
+
+    Example: `shoal export tiny-math-1 3 ./third`
+    """
+    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    ledger = open_ledger(bot_home)
+    with narrator.bar("loading", None):
+        from bot.cycle.past.export import export_member, export_recipe
+    if recipe_only:
+        exported = export_recipe(ledger, client, cycle, recipe, out)
+    else:
+        exported = export_member(ledger, bot_home, client, cycle, recipe, out, narrator)
+    show_result(exported, _describe, as_json=as_json)
+
+
+def _describe(exported: Exported) -> str:
+    what = f"front member {exported.number} of {exported.cycle}, recipe {exported.recipe[:12]}"
+    return f"{exported.target}: {what}" + (f", {len(exported.files)} files" if exported.files else ", as a recipe")

@@ -1,0 +1,140 @@
+"""`shoal export`: any front member of a past cycle as a folder that transformers loads, or as mergekit's YAML."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from bot.cycle.past.front import FrontMember, find_member, front_members
+from bot.cycle.past.rebuild import fetch_origins, kept_pool, stored_recipe
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.hub.front_matter import write_front_matter
+from bot.hub.inspection import RemoteWeights
+from bot.hub.pool import Pool
+from bot.hub.resolver import open_weights
+from bot.hub.rules import OWN_TAG
+from bot.ledger.ledger import Ledger
+from bot.progress import Narrator
+from bot.release.publish import PROVENANCE
+from bot.release.write import render_provenance, source_licences
+from bot.watchlist.watchlist import Watchlist
+from merging.errors import MergingError
+from merging.kinds import kind_of
+from merging.recipes.recipe import Recipe
+from merging.sources.weights import Weights
+from merging.writing.atomic import atomic_file
+from merging.writing.release import write_release
+from templates.markdown import render_markdown
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported. files: name → SHA-256 of a folder's files; empty for a recipe alone."""
+
+    cycle: str
+    number: int
+    recipe: str
+    target: str
+    files: Mapping[str, str]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values."""
+        return asdict(self)
+
+
+def export_member(
+    ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, target: Path, narrator: Narrator
+) -> Exported:
+    """Write a front member as a new folder; what of its sources is not in the home is fetched.
+
+    name: its number on the front, or the beginning of its recipe's digest.
+
+    Raises:
+        ShoalError, MergingError: no such member, a source is gone from the Hub, or the folder exists or cannot be
+            written.
+    """
+    member = find_member(front_members(ledger, cycle), cycle, name)
+    if target.exists():
+        raise ShoalError(f"{target}: exists already; remove it, or choose another folder")
+    recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
+    folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
+    weights = {source: open_weights(source, folders) for source in recipe.origins}
+    documents = {
+        "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
+        PROVENANCE: render_provenance(recipe, cycle).encode(),
+        **source_licences(recipe, folders),
+    }
+    with narrator.bar("writing", None):
+        files = write_release(recipe, weights, target, documents, config_source=config_source)
+    return Exported(cycle, member.number, member.recipe, str(target), files)
+
+
+def export_recipe(ledger: Ledger, hub: Hub, cycle: str, name: str, target: Path) -> Exported:
+    """Write a front member's recipe as YAML that mergekit reads. No weights are read or fetched.
+
+    Raises:
+        ShoalError, MergingError: no such member, mergekit cannot make the merge, or the file exists.
+    """
+    member = find_member(front_members(ledger, cycle), cycle, name)
+    if target.exists():
+        raise ShoalError(f"{target}: exists already; remove it, or choose another file")
+    recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
+    source = pool.sources[0]
+    headers = {one.ref: one for one in pool.members}
+    with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
+        hub.download(source.repo, source.sha, "config.json", Path(folder))
+        weights = {origin: _HeadersAlone(Path(folder), headers[origin]) for origin in recipe.origins}
+        text = recipe.plan_files(weights, Path(folder)).mergekit_yaml
+    if all(line.startswith("#") for line in text.splitlines()):
+        reason = text.splitlines()[0].removeprefix("# ")
+        raise ShoalError(f"RECIPE: got {name!r}: {reason} Leave out --recipe-only to export the folder")
+    with atomic_file(target) as file:
+        file.write(text.encode())
+    return Exported(cycle, member.number, member.recipe, str(target), {})
+
+
+def render_export_card(
+    ledger: Ledger, hub_url: str, cycle: str, member: FrontMember, recipe: Recipe, pool: Pool
+) -> str:
+    """README.md: what was merged, that it is no release, and its scores on the splits by which it was chosen."""
+    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    assert watchlist is not None  # kept before anything else of the cycle
+    released = [entry for entry in ledger.releases(cycle) if entry.recipe == member.recipe]
+    named = {one.ref: one.repo for one in pool.members}
+    body = render_markdown(
+        "export_card.md.j2",
+        cycle=cycle,
+        watchlist=watchlist.name,
+        member=member,
+        members=len(front_members(ledger, cycle)),
+        skills=watchlist.skill_names,
+        merge=recipe.describe(),
+        released=released[0] if released else None,
+        sources=[(named[origin], str(origin.revision)) for origin in recipe.origins],
+        dtype=recipe.dtype,
+        notices=pool.licence.notices,
+        address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
+    )
+    kind = kind_of(pool.sources[0].settings)
+    parents = [named[origin] for origin in recipe.origins]
+    return write_front_matter(pool.licence, parents, ["merge", OWN_TAG], kind.library, kind.pipeline_tag) + body
+
+
+class _HeadersAlone(Weights):
+    """Weights of which only the headers are known, as the Hub gave them when the pool was found."""
+
+    def __init__(self, folder: Path, member: RemoteWeights) -> None:
+        super().__init__(folder, member.headers)
+        self._repo = member.repo
+
+    def tensor(self, name: str) -> Tensor:
+        raise MergingError(f"{self._repo}: its tensor {name} was not fetched")
+
+    def verify(self) -> None:
+        raise MergingError(f"{self._repo}: its tensors were not fetched")
