@@ -11,11 +11,11 @@ from bot.cycle.context import CycleContext
 from bot.errors import ShoalError
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
-from bot.hub.command_line import shoal_command
 from bot.hub.download import SourceGone, fetch_pool
 from bot.hub.pool import NoPool, Pool, find_pool, remove_members
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
+from bot.release.hints import shoal_command
 from bot.release.power import describe_hopelessness, detectable_effects, refuse_counts
 from bot.release.review import is_waiting
 from bot.search.guards import refuse_references

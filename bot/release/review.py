@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.command_line import shoal_command
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
 from bot.progress import Narrator
+from bot.release.hints import shoal_command
 from bot.release.publish import ReleaseUpload, add_to_collection, check_free, publish_release
 from bot.search.selection import list_roles, make_repo_name
 from bot.watchlist.sections import PublishSection

@@ -12,11 +12,11 @@ from bot.cycle.past.rebuild import restore_release
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.command_line import shoal_command
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions, record_decision
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.progress import Narrator
 from bot.release.folder import FileState, ReleaseFile, inspect_folder, is_editable
+from bot.release.hints import shoal_command
 from bot.release.report import update_cycle_report
 from bot.release.review import Publisher, check_repos, is_rejected, is_waiting
 from bot.release.verify import sha256_of
