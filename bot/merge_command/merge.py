@@ -23,6 +23,7 @@ from bot.merge_command.plan import MergePlan, plan_merge
 from bot.merge_command.recipe_file import read_recipe_file
 from bot.progress import Advance, Narrator
 from merging.identity import ModelId
+from merging.tokenizers.release_files import release_files
 from merging.writing.release import MAX_SHARD_BYTES, Contents, add_documents, render_config, write_folder
 
 
@@ -126,8 +127,8 @@ class Merger:
             advance(tensor.nbytes, tensor_name)
             return tensor
 
-        files = plan.result.read_companions(self.home.sources)
-        files["config.json"] = render_config(plan.assembly.config)
+        settings = {"config.json": render_config(plan.assembly.config)}
+        files = release_files(plan.result.read_companions(self.home.sources) | settings).files
         everything = add_documents(files, render_documents(plan, folders, name, self.hub.endpoint))
         return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_advance, everything)
 

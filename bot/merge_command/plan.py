@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from merging.mergekit.config import ConfigFaults, MergeConfig, dotted
 from merging.models.layer_config import is_tied
 from merging.models.settings import read_settings, settings_mismatch
 from merging.tensor_names import count_layers
+from merging.tokenizers.release_files import release_files
 from merging.writing.assembly import Assembly, assemble
 
 OnProgress = Callable[[str], None]
@@ -119,7 +120,8 @@ def plan_merge(recipe: RecipeFile, target: Path, home: Home, resolver: Resolver,
         planned[stage.name] = _plan_stage(stage, models, resolver.hub)
     repos = {repo.ref: repo for model in sources.values() for repo in model.remotes}
     missing = tuple(repo for ref, repo in repos.items() if not is_complete(source_folder(home.sources, ref)))
-    plan = MergePlan(recipe, tuple(planned.values()), missing, tuple(_remarks(recipe, planned.values(), resolver.hub)))
+    stages = tuple(planned.values())
+    plan = MergePlan(recipe, stages, missing, tuple(_remarks(recipe, stages, resolver.hub)))
     _check_room(plan, target, home)
     return plan
 
@@ -155,8 +157,8 @@ def _plan_stage(stage: Stage, models: Mapping[ModelId, InputModel], hub: Hub) ->
         raise stage.wrap_error(error) from error
 
 
-def _remarks(recipe: RecipeFile, planned: Iterable[StagePlan], hub: Hub) -> Iterator[str]:
-    """Keys and stages without effect, and differences between the models that shapes do not show."""
+def _remarks(recipe: RecipeFile, planned: Sequence[StagePlan], hub: Hub) -> Iterator[str]:
+    """Keys and stages without effect, differences that shapes do not show, and a tokenizer that is read otherwise."""
     for name in recipe.stages.unused:
         yield f"{name}: the result does not need this stage, so it is not made"
     for one in planned:
@@ -164,6 +166,8 @@ def _remarks(recipe: RecipeFile, planned: Iterable[StagePlan], hub: Hub) -> Iter
         unalike = (*_setting_remarks(one), *uncompared_remarks(one.stage, one.models, hub))
         found = (*_tied_head_remark(one), *unalike, *_wide_dtype_remark(one))
         yield from (f"{one.stage.label}{remark}" for remark in found)
+    if note := release_files(planned[-1].read_small_files(hub)).note:
+        yield note
 
 
 def _tied_head_remark(planned: StagePlan) -> Iterator[str]:

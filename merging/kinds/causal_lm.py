@@ -73,6 +73,19 @@ class CausalLM:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return tokenizer
 
+    def load_source_processor(self, folder: Path) -> PreTrainedTokenizerBase:
+        """Load the tokenizer of a source as its release will have it: that of its tokenizer.json wherever possible."""
+        from merging.tokenizers.release_files import release_files
+        from merging.tokenizers.source_tokenizer import load_tokenizer
+        from merging.writing.companions import read_companions
+
+        files = read_companions(folder) | {"config.json": (folder / "config.json").read_bytes()}
+        released = release_files(files).files
+        if released == files:
+            return self.load_processor(folder)
+        tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(folder), released)
+        return tokenizer
+
     def head(self, model: PreTrainedModel) -> torch.nn.Module:
         """The language model head."""
         head: torch.nn.Module = model.get_output_embeddings()

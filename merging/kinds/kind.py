@@ -63,5 +63,8 @@ class ModelKind(Protocol):
     def load_processor(self, folder: Path) -> object:
         """Load what turns inputs into tensors, such as a tokenizer, as any user would."""
 
+    def load_source_processor(self, folder: Path) -> object:
+        """Load what turns inputs into tensors for candidates that have this source's files, as their release will."""
+
     def head(self, model: PreTrainedModel) -> torch.nn.Module:
         """The module whose output is watched for NaN and infinity."""

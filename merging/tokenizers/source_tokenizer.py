@@ -48,7 +48,10 @@ class SourceTokenizer:
 
 
 def read_source_tokenizer(label: str, files: Mapping[str, bytes], rows: int) -> SourceTokenizer:
-    """The tokenizer in a model's small files, as transformers reads it; none of the model's own code runs.
+    """The tokenizer in a model's small files; none of the model's own code runs.
+
+    Its steps and tokens are those of tokenizer.json, as the tokenizers library reads it: transformers builds some classes
+    of tokenizers anew, with other steps. Tokens that transformers adds, by tokenizer_config.json, belong to it too.
 
     label: name of the model in errors. files: by name: config.json and what `read_companions` gives. rows: of the
     model's embeddings. MergingError if there is no tokenizer, or none that the tokenizers library has.
@@ -56,14 +59,35 @@ def read_source_tokenizer(label: str, files: Mapping[str, bytes], rows: int) -> 
     tokenizer = load_tokenizer(label, files)
     if not tokenizer.is_fast:
         raise MergingError(f"{label}: its tokenizer has no {TOKENIZER}: vocabularies are merged from those alone")
+    spec, vocabulary = json.loads(tokenizer.backend_tokenizer.to_str()), tokenizer.get_vocab()
+    if TOKENIZER in files:
+        spec, vocabulary = _with_further_tokens(label, files[TOKENIZER], spec, vocabulary)
     return SourceTokenizer(
         label=label,
         files=dict(files),
         rows=rows,
-        spec=json.loads(tokenizer.backend_tokenizer.to_str()),
-        vocabulary=tokenizer.get_vocab(),
+        spec=spec,
+        vocabulary=vocabulary,
         special=frozenset(tokenizer.all_special_tokens),
     )
+
+
+def _with_further_tokens(
+    label: str, content: bytes, read: Mapping[str, Any], vocabulary: Mapping[str, int]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """(spec, vocabulary) of a tokenizer.json, with the tokens that transformers adds.
+
+    read, vocabulary: the tokenizer as transformers reads it.
+    """
+    import tokenizers
+
+    with tokenizer_errors(f"{label}: {TOKENIZER} cannot be read"):
+        own = tokenizers.Tokenizer.from_str(content.decode())
+    spec, tokens = json.loads(own.to_str()), dict(own.get_vocab())
+    taken = set(tokens.values())
+    further = {token: id for token, id in vocabulary.items() if token not in tokens and id not in taken}
+    added = [token for token in read["added_tokens"] if token["content"] in further]
+    return {**spec, "added_tokens": [*spec["added_tokens"], *added]}, {**tokens, **further}
 
 
 def load_tokenizer(label: str, files: Mapping[str, bytes]) -> Any:

@@ -28,7 +28,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     MergingError if `target` exists, if another process is writing it, and for every OSError.
     """
     partial = target.with_name(f".{target.name}.partial")
-    try:
+    with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(target):
             if target.exists():
@@ -40,6 +40,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 move_folder(partial, target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn every OSError on the way to the folder `target` into a MergingError that names it."""
+    try:
+        yield
     except OSError as error:
         raise MergingError(
             f"{target}: cannot be written ({error.strerror or error}): make room or choose another folder"

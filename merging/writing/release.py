@@ -12,7 +12,8 @@ from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
 from merging.sources.checkpoint import INDEX_NAME
 from merging.sources.weights import Weights
-from merging.writing.atomic import atomic_folder
+from merging.tokenizers.release_files import release_files
+from merging.writing.atomic import atomic_folder, disk_errors
 from merging.writing.companions import read_companions
 from merging.writing.shards import Merge, write_file, write_weights
 
@@ -71,8 +72,9 @@ def write_release(
         raise MergingError(f"sources: got {unknown[0]}: its checkpoint was not given")
     config_source = config_source or weights[recipe.origins[0]].folder
     plan = recipe.plan_files(weights, config_source)
-    files = read_companions(config_source)
-    files["config.json"] = render_config(set_dtype(plan.config, recipe.dtype))
+    settings = {"config.json": render_config(set_dtype(plan.config, recipe.dtype))}
+    with disk_errors(target):
+        files = dict(release_files(read_companions(config_source) | settings).files)
     files[RECIPE_NAME] = plan.mergekit_yaml.encode()
     contents = Contents(plan.shapes, recipe.dtype, plan.make, add_documents(files, documents))
     return write_folder(target, contents, max_shard_bytes=max_shard_bytes)

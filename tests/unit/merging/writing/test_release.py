@@ -143,6 +143,7 @@ def test_a_write_that_fails_leaves_nothing_behind_and_can_be_done_again(
     limit: int, checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path
 ) -> None:
     releases = tmp_path / "releases"
+    releases.mkdir()
     with (
         no_file_larger_than(limit),
         pytest.raises(MergingError, match=r"releases/one: cannot be written \(File too large\): make room"),
