@@ -162,7 +162,7 @@ def _remarks(recipe: RecipeFile, planned: Sequence[StagePlan], hub: Hub) -> Iter
     for name in recipe.stages.unused:
         yield f"{name}: the result does not need this stage, so it is not made"
     for one in planned:
-        yield from (f"{one.stage.label}{remark}" for remark in one.stage.config.remarks)
+        yield from (f"{one.stage.label}{remark}" for remark in (*one.stage.config.remarks, *one.assembly.remarks))
         unalike = (*_setting_remarks(one), *uncompared_remarks(one.stage, one.models, hub))
         found = (*_tied_head_remark(one), *unalike, *_wide_dtype_remark(one))
         yield from (f"{one.stage.label}{remark}" for remark in found)

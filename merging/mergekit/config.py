@@ -70,6 +70,14 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """Settings with the path of the `parameters` key under which they are written."""
+
+    place: KeyPath
+    settings: Settings
+
+
+@dataclass(frozen=True)
 class TokenizerChoice:
     """The vocabulary of the result: that of all models together ("union"), the base's, or that of one model.
 
@@ -95,7 +103,7 @@ class MergeConfig:
     method: str
     slices: tuple[Slice, ...]
     base: ModelId | None
-    settings: tuple[Settings, ...]
+    settings: tuple[Scope, ...]
     dtype: str | None
     tokenizer: TokenizerChoice | None
     chat_template: str | None

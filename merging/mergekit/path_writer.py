@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from textwrap import wrap
 
-import yaml
-
 from merging.identity import ModelId
 from merging.mergekit.path_limits import mergekit_limits
+from merging.mergekit.text import dump_config
 from merging.mergekit.writer import to_mergekit_yaml
 from merging.paths.folding import FoldingRule, fold_factor, folding_rule
 from merging.recipes.path import PathRecipe
@@ -49,7 +48,7 @@ def path_to_mergekit_yaml(
     }
     stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}" for part in path.merges]
     notes = [*([_STAGES] if stages else []), *mergekit_limits(path, config, tensors)]
-    return "".join(map(_comment, notes)) + "---\n".join([*stages, _dump(final)])
+    return "".join(map(_comment, notes)) + "---\n".join([*stages, dump_config(final)])
 
 
 def _comment(sentence: str) -> str:
@@ -63,7 +62,8 @@ def _called(source: ModelId, names: Mapping[ModelId, str] | None) -> str:
 def _scales(rule: FoldingRule, stream: float) -> list[dict[str, object]] | None:
     if stream == 1 or not rule.by_factor:
         return None
-    # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot.
+    # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot. Some of a rule's parts
+    # are mergekit's names of tensors alone.
     return [{"filter": part.removesuffix("."), "value": fold_factor(fold, stream)} for part, fold in rule.parts.items()]
 
 
@@ -72,7 +72,3 @@ def _slice(model: str, layer: int | None, scales: list[dict[str, object]] | None
     if scales is not None:
         source["parameters"] = {"scale": scales}
     return {"sources": [source]}
-
-
-def _dump(config: Mapping[str, object]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from merging.errors import MergingError
@@ -28,13 +27,18 @@ Setting = tuple[Condition, ...]
 """Conditions in order: the first one that holds gives the value."""
 
 
+def find_condition(setting: Setting, tensor_name: str) -> int | None:
+    """The index of the first condition that holds for a tensor; None if none does."""
+    return next((index for index, condition in enumerate(setting) if condition.holds(tensor_name)), None)
+
+
 def setting_at(setting: Setting, tensor_name: str, position: float) -> Scalar | None:
     """A setting's value for one tensor; None if no condition holds.
 
     position: position of the tensor's layer in its slice, from 0 for the first to 1 for the last.
     """
-    found = next((condition for condition in setting if condition.holds(tensor_name)), None)
-    return None if found is None else interpolate(found.values, position)
+    found = find_condition(setting, tensor_name)
+    return None if found is None else interpolate(setting[found].values, position)
 
 
 def interpolate(values: tuple[Scalar, ...], position: float) -> Scalar:
@@ -48,11 +52,3 @@ def interpolate(values: tuple[Scalar, ...], position: float) -> Scalar:
     after = min(len(values) - 1, before + 1)
     share = place - before
     return (1 - share) * values[before] + share * values[after]
-
-
-def first_setting_value(settings: Iterable[Setting | None], tensor_name: str, position: float) -> Scalar | None:
-    """The value of the first setting that has one for the tensor; None if none has. settings: most specific first."""
-    for setting in settings:
-        if setting is not None and (value := setting_at(setting, tensor_name, position)) is not None:
-            return value
-    return None

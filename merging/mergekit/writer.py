@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.mergekit.text import dump_config
 from merging.methods import METHODS
 from merging.partition import Block, Searched
 from merging.recipes.weight_merge import WeightMerge
@@ -52,7 +51,7 @@ def to_mergekit_yaml(
         ]
     _add_shared(config, recipe, everywhere, even=True)
     note = _DRAW_NOTE if METHODS[recipe.method].draws else ""
-    return note + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return note + dump_config(config)
 
 
 def _slice(

@@ -16,6 +16,7 @@ from merging.dtypes import torch_dtype
 from merging.errors import MergingError
 from merging.kinds import kind_of
 from merging.models.schema import ModelSchema
+from merging.models.traits import read_traits
 from merging.models.transformers_cache import cached_on_disk
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def read_schema(model: PreTrainedModel) -> ModelSchema:
         tied={name: firsts[id(weight)] for name, weight in weights.items() if firsts[id(weight)] != name},
         vocabulary=_vocabulary(model, weights),
         ignored=_ignored(model),
+        traits=read_traits(model),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from merging.dtypes import NAMES
 from merging.errors import MergingError
+from merging.models.traits import Traits
 from merging.sources.weights import Weights
 
 
@@ -22,6 +23,7 @@ class ModelSchema:
     lack. shapes: name → shape of every weight. fixed: names of those that are not of a floating-point dtype.
     tied: name of each tied weight → the name that it is tied to. vocabulary: names of those with a row per token: the
     input embeddings, and the head with its bias. ignored: pattern of names in files that transformers does not read.
+    traits: what the layers compute besides their weights, by their numbers.
     """
 
     architecture: str
@@ -31,6 +33,7 @@ class ModelSchema:
     tied: Mapping[str, str]
     vocabulary: frozenset[str]
     ignored: str | None
+    traits: Traits = field(default_factory=dict)
 
     @property
     def untied(self) -> dict[str, tuple[int, ...]]:
@@ -40,14 +43,16 @@ class ModelSchema:
     def as_json(self) -> dict[str, object]:
         """Plain JSON values; `from_json` reads them back."""
         sets = {"fixed": sorted(self.fixed), "vocabulary": sorted(self.vocabulary)}
-        return {**vars(self), "shapes": dict(self.shapes), "tied": dict(self.tied), **sets}
+        traits = {key: list(values.items()) for key, values in self.traits.items()}
+        return {**vars(self), "shapes": dict(self.shapes), "tied": dict(self.tied), "traits": traits, **sets}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelSchema:
         """Read what `as_json` wrote."""
         shapes = {name: tuple(shape) for name, shape in values["shapes"].items()}
         sets = {key: frozenset(values[key]) for key in ("fixed", "vocabulary")}
-        return cls(**{**values, "shapes": shapes, **sets})
+        traits = {key: dict(pairs) for key, pairs in values["traits"].items()}
+        return cls(**{**values, "shapes": shapes, "traits": traits, **sets})
 
 
 def match_tensors(schema: ModelSchema, models: Iterable[Weights]) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from merging.models.building import build_schema
 from merging.models.schema import match_tensors
+from merging.models.traits import Traits
 from merging.sources.family import TensorHeader
 from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
@@ -21,12 +22,13 @@ class StoredModel:
     """A model's config, and which of its weights each tensor in its files is.
 
     config: the content of config.json. stored: state-dict name → header of the tensor in the files.
-    vocabulary: state-dict names of the tensors with a row per token.
+    vocabulary: state-dict names of the tensors with a row per token. traits: what its layers compute by their numbers.
     """
 
     config: Mapping[str, object]
     stored: Mapping[str, TensorHeader]
     vocabulary: frozenset[str]
+    traits: Traits
 
     @property
     def rows(self) -> int:
@@ -76,4 +78,4 @@ def _match(config: Mapping[str, object], weights: Weights, label: str) -> Stored
     schema = build_schema(config, label)
     found = match_tensors(schema, [weights])
     stored = {place: weights.header(name) for name, place in found.items()}
-    return StoredModel(config, stored, schema.vocabulary & stored.keys())
+    return StoredModel(config, stored, schema.vocabulary & stored.keys(), schema.traits)

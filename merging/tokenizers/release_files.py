@@ -1,8 +1,8 @@
 """A release's tokenizer files, such that plain `AutoTokenizer` reads them as its tokenizer.json has them.
 
-For some classes (GPT2Tokenizer and others) transformers takes only the tokens and merges from tokenizer.json, and builds
-the other steps anew as its class has them: a model whose file splits digits, as SmolLM2's does, then sees other tokens
-than it was trained on. The class that reads the whole file is written in their place.
+For some classes (GPT2Tokenizer and others) transformers takes only the tokens and merges from tokenizer.json, and
+builds the other steps anew as its class has them: a model whose file splits digits, as SmolLM2's does, then sees other
+tokens than it was trained on. The class that reads the whole file is written in their place.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class SourceTokenizer:
 def read_source_tokenizer(label: str, files: Mapping[str, bytes], rows: int) -> SourceTokenizer:
     """The tokenizer in a model's small files; none of the model's own code runs.
 
-    Its steps and tokens are those of tokenizer.json, as the tokenizers library reads it: transformers builds some classes
-    of tokenizers anew, with other steps. Tokens that transformers adds, by tokenizer_config.json, belong to it too.
+    Its steps and tokens are those of tokenizer.json, as the tokenizers library reads it: transformers builds some
+    classes of tokenizers anew, with other steps. Tokens that transformers adds by tokenizer_config.json belong to it.
 
     label: name of the model in errors. files: by name: config.json and what `read_companions` gives. rows: of the
     model's embeddings. MergingError if there is no tokenizer, or none that the tokenizers library has.

@@ -6,7 +6,7 @@ and the models as transformers builds them; no model family is known by name her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,35 +18,18 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kernels.inputs import Draw, Inputs
 from merging.merge_tensor import merge_inputs
-from merging.mergekit.config import ConfigFault, ConfigFaults, Input, MergeConfig, Slice
-from merging.mergekit.parameters import assign_roles
-from merging.mergekit.settings import first_setting_value
-from merging.methods import METHODS
+from merging.mergekit.config import ConfigFault, ConfigFaults, Input, MergeConfig
 from merging.models.building import build_schema
 from merging.models.layer_config import read_depth, stack_config
-from merging.models.schema import ModelSchema
 from merging.models.stored_model import HeaderOnlyWeights, StoredModel
+from merging.models.traits import Traits
 from merging.sources.family import TensorHeader
-from merging.tensor_names import parse_name, renumber
 from merging.tokenizers.vocabulary import Vocabulary
 from merging.writing.shards import Merge
+from merging.writing.tensor_planner import ResultLayer, TensorPlanner, TensorTask
 
 Load = Callable[[ModelId, str], Tensor]
 """Reads a model's tensor by its stored name."""
-
-
-@dataclass(frozen=True)
-class TensorTask:
-    """The inputs of one tensor of the result.
-
-    sources: (model, stored name of its tensor), in the order that the method needs.
-    values: parameter → a value per source, or a single one for all of them.
-    """
-
-    shape: tuple[int, ...]
-    sources: tuple[tuple[ModelId, str], ...]
-    base: tuple[ModelId, str] | None
-    values: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +37,8 @@ class Assembly:
     """The plan of a merge.
 
     tasks: tensor name in the result → task. vocabulary: names of the tensors with a row per token.
-    config: the result's config.json.
+    config: the result's config.json. traits: what its layers compute by their numbers.
+    remarks: settings of the recipe that no tensor is merged with, a line each.
     """
 
     method: str
@@ -62,6 +46,8 @@ class Assembly:
     vocabulary: frozenset[str]
     dtype: str
     config: Mapping[str, object]
+    traits: Traits
+    remarks: tuple[str, ...]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -72,7 +58,7 @@ class Assembly:
     def stored_model(self) -> StoredModel:
         """The result as a model for another merge; its tensors are stored under their own names."""
         headers = {name: TensorHeader(name, shape, CODES[self.dtype]) for name, shape in self.shapes.items()}
-        return StoredModel(self.config, headers, self.vocabulary)
+        return StoredModel(self.config, headers, self.vocabulary, self.traits)
 
     def maker(self, load: Load, names: Mapping[ModelId, str], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
@@ -123,20 +109,6 @@ class AssembledWeights(HeaderOnlyWeights):
             self.tensor(name)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A layer of the result: its slice, the layer that each input gives, and its position in the slice, from 0 to 1."""
-
-    slice: Slice
-    taken: tuple[int, ...]
-    position: float
-
-    @property
-    def pairs(self) -> list[tuple[Input, int]]:
-        """The inputs, each with its layer."""
-        return list(zip(self.slice.inputs, self.taken, strict=True))
-
-
 def assemble(
     config: MergeConfig, stored_models: Mapping[ModelId, StoredModel], vocabulary: Vocabulary | None = None
 ) -> Assembly:
@@ -151,18 +123,27 @@ def assemble(
     layers = tuple(_plan_layers(config, stored_models))
     result_config = _result_config(config, stored_models, layers, vocabulary)
     planned = build_schema(result_config, "the merged config.json")
-    planner = _Planner(config, stored_models, planned, layers, any_rows=vocabulary is not None)
+    planner = TensorPlanner(config, stored_models, planned, layers, any_rows=vocabulary is not None)
     tasks = {name: planner.task(name) for name in planned.untied}
     planner.note_leftovers(tasks.values())
+    planner.note_moved_layers()
     if planner.faults:
         raise ConfigFaults(tuple(planner.faults))
     if planner.misfits:
         raise MergingError("\n".join(planner.misfits.values()))
     by_token = planned.vocabulary & planned.untied.keys()
-    return Assembly(config.method, tasks, by_token, str(result_config["dtype"]), result_config)
+    return Assembly(
+        config.method,
+        tasks,
+        by_token,
+        str(result_config["dtype"]),
+        result_config,
+        planned.traits,
+        tuple(planner.settings.unread()),
+    )
 
 
-def _plan_layers(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> Iterator[_Layer]:
+def _plan_layers(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> Iterator[ResultLayer]:
     """The result's layers in order; ConfigFaults for layers that a model lacks."""
     faults, found = [], []
     for one in config.slices:
@@ -179,7 +160,7 @@ def _plan_layers(config: MergeConfig, stored_models: Mapping[ModelId, StoredMode
             faults.append(ConfigFault(one.place, f"models of unequal depth ({counts})", "choose layers with `slices`"))
         last = max(len(ranges[0]) - 1, 1)
         for offset, taken in enumerate(zip(*ranges, strict=False)):
-            found.append(_Layer(one, taken, offset / last if len(ranges[0]) > 1 else 1.0))
+            found.append(ResultLayer(one, taken, offset / last if len(ranges[0]) > 1 else 1.0))
     if not (found or faults):
         faults.append(ConfigFault(("slices",), "no layers", "give at least one slice with a layer"))
     if faults:
@@ -190,7 +171,7 @@ def _plan_layers(config: MergeConfig, stored_models: Mapping[ModelId, StoredMode
 def _result_config(
     config: MergeConfig,
     stored_models: Mapping[ModelId, StoredModel],
-    layers: Sequence[_Layer],
+    layers: Sequence[ResultLayer],
     vocabulary: Vocabulary | None,
 ) -> dict[str, object]:
     config_source = stored_models[config.config_source].config
@@ -205,7 +186,7 @@ def _result_config(
     return result_config if vocabulary is None else vocabulary.apply_to(result_config)
 
 
-def _leading_first(layer: _Layer) -> list[tuple[Input, int]]:
+def _leading_first(layer: ResultLayer) -> list[tuple[Input, int]]:
     """The inputs of a layer, the base first if there is one."""
     return sorted(layer.pairs, key=lambda pair: pair[0].model != layer.slice.base)
 
@@ -215,127 +196,3 @@ def _widest(stored_models: Mapping[ModelId, StoredModel]) -> str:
     found = {header.dtype for stored_model in stored_models.values() for header in stored_model.stored.values()}
     names = [NAMES[code] for code in found]
     return names[0] if len(names) == 1 and names[0] in DTYPES else "float32"
-
-
-class _Planner:
-    """Plans tensor by tensor, and collects faults on the way."""
-
-    def __init__(
-        self,
-        config: MergeConfig,
-        stored_models: Mapping[ModelId, StoredModel],
-        planned: ModelSchema,
-        layers: Sequence[_Layer],
-        *,
-        any_rows: bool,
-    ) -> None:
-        self.config = config
-        self.stored_models = stored_models
-        self.schema = planned
-        self.layers = layers
-        self.any_rows = any_rows
-        self.faults: dict[ConfigFault, None] = {}
-        self.misfits: dict[ModelId, str] = {}
-
-    def task(self, name: str) -> TensorTask:
-        layer = self.layer_of(name)
-        names = {entry.model: renumber(name, taken) for entry, taken in layer.pairs}
-        stored = {model: self.stored(model, own, name) for model, own in names.items()}
-        sources, base = assign_roles(self.config.method, tuple(names), layer.slice.base)
-        return TensorTask(
-            shape=self.schema.shapes[name],
-            sources=tuple((model, stored[model]) for model in sources),
-            base=None if base is None else (base, stored[base]),
-            values=self.values(name, names, sources, layer),
-        )
-
-    def layer_of(self, name: str) -> _Layer:
-        """The output layer whose settings apply to a tensor: its own layer; else that of the first or last slice.
-
-        The embeddings belong to the first slice, the final norm and the head to the last.
-        """
-        place = parse_name(name)
-        if place.layer is not None:
-            return self.layers[place.layer]
-        end = self.config.slices[0 if place.is_embedding else -1]
-        return _Layer(end, (0,) * len(end.inputs), 0.0 if place.is_embedding else 1.0)
-
-    def stored(self, model: ModelId, own: str, name: str) -> str:
-        """The stored name of a model's tensor; one that is missing or does not fit is noted."""
-        header = self.stored_models[model].stored.get(own)
-        wanted = self.schema.shapes[name]
-        if header is None:
-            if model not in self.misfits:
-                self.misfits[model] = f"{model}: {self.lacking(model, own, name)}"
-            return own
-        by_token = name in self.schema.vocabulary
-        if by_token and not self.any_rows and header.shape[0] != wanted[0]:
-            rows = f"{model}: its {own} has {header.shape[0]} rows, that of {self.config.config_source} {wanted[0]}"
-            self.misfits.setdefault(model, f"{rows}: add `tokenizer_source: union` to merge vocabularies")
-        elif header.shape[by_token:] != wanted[by_token:]:
-            sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.config.config_source}"
-            self.misfits.setdefault(model, f"{model}: its {own} is {sizes}: these models do not fit together")
-        return header.name
-
-    def lacking(self, model: ModelId, own: str, name: str) -> str:
-        """The reason why a model lacks a tensor that other layers may have, as in models with dense and MoE layers."""
-        stored, place = self.stored_models[model].stored, parse_name(own).layer
-        others = (parse_name(other).layer for other in stored)
-        if place is None or not any(renumber(own, layer) in stored for layer in others if layer is not None):
-            return f"it has no tensor {own}"
-        return (
-            f"its layer {place} is taken for layer {parse_name(name).layer}, but has no {own}: layers of this "
-            "model differ by position (dense or MoE); choose a layer of the same kind"
-        )
-
-    def note_leftovers(self, tasks: Iterable[TensorTask]) -> None:
-        """Note each tensor of the used layers and ends for which the result has no place."""
-        used = {part for task in tasks for part in (*task.sources, *([task.base] if task.base else []))}
-        taken = {(entry.model, number) for one in self.layers for entry, number in one.pairs}
-        ends = [{entry.model for entry in self.config.slices[end].inputs} for end in (0, -1)]
-        for model, stored_model in self.stored_models.items():
-            for name, header in stored_model.stored.items():
-                place = parse_name(name)
-                asked = model in ends[not place.is_embedding] if place.layer is None else (model, place.layer) in taken
-                if asked and (model, header.name) not in used:
-                    why = f"it has {name}, for which a model like {self.config.config_source} has no place"
-                    self.misfits.setdefault(model, f"{model}: {why}")
-
-    def values(
-        self, name: str, names: Mapping[ModelId, str], sources: Sequence[ModelId], layer: _Layer
-    ) -> dict[str, tuple[float, ...]]:
-        """Every parameter's values. Filters of a model's own parameters apply to the tensor names in that model."""
-        common = (layer.slice.settings, *self.config.settings)
-        entries = {entry.model: entry for entry in layer.slice.inputs}
-        found = {}
-        for parameter, rule in METHODS[self.config.method].parameters.items():
-            if rule.per_source:
-                near = [(names[model], (entries[model].settings, *common), entries[model].place) for model in sources]
-            else:
-                near = [(name, common, layer.slice.place)]
-            row = []
-            for tensor, settings, place in near:
-                value = first_setting_value((scope.get(parameter) for scope in settings), tensor, layer.position)
-                value = rule.default if value is None else value
-                if value is None:
-                    why = f"{self.config.method} needs it for {tensor}"
-                    self.note_once(ConfigFault((*place, "parameters", parameter), "nothing", why))
-                row.append(float(value or 0))
-            found[parameter] = tuple(row)
-        self.check(found, name, layer.slice)
-        return found
-
-    def check(self, values: Mapping[str, tuple[float, ...]], name: str, one: Slice) -> None:
-        if self.faults:
-            return  # missing values are zeros here, so that a check would report them again
-        try:
-            METHODS[self.config.method].check_values(values, name)
-        except MergingError as error:
-            where, _, why = str(error).partition(": got ")
-            got, _, remedy = why.rpartition(": ")
-            self.note_once(ConfigFault((*one.place, *where.split(".")), got, remedy))
-
-    def note_once(self, fault: ConfigFault) -> None:
-        """Add a fault unless its key has one already."""
-        if all(fault.path != other.path for other in self.faults):
-            self.faults[fault] = None

@@ -206,6 +206,9 @@ def test_a_release_s_own_yaml_gives_its_bytes_again(hub: TestHub, tmp_path: Path
     merged = merger(hub, tmp_path, seed=7).merge(tmp_path / "release" / "mergekit_config.yml", tmp_path / "out")
     assert merged.files["model.safetensors"] == hashes["model.safetensors"]
     assert merged.files["config.json"] == hashes["config.json"]
+    assert merged.plan.remarks == ()
+    text = (tmp_path / "release" / "mergekit_config.yml").read_text()
+    assert "layer_range: [0, 1]\n" in text and "&id" not in text and "*id" not in text
 
 
 def test_vocabularies_are_merged_as_mergekit_merges_them(hub: TestHub, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_keys_without_effect_are_reported_and_numbers_in_yaml_1_1_s_odd_spelling
         "parameters.int8_mask: it changes nothing in the merged weights",
         "parameters.t: ties does not read it",
     )
-    assert config.settings[1] == {"density": (Condition(None, (0.5,)),)}
+    assert config.settings[1].settings == {"density": (Condition(None, (0.5,)),)}
     assert config.dtype == "bfloat16"
 
 

@@ -1,0 +1,165 @@
+"""The plan of each tensor of a merge: its inputs and their values, and what does not fit, collected on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
+from merging.mergekit.parameters import assign_roles
+from merging.methods import METHODS
+from merging.models.schema import ModelSchema
+from merging.models.stored_model import StoredModel
+from merging.models.traits import moved_layer_fault
+from merging.tensor_names import parse_name, renumber
+from merging.writing.tensor_values import TensorValues
+
+
+@dataclass(frozen=True)
+class TensorTask:
+    """The inputs of one tensor of the result.
+
+    sources: (model, stored name of its tensor), in the order that the method needs.
+    values: parameter → a value per source, or a single one for all of them.
+    """
+
+    shape: tuple[int, ...]
+    sources: tuple[tuple[ModelId, str], ...]
+    base: tuple[ModelId, str] | None
+    values: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class ResultLayer:
+    """A layer of the result: its slice, the layer that each input gives, and its position in the slice, from 0 to 1."""
+
+    slice: Slice
+    taken: tuple[int, ...]
+    position: float
+
+    @property
+    def pairs(self) -> list[tuple[Input, int]]:
+        """The inputs, each with its layer."""
+        return list(zip(self.slice.inputs, self.taken, strict=True))
+
+
+class TensorPlanner:
+    """Plans tensor by tensor, and collects faults on the way."""
+
+    def __init__(
+        self,
+        config: MergeConfig,
+        stored_models: Mapping[ModelId, StoredModel],
+        planned: ModelSchema,
+        layers: Sequence[ResultLayer],
+        *,
+        any_rows: bool,
+    ) -> None:
+        self.config = config
+        self.stored_models = stored_models
+        self.schema = planned
+        self.layers = layers
+        self.any_rows = any_rows
+        self.settings = TensorValues(config)
+        self.faults: dict[ConfigFault, None] = {}
+        self.misfits: dict[ModelId, str] = {}
+
+    def task(self, name: str) -> TensorTask:
+        layer = self.layer_of(name)
+        names = {entry.model: renumber(name, taken) for entry, taken in layer.pairs}
+        stored = {model: self.stored(model, own, name) for model, own in names.items()}
+        sources, base = assign_roles(self.config.method, tuple(names), layer.slice.base)
+        return TensorTask(
+            shape=self.schema.shapes[name],
+            sources=tuple((model, stored[model]) for model in sources),
+            base=None if base is None else (base, stored[base]),
+            values=self.values(name, names, sources, layer),
+        )
+
+    def layer_of(self, name: str) -> ResultLayer:
+        """The output layer whose settings apply to a tensor: its own layer; else that of the first or last slice.
+
+        The embeddings belong to the first slice, the final norm and the head to the last.
+        """
+        place = parse_name(name)
+        if place.layer is not None:
+            return self.layers[place.layer]
+        end = self.config.slices[0 if place.is_embedding else -1]
+        return ResultLayer(end, (0,) * len(end.inputs), 0.0 if place.is_embedding else 1.0)
+
+    def stored(self, model: ModelId, own: str, name: str) -> str:
+        """The stored name of a model's tensor; one that is missing or does not fit is noted."""
+        header = self.stored_models[model].stored.get(own)
+        wanted = self.schema.shapes[name]
+        if header is None:
+            if model not in self.misfits:
+                self.misfits[model] = f"{model}: {self.lacking(model, own, name)}"
+            return own
+        by_token = name in self.schema.vocabulary
+        if by_token and not self.any_rows and header.shape[0] != wanted[0]:
+            rows = f"{model}: its {own} has {header.shape[0]} rows, that of {self.config.config_source} {wanted[0]}"
+            self.misfits.setdefault(model, f"{rows}: add `tokenizer_source: union` to merge vocabularies")
+        elif header.shape[by_token:] != wanted[by_token:]:
+            sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.config.config_source}"
+            self.misfits.setdefault(model, f"{model}: its {own} is {sizes}: these models do not fit together")
+        return header.name
+
+    def lacking(self, model: ModelId, own: str, name: str) -> str:
+        """The reason why a model lacks a tensor that other layers may have, as in models with dense and MoE layers."""
+        stored, place = self.stored_models[model].stored, parse_name(own).layer
+        others = (parse_name(other).layer for other in stored)
+        if place is None or not any(renumber(own, layer) in stored for layer in others if layer is not None):
+            return f"it has no tensor {own}"
+        return (
+            f"its layer {place} is taken for layer {parse_name(name).layer}, but has no {own}: layers of this "
+            "model differ by position (dense or MoE); choose a layer of the same kind"
+        )
+
+    def note_leftovers(self, tasks: Iterable[TensorTask]) -> None:
+        """Note each tensor of the used layers and ends for which the result has no place."""
+        used = {part for task in tasks for part in (*task.sources, *([task.base] if task.base else []))}
+        taken = {(entry.model, number) for one in self.layers for entry, number in one.pairs}
+        ends = [{entry.model for entry in self.config.slices[end].inputs} for end in (0, -1)]
+        for model, stored_model in self.stored_models.items():
+            for name, header in stored_model.stored.items():
+                place = parse_name(name)
+                asked = model in ends[not place.is_embedding] if place.layer is None else (model, place.layer) in taken
+                if asked and (model, header.name) not in used:
+                    why = f"it has {name}, for which a model like {self.config.config_source} has no place"
+                    self.misfits.setdefault(model, f"{model}: {why}")
+
+    def note_moved_layers(self) -> None:
+        """Note layers that would compute something else under their new number, if all tensors are there."""
+        if self.misfits:
+            return
+        for number, layer in enumerate(self.layers):
+            for entry, taken in layer.pairs:
+                model = self.stored_models[entry.model]
+                same = entry.model == self.config.config_source
+                kind, traits = str(model.config.get("model_type")), self.schema.traits
+                if reason := moved_layer_fault(kind, model.traits, taken, traits, number, same_settings=same):
+                    why = f"layer {taken} of {entry.model} as layer {number}: {reason}; keep layers at their numbers"
+                    self.note_once(ConfigFault((*entry.place, "layer_range"), str(list(entry.layers or ())), why))
+
+    def values(
+        self, name: str, names: Mapping[ModelId, str], sources: Sequence[ModelId], layer: ResultLayer
+    ) -> dict[str, tuple[float, ...]]:
+        """Every parameter's values; what is wrong with them is noted."""
+        found, missing = self.settings.values(name, names, sources, layer.slice, layer.position)
+        for fault in missing:
+            self.note_once(fault)
+        if not self.faults:  # missing values are zeros here, so that a check would report them again
+            try:
+                METHODS[self.config.method].check_values(found, name)
+            except MergingError as error:
+                where, _, why = str(error).partition(": got ")
+                got, _, remedy = why.rpartition(": ")
+                self.note_once(ConfigFault((*layer.slice.place, *where.split(".")), got, remedy))
+        return found
+
+    def note_once(self, fault: ConfigFault) -> None:
+        """Add a fault unless its key has one already."""
+        if all(fault.path != other.path for other in self.faults):
+            self.faults[fault] = None
