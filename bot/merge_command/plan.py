@@ -204,7 +204,8 @@ def _settings(model: InputModel) -> dict[str, object]:
         found = read_settings(model.stored_model.config, count_layers(model.stored_model.stored))
     except MergingError:
         return {}
-    return {key: value for key, value in found.items() if "layer" not in key and key != "vocab_size"}
+    chosen = ("vocab_size", "tie_word_embeddings")  # the merge decides on these by all of its models
+    return {key: value for key, value in found.items() if "layer" not in key and key not in chosen}
 
 
 def _check_room(plan: MergePlan, target: Path, home: Home) -> None:

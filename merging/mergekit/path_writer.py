@@ -62,8 +62,8 @@ def _called(source: ModelId, names: Mapping[ModelId, str] | None) -> str:
 def _scales(rule: FoldingRule, stream: float) -> list[dict[str, object]] | None:
     if stream == 1 or not rule.by_factor:
         return None
-    # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot. Some of a rule's parts
-    # are mergekit's names of tensors alone.
+    # A filter is looked for in a tensor's name, which ends where the rule's parts end with a dot. Some parts are names
+    # that mergekit alone has for a tensor.
     return [{"filter": part.removesuffix("."), "value": fold_factor(fold, stream)} for part, fold in rule.parts.items()]
 
 

@@ -12,6 +12,7 @@ import torch
 from merging.dtypes import NAMES
 from merging.errors import MergingError
 from merging.models.traits import Traits
+from merging.sources.family import is_mask_buffer
 from merging.sources.weights import Weights
 
 
@@ -59,7 +60,8 @@ def match_tensors(schema: ModelSchema, models: Iterable[Weights]) -> Mapping[str
     """Tensor name in the files → the weight's name in the schema, each once; all models must agree.
 
     A model may have been saved from the model without its head (names lack the model's base prefix), may
-    hold a tied weight twice with equal values, and may hold buffers that transformers itself ignores.
+    hold a tied weight under any of its names, or twice with equal values, and may hold buffers that transformers itself
+    ignores or that its older versions wrote.
     Whatever else does not fit, in either direction, raises MergingError naming model and tensor.
     """
     found = [(weights, _match(schema, weights)) for weights in models]
@@ -86,7 +88,7 @@ def _match(schema: ModelSchema, weights: Weights) -> dict[str, str]:
     for place in schema.shapes:
         if schema.tied.get(place, place) not in taken:
             raise MergingError(f"{weights.folder}: the model's {place} is missing from the checkpoint")
-    return {name: found[name] for name in sorted(taken.values())}
+    return {name: schema.tied.get(found[name], found[name]) for name in sorted(taken.values())}
 
 
 def _known_names(schema: ModelSchema, weights: Weights) -> dict[str, str]:
@@ -97,7 +99,7 @@ def _known_names(schema: ModelSchema, weights: Weights) -> dict[str, str]:
         place = name if name in schema.shapes else f"{schema.prefix}.{name}"
         if place in schema.shapes:
             found[name] = place
-        elif ignored is None or not ignored.search(name):
+        elif not (is_mask_buffer(weights.header(name)) or (ignored and ignored.search(name))):
             raise MergingError(f"{weights.folder}: tensor {name} has no place in {schema.architecture}")
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,17 +23,30 @@ class StoredModel:
 
     config: the content of config.json. stored: state-dict name → header of the tensor in the files.
     vocabulary: state-dict names of the tensors with a row per token. traits: what its layers compute by their numbers.
+    tied: state-dict name of each tied weight → that of the one stored for both.
     """
 
     config: Mapping[str, object]
     stored: Mapping[str, TensorHeader]
     vocabulary: frozenset[str]
     traits: Traits
+    tied: Mapping[str, str]
 
     @property
     def rows(self) -> int:
         """Number of tokens that the embeddings have rows for."""
         return min(self.stored[name].shape[0] for name in self.vocabulary)
+
+    @property
+    def ties_ends(self) -> bool:
+        """Whether its head is its input embeddings."""
+        return any(target in self.vocabulary for target in self.tied.values())
+
+    def untied(self) -> StoredModel:
+        """The same model with each tied weight under all its names, as a model that ties none has them."""
+        copies = {name: self.stored[target] for name, target in self.tied.items() if target in self.stored}
+        ends = {name for name in copies if self.tied[name] in self.vocabulary}
+        return replace(self, stored={**self.stored, **copies}, vocabulary=self.vocabulary | ends, tied={})
 
     @property
     def by_token(self) -> dict[str, str]:
@@ -78,4 +91,4 @@ def _match(config: Mapping[str, object], weights: Weights, label: str) -> Stored
     schema = build_schema(config, label)
     found = match_tensors(schema, [weights])
     stored = {place: weights.header(name) for name, place in found.items()}
-    return StoredModel(config, stored, schema.vocabulary & stored.keys(), schema.traits)
+    return StoredModel(config, stored, schema.vocabulary & stored.keys(), schema.traits, schema.tied)

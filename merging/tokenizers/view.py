@@ -126,8 +126,10 @@ def vocabulary_views(
     meanings = {meaning for stored in tensors.values() for meaning in stored}
     for model, stored in tensors.items():
         if missing := sorted(meanings - stored.keys()):
+            others = [str(other) for other, stored in tensors.items() if missing[0] in stored]
             raise MergingError(
-                f"{model}: it has no {missing[0]}, which other models have: tie or untie all heads alike"
+                f"{model}: it ties its head to its embeddings, so it has no {missing[0]}, as {others[0]} has: "
+                "vocabularies are merged only where all models tie it or none does; leave one of them out"
             )
         needed = int(vocabulary.own[model].max()) + 1
         for name in stored.values():

@@ -32,12 +32,19 @@ Load = Callable[[ModelId, str], Tensor]
 """Reads a model's tensor by its stored name."""
 
 
+_UNTIED = (
+    "tie_word_embeddings: some of the models tie their head to their embeddings, others do not: the result has a head "
+    "of its own, for which a tied model gives its embeddings"
+)
+
+
 @dataclass(frozen=True)
 class Assembly:
     """The plan of a merge.
 
     tasks: tensor name in the result → task. vocabulary: names of the tensors with a row per token.
-    config: the result's config.json. traits: what its layers compute by their numbers.
+    config: the result's config.json. traits: what its layers compute by their numbers. tied: name of each tied weight →
+    the tensor that it is tied to.
     remarks: settings of the recipe that no tensor is merged with, a line each.
     """
 
@@ -47,6 +54,7 @@ class Assembly:
     dtype: str
     config: Mapping[str, object]
     traits: Traits
+    tied: Mapping[str, str]
     remarks: tuple[str, ...]
 
     @property
@@ -58,7 +66,7 @@ class Assembly:
     def stored_model(self) -> StoredModel:
         """The result as a model for another merge; its tensors are stored under their own names."""
         headers = {name: TensorHeader(name, shape, CODES[self.dtype]) for name, shape in self.shapes.items()}
-        return StoredModel(self.config, headers, self.vocabulary, self.traits)
+        return StoredModel(self.config, headers, self.vocabulary, self.traits, self.tied)
 
     def maker(self, load: Load, names: Mapping[ModelId, str], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
@@ -122,6 +130,10 @@ def assemble(
     """
     layers = tuple(_plan_layers(config, stored_models))
     result_config = _result_config(config, stored_models, layers, vocabulary)
+    unties = vocabulary is None and _ties_differ(config, stored_models)
+    if unties:
+        stored_models = {name: model.untied() for name, model in stored_models.items()}
+        result_config["tie_word_embeddings"] = False
     planned = build_schema(result_config, "the merged config.json")
     planner = TensorPlanner(config, stored_models, planned, layers, any_rows=vocabulary is not None)
     tasks = {name: planner.task(name) for name in planned.untied}
@@ -139,8 +151,18 @@ def assemble(
         str(result_config["dtype"]),
         result_config,
         planned.traits,
-        tuple(planner.settings.unread()),
+        planned.tied,
+        (*([_UNTIED] if unties else []), *planner.settings.unread()),
     )
+
+
+def _ties_differ(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> bool:
+    """Whether some models of the first and last slice tie their head to their embeddings, and others do not.
+
+    A tied model has a head too, its embeddings: the result unties them.
+    """
+    ends = (entry.model for end in (config.slices[0], config.slices[-1]) for entry in end.inputs)
+    return len({stored_models[model].ties_ends for model in ends}) > 1
 
 
 def _plan_layers(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> Iterator[ResultLayer]:
