@@ -13,7 +13,7 @@ import yaml
 
 from bot.hub.resolver import Resolver
 from bot.merge_command.stages import Stage, Stages, merge_in, read_stages
-from bot.watchlist.yaml_file import read_documents
+from bot.watchlist.yaml_file import is_merge_key, merge_sources, read_documents
 from merging.identity import ModelId
 from merging.mergekit.config import KeyPath, MergeConfig
 from merging.mergekit.reader import named_models
@@ -97,9 +97,15 @@ def _span(text: str, scalar: yaml.Node) -> tuple[int, int]:
 
 def _node_at(node: Any, path: KeyPath) -> yaml.Node:
     for part in path:
-        if isinstance(node, yaml.MappingNode):
-            node = next(value for key, value in node.value if key.value == part)
-        else:
-            node = node.value[part]
+        node = _value_of(node, str(part)) if isinstance(node, yaml.MappingNode) else node.value[part]
     found: yaml.Node = node
     return found
+
+
+def _value_of(node: yaml.MappingNode, key: str) -> Any:
+    """The node of a key's value, in the mapping itself or in one that it takes over by `<<`; None without one."""
+    for key_node, value in node.value:
+        if not is_merge_key(key_node) and key_node.value == key:
+            return value
+    sources = (source for key_node, value in node.value if is_merge_key(key_node) for source in merge_sources(value))
+    return next(filter(None, (_value_of(source, key) for source in sources)), None)

@@ -102,8 +102,7 @@ class _Reader:
 
     def read(self, node: yaml.Node, path: KeyPath) -> object:
         self.nodes += 1
-        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise ShoalError(f"{self.name}: its aliases expand to too much; write the values out")
+        self.check_size(len(path))
         self.lines.setdefault(path, node.start_mark.line + 1)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             self.fault(node, path, node.tag, "is a YAML tag; remove it")
@@ -117,22 +116,58 @@ class _Reader:
             self.fault(node, path, ascii(text), "has half of a surrogate pair; write the character itself")
         return _scalar(node)
 
-    def entries(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, object]]:
+    def check_size(self, depth: int) -> None:
+        """ShoalError for a file whose aliases expand without end."""
+        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise ShoalError(f"{self.name}: its aliases expand to too much; write the values out")
+
+    def entries(self, node: yaml.MappingNode, path: KeyPath, merges: int = 0) -> Iterator[tuple[str, object]]:
+        """Each key with its value. merges: the number of `<<` that led to the mapping."""
         for key_node, value_node in node.value:
             key = str(key_node.value)
             inner = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.fault(key_node, path, "a list or mapping", "a key must be plain text; check the indentation")
+            elif is_merge_key(key_node):
+                continue
             elif inner in self.lines:
                 first = self.lines[inner]
                 self.fault(key_node, inner, "it again", f"is on line {first} already; keep one of the two")
             else:
                 self.lines[inner] = key_node.start_mark.line + 1
                 yield key, self.read(value_node, inner)
+        yield from self.merged_entries(node, path, merges)
+
+    def merged_entries(self, node: yaml.MappingNode, path: KeyPath, merges: int) -> Iterator[tuple[str, object]]:
+        """The entries that `<<` takes over from other mappings, without those that the mapping has itself."""
+        for key_node, value_node in node.value:
+            for source in merge_sources(value_node) if is_merge_key(key_node) else ():
+                if not isinstance(source, yaml.MappingNode):
+                    self.fault(source, (*path, "<<"), "no mapping", "write `<<: *name` of an anchored mapping")
+                    continue
+                self.nodes += 1
+                self.check_size(len(path) + merges)
+                pairs = [pair for pair in source.value if self.is_new(pair[0], path)]
+                own = yaml.MappingNode(source.tag, pairs, source.start_mark, source.end_mark)
+                yield from self.entries(own, path, merges + 1)
+
+    def is_new(self, key_node: yaml.Node, path: KeyPath) -> bool:
+        """Whether a key of a merged mapping is not in the mapping already."""
+        return is_merge_key(key_node) or (*path, str(key_node.value)) not in self.lines
 
     def fault(self, node: yaml.Node, path: KeyPath, got: str, text: str) -> None:
         line = node.start_mark.line + 1
         self.faults.append(f"{self.name}:{line}: {dotted(path)}: got {got}: {text}")
+
+
+def is_merge_key(node: yaml.Node) -> bool:
+    """Whether a key is YAML's `<<`, which takes over the entries of another mapping."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:merge"
+
+
+def merge_sources(node: yaml.Node) -> list[yaml.Node]:
+    """The mappings that a `<<` takes over, the most important first."""
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
 
 
 def _read_text(path: Path, kind: str) -> str:

@@ -612,3 +612,38 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(ShoalError, match=f"^--max-shard-size: got '{text}': write a size such as 5GB or 500MB$"):
         parse_size("--max-shard-size", text)
+
+
+MERGE_KEYS = """
+merge_method: linear
+models:
+  - &first
+    model: reef/cod  # the one that others are like
+    parameters: &usual {weight: 1}
+  - <<: *first
+    model: reef/eel
+    parameters: {<<: [{weight: 3}, *usual]}
+dtype: float32
+"""
+
+
+def test_yaml_s_merge_keys_are_read_and_pinned_where_the_name_is_written(hub: TestHub, tmp_path: Path) -> None:
+    shas = {
+        name: put(hub, f"reef/{name}", save(tmp_path / name, seed=seed)) for seed, name in enumerate(("cod", "eel"))
+    }
+    file = tmp_path / "recipe.yml"
+    file.write_text(MERGE_KEYS)
+    merged = merger(hub, tmp_path).merge(file, tmp_path / "out")
+    one, two, found = (load_file(tmp_path / name / "model.safetensors") for name in ("cod", "eel", "out"))
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, (one[name] + 3 * two[name]) / 4, rtol=0, atol=1e-6)
+    pinned = (tmp_path / "out" / RECIPE_NAME).read_text()
+    assert pinned == re.sub(r"reef/(cod|eel)", lambda part: f"{part[0]}@{shas[part[1]]}", MERGE_KEYS)
+    again = merger(hub, tmp_path).merge(tmp_path / "out" / RECIPE_NAME, tmp_path / "again")
+    assert again.files["model.safetensors"] == merged.files["model.safetensors"]
+    file.write_text("merge_method: linear\nmodels:\n  - &a {model: cod, <<: *a}\n")
+    with pytest.raises(ShoalError, match="its aliases expand to too much"):
+        merger(hub, tmp_path).check(file, tmp_path / "never")
+    file.write_text("merge_method: linear\n<<: 7\nmodels: [{model: reef/cod}]\n")
+    with pytest.raises(ShoalError, match=r"recipe\.yml:2: <<: got no mapping: write `<<: \*name`"):
+        merger(hub, tmp_path).check(file, tmp_path / "never")
