@@ -36,6 +36,9 @@ def build_empty_model(folder: Path, dtype: str, device: str) -> PreTrainedModel:
         kind = kind_of(config.to_dict())
         with torch.device(device), no_init_weights():
             model = kind.build(config, torch_dtype(dtype))
+        # A config that names no architecture may still be that of a model with a vision tower, or the like.
+        if refusal := kind.find_refusal({"architectures": [type(model).__name__]}):
+            raise MergingError(refusal)
         model.tie_weights()  # skipped along with the initial values
         return model
     except MergingError as error:

@@ -24,7 +24,10 @@ LayerOrigin = tuple[Mapping[str, object], int]
 @cached_on_disk(int, int)
 def read_depth(config: Mapping[str, object], label: str) -> int:
     """The number of layers in a config, whatever its family calls it. label: name of the config in errors."""
-    return int(getattr(load_config(config, label), _LAYERS))
+    found = getattr(load_config(config, label), _LAYERS, None)
+    if not isinstance(found, int):
+        raise MergingError(f"{label}: its config.json has no number of layers ({_LAYERS}): name a plain language model")
+    return found
 
 
 def stack_config(

@@ -23,6 +23,7 @@ from merging.models.building import build_schema
 from merging.models.layer_config import read_depth, stack_config
 from merging.models.stored_model import HeaderOnlyWeights, StoredModel
 from merging.models.traits import Traits
+from merging.sources.checkpoint import is_finite
 from merging.sources.family import TensorHeader
 from merging.tokenizers.vocabulary import Vocabulary
 from merging.writing.shards import Merge
@@ -72,14 +73,20 @@ class Assembly:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
 
         names: model → key of its random draws, besides the seed and the tensor's name. The function raises MergingError
-        for a tensor whose values are not finite.
+        for a tensor whose values are not finite, in a model (some methods would drop them silently) or in the result.
         """
+
+        def load_finite(model: ModelId, name: str) -> Tensor:
+            tensor = load(model, name)
+            if not is_finite(tensor):
+                raise MergingError(f"{names[model]}: its tensor {name} holds NaN or infinity: name another model")
+            return tensor
 
         def make(name: str, memory: Tensor) -> Tensor:
             task = self.tasks[name]
             base = task.base
             # Methods load a tensor several times; adapters and vocabularies would compute it each time.
-            once = cache(load)
+            once = cache(load_finite)
             inputs = Inputs(
                 values=task.values,
                 load=lambda source: once(*task.sources[source]),

@@ -27,6 +27,7 @@ from bot.progress import TerminalNarrator
 from conftest import TestHub
 from fixtures.small_repos import card, tokenizer
 from fixtures.tiny_models import recipe_of, tiny_model
+from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.path import Hop, PathRecipe
@@ -647,3 +648,36 @@ def test_yaml_s_merge_keys_are_read_and_pinned_where_the_name_is_written(hub: Te
     file.write_text("merge_method: linear\n<<: 7\nmodels: [{model: reef/cod}]\n")
     with pytest.raises(ShoalError, match=r"recipe\.yml:2: <<: got no mapping: write `<<: \*name`"):
         merger(hub, tmp_path).check(file, tmp_path / "never")
+
+
+@pytest.mark.parametrize("method", ["linear", "karcher", "ties"])
+def test_values_that_are_not_finite_are_reported_with_their_model_and_tensor(
+    method: str, hub: TestHub, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("base", "good", "odd")):
+        save(tmp_path / name, seed=seed)
+    weights = load_file(tmp_path / "odd" / "model.safetensors")
+    weights["model.norm.weight"][3] = float("nan")
+    save_file(weights, tmp_path / "odd" / "model.safetensors", {"format": "pt"})
+    base = {"base_model": "./base"} if method == "ties" else {}
+    file = recipe(tmp_path, **linear("./good", "./odd", **base) | {"merge_method": method})
+    with pytest.raises(MergingError) as caught:
+        merger(hub, tmp_path).merge(file, tmp_path / "out")
+    why = "./odd: its tensor model.norm.weight holds NaN or infinity: name another model"
+    assert str(caught.value) == why
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_a_vision_tower_is_one_line_even_if_its_config_names_no_architecture(
+    hub: TestHub, tmp_path: Path
+) -> None:
+    folder = save(tmp_path / "seer", seed=1)
+    sizes = json.loads((folder / "config.json").read_text())
+    text = {key: sizes[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")}
+    vision = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "image_size": 28, "patch_size": 14}
+    config = {"model_type": "gemma3", "text_config": text, "vision_config": vision, "mm_tokens_per_image": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ShoalError) as caught:
+        merger(hub, tmp_path).check(recipe(tmp_path, **linear("./seer")), tmp_path / "out")
+    why = "its architecture Gemma3ForConditionalGeneration is not a causal language model"
+    assert str(caught.value).endswith(f"models[0].model: got ./seer: {folder}/config.json: {why}")
