@@ -71,6 +71,9 @@ def plan_adapter(
     """
     settings = read_adapter_config(label, config)
     modules, whole = _sort_tensors(label, headers)
+    for module, parts in modules.items():
+        if _stored_name(f"{module}.weight", base) is None:
+            raise MergingError(f"{label}: {_no_weight_of_its_own(module, parts, base)}")
     replaced, tied = _replacements(label, whole, base)
     changes = {name: Change(replacement=key) for name, key in replaced.items()}
     for module, parts in modules.items():
@@ -119,7 +122,10 @@ def _replacements(
     embeddings = {base[own].shape: key for own, key in found.items() if parse_name(own).is_embedding}
     for header in heads:
         if header.shape not in embeddings:
-            raise MergingError(f"{label}: tensor {header.name} has no counterpart in the base")
+            why = "replaces a head that the base ties to its embeddings, without embeddings of its own"
+            if not any(parse_name(own).is_embedding and base[own].shape == header.shape for own in base):
+                why = "has no counterpart in the base"
+            raise MergingError(f"{label}: tensor {header.name} {why}: name the base that it was trained on")
     return found, {header.name: embeddings[header.shape] for header in heads}
 
 
@@ -145,13 +151,14 @@ def _product(
         state = "lacks" if odd in wanted else "must not have"
         raise MergingError(f"{label}: module {module} {state} {odd}")
     weight = _stored_name(f"{module}.weight", base)
-    if weight is None:
-        raise MergingError(f"{label}: the base has no {module}.weight of its own: this adapter is for another base")
+    assert weight is not None  # plan_adapter has refused the others
     down, up = (parts[name] for name in names)
     _check_rank(config, module, down, up)
     transposed = _is_transposed(weight, base) if names == _LINEAR else True
     sizes = (up.shape[0], down.shape[1])
-    if base[weight].shape != (sizes[::-1] if transposed else sizes):
+    made = sizes[::-1] if transposed else sizes
+    _check_rows(label, up.name, made, weight, base)
+    if base[weight].shape != made:
         shapes = f"its matrices make {sizes[0]}×{sizes[1]}, the base's {weight} is {list(base[weight].shape)}"
         raise MergingError(f"{label}: module {module}: {shapes}: this adapter is for another base")
     magnitude = parts.get(_MAGNITUDE)
@@ -159,6 +166,17 @@ def _product(
         raise MergingError(f"{label}: tensor {magnitude.name} is {list(magnitude.shape)}, not [{sizes[0]}]")
     product = Product(down.name, up.name, config.scaling_of(module), transposed, magnitude.name if magnitude else None)
     return weight, product
+
+
+def _no_weight_of_its_own(module: str, parts: Mapping[str, TensorHeader], base: Mapping[str, TensorHeader]) -> str:
+    """The reason why the base lacks a module's weight: it may be a head that is tied to the embeddings."""
+    up, down = (parts.get(name) for name in reversed(_LINEAR))
+    sizes = (up.shape[0], down.shape[-1]) if up and down and up.shape else None
+    embeddings = [own for own, header in base.items() if header.shape == sizes and parse_name(own).is_embedding]
+    if embeddings and parse_name(f"{module}.weight").layer is None:
+        why = f"the base has no {module}.weight of its own, it ties it to {embeddings[0]}, which LoRA would change too"
+        return f"{why}; save the base with tie_word_embeddings: false and a head of its own, and name that"
+    return f"the base has no {module}.weight: this adapter is for another base"
 
 
 def _check_rank(config: AdapterConfig, module: str, down: TensorHeader, up: TensorHeader) -> None:
@@ -194,12 +212,16 @@ def _check_complete(
     whole: Mapping[str, TensorHeader],
     base: Mapping[str, TensorHeader],
 ) -> None:
-    """MergingError unless every module that the config names has its weights in the file."""
+    """MergingError unless every module of the layers that the config names has its weights in the file.
+
+    A head or embeddings without weights stay as they are, as in peft.
+    """
     stored = {_stored_name(f"{module}.weight", base): module for module in modules}
     prefix = next((module.removesuffix((own or "").removesuffix(".weight")) for own, module in stored.items()), "")
     for name, header in base.items():
         module = f"{prefix}{name.removesuffix('.weight')}"
-        if len(header.shape) == 2 and name not in stored and config.targets_module(module):
+        in_layers = parse_name(name).layer is not None
+        if in_layers and len(header.shape) == 2 and name not in stored and config.targets_module(module):
             raise MergingError(f"{config.label}: module {module} has no LoRA weights, yet target_modules names it")
     for saved in config.saved:
         if not any(re.match(rf"(^|.*\.){saved}\.", name) for name in whole):
@@ -217,6 +239,16 @@ def _match_base(label: str, header: TensorHeader, name: str, base: Mapping[str, 
     if own is None:
         raise MergingError(f"{label}: tensor {header.name}: the base has no {name}: this adapter is for another base")
     if base[own].shape != header.shape:
+        _check_rows(label, header.name, header.shape, own, base)
         shapes = f"is {list(header.shape)}, the base's {own} {list(base[own].shape)}"
         raise MergingError(f"{label}: tensor {header.name} {shapes}: this adapter is for another base")
     return own
+
+
+def _check_rows(label: str, key: str, shape: tuple[int, ...], own: str, base: Mapping[str, TensorHeader]) -> None:
+    """MergingError for embeddings or a head with more rows than the base's: they belong to tokens that were added."""
+    rows = base[own].shape[0]
+    if parse_name(own).layer is None and len(shape) == 2 and shape[0] > rows and shape[1:] == base[own].shape[1:]:
+        why = f"{shape[0] - rows} more rows than the base's {own}, for tokens that were added in training"
+        remedy = "add them to the base with `resize_token_embeddings`, merge the adapter with peft, and name the result"
+        raise MergingError(f"{label}: tensor {key}: it has {why}: {remedy}")

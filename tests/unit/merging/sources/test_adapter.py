@@ -157,6 +157,30 @@ def test_a_tied_head_that_was_trained_apart_is_refused_and_an_equal_one_taken(tm
     assert torch.equal(ours.tensor("model.embed_tokens.weight"), expected)
 
 
+def test_a_head_that_is_named_without_weights_stays_as_peft_leaves_it(tmp_path: Path) -> None:
+    base = base_of("llama", tmp_path / "base")
+    folder = adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    rewritten(folder, target_modules=["q_proj", "lm_head", "embed_tokens"])
+    ours = AdapterCheckpoint.open(Checkpoint.open(base), folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = peft.PeftModel.from_pretrained(read(base), folder).merge_and_unload().state_dict()
+    for name in ours.names:
+        torch.testing.assert_close(ours.tensor(name), theirs[name], rtol=1e-6, atol=1e-6)
+    assert torch.equal(ours.tensor("lm_head.weight"), Checkpoint.open(base).tensor("lm_head.weight"))
+
+
+def test_lora_on_a_tied_head_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    base, tied = base_of("llama", tmp_path / "base"), base_of("llama-tied", tmp_path / "tied")
+    folder = adapter(base, tmp_path / "adapter", target_modules=["q_proj", "lm_head"])
+    assert AdapterCheckpoint.open(Checkpoint.open(base), folder)
+    with pytest.raises(MergingError) as error:
+        AdapterCheckpoint.open(Checkpoint.open(tied), folder)
+    why = "it ties it to model.embed_tokens.weight, which LoRA would change too"
+    remedy = "save the base with tie_word_embeddings: false and a head of its own, and name that"
+    assert str(error.value) == f"{folder}: the base has no lm_head.weight of its own, {why}; {remedy}"
+
+
 REFUSED_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "other kind": ({"peft_type": "IA3"}, "peft_type: got 'IA3': only LORA can be merged"),
     "experts": ({"target_parameters": ["experts.down_proj"]}, "target_parameters: got .*fused experts"),
@@ -204,7 +228,20 @@ REFUSED_WEIGHTS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], None], str]
     ),
     "more tokens": (
         lambda found: found.update({"base_model.model.model.embed_tokens.weight": torch.zeros(52, 32)}),
-        r"is \[52, 32\], the base's model.embed_tokens.weight \[50, 32\]",
+        "2 more rows than the base's model.embed_tokens.weight, for tokens that were added in training: add them",
+    ),
+    "more tokens in a product": (
+        lambda found: found.update(
+            {
+                "base_model.model.lm_head.lora_A.weight": torch.zeros(4, 32),
+                "base_model.model.lm_head.lora_B.weight": torch.zeros(53, 4),
+            }
+        ),
+        "3 more rows than the base's lm_head.weight, for tokens that were added in training: add them",
+    ),
+    "fewer tokens": (
+        lambda found: found.update({"base_model.model.model.embed_tokens.weight": torch.zeros(48, 32)}),
+        r"is \[48, 32\], the base's model.embed_tokens.weight \[50, 32\]: this adapter is for another base",
     ),
 }
 
@@ -215,8 +252,9 @@ def test_weights_that_do_not_fit_are_refused_from_their_headers(
 ) -> None:
     base = base_of("llama", tmp_path / "base")
     folder = adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    targets = ["q_proj", "lm_head"]
     with pytest.raises(MergingError, match=reason) as error:
-        AdapterCheckpoint.open(Checkpoint.open(base), rewritten(folder, change))
+        AdapterCheckpoint.open(Checkpoint.open(base), rewritten(folder, change, target_modules=targets))
     assert str(folder) in str(error.value)
 
 
