@@ -13,6 +13,7 @@ import typer
 from bot.cli.exits import Terminated, one_line_errors, quiet_libraries
 from bot.cli.export import export_command
 from bot.cli.hub_client import open_hub, prepare_client
+from bot.cli.mergekit_flags import MergeCommand, remarks_of
 from bot.cli.options import AsJson, CycleId, Endpoint, HomePath, WatchlistPath, parse_size
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
 from bot.cli.review import publish_command, reject_command, review_command
@@ -195,9 +196,10 @@ app.command("reject")(reject_command)
 app.command("export")(export_command)
 
 
-@app.command("merge")
+@app.command("merge", cls=MergeCommand)
 @one_line_errors
 def merge_command(
+    ctx: typer.Context,
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A merge in mergekit's YAML format.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder for the merged model.")],
     check_only: Annotated[
@@ -215,7 +217,8 @@ def merge_command(
     """Merge models as described by a mergekit YAML file.
 
     Models are repos of the Hub, or folders relative to the current one or to the file. Everything that can be
-    checked without weights is checked before anything is downloaded. OUT appears only when it is complete.
+    checked without weights is checked before anything is downloaded. OUT appears only when it is complete. Options of
+    mergekit-yaml that mean nothing here (--cuda, --copy-tokenizer, --allow-crimes …) are taken with a remark.
 
     Example: `shoal merge slerp.yml ./merged`
     """
@@ -226,7 +229,7 @@ def merge_command(
         from bot.merge_command.page import merge_page
         from merging.models.transformers_cache import cache_in
     bot_home = find_home(home)
-    merger = Merger(bot_home, client, narrator, shard_bytes, seed, threads)
+    merger = Merger(bot_home, client, narrator, shard_bytes, seed, threads, remarks_of(ctx))
     if check_only:
         merged = merger.check(recipe, out)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class Merger:
 
     max_shard_bytes: largest size of a weight file; larger merges are split into several files.
     seed: seed of the methods that draw random numbers.
-    threads: number of processor threads; None leaves it to torch.
+    threads: number of processor threads; None leaves it to torch. remarks: what a person should know besides.
     """
 
     home: Home
@@ -86,6 +86,7 @@ class Merger:
     max_shard_bytes: int = MAX_SHARD_BYTES
     seed: int = 0
     threads: int | None = None
+    remarks: tuple[str, ...] = ()
 
     def check(self, recipe: Path, target: Path) -> Merged:
         """Read and plan everything, and write nothing.
@@ -116,7 +117,8 @@ class Merger:
         resolver = Resolver(self.hub, recipe.parent)
         with self.narrator.bar("looking", None) as advance:
             read = read_recipe_file(recipe, resolver)
-            return plan_merge(read, target, self.home, resolver, lambda words: advance(0, words))
+            plan = plan_merge(read, target, self.home, resolver, lambda words: advance(0, words))
+        return replace(plan, remarks=(*self.remarks, *plan.remarks))
 
     def _contents(self, plan: MergePlan, folders: Mapping[ModelId, Path], name: str, advance: Advance) -> Contents:
         """Everything that the folder will hold. name: name of the merge. advance: called with each tensor's bytes."""

@@ -30,6 +30,7 @@ from merging.models.settings import read_settings, settings_mismatch
 from merging.tensor_names import count_layers
 from merging.tokenizers.release_files import release_files
 from merging.writing.assembly import Assembly, assemble
+from merging.writing.atomic import is_free
 
 OnProgress = Callable[[str], None]
 
@@ -110,7 +111,7 @@ def plan_merge(recipe: RecipeFile, target: Path, home: Home, resolver: Resolver,
     Raises:
         ShoalError: everything that prevents the merge, a line each.
     """
-    if target.exists():
+    if not is_free(target):
         raise ShoalError(f"{target}: exists already; remove it, or choose another folder")
     _check_parent(target, _nearest_existing(target.parent))
     sources = _resolve_sources(recipe, resolver, on_progress)

@@ -108,4 +108,5 @@ def _value_of(node: yaml.MappingNode, key: str) -> Any:
         if not is_merge_key(key_node) and key_node.value == key:
             return value
     sources = (source for key_node, value in node.value if is_merge_key(key_node) for source in merge_sources(value))
-    return next(filter(None, (_value_of(source, key) for source in sources)), None)
+    found = (_value_of(source, key) for source in sources if isinstance(source, yaml.MappingNode))
+    return next(filter(None, found), None)

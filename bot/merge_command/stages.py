@@ -10,7 +10,8 @@ from bot.errors import ShoalError
 from bot.watchlist.yaml_file import YamlFile
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFault, ConfigFaults, MergeConfig
-from merging.mergekit.reader import describe_value, parse_merge_config
+from merging.mergekit.reader import parse_merge_config
+from merging.mergekit.remedies import describe_value
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -34,6 +33,7 @@ from merging.mergekit.config import (
     dotted,
 )
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
+from merging.mergekit.remedies import NOT_DONE, OTHER_FILES, describe_value, remedy_for_key, suggest
 from merging.methods import METHODS
 
 _TOP = (
@@ -50,11 +50,6 @@ _TOP = (
     "chat_template",
 )
 _ONE_TOKEN = ((str, type(None)), (type(None), int))
-_NOT_DONE = {
-    "residual_weight": "mergekit reads it and does nothing with it; leave it out",
-    "override_architecture": "the architecture is the one in the model's own config.json; leave it out",
-}
-"""Keys of mergekit's format that are refused → why."""
 
 
 def parse_merge_config(data: object, canonical: Mapping[ModelId, ModelId] = MappingProxyType({})) -> MergeConfig:
@@ -91,6 +86,9 @@ class _Reader:
     method: str = ""
 
     def config(self, data: object) -> MergeConfig | None:
+        if other := next((key for key in OTHER_FILES if isinstance(data, Mapping) and key in data), None):
+            self.fault((other,), describe_value(self.mapping(data, ())[other]), OTHER_FILES[other])
+            return None
         top = self.keys(data, (), _TOP)
         self.method = self.known_method(top.get("merge_method"))
         base = self.optional_model(top, "base_model", ())
@@ -329,10 +327,10 @@ class _Reader:
         """The known keys of a mapping; the others are faults."""
         found = self.mapping(data, path)
         for key, value in found.items():
-            if key in _NOT_DONE and key in known and value is not None:
-                self.fault((*path, key), describe_value(value), _NOT_DONE[key])
+            if key in NOT_DONE and key in known and value is not None:
+                self.fault((*path, key), describe_value(value), NOT_DONE[key])
             elif key not in known:
-                self.fault((*path, key), describe_value(value), f"there is no such key here{suggest(key, known)}")
+                self.fault((*path, key), describe_value(value), remedy_for_key(key, known))
         return {key: value for key, value in found.items() if key in known}
 
     def mapping(self, data: object, path: KeyPath) -> Mapping[str, Any]:
@@ -361,17 +359,3 @@ def _text(data: object) -> str:
     if not isinstance(data, str):
         raise MergingError(f"got {describe_value(data)}: a text is needed")
     return data
-
-
-def describe_value(data: object) -> str:
-    """A value of the file in a few characters, for messages."""
-    if data is None:
-        return "nothing"
-    kinds = {bool: str(data).lower(), tuple: "a list", list: "a list", dict: "a group of keys"}
-    return kinds.get(type(data)) or repr(data)[:60]
-
-
-def suggest(word: object, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """`; did you mean …?` if a known word is spelled nearly like it, else nothing."""
-    close = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -15,7 +15,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_list(dumper: yaml.SafeDumper, data: list[object]) -> yaml.SequenceNode:
     numbers = bool(data) and all(type(entry) is int for entry in data)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers or None)
 
 
 _Dumper.add_representer(list, _represent_list)
@@ -24,3 +24,18 @@ _Dumper.add_representer(list, _represent_list)
 def dump_config(config: Mapping[str, object]) -> str:
     """A configuration's YAML, its keys in their order."""
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def show_value(value: object) -> str:
+    """A value on one line, as it may be written in YAML."""
+    text: str = yaml.dump(
+        _plain(value), Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    )
+    return text.strip()
+
+
+def _plain(value: object) -> object:
+    """Lists for tuples, which PyYAML does not write."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -25,13 +25,13 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # answers of some ne
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A folder to fill, which takes the name `target` at the end; if anything fails, nothing is left of it.
 
-    MergingError if `target` exists, if another process is writing it, and for every OSError.
+    MergingError if `target` exists and is not an empty folder, if another process is writing it, and for every OSError.
     """
     partial = target.with_name(f".{target.name}.partial")
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(target):
-            if target.exists():
+            if not is_free(target):
                 raise MergingError(f"{target}: exists already; remove it, or choose another folder")
             try:
                 shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
@@ -40,6 +40,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 move_folder(partial, target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_free(target: Path) -> bool:
+    """Whether a folder may be written under this name: there is nothing, or a folder with nothing in it."""
+    if target.is_symlink() or not target.is_dir():
+        return not (target.is_symlink() or target.exists())
+    return not any(target.iterdir())
 
 
 @contextmanager

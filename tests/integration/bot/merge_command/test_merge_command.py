@@ -429,6 +429,29 @@ def test_a_merge_that_cannot_fit_the_disk_is_refused(
         merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/good")), tmp_path / "out")
 
 
+def test_an_empty_folder_is_filled_and_mergekit_s_options_are_taken_with_a_remark(tmp_path: Path) -> None:
+    save(tmp_path / "cod", seed=1)
+    file, out = recipe(tmp_path, **linear("cod")), tmp_path / "out"
+    out.mkdir()
+    command = ["merge", "--cuda", "--allow-crimes", str(file), str(out), "--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(
+        app, [*command, "--out-shard-size", "20K", "--device=cuda", "--no-copy-tokenizer", "--json"]
+    )
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["remarks"] == [
+        "--cuda: it has no effect: merges are summed on the CPU",
+        "--allow-crimes: it has no effect: models that fit together are merged, others are refused with the reason",
+        "--device: it has no effect: merges are summed on the CPU",
+        "--no-copy-tokenizer: it has no effect: the tokenizer is always written",
+    ]
+    assert len(list(out.glob("model-*.safetensors"))) > 1 and (out / "tokenizer.json").is_file()
+    refused = CliRunner().invoke(app, [*command, "--trust-remote-code"])
+    assert refused.exit_code == 2 and "no code of a model ever runs here" in refused.stderr
+    unknown = CliRunner().invoke(app, [*command, "--cudda"])
+    assert unknown.exit_code == 2 and "No such option: --cudda" in unknown.stderr
+
+
 def test_the_command_tells_its_plan_then_writes_and_then_keeps_its_hands_off(tmp_path: Path) -> None:
     save(tmp_path / "cod", seed=1)
     save(tmp_path / "eel", seed=2)

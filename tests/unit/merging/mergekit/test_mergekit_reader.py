@@ -74,8 +74,8 @@ def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_ar
         ({"parameters": {"normalize": "yes"}}, "parameters.normalize", "'yes': write true or false"),
         ({"parameters": {"lambda": "much"}}, "parameters.lambda", "'much': write a number"),
         ({"parameters": {"density": [0.1, 2]}}, "parameters.density[1]", "2: it must be between 0 and 1"),
-        ({"parameters": {"density": []}}, "parameters.density", "a list: write a value, or a list of at least one"),
-        ({"parameters": {"density": [{"filter": "mlp"}]}}, "parameters.density[0]", "a group of keys: write `value:`"),
+        ({"parameters": {"density": []}}, "parameters.density", "[]: write a value, or a list of at least one"),
+        ({"parameters": {"density": [{"filter": "mlp"}]}}, "parameters.density[0]", "{filter: mlp}: write `value:`"),
         (
             {"parameters": {"density": {"filter": 3, "value": 1}}},
             "parameters.density.filter",
@@ -92,9 +92,12 @@ def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_ar
         (
             {"tokenizer": {"tokens": {"<s>": {"source": {"kind": "model_token", "model": "reef/base"}}}}},
             "tokenizer.tokens.<s>.source",
-            "a group of keys: write a model, `kind: zero`, or",
+            "{kind: model_token, model: reef/base}: write a model, `kind: zero`, or",
         ),
         ({"chat_template": "chatml"}, "chat_template", "'chatml': write `auto` or the template itself"),
+        ({"random_seed": 7}, "random_seed", "7: there is no such key here: the seed is given on the command line"),
+        ({"normalize": True}, "normalize", "true: there is no such key here: it is a parameter, write it below"),
+        ({"layer_range": [0, 2]}, "layer_range", "[0, 2]: there is no such key here: write `slices:`"),
         ({"modules": {"a": {}, "b": {}}, "models": None}, "modules", "2 modules: a causal language model has one"),
     ],
 )
@@ -102,6 +105,28 @@ def test_a_fault_is_reported_by_its_key(values: dict[str, Any], key: str, got: s
     found = faults(changed(**values))
     assert list(found) == [key]
     assert found[key].startswith(got)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "base_model: reef/cod\ngate_mode: hidden\nexperts: [{source_model: reef/eel}]",
+            "experts: got [{source_model: reef/eel}]: this is a file of mergekit-moe, which builds a mixture of "
+            "experts; a merge has `merge_method:`",
+        ),
+        (
+            "genome: {models: [reef/cod], merge_method: linear}\ntasks: []",
+            "genome: got {models: [reef/cod], merge_method: linear}: this is a file of mergekit-evolve; to search for "
+            "a merge, write a watchlist and use `shoal run`",
+        ),
+        ("skills: []", "skills: got []: this is a watchlist; use `shoal run`"),
+    ],
+)
+def test_a_file_for_another_program_is_one_line_that_says_which(text: str, fault: str) -> None:
+    with pytest.raises(ConfigFaults) as caught:
+        parse_merge_config(yaml.safe_load(text))
+    assert str(caught.value) == fault
 
 
 def test_slices_are_checked_and_all_faults_come_at_once() -> None:
