@@ -103,7 +103,7 @@ class MergeCommand(TyperCommand):
     """A command that takes mergekit's options; `remarks_of` gives the remarks on them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take them before the command's own options are read. ctx: a class of typer's own, which has no public name."""
+        """Take them before the command's own options are read. ctx: of a class of typer that has no public name."""
         try:
             found = take_mergekit_flags(args)
         except ShoalError as error:

@@ -214,7 +214,12 @@ def _read_headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
     for name in names:
         found = read_remote_headers(hub, candidate, name)
         if listed is not None and (odd := next((tensor for tensor in found if listed.get(tensor) != name), None)):
-            raise Unfit(f"its {INDEX} does not place tensor {odd[:60]!r} in {name}, where it is")
+            given = (
+                f"gives tensor {odd[:60]!r} to {str(listed[odd])[:60]}"
+                if odd in listed
+                else f"lacks tensor {odd[:60]!r}"
+            )
+            raise Unfit(f"its {INDEX} {given}, but it is in {name}")
         headers |= found
     if listed is not None and (missing := sorted(listed.keys() - headers.keys())):
         raise Unfit(f"its {INDEX} lists tensor {missing[0][:60]!r}, which no shard has")

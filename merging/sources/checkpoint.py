@@ -45,7 +45,7 @@ class Checkpoint(Weights):
             found = read_headers(path)
             if listed is not None and listed != found.keys():
                 odd = min(listed ^ found.keys())
-                raise MergingError(f"{path}: tensor {odd} is in the file or in the index, not in both")
+                raise MergingError(f"{path}: {_misplaced(odd, found, shards)}")
             headers |= found
             files |= dict.fromkeys(found, path)
         return cls(folder, headers, files)
@@ -89,6 +89,15 @@ def _is_finite_part(part: Tensor) -> bool:
     if part.dtype.itemsize == 1:  # torch finds no extremes of 8-bit floats
         return bool(torch.isfinite(part.float()).all())
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(part))
+
+
+def _misplaced(tensor: str, found: Mapping[str, TensorHeader], shards: Mapping[Path, set[str] | None]) -> str:
+    """What a shard and the index say of a tensor that only one of them has there."""
+    if tensor not in found:
+        return f"the index gives tensor {tensor} to this file, which has none of that name"
+    given = next((path.name for path, listed in shards.items() if tensor in (listed or ())), None)
+    where = f"which the index gives to {given}" if given else "which the index does not list"
+    return f"it holds tensor {tensor}, {where}: remove it from one of the two, or correct the index"
 
 
 def read_headers(path: Path) -> dict[str, TensorHeader]:

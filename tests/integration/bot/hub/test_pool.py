@@ -298,12 +298,12 @@ def test_a_list_of_kinds_for_another_number_of_layers_is_refused_by_its_name(hub
 
 
 def test_sharded_weights_are_read_through_an_index_that_must_agree_with_them(hub):
-    def sharded(lie=False):
+    def sharded(lie=False, twice=False):
         tensors = weights(3)
-        first = dict(list(tensors.items())[:4])
+        first = dict(list(tensors.items())[: 5 if twice else 4])
         rest = dict(list(tensors.items())[4:])
         names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-        places = {name: names[0] if name in first or lie else names[1] for name in tensors}
+        places = {name: names[1] if name in rest and not lie else names[0] for name in tensors}
         content = files(3, base="reef/base")
         del content["model.safetensors"]
         index = {"metadata": {}, "weight_map": places}
@@ -313,10 +313,11 @@ def test_sharded_weights_are_read_through_an_index_that_must_agree_with_them(hub
             "model.safetensors.index.json": json.dumps(index).encode(),
         }
 
-    add_models(hub, whole=sharded(), liar=sharded(lie=True))
+    add_models(hub, whole=sharded(), liar=sharded(lie=True), overlay=sharded(twice=True))
     pool = find_pool(client(hub), watchlist(), NOW)
     assert "reef/whole" in {source.repo for source in pool.sources}
     assert "lists tensor" in reasons(pool)["liar"]
+    assert "to model-00002-of-00002.safetensors, but it is in model-00001-of-00002" in reasons(pool)["overlay"]
 
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2}

@@ -182,8 +182,15 @@ RIGHT = {"h.0.mlp.weight": "part-1.safetensors", "wte.weight": "part-2.safetenso
         ),
         ({**RIGHT, "wte.weight": "weights.bin"}, r"index\.json: tensor wte\.weight is said to be in 'weights\.bin'"),
         ({**RIGHT, "wte.weight": 3}, r"index\.json: not a safetensors index"),
-        ({**RIGHT, "wpe.weight": "part-2.safetensors"}, r"part-2\.safetensors: tensor wpe\.weight is in the file or"),
-        ({"wpe.weight": "part-2.safetensors"}, r"part-2\.safetensors: tensor w.e\.weight is in the file or"),
+        (
+            {**RIGHT, "wpe.weight": "part-2.safetensors"},
+            r"part-2\.safetensors: the index gives tensor wpe\.weight to this file, which has none of that name",
+        ),
+        (
+            {"h.0.mlp.weight": "part-2.safetensors", "wte.weight": "part-2.safetensors"},
+            r"part-2\.safetensors: the index gives tensor h\.0\.mlp\.weight to this file",
+        ),
+        ({"h.0.mlp.weight": "part-1.safetensors", "h.1": "part-2.safetensors"}, r"the index gives tensor h\.1 to this"),
         ([], r"index\.json: not a safetensors index"),
         ({}, r"index\.json: it lists no tensor"),
     ],
@@ -192,6 +199,21 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(weight_map: object, me
     assert len(Checkpoint.open(sharded(folder, RIGHT)).names) == 2
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(MergingError, match=message):
+        Checkpoint.open(folder)
+
+
+def test_a_tensor_in_two_shards_is_refused_with_the_shard_that_the_index_gives(folder: Path) -> None:
+    sharded(folder, RIGHT)
+    both = {name: tensor for part in (1, 2) for name, tensor in load_file(folder / f"part-{part}.safetensors").items()}
+    save_file(both, folder / "part-1.safetensors")
+    with pytest.raises(MergingError) as caught:
+        Checkpoint.open(folder)
+    why = "it holds tensor wte.weight, which the index gives to part-2.safetensors: remove it from one of the two"
+    assert str(caught.value).startswith(f"{folder}/part-1.safetensors: {why}")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"h.0.mlp.weight": RIGHT["h.0.mlp.weight"]}})
+    )
+    with pytest.raises(MergingError, match=r"it holds tensor wte\.weight, which the index does not list"):
         Checkpoint.open(folder)
 
 
