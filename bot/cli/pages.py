@@ -33,8 +33,10 @@ _DIGEST = 10
 
 def layout_plan(plan: RunPlan) -> RenderableType:
     """The page of `shoal plan`."""
-    sections: list[Section] = [*_verdicts(plan.verdicts), ("Items of each task", _tasks(plan.tasks))]
-    sections.append(("The smallest difference that can be seen", _effects(plan)))
+    sections: list[Section] = _verdicts(plan.verdicts)
+    if plan.tasks:
+        sections.append(("Items of each task", _tasks(plan.tasks)))
+        sections.append(("The smallest difference that can be seen", _effects(plan)))
     if plan.guards:
         sections.append(("Guards at the gate", _guard_powers(plan)))
     sections += [("Warning", Text(printable(warning), style="bold")) for warning in plan.warnings]

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from bot.cycle.probe import measure_speed
 from bot.cycle.resources import fit_resources
+from bot.cycle.sources import describe_templates, find_missing_template
 from bot.cycle.workload import Speed, StageCost, cost_stages, list_stages
 from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
@@ -29,6 +30,7 @@ from bot.search.guards import refuse_references
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
+from evaluation.errors import TaskDataError
 from evaluation.eval_set import TaskDescription
 from evaluation.splits import Split
 from evaluation.suites import CAUSAL_LM, SUITES, TaskSuite
@@ -81,8 +83,9 @@ class RunPlan:
     """The verdict on every candidate, the tasks, the differences that they can show, and the cost.
 
     visible_if: the assumption behind those differences. guards: what the items can show of each guard. warnings: what
-    makes a run unlikely to publish anything. refusal: why a run would be refused, for want of a pool or of items; None
-    if it would not.
+    makes a run unlikely to publish anything, or may not be meant. refusal: why a run would be refused, for want of a
+    pool, of items, of a chat template or of data, a line for each task without data; None if it would not. Without the
+    data of all tasks the plan has no tasks and no cost.
     """
 
     watchlist: str
@@ -119,36 +122,48 @@ def make_plan(
     Raises:
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
     """
-    skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
-    suite = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed)
-    facts = suite.describe()
-    planned = tuple(map(_task_plan, facts))
-    refusal = refuse_counts(watchlist, facts)
+    suite, no_data = _load_suite(watchlist)
+    facts = suite.describe() if suite else ()
+    refusal = refuse_counts(watchlist, facts) if suite else None
+    cost, warnings = None, []
     try:
         pool = find_pool(hub, watchlist, now, on_progress)
     except NoPool as error:
-        verdicts, licence, cost = error.verdicts, None, None
+        verdicts, licence = error.verdicts, None
         refusal = refusal or str(error)
     else:
-        refusal = refusal or refuse_references(watchlist.evaluation_guards, pool)
-        on_progress("measuring the speed of this machine")
         verdicts, licence = pool.verdicts, pool.licence.id
-        cost = estimate_cost(hub, watchlist, pool, suite, measure)
+        warnings += describe_templates(watchlist, pool)
+        no_template = find_missing_template(watchlist, pool)
+        refusal = refusal or refuse_references(watchlist.evaluation_guards, pool) or no_template
+        if suite and no_template is None:
+            on_progress("measuring the speed of this machine")
+            cost = estimate_cost(hub, watchlist, pool, suite, measure)
     baselines = cost.baselines if cost else watchlist.max_sources + 1  # with a base
-    visible = detectable_effects(watchlist, facts, baselines, front=watchlist.search.population)
-    warning = describe_hopelessness(visible)
+    visible = detectable_effects(watchlist, facts, baselines, front=watchlist.search.population) if suite else ()
+    if suite and (hopeless := describe_hopelessness(visible)):
+        warnings.append(hopeless)
     return RunPlan(
         watchlist=watchlist.name,
         verdicts=verdicts,
         licence=licence,
-        tasks=planned,
+        tasks=tuple(map(_task_plan, facts)),
         visible=visible,
         visible_if=ASSUMPTION,
-        guards=guard_powers(watchlist, facts),
-        warnings=(warning,) if warning else (),
+        guards=guard_powers(watchlist, facts) if suite else (),
+        warnings=tuple(warnings),
         cost=cost,
-        refusal=refusal,
+        refusal="\n".join(filter(None, (refusal, no_data))) or None,
     )
+
+
+def _load_suite(watchlist: Watchlist) -> tuple[TaskSuite | None, str | None]:
+    """The tasks; or None, and a line for each task whose data cannot be had here."""
+    skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
+    try:
+        return SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed), None
+    except TaskDataError as error:
+        return None, str(error)
 
 
 def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, measure: MeasureSpeed) -> RunCost:

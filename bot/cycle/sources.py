@@ -55,11 +55,49 @@ def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
     except NoPool as error:
         ledger.record_pool(cycle, error.verdicts, ())
         raise
+    for line in describe_templates(context.watchlist, pool):
+        context.narrator.say(line)
     for line in describe_changes(pool.verdicts, _newest_verdicts(ledger, context.watchlist.name)):
         context.narrator.say(line)
     ledger.keep(cycle, "pool", pool, Pool)
     ledger.record_pool(cycle, pool.verdicts, _source_entries(pool))
     return pool, folders
+
+
+def find_missing_template(watchlist: Watchlist, pool: Pool) -> str | None:
+    """A line if a skill asks with a chat template and the tokenizer of the merges has none."""
+    leader = pool.sources[0]
+    for (section, index), skill in zip(watchlist.asked_keys, watchlist.asked_skills, strict=True):
+        if skill.chat_template and leader.has_chat_template is False:
+            return (
+                f"{section}[{index}].chat_template: got true: {leader.repo}, whose tokenizer the merges use, has no "
+                "chat template; write false, or pin a model with one first"
+            )
+    return None
+
+
+def describe_templates(watchlist: Watchlist, pool: Pool) -> list[str]:
+    """A line for each skill that asks some sources in another way than they were tuned for, as far as it is known."""
+    chatty = [source.repo for source in pool.sources if source.has_chat_template]
+    plain = [source.repo for source in pool.sources if source.has_chat_template is False]
+    lines = []
+    for (section, index), skill in zip(watchlist.asked_keys, watchlist.asked_skills, strict=True):
+        key = f"{section}[{index}].chat_template: {skill.name} asks"
+        if chatty and not skill.chat_template:
+            lines.append(
+                f"{key} without a chat template, but {_have(chatty)} one; models tuned for chat may answer plain "
+                "prompts far worse; write true, unless that is meant"
+            )
+        elif plain and skill.chat_template:
+            lines.append(
+                f"{key} with the chat template of {pool.sources[0].repo}, but {_have(plain)} none and may answer worse "
+                "for it; write false, unless that is meant"
+            )
+    return lines
+
+
+def _have(repos: Sequence[str]) -> str:
+    return f"{', '.join(repos)} {'have' if len(repos) > 1 else 'has'}"
 
 
 def describe_changes(verdicts: Sequence[Verdict], earlier: Sequence[Verdict]) -> list[str]:
@@ -96,7 +134,8 @@ def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
         found = _without_known_damage(context.ledger, found)
     # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
     make_strategy(context.watchlist, found)
-    if refusal := refuse_references(context.watchlist.evaluation_guards, found):
+    refusal = refuse_references(context.watchlist.evaluation_guards, found)
+    if refusal := refusal or find_missing_template(context.watchlist, found):
         raise ShoalError(refusal)
     with context.narrator.bar("fetching", found.download_bytes, in_bytes=True) as advance:
         try:

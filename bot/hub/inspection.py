@@ -69,12 +69,14 @@ class Member(RemoteWeights):
 
     settings: the meaning of its config.json. tokenizer: the meaning of its tokenizer.json, if it has one.
     pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: whether it is a mixture of experts.
+    has_chat_template: whether its tokenizer has one; None in what an earlier version has kept.
     """
 
     settings: Mapping[str, object]
     tokenizer: TokenizerDigests | None
     pieces: str | None
     is_mixture: bool = False
+    has_chat_template: bool | None = None
 
     def refuse(self, reason: str) -> Verdict:
         """The verdict that refuses this model."""
@@ -115,10 +117,14 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
             raise Unfit("it has no transformer layers")
         meaning = read_settings(config, layers)
         tokenizer, pieces = _read_tokenizer(hub, candidate)
+        has_template = candidate.file("chat_template.jinja") is not None
         for path, file in COMPANION_FILES.items():
             if file.may_point_to_code and candidate.file(path):
-                _check_pointers(path, _read_json(hub, candidate, path))
-        return Member(candidate, headers, meaning, tokenizer, pieces, any(config.get(key) for key in _EXPERTS))
+                content = _read_json(hub, candidate, path)
+                _check_pointers(path, content)
+                has_template |= bool(content.get("chat_template"))
+        is_mixture = any(config.get(key) for key in _EXPERTS)
+        return Member(candidate, headers, meaning, tokenizer, pieces, is_mixture, has_template)
     except (MergingError, RecursionError) as error:
         raise Unfit(str(error)) from error
     except (HubNotFound, HubForbidden) as error:

@@ -50,9 +50,9 @@ def load_watchlist(path: Path, *, with_tasks: bool = False) -> Watchlist:
 
 def _find_task_faults(watchlist: Watchlist) -> Iterator[Contradiction]:
     """Unknown tasks, metrics and filters, and keys that do not fit their task."""
-    for fault in TASK_CHECKS[CAUSAL_LM](watchlist.evaluation_skills, watchlist.task_paths):
+    for fault in TASK_CHECKS[CAUSAL_LM](watchlist.asked_skills, watchlist.task_paths):
         task = () if fault.task is None else ("tasks", fault.task)
-        yield ("skills", fault.skill, *task, fault.key), fault.reason
+        yield (*watchlist.asked_keys[fault.skill], *task, fault.key), fault.reason
 
 
 def whole_numbers(data: object) -> object:

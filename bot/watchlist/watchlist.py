@@ -104,6 +104,12 @@ class Watchlist(Section):
         return (*self.evaluation_skills, *(guard.skill for guard in self.evaluation_guards))
 
     @property
+    def asked_keys(self) -> tuple[tuple[str, int], ...]:
+        """The key and index in the file of each of `asked_skills`."""
+        sections = (("skills", self.skills), ("guards", self.guards))
+        return tuple((key, index) for key, entries in sections for index in range(len(entries)))
+
+    @property
     def skill_names(self) -> tuple[str, ...]:
         """The names of the skills, in the order of the file."""
         return tuple(skill.name for skill in self.skills)

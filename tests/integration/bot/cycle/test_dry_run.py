@@ -19,6 +19,7 @@ from evaluation.errors import EvaluationError
 from evaluation.statistics.power import detectable_difference
 from fixtures import cycles
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION, client, small_watchlist
+from fixtures.data_sets import ask_for_data_at
 from localhub import Running
 from zoo.repo import WEIGHTS
 
@@ -134,3 +135,58 @@ def test_a_plan_with_a_wrong_metric_fails_before_the_hub_is_asked(server: Runnin
     with pytest.raises(EvaluationError, match="accuracy"):
         make_plan(client(server), small_watchlist(skills=wrong), datetime.now(UTC), measure=unmeasured)
     assert server.faults.seen == []
+
+
+def test_a_plan_without_data_shows_the_candidates_and_names_all_such_tasks(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_for_data_at(monkeypatch, server.endpoint, tmp_path / "cache")
+    tasks = [{"task": name, "metric": "acc"} for name in ("arc_easy", "zoo_math_en", "piqa")]
+    for authors, repos in (({}, {MATH, LANGUAGE}), ({"allow": ["abacus-works"]}, {MATH})):
+        watchlist = small_watchlist(skills=[{"name": "all", "tasks": tasks}], watch={"authors": authors})
+        plan = make_plan(client(server), watchlist, datetime.now(UTC), measure=unmeasured)
+        assert {verdict.repo for verdict in plan.verdicts if verdict.accepted} >= repos
+        assert (plan.tasks, plan.visible, plan.cost) == ((), (), None) and plan.refusal is not None
+        lines = plan.refusal.splitlines()
+        assert [line.partition(" is not on this machine")[0] for line in lines[-2:]] == [
+            "task arc_easy: its data set allenai/ai2_arc ARC-Easy",
+            "task piqa: its data set baber/piqa",
+        ]
+        assert len(lines) == (2 if len(repos) > 1 else 3)
+        screen = io.StringIO()
+        Console(file=screen, width=250).print(layout_plan(plan))
+        assert MATH in screen.getvalue() and "Items of each task" not in screen.getvalue()
+
+
+@pytest.mark.parametrize("first", [MATH, LANGUAGE])
+def test_a_plan_says_which_skill_asks_in_another_way_than_the_sources_were_tuned_for(
+    server: Running, first: str, tmp_path: Path
+) -> None:
+    """One source has a chat template, as a file of its own or in the tokenizer's config; the other has none."""
+    with cycles.copy_of(server.store.root, tmp_path / "hub") as hub:
+        config = json.loads(hub.store.read(MATH, "tokenizer_config.json"))
+        as_file = {"chat_template.jinja": "{{ messages }}"}
+        in_config = {"tokenizer_config.json": json.dumps({**config, "chat_template": "{{ messages }}"})}
+        hub.store.commit(MATH, as_file if first == MATH else in_config)
+        skills = [
+            {"name": name, "tasks": [{"task": task, "metric": "acc"}], "chat_template": chat}
+            for name, task, chat in (("math", "zoo_math_en", False), ("cross", "zoo_math_ja", True))
+        ]
+        other = LANGUAGE if first == MATH else MATH
+        watchlist = small_watchlist(
+            skills=skills, pinned=[{"repo": first}, {"repo": other}], watch={"authors": {"allow": ["nobody-at-all"]}}
+        )
+        plan = make_plan(client(hub), watchlist, datetime.now(UTC), measure=unmeasured)
+    plain, chat = plan.warnings
+    assert plain.startswith(f"skills[0].chat_template: math asks without a chat template, but {MATH} has one; ")
+    assert chat.startswith(f"skills[1].chat_template: cross asks with the chat template of {first}, but {LANGUAGE} h")
+    screen = io.StringIO()
+    Console(file=screen, width=300).print(layout_plan(plan))
+    assert plain in screen.getvalue() and chat in screen.getvalue()
+    if first == MATH:
+        assert plan.refusal is None and plan.cost is not None
+    else:
+        refusal = (
+            f"skills[1].chat_template: got true: {LANGUAGE}, whose tokenizer the merges use, has no chat template;"
+        )
+        assert plan.refusal is not None and plan.refusal.startswith(refusal)
