@@ -32,7 +32,7 @@ from bot.scoring.worker import Worker
 from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import ROUNDS, RacingSection
-from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import Generation
 from merging.recipes.weight_merge import WeightMerge
@@ -75,6 +75,10 @@ class Recalled:
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder} on {split}")
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+        """Nothing is written here."""
+        raise NotImplementedError(f"{folder}, {len(items)} items")
 
 
 class Silence:

@@ -98,6 +98,30 @@ class EvalSetFacts:
 
 
 @dataclass(frozen=True)
+class Question:
+    """An item as a person would ask it: its prompt as plain text, without few-shot examples and chat template.
+
+    skill, task: the item's, both by name. expected: the task's own answer. max_tokens: limit of a generated answer.
+    """
+
+    skill: str
+    task: str
+    prompt: str
+    expected: str
+    num_fewshot: int
+    chat_template: bool
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question, and the text that a model generates greedily after it."""
+
+    question: Question
+    answer: str
+
+
+@dataclass(frozen=True)
 class ItemResults:
     """One model's scores on an evaluation set, or on one round of it, in the order of its items.
 

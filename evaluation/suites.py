@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from evaluation.eval_set import EvalSet, EvalSetFacts, RoundFacts, TaskDescription
+from evaluation.eval_set import EvalItem, EvalSet, EvalSetFacts, RoundFacts, Sample, TaskDescription
 from evaluation.skills import Skill
 from evaluation.splits import Split, SplitSizes
 
@@ -33,6 +33,12 @@ class TaskSuite(Protocol):
 
     def example_prompt(self) -> str:
         """One prompt of the search split, as plain text."""
+
+    def ask(self, model: Module, processor: object, items: Sequence[EvalItem]) -> Sample:
+        """Ask a model, as the code on a card does, the first of those items that have the shortest prompt.
+
+        At least one item is needed.
+        """
 
     def build(self, split: Split, processor: object, setting: Sequence[str]) -> EvalSet[WrappedModel]:
         """Prepare the evaluation set of a split; `setting`: further facts that decide scores, for its digests."""

@@ -43,8 +43,10 @@ class Block:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The label of each of its groups."""
-        return (f"{self.label} attention", f"{self.label} rest") if self.modules_apart else (self.label,)
+        """The label of each of its groups; a band of one layer is called by its number."""
+        first = self.layers[0] if self.layers is not None else None
+        label = f"layer {first}" if self.label == f"layers {first}-{first}" else self.label
+        return (f"{label} attention", f"{label} rest") if self.modules_apart else (label,)
 
     def holds(self, tensor_name: str, place: Place) -> bool:
         """Whether a tensor at this place belongs to the block."""

@@ -31,6 +31,11 @@ def rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
+def count(value: int) -> str:
+    """A number of things, with separators of thousands: "1,375"."""
+    return f"{value:,}"
+
+
 def amount(value: int) -> str:
     """A large number with three digits, like the size of a model: "135 M", "6.43 M", "7.24 B"."""
     for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):

@@ -12,7 +12,7 @@ from jinja2.runtime import Undefined
 from markupsafe import Markup
 
 from templates import FOLDER, escaping
-from templates.figures import amount, coefficient, format_duration, number, p_value, percent, rate, signed
+from templates.figures import amount, coefficient, count, format_duration, number, p_value, percent, rate, signed
 
 
 def render_markdown(template: str, **values: object) -> str:
@@ -36,11 +36,13 @@ def _environment() -> Environment:
         "code_block": _vouched(escaping.code_block),
         "link": _vouched(escaping.link),
         "literal": _vouched(repr),
+        "shortened": escaping.shortened,
         "number": _vouched(number),
         "signed": _vouched(signed),
         "p_value": _vouched(p_value),
         "duration": _vouched(format_duration),
         "amount": _vouched(amount),
+        "count": _vouched(count),
         "coefficient": _vouched(coefficient),
         "percent": _vouched(percent),
         "rate": _vouched(rate),

@@ -14,6 +14,7 @@ from bot.cycle.resources import fit_resources
 from bot.cycle.sources import check_before, describe_equal_cycle, find_equal_cycle, prepare_pool
 from bot.cycle.steps import (
     Folders,
+    ask_releases,
     build_eval_sets,
     evaluate_split,
     make_worker_spec,
@@ -114,6 +115,7 @@ def search_and_choose(
 
     # The report split is read once, for what was chosen: only its scores reach a card.
     report = read_report_split(context, evaluator, chosen, found, baselines)
+    samples = ask_releases(context, evaluator, chosen, report)
     return CycleResults(
         watchlist=watchlist,
         cycle=context.cycle,
@@ -127,4 +129,5 @@ def search_and_choose(
         chosen=chosen,
         baselines=baselines,
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
+        samples=samples,
     )

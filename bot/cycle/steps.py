@@ -11,12 +11,14 @@ from bot.home import Home
 from bot.hub.pool import Pool
 from bot.ledger.decisions import keep_documents
 from bot.ledger.ledger import Ledger, ReleaseEntry
+from bot.release.card.example import choose_example_items
 from bot.release.card.write import write_card_files
 from bot.release.folder import read_release_documents
 from bot.release.results import CycleResults, SplitResults
 from bot.release.verify import hash_files, is_finished, verify_scores
 from bot.release.write import write_release_folder
 from bot.scoring.cached import CachedEvaluator
+from bot.scoring.evaluator import Failure
 from bot.scoring.resources import Resources
 from bot.scoring.worker_spec import WorkerSpec
 from bot.search.baselines import Baseline, evaluate_baselines
@@ -26,6 +28,7 @@ from bot.search.run import search_recipes, summarise_search
 from bot.search.selection import Chosen, choose_releases
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
@@ -206,13 +209,31 @@ def _measured_rows(chosen: Sequence[Chosen], report: SplitResults) -> tuple[Meas
     return (*releases, *baselines)
 
 
+def ask_releases(
+    context: CycleContext, evaluator: CachedEvaluator, chosen: Sequence[Chosen], report: SplitResults
+) -> dict[str, Sample]:
+    """Ask each written release a report item that shows what it can do; answers by recipe digest.
+
+    A release that cannot be asked has all its scores nevertheless, and a card without an answer.
+    """
+    samples: dict[str, Sample] = {}
+    for one in chosen:
+        folder = context.home.release(context.cycle.id, one.role)
+        sample = evaluator.ask(folder, choose_example_items(report, one.recipe).items)
+        if isinstance(sample, Failure):
+            context.narrator.say(f"{one.role}: could not be asked for the card's example: {sample.reason}")
+        else:
+            samples[one.recipe] = sample
+    return samples
+
+
 def write_cards(ledger: Ledger, home: Home, results: CycleResults, repos: Mapping[str, str]) -> None:
     """Write the card of every release that is not finished yet, and record it with its files' hashes."""
     cycle = results.cycle.id
     for chosen in results.chosen:
         repo, folder = repos[chosen.role], home.release(cycle, chosen.role)
         if not is_finished(ledger.releases(cycle), chosen, repo, folder):
-            write_card_files(results, chosen, repo, folder)
+            write_card_files(results, chosen, repos, folder)
             entry = ReleaseEntry(cycle, chosen.role, chosen.recipe, repo, hash_files(folder))
             keep_documents(ledger, cycle, chosen.role, read_release_documents(folder, entry.files))
             ledger.record_release(entry, None)

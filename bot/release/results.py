@@ -17,7 +17,7 @@ from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.domain import Guard
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalSetFacts
+from evaluation.eval_set import EvalSetFacts, Sample
 from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.evolution.outcomes import Outcome
@@ -65,6 +65,8 @@ class CycleResults:
 
     hub_url: the Hub that the cycle works with. front: recipe digest → recipe and its outcome on the search split.
     splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
+    samples: recipe digest → the written release's answer to a report item that shows what it can do; without those
+    that could not be asked.
     """
 
     watchlist: Watchlist
@@ -79,6 +81,7 @@ class CycleResults:
     chosen: tuple[Chosen, ...]
     baselines: tuple[Baseline, ...]
     splits: Mapping[Split, SplitResults]
+    samples: Mapping[str, Sample]
 
     def recipe(self, digest: str) -> Recipe:
         """A front member's recipe."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.ledger.ledger import EvaluationEntry, ItemValue, Ledger
 from bot.scoring.evaluator import Evaluation, Evaluator, Failure
-from evaluation.eval_set import EvalSetFacts, ItemResults, RoundFacts
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
@@ -59,6 +59,10 @@ class CachedEvaluator:
         """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""
         results = self._evaluator.evaluate_folder(folder, split)
         return results if isinstance(results, Failure) else _check_results(results, self.facts(split).digest)
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+        """Ask a written checkpoint the one of some items that has the shortest prompt; the answer is not recorded."""
+        return self._evaluator.ask(folder, items)
 
     def _look_up(self, recipe: Recipe, asked: RoundFacts, retry_transient: bool) -> Evaluation | None:
         entry = self._ledger.evaluation(recipe.digest, asked.digest)

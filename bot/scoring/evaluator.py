@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.scoring.worker_spec import WorkerSpec
-from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
@@ -67,6 +67,9 @@ class Evaluator(Protocol):
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Score a written checkpoint."""
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+        """Ask a written checkpoint the one of some items that has the shortest prompt."""
 
 
 EvaluatorFactory = Callable[[WorkerSpec, float | None], AbstractContextManager[Evaluator]]

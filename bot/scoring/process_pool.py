@@ -17,7 +17,7 @@ from bot.scoring.evaluator import Failure
 from bot.scoring.worker import Worker
 from bot.scoring.worker_process import Answer, Died, Job, WorkerProcess
 from bot.scoring.worker_spec import WorkerSpec
-from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
 
@@ -88,7 +88,7 @@ class ProcessPool:
     ) -> Iterator[tuple[int, ItemResults | Failure]]:
         """Score recipes on all workers at once."""
         for index, answer in self._run([(Worker.evaluate, (recipe, split, round_index)) for recipe in recipes]):
-            assert not isinstance(answer, EvalSetFacts)
+            assert isinstance(answer, ItemResults | Failure)
             if isinstance(answer, ItemResults):
                 self._slowest = max(self._slowest, answer.seconds)
             yield index, answer
@@ -96,7 +96,13 @@ class ProcessPool:
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Score a written checkpoint in one worker."""
         answer = self._run_one((Worker.evaluate_folder, (folder, split)))
-        assert not isinstance(answer, EvalSetFacts)
+        assert isinstance(answer, ItemResults | Failure)
+        return answer
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+        """Ask a written checkpoint in one worker."""
+        answer = self._run_one((Worker.ask, (folder, tuple(items))))
+        assert isinstance(answer, Sample | Failure)
         return answer
 
     def _run_one(self, job: Job) -> Answer:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import merging
 from bot.scoring.worker_spec import WorkerSpec
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import EvalSet, EvalSetFacts, ItemResults
+from evaluation.eval_set import EvalItem, EvalSet, EvalSetFacts, ItemResults, Sample
 from evaluation.fingerprint import sources_digest
 from evaluation.splits import Split
 from evaluation.suites import SUITES, TaskSuite, WrappedModel, collect_facts
@@ -71,6 +71,11 @@ class Worker:
             raise EvaluationError(f"{folder}: its tokenizer is not the one that the candidates were scored with")
         model = self._kind.load(folder)
         return self._score(model, self._wrap(model), self._eval_set(split), started)
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample:
+        """Load a written checkpoint as any user would, and ask it the one of some items with the shortest prompt."""
+        model = self._kind.load(folder).to(self._spec.resources.device)
+        return self._suite.ask(model, self._kind.load_processor(folder), items)
 
     def _score(
         self, model: PreTrainedModel, wrapped: WrappedModel, eval_set: EvalSet[WrappedModel], started: float

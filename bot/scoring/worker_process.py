@@ -19,7 +19,7 @@ from bot.scoring.evaluator import Failure
 from bot.scoring.worker import Worker
 from bot.scoring.worker_spec import WorkerSpec
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.eval_set import EvalSetFacts, ItemResults, Sample
 from merging.errors import MergingError
 
 # Kernels too: merge methods import them when they merge a tensor.
@@ -27,10 +27,10 @@ PRELOADED = ("evaluation.harness.suite", "merging.models.live", "merging.kernels
 """Imported once in the fork server, because these imports dominate a worker's start. None of them starts threads that
 a fork would break."""
 
-Job = tuple[Callable[..., EvalSetFacts | ItemResults], tuple[object, ...]]
+Job = tuple[Callable[..., EvalSetFacts | ItemResults | Sample], tuple[object, ...]]
 """A method of Worker and its arguments."""
 
-Answer = EvalSetFacts | ItemResults | Failure
+Answer = EvalSetFacts | ItemResults | Sample | Failure
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _answer_jobs(worker: Worker, pipe: connection.Connection) -> None:
 
 
 def _run_job(
-    method: Callable[..., EvalSetFacts | ItemResults], worker: Worker, arguments: tuple[object, ...]
+    method: Callable[..., EvalSetFacts | ItemResults | Sample], worker: Worker, arguments: tuple[object, ...]
 ) -> tuple[Answer, bool]:
     """The answer, and whether this process can no longer take jobs."""
     import torch

@@ -17,6 +17,8 @@ class BaselineKind(StrEnum):
     PLAIN = "plain merge"
     SOURCE = "source"
     BASE = "base"
+    RELEASE = "release"
+    """Another release of the same cycle, which a card may show beside its own."""
 
 
 @dataclass(frozen=True)

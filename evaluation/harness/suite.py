@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.eval_set import TaskDescription
+from evaluation.answers.ask import generate_answer, most_tokens
+from evaluation.eval_set import EvalItem, Question, Sample, TaskDescription
 from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.loading import describe_data_set, load_tasks
@@ -50,10 +51,29 @@ class LmEvalSuite:
         name = self.skills[0].tasks[0].task
         loaded = self.tasks[name]
         with quiet(), compiled_templates():
-            doc = loaded.document(self._divide()[name].items[Split.SEARCH][0])
-            text = loaded.task.doc_to_text(doc)
-            # A task whose choices differ before the answer gives the right choice's number instead of a text.
-            return text if isinstance(text, str) else str(loaded.task.doc_to_choice(doc)[text])
+            return loaded.prompt(loaded.document(self._divide()[name].items[Split.SEARCH][0]))
+
+    def ask(self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, items: Sequence[EvalItem]) -> Sample:
+        """Ask a model the one of some items with the shortest prompt, as `TaskSuite` says."""
+        with quiet(), compiled_templates():
+            questions = [self._question(item, str(processor.eos_token or "")) for item in items]
+            shortest = min(questions, key=lambda question: len(question.prompt))
+            return Sample(shortest, generate_answer(model, processor, shortest))
+
+    def _question(self, item: EvalItem, end: str) -> Question:
+        skill = next(skill for skill in self.skills if skill.name == item.skill)
+        use = next(use for use in skill.tasks if use.key == item.task)
+        loaded = self.tasks[use.task]
+        doc = loaded.document(item.item)
+        return Question(
+            skill=skill.name,
+            task=use.task,
+            prompt=loaded.prompt(doc),
+            expected=loaded.expected(doc).removesuffix(end),
+            num_fewshot=loaded.shots(use),
+            chat_template=skill.chat_template,
+            max_tokens=most_tokens(loaded.task.config.generation_kwargs),
+        )
 
     def build(self, split: Split, processor: PreTrainedTokenizerBase, setting: Sequence[str]) -> LmEvalSet:
         """Write the requests of a split; raises EvaluationError as `LmEvalSet.build` does."""

@@ -73,6 +73,22 @@ class LoadedTask:
                 return docs[item]
         return self.training[item]
 
+    def prompt(self, doc: Doc) -> str:
+        """A document's prompt, without few-shot examples and chat template."""
+        # A task whose choices differ before the answer gives the right choice's number instead of a text.
+        return self._text(doc, self.task.doc_to_text(doc))
+
+    def expected(self, doc: Doc) -> str:
+        """The right answer to a document, the first of several."""
+        target = self.task.doc_to_target(doc)
+        return self._text(doc, target[0] if isinstance(target, list) and target else target).strip()
+
+    def _text(self, doc: Doc, value: object) -> str:
+        """A text, or the text of the choice with this number."""
+        if isinstance(value, int) and self.task.config.doc_to_choice is not None:
+            return str(self.task.doc_to_choice(doc)[value])
+        return str(value)
+
     def shots(self, use: SkillTask) -> int:
         """Number of few-shot examples for one use of the task."""
         own: int = self.task.config.num_fewshot or 0

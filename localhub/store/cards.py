@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from math import isfinite
 from typing import TypeAlias
 
@@ -177,6 +176,33 @@ def _check_schema(schema: Schema, value: JsonValue, place: str = "") -> Iterator
         yield f"{place} is required{' and must be a string' if schema is str else ''}"
 
 
+def _check_model_index(value: JsonValue) -> Iterator[str]:
+    """The results' places and types; a metric's args are a string, or strings by name, in the Hub's published types."""
+    faults = list(_check_schema(_MODEL_INDEX, value))
+    yield from faults
+    if faults or not isinstance(value, list):
+        return
+    for i, model in enumerate(value):
+        for j, result in enumerate(_items(model, "results")):
+            for k, metric in enumerate(_items(result, "metrics")):
+                place = f"[{i}].results[{j}].metrics[{k}].args"
+                yield from (f"{place}{fault}" for fault in _list_odd_args(metric))
+
+
+def _items(value: JsonValue, key: str) -> list[JsonValue]:
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, list) else []
+
+
+def _list_odd_args(metric: JsonValue) -> Iterator[str]:
+    args = metric.get("args") if isinstance(metric, dict) else None
+    for name, value in args.items() if isinstance(args, dict) else ():
+        if not isinstance(value, str):
+            yield f".{name} must be a string, not {_name_type(value)}"
+    if not isinstance(args, str | dict | None):
+        yield f" must be a string or a mapping, not {_name_type(args)}"
+
+
 _check_strings = _check_each(lambda value: isinstance(value, str), "must be a string or a list of strings, not {type}")
 _CHECKS: Mapping[str, Check] = {
     "license": _check_each(
@@ -192,7 +218,7 @@ _CHECKS: Mapping[str, Check] = {
     "pipeline_tag": _check_string,
     "base_model": _check_each(_is_model, "with value {value} is not valid: use a model id, owner/name"),
     "base_model_relation": _check_each(RELATIONS.__contains__, f"must be one of {', '.join(RELATIONS)}, not {{value}}"),
-    "model-index": partial(_check_schema, _MODEL_INDEX),
+    "model-index": _check_model_index,
 }
 
 

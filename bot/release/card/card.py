@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from bot.hub.front_matter import write_front_matter
 from bot.hub.rules import OWN_TAG
-from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, make_claims
+from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
 from bot.release.card.facts import CardFacts, TaskFacts, WeightMergeFacts
 from bot.release.card.kinds import USAGE
-from bot.search.results import BaselineKind
 from merging.kinds import KINDS
 from templates.escaping import plain
 from templates.markdown import render_markdown
@@ -21,9 +20,11 @@ from templates.markdown import render_markdown
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+REPORT_PICTURE = "scores.png"
 PARETO_PICTURE = "pareto.png"
 PROGRESS_PICTURE = "progress.png"
 PATH_PICTURE = "path.png"
+_SKILLS_A_TABLE = 3  # more columns are wider than a phone
 _PUBLIC_HUB = "https://huggingface.co"
 
 
@@ -45,10 +46,12 @@ def render_release_card(facts: CardFacts) -> str:
         several=any(len(skill.tasks) > 1 for skill in facts.skills),
         turned=any(not task.higher_is_better for skill in facts.skills for task in skill.tasks),
         public=facts.hub_url.rstrip("/") == _PUBLIC_HUB,
-        claims=make_claims(facts.table, BaselineKind.SOURCE),
-        plain_claims=make_claims(facts.table, BaselineKind.PLAIN),
+        verdicts=give_verdicts(facts.table),
+        unbeaten=list_unbeaten(facts.table),
+        others=facts.table.others,
         bold=choose_bold(facts.table),
-        positions=find_standings(facts.table),
+        standings=find_standings(facts.table),
+        columns=_table_columns(len(facts.skills)),
         claim_alpha=CLAIM_ALPHA,
         generating=[(skill, task) for skill in facts.skills for task in skill.tasks if task.answers is not None],
         languages=list(dict.fromkeys(task.language for s in facts.skills for task in s.tasks if task.language)),
@@ -57,6 +60,7 @@ def render_release_card(facts: CardFacts) -> str:
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
         coefficient_columns=coefficient_columns,
         address=lambda repo, sha=None: _address(facts.hub_url, repo, sha),
+        scores=REPORT_PICTURE,
         pareto=PARETO_PICTURE,
         progress=PROGRESS_PICTURE,
         path_picture=PATH_PICTURE,
@@ -79,7 +83,7 @@ def _front_matter(facts: CardFacts) -> str:
 
 
 def _eval_result(facts: CardFacts, task: TaskFacts) -> EvalResult:
-    """One row of the model-index; the metric's args say what the number is based on."""
+    """One row of the model-index; the metric's args, which the Hub types as strings, say what its value is based on."""
     from huggingface_hub import EvalResult
 
     return EvalResult(
@@ -91,12 +95,19 @@ def _eval_result(facts: CardFacts, task: TaskFacts) -> EvalResult:
         metric_value=_rounded(task.score.mean),
         metric_args={
             "split": "report",
-            "items": task.items.report,
-            "num_fewshot": task.num_fewshot,
-            "interval_95": [_rounded(task.score.low), _rounded(task.score.high)],
+            "items": str(task.items.report),
+            "num_fewshot": str(task.num_fewshot),
+            "interval_95": f"{_rounded(task.score.low)} to {_rounded(task.score.high)}",
             **({"language": plain(task.language)} if task.language else {}),
         },
     )
+
+
+def _table_columns(skills: int) -> list[range]:
+    """The skills of each table of scores, as equally many as possible."""
+    tables = -(-skills // _SKILLS_A_TABLE)
+    size = -(-skills // tables)
+    return [range(first, min(first + size, skills)) for first in range(0, skills, size)]
 
 
 def coefficient_columns(weight_merge: WeightMergeFacts) -> list[Column]:

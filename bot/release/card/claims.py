@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.release.card.facts import BaselineScores, ScoreTable
-from bot.search.results import BaselineKind
 from evaluation.statistics.paired import holm
-from evaluation.statistics.values import PairedDifference
+from evaluation.statistics.values import Interval, PairedDifference
 
 CLAIM_ALPHA = 0.05
 """Upper limit of the chance that anything claimed on a card is an accident of its items."""
@@ -18,32 +17,42 @@ CLAIM_ALPHA = 0.05
 class Standing(StrEnum):
     """The comparison of the release with a model, or a group of models, in one skill."""
 
-    AHEAD = "ahead of all"
-    LEVEL = "not shown to differ from one at least, and behind none"
-    BEHIND = "behind one at least"
+    AHEAD = "better"
+    LEVEL = "not shown to differ"
+    BEHIND = "worse"
+
+
+Standings = tuple[Standing, ...]
+"""The standings to one model, one per skill."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim about one skill; `baseline` is the best of the models that the release has this standing to."""
+class SkillVerdict:
+    """The release against the strongest baseline of one skill: the one with the highest score on the report split.
+
+    lead: the release's score minus the baseline's. others: (standing, names) of weaker baselines to which the release
+    stands worse than to the strongest, if there are any.
+    """
 
     skill: str
     standing: Standing
-    own: float
-    baseline: str
-    baseline_score: float
+    own: Interval
+    baseline: BaselineScores
+    baseline_score: Interval
+    lead: PairedDifference
+    others: tuple[tuple[Standing, tuple[str, ...]], ...]
 
 
-def find_standings(table: ScoreTable) -> tuple[tuple[Standing, ...], ...]:
-    """The release's standing by each lead: a row per baseline, a column per skill.
+def find_standings(table: ScoreTable) -> tuple[Standings, ...]:
+    """The release's standing by each lead: a row per row of the table, a column per skill.
 
     All leads of the table are tested together, two-sided, by Holm's method: the chance that any model that is neither
     better nor worse is called so is at most `CLAIM_ALPHA`. The interval must exclude zero as well, so that no claim
     contradicts the interval printed with it.
     """
-    leads = [lead for baseline in table.baselines for lead in baseline.leads]
+    leads = [lead for other in table.others for lead in other.leads]
     shown = iter(holm([lead.two_sided for lead in leads], CLAIM_ALPHA))
-    return tuple(tuple(_standing(lead, next(shown)) for lead in baseline.leads) for baseline in table.baselines)
+    return tuple(tuple(_standing(lead, next(shown)) for lead in other.leads) for other in table.others)
 
 
 def _standing(lead: PairedDifference, shown: bool) -> Standing:
@@ -60,38 +69,57 @@ def combine_standings(single: Iterable[Standing]) -> Standing:
     return Standing.AHEAD if found == {Standing.AHEAD} else Standing.LEVEL
 
 
-def make_claims(table: ScoreTable, kind: BaselineKind) -> dict[Standing, list[Claim]]:
-    """The claim about each skill against all models of a kind, by standing; empty if there are none."""
-    rows = zip(table.baselines, find_standings(table), strict=True)
-    baselines = [(baseline, row) for baseline, row in rows if baseline.kind is kind]
-    made = [_claim(table, baselines, column) for column in range(len(table.skills))] if baselines else []
-    by_standing = {standing: [claim for claim in made if claim.standing is standing] for standing in Standing}
-    return {standing: found for standing, found in by_standing.items() if found}
+def give_verdicts(table: ScoreTable) -> tuple[SkillVerdict, ...]:
+    """The verdict on each skill, none of which flatters: of equally strong baselines, the hardest to beat counts."""
+    standings = find_standings(table)[: len(table.baselines)]
+    rows = list(zip(table.baselines, standings, strict=True))
+    return tuple(_verdict(table, rows, column) for column in range(len(table.skills))) if rows else ()
 
 
-def _claim(table: ScoreTable, baselines: Sequence[tuple[BaselineScores, tuple[Standing, ...]]], column: int) -> Claim:
-    position = combine_standings(row[column] for _, row in baselines)
-    named = [baseline for baseline, row in baselines if row[column] is position]
-    best = max(named, key=lambda baseline: baseline.scores[column].mean)
-    own, other = table.scores[column].mean, best.scores[column].mean
-    return Claim(table.skills[column], position, own, best.name, other)
+def _verdict(table: ScoreTable, rows: Sequence[tuple[BaselineScores, Standings]], column: int) -> SkillVerdict:
+    hardness = list(Standing)
+
+    def strength(row: tuple[BaselineScores, Standings]) -> tuple[float, int, bool]:
+        baseline, standings = row
+        return baseline.scores[column].mean, hardness.index(standings[column]), baseline.repo is not None
+
+    strongest, own = max(rows, key=strength)
+    others = {
+        standing: tuple(baseline.name for baseline, row in rows if row[column] is standing)
+        for standing in hardness[hardness.index(own[column]) + 1 :]
+    }
+    return SkillVerdict(
+        skill=table.skills[column],
+        standing=own[column],
+        own=table.scores[column],
+        baseline=strongest,
+        baseline_score=strongest.scores[column],
+        lead=strongest.leads[column],
+        others=tuple((standing, names) for standing, names in others.items() if names),
+    )
+
+
+def list_unbeaten(table: ScoreTable) -> tuple[str, ...]:
+    """The baselines that the release is not shown to beat at any skill; the gate's finding holds if there are none."""
+    rows = zip(table.baselines, find_standings(table), strict=False)
+    return tuple(baseline.name for baseline, row in rows if Standing.AHEAD not in row)
 
 
 def choose_bold(table: ScoreTable) -> tuple[tuple[bool, ...], ...]:
-    """Choose the scores to set in bold: a row for the release, then one per baseline; a column per skill.
+    """Choose the scores to set in bold: a row for the release, then one per other row; a column per skill.
 
-    The highest score of a column is bold if chance does not explain it: the release's if it is ahead of every
-    baseline, a baseline's if the release is behind it.
+    The highest score of a column is bold if chance does not explain it: the release's if it is ahead of every other
+    row, another row's if the release is behind it.
     """
     rows = find_standings(table)
     columns = [_bold_column(table, rows, column) for column in range(len(table.skills))]
     return tuple(zip(*columns, strict=True))
 
 
-def _bold_column(table: ScoreTable, rows: Sequence[tuple[Standing, ...]], column: int) -> list[bool]:
-    best = max(scores[column].mean for scores in (table.scores, *(other.scores for other in table.baselines)))
+def _bold_column(table: ScoreTable, rows: Sequence[Standings], column: int) -> list[bool]:
+    best = max(scores[column].mean for scores in (table.scores, *(other.scores for other in table.others)))
     others = [
-        row[column] is Standing.BEHIND and baseline.scores[column].mean == best
-        for baseline, row in zip(table.baselines, rows, strict=True)
+        row[column] is Standing.BEHIND and other.scores[column].mean == best
+        for other, row in zip(table.others, rows, strict=True)
     ]
     return [combine_standings(row[column] for row in rows) is Standing.AHEAD, *others]

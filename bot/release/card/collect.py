@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.hub.pool import Pool
+from bot.release.card.example import choose_example_items, example_facts
 from bot.release.card.facts import (
     AnswerCounts,
     BaselineScores,
     CardFacts,
+    ExampleFacts,
     GuardFacts,
     ItemCounts,
     SearchFacts,
@@ -22,11 +24,13 @@ from bot.release.card.facts import (
 )
 from bot.release.card.recipes import base_facts, cost_facts, recipe_facts, sources_facts
 from bot.release.results import CycleResults, SplitResults
-from bot.release.scores import SEED
+from bot.release.scores import SEED, ModelScores
 from bot.release.verify import hash_files
 from bot.release.write import package_versions
 from bot.search.gate import RULE
+from bot.search.results import BaselineKind
 from bot.search.selection import Chosen
+from evaluation.answers.ask import MAX_TOKENS
 from evaluation.answers.degenerate import CUT_OFF, EMPTY, LOOPING, NO_LANGUAGE, OTHER_LANGUAGE
 from evaluation.eval_set import TaskDescription
 from evaluation.scores import ItemScore
@@ -36,16 +40,16 @@ from merging.kinds import kind_of
 from merging.writing.release import RECIPE_NAME
 
 
-def card_facts(results: CycleResults, chosen: Chosen, repo: str, folder: Path) -> CardFacts:
-    """Everything that the card of one release says. folder: the written release."""
+def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], folder: Path) -> CardFacts:
+    """Everything that the card of one release says. repos: role → repo; folder: the written release."""
     report, watchlist, pool = results.splits[Split.REPORT], results.watchlist, results.pool
     own = report.merge_scores(chosen.recipe)
     if own is None:
         raise ShoalError(f"{chosen.role}: could not be scored on the report split; run the cycle again")
     recipe = results.recipe(chosen.recipe)
-    kind = kind_of(pool.sources[0].settings)
+    kind, cost = kind_of(pool.sources[0].settings), cost_facts(recipe, pool, folder)
     return CardFacts(
-        repo=repo,
+        repo=repos[chosen.role],
         tag=results.cycle.id,
         hub_url=results.hub_url,
         watchlist=watchlist.name,
@@ -53,15 +57,13 @@ def card_facts(results: CycleResults, chosen: Chosen, repo: str, folder: Path) -
         date=results.cycle.started.date().isoformat(),
         skills=skill_facts(report, report.merges[chosen.recipe].scores),
         scores=own.intervals,
-        baselines=tuple(
-            BaselineScores(baseline.name, baseline.kind, scores.intervals, own.leads_over(scores))
-            for baseline, scores in report.baseline_scores()
-        ),
+        baselines=_baselines(report, own),
+        siblings=_siblings(results, chosen, repos, own) if cost.times > 1 else (),
         base=base_facts(recipe, pool),
         sources=sources_facts(recipe, pool),
         licence=pool.licence,
         recipe=recipe_facts(recipe, pool, (folder / RECIPE_NAME).read_text(encoding="utf-8")),
-        cost=cost_facts(recipe, pool, folder),
+        cost=cost,
         search=search_facts(results),
         selection=selection_facts(results, chosen),
         packages=package_versions(),
@@ -69,10 +71,43 @@ def card_facts(results: CycleResults, chosen: Chosen, repo: str, folder: Path) -
         languages=_languages(pool),
         kind=kind.name,
         pipeline_tag=watchlist.watch.pipeline_tag or kind.pipeline_tag,
-        prompt=report.eval_set.prompt,
-        chat_template=report.skills[0].chat_template,
+        example=_example(results, chosen),
         guards=guard_facts(results, chosen),
     )
+
+
+def _baselines(report: SplitResults, own: ModelScores) -> tuple[BaselineScores, ...]:
+    """The baselines: those that anyone can load first, then the plain merges."""
+    order = (BaselineKind.SOURCE, BaselineKind.BASE, BaselineKind.PLAIN)
+    found = [
+        BaselineScores(baseline.name, baseline.kind, scores.intervals, own.leads_over(scores))
+        for baseline, scores in report.baseline_scores()
+    ]
+    return tuple(sorted(found, key=lambda one: order.index(one.kind)))
+
+
+def _siblings(
+    results: CycleResults, chosen: Chosen, repos: Mapping[str, str], own: ModelScores
+) -> tuple[BaselineScores, ...]:
+    """The cycle's other releases that cost as much as a source: they have as many layers."""
+    others = [
+        one for one in results.chosen if one != chosen and results.recipe(one.recipe).depth == results.pool.layers
+    ]
+    scored = [(repos[one.role], results.splits[Split.REPORT].merge_scores(one.recipe)) for one in others]
+    return tuple(
+        BaselineScores(repo, BaselineKind.RELEASE, scores.intervals, own.leads_over(scores))
+        for repo, scores in scored
+        if scores
+    )
+
+
+def _example(results: CycleResults, chosen: Chosen) -> ExampleFacts:
+    report = results.splits[Split.REPORT]
+    sample = results.samples.get(chosen.recipe)
+    if sample is not None:
+        return example_facts(choose_example_items(report, chosen.recipe), sample)
+    first = report.skills[0]
+    return ExampleFacts(first.name, None, report.eval_set.prompt, "", 0, first.chat_template, MAX_TOKENS, None)
 
 
 def skill_facts(split: SplitResults, scores: Sequence[ItemScore]) -> tuple[SkillFacts, ...]:

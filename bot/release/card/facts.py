@@ -76,7 +76,7 @@ class GuardFacts:
 
 @dataclass(frozen=True)
 class BaselineScores:
-    """A model that the release is compared with.
+    """A model that the release is compared with: a baseline, or another release of its cycle.
 
     `leads` holds the release's score minus this model's over the same items, with 95 % intervals.
     """
@@ -94,11 +94,17 @@ class BaselineScores:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The release's scores by skill, and those of the baselines."""
+    """The release's scores by skill, those of the baselines, and those of other releases shown beside it."""
 
     skills: tuple[str, ...]
     scores: tuple[Interval, ...]
     baselines: tuple[BaselineScores, ...]
+    siblings: tuple[BaselineScores, ...] = ()
+
+    @property
+    def others(self) -> tuple[BaselineScores, ...]:
+        """Every row but the release's own."""
+        return (*self.baselines, *self.siblings)
 
 
 @dataclass(frozen=True)
@@ -229,6 +235,25 @@ class SearchFacts:
 
 
 @dataclass(frozen=True)
+class ExampleFacts:
+    """The prompt in the card's code: of the report items that show a new ability, the one with the shortest prompt.
+
+    rival: the strongest of the merged models at `skill`, which scored lower on these items than the release did; None
+    if there is no such item, and any of the skill's was taken. num_fewshot: number of examples that the evaluation has
+    before it and the card's code has not. answer: what the written model printed; None if it could not be asked.
+    """
+
+    skill: str
+    rival: str | None
+    prompt: str
+    expected: str
+    num_fewshot: int
+    chat_template: bool
+    max_tokens: int
+    answer: str | None
+
+
+@dataclass(frozen=True)
 class SelectionFacts:
     """The choice of this merge from the front.
 
@@ -259,8 +284,9 @@ class CardFacts:
     """Everything that the card of one release says.
 
     `sources` and `base` are those whose weights went into it, in the recipe's order; `baselines` may have more models
-    of the pool. `kind` is the kind of model. `prompt` is an example for the code snippet, `files` are (name, sha256)
-    of the weights, `packages` (name, version). `guards` are in the watchlist's order.
+    of the pool. `siblings` are releases of the same cycle that cost as much as a source, beside one that costs more.
+    `kind` is the kind of model, `files` are (name, sha256) of the weights, `packages` (name, version). `guards` are in
+    the watchlist's order.
     """
 
     repo: str
@@ -272,6 +298,7 @@ class CardFacts:
     skills: tuple[SkillFacts, ...]
     scores: tuple[Interval, ...]
     baselines: tuple[BaselineScores, ...]
+    siblings: tuple[BaselineScores, ...]
     base: SourceFacts | None
     sources: tuple[SourceFacts, ...]
     licence: ReleaseLicence
@@ -284,14 +311,18 @@ class CardFacts:
     languages: tuple[str, ...]
     kind: str
     pipeline_tag: str
-    prompt: str
-    chat_template: bool
+    example: ExampleFacts
     guards: tuple[GuardFacts, ...] = ()
 
     @property
     def table(self) -> ScoreTable:
-        """The release's scores and the baselines'."""
-        return ScoreTable(tuple(skill.name for skill in self.skills), self.scores, self.baselines)
+        """The release's scores and those of all that it is compared with."""
+        return ScoreTable(tuple(skill.name for skill in self.skills), self.scores, self.baselines, self.siblings)
+
+    @property
+    def costs_more(self) -> bool:
+        """Whether a token costs more than in a source."""
+        return self.cost.times > 1
 
     @property
     def items(self) -> ItemCounts:
@@ -303,9 +334,9 @@ class CardFacts:
 
     def __post_init__(self) -> None:
         _one_per("skill", len(self.skills), [("scores of the release", self.scores)])
-        for baseline in self.baselines:
-            _one_per("skill", len(self.skills), [(f"scores of {baseline.name}", baseline.scores)])
-            _one_per("skill", len(self.skills), [(f"leads of {baseline.name}", baseline.leads)])
+        for other in self.table.others:
+            _one_per("skill", len(self.skills), [(f"scores of {other.name}", other.scores)])
+            _one_per("skill", len(self.skills), [(f"leads of {other.name}", other.leads)])
 
 
 def _one_per(unit: str, expected: int, columns: Iterable[tuple[str, tuple[object, ...]]]) -> None:

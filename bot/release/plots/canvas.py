@@ -12,19 +12,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bot.release.plots.labels import drawable
+from bot.release.plots.palette import GREY, GRID, GROUND, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which can be distinguished with any colour vision.
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-INK, GREY, GRID = "#222222", "#4d4d4d", "#e3e7ea"
-
 LABEL_LENGTH = 36  # characters
 
-_DPI = 200
-_WIDTH = 8.0  # inches: 1600 pixels, legible when a page shows them at 800
+SIZE, SMALL = 10.0, 9.5  # points: 12.2 and 11.5 pixels where a phone of 390 pixels shows the picture 350 wide
+_DPI = 280
+_WIDTH = 4.0  # inches: 1120 pixels
 
 
 def style_axes(axes: Axes, x_label: str, y_label: str) -> None:
@@ -42,8 +40,8 @@ def new_figure(height: float) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout=layout, facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)  # inches
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout=layout, facecolor=GROUND)
     FigureCanvasAgg(figure)
     return figure
 
@@ -53,11 +51,15 @@ def own_settings() -> Iterator[None]:
     """Use matplotlib's defaults and our settings, whatever a matplotlibrc says; restores the caller's afterwards."""
     import matplotlib
 
-    parts = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    parts = ("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor")
+    lines = ("xtick.color", "ytick.color", "axes.edgecolor")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": 11})
-        matplotlib.rcParams.update(dict.fromkeys(parts, INK))
+        matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": SIZE, "axes.titlesize": SIZE})
+        matplotlib.rcParams["axes.facecolor"] = GROUND
+        small = ("xtick.labelsize", "ytick.labelsize", "axes.labelsize", "legend.fontsize")
+        matplotlib.rcParams.update(dict.fromkeys(small, SMALL))
+        matplotlib.rcParams.update(dict.fromkeys(parts, INK) | dict.fromkeys(lines, GREY))
         yield
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
+from bot.release.plots.palette import GREY, GROUND
 from templates.escaping import shortened
 
 if TYPE_CHECKING:
@@ -91,6 +92,12 @@ def drawable(value: str, length: int) -> str:
     return "".join(c if ord(c) in _characters() else "?" for c in shortened(value, length))
 
 
+def without_middle(line: str, length: int) -> str:
+    """The line without its middle if it is too long, because related models' names often begin alike."""
+    whole, half = drawable(line, len(line)), length // 2
+    return whole if len(whole) <= length else f"{whole[: half - 1]}…{whole[-half:]}"
+
+
 @cache
 def _characters() -> frozenset[int]:
     from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -137,7 +144,7 @@ def _size(axes: Axes, label: Label) -> tuple[float, float]:
 
 
 def _write(axes: Axes, label: Label, where: _Place) -> Annotation:
-    leader = {"arrowstyle": "-", "color": "#777777", "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4}
+    leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4}
     return axes.annotate(
         label.text,
         (label.x, label.y),
@@ -145,7 +152,7 @@ def _write(axes: Axes, label: Label, where: _Place) -> Annotation:
         textcoords="offset points",
         ha=_ALIGN[where.direction[0]],
         va=_ALIGN_UPRIGHT[where.direction[1]],
-        fontsize=10,
+        fontsize=9.5,
         fontweight="bold" if label.bold else "normal",
         arrowprops=leader if where.distance >= _LEADER_FROM else None,
         path_effects=_halo(),
@@ -157,4 +164,4 @@ def _write(axes: Axes, label: Label, where: _Place) -> Annotation:
 def _halo() -> list[object]:
     from matplotlib.patheffects import withStroke
 
-    return [withStroke(linewidth=3, foreground="white")]
+    return [withStroke(linewidth=3, foreground=GROUND)]

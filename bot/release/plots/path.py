@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.release.card.facts import PathFacts
-from bot.release.plots.canvas import BLUE, GREY, GRID, INK, VERMILLION, new_figure, own_settings, to_png
-from bot.release.plots.labels import drawable
+from bot.release.plots.canvas import SMALL, new_figure, own_settings, to_png
+from bot.release.plots.labels import without_middle
+from bot.release.plots.palette import DARK_INK, GREY, GRID, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-_MOST_STOPS = 24  # per strip: more would leave no room for the layers' numbers
-_FEW_STOPS = 14  # up to here there is room for the number of every hop
-_NAME_LENGTH = 24  # characters
-_ROW, _BELOW_STRIP, _COLOUR_BAR = 0.44, 0.42, 0.12  # inches
-_MARK = 15.0  # points across
+_MOST_STOPS = 14  # per strip: more would leave no room for the layers' numbers
+_MANY_HOPS = 100  # from here on there is no room for the number of every hop
+_NAME_LENGTH = 44  # characters
+_ROW, _BELOW_STRIP, _COLOUR_BAR = 0.46, 0.42, 0.12  # inches
+_NAME_ABOVE = 0.42  # rows
+_LOW, _HIGH = "#0072b2", "#d55e00"  # colours of scales below and above 1
+_MARK = 16.0  # points across
 _NARROWEST_SPAN = 0.1  # of the colours around 1, so that scales that hardly differ look alike
 
 
@@ -49,17 +52,17 @@ def path_figure(facts: PathFacts) -> Figure:
     figure = new_figure(sum(heights) + _BELOW_STRIP * len(heights) + 0.3)
     rows = list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     colours = _colours(facts)
-    tick_step = 1 if len(strips[0]) <= _FEW_STOPS else 5
+    tick_step = 1 if len(facts.hops) < _MANY_HOPS else 5
     for axes, strip in zip(rows, strips, strict=False):
         _draw_strip(axes, facts, strip, colours)
         axes.set_xticks([x for x in strip if 0 <= x < len(facts.hops) and x % tick_step == 0])
         # Strips are equally wide, so that a hop is as wide in the last one as in the others.
         axes.set_xlim(strip[0] - 0.7, strip[0] + len(strips[0]) - 0.3)
-    rows[len(strips) - 1].set_xlabel("hop (E: embedding, H: final norm and head)", fontsize=10)
+    rows[len(strips) - 1].set_xlabel("hop (E: embedding, H: final norm and head)", fontsize=SMALL)
     if facts.scaled:
         figure.colorbar(colours, cax=rows[-1], orientation="horizontal")
-        rows[-1].set_xlabel("scale before the layer", fontsize=10)
-        rows[-1].tick_params(labelsize=9)
+        rows[-1].set_xlabel("scale before the layer", fontsize=SMALL)
+        rows[-1].tick_params(labelsize=SMALL)
     return figure
 
 
@@ -76,7 +79,7 @@ def _colours(facts: PathFacts) -> ScalarMappable:
     from matplotlib.colors import CenteredNorm, LinearSegmentedColormap
 
     span = max(_NARROWEST_SPAN, *(abs(hop.scale - 1) for hop in facts.hops))
-    shades = LinearSegmentedColormap.from_list("scale", [BLUE, "#ffffff", VERMILLION])
+    shades = LinearSegmentedColormap.from_list("scale", [_LOW, "#ffffff", _HIGH])
     return ScalarMappable(CenteredNorm(1, span), shades)
 
 
@@ -86,11 +89,14 @@ def _draw_strip(axes: Axes, facts: PathFacts, strip: range, colours: ScalarMappa
     axes.plot(range(-1, len(stops) - 1), [stop.part for stop in stops], color=GREY, linewidth=1.3, zorder=2)
     for x in strip:
         _draw_stop(axes, x, stops[x + 1], colours)
-    axes.set_yticks(range(len(facts.parts)), [_name(part.name) for part in facts.parts], parse_math=False)
-    axes.set_ylim(len(facts.parts) - 0.5, -0.5)  # the first part on top
-    axes.tick_params(length=0, labelsize=9)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
+    # A name is above its row: beside it, it would take half of a phone's width.
+    names = [without_middle(part.name, _NAME_LENGTH) for part in facts.parts]
+    above = [row - _NAME_ABOVE for row in range(len(names))]
+    axes.set_yticks(above, names, parse_math=False, ha="left", va="center", color=GREY)
+    axes.set_ylim(len(names) - 0.6, -0.7)  # the first part on top
+    axes.tick_params(length=0, pad=0, labelsize=SMALL)
+    for row in range(len(names)):
+        axes.axhline(row, color=GRID, linewidth=0.8, zorder=0)
     axes.spines[:].set_visible(False)
 
 
@@ -114,8 +120,8 @@ def _draw_stop(axes: Axes, x: int, stop: _Stop, colours: ScalarMappable) -> None
         stop.text,
         ha="center",
         va="center_baseline",
-        fontsize=8 if len(stop.text) < 3 else 6.5,
-        color="white" if _is_dark(fill) else INK,
+        fontsize=SMALL if len(stop.text) < 3 else 7.5,
+        color="white" if _is_dark(fill) else DARK_INK,
         zorder=4,
     )
 
@@ -123,15 +129,3 @@ def _draw_stop(axes: Axes, x: int, stop: _Stop, colours: ScalarMappable) -> None
 def _is_dark(colour: Sequence[float]) -> bool:
     red, green, blue, *_ = colour
     return 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
-
-
-def _name(repo: str) -> str:
-    """A repo's name on the line below its owner's: on one line they would take half the picture."""
-    owner, slash, name = repo.rpartition("/")
-    return "\n".join(_shortened(line) for line in ((f"{owner}/", name) if slash else (name,)))
-
-
-def _shortened(line: str) -> str:
-    """The line without its middle if it is too long, because related models' names often begin alike."""
-    whole, half = drawable(line, len(line)), _NAME_LENGTH // 2
-    return whole if len(whole) <= _NAME_LENGTH else f"{whole[: half - 1]}…{whole[-half:]}"

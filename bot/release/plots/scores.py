@@ -7,19 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from bot.release.plots.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    LABEL_LENGTH,
-    PURPLE,
-    VERMILLION,
-    new_figure,
-    own_settings,
-    style_axes,
-    to_png,
-)
+from bot.release.plots.canvas import LABEL_LENGTH, SMALL, new_figure, own_settings, style_axes, to_png
 from bot.release.plots.labels import Label, draw_labels, drawable
+from bot.release.plots.palette import BLUE, GROUND, STYLES, Style
 from bot.search.results import BaselineKind
 
 if TYPE_CHECKING:
@@ -33,10 +23,10 @@ Point = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Mark:
-    """A named model at its scores, one number per skill; `kind` is None for a release."""
+    """A named model at its scores, one number per skill."""
 
     name: str
-    kind: BaselineKind | None
+    kind: BaselineKind
     point: Point
 
 
@@ -54,33 +44,19 @@ class ParetoFacts:
     marks: tuple[Mark, ...]
 
 
-@dataclass(frozen=True)
-class _Style:
-    marker: str
-    colour: str
-    area: float  # square points
-
-
-# In the order of the legend; earlier ones are drawn on top. Shapes differ as well as colours.
-_STYLES: dict[BaselineKind | None, _Style] = {
-    None: _Style("*", VERMILLION, 260),
-    BaselineKind.SOURCE: _Style("s", GREEN, 64),
-    BaselineKind.PLAIN: _Style("D", PURPLE, 56),
-    BaselineKind.BASE: _Style("v", GREY, 70),
-}
-_FRONT = _Style("o", BLUE, 30)
-_CANDIDATE = _Style("o", "#9fb3c2", 14)
+_FRONT = Style("o", BLUE, 24)
+_CANDIDATE = Style("o", "#8296aa", 12)
+_PLOT, _HALF_PLOT, _KEY_LINE = 2.7, 1.9, 0.19  # heights in inches
 
 
 def pareto_plot(facts: ParetoFacts) -> bytes:
-    """PNG of the scores: faint candidates, the front, and named releases and baselines.
+    """PNG of the scores: faint candidates, the front, and releases and baselines with letters and a key below.
 
-    Two skills fill the picture, with names at the points. More skills become a grid of pairs, with letters at the
-    points and a key in the grid's last cell. A single skill is drawn against the number of candidates that score lower.
+    More than two skills become a grid of pairs. A single skill is drawn against the number of candidates that score
+    lower.
     """
     with own_settings():
-        facts = _ranked(facts) if len(facts.skills) == 1 else facts
-        return to_png(_pair_figure(facts) if len(facts.skills) == 2 else _grid_figure(facts))
+        return to_png(_pareto_figure(_ranked(facts) if len(facts.skills) == 1 else facts))
 
 
 def progress_plot(hypervolumes: Sequence[float]) -> bytes:
@@ -88,7 +64,7 @@ def progress_plot(hypervolumes: Sequence[float]) -> bytes:
     from matplotlib.ticker import MaxNLocator
 
     with own_settings():
-        figure = new_figure(2.6)
+        figure = new_figure(2.0)
         axes = figure.subplots()
         generations = range(1, len(hypervolumes) + 1)
         axes.plot(generations, hypervolumes, color=_FRONT.colour, marker="o", markersize=4)
@@ -111,29 +87,21 @@ def _ranked(facts: ParetoFacts) -> ParetoFacts:
     )
 
 
-def _pair_figure(facts: ParetoFacts) -> Figure:
-    figure = new_figure(5.6)
-    axes = figure.subplots()
-    _draw_pair(axes, facts, (0, 1))
-    _draw_front_line(axes, facts.front)
-    handles, labels = _legend(axes, facts)
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, handletextpad=0.2)
-    draw_labels(figure, axes, [_label(mark, drawable(mark.name, LABEL_LENGTH), (0, 1)) for mark in facts.marks])
-    return figure
-
-
-def _grid_figure(facts: ParetoFacts) -> Figure:
+def _pareto_figure(facts: ParetoFacts) -> Figure:
     pairs = list(combinations(range(len(facts.skills)), 2))
-    rows = len(pairs) // 2 + 1
-    figure = new_figure(3.7 * rows)
-    cells = list(figure.subplots(rows, 2, squeeze=False).flat)
+    columns = 1 if len(pairs) == 1 else 2
+    heights = [_PLOT if columns == 1 else _HALF_PLOT] * -(-len(pairs) // columns)
+    key = _KEY_LINE * (len(facts.marks) + 4)
+    figure = new_figure(sum(heights) + key)
+    grid = figure.add_gridspec(len(heights) + 1, columns, height_ratios=[*heights, key])
     letters = [chr(ord("A") + i) for i in range(len(facts.marks))]
-    for axes, pair in zip(cells, pairs, strict=False):
+    cells = [figure.add_subplot(grid[divmod(index, columns)]) for index in range(len(pairs))]
+    for axes, pair in zip(cells, pairs, strict=True):
         _draw_pair(axes, facts, pair)
-    for axes in cells[len(pairs) :]:
-        axes.set_axis_off()
-    _draw_key(cells[-1], facts, letters)
-    for axes, pair in zip(cells, pairs, strict=False):
+    if len(pairs) == 1:
+        _draw_front_line(cells[0], facts.front)
+    _draw_key(figure.add_subplot(grid[-1, :]), facts, letters)
+    for axes, pair in zip(cells, pairs, strict=True):
         named = zip(facts.marks, letters, strict=True)
         draw_labels(figure, axes, [_label(mark, letter, pair) for mark, letter in named])
     return figure
@@ -143,10 +111,11 @@ def _draw_pair(axes: Axes, facts: ParetoFacts, pair: tuple[int, int]) -> None:
     x, y = pair
     _scatter(axes, facts.candidates, pair, _CANDIDATE, opacity=0.55)
     _scatter(axes, facts.front, pair, _FRONT)
-    for depth, kind in enumerate(reversed(_STYLES), start=4):
+    for depth, kind in enumerate(reversed(STYLES), start=4):
         points = [mark.point for mark in facts.marks if mark.kind is kind]
-        _scatter(axes, points, pair, _STYLES[kind], depth=depth, outlined=True)
+        _scatter(axes, points, pair, STYLES[kind], depth=depth, outlined=True)
     axes.margins(0.1)
+    axes.locator_params(nbins=4)
     style_axes(axes, facts.skills[x], facts.skills[y])
 
 
@@ -154,7 +123,7 @@ def _scatter(
     axes: Axes,
     points: Sequence[Point],
     pair: tuple[int, int],
-    style: _Style,
+    style: Style,
     *,
     opacity: float = 1.0,
     depth: int = 1,
@@ -169,7 +138,7 @@ def _scatter(
         marker=style.marker,
         alpha=opacity,
         zorder=depth,
-        edgecolors="white" if outlined else "face",
+        edgecolors=GROUND if outlined else "face",
         linewidths=0.8 if outlined else 0,
     )
 
@@ -183,31 +152,32 @@ def _draw_front_line(axes: Axes, front: Sequence[Point]) -> None:
 
 def _label(mark: Mark, words: str, pair: tuple[int, int]) -> Label:
     x, y = pair
-    return Label(words, mark.point[x], mark.point[y], bold=mark.kind is None)
+    return Label(words, mark.point[x], mark.point[y], bold=mark.kind is BaselineKind.RELEASE)
 
 
 def _legend(axes: Axes, facts: ParetoFacts) -> tuple[list[Artist], list[str]]:
     """One symbol for each kind of point in the picture, and its name."""
-    kinds = [kind for kind in _STYLES if any(mark.kind is kind for mark in facts.marks)]
-    marks = [(kind.value if kind else "release", _STYLES[kind]) for kind in kinds]
+    marks = [(kind.value, style) for kind, style in STYLES.items() if any(mark.kind is kind for mark in facts.marks)]
     entries = [("candidate", _CANDIDATE), ("front", _FRONT), *marks]
     handles: list[Artist] = [_scatter(axes, [], (0, 1), style) for _, style in entries]
     return handles, [name for name, _ in entries]
 
 
 def _draw_key(axes: Axes, facts: ParetoFacts, letters: Sequence[str]) -> None:
-    """Explain the symbols and the letters in the grid's last cell."""
+    """Explain the symbols and the letters."""
+    axes.set_axis_off()
     handles, labels = _legend(axes, facts)
-    axes.legend(handles, labels, loc="upper left", ncols=2, frameon=False, handletextpad=0.2, borderpad=0)
+    spacing = {"handletextpad": 0.1, "columnspacing": 1.0, "borderpad": 0, "borderaxespad": 0}
+    axes.legend(handles, labels, loc="upper left", ncols=3, frameon=False, **spacing)
     names = [drawable(mark.name, LABEL_LENGTH) for mark in facts.marks]
-    for x, column in ((0.03, letters), (0.1, names)):
+    for x, column in ((0.0, letters), (0.06, names)):
         axes.text(
             x,
-            0.68,
+            0.0,
             "\n".join(column),
-            va="top",
-            fontsize=10,
-            linespacing=1.5,
+            va="bottom",
+            fontsize=SMALL,
+            linespacing=1.35,
             transform=axes.transAxes,
             parse_math=False,
         )

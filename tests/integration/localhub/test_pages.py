@@ -56,6 +56,15 @@ def test_every_page_of_a_model_and_a_collection_is_there(hub: TestHub) -> None:
     assert browser.get(f"/reef/knee/commit/{hub.store.head('reef/knee')}").status_code == 302
 
 
+def test_a_model_s_parents_are_named_once_and_one_like_is_one_like(hub: TestHub) -> None:
+    hub.store.commit("reef/knee", {"README.md": CARD})
+    hub.store.set_likes("reef/knee", 1)
+    page = httpx.get(f"{hub.endpoint}/reef/knee", headers=BROWSER).text
+    assert "base_model:" not in page and page.count("tide/math</a>") == 1
+    listed = httpx.get(f"{hub.endpoint}/", headers=BROWSER).text
+    assert ">1 like<" in listed and ">0 downloads<" in listed
+
+
 def test_every_link_of_a_model_s_page_leads_somewhere(hub: TestHub) -> None:
     hub.store.commit("reef/knee", {"README.md": CARD, "plots/front.png": b"\x89PNG\0", "a#?.txt": "x"})
     hub.api().create_branch("reef/knee", branch="side/way")

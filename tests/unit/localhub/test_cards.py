@@ -64,6 +64,11 @@ def test_a_card_made_by_the_client_is_good() -> None:
             "model-index: [{name: x, results: [{task: {type: t}, dataset: {name: d, type: d}, metrics: [{type: m}]}]}]",
             r"metrics\[0\].value is required",
         ),
+        (
+            "model-index: [{name: x, results: [{task: {type: t}, dataset: {name: d, type: d}, "
+            "metrics: [{type: m, value: 1, args: {interval: [0, 1]}}]}]}]",
+            r"metrics\[0\].args.interval must be a string, not a list",
+        ),
         ("a: [", "YAML metadata cannot be parsed at line"),
         ("a: !!python/object:os.system {}", "YAML metadata cannot be parsed"),
         ("- a\n- b", "YAML metadata must be a mapping, not a list"),

@@ -57,6 +57,13 @@ def test_ends_that_are_not_apart_go_with_the_first_and_the_last_band() -> None:
     assert groups.labels == ("layers 0-1 attention", "layers 0-1 rest", "layers 2-3 attention", "layers 2-3 rest")
 
 
+def test_a_band_of_one_layer_is_called_by_its_number_and_stored_as_it_was() -> None:
+    single = Partition.even(2, 2, modules_apart=True, ends_apart=True)
+    assert single.labels == ("embed", "layer 0 attention", "layer 0 rest", "layer 1 attention", "layer 1 rest", "head")
+    assert [block.label for block in single.only_stack.blocks] == ["embed", "layers 0-0", "layers 1-1", "head"]
+    assert Partition.from_json(single.to_json()) == single
+
+
 def test_uneven_layers_make_bands_that_differ_by_one() -> None:
     assert Partition.even(7, 3, False, False) == Partition.banded(7, ((0, 2), (2, 4), (4, 7)), False, False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, snapshot_download
 from huggingface_hub.utils import get_session
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -32,6 +34,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
+from bot.merge_command.merge import Merger
 from bot.search.results import MeasuredRow
 from bot.watchlist.watchlist import Watchlist
 from evaluation.errors import EvaluationError
@@ -202,6 +205,29 @@ def test_the_card_is_valid_to_the_hub_and_to_its_client(finished: Finished, tmp_
     (row,) = [row for row in rows or () if row.name == release.role]
     values = [result.metric_value for result in data.eval_results or ()]
     assert values == [pytest.approx(score.mean, abs=1e-3) for score in row.scores]
+
+
+def test_the_card_s_code_prints_the_answer_on_the_card(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is the published model's own, to a report item on which it scored higher than its best source."""
+    monkeypatch.setenv("HF_ENDPOINT", "unset afterwards")
+    folder = finished.snapshot(tmp_path)
+    text = (folder / "README.md").read_text()
+    code, answer = (fence.content for fence in MarkdownIt().parse(text) if fence.info in ("python", "text"))
+    assert code.count(repr(finished.ledger.releases(CYCLE)[0].repo)) == 1
+    exec(code.replace(repr(finished.ledger.releases(CYCLE)[0].repo), repr(str(folder))), {})
+    assert capsys.readouterr().out.strip() == answer.strip() != ""
+    assert re.search(rf"items at `cross` on which this model scored higher than ({MATH}|{LANGUAGE}|{BASE})", text)
+
+
+def test_shoal_merge_gives_the_published_bytes_again_as_the_card_says(finished: Finished, tmp_path: Path) -> None:
+    folder = finished.snapshot(tmp_path)
+    merger = Merger(Home(tmp_path / "home"), client(finished.server), Listener())
+    merged = merger.merge(folder / "mergekit_config.yml", tmp_path / "merged")
+    sha256 = finished.ledger.releases(CYCLE)[0].files["model.safetensors"]
+    assert merged.files["model.safetensors"] == sha256
+    assert f"- `model.safetensors`: `{sha256}`" in (folder / "README.md").read_text()
 
 
 def test_mergekit_accepts_the_recipe_next_to_the_weights(finished: Finished, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.resolver import source_folder
 from bot.ledger.ledger import Ledger, State
+from bot.merge_command.merge import Merger
 from bot.search.results import GateResult, SearchSummary
 from fixtures.cycles import BASE, LANGUAGE, MATH, Listener, small_watchlist, stock
 from localhub import running
@@ -113,6 +114,15 @@ def test_the_card_of_a_path_shows_the_path(finished: Finished) -> None:
     assert (folder / "path.png").read_bytes().startswith(b"\x89PNG")
     for origin in path.origins:
         assert str(origin.revision) in card
+
+
+def test_shoal_merge_gives_the_bytes_of_a_path_again(finished: Finished, tmp_path: Path) -> None:
+    role, _ = finished.path
+    folder = finished.home.release(CYCLE, role)
+    with running(finished.home.folder.parent / "hub") as server:
+        merger = Merger(finished.home, Hub(server.endpoint, TOKEN), Listener())
+        merged = merger.merge(folder / RECIPE_NAME, tmp_path / "merged")
+    assert f"- `model.safetensors`: `{merged.files['model.safetensors']}`" in (folder / "README.md").read_text()
 
 
 def test_a_cycle_of_paths_alone_needs_no_base_and_says_whose_layers_it_leaves_out(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Failure
 from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.results import BaselineKind
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
 from evaluation.splits import Split
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -59,6 +59,9 @@ class Faulty:
             yield index, self.faults.get(name) or results
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+        raise NotImplementedError
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
         raise NotImplementedError
 
 

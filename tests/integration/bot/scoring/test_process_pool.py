@@ -24,7 +24,7 @@ from bot.scoring.worker_spec import WorkerSpec
 from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalSetFacts, ItemResults
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
@@ -321,6 +321,9 @@ class NobodyThere:
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise AssertionError(f"nobody asked for {folder} on {split}")
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+        raise AssertionError(f"nobody asked {folder} one of {len(items)} items")
 
 
 def test_the_cache_answers_from_the_ledger_without_asking_the_evaluator(workers: ProcessPool, tmp_path: Path) -> None:

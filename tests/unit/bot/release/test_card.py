@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +16,24 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bot.hub.licences import ReleaseLicence
 from bot.hub.rules import OWN_TAG
 from bot.release.card.card import render_release_card
 from bot.release.card.facts import CardFacts, ItemCounts, PartFacts, PathFacts
+from bot.search.results import BaselineKind
+from evaluation.answers.ask import generate_answer
+from evaluation.eval_set import Question
 from evaluation.statistics.values import Interval
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION
 from fixtures.golden import path_facts, weight_merge_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
+from localhub.pages.markup import render_card
+from localhub.store.cards import validate_card
 from merging.recipes.path import Hop
 from templates import escaping
+from templates.figures import signed
 from templates.markdown import render_markdown
 
 OF_MERGE, OF_PATH = weight_merge_facts(), path_facts()
@@ -46,7 +54,11 @@ def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:
         for skill in facts.skills
     )
     search = replace(facts.search, timed=True, smaller=True, failed=3)
-    return with_texts(replace(facts, licence=named, skills=skills, search=search, chat_template=True), text)
+    example = replace(facts.example, chat_template=True, num_fewshot=2)
+    (sibling, *_) = facts.baselines
+    siblings = (replace(sibling, kind=BaselineKind.RELEASE),)
+    changed = replace(facts, licence=named, skills=skills, search=search, example=example, siblings=siblings)
+    return with_texts(changed, text)
 
 
 def body(card: str) -> str:
@@ -118,11 +130,118 @@ def with_path(**changes: Any) -> str:
     return render_release_card(replace(OF_PATH, recipe=recipe))
 
 
-def test_a_long_path_is_folded_and_a_short_one_is_open() -> None:
-    assert "The path as a table" not in with_path()
+def unfolded(card: str) -> str:
+    """The text of the page before anything is opened: summaries count, what they hide does not."""
+    html = render_card(body(card), "a/b", "0" * 40)
+    shown = re.sub(r"(<details>\s*<summary>.*?</summary>).*?</details>", r"\1", html, flags=re.DOTALL)
+    return re.sub(r"<[^>]+>", " ", shown)
+
+
+@pytest.mark.parametrize("facts", [OF_MERGE, OF_PATH, hostile()], ids=["merge", "path", "hostile"])
+def test_a_reader_has_no_more_than_700_words_before_opening_anything(facts: CardFacts) -> None:
+    words = len(unfolded(render_release_card(facts)).split())
+    assert 200 < words <= 700
+
+
+def test_a_card_has_verdict_code_table_and_one_picture_and_the_rest_is_folded() -> None:
+    text = body(render_release_card(OF_MERGE))
+    order = ["- **", "```python", "It prints", "| Model |", 'src="scores.png"', "<details>"]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert text.index("- **") < 1000
+    open_part, _, folded = text.partition("<details>")
+    assert open_part.count("<img") == 1 and "p-value" not in open_part and "Holm" not in open_part
+    assert folded.count("<details>") == folded.count("</details>") - 1 == 5
+
+
+def test_the_verdict_names_the_strongest_baseline_of_each_skill_with_difference_and_interval() -> None:
+    text = body(render_release_card(OF_MERGE))
+    lines = [line for line in text.splitlines() if line.startswith("- **")]
+    table = OF_MERGE.table
+    verdicts = lines[: len(table.skills)]
+    assert len(lines) == len(table.skills) + len(OF_MERGE.guards)
+    for column, line in enumerate(verdicts):
+        highest = max(other.scores[column].mean for other in table.baselines)
+        (named, *_) = [other for other in table.baselines if other.name in line]
+        assert named.scores[column].mean == highest
+        lead = named.leads[column]
+        assert f"difference {signed(lead.mean)} [{signed(lead.low)},&nbsp;{signed(lead.high)}]" in line
+
+
+def test_the_verdict_says_of_each_guard_whether_the_report_split_shows_that_it_was_kept() -> None:
+    (guard,) = OF_MERGE.guards
+    assert "- **keeping** the guard `digits`: " in body(render_release_card(OF_MERGE))
+    lost = replace(guard, report=replace(guard.report, limit=-guard.report.max_drop - 0.01))
+    text = body(render_release_card(replace(OF_MERGE, guards=(lost,))))
+    assert "- **not shown to keep** the guard `digits`: " in text and "keeping" not in text
+    assert "the guard `" not in body(render_release_card(replace(OF_MERGE, guards=())))
+
+
+def test_a_card_says_when_the_report_split_does_not_confirm_the_gate() -> None:
+    shown = body(render_release_card(OF_MERGE))
+    assert "**The report split does not confirm the gate.**" in shown and "not shown for linear mean." in shown
+    sure = [replace(lead, low=0.2, mean=0.3, high=0.4, two_sided=1e-9) for lead in OF_MERGE.baselines[0].leads]
+    better = tuple(replace(other, leads=tuple(sure)) for other in OF_MERGE.baselines)
+    confirmed = body(render_release_card(replace(OF_MERGE, baselines=better)))
+    assert "confirms the gate: this model is better than each baseline" in confirmed
+    assert "does not confirm" not in confirmed and confirmed.count("- **better** at") == 3
+
+
+def test_a_release_that_costs_more_is_shown_beside_one_that_does_not() -> None:
+    dearer = replace(OF_PATH, cost=replace(OF_PATH.cost, times=1.5))
+    assert "No release of this cycle costs as little as a source" in render_release_card(dearer)
+    assert "No release of this cycle costs" not in render_release_card(OF_PATH)
+    sibling = replace(OF_PATH.baselines[0], name="shoal-demo/paths-best-math", kind=BaselineKind.RELEASE)
+    text = body(render_release_card(replace(dearer, siblings=(sibling,))))
+    assert "Beside [shoal-demo/paths-best-math]" in text and "No release of this cycle costs" not in text
+    assert "shoal-demo/paths-best-math)<br><sub>release</sub> |" in text
+    assert f"all {3 * (len(OF_PATH.baselines) + 1)} differences" in text
+
+
+def test_many_skills_are_divided_among_tables_that_fit_a_phone() -> None:
+    (first, *_) = OF_MERGE.skills
+    skills = tuple(replace(first, name=f"s{number}") for number in range(4))
+    four = replace(
+        OF_MERGE,
+        skills=skills,
+        scores=(OF_MERGE.scores[0],) * 4,
+        baselines=tuple(replace(o, scores=(o.scores[0],) * 4, leads=(o.leads[0],) * 4) for o in OF_MERGE.baselines),
+    )
+    headers = [line for line in body(render_release_card(four)).splitlines() if line.startswith("| Model |")]
+    assert headers == ["| Model | s0 | s1 |", "| Model | s2 | s3 |"]
+
+
+def test_the_example_says_how_it_was_chosen_and_what_was_expected() -> None:
+    example = OF_MERGE.example
+    assert example.answer is not None and example.rival is not None
+    text = body(render_release_card(OF_MERGE))
+    assert repr(example.prompt) in text and f"```text\n{example.answer.strip()}" in text
+    assert f"(the task's own answer is `{example.expected}`)" in text
+    assert f"scored higher than {example.rival}, the strongest of the merged models there" in text
+    without = body(render_release_card(replace(OF_MERGE, example=replace(example, rival=None, num_fewshot=3))))
+    assert "On no report item of any skill did this model score higher" in without
+    assert "asks it after 3 examples, this code without" in without
+    silent = body(render_release_card(replace(OF_MERGE, example=replace(example, answer=" "))))
+    assert "It prints nothing" in silent
+    unasked = body(render_release_card(replace(OF_MERGE, example=replace(example, answer=None))))
+    assert "It prints" not in unasked and "The prompt is" not in unasked and repr(example.prompt) in unasked
+
+
+def test_a_card_says_how_to_build_the_same_bytes_again() -> None:
+    ((_, sha256),) = OF_MERGE.files
+    text = body(render_release_card(OF_MERGE))
+    assert "`shoal merge mergekit_config.yml merged --endpoint http://127.0.0.1:8080` fetches" in text
+    assert f"with the same SHA-256:\n\n- `model.safetensors`: `{sha256}`" in text
+    public = body(render_release_card(replace(OF_MERGE, hub_url="https://huggingface.co")))
+    assert "`shoal merge mergekit_config.yml merged` fetches" in public and "HF_ENDPOINT" not in public
+    (merge,) = OF_MERGE.recipe.weight_merges
+    drawn = replace(OF_MERGE, recipe=replace(OF_MERGE.recipe, merge=replace(merge, draws=True)))
+    assert f"merged --seed {OF_MERGE.search.seed} --endpoint" in render_release_card(drawn)
+
+
+def test_a_long_path_has_a_table_of_its_hops() -> None:
     name = path().parts[1].name
     long = with_path(hops=(Hop(0, 0, 1.0), *(Hop(1, 1, 1.0),) * 59))
-    assert long.index("![The path") < long.index("The path as a table") < long.index(f"| 59 | {name} | 1 | 1 |")
+    assert long.index("<summary>The recipe") < long.index('src="path.png"') < long.index(f"| 59 | {name} | 1 | 1 |")
     assert "A path of 60 layers" in long and "58 of the hops take a layer" in long
 
 
@@ -171,10 +290,11 @@ def test_the_front_matter_is_what_the_hub_reads_back() -> None:
     }
     assert results[SECOND_TASK].metric_args == {
         "split": "report",
-        "items": REPORT,
-        "num_fewshot": 0,
-        "interval_95": [round(scores[SECOND_TASK].low, 4), round(scores[SECOND_TASK].high, 4)],
+        "items": str(REPORT),
+        "num_fewshot": "0",
+        "interval_95": f"{round(scores[SECOND_TASK].low, 4)} to {round(scores[SECOND_TASK].high, 4)}",
     }
+    assert validate_card(str(card)).errors == ()
     assert ModelCard(str(card)).data.to_dict() == data
 
 
@@ -227,13 +347,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("chat", [False, True])
 @pytest.mark.parametrize("prompt", ["みあ りんご", "quote ' \" \\ \n``` {{ x }}"])
-def test_the_code_in_the_card_runs_as_it_is(
-    tiny_model: Path, chat: bool, prompt: str, capsys: pytest.CaptureFixture[str]
+def test_the_code_in_the_card_runs_as_it_is_and_prints_what_the_bot_was_answered(
+    tiny_model: Path, chat: bool, prompt: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = render_release_card(replace(OF_MERGE, repo=str(tiny_model), chat_template=chat, prompt=prompt))
+    monkeypatch.setenv("HF_ENDPOINT", "unset afterwards")
+    question = Question("s", "t", prompt, "", 0, chat, max_tokens=7)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    answer = generate_answer(model, tokenizer, question)
+    example = replace(OF_MERGE.example, chat_template=chat, prompt=prompt, max_tokens=7, answer=answer)
+    card = render_release_card(replace(OF_MERGE, repo=str(tiny_model), example=example))
     code = next(t.content for t in MarkdownIt().parse(body(card)) if t.type == "fence" and t.info == "python")
     space: dict[str, Any] = {}
     exec(code, space)
     assert space["prompt"] == prompt
     assert space["output"].shape[1] > space["inputs"]["input_ids"].shape[1]
-    assert capsys.readouterr().out.endswith("\n")
+    assert capsys.readouterr().out == answer + "\n"
+    assert os.environ["HF_ENDPOINT"] == OF_MERGE.hub_url

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import math
 
-from bot.release.card.claims import Standing, choose_bold, combine_standings, find_standings, make_claims
+from bot.release.card.claims import (
+    Standing,
+    choose_bold,
+    combine_standings,
+    find_standings,
+    give_verdicts,
+    list_unbeaten,
+)
 from bot.release.card.facts import BaselineScores, ScoreTable
 from bot.search.results import BaselineKind
 from evaluation.statistics.intervals import tango
@@ -56,15 +63,46 @@ def test_ahead_of_all_means_of_each_and_one_that_is_better_decides() -> None:
     assert combine_standings([AHEAD, LEVEL, BEHIND]) is BEHIND
 
 
-def test_claims_name_the_best_of_those_that_decide() -> None:
-    leads = (lead(0.5, 1e-9), lead(0.4, 1e-9)), (lead(0.2, 1e-6), lead(-0.1, 1e-5)), (lead(0.3, 1e-6), lead(-0.2, 0.6))
-    found = {
-        s: [(c.skill, c.baseline) for c in made] for s, made in make_claims(table(*leads), BaselineKind.SOURCE).items()
-    }
-    assert found == {AHEAD: [("s0", "r1")], BEHIND: [("s1", "r1")]}
-    assert make_claims(table(*leads), BaselineKind.PLAIN) == {}
-    (level,) = make_claims(table((lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.3, 0.5),)), BaselineKind.SOURCE)[LEVEL]
-    assert (level.baseline, level.baseline_score) == ("r1", 0.6 - 0.2)  # it differs from r0, the best
+def test_a_verdict_names_the_strongest_of_all_baselines_whatever_its_kind() -> None:
+    """A merge that is far better than both sources, worse than the base, and equal to the plain mean."""
+    scores = {"one": (0.1, 0.7), "two": (0.4, 0.2), "base": (0.55, 0.75), "mean": (0.793, 0.753)}
+    kinds = [BaselineKind.SOURCE, BaselineKind.SOURCE, BaselineKind.BASE, BaselineKind.PLAIN]
+    baselines = tuple(
+        BaselineScores(name, kind, tuple(map(score, means)), tuple(lead(0.753 - mean, 1e-9) for mean in means))
+        for (name, means), kind in zip(scores.items(), kinds, strict=True)
+    )
+    verdicts = give_verdicts(ScoreTable(("s", "t"), (score(0.753), score(0.753)), baselines))
+    assert [(one.baseline.name, one.standing) for one in verdicts] == [("mean", BEHIND), ("mean", LEVEL)]
+    assert [(one.own.mean, one.baseline_score.mean) for one in verdicts] == [(0.753, 0.793), (0.753, 0.753)]
+
+
+def test_of_equally_strong_baselines_the_one_that_is_not_shown_to_be_beaten_counts() -> None:
+    leads = (lead(0.3, 1e-9),), (lead(0.3, 0.9),), (lead(0.3, 1e-9),)
+    (verdict,) = give_verdicts(table(*leads))
+    assert (verdict.baseline.name, verdict.standing, verdict.others) == ("r1", LEVEL, ())
+
+
+def test_a_verdict_names_weaker_baselines_that_stand_better_than_the_strongest() -> None:
+    leads = (lead(0.1, 1e-9),), (lead(0.2, 0.5),), (lead(0.4, 1e-9),)
+    (verdict,) = give_verdicts(table(*leads))
+    assert (verdict.baseline.name, verdict.standing) == ("r0", AHEAD)
+    assert verdict.others == ((LEVEL, ("r1",)),)
+
+
+def test_the_gate_is_confirmed_by_being_better_than_each_baseline_at_some_skill() -> None:
+    confirmed = table((lead(0.2, 1e-9), lead(-0.1, 1e-9)), (lead(0.0, 0.9), lead(0.3, 1e-9)))
+    assert list_unbeaten(confirmed) == ()
+    assert list_unbeaten(table((lead(0.2, 1e-9), lead(0.2, 1e-9)), (lead(0.1, 0.2), lead(0.1, 0.3)))) == ("r1",)
+
+
+def test_a_sibling_is_tested_with_the_baselines_and_is_none_of_them() -> None:
+    baseline, sibling = table((lead(0.2, 0.03),), (lead(-0.3, 1e-9),)).baselines
+    both = ScoreTable(("s0",), (score(0.6),), (baseline,), (sibling,))
+    assert find_standings(both) == ((AHEAD,), (BEHIND,))
+    assert find_standings(ScoreTable(("s0",), (score(0.6),), (baseline,), (sibling, sibling)))[0] == (AHEAD,)
+    (verdict,) = give_verdicts(both)
+    assert verdict.baseline == baseline and list_unbeaten(both) == ()
+    assert choose_bold(both) == ((False,), (False,), (True,))
 
 
 def test_bold_is_one_score_a_column_and_only_beyond_chance() -> None:

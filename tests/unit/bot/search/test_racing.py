@@ -16,7 +16,7 @@ from bot.search.racing import MAX_WAITING, Race, make_panel, select_opponents
 from bot.search.run import search_recipes, summarise_search
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts
+from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
 from evaluation.racing.decisions import round_ends
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
@@ -104,6 +104,9 @@ class Synthetic:
                 yield index, ItemResults(asked.digest, scores, len(scores) / 100)
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+        raise NotImplementedError
+
+    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
         raise NotImplementedError
 
 

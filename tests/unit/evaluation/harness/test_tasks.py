@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.answers.ask import LONGEST_SHOWN, MAX_TOKENS, most_tokens
 from evaluation.errors import EvaluationError, TaskDataError
 from evaluation.eval_set import TaskDescription
 from evaluation.harness.loading import load_tasks
@@ -108,6 +109,26 @@ def test_data_that_cannot_be_reached_is_reported_at_once(
     with pytest.raises(EvaluationError, match=f"task {task}: its data set {data_set} is not on this machine"):
         load(SkillTask(task, "acc"))
     assert time.monotonic() - start < 10  # `datasets` alone goes on trying for 23 s
+
+
+@pytest.mark.parametrize(
+    ("use", "prompt", "expected"),
+    [
+        (SkillTask("ev_choice", "acc"), "0 + 3 =", "3"),
+        (SkillTask("ev_before", "acc"), "0", "= 0"),
+        (SkillTask("ev_generate", "exact_match", "raw"), "0 + 3 =", "3"),
+    ],
+)
+def test_a_document_has_its_prompt_and_right_answer_as_plain_text(use: SkillTask, prompt: str, expected: str) -> None:
+    loaded = load(use)[use.task]
+    doc = next(iter(loaded.test.values()))
+    assert (loaded.prompt(doc), loaded.expected(doc)) == (prompt, expected)
+
+
+def test_an_answer_is_as_long_as_the_task_allows_and_a_card_has_room_for() -> None:
+    assert most_tokens({"until": ["."], "max_gen_toks": 12}) == 12
+    assert most_tokens({"max_gen_toks": 4096}) == most_tokens({"until": ["."]}) == LONGEST_SHOWN
+    assert most_tokens(None) == MAX_TOKENS
 
 
 def test_all_tasks_whose_data_are_missing_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
