@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localhub.datasets import routes_datasets
 from localhub.errors import HubError
@@ -50,10 +51,27 @@ def create_app(
     app.exception_handler(HubError)(_on_hub_error)
     app.exception_handler(HTTPException)(_on_http_error)
     app.exception_handler(RequestValidationError)(_on_invalid)
+    app.add_middleware(AnswerHead)
     if faults is not None:
         app.add_middleware(InjectFaults, faults=faults)
     app.add_middleware(KeepEscapedSlashes)
     return app
+
+
+class AnswerHead:
+    """Middleware that answers HEAD as GET without the body; downloads have an answer of their own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        if scope["type"] == "http" and scope["method"] == "HEAD" and "/resolve/" not in scope["path"]:
+            await self._app({**scope, "method": "GET"}, receive, send_head)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _on_hub_error(request: Request, error: HubError) -> Response:

@@ -61,13 +61,17 @@ def serve(root: Path | str, listener: socket.socket) -> None:
     uvicorn.Server(_make_config(create_app(root), log_level="warning")).run(sockets=[listener])
 
 
-def first_admin(root: Path | str) -> str | None:
-    """Make the user "admin", who may write everywhere, in a folder without accounts; None where there are some.
+def make_admin_token(root: Path | str, *, another: bool = False) -> str | None:
+    """Make the user "admin", who may write to every namespace, where no account may.
 
-    Returns the admin's token, which is not kept in readable form.
+    Returns a token of theirs, which is not kept in readable form: for a new admin, or if `another` is asked for;
+    None otherwise.
     """
     store = Store(root)
-    return store.add_user(ADMIN, admin=True) if store.accounts.empty() else None
+    name = store.accounts.find_admin()
+    if name is None:
+        return store.add_user(ADMIN, admin=True)
+    return store.accounts.add_token(name, role="write") if another else None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -244,11 +244,12 @@ def hub_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The Hub's folder; created if needed.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8300,
+    new_token: Annotated[bool, typer.Option(help="Make another token that may write everywhere, and show it.")] = False,
 ) -> None:
     """Serve a local Hub from a folder.
 
-    Use it to try things out, without a network, or to read the demo's cards. The first start creates an account
-    with write access and shows its token once. Ctrl-C and SIGTERM stop it; the exit status is then 0.
+    Use it to rehearse a watchlist without a network, or to read the demo's cards. The first start, on the demo's Hub
+    too, shows a token that may write to every namespace, once. Ctrl-C and SIGTERM stop it; the exit status is then 0.
 
     Example: `shoal hub ./hub --port 8300`
     """
@@ -256,7 +257,7 @@ def hub_command(
 
     narrator = terminal_narrator()
     try:
-        serve_folder(folder, host, port, narrator)
+        serve_folder(folder, host, port, narrator, new_token=new_token)
     except KeyboardInterrupt:
         narrator.say("stopped")
 

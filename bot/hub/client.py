@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES = 5
-SHORT_WAIT = 5.0
+SHORT_WAIT = 10.0
 """Seconds: a longer pause is announced."""
 
 
@@ -39,7 +39,7 @@ class Hub:
     ) -> None:
         """endpoint, token: None leaves them to the client (HF_ENDPOINT, HF_TOKEN or the saved login).
 
-        say: called with one line about each pause of more than a few seconds.
+        say: called with one line about each long pause, which only a Hub can order.
         """
         from huggingface_hub import HfApi
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.progress import Narrator
-from localhub.server import first_admin, listen, serve
+from localhub.server import listen, make_admin_token, serve
 
 
-def serve_folder(folder: Path, host: str, port: int, narrator: Narrator) -> None:
-    """Serve a folder until Ctrl-C or SIGTERM; for a folder without accounts, create one and print its token, once.
+def serve_folder(folder: Path, host: str, port: int, narrator: Narrator, *, new_token: bool = False) -> None:
+    """Serve a folder until Ctrl-C or SIGTERM.
+
+    A folder without an admin gets one, whose token is printed once; `new_token` makes and prints another.
 
     Raises:
         ShoalError: the address or the port cannot be used.
@@ -25,11 +27,11 @@ def serve_folder(folder: Path, host: str, port: int, narrator: Narrator) -> None
         key, got = ("--host", host) if no_such_host else ("--port", port)
         raise ShoalError(f"{key}: got {got}: {error.strerror}; choose another") from error
     with listener:
-        token = first_admin(folder)
+        token = make_admin_token(folder, another=new_token)
         if token is not None:
-            narrator.say(
-                f"created the user admin, who may write to every repo; its token, shown only now: HF_TOKEN={token}"
-            )
+            narrator.say(f"a token that may write to every namespace, shown only now: HF_TOKEN={token}")
+        else:
+            narrator.say("its token was shown when it was made; --new-token makes another")
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         narrator.say(f"serving {folder}: open {address} in a browser; Ctrl-C stops it")
         narrator.say(f"for shoal: --endpoint {address}")

@@ -39,10 +39,11 @@ def wants_page(request: Request) -> bool:
 
 
 def render_error(error: HubError) -> Response:
-    """The page of an error."""
-    message = "There is nothing here that you may see." if error.status in (401, 404) else error.message
-    page = _render_page("error", code=error.status, message=message)
-    page.status_code = error.status
+    """The page of an error. Clients get 401 for a repo that is absent or private; for people, it is not found."""
+    status = 404 if error.code == "RepoNotFound" else error.status
+    message = "There is nothing here that you may see." if status == 404 else error.message
+    page = _render_page("error", title="Not found" if status == 404 else str(status), message=message)
+    page.status_code = status
     return page
 
 

@@ -150,6 +150,10 @@ class Accounts:
         """Whether nobody has an account yet."""
         return not self._read().users
 
+    def find_admin(self) -> str | None:
+        """A user who may write everywhere; None without one."""
+        return next((name for name, user in self._read().users.items() if user.admin), None)
+
     def identify(self, token: str) -> Identity:
         """The identity behind a token; a 401 for an unknown one."""
         accounts = self._read()

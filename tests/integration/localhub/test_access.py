@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from conftest import TestHub
-from localhub import first_admin, running
+from localhub import make_admin_token, running
 from localhub.store.accounts import Scope
 
 
@@ -41,7 +41,7 @@ def test_a_private_repo_does_not_exist_for_others(hub: TestHub) -> None:
             api.model_info("reef/secret")
         with pytest.raises(RepositoryNotFoundError):
             api.hf_hub_download("reef/secret", "a.txt", cache_dir=hub.cache)
-    assert httpx.get(f"{hub.endpoint}/reef/secret", headers={"Accept": "text/html"}).status_code == 401
+    assert httpx.get(f"{hub.endpoint}/reef/secret", headers={"Accept": "text/html"}).status_code == 404
     assert hub.api().model_info("reef/secret").private
     assert Path(hub.api().hf_hub_download("reef/secret", "a.txt", cache_dir=hub.cache)).read_text() == "1"
 
@@ -114,14 +114,19 @@ def test_a_refusal_says_which_namespace_the_token_may_not_write_to(hub: TestHub)
         hub.api(hub.other_token).create_repo("reef/new")
 
 
-def test_the_first_start_makes_one_admin_who_may_write_everywhere(hub: TestHub, tmp_path: Path) -> None:
-    token = first_admin(tmp_path / "fresh")
-    assert token is not None
-    assert first_admin(tmp_path / "fresh") is None
-    assert first_admin(tmp_path / "hub") is None
-    assert all(token.encode() not in path.read_bytes() for path in (tmp_path / "fresh").rglob("*.json"))
+def test_an_admin_who_may_write_everywhere_is_made_once_and_given_tokens_on_request(hub: TestHub) -> None:
+    folder = hub.store.root  # there are users, and none of them is an admin
+    first = make_admin_token(folder)
+    assert first is not None and make_admin_token(folder) is None
+    another = make_admin_token(folder, another=True)
+    assert another not in (None, first)
+    for number, token in enumerate((first, another)):
+        assert hub.api(token).create_repo(f"anyone/model-{number}").repo_id == f"anyone/model-{number}"
+        assert all(str(token).encode() not in path.read_bytes() for path in folder.rglob("*.json"))
     hub.store.add_user("root", "hf_root", admin=True)
-    assert hub.api("hf_root").create_repo("anyone/model").repo_id == "anyone/model"
+    assert hub.api("hf_root").whoami()["auth"]["accessToken"]["fineGrained"]["global"] == [
+        "repo.content.read", "repo.write", "collection.write",
+    ]  # fmt: skip
 
 
 WEIGHTS = random.Random(0).randbytes(300_000)  # more than one part

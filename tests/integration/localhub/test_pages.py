@@ -122,8 +122,24 @@ def test_a_file_of_a_repo_is_never_served_as_a_page(hub: TestHub) -> None:
 
 def test_a_browser_gets_errors_as_pages_and_a_program_as_json(hub: TestHub) -> None:
     page = httpx.get(f"{hub.endpoint}/ada/absent", headers=BROWSER)
-    assert "There is nothing here" in page.text
+    assert page.status_code == 404 and "401" not in page.text
+    assert "<h1>Not found</h1>" in page.text and "There is nothing here" in page.text
     answer = httpx.get(f"{hub.endpoint}/ada/absent")
     assert answer.json()["error"]
     assert answer.headers["X-Error-Code"] == "RepoNotFound"
     assert httpx.get(f"{hub.endpoint}/api/models/ada/absent", headers=BROWSER).json()["error"]
+
+
+def test_head_answers_as_get_does_without_the_body(hub: TestHub) -> None:
+    hub.store.commit("ada/m", {"README.md": "# A model"})
+    for path in ("/", "/ada/m", "/ada/absent", "/api/models/ada/m", "/api/whoami-v2", "/-/style.css"):
+        got, head = (httpx.request(method, hub.endpoint + path, headers=BROWSER) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
+
+
+def test_a_gated_file_s_page_says_so(hub: TestHub) -> None:
+    hub.store.commit("ada/m", {"a.txt": "x"})
+    hub.store.set_gated("ada/m", "manual")
+    page = httpx.get(f"{hub.endpoint}/ada/m/blob/main/a.txt", headers=BROWSER)
+    assert (page.status_code, "Access to model ada/m is restricted" in page.text) == (401, True)
