@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bot.hub.failures import HubForbidden, explain_failure, waiting_time
-from bot.hub.permissions import check_write_access, read_account
+from bot.hub.answers.failures import HubForbidden, explain_failure, waiting_time
+from bot.hub.answers.permissions import check_write_access, read_account
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.errors import ShoalError
+from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.candidate import Candidate, Verdict, to_candidate
 from bot.hub.client import Hub
-from bot.hub.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.watchlist.sections import PinnedModel
 from bot.watchlist.watchlist import Watchlist

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import ShoalError
+from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
 from bot.hub.client import Hub
-from bot.hub.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.inspection import RemoteWeights
 from bot.hub.pool import Pool, remove_members
 from bot.hub.resolver import source_folder

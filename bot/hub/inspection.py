@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bot.errors import ShoalError
+from bot.hub.answers.failures import HubForbidden, HubNotFound
 from bot.hub.candidate import Candidate, Verdict
 from bot.hub.client import Hub
-from bot.hub.failures import HubForbidden, HubNotFound
 from merging.dtypes import BITS
 from merging.errors import MergingError
 from merging.identity import ModelId

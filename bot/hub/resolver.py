@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
+from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
 from bot.hub.client import Hub
 from bot.hub.discovery import query_model
-from bot.hub.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.inspection import RemoteWeights, Unfit, check_config, inspect_candidate, read_remote_headers
 from bot.hub.rules import form_refusal
 from merging.dtypes import BITS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
-from bot.hub.failures import HubNotFound
+from bot.hub.answers.failures import HubNotFound
 from bot.hub.rules import OWN_TAG
 from bot.release.verify import check_files
 

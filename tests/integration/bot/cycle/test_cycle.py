@@ -32,7 +32,7 @@ from bot.cycle.past.review import publish_releases
 from bot.cycle.run import run_cycle
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.hub.failures import HubForbidden, HubUnavailable
+from bot.hub.answers.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.merge_command.merge import Merger
 from bot.search.results import MeasuredRow

@@ -3,8 +3,8 @@ from httpx2 import Headers
 from huggingface_hub.errors import HfHubHTTPError
 
 from bot.errors import ShoalError
+from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound, HubUnavailable, ordered_wait, waiting_time
 from bot.hub.client import Hub
-from bot.hub.failures import HubForbidden, HubGated, HubNotFound, HubUnavailable, ordered_wait, waiting_time
 from fixtures.small_repos import files
 from localhub.store.accounts import Scope
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from safetensors.numpy import save
 
+from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery import query_model
 from bot.hub.download import fetch_member, fetch_pool
-from bot.hub.failures import HubNotFound, HubUnavailable, TransferFailed
 from bot.hub.inspection import inspect_candidate
 from bot.hub.pool import find_pool
 from bot.release.publish import ReleaseUpload, publish_release

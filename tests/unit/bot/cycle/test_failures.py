@@ -13,8 +13,8 @@ from sqlalchemy import event
 from bot.cycle.context import CycleContext
 from bot.errors import ShoalError
 from bot.home import Home
+from bot.hub.answers.failures import HubUnavailable
 from bot.hub.client import Hub
-from bot.hub.failures import HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from evaluation.errors import EvaluationError
 from fixtures.cycles import Listener, small_watchlist

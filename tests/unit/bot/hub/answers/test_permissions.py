@@ -1,6 +1,6 @@
 import pytest
 
-from bot.hub.permissions import check_write_access, read_account
+from bot.hub.answers.permissions import check_write_access, read_account
 
 ORGS = [{"name": "reef", "roleInOrg": "admin"}, {"name": "bay", "roleInOrg": "read"}, {"name": "sea"}]
 
