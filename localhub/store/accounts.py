@@ -30,7 +30,7 @@ class UserRecord:
 
 
 @dataclass(frozen=True)
-class Scope:
+class TokenScope:
     """What a fine-grained token may do to an entity, which is a user, an organisation ("org") or one "model"."""
 
     type: str
@@ -45,7 +45,7 @@ class TokenRecord:
     user: str
     name: str
     role: str
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[TokenScope, ...] = ()
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Identity:
     orgs: Mapping[str, str]
     token_name: str
     role: str
-    scopes: tuple[Scope, ...]
+    scopes: tuple[TokenScope, ...]
     admin: bool
 
     @property
@@ -125,7 +125,7 @@ class Accounts:
         *,
         name: str = "token",
         role: str = "read",
-        scopes: Iterable[Scope] = (),
+        scopes: Iterable[TokenScope] = (),
     ) -> str:
         """Give a user one more token; returns it. Scopes make it a fine-grained one."""
         scopes = tuple(scopes)

@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from conftest import TestHub
 from localhub import make_admin_token, running
-from localhub.store.accounts import Scope
+from localhub.store.accounts import TokenScope
 
 
 def refused(status: int) -> pytest.RaisesExc[HfHubHTTPError]:
@@ -88,9 +88,9 @@ def test_writing_needs_a_token_that_may_write_to_the_namespace(hub: TestHub) -> 
 
 def test_a_fine_grained_token_does_what_its_scopes_say_and_whoami_lists_them(hub: TestHub) -> None:
     read, write = "repo.content.read", "repo.write"
-    org = Scope("org", "reef", (read, write))
-    single = Scope("model", "ada/m", (read, write))
-    api = hub.api(hub.store.accounts.add_token("ada", scopes=[org, single, Scope("user", "ada", (read,))]))
+    org = TokenScope("org", "reef", (read, write))
+    single = TokenScope("model", "ada/m", (read, write))
+    api = hub.api(hub.store.accounts.add_token("ada", scopes=[org, single, TokenScope("user", "ada", (read,))]))
     token = api.whoami()["auth"]["accessToken"]
     assert (token["role"], token["fineGrained"]["global"]) == ("fineGrained", [])
     assert [(entry["entity"]["name"], entry["permissions"]) for entry in token["fineGrained"]["scoped"]] == [

@@ -6,7 +6,7 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound, HubUnavailable, ordered_wait, waiting_time
 from bot.hub.client import Hub
 from fixtures.small_repos import files
-from localhub.store.accounts import Scope
+from localhub.store.accounts import TokenScope
 
 HUSH = "hf_secret_of_nobody"
 
@@ -88,7 +88,7 @@ def test_a_namespace_of_others_is_refused_and_ones_own_are_named(hub):
 
 
 def test_a_fine_grained_token_is_checked_by_its_permissions(hub):
-    writer = Scope("org", "reef", ("repo.content.read", "repo.write"))
+    writer = TokenScope("org", "reef", ("repo.content.read", "repo.write"))
     token = hub.store.accounts.add_token("ada", scopes=[writer])
     bot = client(hub, token=token)
     assert bot.check_can_write("reef") == ()
