@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot.cli.clean import clean_command
 from bot.cli.exits import Terminated, one_line_errors, quiet_libraries
 from bot.cli.export import export_command
 from bot.cli.hub_client import open_hub, prepare_client
@@ -194,6 +195,7 @@ app.command("review")(review_command)
 app.command("publish")(publish_command)
 app.command("reject")(reject_command)
 app.command("export")(export_command)
+app.command("clean")(clean_command)
 
 
 @app.command("merge", cls=MergeCommand)

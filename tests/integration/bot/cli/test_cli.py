@@ -25,7 +25,7 @@ from localhub import Running
 
 COMMANDS = (
     *("check", "schema", "plan", "run", "serve", "status", "show", "review", "publish", "reject"),
-    *("export", "merge", "hub", "demo"),
+    *("export", "clean", "merge", "hub", "demo"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
 LOADED = """
