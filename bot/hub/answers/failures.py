@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from json import JSONDecodeError
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
@@ -103,13 +104,16 @@ def explain_failure(error: Exception, endpoint: str, names: Sequence[str] = ()) 
         if isinstance(cause, httpx2.TimeoutException):
             return _passing(endpoint, "the Hub does not answer in time")
         if isinstance(cause, httpx2.LocalProtocolError | UnicodeEncodeError):
-            return FailedCall(HubForbidden, f"{endpoint}: the request cannot be written ({cause}); check the token")
+            return FailedCall(HubForbidden, f"{endpoint}: no request can carry the token; check its characters")
         if isinstance(cause, httpx2.TransportError):
             return _passing(endpoint, "the Hub cannot be reached")
         if isinstance(cause, httpx2.RequestError | httpx2.InvalidURL | JSONDecodeError | FileMetadataError):
             return FailedCall(HubRefused, f"{endpoint}: does not answer as a Hub does ({cause}); check the address")
     if _is_of_xet(error):
         return _explain_transfer(error, ": ".join(names) or endpoint)
+    if _is_unreadable(error):
+        what = f"{next(iter(names), endpoint)}: the Hub answers in a form that cannot be read"
+        return FailedCall(HubRefused, f"{what} ({type(error).__name__}: {error}); check the address")
     return _passing(endpoint, "the Hub cannot be reached") if isinstance(error, ConnectionError) else None
 
 
@@ -158,11 +162,24 @@ def _explain_answer(error: HfHubHTTPError, endpoint: str, names: Sequence[str]) 
 
 def _is_of_xet(error: Exception) -> bool:
     """Whether hf_xet raised it. Its own types say nothing: they are RuntimeError, ConnectionError and the like."""
-    last = list(traceback.walk_tb(error.__traceback__))[-1:]
-    return any(
-        "xet" in frame.f_code.co_name and str(frame.f_globals.get("__name__")).startswith("huggingface_hub.")
-        for frame, _ in last
+    frame = _find_client_frame(error)
+    return frame is not None and "xet" in frame.f_code.co_name
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether the client found something absent, or of another type than it expects, in an answer."""
+    from huggingface_hub.errors import HFValidationError
+
+    kinds = (KeyError, TypeError, AttributeError, ValueError)
+    return (
+        isinstance(error, kinds) and not isinstance(error, HFValidationError) and _find_client_frame(error) is not None
     )
+
+
+def _find_client_frame(error: Exception) -> FrameType | None:
+    """The frame that raised an error, if it is the client's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame if str(frame.f_globals.get("__name__")).startswith("huggingface_hub.") else None
 
 
 def _explain_transfer(error: Exception, subject: str) -> FailedCall:

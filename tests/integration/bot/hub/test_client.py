@@ -6,6 +6,7 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound, HubUnavailable, ordered_wait, waiting_time
 from bot.hub.client import Hub
 from fixtures.small_repos import files
+from localhub import Fault
 from localhub.store.accounts import TokenScope
 
 HUSH = "hf_secret_of_nobody"
@@ -76,6 +77,38 @@ def test_what_is_missing_gated_or_closed_is_named_with_the_remedy(hub):
         stranger.read("ada/cod", hub.store.head("ada/cod"), "config.json")
     with pytest.raises(HubNotFound, match=r"^ada/eel: the Hub has no such file"):
         stranger.read("ada/eel", hub.store.head("ada/eel"), "absent.json")
+
+
+ANSWERS = {
+    "a page": (200, b"<html>Log in first</html>", {}),
+    "a list": (200, b"[]", {}),
+    "no name": (200, b'{"sha": "1"}', {}),
+    "a circle": (302, b"", {"Location": "/api/models/ada/cod"}),
+    "payment": (402, b"", {}),
+    "a conflict": (409, b"", {}),
+    "too much": (413, b"", {}),
+    "legal reasons": (451, b'{"error": "taken down"}', {}),
+    "no header": (403, b"", {"X-Error-Message": "Access to this resource is disabled."}),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_whatever_a_server_answers_becomes_one_line(hub, answer):
+    status, body, headers = answer
+    hub.faults.add(Fault("*", "*", times=99, status=status, body=body, headers=headers))
+    bot = client(hub)
+    for function in (bot.api.model_info, bot.api.list_repo_refs, bot.api.create_repo):
+        with pytest.raises(ShoalError, match=r"^(ada/cod|http://\S+): .*; .*") as caught:
+            bot.call(function, "ada/cod")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["hf_\n", "hf_\u00e9", "hf_\u2019"])
+def test_a_token_that_no_request_can_carry_is_named_and_not_shown(hub, token):
+    bot = client(hub, token=token)
+    with pytest.raises(ShoalError, match="no request can carry the token; check its characters") as caught:
+        bot.whoami()
+    assert "hf_" not in str(caught.value)
 
 
 def test_a_namespace_of_others_is_refused_and_ones_own_are_named(hub):
