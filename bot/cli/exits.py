@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -17,9 +18,9 @@ import typer
 
 from bot.errors import EXPECTED, error_message
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses after Ctrl-C and SIGTERM, as shells have them. `serve` and `hub` run until a signal ends them, so
-they exit with 0."""
+USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
+"""Exit statuses after wrong usage, Ctrl-C and SIGTERM, as shells have them. `serve` and `hub` run until a signal ends
+them, so they exit with 0."""
 
 P = ParamSpec("P")
 
@@ -48,6 +49,28 @@ def one_line_errors(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
+def run_command_line(app: typer.Typer) -> None:
+    """Run the command that the process was started with; wrong usage is one line, too."""
+    try:
+        status = app(prog_name="shoal", standalone_mode=False)
+    except typer.TyperException as error:
+        _report_usage(error)
+        sys.exit(USAGE)
+    except typer.Abort:
+        status = INTERRUPTED
+    if status:
+        sys.exit(status)
+
+
+def _report_usage(error: typer.TyperException) -> None:
+    """Say what is wrong with the arguments, and where to read about them."""
+    words = " ".join(error.format_message().replace("Value error, ", "").split())
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "shoal"
+    if words:  # there are none where the help has been printed, for want of any argument
+        _print_error(f"{words.rstrip('.')}; see `{command} --help`")
+
+
 def quiet_libraries() -> None:
     """Silence what libraries report below an error; -W and PYTHONWARNINGS still take effect."""
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
@@ -65,8 +88,15 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:
-    from bot.progress import printable
-
-    for line in printable(message).splitlines():
-        typer.echo(f"shoal: {line}", err=True)
+    _print_error(message)
     raise typer.Exit(status)
+
+
+def _print_error(message: str) -> None:
+    """Print each line on standard error: whole, or wrapped between words on a terminal."""
+    from bot.progress import printable, wrapped
+
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    for line in printable(message).splitlines():
+        shown = f"shoal: {line}"
+        typer.echo(wrapped(shown, width) if width else shown, err=True)

@@ -15,6 +15,18 @@ def open_ledger(home: Home) -> Ledger:
     """The home's ledger; ShoalError if there is none yet."""
     from bot.ledger.ledger import Ledger
 
+    _check_exists(home)
+    return Ledger(home.ledger)
+
+
+def read_ledger(home: Home) -> Ledger:
+    """The home's ledger to be read alone, also where the home cannot be written; ShoalError if there is none yet."""
+    from bot.ledger.reading import open_to_read
+
+    _check_exists(home)
+    return open_to_read(home.ledger)
+
+
+def _check_exists(home: Home) -> None:
     if not home.ledger.exists():
         raise ShoalError(f"{home.folder}: no ledger here yet; run a watchlist first, or give another --home")
-    return Ledger(home.ledger)

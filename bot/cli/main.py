@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.clean import clean_command
-from bot.cli.exits import Terminated, one_line_errors, quiet_libraries
+from bot.cli.exits import Terminated, one_line_errors, quiet_libraries, run_command_line
 from bot.cli.export import export_command
 from bot.cli.hub_client import open_hub, prepare_client
+from bot.cli.ledgers import read_ledger
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
-from bot.cli.options import AsJson, CycleId, Endpoint, HomePath, WatchlistPath, parse_size
+from bot.cli.options import AsJson, Endpoint, HomePath, OfWatchlist, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
 from bot.cli.review import publish_command, reject_command, review_command
+from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.load import load_watchlist
@@ -25,14 +28,12 @@ from bot.watchlist.sections import SpaceKind
 from bot.watchlist.watchlist import Watchlist
 
 if TYPE_CHECKING:
-    from bot.ledger.ledger import Ledger
     from bot.progress import Narrator
 
 app = typer.Typer(
     name="shoal",
     help="Watches the Hugging Face Hub for models, searches for merges of them, and publishes those worth having.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     epilog="Exit status: 0 done, 1 error (message on stderr), 2 wrong usage, 130 Ctrl-C, 143 SIGTERM "
@@ -58,20 +59,8 @@ def shoal(
     """The options of `shoal` itself."""
 
 
-@app.command("check")
-@one_line_errors
-def check_command(watchlist: WatchlistPath, as_json: AsJson = False) -> None:
-    """Check a watchlist without using the network.
-
-    Example: `shoal check watchlists/demo.yml`
-    """
-    loaded = load_watchlist(watchlist, with_tasks=True)
-    if as_json:
-        show_json({"watchlist": loaded.name, "digest": loaded.digest, "valid": True})
-    else:
-        due = f"{loaded.schedule.cron} {loaded.schedule.timezone}" if loaded.schedule else "by hand"
-        skills = ", ".join(skill.name for skill in loaded.skills)
-        typer.echo(f"{watchlist}: fine. {loaded.name}: skills {skills}; {loaded.search.method}; runs {due}")
+app.command("init")(init_command)
+app.command("check")(check_command)
 
 
 @app.command("schema")
@@ -127,7 +116,7 @@ def run_command(
         with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
         cycle = run_cycle(loaded, bot_home, client, narrator)
-    _show_cycle(bot_home, cycle, as_json, only_scores=True)
+    _show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
 
 
 @app.command("serve")
@@ -166,29 +155,58 @@ def serve_command(
 
 @app.command("status")
 @one_line_errors
-def status_command(home: HomePath = None, as_json: AsJson = False) -> None:
+def status_command(
+    watchlist: OfWatchlist = None,
+    state: Annotated[str | None, typer.Option(help="Only cycles in this state.", show_default=False)] = None,
+    most: Annotated[
+        int | None, typer.Option("--most", "-n", help="Only so many, the newest.", min=1, show_default=False)
+    ] = None,
+    home: HomePath = None,
+    as_json: AsJson = False,
+) -> None:
     """List the cycles, newest first.
 
-    Example: `shoal status`
+    Example: `shoal status --watchlist tiny-math -n 5`
     """
     from bot.cli import pages
     from bot.cycle.history import list_cycles
+    from bot.ledger.ledger import State
 
-    rows = list_cycles(_open_ledger(find_home(home)))
+    if state is not None and state not in set(State):
+        raise ShoalError(f"--state: got {state!r}: is not one; choose from {', '.join(State)}")
+    rows = list_cycles(read_ledger(find_home(home)), watchlist, state, most)
     if as_json:
-        show_json([row.as_json() for row in rows])
+        show_json({"cycles": [row.as_json() for row in rows]})
     else:
         show_page(pages.layout_status(rows))
 
 
 @app.command("show")
 @one_line_errors
-def show_command(cycle: CycleId, home: HomePath = None, as_json: AsJson = False) -> None:
-    """Show one cycle: candidates with reasons, search, gate and releases.
+def show_command(
+    cycle: Annotated[
+        str | None,
+        typer.Argument(metavar="CYCLE", help="A cycle's id; default: the newest.", show_default=False),
+    ] = None,
+    watchlist: OfWatchlist = None,
+    only: Annotated[
+        list[PagePart] | None, typer.Option(help="Only this part; may be given again.", show_default=False)
+    ] = None,
+    home: HomePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one cycle: releases, scores, gate, search, and candidates with reasons.
 
-    Example: `shoal show tiny-math-1`
+    Example: `shoal show tiny-math-1 --only scores --only gate`
     """
-    _show_cycle(find_home(home), cycle, as_json)
+    from bot.cycle.history import newest_cycle
+
+    bot_home = find_home(home)
+    if cycle is None:
+        cycle = newest_cycle(read_ledger(bot_home), watchlist)
+    elif watchlist is not None:
+        raise ShoalError(f"--watchlist: got {watchlist!r} beside the cycle {cycle}; give one of the two")
+    _show_cycle(bot_home, cycle, as_json, tuple(only or PagePart))
 
 
 app.command("review")(review_command)
@@ -286,28 +304,20 @@ def demo_command(
     with narrator.bar("loading", None):
         from bot.demo import next_steps, run_demo
     cycle = run_demo(folder, narrator, space)
-    _show_cycle(Home(folder / "home"), cycle, as_json, only_scores=True)
+    _show_cycle(Home(folder / "home"), cycle, as_json, (PagePart.SCORES,))
     narrator.say(next_steps(folder, cycle))
 
 
 def main() -> None:
     """The console script."""
     quiet_libraries()
-    app(prog_name="shoal")
+    run_command_line(app)
 
 
-def _open_ledger(home: Home) -> Ledger:
-    from bot.ledger.ledger import Ledger
-
-    if not home.ledger.exists():
-        raise ShoalError(f"{home.folder}: no ledger here yet; run a watchlist first, or give another --home")
-    return Ledger(home.ledger)
-
-
-def _show_cycle(home: Home, cycle: str, as_json: bool, *, only_scores: bool = False) -> None:
-    """Print a cycle as `shoal show` does; only_scores: its page has just the scores of the releases."""
+def _show_cycle(home: Home, cycle: str, as_json: bool, parts: Sequence[PagePart] = tuple(PagePart)) -> None:
+    """Print a cycle as `shoal show` does, or some parts of it."""
     from bot.cli import pages
     from bot.cycle.history import read_cycle
 
-    layout = pages.layout_scores if only_scores else pages.layout_cycle
-    show_result(read_cycle(_open_ledger(home), home, cycle), layout, as_json=as_json)
+    page = read_cycle(read_ledger(home), home, cycle)
+    show_result(page, lambda page: pages.layout_cycle(page, parts), as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,25 @@ _UNITS = {
     **{f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)},
 }
 
-WatchlistPath = Annotated[Path, typer.Argument(metavar="WATCHLIST", help="A watchlist, a YAML file.")]
+WatchlistPath = Annotated[
+    Path, typer.Argument(metavar="WATCHLIST", help="A watchlist, a YAML file; - is standard input.")
+]
 CycleId = Annotated[str, typer.Argument(metavar="CYCLE", help="A cycle's id, as `shoal status` shows it.")]
+OfWatchlist = Annotated[
+    str | None, typer.Option("--watchlist", help="Only cycles of the watchlist of this name.", show_default=False)
+]
+
+
+class PagePart(StrEnum):
+    """A part of a cycle's page."""
+
+    RELEASES = "releases"
+    SCORES = "scores"
+    GATE = "gate"
+    SEARCH = "search"
+    CANDIDATES = "candidates"
+
+
 HomePath = Annotated[
     Path | None,
     typer.Option("--home", help="The bot's folder; default: SHOAL_HOME, else ~/.shoal.", show_default=False),

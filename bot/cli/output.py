@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 WIDE = 10_000
 """Number of columns where there is no terminal: enough for every row to be one line, for grep and other filters."""
+
+
+JSON_VERSION_KEY, JSON_VERSION = "shoal_json", 1
+"""The first key of all JSON, and the version of the format, which docs/json.md describes. It grows when a key goes or
+changes its meaning; a key that is merely new changes nothing."""
 
 
 @cache
@@ -56,6 +61,6 @@ def show_page(page: RenderableType) -> None:
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
-def show_json(value: Mapping[str, object] | Sequence[object]) -> None:
-    """Print a result as indented JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def show_json(value: Mapping[str, object]) -> None:
+    """Print a result as indented JSON, after the version of its format."""
+    sys.stdout.write(json.dumps({JSON_VERSION_KEY: JSON_VERSION, **value}, indent=2, ensure_ascii=False) + "\n")

@@ -8,7 +8,7 @@ import typer
 
 from bot.cli.exits import one_line_errors
 from bot.cli.hub_client import open_hub
-from bot.cli.ledgers import open_ledger
+from bot.cli.ledgers import open_ledger, read_ledger
 from bot.cli.options import AsJson, CycleId, Endpoint, HomePath
 from bot.cli.output import show_json, show_page, terminal_narrator
 from bot.home import Home, find_home
@@ -40,7 +40,7 @@ def review_command(
     Example: `shoal review tiny-math-1`
     """
     bot_home, client = find_home(home), open_hub(endpoint)
-    _show_reviews(open_ledger(bot_home), bot_home, client, cycle, as_json)
+    _show_reviews(read_ledger(bot_home), bot_home, client, cycle, as_json)
 
 
 @one_line_errors
@@ -94,12 +94,12 @@ def reject_command(
 
 def _show_reviews(ledger: Ledger, home: Home, hub: Hub, cycle: str | None, as_json: bool) -> None:
     """Print the review of a cycle, or of all cycles that wait."""
-    from bot.cli.review_page import layout_reviews
+    from bot.cli.pages.review import layout_reviews
     from bot.cycle.past.review import review_cycle, waiting_cycles
 
     cycles = (cycle,) if cycle is not None else waiting_cycles(ledger)
     reviews = [review_cycle(ledger, home, hub, one) for one in cycles]
     if as_json:
-        show_json(reviews[0].as_json() if cycle is not None else [review.as_json() for review in reviews])
+        show_json({"reviews": [review.as_json() for review in reviews]})
     else:
         show_page(layout_reviews(reviews))

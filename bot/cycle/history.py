@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.candidate import Verdict
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
@@ -60,9 +61,23 @@ class CyclePage:
         }
 
 
-def list_cycles(ledger: Ledger) -> tuple[CycleSummary, ...]:
-    """Every cycle, newest first."""
-    return tuple(CycleSummary(_with_note(cycle, ledger), ledger.releases(cycle.id)) for cycle in ledger.cycles())
+def list_cycles(
+    ledger: Ledger, watchlist: str | None = None, state: str | None = None, most: int | None = None
+) -> tuple[CycleSummary, ...]:
+    """The cycles, newest first: of a watchlist, in a state, and at most so many, where that is asked."""
+    found = [cycle for cycle in ledger.cycles(watchlist) if state is None or cycle.state == state]
+    return tuple(CycleSummary(_with_note(cycle, ledger), ledger.releases(cycle.id)) for cycle in found[:most])
+
+
+def newest_cycle(ledger: Ledger, watchlist: str | None = None) -> str:
+    """The id of the newest cycle, of a watchlist if one is named; ShoalError if there is none."""
+    found = ledger.cycles(watchlist)
+    if found:
+        return found[0].id
+    known = ", ".join(sorted({cycle.watchlist for cycle in ledger.cycles()}))
+    if watchlist is None or not known:
+        raise ShoalError(f"{ledger.path}: holds no cycle yet; run a watchlist first")
+    raise ShoalError(f"--watchlist: got {watchlist!r}: has no cycle in {ledger.path}; choose from {known}")
 
 
 def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bot.home import Home
 from bot.ledger.ledger import RESUMED, Ledger
-from bot.watchlist.cron import standard_trigger
+from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.watchlist import Watchlist
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from string import Formatter
 from zoneinfo import ZoneInfo
 
-from bot.watchlist.cron import standard_trigger
 from bot.watchlist.domain import Reference
 from bot.watchlist.item_counts import find_hopeless_counts
+from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.sections import SkillSection
 from bot.watchlist.watchlist import Watchlist
 from merging.mergekit.config import KeyPath

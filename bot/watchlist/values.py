@@ -20,11 +20,9 @@ _UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate(_LETTERS, 1
 _AMOUNT = re.compile("([0-9]+(?:\\.[0-9]+)?) ?([Bb]?|[KMGTkmgt](?:[Ii]?[Bb])?)")
 
 
-def _parse_amount(value: object) -> object:
-    """`360M`, `7b`, `16GB`, `16 GiB` as whole numbers; anything but text unchanged."""
-    if not isinstance(value, str):
-        return value
-    match = _AMOUNT.fullmatch(value)
+def parse_amount(text: str) -> int:
+    """`360M`, `7b`, `16GB`, `16 GiB` as whole numbers; ValueError for any other text."""
+    match = _AMOUNT.fullmatch(text)
     if match is None:
         raise ValueError("is not an amount; write a whole number or one like 360M, 1.5B, 16GB")
     return int(Fraction(match[1]) * _UNITS[match[2].upper()])
@@ -69,7 +67,7 @@ Text = Annotated[
 ]
 Amount = Annotated[
     int,
-    BeforeValidator(_parse_amount),
+    BeforeValidator(lambda value: parse_amount(value) if isinstance(value, str) else value),
     Field(ge=0),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{_AMOUNT.pattern})$"}]}

@@ -7,7 +7,9 @@ dates and no octal or base-60 numbers.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,9 @@ MAX_NODES, MAX_DEPTH = 100_000, 50
 
 MAX_BYTES = 2**20
 """A file written by hand is smaller."""
+
+STDIN = Path("-")
+"""Stands for standard input."""
 
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULLS = ("", "~", "null", "Null", "NULL")
@@ -172,7 +177,7 @@ def merge_sources(node: yaml.Node) -> list[yaml.Node]:
 
 def _read_text(path: Path, kind: str) -> str:
     try:
-        with path.open("rb") as stream:
+        with nullcontext(sys.stdin.buffer) if path == STDIN else path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ShoalError(f"{path}: cannot be read ({error.strerror}); check the path") from error

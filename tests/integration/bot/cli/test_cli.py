@@ -24,7 +24,7 @@ from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, wr
 from localhub import Running
 
 COMMANDS = (
-    *("check", "schema", "plan", "run", "serve", "status", "show", "review", "publish", "reject"),
+    *("init", "check", "schema", "plan", "run", "serve", "status", "show", "review", "publish", "reject"),
     *("export", "clean", "merge", "hub", "demo"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
@@ -73,7 +73,7 @@ def test_check_describes_the_watchlist_in_a_line_and_as_json() -> None:
     path = ROOT / "watchlists" / "demo.yml"
     done = shoal("check", path)
     assert done.stdout == f"{path}: fine. demo: skills math, language, cross; task_arithmetic; runs 0 6 * * * UTC\n"
-    assert json.loads(shoal("check", path, "--json").stdout)["valid"] is True
+    assert json.loads(shoal("check", path, "--json").stdout)["watchlists"][0]["valid"] is True
 
 
 # -- one line for each fault --------------------------------------------------------------------------------------
@@ -219,11 +219,11 @@ def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story
     assert done.stderr.splitlines()[-1].endswith(hint)
 
     assert "cycle 'small-7' is not in" in one_line_error(story.shoal("publish", "small-7"))
-    shown = json.loads(story.shoal("review", "--json").stdout)
+    shown = json.loads(story.shoal("review", "--json").stdout)["reviews"]
     assert [one["cycle"] for one in shown] == ["small-1"] and all(one["waiting"] for one in shown[0]["releases"])
     done = story.shoal("publish", "small-1")
     assert done.returncode == 0 and done.stdout.startswith("small-1: published\n")
-    (row,) = json.loads(story.shoal("status", "--json").stdout)
+    (row,) = json.loads(story.shoal("status", "--json").stdout)["cycles"]
     assert row["state"] == "published" and row["releases"] and all(one["commit"] for one in row["releases"])
 
     lines = story.shoal("show", "small-1").stdout.splitlines()

@@ -106,27 +106,27 @@ def test_show_prints_the_whole_cycle_within_80_columns(ledger: Ledger, home: Hom
     parts = [part.splitlines() for part in text.split("\n\n")]
     assert [part[0] for part in parts] == [
         "small-1: published",
-        "Accepted (1)",
-        "Refused (1)",
-        "Search",
+        "Releases (1)",
+        "Scores on the report split, with 95 % intervals",
         "Passed the gate (1), scores on the validation split",
         "Held back by the gate (1), scores on the validation split",
-        "Scores on the report split, with 95 % intervals",
-        "Releases (1)",
+        "Search",
+        "Accepted (1)",
+        "Refused (1)",
     ]
     assert parts[0][1:] == ["  started 2026-11-02 06:00 UTC, ended after 12:34", "  1 releases published�[2J"]
-    assert parts[3][1:] == [
+    assert parts[5][1:] == [
         "  40 candidates in 2 generations, 2 on the front, hypervolume 0.5000; 1:01 of",
         "  scoring; the budget is spent",
         "  2 failed: the logits are not finite",
     ]
-    assert parts[4][2].split() == ["2", WON[:10], "0.900", "0.800", "better"]
-    assert parts[6][1:] == [
+    assert parts[3][2].split() == ["2", WON[:10], "0.900", "0.800", "better"]
+    assert parts[2][1:] == [
         "                     math         cross",
         "  balanced  release  0.900        0.800",
         "                     0.850–0.950  0.750–0.850",
     ]
-    assert parts[7][2].split() == ["shoal-demo/small-balanced", "balanced", WON[:10], "e5" * 5]
+    assert parts[1][2].split() == ["shoal-demo/small-balanced", "balanced", WON[:10], "e5" * 5]
 
 
 def test_text_from_the_hub_is_neither_markup_nor_steering(ledger: Ledger, home: Home) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bot.watchlist.cron import standard_trigger, standard_weekdays
+from bot.watchlist.schedule.cron import standard_trigger, standard_weekdays
 
 ZONES = (
     "Africa/Cairo",  # at midnight

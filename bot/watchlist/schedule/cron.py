@@ -79,7 +79,7 @@ def standard_trigger(cron: str, timezone: str) -> BaseTrigger:
     from apscheduler.triggers.combining import OrTrigger
     from apscheduler.triggers.cron import CronTrigger
 
-    from bot.watchlist.local_time import LocalTimeTrigger
+    from bot.watchlist.schedule.local_time import LocalTimeTrigger
 
     ZoneInfo(timezone)
     fields = cron.split()

@@ -1,18 +1,21 @@
-"""The pages that commands print. Text from the Hub is never interpreted as markup."""
+"""The pages of cycles and plans. Text from the Hub is never interpreted as markup."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.filesize import decimal
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bot.cli.options import PagePart
 from bot.cycle.history import CyclePage, CycleSummary
 from bot.cycle.past.front import number_front
 from bot.hub.candidate import Verdict
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 Section = tuple[str, RenderableType]
 """A heading and its content."""
+
+SENTENCE_WIDTH = 30
+"""Columns that a sentence needs beside names."""
 
 _DIGEST = 10
 """Characters shown of a recipe's digest or a commit."""
@@ -50,38 +56,43 @@ def layout_status(rows: Sequence[CycleSummary]) -> RenderableType:
     """The page of `shoal status`."""
     if not rows:
         return Text("no cycle yet: shoal run WATCHLIST")
-    table = _table("cycle", "started (UTC)", "state", "note")
-    for row in rows:
-        _add(table, row.cycle.id, _minute(row.cycle.started), row.cycle.state, row.cycle.note)
-    return table
+    cells = [(row.cycle.id, _minute(row.cycle.started), row.cycle.state, row.cycle.note) for row in rows]
+    return Rows(("cycle", "started (UTC)", "state", "note"), cells)
 
 
-def layout_cycle(page: CyclePage) -> RenderableType:
-    """The page of `shoal show`."""
-    sections: list[Section] = [(f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_summary(page)))))]
-    sections += _verdicts(page.verdicts)
-    if page.search is not None:
-        sections.append(("Search", _search(page.search)))
+def layout_cycle(page: CyclePage, parts: Sequence[PagePart] = tuple(PagePart)) -> RenderableType:
+    """The page of `shoal show`: what came out, then how, then the candidates. `shoal run` shows its scores alone."""
+    sections: dict[PagePart, list[Section]] = {
+        PagePart.RELEASES: [(f"Releases ({len(page.releases)})", _releases(page.releases))] if page.releases else [],
+        PagePart.SCORES: _score_sections(page),
+        PagePart.GATE: _gate_sections(page),
+        PagePart.SEARCH: [] if page.search is None else [("Search", _search(page.search))],
+        PagePart.CANDIDATES: _verdicts(page.verdicts) if page.verdicts else [],
+    }
+    head = [] if tuple(parts) == (PagePart.SCORES,) else [_head(page)]
+    return _page([*head, *(section for part in sections if part in parts for section in sections[part])])
+
+
+def _head(page: CyclePage) -> Section:
+    return f"{page.cycle.id}: {page.cycle.state}", Text(printable("\n".join(_summary(page))))
+
+
+def _score_sections(page: CyclePage) -> list[Section]:
+    """The report split's scores, and the guards' where the watchlist has guards."""
+    guards = [("Guards on the report split", _guards(page.measured))]
+    return [*([_scores(page)] if page.measured else []), *(guards if any(row.guards for row in page.measured) else [])]
+
+
+def _gate_sections(page: CyclePage) -> list[Section]:
+    """What passed and what was held back; before the gate, the front."""
     if page.front and not page.gate_results:
-        sections.append((f"Front so far ({len(page.front)}), scores on the search split", _front(page)))
+        return [(f"Front so far ({len(page.front)}), scores on the search split", _front(page))]
+    sections: list[Section] = []
     for passed, heading in ((True, "Passed the gate"), (False, "Held back by the gate")):
-        gate_results = [gate_result for gate_result in page.gate_results if gate_result.passed == passed]
-        if gate_results:
-            sections.append(
-                (f"{heading} ({len(gate_results)}), scores on the validation split", _gate(gate_results, page))
-            )
-    if page.measured:
-        sections.append(_scores(page))
-    if any(row.guards for row in page.measured):
-        sections.append(("Guards on the report split", _guards(page.measured)))
-    if page.releases:
-        sections.append((f"Releases ({len(page.releases)})", _releases(page.releases)))
-    return _page(sections)
-
-
-def layout_scores(page: CyclePage) -> RenderableType:
-    """The result of `shoal run`: the scores of the releases, if there are any."""
-    return _page([_scores(page)] if page.measured else [])
+        found = [gate_result for gate_result in page.gate_results if gate_result.passed == passed]
+        if found:
+            sections.append((f"{heading} ({len(found)}), scores on the validation split", _gate(found, page)))
+    return sections
 
 
 def _page(sections: Iterable[Section]) -> Group:
@@ -105,12 +116,9 @@ def _verdicts(verdicts: Iterable[Verdict]) -> list[Section]:
     every = tuple(verdicts)
     sections: list[Section] = []
     for accepted, heading in ((True, "Accepted"), (False, "Refused")):
-        table = _table("model", "reason")
-        for verdict in every:
-            if verdict.accepted == accepted:
-                _add(table, verdict.repo, verdict.reason)
-        if table.row_count:
-            sections.append((f"{heading} ({table.row_count})", table))
+        found = [(verdict.repo, verdict.reason) for verdict in every if verdict.accepted == accepted]
+        if found:
+            sections.append((f"{heading} ({len(found)})", Rows(("model", "reason"), found)))
     return sections or [("No model was found", Text("nothing on the Hub matches `watch`"))]
 
 
@@ -242,6 +250,33 @@ def _releases(releases: Iterable[ReleaseEntry]) -> Table:
         commit = release.commit[:_DIGEST] if release.commit else "not uploaded"
         _add(table, release.repo, release.role, release.recipe[:_DIGEST], commit)
     return table
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table whose last column holds sentences: they are wrapped between words, and names are never cut.
+
+    Where the names leave no room for sentences, these stand below them.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, as rich draws it."""
+        names = (self.columns[:-1], *(row[:-1] for row in self.rows))
+        widths = (max(map(cell_len, column)) + 2 for column in zip(*names, strict=True))
+        if sum(widths) + SENTENCE_WIDTH <= options.max_width:
+            table = _table(*self.columns)
+            for column in table.columns[:-1]:
+                column.no_wrap = True
+            for row in self.rows:
+                _add(table, *row)
+            yield table
+            return
+        for row in self.rows:
+            yield Text(printable("  ".join(row[:-1])), overflow="fold")
+            yield Padding(Text(printable(row[-1])), (0, 0, 0, 4))
 
 
 def _table(*columns: str) -> Table:

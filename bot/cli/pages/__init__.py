@@ -1,0 +1,5 @@
+"""The pages that commands print."""
+
+from bot.cli.pages.cycle import layout_cycle, layout_plan, layout_status
+
+__all__ = ["layout_cycle", "layout_plan", "layout_status"]
