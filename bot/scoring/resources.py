@@ -45,7 +45,12 @@ def inspect_machine(device: str) -> Machine:
         import torch
 
         devices = torch.cuda.device_count()
-    return Machine(len(os.sched_getaffinity(0)), psutil.virtual_memory().available, devices)
+    return Machine(count_usable_cores(), psutil.virtual_memory().available, devices)
+
+
+def count_usable_cores() -> int:
+    """The cores that this process may use; all of the machine's where the system cannot tell, as on macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(machine: Machine, asked: WorkersSection) -> str:

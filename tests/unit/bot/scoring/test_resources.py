@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from bot.scoring.resources import (
@@ -10,6 +12,8 @@ from bot.scoring.resources import (
     Machine,
     Resources,
     choose_batch_size,
+    count_usable_cores,
+    inspect_machine,
     plan_resources,
 )
 from bot.watchlist.sections import WorkersSection as Asked
@@ -42,3 +46,14 @@ def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model
     tight = Machine(8, SHARED_OVERHEAD + 4 * WORKER_OVERHEAD)
     assert plan_resources(tight, 1000, Asked()).workers == 3  # a fourth would not fit, small as its model is
     assert [choose_batch_size(size) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
+
+
+def test_the_cores_are_those_of_this_process() -> None:
+    assert count_usable_cores() == len(os.sched_getaffinity(0))
+
+
+def test_all_cores_are_used_where_the_system_does_not_tell_which_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert inspect_machine("cpu").cores == os.cpu_count()
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert inspect_machine("cpu").cores == 1
