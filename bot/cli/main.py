@@ -23,7 +23,7 @@ from bot.cli.review import publish_command, reject_command, review_command
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
-from bot.watchlist.load import load_watchlist
+from bot.watchlist.load import load_watchlist, naming_lines
 from bot.watchlist.sections import SpaceKind
 from bot.watchlist.watchlist import Watchlist
 
@@ -90,7 +90,8 @@ def plan_command(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: A
         from bot.cli import pages
         from bot.cycle.dry_run import make_plan
 
-        made = make_plan(client, loaded, datetime.now(UTC), lambda words: advance(0, words))
+        with naming_lines(watchlist):
+            made = make_plan(client, loaded, datetime.now(UTC), lambda words: advance(0, words))
     show_result(made, pages.layout_plan, as_json=as_json)
     if made.refusal is not None:
         raise ShoalError(made.refusal)
@@ -115,7 +116,8 @@ def run_command(
     with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
-        cycle = run_cycle(loaded, bot_home, client, narrator)
+        with naming_lines(watchlist):
+            cycle = run_cycle(loaded, bot_home, client, narrator)
     _show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
 
 

@@ -20,6 +20,7 @@ from bot.hub.licences import (
     licence_conflict,
     licence_refusal,
 )
+from bot.watchlist.load import UnfitValueError
 from bot.watchlist.watchlist import Watchlist
 from merging.dtypes import element_bytes
 from merging.tensor_names import count_layers
@@ -115,7 +116,8 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProg
     pool = assemble_pool(inspected_base, sources, verdicts, lineage, noncommercial=watchlist.noncommercial)
     bands = watchlist.search.groups.layers
     if bands > pool.layers:
-        raise ShoalError(f"search.groups.layers: got {bands}: the models have {pool.layers} layers; write at most that")
+        reason = f"the models have {pool.layers} layers; write at most that"
+        raise UnfitValueError(("search", "groups", "layers"), str(bands), reason)
     return pool
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,8 +12,9 @@ from bot.errors import ShoalError
 from bot.watchlist.contradictions import Contradiction, find_contradictions
 from bot.watchlist.faults import describe_contradictions, describe_faults
 from bot.watchlist.watchlist import Watchlist
-from bot.watchlist.yaml_file import read_yaml
+from bot.watchlist.yaml_file import STDIN, read_yaml
 from evaluation.suites import CAUSAL_LM, TASK_CHECKS
+from merging.mergekit.config import KeyPath, dotted
 
 
 def load_watchlist(path: Path, *, with_tasks: bool = False) -> Watchlist:
@@ -53,6 +55,27 @@ def _find_task_faults(watchlist: Watchlist) -> Iterator[Contradiction]:
     for fault in TASK_CHECKS[CAUSAL_LM](watchlist.asked_skills, watchlist.task_paths):
         task = () if fault.task is None else ("tasks", fault.task)
         yield (*watchlist.asked_keys[fault.skill], *task, fault.key), fault.reason
+
+
+class UnfitValueError(ShoalError):
+    """A value of a watchlist that is right by itself and does not fit the models that were found."""
+
+    def __init__(self, path: KeyPath, got: str, reason: str) -> None:
+        """got: the value; empty for a group."""
+        super().__init__(": ".join([dotted(path), *([f"got {got}"] if got else []), reason]))
+        self.path = path
+        self.reason = reason
+
+
+@contextmanager
+def naming_lines(file: Path) -> Iterator[None]:
+    """Give the file and line of a value that turns out not to fit."""
+    try:
+        yield
+    except UnfitValueError as error:
+        if file == STDIN:  # which cannot be read again
+            raise
+        raise ShoalError(describe_contradictions([(error.path, error.reason)], read_yaml(file))) from error
 
 
 def whole_numbers(data: object) -> object:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bot.errors import ShoalError
 from bot.hub.pool import Pool
 from bot.search.strategies.paths import PathSearch
 from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
+from bot.watchlist.load import UnfitValueError
 from bot.watchlist.sections import SearchSection
 from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
@@ -44,7 +44,7 @@ def _paths(search: SearchSection, pool: Pool, method: str) -> tuple[MergeSpace, 
     try:
         layout.source_space(weight_merges)
     except MergingError as error:
-        raise ShoalError(f"search.dataflow: {error}") from error
+        raise UnfitValueError(("search", "dataflow"), "", str(error)) from error
     return weight_merges, layout
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from bot.errors import ShoalError
 from bot.watchlist.domain import GateSettings, Guard, Reference
-from bot.watchlist.load import load_watchlist
+from bot.watchlist.load import UnfitValueError, load_watchlist, naming_lines
 from bot.watchlist.watchlist import Watchlist
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import SplitSizes
@@ -383,3 +383,15 @@ def test_item_limits_with_which_nothing_could_pass_the_gate_are_refused(faults_o
     path = tmp_path / "w.yml"
     path.write_text(GOOD + "items: {validation: 5}\n")
     assert load_watchlist(path).items.validation == 5
+
+
+def test_a_value_that_turns_out_not_to_fit_the_models_is_named_with_file_and_line(tmp_path):
+    path = tmp_path / "w.yml"
+    path.write_text(GOOD + "search:\n  method: linear\n  groups:\n    layers: 40\n")
+    error = UnfitValueError(("search", "groups", "layers"), "40", "the models have 30 layers; write at most that")
+    assert str(error) == "search.groups.layers: got 40: the models have 30 layers; write at most that"
+    with pytest.raises(ShoalError) as caught, naming_lines(path):
+        raise error
+    assert str(caught.value) == f"{path}:11: {error}"
+    with pytest.raises(UnfitValueError), naming_lines(Path("-")):  # standard input cannot be read again
+        raise error
