@@ -40,7 +40,8 @@ def create_app(
 ) -> FastAPI:
     """The Hub in the folder `root`, which is made if it does not exist.
 
-    xet: whether large files go through a Xet storage, as on the real Hub. One client process at a time can use it.
+    xet: whether large files go through a Xet storage, and small ones come from a cache, as on the real Hub. One client
+    process at a time can use it.
     """
     app = FastAPI(title="Local Hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.store = Store(root)
@@ -68,7 +69,7 @@ class AnswerHead:
         async def send_head(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        if scope["type"] == "http" and scope["method"] == "HEAD" and "/resolve/" not in scope["path"]:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and "/resolve" not in scope["path"]:
             await self._app({**scope, "method": "GET"}, receive, send_head)
         else:
             await self._app(scope, receive, send)

@@ -39,7 +39,8 @@ def running(
 ) -> Iterator[Running]:
     """A Hub on this machine's loopback, on a free port unless one is given; stopped when the block ends.
 
-    xet: whether large files go through a Xet storage, as on the real Hub. One client process at a time can use it.
+    xet: whether large files go through a Xet storage, and small ones come from a cache, as on the real Hub. One client
+    process at a time can use it.
     """
     faults = faults or Faults()
     app = create_app(root, faults, limits, xet=xet)

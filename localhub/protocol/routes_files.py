@@ -17,7 +17,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from pydantic import BaseModel, Field, JsonValue
 from starlette.concurrency import run_in_threadpool
 
@@ -36,9 +36,22 @@ SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "
 
 
 @router.api_route("/{owner}/{name}/resolve/{revision:revision}/{path:file}", methods=["GET", "HEAD"])
-def download_file(caller: CurrentCaller, repo: ReadableRepo, revision: str, path: str) -> FileResponse:
-    """A file at a revision; the headers give the client the commit, the hash and the size."""
-    return send_file(caller, repo, revision, path, "models")
+def download_file(caller: CurrentCaller, repo: ReadableRepo, revision: str, path: str) -> Response:
+    """A file at a revision; the headers give the client the commit, the hash and the size.
+
+    With a Xet storage, small files are in a cache of their own, as on the real Hub.
+    """
+    sha = repo.resolve(revision)
+    if caller.xet is None or repo.entry(path, sha).lfs:
+        return send_file(caller, repo, sha, path, "models")
+    cached = f"/api/resolve-cache/models/{repo.id}/{sha}/{quote(path)}"
+    return RedirectResponse(cached, 307, headers={"X-Repo-Commit": sha})
+
+
+@router.api_route("/api/resolve-cache/models/{owner}/{name}/{sha}/{path:file}", methods=["GET", "HEAD"])
+def download_cached_file(caller: CurrentCaller, repo: ReadableRepo, sha: str, path: str) -> FileResponse:
+    """A small file at a commit."""
+    return send_file(caller, repo, sha, path, "models")
 
 
 def send_file(caller: Caller, repo: Repo, revision: str, path: str, kinds: str) -> FileResponse:

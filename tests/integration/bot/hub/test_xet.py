@@ -169,4 +169,5 @@ def test_a_pool_comes_through_xet_as_it_does_without(xet_hub, tmp_path, capfd):
     fetched = fetch_pool(bot, pool, tmp_path, lambda _, count: arrived.append(count))
     assert sum(arrived) == pool.download_bytes
     assert fetched.refused == ()
+    assert any(path.startswith("/api/resolve-cache/models/reef/cod/") for _, path in xet_hub.faults.seen)
     assert capfd.readouterr() == ("", "")
