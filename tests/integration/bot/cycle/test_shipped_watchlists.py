@@ -1,0 +1,74 @@
+"""`shoal plan` on every shipped watchlist, against a local Hub with the facts that are recorded of its repos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.cycle.dry_run import make_plan
+from bot.demo import TOKEN, fill_hub
+from bot.watchlist.load import load_watchlist
+from evaluation.statistics.power import POWER
+from fixtures.cycles import LANGUAGE, MATH, NAMESPACE, client
+from fixtures.data_sets import ask_for_data_at, publish_data_sets
+from fixtures.folders import ROOT
+from fixtures.hub_facts import FACTS, count_parameters, publish_facts
+from localhub import Running, running
+
+pytestmark = pytest.mark.slow
+
+JAPANESE_MATH = {"augmxnt/shisa-gamma-7b-v1", "upaya07/Arithmo2-Mistral-7B", "GAIR/Abel-7B-002"}
+TAKEN = {
+    "demo": {MATH, LANGUAGE, "overcooked/minnow-math-hot"},  # that one holds NaN, which headers do not show
+    "japanese-math-7b": JAPANESE_MATH,
+    "japanese-math-10b": JAPANESE_MATH,
+    "laptop-360m": {"HuggingFaceTB/SmolLM2-360M-Instruct", "example-lab/smollm2-360m-tuned"},
+}
+"""The sources that each list is about."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("hub")
+    with running(folder / "hub") as server, pytest.MonkeyPatch.context() as patch:
+        fill_hub(server.store, NAMESPACE)
+        publish_facts(server.store)
+        publish_data_sets(server.store, count=700)
+        server.store.grant("mistralai/Mistral-7B-v0.1", "shoal-bot")  # the account has agreed to its terms
+        ask_for_data_at(patch, server.endpoint, folder / "cache")
+        yield server
+
+
+def unmeasured(*_: object) -> None:
+    """A machine without the memory for even a few layers: there are no weights to measure."""
+
+
+def test_every_shipped_watchlist_has_its_sources_here() -> None:
+    assert {path.stem for path in (ROOT / "watchlists").glob("*.yml")} == set(TAKEN)
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_plan_takes_the_sources_that_a_shipped_watchlist_is_about(server: Running, name: str) -> None:
+    watchlist = load_watchlist(ROOT / "watchlists" / f"{name}.yml", with_tasks=True)
+    plan = make_plan(client(server, TOKEN), watchlist, datetime.now(UTC), measure=unmeasured)
+    accepted = {verdict.repo for verdict in plan.verdicts if verdict.accepted}
+    assert (plan.refusal, accepted) == (None, TAKEN[name]), plan.verdicts
+    assert {task.task for task in plan.tasks} == {use.task for skill in watchlist.asked_skills for use in skill.tasks}
+    assert all(min(task.validation, task.report) > 0 for task in plan.tasks)
+    assert [guard.guard for guard in plan.guards if guard.chance >= POWER] == [guard.name for guard in watchlist.guards]
+
+
+def test_the_local_hub_derives_the_recorded_tags_from_the_recorded_files(server: Running) -> None:
+    """Among them, of whole weights beside an ONNX file: a relation that the card does not declare."""
+    checked = [facts for facts in FACTS["repos"] if "tags" in facts["recorded"]]
+    for facts in checked:
+        assert set(facts["recorded"]["tags"]) <= set(client(server).api.model_info(facts["repo"]).tags or ())
+    assert checked
+
+
+def test_the_configs_give_the_recorded_numbers_of_parameters() -> None:
+    for facts in FACTS["repos"]:
+        if recorded := facts["recorded"].get("parameters"):
+            assert f"{count_parameters(FACTS['configs'][facts['config']]) / 1e9:.2f}B" == recorded
