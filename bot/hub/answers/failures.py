@@ -188,6 +188,8 @@ def _explain_transfer(error: Exception, subject: str) -> FailedCall:
     found = _XET_STATUS.search(text)
     status = int(found[1]) if found else None
     route = _TOKEN_ROUTE.search(found[2] or "") if found else None
+    if "os error 28" in text:
+        return FailedCall(ShoalError, f"{subject}: the disk is full ({text}); free some space and try again")
     silent = isinstance(error, ConnectionError | TimeoutError) or _XET_SILENT.search(text)
     if status in _TRANSIENT or (status is None and silent):
         return FailedCall(HubUnavailable, f"{subject}: the Xet storage does not answer ({text}); try again later")
