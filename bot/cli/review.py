@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ReleaseNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RELEASE]...", help="Releases by role or repo; default: all that wait.", show_default=False
+        metavar="RELEASE...", help="Releases by role or repo; default: all that wait.", show_default=False
     ),
 ]
 
@@ -29,7 +29,7 @@ ReleaseNames = Annotated[
 def review_command(
     cycle: Annotated[
         str | None,
-        typer.Argument(metavar="[CYCLE]", help="A cycle's id; default: all that wait.", show_default=False),
+        typer.Argument(metavar="CYCLE", help="A cycle's id; default: all that wait.", show_default=False),
     ] = None,
     home: HomePath = None,
     endpoint: Endpoint = None,
