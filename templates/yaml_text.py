@@ -9,7 +9,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from templates import FOLDER
 
-
 _PLAIN = re.compile("[A-Za-z][A-Za-z0-9_./-]*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 """Words that YAML, or an older YAML, reads as no text."""

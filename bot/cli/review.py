@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 ReleaseNames = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="RELEASE...", help="Releases by role or repo; default: all that wait.", show_default=False
-    ),
+    typer.Argument(metavar="RELEASE...", help="Releases by role or repo; default: all that wait.", show_default=False),
 ]
 
 

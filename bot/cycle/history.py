@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.candidate import Verdict
+from bot.ledger.decisions import ReviewDecision, cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.lock import is_home_held
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
@@ -31,7 +32,8 @@ class CycleSummary:
 class CyclePage:
     """Everything about one cycle. Fields of stages that it has not reached are empty or None.
 
-    front: (recipe digest, scores on the search split) after the newest generation.
+    front: (recipe digest, scores on the search split) after the newest generation. decisions: the reviewers', one for
+    each release at most.
     """
 
     cycle: Cycle
@@ -42,6 +44,7 @@ class CyclePage:
     gate_results: tuple[GateResult, ...]
     measured: tuple[MeasuredRow, ...]
     releases: tuple[ReleaseEntry, ...]
+    decisions: tuple[ReviewDecision, ...]
     report: str | None
 
     def as_json(self) -> dict[str, object]:
@@ -57,6 +60,11 @@ class CyclePage:
             "gate": [asdict(gate_result) for gate_result in self.gate_results],
             "measured": [asdict(row) for row in self.measured],
             "releases": [asdict(release) for release in self.releases],
+            "decisions": [
+                {"role": one.role, "verdict": str(one.verdict), "who": one.who, "when": one.when.isoformat()}
+                | {"note": one.note}
+                for one in self.decisions
+            ],
             "report": self.report,
         }
 
@@ -94,6 +102,7 @@ def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         gate_results=ledger.kept(cycle, "gate", tuple[GateResult, ...]) or (),
         measured=ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or (),
         releases=ledger.releases(cycle),
+        decisions=tuple(cycle_decisions(ledger, cycle).values()),
         report=str(report) if report.exists() else None,
     )
 

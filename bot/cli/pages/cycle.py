@@ -19,7 +19,6 @@ from bot.cli.options import PagePart
 from bot.cycle.history import CyclePage, CycleSummary
 from bot.cycle.past.front import number_front
 from bot.hub.candidate import Verdict
-from bot.ledger.ledger import ReleaseEntry
 from bot.progress import clock_time, printable
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 
@@ -63,7 +62,7 @@ def layout_status(rows: Sequence[CycleSummary]) -> RenderableType:
 def layout_cycle(page: CyclePage, parts: Sequence[PagePart] = tuple(PagePart)) -> RenderableType:
     """The page of `shoal show`: what came out, then how, then the candidates. `shoal run` shows its scores alone."""
     sections: dict[PagePart, list[Section]] = {
-        PagePart.RELEASES: [(f"Releases ({len(page.releases)})", _releases(page.releases))] if page.releases else [],
+        PagePart.RELEASES: [(f"Releases ({len(page.releases)})", _releases(page))] if page.releases else [],
         PagePart.SCORES: _score_sections(page),
         PagePart.GATE: _gate_sections(page),
         PagePart.SEARCH: [] if page.search is None else [("Search", _search(page.search))],
@@ -244,11 +243,13 @@ def _estimates(row: MeasuredRow, style: str) -> list[Text]:
     ]
 
 
-def _releases(releases: Iterable[ReleaseEntry]) -> Table:
-    table = _table("repo", "role", "recipe", "commit")
-    for release in releases:
+def _releases(page: CyclePage) -> Table:
+    decisions = {decision.role: decision.describe() for decision in page.decisions}
+    table = _table("repo", "role", "recipe", "commit", *(("decision",) if decisions else ()))
+    for release in page.releases:
         commit = release.commit[:_DIGEST] if release.commit else "not uploaded"
-        _add(table, release.repo, release.role, release.recipe[:_DIGEST], commit)
+        decided = (decisions.get(release.role, ""),) if decisions else ()
+        _add(table, release.repo, release.role, release.recipe[:_DIGEST], commit, *decided)
     return table
 
 

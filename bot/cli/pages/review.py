@@ -41,13 +41,15 @@ def _facts(release: ReleaseReview, skills: Sequence[str]) -> Table:
         ("folder", release.folder),
         ("gate", release.reason),
         ("report split", scores),
-        ("files", "\n".join(map(_describe_file, release.files))),
+        ("files", _describe_files(release.files)),
     ):
         if value:
             table.add_row(name, Text(printable(value)))
     return table
 
 
-def _describe_file(file: ReleaseFile) -> str:
-    size = "" if file.state is FileState.GONE else f", {decimal(file.size)}"
-    return f"{file.name}{size}" + ("" if file.state is FileState.AS_WRITTEN else f", {file.state}")
+def _describe_files(files: Sequence[ReleaseFile]) -> str:
+    """Their number and size, and a line for each that is not as it was written."""
+    remarkable = [file for file in files if file.state not in (FileState.AS_WRITTEN, FileState.UNCHECKED)]
+    lines = [f"{len(files)}, {decimal(sum(file.size for file in files))}; hashed again before the upload"]
+    return "\n".join([*lines, *(f"{file.name}: {file.state}" for file in remarkable)])

@@ -13,6 +13,7 @@ from bot.hub.rules import OWN_TAG
 from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
 from bot.release.card.facts import CardFacts, TaskFacts, WeightMergeFacts
 from bot.release.card.kinds import USAGE
+from bot.release.hints import PUBLIC_HUB
 from merging.kinds import KINDS
 from templates.escaping import plain
 from templates.markdown import render_markdown
@@ -25,7 +26,6 @@ PARETO_PICTURE = "pareto.png"
 PROGRESS_PICTURE = "progress.png"
 PATH_PICTURE = "path.png"
 _SKILLS_A_TABLE = 3  # more columns are wider than a phone
-_PUBLIC_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def render_release_card(facts: CardFacts) -> str:
         name=facts.repo.rpartition("/")[2],
         several=any(len(skill.tasks) > 1 for skill in facts.skills),
         turned=any(not task.higher_is_better for skill in facts.skills for task in skill.tasks),
-        public=facts.hub_url.rstrip("/") == _PUBLIC_HUB,
+        public=facts.hub_url.rstrip("/") == PUBLIC_HUB,
         verdicts=give_verdicts(facts.table),
         unbeaten=list_unbeaten(facts.table),
         others=facts.table.others,

@@ -11,12 +11,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from bot.cli import pages
+from bot.cli.options import PagePart
 from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
 from bot.cycle.history import list_cycles, read_cycle
 from bot.cycle.workload import StageCost
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.candidate import Verdict
+from bot.ledger.decisions import ReviewDecision, ReviewVerdict, record_decision
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
 from bot.lock import hold_home
 from bot.release.power import DetectableEffect, GuardPower
@@ -127,6 +129,16 @@ def test_show_prints_the_whole_cycle_within_80_columns(ledger: Ledger, home: Hom
         "                     0.850–0.950  0.750–0.850",
     ]
     assert parts[1][2].split() == ["shoal-demo/small-balanced", "balanced", WON[:10], "e5" * 5]
+
+
+def test_a_release_shows_who_decided_on_it_and_why(ledger: Ledger, home: Home) -> None:
+    record_decision(
+        ledger, ReviewDecision("small-1", "balanced", WON, ReviewVerdict.REJECTED, "anna", BEGUN, "too small [a] lead")
+    )
+    page = read_cycle(ledger, home, "small-1")
+    text = shown(pages.layout_cycle(page, (PagePart.RELEASES,)), 200)
+    assert "rejected by anna on 2026-11-02: too small [a] lead" in text
+    assert json.loads(json.dumps(page.as_json()))["decisions"][0]["note"] == "too small [a] lead"
 
 
 def test_text_from_the_hub_is_neither_markup_nor_steering(ledger: Ledger, home: Home) -> None:
