@@ -31,6 +31,7 @@ from fixtures.golden import path_facts, weight_merge_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 from localhub.pages.markup import render_card
 from localhub.store.cards import validate_card
+from merging.methods import METHODS
 from merging.recipes.path import Hop
 from templates import escaping
 from templates.figures import signed
@@ -236,6 +237,14 @@ def test_a_card_says_how_to_build_the_same_bytes_again() -> None:
     (merge,) = OF_MERGE.recipe.weight_merges
     drawn = replace(OF_MERGE, recipe=replace(OF_MERGE.recipe, merge=replace(merge, draws=True)))
     assert f"merged --seed {OF_MERGE.search.seed} --endpoint" in render_release_card(drawn)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_recipe_says_in_a_sentence_what_its_method_does(method: str) -> None:
+    (merge,) = OF_MERGE.recipe.weight_merges
+    changed = replace(merge, method=method, sentence=METHODS[method].sentence)
+    text = body(render_release_card(replace(OF_MERGE, recipe=replace(OF_MERGE.recipe, merge=changed))))
+    assert f"`{method}`: {escaping.text(METHODS[method].sentence)}. Stored as" in text
 
 
 def test_a_long_path_has_a_table_of_its_hops() -> None:
