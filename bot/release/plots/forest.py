@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NAME_LENGTH = 25  # characters
 _ROW, _AROUND_ROWS = 0.235, 0.62  # inches
-_WEAKER_SHOWN = 4.0  # widths of the release's own interval
+_WEAKER_SHOWN = 2.5  # widths of the release's own interval
 
 
 @dataclass(frozen=True)
