@@ -110,7 +110,7 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed and needed + SPARE_BYTES > free:
         raise ShoalError(
-            f"{folder}: {free:,} bytes free where the sources need {needed:,} and some room; "
+            f"{folder}: {free:,} bytes free where the sources need {needed + SPARE_BYTES:,}; "
             "free the disk or choose another --home"
         )
 

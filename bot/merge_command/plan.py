@@ -221,7 +221,7 @@ def _check_room(plan: MergePlan, target: Path, home: Home) -> None:
         free = shutil.disk_usage(folder).free
         if needed and needed + SPARE_BYTES > free:
             raise ShoalError(
-                f"{folder}: {free:,} bytes free where the merge needs {needed:,} and some room; "
+                f"{folder}: {free:,} bytes free where the merge needs {needed + SPARE_BYTES:,}; "
                 "free the disk, or choose another folder or --home"
             )
 

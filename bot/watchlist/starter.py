@@ -15,7 +15,7 @@ KNOWN_SKILLS: Mapping[str, Skill] = MappingProxyType(
     {
         skill.name: skill
         for skill in (
-            Skill("knowledge", (SkillTask("arc_easy", "acc_norm"), SkillTask("sciq", "acc_norm"))),
+            Skill("knowledge", (SkillTask("arc_easy", "acc_norm"),)),
             Skill("sense", (SkillTask("piqa", "acc_norm"),)),
             Skill("math", (SkillTask("gsm8k", "exact_match", "flexible-extract"),)),
             Skill("japanese-math", (SkillTask("mgsm_direct_ja", "exact_match", "flexible-extract"),), language="ja"),

@@ -28,6 +28,11 @@ def parse_amount(text: str) -> int:
     return int(Fraction(match[1]) * _UNITS[match[2].upper()])
 
 
+def anchored(pattern: str) -> str:
+    """A pattern for the whole of a text, by itself: in Python, `$` alone lets a line break follow."""
+    return rf"^(?:{pattern})$(?!\n)"
+
+
 @dataclass(frozen=True)
 class Matching:
     """Text must match all of `pattern`; in errors it is called `what`, with the remedy."""
@@ -46,8 +51,8 @@ class Matching:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
-        """The same in JSON Schema, where a pattern may match anywhere unless it is anchored."""
-        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
+        """The same in JSON Schema, where a pattern may match anywhere."""
+        return handler(schema) | {"pattern": anchored(self.pattern)}
 
 
 _WORD = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
@@ -70,7 +75,7 @@ Amount = Annotated[
     BeforeValidator(lambda value: parse_amount(value) if isinstance(value, str) else value),
     Field(ge=0),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{_AMOUNT.pattern})$"}]}
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": anchored(_AMOUNT.pattern)}]}
     ),
 ]
 
@@ -116,4 +121,4 @@ class ShortForm:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
         """Either form."""
-        return {"anyOf": [{"type": "string", "pattern": f"^(?:{cls.pattern})$"}, handler(schema)]}
+        return {"anyOf": [{"type": "string", "pattern": anchored(cls.pattern)}, handler(schema)]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bot.watchlist.values import anchored
 from merging.methods import METHODS, searched_methods
 
 JsonSchema = dict[str, object]
@@ -72,7 +73,7 @@ def _cron_pattern() -> str:
         field("[0-7]", *names(*_DAYS)),
     )
     between = r"\s+"
-    return rf"^\s*{between.join(fields)}\s*$"
+    return anchored(rf"\s*{between.join(fields)}\s*")
 
 
 _SECTIONS: Mapping[str, list[JsonSchema]] = {
@@ -85,7 +86,7 @@ _SECTIONS: Mapping[str, list[JsonSchema]] = {
     ],
     "PublishSection": [
         {"if": {"not": _has("mode", {"const": "off"})}, "then": _has("namespace", {"type": "string"})},
-        _may_have("name", {"pattern": rf"^(?:{_NAME_PART}\{{(?:watchlist|cycle|role)\}})*{_NAME_PART}$"}),
+        _may_have("name", {"pattern": anchored(rf"(?:{_NAME_PART}\{{(?:watchlist|cycle|role)\}})*{_NAME_PART}")}),
         {"if": {"not": _has("max_releases", {"const": 1})}, "then": _may_have("name", {"pattern": r"\{role\}"})},
     ],
     "ScheduleSection": [_may_have("cron", {"pattern": _cron_pattern()})],
