@@ -132,3 +132,21 @@ class ItemResults:
     eval_set: str
     scores: tuple[ItemScore, ...]
     seconds: float
+
+
+@dataclass(frozen=True)
+class ExamplePrompt:
+    """One item as a task of a skill asks it: all that a model reads, before any chat template.
+
+    task: `SkillTask.key`. choices: the texts whose likelihood after the prompt is scored; none where the model writes
+    an answer of its own, which ends at one of `until`. expected: the task's own answer.
+    """
+
+    skill: str
+    task: str
+    num_fewshot: int
+    chat_template: bool
+    prompt: str
+    choices: tuple[str, ...]
+    until: tuple[str, ...]
+    expected: str

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from evaluation.eval_set import EvalItem, EvalSet, EvalSetFacts, RoundFacts, Sample, TaskDescription
+from evaluation.eval_set import (
+    EvalItem,
+    EvalSet,
+    EvalSetFacts,
+    ExamplePrompt,
+    RoundFacts,
+    Sample,
+    TaskDescription,
+)
 from evaluation.skills import Skill
 from evaluation.splits import Split, SplitSizes
 
@@ -33,6 +41,9 @@ class TaskSuite(Protocol):
 
     def example_prompt(self) -> str:
         """One prompt of the search split, as plain text."""
+
+    def example_prompts(self) -> tuple[ExamplePrompt, ...]:
+        """One item of every use of a task, in the order of the skills, as a model reads it."""
 
     def ask(self, model: Module, processor: object, items: Sequence[EvalItem]) -> Sample:
         """Ask a model, as the code on a card does, the first of those items that have the shortest prompt.

@@ -19,6 +19,7 @@ from bot.cli.ledgers import read_ledger
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
 from bot.cli.options import AsJson, Endpoint, HomePath, OfWatchlist, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
+from bot.cli.prompt import prompt_command
 from bot.cli.review import publish_command, reject_command, review_command
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
@@ -95,6 +96,9 @@ def plan_command(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: A
     show_result(made, pages.layout_plan, as_json=as_json)
     if made.refusal is not None:
         raise ShoalError(made.refusal)
+
+
+app.command("prompt")(prompt_command)
 
 
 @app.command("run")

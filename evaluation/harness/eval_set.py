@@ -140,7 +140,7 @@ class LmEvalSet:
         with quiet(), compiled_templates():
             divided = divide_tasks(skills, tasks, seed, sizes)
             for (name, shots, chat), form_uses in by_form.items():
-                writer = _RequestWriter(tasks[name], split, divided[name], seed, shots)
+                writer = RequestWriter(tasks[name], split, divided[name], seed, shots)
                 made = writer.write(form_uses, make_chat_renderer(tokenizer) if chat else None)
                 refuse_lost_continuation(made, tokenizer)
                 requests.append(made)
@@ -192,7 +192,7 @@ class LmEvalSet:
         return tuple(found[item.skill, item.task, item.item] for item in self.items)
 
 
-class _RequestWriter:
+class RequestWriter:
     """Writes the requests of one task with one number of examples."""
 
     def __init__(self, loaded: LoadedTask, split: Split, division: Division, seed: int, shots: int) -> None:
@@ -213,6 +213,10 @@ class _RequestWriter:
             MetricUse(skill.name, use.key, use.metric, self.loaded.filter(use), skill.language) for skill, use in uses
         )
         return TaskRequests(self.loaded, items, metrics)
+
+    def example(self) -> ItemRequests:
+        """The requests of the first item, without a chat template."""
+        return self._item(self.items[0], 0, None)
 
     def _item(self, item: str, index: int, chat: Callable[..., str] | None) -> ItemRequests:
         task, doc = self.loaded.task, self.loaded.document(item)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.answers.ask import generate_answer, most_tokens
-from evaluation.eval_set import EvalItem, Question, Sample, TaskDescription
+from evaluation.eval_set import EvalItem, ExamplePrompt, Question, Sample, TaskDescription
 from evaluation.harness.engine_lm import EngineLM
-from evaluation.harness.eval_set import LmEvalSet
+from evaluation.harness.eval_set import LmEvalSet, RequestWriter
 from evaluation.harness.loading import describe_data_set, load_tasks
 from evaluation.harness.process_state import compiled_templates, quiet
 from evaluation.harness.rules import tokenizer_rules
@@ -52,6 +52,32 @@ class LmEvalSuite:
         loaded = self.tasks[name]
         with quiet(), compiled_templates():
             return loaded.prompt(loaded.document(self._divide()[name].items[Split.SEARCH][0]))
+
+    def example_prompts(self) -> tuple[ExamplePrompt, ...]:
+        """One item of every use of a task, with its few-shot examples and before a chat template."""
+        with quiet(), compiled_templates():
+            divided = self._divide()
+            return tuple(self._example(skill, use, divided[use.task]) for skill in self.skills for use in skill.tasks)
+
+    def _example(self, skill: Skill, use: SkillTask, division: Division) -> ExamplePrompt:
+        """An item of the search split, or of validation for a skill that the search does not ask."""
+        loaded, shots = self.tasks[use.task], self.tasks[use.task].shots(use)
+        split = next(split for split in Split if skill.is_asked(split))
+        asked = RequestWriter(loaded, split, division, self.seed, shots).example()
+        likely = [request for request in asked.requests if request.request_type == "loglikelihood"]
+        request = asked.requests[0]
+        options = request.args[1] if request.request_type == "generate_until" else {}
+        until = options.get("until") or ()
+        return ExamplePrompt(
+            skill=skill.name,
+            task=use.key,
+            num_fewshot=shots,
+            chat_template=skill.chat_template,
+            prompt=request.args[0],
+            choices=tuple(request.args[1] for request in likely),
+            until=(until,) if isinstance(until, str) else tuple(until),
+            expected=loaded.expected(asked.doc),
+        )
 
     def ask(self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, items: Sequence[EvalItem]) -> Sample:
         """Ask a model the one of some items with the shortest prompt, as `TaskSuite` says."""

@@ -24,7 +24,7 @@ from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, wr
 from localhub import Running
 
 COMMANDS = (
-    *("init", "check", "schema", "plan", "run", "serve", "status", "show", "review", "publish", "reject"),
+    *("init", "check", "schema", "plan", "prompt", "run", "serve", "status", "show", "review", "publish", "reject"),
     *("export", "clean", "merge", "hub", "demo"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}

@@ -23,6 +23,7 @@ from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
 from evaluation.harness.loading import load_tasks
+from evaluation.harness.suite import LmEvalSuite
 from evaluation.harness.tasks import Doc, LoadedTask
 from evaluation.items import item_id
 from evaluation.racing.decisions import round_ends
@@ -442,6 +443,30 @@ def test_broken_weights_are_refused_not_scored(tokenizer: Any, use: SkillTask) -
     model.lm_head.weight.data[3, 3] = float("nan")
     with pytest.raises(EvaluationError, match=f"{use.task}: the model's probabilities are not numbers"):
         build_eval_set(tokenizer, skill(use)).score(PlainLM(model, tokenizer, "cpu", 8))
+
+
+def test_the_example_prompts_are_those_that_models_are_asked(tokenizer: Any) -> None:
+    skills = [
+        skill(SkillTask("ev_generate", "exact_match", "raw", num_fewshot=2)),
+        skill(SkillTask("ev_choice", "acc"), name="choice"),
+        Skill("kept", (SkillTask("ev_choice", "acc_norm", num_fewshot=1),), in_search=False),
+    ]
+    suite = LmEvalSuite.load(skills, [FOLDER], ALL, SEED)
+    shown = {one.skill: one for one in suite.example_prompts()}
+    asked = {}
+    for split in (Split.VALIDATION, Split.SEARCH):
+        eval_set = suite.build(split, tokenizer, ())
+        asked |= {task.metrics[0].skill: task.items[0] for task in eval_set.tasks}
+    for name, one in shown.items():
+        requests = asked[name].requests
+        assert one.prompt == requests[0].args[0]
+        assert one.expected == suite.tasks[one.task.partition(":")[0]].expected(asked[name].doc)
+    assert shown["choice"].choices == tuple(request.args[1] for request in asked["choice"].requests)
+    assert len(re.findall("=", shown["sums"].prompt)) == 3 and (shown["sums"].choices, shown["sums"].until) == (
+        (),
+        (".",),
+    )
+    assert [one.num_fewshot for one in shown.values()] == [2, 0, 1]
 
 
 def test_a_continuation_without_tokens_is_refused_when_the_set_is_built(tmp_path: Path) -> None:
