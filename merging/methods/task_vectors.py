@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from merging.specs.method import SHARE, Customary, GeneRange, Method, Parameter, ValueFault, Values
-from merging.specs.search import Grid, Meaning, Point, Rows, SearchForm, each_alone
+from merging.specs.search import Grid, Meaning, Point, Rows, SearchForm, each_alone, settle_ratios
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,11 +110,21 @@ def _divisor(weights: list[float]) -> float:
     return 1.0 if abs(whole) < _NO_SUM else whole
 
 
+@dataclass(frozen=True)
 class ByTaskVector(SearchForm):
-    """A weight and values of thinning for each source; no weight at all means the base."""
+    """A weight and values of thinning for each source; no weight at all means the base.
+
+    elects: whether conflicting signs are settled.
+    """
+
+    elects: bool
 
     def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
-        """Sources without weight are left out; a single one with weight 1 and density 1 means that source."""
+        """Sources without weight are left out; a single one with weight 1 and density 1 means that source.
+
+        Where nothing is thinned out, all methods of this family that elect are ties, and all others task arithmetic;
+        and that is the linear merge where the weights of each group add up to 1: the base, with weight 0, drops out.
+        """
         used = tuple(source for source, row in enumerate(values["weight"]) if any(row))
         kept: dict[str, list[tuple[float, ...]]] = {name: [] for name in values}
         for source in used:
@@ -127,7 +137,14 @@ class ByTaskVector(SearchForm):
         whole = (kept["weight"], kept.get("density", ()))
         if not used or (len(used) == 1 and all(value == 1 for rows in whole for row in rows for value in row)):
             return Meaning(used)
-        return Meaning(used, {name: tuple(rows) for name, rows in kept.items()})
+        if any(value != 1 for row in kept.get("density", ()) for value in row):
+            return Meaning(used, {name: tuple(rows) for name, rows in kept.items()})
+        weights = tuple(kept["weight"])
+        if self.elects:
+            return Meaning(used, {"weight": weights, "density": tuple(kept["density"])}, "ties")
+        if _add_up_to_one(weights, grid):
+            return Meaning(used, {"weight": settle_ratios(weights, grid)}, "linear")
+        return Meaning(used, {"weight": weights}, "task_arithmetic")
 
     def extremes(self, grid: Grid) -> list[Point]:
         """Each source alone, then the base."""
@@ -136,6 +153,14 @@ class ByTaskVector(SearchForm):
     def plain(self, customary: Point, grid: Grid) -> list[Point]:
         """The mean of the task vectors as they are, then the customary values."""
         return [{**_unthinned(grid), "weight": [1 / grid.sources] * grid.sources}, customary]
+
+
+def _add_up_to_one(weights: Rows, grid: Grid) -> bool:
+    """Whether the weights of each group add up to exactly 1, counted in the grid's steps."""
+    gene = grid.genes["weight"]
+    return all(
+        sum(gene.index(weight) or 0 for weight in column) == gene.index(1.0) for column in zip(*weights, strict=True)
+    )
 
 
 def _unthinned(grid: Grid) -> Point:
@@ -198,7 +223,14 @@ _RANKED = _Family(
 _INLIERS = _Family({"density": _DENSITY, "gamma": _GAMMA}, {"density": 0.15, "gamma": 0.01})
 
 
-def _method(formula: Callable[[Inputs], Tensor], family: _Family, sentence: str, *, normalize: bool = False) -> Method:
+def _method(
+    formula: Callable[[Inputs], Tensor],
+    family: _Family,
+    sentence: str,
+    *,
+    elects: bool = False,
+    normalize: bool = False,
+) -> Method:
     """One method of mergekit's generalised task arithmetic; the search leaves the scale to the weights."""
     thinned, density = bool(family.parameters), family.customary.get("density")
     rescale = {"rescale": Parameter(float(family.rescale), "switch")} if thinned else {}
@@ -214,7 +246,7 @@ def _method(formula: Callable[[Inputs], Tensor], family: _Family, sentence: str,
             **rescale,
         },
         base="required",
-        search=ByTaskVector(),
+        search=ByTaskVector(elects),
         customary=Customary(
             f"{formula.__name__}, weight 1" + (f", density {density:g}" if density else ""),
             {"weight": 1.0, **family.customary},
@@ -233,6 +265,7 @@ METHODS = (
         _TRIMMED,
         "the base plus what the sources changed in it, after each change is trimmed to its largest values (density) "
         "and conflicting signs are settled by majority (TIES)",
+        elects=True,
         normalize=True,
     ),
     _method(
@@ -246,12 +279,14 @@ METHODS = (
         _DROPPED,
         "the base plus what the sources changed in it, of which a random share (density) is kept and rescaled and "
         "conflicting signs are settled by majority (DARE with TIES)",
+        elects=True,
     ),
     _method(
         della,
         _RANKED,
         "the base plus what the sources changed in it, of which a random share (density) is kept, large values more "
         "often (epsilon), and conflicting signs are settled by majority (DELLA)",
+        elects=True,
         normalize=True,
     ),
     _method(
@@ -271,5 +306,6 @@ METHODS = (
         _INLIERS,
         "the base plus what the sources changed in it, without the smallest values (density) and the very largest "
         "(gamma), conflicting signs settled by majority (Model Breadcrumbs with TIES)",
+        elects=True,
     ),
 )

@@ -140,8 +140,9 @@ class WeightMergeSpace:
         """The recipe that a genome means.
 
         Canonical, so that genomes that mean one merge give one recipe: the method's form (merging.specs.search) settles
-        the values; what gives one model back unchanged is that model's `alone`; values that are equal in all groups
-        make one group of the whole model; the seed of methods that draw nothing is 0.
+        the values, and the method where another one makes the same merge; what gives one model back unchanged is that
+        model's `alone`; values that are equal in all groups make one group of the whole model; the seed of methods that
+        draw nothing is 0.
         A genome of wrong length, or with an index off its grid, raises MergingError.
         """
         self._check(genome)
@@ -150,7 +151,7 @@ class WeightMergeSpace:
         if meaning.values is None:
             return self.singles()[meaning.sources[0] if meaning.sources else -1]
         sources = tuple(self.sources[source] for source in meaning.sources)
-        return self._recipe(METHODS[self.method], sources, meaning.values)
+        return self._recipe(METHODS[meaning.method or self.method], sources, meaning.values)
 
     @property
     def _form(self) -> SearchForm:

@@ -38,10 +38,12 @@ class Meaning:
 
     sources: indices of the sources that take part, in their order.
     values: their rows; None: one model comes back unchanged, the only source or, where there is none, the base.
+    method: the name of another method that makes the same merge, to which the values belong; None: the searched one.
     """
 
     sources: tuple[int, ...]
     values: Mapping[str, Rows] | None = None
+    method: str | None = None
 
 
 class SearchForm(ABC):
@@ -68,16 +70,11 @@ class ByRatio(SearchForm):
 
     def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
         """Sources without weight are left out."""
-        gene = grid.genes["weight"]
-        columns = [
-            _largest_ratio([gene.index(weight) or 0 for weight in column], gene.levels - 1)
-            for column in zip(*values["weight"], strict=True)
-        ]
-        rows = tuple(zip(*columns, strict=True))
+        rows = settle_ratios(values["weight"], grid)
         used = tuple(source for source, row in enumerate(rows) if any(row))
         if len(used) == 1:
             return Meaning(used)
-        return Meaning(used, {"weight": tuple(tuple(map(gene.value, rows[source])) for source in used)})
+        return Meaning(used, {"weight": tuple(rows[source] for source in used)})
 
     def extremes(self, grid: Grid) -> list[Point]:
         """Each source alone."""
@@ -154,6 +151,16 @@ class AllSources(SearchForm):
         """The ends of the grid."""
         lowest = {name: [gene.low] for name, gene in grid.genes.items()}
         return [lowest, {name: [gene.high] for name, gene in grid.genes.items()}]
+
+
+def settle_ratios(weights: Rows, grid: Grid) -> Rows:
+    """The largest weights on the grid, up to 1, with the same ratios in each group; equal ones where all are zero."""
+    gene = grid.genes["weight"]
+    columns = [
+        _largest_ratio([gene.index(weight) or 0 for weight in column], gene.index(1.0) or 0)
+        for column in zip(*weights, strict=True)
+    ]
+    return tuple(tuple(map(gene.value, row)) for row in zip(*columns, strict=True))
 
 
 def each_alone(count: int) -> list[list[float]]:

@@ -161,10 +161,65 @@ def test_the_plain_merges_are_on_the_grid_and_named_as_the_baselines_are():
 
 
 def test_a_mean_of_task_vectors_is_a_seed_where_the_grid_has_it():
-    means = [space_of("task_arithmetic", sources) for sources in ((MATH, LANGUAGE), (MATH, LANGUAGE, CODE))]
-    weights = [{dict(space.decode(genome).parameters)["weight"] for genome in space.seeds()} for space in means]
-    assert ((0.5,), (0.5,)) in weights[0]
-    assert len(weights[1]) == 2, "a third is not on a grid of twentieths: only alone and the sum are left"
+    spaces = [space_of("task_arithmetic", sources) for sources in ((MATH, LANGUAGE), (MATH, LANGUAGE, CODE))]
+    found = [{space.decode(genome) for genome in space.seeds()} for space in spaces]
+    means = [dict(space.plain_recipes())["linear mean"] for space in spaces]
+    assert means[0] in found[0], "over a base, half of each task vector is the mean of the sources"
+    assert means[1] not in found[1], "a third is not on a grid of twentieths"
+    assert len(found[1]) == len(spaces[1].singles()) + 1
+
+
+UNTHINNED = {"dare_linear": "task_arithmetic", "della_linear": "task_arithmetic", "breadcrumbs": "task_arithmetic"}
+UNTHINNED |= {"dare_ties": "ties", "della": "ties", "breadcrumbs_ties": "ties", "ties": "ties"}
+UNTHINNED |= {"task_arithmetic": "task_arithmetic"}
+
+
+@pytest.mark.parametrize(("method", "plain"), UNTHINNED.items())
+def test_task_vectors_of_which_nothing_is_dropped_are_one_recipe_whatever_the_method(method, plain):
+    trio = (MATH, LANGUAGE, CODE)
+    spaces = [space_of(name, trio, groups=ENDS_APART, step=0.25) for name in (method, plain)]
+    draw = random.Random(1)
+    for _ in range(40):
+        weights = {
+            (source, group): draw.choice([0, 1, 2, 5]) for source in range(3) for group in range(len(ENDS_APART.labels))
+        }
+        genomes = [
+            tuple(
+                weights[gene.source, gene.group]
+                if gene.parameter == "weight"
+                else gene.levels - 1
+                if gene.parameter == "density"
+                else draw.randrange(gene.levels)
+                for gene in space.genes
+            )
+            for space in spaces
+        ]
+        first, second = (space.decode(genome) for space, genome in zip(spaces, genomes, strict=True))
+        assert first == second
+
+
+@pytest.mark.parametrize("method", [name for name, plain in UNTHINNED.items() if plain == "task_arithmetic"])
+def test_task_vectors_whose_weights_add_up_to_one_are_the_linear_merge(method):
+    trio = (MATH, LANGUAGE, CODE)
+    space, linear = space_of(method, trio, step=0.05), space_of("linear", trio, step=0.05)
+
+    def point(space, *columns):
+        def value(gene):
+            if gene.parameter == "weight":
+                return columns[gene.group][gene.source]
+            return 1.0 if gene.parameter == "density" else gene.low
+
+        return tuple(gene.index(value(gene)) for gene in space.genes)
+
+    for columns in (((0.5, 0.5, 0.0),) * 2, ((0.75, 0.05, 0.2), (0.3, 0.0, 0.7)), ((0.4, 0.3, 0.3), (0.0, 0.0, 1.0))):
+        merged = space.decode(point(space, *columns))
+        assert merged == linear.decode(point(linear, *columns))
+        assert (merged.method, merged.base) == ("linear", None)
+    for columns in (((0.5, 0.5, 0.05),) * 2, ((0.5, 0.5, 0.0), (0.5, 0.45, 0.0))):
+        assert space.decode(point(space, *columns)).method == "task_arithmetic"
+    pair = space_of(method, (MATH, LANGUAGE))
+    halves = pair.decode(point(pair, (0.5, 0.5), (0.5, 0.5)))
+    assert halves == dict(pair.plain_recipes())["linear mean"]
 
 
 def test_values_are_exact_decimals_of_the_grid():
