@@ -36,12 +36,12 @@ def settings_of(population=12, candidates=60, minutes=None, seed=0):
 
 
 def weights(space, recipe):
-    """Weight per source and group, read from a recipe alone."""
+    """Weight per source and group, read from a recipe alone; those of a linear merge are its shares."""
     table = np.zeros((len(space.sources), len(space.groups.labels)))
     for source, row in zip(recipe.sources, dict(recipe.parameters)["weight"], strict=True):
         if source in space.sources:  # not the base alone
             table[space.sources.index(source)] = row
-    return table
+    return (table / table.sum(axis=0)).round(9) if recipe.method == "linear" and table.any() else table
 
 
 def closeness(space, *targets):
