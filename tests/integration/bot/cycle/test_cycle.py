@@ -418,7 +418,7 @@ def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
     wait_for_scores(home, process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=15) not in (0, DEAD)
-    wait_until_gone(process, 5)
+    wait_until_gone(process, 15)
     scored = Ledger(home.ledger).count_evaluations()
     assert 2 <= scored < finished.ledger.count_evaluations()
 
