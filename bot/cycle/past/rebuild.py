@@ -9,7 +9,8 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.download import fetch_member
+from bot.hub.download import Damaged, OnBytes, SourceGone, fetch_member
+from bot.hub.inspection import RemoteWeights
 from bot.hub.pool import Pool
 from bot.hub.resolver import open_weights
 from bot.ledger.decisions import kept_documents
@@ -38,16 +39,29 @@ def stored_recipe(ledger: Ledger, digest: str) -> Recipe:
 def fetch_origins(
     hub: Hub, pool: Pool, recipe: Recipe, home: Home, narrator: Narrator
 ) -> tuple[dict[ModelId, Path], Path]:
-    """The folders of all that a recipe reads, and that of its config and tokenizer; fetched from the Hub if needed."""
+    """The folders of all that a recipe reads, and that of its config and tokenizer; fetched from the Hub if needed.
+
+    Raises:
+        ShoalError: a source is neither in the home nor on the Hub any more, or the Hub cannot be asked.
+    """
     config_source = pool.sources[0].ref
     wanted = {*recipe.origins, config_source}
     members = [member for member in pool.members if member.ref in wanted]
     with narrator.bar("fetching", sum(member.candidate.download_bytes for member in members), in_bytes=True) as advance:
         folders = {
-            member.ref: fetch_member(hub, member, home.sources, lambda repo, count: advance(count, repo))
-            for member in members
+            member.ref: _fetch(hub, member, home, lambda repo, count: advance(count, repo)) for member in members
         }
     return folders, folders[config_source]
+
+
+def _fetch(hub: Hub, member: RemoteWeights, home: Home, on_bytes: OnBytes) -> Path:
+    try:
+        return fetch_member(hub, member, home.sources, on_bytes)
+    except (SourceGone, Damaged) as error:
+        reason = "damaged on the Hub" if isinstance(error, Damaged) else "no longer on the Hub"
+        raise ShoalError(
+            f"{member.repo}@{member.sha[:12]}: {reason}, and not in {home.sources}: its merges cannot be built again"
+        ) from error
 
 
 def restore_release(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry, narrator: Narrator) -> None:

@@ -37,7 +37,7 @@ from bot.release.write import write_release_folder
 from bot.search.results import GateResult
 from bot.watchlist.watchlist import Watchlist
 from fixtures import cycles
-from fixtures.cycles import NAMESPACE, Listener, client, published, small_watchlist
+from fixtures.cycles import MATH, NAMESPACE, Listener, client, published, small_watchlist
 from fixtures.golden import report_facts
 from localhub import Running
 from merging.merge_tensor import make_loader, merge_tensor
@@ -326,6 +326,13 @@ def test_an_export_of_a_release_has_its_weights_and_names_it(desk: Desk, tmp_pat
     )
     assert exported.files["model.safetensors"] == release.files["model.safetensors"]
     assert f"The release `{release.repo}` was made by the same recipe" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_a_merge_of_a_source_that_is_gone_cannot_be_built_again(desk: Desk, tmp_path: Path) -> None:
+    desk.server.store.delete_repo(MATH)
+    with pytest.raises(ShoalError, match=rf"{MATH}@\w+: no longer on the Hub, .* its merges cannot be built again"):
+        export_member(desk.ledger, desk.home, client(desk.server), CYCLE, "3", tmp_path / "third", desk.listener)
+    assert not (tmp_path / "third").exists()
 
 
 def test_a_recipe_alone_is_yaml_for_mergekit_and_fetches_no_weights(desk: Desk, tmp_path: Path) -> None:
