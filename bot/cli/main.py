@@ -21,6 +21,7 @@ from bot.cli.options import AsJson, Endpoint, HomePath, OfWatchlist, PagePart, W
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
 from bot.cli.review import publish_command, reject_command, review_command
+from bot.cli.verify import verify_command
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
@@ -220,6 +221,7 @@ app.command("publish")(publish_command)
 app.command("reject")(reject_command)
 app.command("export")(export_command)
 app.command("clean")(clean_command)
+app.command("verify")(verify_command)
 
 
 @app.command("merge", cls=MergeCommand)

@@ -84,7 +84,7 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
             return
         results = search_and_choose(context, evaluator, strategy, pool, folders, resources)
 
-    write_cards(ledger, home, results, repos)
+    write_cards(context, results, repos)
     publisher = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id)
     ending = publisher.release_or_hold(describe_refusals(results.gate_results))
     write_cycle_report(ledger, home, results, ending)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.cycle.context import CycleContext
-from bot.home import Home
 from bot.hub.pool import Pool
 from bot.ledger.decisions import keep_documents
-from bot.ledger.ledger import Ledger, ReleaseEntry
+from bot.ledger.ledger import ReleaseEntry
 from bot.release.card.example import choose_example_items
 from bot.release.card.write import write_card_files
+from bot.release.evidence import write_evidence
 from bot.release.folder import read_release_documents
 from bot.release.results import CycleResults, SplitResults
 from bot.release.verify import hash_files, is_finished, verify_scores
@@ -227,12 +227,14 @@ def ask_releases(
     return samples
 
 
-def write_cards(ledger: Ledger, home: Home, results: CycleResults, repos: Mapping[str, str]) -> None:
-    """Write the card of every release that is not finished yet, and record it with its files' hashes."""
-    cycle = results.cycle.id
+def write_cards(context: CycleContext, results: CycleResults, repos: Mapping[str, str]) -> None:
+    """Write the evidence and the card of every release that is not finished yet, and record its files' hashes."""
+    ledger, home, cycle = context.ledger, context.home, context.cycle.id
     for chosen in results.chosen:
         repo, folder = repos[chosen.role], home.release(cycle, chosen.role)
         if not is_finished(ledger.releases(cycle), chosen, repo, folder):
+            for line in write_evidence(results, chosen.recipe, folder):
+                context.narrator.say(f"{chosen.role}: not put into the release: {line}")
             write_card_files(results, chosen, repos, folder)
             entry = ReleaseEntry(cycle, chosen.role, chosen.recipe, repo, hash_files(folder))
             keep_documents(ledger, cycle, chosen.role, read_release_documents(folder, entry.files))

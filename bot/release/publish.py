@@ -24,7 +24,7 @@ CHUNK = 2**20
 PROVENANCE = "shoal.json"
 """The file of shoal's own record, in every release."""
 
-OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*", "path.png")
+OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*", "path.png", "shoal/*")
 """Files that are deleted when a later release of the same role no longer has them; all others may be a person's."""
 
 

@@ -40,11 +40,11 @@ def is_finished(releases: Iterable[ReleaseEntry], chosen: Chosen, repo: str, fol
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a release, by name."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    """SHA-256 of every file of a release, by its path in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         raise ShoalError(f"{folder}: holds no files; run the cycle again to write the release")
-    return {path.name: sha256_of(path) for path in files}
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> None:

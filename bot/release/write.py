@@ -33,25 +33,27 @@ def write_release_folder(
             return
         shutil.rmtree(target)
     checkpoints = {source: open_weights(source, folders) for source in recipe.origins}
-    documents = {PROVENANCE: render_provenance(recipe, cycle).encode(), **source_licences(recipe, folders)}
+    provenance = render_provenance(recipe, config_source, cycle)
+    documents = {PROVENANCE: provenance.encode(), **source_licences(recipe, config_source, folders)}
     write_release(recipe, checkpoints, target, documents, config_source=folders[config_source])
 
 
-def render_provenance(recipe: Recipe, cycle: str) -> str:
-    """The text of shoal.json: the exact recipe, and the versions that made the release."""
+def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str) -> str:
+    """The text of shoal.json: the exact recipe, whose config it has, and the versions that made the release."""
     record = {
         "shoal": 1,
         "cycle": cycle,
         "recipe_digest": recipe.digest,
         "recipe": recipe.to_json(),
+        "config_source": config_source.to_json(),
         "packages": dict(package_versions()),
     }
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
 
-def source_licences(recipe: Recipe, folders: Mapping[ModelId, Path]) -> dict[str, bytes]:
-    """The licence and notice files of everything merged, each under a name with its repo."""
-    return collect_licence_files({source.location: folders[source] for source in recipe.origins})
+def source_licences(recipe: Recipe, config_source: ModelId, folders: Mapping[ModelId, Path]) -> dict[str, bytes]:
+    """The licence and notice files of everything in a release, each under a name with its repo."""
+    return collect_licence_files({source.location: folders[source] for source in (*recipe.origins, config_source)})
 
 
 def package_versions() -> tuple[tuple[str, str], ...]:

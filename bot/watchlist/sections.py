@@ -248,6 +248,10 @@ class PublishSection(Section):
     )
     private: bool = Field(default=False, description="create the repos private")
     collection: Text | None = Field(default=None, description="title of a Hub collection to add releases to")
+    tasks: bool = Field(
+        default=True,
+        description="put the files of your own tasks into the releases, so that others can check their scores",
+    )
     max_releases: int = Field(default=3, ge=1, le=20, description="most releases of one cycle")
 
 

@@ -67,8 +67,8 @@ def export_member(
     weights = {source: open_weights(source, folders) for source in recipe.origins}
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
-        PROVENANCE: render_provenance(recipe, cycle).encode(),
-        **source_licences(recipe, folders),
+        PROVENANCE: render_provenance(recipe, pool.sources[0].ref, cycle).encode(),
+        **source_licences(recipe, pool.sources[0].ref, folders),
     }
     with narrator.bar("writing", None):
         files = write_release(recipe, weights, target, documents, config_source=config_source)

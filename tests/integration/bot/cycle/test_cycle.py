@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from bot.hub.answers.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.merge_command.merge import Merger
 from bot.search.results import MeasuredRow
+from bot.verify_command.verify import Verifier
 from bot.watchlist.watchlist import Watchlist
 from evaluation.errors import EvaluationError
 from evaluation.harness.eval_set import LmEvalSet
@@ -228,6 +230,35 @@ def test_shoal_merge_gives_the_published_bytes_again_as_the_card_says(finished: 
     sha256 = finished.ledger.releases(CYCLE)[0].files["model.safetensors"]
     assert merged.files["model.safetensors"] == sha256
     assert f"- `model.safetensors`: `{sha256}`" in (folder / "README.md").read_text()
+
+
+def test_anyone_can_build_and_score_the_published_release_again(finished: Finished, tmp_path: Path) -> None:
+    hub, release = client(finished.server), finished.ledger.releases(CYCLE)[0]
+    stranger = Verifier(hub, Home(tmp_path / "home"), Listener(), items=5, trusted=True)
+    found = stranger.verify(f"{release.repo}@{CYCLE}")
+    assert [(check.subject, str(check.outcome)) for check in found.checks] == [
+        ("bytes", "equal"),
+        ("tensors", "equal"),
+        ("scores", "equal"),
+    ]
+    assert found.sha == release.commit and found.checks[2].detail.startswith(f"15 of {3 * REPORT} report scores")
+    assert {path.name for path in (tmp_path / "home").iterdir()} <= {"sources", "lock"}
+
+    changed = tmp_path / "changed"
+    shutil.copytree(finished.snapshot(tmp_path), changed)
+    content = bytearray((changed / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (changed / "model.safetensors").write_bytes(content)
+    card = (changed / "README.md").read_text()
+    value = ModelCard(card).data.eval_results[0].metric_value
+    (changed / "README.md").write_text(card.replace(f"value: {value}", "value: 1.0001"))
+    details = {check.subject: check.detail for check in stranger.verify(str(changed)).checks}
+    assert details["bytes"].startswith("model.safetensors: ")
+    assert "1 of " in details["tensors"] and "values differ" in details["tensors"]
+    assert details["scores"].startswith("README.md: zoo_math_en acc: its metadata says 1.0001, the mean")
+
+    untrusting = replace(stranger, trusted=False).verify(release.repo)
+    assert not untrusting.is_equal and "--trust-remote-code" in untrusting.checks[2].detail
 
 
 def test_mergekit_accepts_the_recipe_next_to_the_weights(finished: Finished, tmp_path: Path) -> None:

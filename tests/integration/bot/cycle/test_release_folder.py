@@ -37,7 +37,7 @@ def test_licence_and_notice_files_are_passed_on_under_their_owners_names(tmp_pat
         places[source].mkdir()
         (places[source] / name).write_bytes(b"\xa9 " + source.location.encode())
         (places[source] / "LICENSE.safetensors").write_bytes(b"no licence at all")
-    assert source_licences(mean(), places) == {
+    assert source_licences(mean(), REFS[MATH], places) == {
         "LICENSE-abacus-works--minnow-math.txt": b"\xa9 abacus-works/minnow-math",
         "NOTICE-kotoba-lab--minnow-kotoba.md": b"\xa9 kotoba-lab/minnow-kotoba",
     }
@@ -47,12 +47,12 @@ def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed
     odd = ModelId("reef/model.safetensors", "0" * 40)
     for name in ("LICENSE", "LICENSE.txt"):
         (tmp_path / name).write_text(f"{name}\n")
-    found = source_licences(WeightMerge.single(odd, WHOLE, "float32"), {odd: tmp_path})
+    found = source_licences(WeightMerge.single(odd, WHOLE, "float32"), odd, {odd: tmp_path})
     assert found == {"LICENSE-reef--model.safetensors.txt": b"LICENSE\nLICENSE.txt\n"}
 
 
 def test_the_provenance_rebuilds_the_recipe() -> None:
-    record = json.loads(render_provenance(mean(), "demo-1"))
+    record = json.loads(render_provenance(mean(), REFS[MATH], "demo-1"))
     assert WeightMerge.from_json(record["recipe"]) == mean()
     assert record["recipe_digest"] == mean().digest and record["packages"]["shoal"]
 

@@ -163,6 +163,7 @@ VALUES: dict[str, list[Any]] = {
     "publish.namespace": ["me", "a/b", "", None, 5],
     "publish.name": ["{role}", "x-{role}", "{watchlist}.{cycle}_{role}", "{watchlist}", "x", "a/{role}", "{rolle}"],
     "publish.private": SWITCHES,
+    "publish.tasks": SWITCHES,
     "publish.collection": WORDS,
     "publish.max_releases": COUNTS,
     "schedule": [None, {}, {"cron": "0 3 * * 1"}, {"timezone": "UTC"}, "0 3 * * 1", "daily"],

@@ -1,0 +1,78 @@
+"""Fetches a release, and the sources that its recipe names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.hub.download import Damaged, SourceGone, fetch_member
+from bot.hub.inspection import Unfit
+from bot.hub.resolver import ResolvedModel, Resolver
+from bot.lock import hold_home
+from bot.progress import Narrator
+from bot.release.evidence import FOLDER
+from merging.identity import ModelId
+
+MOST_FILES = 500
+"""Files of a release that are fetched; a repo of a stranger may have any number."""
+
+_PLAIN = re.compile(r"(?!\.)[A-Za-z0-9._ -]{1,120}")
+
+
+def fetch_release(hub: Hub, repo: str, revision: str | None, folder: Path, narrator: Narrator) -> str:
+    """Fetch the files of a release into a folder; returns its commit.
+
+    Only plain names at the top and in the folder of the evidence are fetched. Raises ShoalError as `Hub.call` does.
+    """
+    info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True)
+    sha = str(info.sha)
+    wanted = {one.rfilename: one.size or 0 for one in info.siblings or () if _is_wanted(one.rfilename)}
+    if len(wanted) > MOST_FILES:
+        raise ShoalError(f"{repo}: has {len(wanted):,} files; a release has at most {MOST_FILES}")
+    with narrator.bar("fetching the release", sum(wanted.values()), in_bytes=True) as advance:
+
+        def on_bytes(count: int) -> None:
+            advance(count, repo)
+
+        for name in wanted:
+            hub.download(repo, sha, name, folder, on_bytes)
+    return sha
+
+
+def fetch_sources(
+    hub: Hub, home: Home, models: set[ModelId], narrator: Narrator
+) -> tuple[dict[ModelId, ResolvedModel], str | None]:
+    """Fetch the pinned sources of a recipe into the home.
+
+    Returns them with None, or nothing with the reason why one of them cannot be had.
+
+    Raises:
+        ShoalError: the Hub cannot be asked, or the disk is full.
+    """
+    resolver, found = Resolver(hub, Path.cwd()), {}
+    for model in sorted(models):
+        if not re.fullmatch("[0-9a-f]{40}", model.revision or ""):
+            return {}, f"{model}: is not pinned to a commit of the Hub"
+        try:
+            found[model] = resolver.resolve(model)
+        except Unfit as error:
+            return {}, f"{model}: {error}"
+    remotes = [remote for model in found.values() for remote in model.remotes]
+    size = sum(remote.candidate.download_bytes for remote in remotes)
+    with hold_home(home), narrator.bar("fetching the sources", size, in_bytes=True) as advance:
+        report: Callable[[str, int], None] = lambda repo, count: advance(count, repo)  # noqa: E731
+        for remote in remotes:
+            try:
+                fetch_member(hub, remote, home.sources, report)
+            except (Damaged, SourceGone) as error:
+                return {}, f"{remote.repo}@{remote.sha[:12]}: {str(error).partition(';')[0]}"
+    return found, None
+
+
+def _is_wanted(name: str) -> bool:
+    parts = name.split("/")
+    return (len(parts) == 1 or parts[0] == FOLDER) and all(_PLAIN.fullmatch(part) for part in parts)

@@ -1,0 +1,154 @@
+"""Verifies a release: fetches it and its pinned sources, builds it again, and scores it again."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.progress import Narrator
+from bot.release.evidence import TASKS, WATCHLIST, Evidence, read_evidence, read_record
+from bot.release.publish import PROVENANCE
+from bot.scoring.evaluator import Failure
+from bot.scoring.process_pool import ProcessPool
+from bot.scoring.resources import Resources, inspect_machine
+from bot.scoring.worker_spec import WorkerSpec
+from bot.verify_command.fetch import fetch_release, fetch_sources
+from bot.verify_command.verdicts import (
+    CardScore,
+    CheckOutcome,
+    ReleaseCheck,
+    Verification,
+    compare_files,
+    compare_scores,
+    compare_tensors,
+)
+from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import ItemResults
+from evaluation.splits import Split, SplitSizes
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.recipes.recipe import Recipe, read_recipe
+from merging.writing.release import write_release
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Verifies releases.
+
+    items: report items of each task to score again; None for all. trusted: whether the release's own tasks, which may
+    hold code, may run.
+    """
+
+    hub: Hub
+    home: Home
+    narrator: Narrator
+    items: int | None
+    trusted: bool
+
+    def verify(self, release: str) -> Verification:
+        """Verify a release: a folder, or `owner/name` with or without `@revision`.
+
+        Raises:
+            ShoalError, MergingError: there is no such release, it lacks its record, or the Hub cannot be asked.
+        """
+        self.home.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="verify-", dir=self.home.folder) as place:
+            folder, sha = Path(release), None
+            if not folder.is_dir():
+                model = ModelId.parse_plain(release)
+                folder = Path(place, "release")
+                sha = fetch_release(self.hub, model.location, model.revision, folder, self.narrator)
+            weights = self._check_weights(folder, Path(place, "rebuilt"))
+            return Verification(release, sha, (*weights, self._check_scores(folder)))
+
+    def _check_weights(self, folder: Path, rebuilt: Path) -> tuple[ReleaseCheck, ReleaseCheck]:
+        recipe, config_source = read_provenance(folder)
+        sources, problem = fetch_sources(self.hub, self.home, {*recipe.origins, config_source}, self.narrator)
+        if problem is not None:
+            return ReleaseCheck("bytes", CheckOutcome.UNCHECKED, problem), ReleaseCheck(
+                "tensors", CheckOutcome.UNCHECKED, problem
+            )
+        with self.narrator.bar("building it again", None):
+            weights = {origin: sources[origin].open_weights(self.home.sources) for origin in recipe.origins}
+            own_config = sources[config_source].files.folder(self.home.sources)
+            write_release(recipe, weights, rebuilt, {}, config_source=own_config)
+        with self.narrator.bar("comparing", None):
+            return compare_files(folder, rebuilt), compare_tensors(folder, rebuilt)
+
+    def _check_scores(self, folder: Path) -> ReleaseCheck:
+        try:
+            evidence = read_evidence(folder)
+        except ShoalError as error:
+            return ReleaseCheck("scores", CheckOutcome.UNCHECKED, str(error))
+        if reason := self._refuse_tasks(folder, evidence.watchlist):
+            return ReleaseCheck("scores", CheckOutcome.UNCHECKED, reason)
+        card = read_card_scores(folder)
+        with self.narrator.bar("scoring it again", None):
+            measured = self._score(folder, evidence)
+        if isinstance(measured, Failure):
+            return ReleaseCheck("scores", CheckOutcome.UNCHECKED, f"it could not be scored: {measured.reason}")
+        return compare_scores(evidence.items, measured.scores, card)
+
+    def _refuse_tasks(self, folder: Path, watchlist: Watchlist) -> str | None:
+        """Why the release's tasks may not run here; None if they may: it brings none, or it is trusted."""
+        if not watchlist.task_folders:
+            return None
+        own = (folder / TASKS).resolve()
+        if not all(path.resolve().is_relative_to(own) for path in watchlist.task_paths):
+            return f"{WATCHLIST}: task_folders: must be in {TASKS}"
+        if self.trusted:
+            return None
+        code = "which may run any code; read them, then add --trust-remote-code"
+        return f"the release brings tasks of its own ({TASKS}/), {code}"
+
+    def _score(self, folder: Path, evidence: Evidence) -> ItemResults | Failure:
+        watchlist, itself = evidence.watchlist, ModelId(str(folder))
+        most = watchlist.items.report
+        limit = most if self.items is None else min(self.items, most or self.items)
+        stated = evidence.items
+        machine = inspect_machine(stated.device)
+        device = stated.device if machine.cuda_devices else "cpu"
+        spec = WorkerSpec(
+            checkpoints=((itself, folder),),
+            config_source=itself,
+            dtype=watchlist.search.dtype,
+            skills=watchlist.asked_skills,
+            task_folders=watchlist.task_paths,
+            sizes=SplitSizes(watchlist.items.search, watchlist.items.validation, limit),
+            seed=watchlist.search.seed,
+            resources=Resources(1, machine.cores, device, stated.batch_size),
+        )
+        with ProcessPool(spec) as workers:
+            return workers.evaluate_folder(folder, Split.REPORT)
+
+
+def read_provenance(folder: Path) -> tuple[Recipe, ModelId]:
+    """The recipe of a release, and the model whose config and tokenizer it has; ShoalError if they are not there."""
+    record = read_record(folder / PROVENANCE)
+    data, source = record.get("recipe"), record.get("config_source")
+    if not isinstance(data, dict) or not isinstance(source, dict):
+        raise ShoalError(f"{PROVENANCE}: has no recipe or no config_source; an older shoal wrote it, or none did")
+    try:
+        recipe = read_recipe(data)
+        config_source = ModelId.from_json(source)
+    except (MergingError, KeyError, TypeError, ValueError) as error:
+        raise ShoalError(f"{PROVENANCE}: its recipe cannot be read: {error}") from error
+    if recipe.digest != record.get("recipe_digest"):
+        raise ShoalError(f"{PROVENANCE}: recipe_digest is not that of its recipe ({recipe.digest[:12]}…)")
+    return recipe, config_source
+
+
+def read_card_scores(folder: Path) -> tuple[CardScore, ...]:
+    """The results in the metadata of a release's card; none if it has none that can be read."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    try:
+        data = ModelCard((folder / "README.md").read_text(encoding="utf-8")).data
+        results = (data.eval_results if isinstance(data, ModelCardData) else None) or []
+        return tuple(CardScore(one.dataset_type, one.metric_type, float(one.metric_value)) for one in results)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return ()

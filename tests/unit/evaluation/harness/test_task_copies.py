@@ -1,0 +1,69 @@
+"""The task files that travel with a release: what a task needs, and nothing else of the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evaluation.harness import task_copies
+from evaluation.harness.task_copies import copy_task_files
+from zoo.questions import TASKS
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+YAML = "task: {0}\noutput_type: generate_until\ndoc_to_text: q\ndoc_to_target: a\ntest_split: test\n"
+
+
+def test_the_zoos_task_comes_with_its_module_and_its_data_alone() -> None:
+    copies = copy_task_files(["zoo_math_ja"], [TASKS])
+    assert set(copies.files) == {"math_ja.yaml", "jsonl.py", "math_ja_search.jsonl", "math_ja_test.jsonl"}
+    assert copies.files["jsonl.py"] == (TASKS / "jsonl.py").read_bytes()
+    assert (copies.folders, copies.left_out) == ((".",), ())
+
+
+def test_includes_imports_and_data_are_followed_and_secrets_beside_them_stay(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "tasks",
+        mine__yaml="include: base.yml\n" + YAML.format("mine"),
+        base__yml="dataset_path: json\ndataset_kwargs: {data_files: {test: data.jsonl}}\n"
+        "process_docs: !function code.prepare\n",
+        code__py="import helper\nTABLE = 'table.csv'\n\ndef prepare(docs):\n    return docs\n",
+        helper__py="",
+        data__jsonl="{}\n",
+        table__csv="",
+        secret__env="TOKEN=1",
+        other__yaml=YAML.format("other"),
+    )
+    copies = copy_task_files(["mine"], [folder])
+    assert set(copies.files) == {"mine.yaml", "base.yml", "code.py", "helper.py", "data.jsonl", "table.csv"}
+
+
+def test_files_outside_the_folder_and_large_ones_are_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, outside__jsonl="{}\n")
+    text = (
+        YAML.format("mine") + f"dataset_kwargs: {{data_files: {{test: {tmp_path}/outside.jsonl, more: big.jsonl}}}}\n"
+    )
+    folder = write(tmp_path / "tasks", mine__yaml=text, big__jsonl="x" * 2000)
+    (folder / "link.jsonl").symlink_to(tmp_path / "outside.jsonl")
+    monkeypatch.setattr(task_copies, "LARGEST_FILE", 1000)
+    copies = copy_task_files(["mine"], [folder])
+    assert set(copies.files) == {"mine.yaml"}
+    assert sorted(copies.left_out) == [
+        "big.jsonl: it has more than 1,000 bytes",
+        "outside.jsonl: it is outside the task folder",
+    ]
+
+
+def test_tasks_of_several_folders_stay_apart(tmp_path: Path) -> None:
+    one, two = (write(tmp_path / name, task__yaml=YAML.format(name)) for name in ("one", "two"))
+    copies = copy_task_files(["one", "two"], [one, two])
+    assert set(copies.files) == {"1/task.yaml", "2/task.yaml"} and copies.folders == ("1", "2")
