@@ -75,10 +75,9 @@ def compare_files(release: Path, rebuilt: Path) -> ReleaseCheck:
         if not (release / name).is_file():
             return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{name}: the release does not have it")
         if sha256_of(release / name) != sha256_of(rebuilt / name):
-            sizes = (release / name).stat().st_size, (rebuilt / name).stat().st_size
-            return ReleaseCheck(
-                "bytes", CheckOutcome.DIFFERENT, f"{name}: {sizes[0]:,} bytes, rebuilt {sizes[1]:,}: others"
-            )
+            there, here = (release / name).stat().st_size, (rebuilt / name).stat().st_size
+            difference = f"{there:,} bytes, rebuilt {here:,}" if there != here else f"other bytes, {here:,} in both"
+            return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{name}: {difference}")
     if extra := [path.name for path in sorted(release.glob(WEIGHTS)) if path.name not in made]:
         return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{extra[0]}: the recipe does not make it")
     return ReleaseCheck("bytes", CheckOutcome.EQUAL, f"{len(made)} files that the recipe makes: {', '.join(made)}")
