@@ -13,15 +13,15 @@ import typer
 
 from bot.cli.clean import clean_command
 from bot.cli.exits import Terminated, one_line_errors, quiet_libraries, run_command_line
-from bot.cli.export import export_command
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.ledgers import read_ledger
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
 from bot.cli.options import AsJson, Endpoint, HomePath, OfWatchlist, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_json, show_page, show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
-from bot.cli.review import publish_command, reject_command, review_command
-from bot.cli.verify import verify_command
+from bot.cli.releases.export import export_command
+from bot.cli.releases.review import publish_command, reject_command, review_command
+from bot.cli.releases.verify import verify_command
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home

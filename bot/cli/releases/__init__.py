@@ -1,0 +1,1 @@
+"""The commands that work on releases and other members of a front."""
