@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bot.errors import ShoalError
-from bot.hub.answers.failures import HubForbidden, HubNotFound
+from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.candidate import Candidate, Verdict
 from bot.hub.client import Hub
 from merging.dtypes import BITS
@@ -127,7 +127,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
         return Member(candidate, headers, meaning, tokenizer, pieces, is_mixture, has_template)
     except (MergingError, RecursionError) as error:
         raise Unfit(str(error)) from error
-    except (HubNotFound, HubForbidden) as error:
+    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 

@@ -22,11 +22,13 @@ def test_a_dropped_stream_is_resumed_where_it_broke(hub: TestHub) -> None:
     assert [method for method, path in hub.faults.seen if "/resolve/" in path] == ["HEAD", "GET", "GET"]
 
 
-def test_a_busy_hub_is_asked_again_after_the_time_it_names(hub: TestHub) -> None:
+def test_a_busy_hub_is_asked_again_after_the_time_it_names(hub: TestHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.store.commit("ada/m", {"a.txt": "1"})
-    fault = hub.faults.busy("/api/models", times=2)
+    fault = hub.faults.busy("/api/models", times=2, reset=55)
+    waits: list[float] = []
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", waits.append)
     assert [model.id for model in hub.api().list_models()] == ["ada/m"]
-    assert fault.struck == 2
+    assert (fault.struck, waits) == (2, [56, 56])
     hub.faults.busy("/api/models/ada/m", reset=7)
     with pytest.raises(HfHubHTTPError) as caught:
         hub.api().model_info("ada/m")

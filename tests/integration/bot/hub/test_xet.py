@@ -11,11 +11,11 @@ from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery import query_model
 from bot.hub.download import fetch_member, fetch_pool
-from bot.hub.inspection import inspect_candidate
+from bot.hub.inspection import Unfit, inspect_candidate
 from bot.hub.pool import find_pool
 from bot.release.publish import ReleaseUpload, publish_release
 from fixtures.noise import noise
-from fixtures.small_repos import files, watchlist, weights
+from fixtures.small_repos import files, tokenizer, watchlist, weights
 from localhub import Fault
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -144,6 +144,15 @@ def test_after_a_shard_is_lost_on_the_way_the_next_run_fetches_that_one_alone(xe
     fetched = {path.rpartition("/")[2] for _, path in xet_hub.faults.seen if "/resolve/" in path}
     assert fetched == {last, "model.safetensors.index.json", "tokenizer.json"}
     assert sum(arrived) == sum(len(content[name]) for name in fetched)
+
+
+def test_a_candidate_whose_tokenizer_cannot_be_had_is_unfit_and_ends_nothing(xet_hub):
+    long = json.dumps(tokenizer() | {"more": "x" * 11_000_000}).encode()  # long enough to be kept in Xet
+    sha = xet_hub.store.commit("reef/cod", files(1) | {"tokenizer.json": long})
+    xet_hub.faults.refuse("*/xet-read-token/*", 403, times=99)
+    bot = client(xet_hub)
+    with pytest.raises(Unfit, match=r"^found, but tokenizer.json: the Hub answers 403 to the request for a Xet read"):
+        inspect_candidate(bot, query_model(bot, "reef/cod", sha))
 
 
 def split(tensors):
