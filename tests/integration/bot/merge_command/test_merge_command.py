@@ -25,6 +25,7 @@ from bot.hub.client import Hub
 from bot.merge_command.merge import Merger
 from bot.progress import TerminalNarrator
 from conftest import TestHub
+from fixtures.json_keys import documented_keys, keys_of
 from fixtures.small_repos import card, tokenizer
 from fixtures.tiny_models import recipe_of, tiny_model
 from merging.errors import MergingError
@@ -439,6 +440,10 @@ def test_an_empty_folder_is_filled_and_mergekit_s_options_are_taken_with_a_remar
     )
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
+    listed = documented_keys()["merge"]
+    assert [key for key in keys_of(told) if not any(f"{one}.".startswith(f"{key}.") for one in listed)] == [
+        "shoal_json"
+    ]
     assert told["remarks"] == [
         "--cuda: it has no effect: merges are summed on the CPU",
         "--allow-crimes: it has no effect: models that fit together are merged, others are refused with the reason",
