@@ -11,7 +11,9 @@ from bot.watchlist.domain import Reference
 from bot.watchlist.item_counts import find_hopeless_counts
 from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.sections import SkillSection
+from bot.watchlist.values import LICENCE_IDS, TYPOGRAPHIC_QUOTE
 from bot.watchlist.watchlist import Watchlist
+from bot.watchlist.words import suggest_word
 from merging.mergekit.config import KeyPath
 from merging.methods import METHODS
 
@@ -51,6 +53,31 @@ def _allowed_and_denied(watchlist: Watchlist) -> Iterator[Contradiction]:
     authors = watchlist.watch.authors
     for author in sorted(set(authors.allow) & set(authors.deny)):
         yield ("watch", "authors", "deny"), f"names {author!r}, which allow names too; remove it from one"
+
+
+def _unknown_licence(watchlist: Watchlist) -> Iterator[Contradiction]:
+    for index, licence in enumerate(watchlist.watch.licences or ()):
+        if licence not in LICENCE_IDS:
+            reason = "is no licence of which shoal publishes merges"
+            yield ("watch", "licences", index), f"{reason}; {suggest_word(licence, list(LICENCE_IDS))}"
+
+
+def _typographic_quotes(watchlist: Watchlist) -> Iterator[Contradiction]:
+    for path, text in _texts(watchlist.model_dump(), ()):
+        if re.match(TYPOGRAPHIC_QUOTE, text):
+            yield path, "begins with a typographic quotation mark; write \" or ', or none"
+
+
+def _texts(data: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Every text within, with its path."""
+    if isinstance(data, str):
+        yield path, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _texts(value, (*path, key))
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from _texts(value, (*path, index))
 
 
 def _empty_parameter_range(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -227,6 +254,8 @@ def _impossible_schedule(watchlist: Watchlist) -> Iterator[Contradiction]:
 _RULES: tuple[ContradictionRule, ...] = (
     _watches_everything,
     _allowed_and_denied,
+    _unknown_licence,
+    _typographic_quotes,
     _empty_parameter_range,
     _pinned_twice,
     _method_of_two,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from bot.watchlist.contradictions import Contradiction
+from bot.watchlist.words import suggest_word
 from bot.watchlist.yaml_file import ABSENT, YamlFile, child, is_number
 from merging.mergekit.config import KeyPath, dotted
 
@@ -31,20 +31,6 @@ _MOST_SHOWN = 60
 
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _BOUND_NAMES = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-
-_SYNONYMS = {
-    "gpu": "cuda",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-    "half": "float16",
-    "fp32": "float32",
-    "float": "float32",
-    "no": "off",
-    "false": "off",
-    "none": "off",
-    "passthrough": "dataflow",
-}
-"""Words that people write for one of the allowed words."""
 
 
 def describe_faults(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> str:
@@ -111,12 +97,12 @@ def _reason(
     kind: str, message: str, context: Mapping[str, Any], path: KeyPath, file: YamlFile, model: type[BaseModel]
 ) -> str:
     if kind == "extra_forbidden":
-        return f"is not a known key; {_suggest(str(path[-1]), list(_model_at(model, path[:-1]).model_fields))}"
+        return f"is not a known key; {suggest_word(str(path[-1]), list(_model_at(model, path[:-1]).model_fields))}"
     if kind == "missing":
         return f"this key is missing; add it: {_description(model, path)}"
     if kind == "literal_error":
         choices = [text.strip("'") for text in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"is not one of the allowed words; {_suggest(file.texts.get(path, ''), choices)}"
+        return f"is not one of the allowed words; {suggest_word(file.texts.get(path, ''), choices)}"
     if kind in _BOUNDS:
         asked = " and ".join(f"{_BOUND_NAMES[bound]} {context[bound]:g}" for bound in _BOUND_NAMES if bound in context)
         return f"is out of range; write {_bounds(_field(model, path)) or asked}"
@@ -181,13 +167,6 @@ def _metadata(field: FieldInfo | None) -> list[object]:
     inner = [one for part in get_args(field.annotation) for one in getattr(part, "__metadata__", ())]
     nested = [one for info in inner if isinstance(info, FieldInfo) for one in info.metadata]
     return [*field.metadata, *inner, *nested]
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    plain = word.lower().replace(" ", "-")
-    plain = _SYNONYMS.get(plain, plain)
-    close = [plain] if plain in known else get_close_matches(plain, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(sorted(known))}"
 
 
 def _section(annotation: object) -> type[BaseModel] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
@@ -35,10 +35,14 @@ def anchored(pattern: str) -> str:
 
 @dataclass(frozen=True)
 class Matching:
-    """Text must match all of `pattern`; in errors it is called `what`, with the remedy."""
+    """Text must match all of `pattern`; in errors it is called `what`, with the remedy.
+
+    unwanted: what it must not begin with either, in a file; a pattern too. A contradiction refuses it.
+    """
 
     pattern: str
     what: str
+    unwanted: str = ""
 
     def check(self, value: str) -> str:
         """The value itself; ValueError if it does not match."""
@@ -52,11 +56,15 @@ class Matching:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
         """The same in JSON Schema, where a pattern may match anywhere."""
-        return handler(schema) | {"pattern": anchored(self.pattern)}
+        lookahead = f"(?!{self.unwanted})" if self.unwanted else ""
+        return handler(schema) | {"pattern": anchored(lookahead + self.pattern)}
 
 
 _WORD = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _REVISION = "[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
+TYPOGRAPHIC_QUOTE = "[\u2018-\u201f\u00ab\u00bb]"
+"""A quotation mark that an editor for prose puts where YAML has " or '."""
+
 Slug = Annotated[
     str, Matching("[a-z0-9][a-z0-9-]{0,47}", "a short name; use a-z, 0-9 and hyphens, at most 48 characters")
 ]
@@ -66,8 +74,9 @@ Revision = Annotated[str, Matching(_REVISION, "a branch, tag or commit; write it
 Text = Annotated[
     str,
     Matching(
-        r"(?![\u2018-\u201f\u00ab\u00bb])\S(?:[^\x00-\x1f]*[^\s\x00-\x1f])?",
-        "a plain line of text; write it without line breaks, tabs and typographic quotes",
+        r"\S(?:[^\x00-\x1f]*[^\s\x00-\x1f])?",
+        "a line of text; write it without line breaks and tabs",
+        unwanted=TYPOGRAPHIC_QUOTE,
     ),
 ]
 Amount = Annotated[
@@ -92,10 +101,8 @@ Language = Annotated[str, AfterValidator(_language), WithJsonSchema({"enum": lis
 LICENCE_IDS = tuple(sorted(licence for licence, kind in LICENCES.items() if kind is not LicenceKind.FORBIDS))
 """The licences of which a merge may be published."""
 
-if TYPE_CHECKING:
-    Licence = str
-else:
-    Licence = Literal[LICENCE_IDS]
+Licence = Annotated[str, WithJsonSchema({"enum": list(LICENCE_IDS), "type": "string"})]
+"""The id of one; a watchlist of an older shoal, which a ledger has kept, may hold any text."""
 
 
 class ShortForm:

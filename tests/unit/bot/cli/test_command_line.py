@@ -108,7 +108,10 @@ def test_init_takes_an_option_for_everything(shoal: Run, tmp_path: Path) -> None
         ([], "--base: got nothing: no model would be found; name a base, or a --tag of the models"),
         (["--base", "gpt2"], "base: got 'gpt2': is no base; write owner/name, owner/name@revision, auto, or null"),
         (["--tag", "x", "--size", "huge"], "--size: got 'huge': is no size of a model; write one such as 360M or 7B"),
-        (["--tag", "x", "--licence", "MIT"], "watch.licences[0]: got 'MIT': is not one of the allowed words"),
+        (
+            ["--tag", "x", "--licence", "MIT"],
+            "watch.licences[0]: got 'MIT': is no licence of which shoal publishes merges; did you",
+        ),
         (["--tag", "x", "--skill", "maths"], "--skill: got 'maths': is not known; choose from knowledge, sense, math"),
         (["--tag", "x", "--namespace", "a/b"], "publish.namespace: got 'a/b': is not a user or organisation"),
     ],

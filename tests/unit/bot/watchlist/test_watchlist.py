@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -298,10 +299,10 @@ def test_amounts_may_be_written_as_people_write_them(written, amount, tmp_path):
 @pytest.mark.parametrize(
     ("watch", "expected"),
     [
-        ("licences: [MIT]", "got 'MIT': is not one of the allowed words; did you mean 'mit'?"),
+        ("licences: [MIT]", "got 'MIT': is no licence of which shoal publishes merges; did you mean 'mit'?"),
         ("licences: [Apache 2.0]", "did you mean 'apache-2.0'?"),
-        ("licences: [cc-by-nd-4.0]", "is not one of the allowed words"),  # of which no merge may be published
-        ("tags: [“fish”]", "got '“fish”': is not a plain line of text; write it without line breaks, tabs and typog"),
+        ("licences: [cc-by-nd-4.0]", "is no licence of which shoal publishes merges"),  # they may not be changed
+        ("tags: [“fish”]", "got '“fish”': begins with a typographic quotation mark; write"),
         ("max_bytes: '1,5GB'", "got '1,5GB': is not an amount; write a whole number or one like 360M, 1.5B, 16GB"),
         ("max_bytes: 10m5", "got '10m5': is not an amount"),
     ],
@@ -396,3 +397,12 @@ def test_a_value_that_turns_out_not_to_fit_the_models_is_named_with_file_and_lin
     assert str(caught.value) == f"{path}:11: {error}"
     with pytest.raises(UnfitValueError), naming_lines(Path("-")):  # standard input cannot be read again
         raise error
+
+
+def test_what_only_a_file_may_not_say_is_read_from_a_ledger(tmp_path):
+    stored = {"licences": ["cc-by-4.0"], "tags": ["“fish”"]}  # of a shoal that accepted them
+    path = tmp_path / "w.yml"
+    path.write_text(GOOD)
+    whole = load_watchlist(path).model_dump(mode="json")
+    again = Watchlist.model_validate_json(json.dumps(whole | {"watch": whole["watch"] | stored}))
+    assert again.watch.licences == ("cc-by-4.0",)
