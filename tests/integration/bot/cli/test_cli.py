@@ -177,7 +177,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_path: Path) -> None:
     elsewhere = write_watchlist(tmp_path / "w.yml", publish={"namespace": "tidepool"})
     fault = one_line_error(story.shoal("run", elsewhere))
-    assert fault.startswith("publish.namespace: got 'tidepool': the token belongs to shoal-bot, which may write to")
+    assert fault.startswith("publish.namespace: got 'tidepool': the token belongs to shoal-bot, and may write to")
     assert "no token; set HF_TOKEN" in one_line_error(story.shoal("run", story.watchlist, token=None))
     assert "the Hub answers 401" in one_line_error(story.shoal("run", story.watchlist, token="hf_wrong"))
     (cycle,) = Ledger(story.home.ledger).cycles()
