@@ -22,6 +22,7 @@ from bot.cycle.history import CyclePage, CycleSummary
 from bot.cycle.past.clean import Cleaning
 from bot.cycle.past.export import Exported
 from bot.cycle.past.review import CycleReview
+from bot.verify_command.verdicts import Verification
 from evaluation.eval_set import ExamplePrompt
 from fixtures.folders import ROOT
 from fixtures.json_keys import documented_keys, keys_of
@@ -51,6 +52,7 @@ def example_of(kind: Any) -> Any:
         ("check", {"watchlists": [check_file(ROOT / "watchlists" / "demo.yml").as_json()]}),
         ("plan", example_of(RunPlan).as_json()),
         ("prompt", {"watchlist": "x", "prompts": [dataclasses.asdict(example_of(ExamplePrompt))]}),
+        ("verify", example_of(Verification).as_json()),
         ("clean", example_of(Cleaning).as_json()),
         ("export", example_of(Exported).as_json()),
         ("status", {"cycles": [example_of(CycleSummary).as_json()]}),
