@@ -150,9 +150,14 @@ class LmEvalSet:
 
     @classmethod
     def of(cls, tasks: Sequence[TaskRequests], uses: Sequence[TaskUse]) -> LmEvalSet:
-        """The set of these requests; its digest is that of the uses."""
+        """The set of these requests.
+
+        Its digest is that of the uses and of every request: a task's code may make other prompts of the same documents
+        each time, in an order of its own sets, say.
+        """
         content = [[use.skill, use.task, use.digest, use.items] for use in uses]
-        return cls(tuple(tasks), tuple(uses), digest(content))
+        asked = [request.args for task in tasks for request in task.requests]
+        return cls(tuple(tasks), tuple(uses), digest([content, asked]))
 
     @property
     def items(self) -> tuple[EvalItem, ...]:

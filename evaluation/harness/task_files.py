@@ -73,7 +73,14 @@ class _Index:
     tasks: dict[str, TaskFile] = field(default_factory=dict)
     collections: dict[str, _Collection] = field(default_factory=dict)
 
+    def add_all(self, paths: Iterable[Path]) -> None:
+        """Add the tasks and groups of files; what is no task file by its name only serves to be included."""
+        for path in paths:
+            if path.suffix == ".yaml":
+                self.add(path, _read_config(path))
+
     def add(self, path: Path, config: Mapping[str, object]) -> None:
+        """Add the task or group of a file."""
         task, group = config.get("task"), config.get("group")
         if isinstance(group, str) and "class" not in config:
             members = [_member_name(member) for member in task] if isinstance(task, list) else []
@@ -121,13 +128,26 @@ def _search_shipped(names: tuple[str, ...]) -> tuple[_Index, set[str]]:
         return index, set()
     paths = sorted((_lm_eval() / "tasks").glob("**/*yaml*"))
     texts = {path: path.read_bytes() for path in paths if path.is_file()}
-    wanted = [name.encode() for name in names]
-    for path, text in texts.items():
-        if path.suffix == ".yaml" and any(name in text for name in wanted):
-            index.add(path, _read_config(path))
+    # As words of their own: reading all files that have "mmlu" somewhere would take 3 s.
+    words = b"|".join(re.escape(name.encode()) for name in names)
+    wanted = re.compile(rb"(?<![\w/.-])(?:" + words + rb")(?![\w/.-])")
+    naming = [path for path, text in texts.items() if wanted.search(text)]
+    index.add_all(naming)
     if all(name in index.tasks for name in names):
         return index, set()
+    index.add_all(_find_includers(naming, texts))  # a tag is passed on to the files that include its file
     return index, {found.decode(errors="replace") for text in texts.values() for found in _NAME.findall(text)}
+
+
+def _find_includers(included: Sequence[Path], texts: Mapping[Path, bytes]) -> Iterator[Path]:
+    """The files that include others, from their own folder or from the one above."""
+    names: dict[Path, list[bytes]] = {}
+    for path in included:
+        names.setdefault(path.parent, []).append(path.name.encode())
+    for path in texts.keys() - set(included):
+        near = [*names.get(path.parent, ()), *names.get(path.parent.parent, ())]
+        if near and b"include:" in texts[path] and any(name in texts[path] for name in near):
+            yield path
 
 
 def _lm_eval() -> Path:

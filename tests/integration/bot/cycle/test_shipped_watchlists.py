@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(folder / "hub") as server, pytest.MonkeyPatch.context() as patch:
         fill_hub(server.store, NAMESPACE)
         publish_facts(server.store)
-        publish_data_sets(server.store, count=700)
+        publish_data_sets(server.store, count=250, larger={"allenai/ai2_arc": 700, "allenai/sciq": 700})
         server.store.grant("mistralai/Mistral-7B-v0.1", "shoal-bot")  # the account has agreed to its terms
         ask_for_data_at(patch, server.endpoint, folder / "cache")
         yield server

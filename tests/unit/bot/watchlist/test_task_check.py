@@ -14,7 +14,6 @@ from evaluation.harness import task_files
 from fixtures.folders import ROOT, TASKS
 
 HEAD = "name: fish\nwatch: {tags: [fish]}\npublish: {mode: off}\n"
-SHIPPED = sorted((ROOT / "watchlists").glob("*.yml"))
 
 
 def faults_of(folder: Path, text: str) -> list[str]:
@@ -42,6 +41,7 @@ skills:
       - {task: mmlu, metric: acc}
       - {task: gsm8k_cot, metric: exact_match, filter: strict-match, num_fewshot: 4}
       - {task: mgsm_direct_ja, metric: exact_match, filter: flexible-extract}
+      - {task: ai2_arc, metric: acc}
 """
     assert faults_of(tmp_path, text) == [
         "6: skills[0].language: got 'ja': task arc_easy generates no text (multiple_choice), so its answers have no "
@@ -55,6 +55,8 @@ skills:
         "12: skills[0].tasks[2].filter: got 'nun': unknown filter 'nun' of task arc_easy; it has none",
         "13: skills[0].tasks[3].task: got 'mmlu': 'mmlu' is not one task but a group of lm-eval; list its members one "
         "by one: mmlu_humanities, mmlu_other, mmlu_social_sciences, mmlu_stem",
+        "16: skills[0].tasks[6].task: got 'ai2_arc': 'ai2_arc' is not one task but a tag of lm-eval; list its members "
+        "one by one: arc_challenge, arc_easy",
     ]
 
 
@@ -77,11 +79,6 @@ def test_tasks_of_one_s_own_folders_come_first_and_alone_cost_no_search(
     tagged = "task_folders: [.]\nskills: [{name: math, tasks: [{task: mine, metric: acc}]}]\n"
     (fault,) = faults_of(tmp_path, tagged)
     assert fault.endswith("'mine' is not one task but a tag of lm-eval; list its members one by one: gsm8k")
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_the_shipped_watchlists_ask_for_tasks_metrics_and_filters_that_there_are(path: Path) -> None:
-    assert load_watchlist(path, with_tasks=True).name == path.stem
 
 
 def test_a_check_of_tasks_imports_nothing_that_takes_time() -> None:

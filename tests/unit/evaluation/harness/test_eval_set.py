@@ -445,6 +445,19 @@ def test_broken_weights_are_refused_not_scored(tokenizer: Any, use: SkillTask) -
         build_eval_set(tokenizer, skill(use)).score(PlainLM(model, tokenizer, "cpu", 8))
 
 
+def test_a_set_s_digest_tells_prompts_that_differ_each_time_that_they_are_made(tokenizer: Any, tmp_path: Path) -> None:
+    """Seeds do not help against a task that counts, or that goes through a set of words."""
+    code = "import itertools\nturns = itertools.count()\ndef asked(doc): return f'{next(turns)} {doc[\"question\"]}'\n"
+    (tmp_path / "sums.py").write_text((FOLDER / "sums.py").read_text() + code)
+    rules = (FOLDER / "ev_drawn.yaml").read_text()
+    (tmp_path / "task.yaml").write_text(rules.replace('"{{question}}"', "!function sums.asked"))
+    drawn = [skill(SkillTask("ev_drawn", "acc"))]
+    tasks = load_tasks(drawn, [tmp_path])
+    first, second = (LmEvalSet.build(drawn, tasks, Split.REPORT, ALL, SEED, tokenizer) for _ in range(2))
+    assert first.items == second.items and first.digest != second.digest
+    assert [part.digest for part in first.rounds(2)] != [part.digest for part in second.rounds(2)]
+
+
 def test_the_example_prompts_are_those_that_models_are_asked(tokenizer: Any) -> None:
     skills = [
         skill(SkillTask("ev_generate", "exact_match", "raw", num_fewshot=2)),
