@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from bot.hub.front_matter import write_front_matter
 from bot.hub.rules import OWN_TAG
 from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
-from bot.release.card.facts import CardFacts, TaskFacts, WeightMergeFacts
+from bot.release.card.facts import CardFacts, TaskFacts
 from bot.release.card.kinds import USAGE
+from bot.release.card.merge_facts import WeightMergeFacts
 from bot.release.hints import PUBLIC_HUB
 from merging.kinds import KINDS
 from templates.escaping import plain

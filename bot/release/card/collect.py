@@ -37,6 +37,7 @@ from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from evaluation.statistics.intervals import score_interval
 from merging.kinds import kind_of
+from merging.recipes.recipe import Recipe
 from merging.writing.release import RECIPE_NAME
 
 
@@ -48,6 +49,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         raise ShoalError(f"{chosen.role}: could not be scored on the report split; run the cycle again")
     recipe = results.recipe(chosen.recipe)
     kind, cost = kind_of(pool.sources[0].settings), cost_facts(recipe, pool, folder)
+    releases = {repos[one.role]: results.recipe(one.recipe) for one in results.chosen}
     return CardFacts(
         repo=repos[chosen.role],
         tag=results.cycle.id,
@@ -58,7 +60,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         skills=skill_facts(report, report.merges[chosen.recipe].scores),
         scores=own.intervals,
         baselines=_baselines(report, own),
-        siblings=_siblings(results, chosen, repos, own) if cost.times > 1 else (),
+        siblings=same_cost_siblings(report, recipe, releases, pool.layers) if cost.times > 1 else (),
         base=base_facts(recipe, pool),
         sources=sources_facts(recipe, pool),
         licence=pool.licence,
@@ -86,18 +88,21 @@ def _baselines(report: SplitResults, own: ModelScores) -> tuple[BaselineScores, 
     return tuple(sorted(found, key=lambda one: order.index(one.kind)))
 
 
-def _siblings(
-    results: CycleResults, chosen: Chosen, repos: Mapping[str, str], own: ModelScores
+def same_cost_siblings(
+    report: SplitResults, recipe: Recipe, others: Mapping[str, Recipe], layers: int
 ) -> tuple[BaselineScores, ...]:
-    """The cycle's other releases that cost as much as a source: they have as many layers."""
-    others = [
-        one for one in results.chosen if one != chosen and results.recipe(one.recipe).depth == results.pool.layers
-    ]
-    scored = [(repos[one.role], results.splits[Split.REPORT].merge_scores(one.recipe)) for one in others]
+    """The cycle's other releases that cost as much as a source, with the release's leads: they have as many layers.
+
+    recipe: the release's own. others: those of the cycle's releases by repo, its own among them or not. layers: a
+    source's.
+    """
+    own = report.merge_scores(recipe.digest)
+    assert own is not None  # a release has scores
     return tuple(
         BaselineScores(repo, BaselineKind.RELEASE, scores.intervals, own.leads_over(scores))
-        for repo, scores in scored
-        if scores
+        for repo, other in others.items()
+        if other.digest != recipe.digest and other.depth == layers
+        if (scores := report.merge_scores(other.digest)) is not None
     )
 
 

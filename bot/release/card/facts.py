@@ -5,13 +5,12 @@ unit, and come from the report split unless a field says otherwise. Every `score
 skill, in the order of `CardFacts.skills`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.hub.licences import ReleaseLicence
+from bot.release.card.merge_facts import CostFacts, RecipeFacts, SourceFacts, check_lengths
 from bot.search.results import BaselineKind, Comparison, GuardResult
 from evaluation.statistics.values import Interval, PairedDifference
-from merging.recipes.path import Hop
 
 
 @dataclass(frozen=True)
@@ -105,107 +104,6 @@ class ScoreTable:
     def others(self) -> tuple[BaselineScores, ...]:
         """Every row but the release's own."""
         return (*self.baselines, *self.siblings)
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """A Hub repository at the commit whose weights went into the release."""
-
-    repo: str
-    sha: str
-    licence: str
-
-
-@dataclass(frozen=True)
-class WeightMergeFacts:
-    """A weight merge: `sentence` says what its method does, `groups` are the labels of the tensor groups, in order.
-
-    Each of `parameters` is (name, rows): one row per source (a single row where the sources share the parameter, like
-    slerp's t), with one value per group.
-    """
-
-    method: str
-    sentence: str
-    draws: bool
-    base: str | None
-    sources: tuple[str, ...]
-    groups: tuple[str, ...]
-    parameters: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
-
-    def __post_init__(self) -> None:
-        for name, rows in self.parameters:
-            genes = [(f"{name} of source {i}", row) for i, row in enumerate(rows)]
-            _one_per("group", len(self.groups), genes)
-
-
-@dataclass(frozen=True)
-class PartFacts:
-    """A model that a path takes layers or ends from: a source, named by its repo, or a numbered merge."""
-
-    name: str
-    weight_merge: WeightMergeFacts | None
-
-
-@dataclass(frozen=True)
-class PathFacts:
-    """A path through the layers of several models; `embedding`, `head` and each hop's `part` are indices of `parts`.
-
-    `depth` is the number of layers of each part. `scales_in_yaml` says whether mergekit can fold the path's scales: it
-    multiplies tensors, which is not enough for every family.
-    """
-
-    parts: tuple[PartFacts, ...]
-    depth: int
-    hops: tuple[Hop, ...]
-    embedding: int
-    head: int
-    scales_in_yaml: bool
-
-    @property
-    def scaled(self) -> bool:
-        """Whether any hop scales what flows into it."""
-        return any(hop.scale != 1 for hop in self.hops)
-
-    @property
-    def repeats(self) -> int:
-        """Number of hops that take the same layer as an earlier hop."""
-        return len(self.hops) - len({(hop.part, hop.layer) for hop in self.hops})
-
-    @property
-    def weight_merges(self) -> tuple[tuple[str, WeightMergeFacts], ...]:
-        """The parts that are merges themselves, with their names."""
-        return tuple((part.name, part.weight_merge) for part in self.parts if part.weight_merge)
-
-
-@dataclass(frozen=True)
-class CostFacts:
-    """Number of weights of the release and of one source; cost per token of the release as a multiple of a source's."""
-
-    parameters: int
-    source_parameters: int
-    times: float
-
-
-@dataclass(frozen=True)
-class RecipeFacts:
-    """The merge; `mergekit_yaml` is the whole recipe in mergekit's format."""
-
-    merge: WeightMergeFacts | PathFacts
-    dtype: str
-    digest: str
-    mergekit_yaml: str
-
-    @property
-    def path(self) -> PathFacts | None:
-        """The path, if it is one."""
-        return self.merge if isinstance(self.merge, PathFacts) else None
-
-    @property
-    def weight_merges(self) -> tuple[WeightMergeFacts, ...]:
-        """The weight merges in it: the merge itself, or those parts of the path that are merges."""
-        if isinstance(self.merge, WeightMergeFacts):
-            return (self.merge,)
-        return tuple(weight_merge for _, weight_merge in self.merge.weight_merges)
 
 
 @dataclass(frozen=True)
@@ -333,13 +231,7 @@ class CardFacts:
         )
 
     def __post_init__(self) -> None:
-        _one_per("skill", len(self.skills), [("scores of the release", self.scores)])
+        check_lengths("skill", len(self.skills), [("scores of the release", self.scores)])
         for other in self.table.others:
-            _one_per("skill", len(self.skills), [(f"scores of {other.name}", other.scores)])
-            _one_per("skill", len(self.skills), [(f"leads of {other.name}", other.leads)])
-
-
-def _one_per(unit: str, expected: int, columns: Iterable[tuple[str, tuple[object, ...]]]) -> None:
-    for what, values in columns:
-        if len(values) != expected:
-            raise ValueError(f"{what}: got {len(values)} values, expected one per {unit} ({expected})")
+            check_lengths("skill", len(self.skills), [(f"scores of {other.name}", other.scores)])
+            check_lengths("skill", len(self.skills), [(f"leads of {other.name}", other.leads)])

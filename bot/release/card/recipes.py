@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.hub.inspection import Member
 from bot.hub.pool import Pool
-from bot.release.card.facts import CostFacts, PartFacts, PathFacts, RecipeFacts, SourceFacts, WeightMergeFacts
+from bot.release.card.merge_facts import CostFacts, PartFacts, PathFacts, RecipeFacts, SourceFacts, WeightMergeFacts
 from merging.methods import METHODS
 from merging.paths.cost import Shape, model_cost
 from merging.paths.folding import folding_rule

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bot.release.card.facts import PathFacts
+from bot.release.card.merge_facts import PathFacts
 from bot.release.plots.canvas import SMALL, new_figure, own_settings, to_png
 from bot.release.plots.labels import without_middle
 from bot.release.plots.palette import DARK_INK, GREY, GRID, INK

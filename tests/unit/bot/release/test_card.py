@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from bot.hub.licences import ReleaseLicence
 from bot.hub.rules import OWN_TAG
 from bot.release.card.card import render_release_card
-from bot.release.card.facts import CardFacts, ItemCounts, PartFacts, PathFacts
+from bot.release.card.facts import CardFacts, ItemCounts
+from bot.release.card.merge_facts import PartFacts, PathFacts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import Question

@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 from matplotlib.axes import Axes
 
-from bot.release.card.facts import PartFacts, PathFacts
+from bot.release.card.merge_facts import PartFacts, PathFacts
 from bot.release.plots.canvas import own_settings
 from bot.release.plots.path import path_figure, path_plot
 from fixtures.png import HOSTILE, chunks

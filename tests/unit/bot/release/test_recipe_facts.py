@@ -13,7 +13,7 @@ from bot.hub.candidate import Candidate
 from bot.hub.inspection import Member
 from bot.hub.licences import DeclaredLicence
 from bot.hub.pool import Pool, assemble_pool
-from bot.release.card.facts import PartFacts, WeightMergeFacts
+from bot.release.card.merge_facts import PartFacts, WeightMergeFacts
 from bot.release.card.recipes import base_facts, cost_facts, recipe_facts, sources_facts
 from fixtures import tiny_models
 from merging.identity import ModelId
