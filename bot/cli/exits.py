@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn, ParamSpec
 
 import typer
+from pydantic import ValidationError
 
 from bot.errors import EXPECTED, error_message
 
@@ -65,6 +66,8 @@ def run_command_line(app: typer.Typer) -> None:
 def _report_usage(error: typer.TyperException) -> None:
     """Say what is wrong with the arguments, and where to read about them."""
     words = " ".join(error.format_message().replace("Value error, ", "").split())
+    if isinstance(error.__cause__, ValidationError):
+        words = words.replace("Input should be", f"got {error.__cause__.errors()[0]['input']}, should be")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "shoal"
     if words:  # there are none where the help has been printed, for want of any argument

@@ -24,6 +24,15 @@ DEMO = ROOT / "watchlists" / "demo.yml"
         (["plan", "a", "b"], "Got unexpected extra argument(s) (b); see `shoal plan --help`"),
         (["show", "--home"], "Option '--home' requires an argument; see `shoal --help`"),
         (
+            ["status", "-n", "0"],
+            "Invalid value for '--most' / '-n': got 0, should be greater than or equal to 1; see `shoal status --help`",
+        ),
+        (
+            ["hub", "x", "--port", "y"],
+            "Invalid value for '--port': got y, should be a valid integer, unable to parse "
+            "string as an integer; see `shoal hub --help`",
+        ),
+        (
             ["demo", "--space", "sideways"],
             "Invalid value for '--space': 'sideways' is not one of 'parameter', 'dataflow', 'both'; "
             "see `shoal demo --help`",
