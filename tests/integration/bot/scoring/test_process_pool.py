@@ -326,6 +326,11 @@ class NobodyThere:
         raise AssertionError(f"nobody asked {folder} one of {len(items)} items")
 
 
+def test_a_folder_that_cannot_be_asked_is_a_failure_with_its_reason(workers: ProcessPool, tmp_path: Path) -> None:
+    answer = workers.ask(tmp_path, workers.facts(Split.REPORT).items[:1])
+    assert isinstance(answer, Failure) and str(tmp_path) in answer.reason
+
+
 def test_the_cache_answers_from_the_ledger_without_asking_the_evaluator(workers: ProcessPool, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     done: list[int] = []

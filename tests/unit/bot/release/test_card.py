@@ -232,7 +232,7 @@ def test_a_card_says_how_to_build_the_same_bytes_again() -> None:
     ((_, sha256),) = OF_MERGE.files
     text = body(render_release_card(OF_MERGE))
     assert "`shoal merge mergekit_config.yml merged --endpoint http://127.0.0.1:8080` fetches" in text
-    assert f"with the same SHA-256:\n\n- `model.safetensors`: `{sha256}`" in text
+    assert f"with the same SHA-256.\n\n- `model.safetensors`: `{sha256}`" in text
     public = body(render_release_card(replace(OF_MERGE, hub_url="https://huggingface.co")))
     assert "`shoal merge mergekit_config.yml merged` fetches" in public and "HF_ENDPOINT" not in public
     (merge,) = OF_MERGE.recipe.weight_merges
