@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.clean import clean_command
+from bot.cli.cycles import show_command, show_cycle, status_command
 from bot.cli.exits import Terminated, one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
-from bot.cli.ledgers import read_ledger
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
-from bot.cli.options import AsJson, Endpoint, HomePath, OfWatchlist, PagePart, WatchlistPath, parse_size
-from bot.cli.output import show_json, show_page, show_result, terminal_narrator
+from bot.cli.options import AsJson, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
+from bot.cli.output import show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
 from bot.cli.releases.export import export_command
 from bot.cli.releases.review import publish_command, reject_command, review_command
@@ -123,7 +122,7 @@ def run_command(
             from bot.cycle.run import run_cycle
         with naming_lines(watchlist):
             cycle = run_cycle(loaded, bot_home, client, narrator)
-    _show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
+    show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
 
 
 @app.command("serve")
@@ -160,60 +159,8 @@ def serve_command(
         terminal_narrator().say("stopped")
 
 
-@app.command("status")
-@one_line_errors
-def status_command(
-    watchlist: OfWatchlist = None,
-    state: Annotated[str | None, typer.Option(help="Only cycles in this state.", show_default=False)] = None,
-    most: Annotated[
-        int | None, typer.Option("--most", "-n", help="Only so many, the newest.", min=1, show_default=False)
-    ] = None,
-    home: HomePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the cycles, newest first.
-
-    Example: `shoal status --watchlist tiny-math -n 5`
-    """
-    from bot.cli import pages
-    from bot.cycle.history import list_cycles
-    from bot.ledger.ledger import State
-
-    if state is not None and state not in set(State):
-        raise ShoalError(f"--state: got {state!r}: is not one; choose from {', '.join(State)}")
-    rows = list_cycles(read_ledger(find_home(home)), watchlist, state, most)
-    if as_json:
-        show_json({"cycles": [row.as_json() for row in rows]})
-    else:
-        show_page(pages.layout_status(rows))
-
-
-@app.command("show")
-@one_line_errors
-def show_command(
-    cycle: Annotated[
-        str | None,
-        typer.Argument(metavar="CYCLE", help="A cycle's id; default: the newest.", show_default=False),
-    ] = None,
-    watchlist: OfWatchlist = None,
-    only: Annotated[
-        list[PagePart] | None, typer.Option(help="Only this part; may be given again.", show_default=False)
-    ] = None,
-    home: HomePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show one cycle: releases, scores, gate, search, and candidates with reasons.
-
-    Example: `shoal show tiny-math-1 --only scores --only gate`
-    """
-    from bot.cycle.history import newest_cycle
-
-    bot_home = find_home(home)
-    if cycle is None:
-        cycle = newest_cycle(read_ledger(bot_home), watchlist)
-    elif watchlist is not None:
-        raise ShoalError(f"--watchlist: got {watchlist!r} beside the cycle {cycle}; give one of the two")
-    _show_cycle(bot_home, cycle, as_json, tuple(only or PagePart))
+app.command("status")(status_command)
+app.command("show")(show_command)
 
 
 app.command("review")(review_command)
@@ -312,7 +259,7 @@ def demo_command(
     with narrator.bar("loading", None):
         from bot.demo import next_steps, run_demo
     cycle = run_demo(folder, narrator, space)
-    _show_cycle(Home(folder / "home"), cycle, as_json, (PagePart.SCORES,))
+    show_cycle(Home(folder / "home"), cycle, as_json, (PagePart.SCORES,))
     narrator.say(next_steps(folder, cycle))
 
 
@@ -320,12 +267,3 @@ def main() -> None:
     """The console script."""
     quiet_libraries()
     run_command_line(app)
-
-
-def _show_cycle(home: Home, cycle: str, as_json: bool, parts: Sequence[PagePart] = tuple(PagePart)) -> None:
-    """Print a cycle as `shoal show` does, or some parts of it."""
-    from bot.cli import pages
-    from bot.cycle.history import read_cycle
-
-    page = read_cycle(read_ledger(home), home, cycle)
-    show_result(page, lambda page: pages.layout_cycle(page, parts), as_json=as_json)
