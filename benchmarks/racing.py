@@ -1,54 +1,103 @@
-"""Item scores that a search of the demo needs: with a race, in which candidates leave early, against full scoring.
+"""What a search with a race needs to find what a search finds that scores every candidate on all items.
 
-    python -m benchmarks.racing [SEEDS]
+    python -m benchmarks racing [SEEDS] [--zoo FOLDER] [--costs]
 
-Both sides breed from the same seeds under the same budget of item scores. The goal is the final hypervolume of the
-search that scores every candidate on all items, within 1 %; hypervolume is always that of a front's scores on all
+Both sides breed from the same seeds on the demo's tasks; the race has half of the budget. The goal is the final
+hypervolume of the search that scores everything, within 1 %; hypervolume is always that of a front's scores on all
 items of the search split. Every score is computed once and shared by all searches of the run; each side counts the
-items that it asked for. Printed: what the race needed as a share of what full scoring needed to come as near to its
-own end, and of all that full scoring spent. Claim: at most 35 % of the latter (median over the seeds).
+items that it asks for. Claim: to reach the goal the race needs at most 35 % of all item scores of the other side.
+
+With --costs both sides count processor seconds as well. What an evaluation and each of its rounds costs is measured on
+random Llamas of 0.1 billion parameters in bfloat16, which are asked the same items behind five examples
+(`benchmarks.rounds`); what breeding, estimates and decisions cost is measured in the searches themselves. Claim: the
+race needs at most 60 % of the seconds.
+
+`benchmarks.racing_other` does the same on a zoo that is trained from another seed.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import statistics
-import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import LlamaConfig
+
+from benchmarks.random_models import write_siblings
 from benchmarks.record import Figures
-from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores, spec
+from benchmarks.rounds import RoundCosts, measure_costs
+from benchmarks.zoo_bench import Examined, demo_space, demo_watchlist, spec
 from bot.ledger.ledger import Ledger
 from bot.progress import Advance
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.evaluator import Failure
+from bot.scoring.evaluator import Failure, NextRound
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
+from bot.scoring.worker_spec import WorkerSpec
 from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import ROUNDS, RacingSection
 from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import Generation
+from merging.identity import ModelId
+from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
+from merging.spaces.weight_merges import WeightMergeSpace
+from zoo.repo import WEIGHTS
 
 CLOSE = 0.99
 """Share of the hypervolume that counts as reaching it."""
 
+RACE_BUDGET = 0.5
+"""The race's budget as a share of the other side's."""
+
+SHOTS = 5
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a search has spent: item scores, seconds of scoring by the measured costs, and seconds of its own."""
+
+    items: int
+    scoring: float
+    own: float
+
+    @property
+    def seconds(self) -> float:
+        """All processor seconds."""
+        return self.scoring + self.own
+
 
 class Recalled:
-    """Evaluator who compute a recipe's answers once, and count the items that each search asks for."""
+    """An evaluator that computes a recipe's answers once, and counts what each search asks for."""
 
-    def __init__(self, answers: Callable[[WeightMerge], Any], eval_set: EvalSetFacts) -> None:
+    def __init__(self, answers: Callable[[WeightMerge], Any], eval_set: EvalSetFacts, costs: RoundCosts | None) -> None:
         self._answers = answers
         self._eval_set = eval_set
+        self._costs = costs
         self._places = {item: place for place, item in enumerate(eval_set.items)}
-        self.asked = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from 0."""
+        self._items, self._scoring, self._computing = 0, 0.0, 0.0
+        self._live = ""
+        self._began = time.process_time()
+
+    @property
+    def spent(self) -> Spent:
+        """What was spent since `begin`."""
+        return Spent(self._items, self._scoring, time.process_time() - self._began - self._computing)
 
     @property
     def width(self) -> int:
@@ -56,21 +105,38 @@ class Recalled:
         return 1
 
     def facts(self, split: Split) -> EvalSetFacts:
-        """What the exam of the search split asks."""
+        """Describe the evaluation set of the search split."""
         assert split is Split.SEARCH
         return self._eval_set
 
-    def evaluate(
-        self, recipes: Sequence[WeightMerge], split: Split, round_index: int | None = None
-    ) -> Iterator[tuple[int, ItemResults | Failure]]:
-        """All at once, in order."""
+    def evaluate(self, recipes: Sequence[WeightMerge], split: Split) -> Iterator[tuple[int, ItemResults | Failure]]:
+        """One recipe after the other."""
         assert split is Split.SEARCH
-        asked = self._eval_set.part(round_index)
         for index, recipe in enumerate(recipes):
-            self.asked += len(asked.items)
-            answers = self._answers(recipe)
-            scores = tuple(item.scored(float(answers[self._places[item]]), None) for item in asked.items)
-            yield index, ItemResults(asked.digest, scores, 1.0)
+            yield index, self._results(recipe, None)
+
+    def evaluate_rounds(
+        self, recipes: Sequence[WeightMerge], split: Split, first: Sequence[int], next_round: NextRound
+    ) -> None:
+        """One recipe after the other."""
+        assert split is Split.SEARCH
+        for index, recipe in enumerate(recipes):
+            number: int | None = first[index]
+            while number is not None:
+                number = next_round(index, self._results(recipe, number))
+
+    def _results(self, recipe: WeightMerge, number: int | None) -> ItemResults:
+        asked = self._eval_set if number is None else self._eval_set.rounds[number]
+        self._items += len(asked.items)
+        if self._costs is not None:
+            rounds = self._costs.going_on if recipe.digest == self._live else self._costs.coming_back
+            self._scoring += self._costs.whole if number is None else rounds[number]
+        self._live = recipe.digest
+        started = time.process_time()
+        answers = self._answers(recipe)
+        self._computing += time.process_time() - started
+        scores = tuple(item.scored(float(answers[self._places[item]]), None) for item in asked.items)
+        return ItemResults(asked.digest, scores, 1.0)
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Nothing is written here."""
@@ -81,69 +147,144 @@ class Recalled:
         raise NotImplementedError(f"{folder}, {len(items)} items")
 
 
-class Silence:
-    """A narrator who says nothing."""
+class Notes:
+    """A narrator that says nothing, and notes what was spent at the end of every generation."""
+
+    def __init__(self, evaluator: Recalled) -> None:
+        self._evaluator = evaluator
+        self.spent: list[Spent] = []
 
     def say(self, text: str) -> None:
         """Nothing."""
 
     @contextmanager
     def bar(self, title: str, total: int | None, **_: object) -> Iterator[Advance]:  # noqa: ARG002
-        """Nothing."""
+        """Note what was spent."""
 
-        def advance(_done: int, _words: str) -> None:
-            pass
+        def advance(_done: int, words: str) -> None:
+            if words:  # at the end of a generation
+                self.spent.append(self._evaluator.spent)
 
         yield advance
 
 
-def generations(seed: int, racing: RacingSection | None, evaluator: Recalled) -> tuple[Generation, ...]:
-    """A search of the demo by a seed, from a ledger that knows nothing."""
-    space, watchlist = demo_space(), demo_watchlist()
-    settings = watchlist.search.model_copy(update={"seed": seed, "racing": racing})
+def search(zoo: Path, seed: int, racing: RacingSection | None, evaluator: Recalled) -> list[tuple[Generation, Spent]]:
+    """A search of the demo by a seed, from a ledger that knows nothing but the baselines."""
+    space, watchlist, notes = demo_space(zoo), demo_watchlist(), Notes(evaluator)
+    budget = watchlist.search.budget
+    if racing is not None:
+        budget = budget.model_copy(update={"candidates": round(RACE_BUDGET * budget.candidates)})
+    settings = watchlist.search.model_copy(update={"seed": seed, "racing": racing, "budget": budget})
     watchlist = watchlist.model_copy(update={"search": settings})
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC)).id
-        evaluator = CachedEvaluator(ledger, evaluator)
-        baselines = evaluator.evaluate(
-            [*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH
-        )
-        return search_recipes(
-            watchlist, WeightMergeSearch(space), evaluator, baselines, ledger, cycle, Silence()
-        ).generations
+        cached = CachedEvaluator(ledger, evaluator)
+        baselines = cached.evaluate([*space.singles(), *(recipe for _, recipe in space.plain_recipes())], Split.SEARCH)
+        evaluator.begin()
+        found = search_recipes(watchlist, WeightMergeSearch(space), cached, baselines, ledger, cycle, notes)
+    return list(zip(found.generations, notes.spent, strict=True))
 
 
-def reached(run: Sequence[Generation], goal: float) -> float:
-    """Full scorings spent when the hypervolume first came to the goal; infinite if it never did."""
-    return next((generation.spent for generation in run if generation.hypervolume >= goal), float("inf"))
+def reached(run: Sequence[tuple[Generation, Spent]], goal: float) -> Spent:
+    """What was spent when the hypervolume first came to the goal; infinite if it never did."""
+    never = Spent(10**9, float("inf"), float("inf"))
+    return next((spent for generation, spent in run if generation.hypervolume >= goal), never)
 
 
-def main() -> Figures:
-    """Search with and without a race, and print what each needed."""
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    racing = RacingSection()
-    answers, _ = in_process_scores()
-    eval_set = Worker(replace(spec(Resources(1, 1, "cpu", 64)), rounds=racing.rounds or ROUNDS)).facts(Split.SEARCH)
-    evaluator = Recalled(answers, eval_set)
-    items = len(eval_set.items)
-    shares, of_whole = [], []
-    print("seed   goal     off needs   race needs   of what off needs   of its whole budget   final off   final race")
-    for seed in range(1, seeds + 1):
-        off, on = generations(seed, None, evaluator), generations(seed, racing, evaluator)
-        goal = CLOSE * off[-1].hypervolume
-        needed = reached(off, goal), reached(on, goal)
-        shares.append(needed[1] / needed[0])
-        of_whole.append(needed[1] / off[-1].spent)
-        print(
-            f"{seed:4}   {goal:.4f}   {needed[0] * items:9,.0f}   {needed[1] * items:10,.0f}   "
-            f"{shares[-1]:17.0%}   {of_whole[-1]:19.0%}   {off[-1].hypervolume:9.4f}   {on[-1].hypervolume:10.4f}   "
-            f"({off[-1].scored} and {on[-1].scored} candidates)",
-            flush=True,
-        )
-    for name, values in (("of what off needs", shares), ("of off's whole budget", of_whole)):
-        print(f"share {name}: median {statistics.median(values):.0%}, mean {statistics.fmean(values):.0%}")
-    return {"seeds": seeds, "share_of_what_full_scoring_needs": shares, "share_of_its_whole_budget": of_whole}
+def few_shot_costs(folder: Path, rounds: int) -> RoundCosts:
+    """What the demo's items cost behind five examples, with models of 0.1 billion parameters."""
+    source = next(path for path in WEIGHTS.iterdir() if path.is_dir())
+    vocabulary = LlamaConfig.from_pretrained(source).vocab_size
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=16,
+        num_attention_heads=12,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        dtype=torch.bfloat16,
+        architectures=["LlamaForCausalLM"],
+    )
+    folders = write_siblings(folder, config)
+    for model in folders:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(source / name, model)
+    refs = [ModelId(f"random/{model.name}", "0" * 40) for model in folders]
+    space = WeightMergeSpace.build(
+        method="task_arithmetic",
+        sources=refs[1:],
+        base=refs[0],
+        groups=Partition.even(config.num_hidden_layers, 1, modules_apart=False, ends_apart=False),
+        dtype="bfloat16",
+        seed=0,
+    )
+    wanted = demo_spec(WEIGHTS, rounds)
+    skills = tuple(
+        replace(skill, tasks=tuple(replace(task, num_fewshot=SHOTS) for task in skill.tasks)) for skill in wanted.skills
+    )
+    checkpoints = tuple(zip(refs, folders, strict=True))
+    wanted = replace(wanted, checkpoints=checkpoints, config_source=refs[0], dtype="bfloat16", skills=skills)
+    levels = range(1, min(gene.levels for gene in space.genes))
+    recipes = (space.decode([level] * len(space.genes)) for level in levels)
+    return measure_costs(Worker(wanted), recipes, repeats=2)
+
+
+def demo_spec(zoo: Path, rounds: int) -> WorkerSpec:
+    """The demo's worker on a zoo."""
+    return replace(spec(Resources(1, 1, "cpu", 64), zoo), rounds=rounds)
+
+
+def main(zoo: Path | None = None) -> Figures:
+    """Search with and without a race, and print what each needed. zoo: instead of the one on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks racing")
+    parser.add_argument("seeds", nargs="?", type=int, default=5)
+    parser.add_argument("--zoo", type=Path, default=WEIGHTS)
+    parser.add_argument("--costs", action="store_true")
+    asked = parser.parse_args()
+    zoo, racing = zoo or asked.zoo, RacingSection()
+    torch.set_num_threads(1)
+    worker = Worker(demo_spec(zoo, racing.rounds or ROUNDS))
+    examined, facts = Examined(worker), worker.facts(Split.SEARCH)
+    costs = None
+    if asked.costs:
+        with tempfile.TemporaryDirectory() as folder:
+            costs = few_shot_costs(Path(folder), len(facts.rounds))
+        print(f"measured costs: {costs}", flush=True)
+    evaluator = Recalled(lambda recipe: examined(recipe, Split.SEARCH), facts, costs)
+    rows = [compare(zoo, seed, racing, evaluator) for seed in range(1, asked.seeds + 1)]
+    for name in ("items_of_needed", "items_of_all", "seconds_of_needed", "seconds_of_all"):
+        if values := [row[name] for row in rows if name in row]:
+            print(f"{name}: median {statistics.median(values):.0%}, from {min(values):.0%} to {max(values):.0%}")
+    return {
+        "rounds": [len(one.items) for one in facts.rounds],
+        "costs": None if costs is None else asdict(costs),
+        "seeds": rows,
+    }
+
+
+def compare(zoo: Path, seed: int, racing: RacingSection, evaluator: Recalled) -> dict[str, float]:
+    """Both searches of one seed: the race's spending at the goal beside the other side's, at the goal and in all."""
+    off, on = search(zoo, seed, None, evaluator), search(zoo, seed, racing, evaluator)
+    goal = CLOSE * off[-1][0].hypervolume
+    needed, race, everything = reached(off, goal), reached(on, goal), off[-1][1]
+    row = {
+        "goal": goal,
+        "items": race.items,
+        "items_of_needed": race.items / needed.items,
+        "items_of_all": race.items / everything.items,
+    }
+    if everything.scoring:
+        row |= {
+            "seconds": race.seconds,
+            "own_seconds": race.own,
+            "seconds_of_needed": race.seconds / needed.seconds,
+            "seconds_of_all": race.seconds / everything.seconds,
+        }
+    print(f"seed {seed}:", ", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    return row
 
 
 if __name__ == "__main__":

@@ -117,14 +117,33 @@ def _pair(ours: float, theirs: float, described: float, digits: int) -> list[str
 
 
 def racing() -> list[list[str]]:
-    """What a race needs to come within 1 % of full scoring's hypervolume."""
-    found: Any = load("racing")
-    needs, budget = found["share_of_what_full_scoring_needs"], found["share_of_its_whole_budget"]
-    rows = [["seed", "of the item scores that full scoring needs", "of its whole budget"]]
-    rows += [
-        [str(seed), f"{one:.0%}", f"{two:.0%}"] for seed, (one, two) in enumerate(zip(needs, budget, strict=True), 1)
-    ]
-    return [*rows, ["median", f"{_median(needs):.0%}", f"{_median(budget):.0%}"]]
+    """What a race spends to come within 1 % of full scoring's hypervolume."""
+    head = ["models", "counted", "of what full scoring needs for it", "of full scoring's whole budget"]
+    rows = []
+    for name, zoo in (("racing", "the demo's"), ("racing_other", "another seed's")):
+        seeds: Any = load(name)["seeds"]
+        for unit, counted in (("items", "item scores"), ("seconds", "processor seconds")):
+            if unit in seeds[0]:
+                shares = [[seed[f"{unit}_of_{share}"] for seed in seeds] for share in ("needed", "all")]
+                rows.append([f"{zoo}, {len(seeds)} searches", counted, *map(_median_and_range, shares)])
+    return [head, *rows]
+
+
+def _median_and_range(shares: Sequence[float]) -> str:
+    return f"{_median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
+
+
+def rounds() -> list[list[str]]:
+    """What rounds cost beside the whole evaluation."""
+    found: Any = load("rounds")
+    rows = [["items of a task", "rounds", "the whole", "one after the other", "interrupted"]]
+    for row in found["sizes"]:
+        whole = f"{row['whole_cpu_s']:.1f} s"
+        counts = str(len(row["items_of_each_round"]))
+        rows.append(
+            [str(row["items_of_a_task"]), counts, whole, f"{row['in_rounds']:.2f} ×", f"{row['interrupted']:.2f} ×"]
+        )
+    return rows
 
 
 def coverage() -> list[list[str]]:
@@ -191,6 +210,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             turnaround,
             candidate,
             racing,
+            rounds,
             coverage,
             false_publications,
             estimates,

@@ -40,8 +40,18 @@ class EvalSet(Protocol[ModelT]):
     def items(self) -> tuple[EvalItem, ...]:
         """The items, each once for every skill and metric that uses it."""
 
-    def rounds(self, count: int) -> tuple[EvalSet[ModelT], ...]:
-        """The set cut into at most `count` sets, for models that may be dropped before they answered all of it."""
+    @property
+    def cost(self) -> float:
+        """What a round costs, as a share of all rounds of a model that answers one after the other; 1 for no round."""
+
+    def rounds(self, count: int, model: ModelT) -> tuple[EvalSet[ModelT], ...]:
+        """The set cut into at most `count` sets, for models that may be dropped before they answered all of it.
+
+        model: one like those that will be asked; it decides what a round costs.
+        """
+
+    def sample(self, share: float) -> EvalSet[ModelT]:
+        """A part of the set with about this share of every task's items."""
 
     def score(self, model: ModelT) -> tuple[ItemScore, ...]:
         """The model's scores in the order of `items`. Raises EvaluationError if an answer cannot be scored."""
@@ -71,10 +81,14 @@ class TaskDescription:
 
 @dataclass(frozen=True)
 class RoundFacts:
-    """Digest and items of an evaluation set, or of one round of it."""
+    """Digest and items of an evaluation set, or of one round of it.
+
+    cost: see `EvalSet`.
+    """
 
     digest: str
     items: tuple[EvalItem, ...]
+    cost: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,10 +105,6 @@ class EvalSetFacts:
     tasks: tuple[TaskDescription, ...]
     prompt: str
     rounds: tuple[RoundFacts, ...] = ()
-
-    def part(self, number: int | None) -> RoundFacts:
-        """One round, counted from 0; None: the whole set."""
-        return RoundFacts(self.digest, self.items) if number is None else self.rounds[number]
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class WrappedModel(Protocol):
-    """A model in memory in the form in which the suite's evaluation sets ask it; its weights may change in place."""
+    """A model in memory in the form in which the suite's evaluation sets ask it."""
 
     def put(self, model: Module) -> None:
-        """Ask another model from now on: of the same family, processor and device, and of any depth."""
+        """Ask another model from now on, of the same family, processor and device, and of any depth; or the same one
+        after its weights have changed in place. Rounds of an evaluation set share nothing across this call."""
 
 
 class TaskSuite(Protocol):
@@ -72,7 +73,7 @@ def collect_facts(
         directions=tuple({task.key: task.higher_is_better for task in tasks}.items()),
         tasks=tasks,
         prompt=suite.example_prompt(),
-        rounds=tuple(RoundFacts(one.digest, one.items) for one in rounds),
+        rounds=tuple(RoundFacts(one.digest, one.items, one.cost) for one in rounds),
     )
 
 

@@ -24,6 +24,7 @@ from bot.release.power import (
     guard_powers,
     refuse_counts,
 )
+from bot.scoring.dtype_speed import describe_slow_dtype
 from bot.scoring.resources import Resources, run_memory
 from bot.search.baselines import list_baselines
 from bot.search.guards import refuse_references
@@ -143,6 +144,8 @@ def make_plan(
     visible = detectable_effects(watchlist, facts, baselines, front=watchlist.search.population) if suite else ()
     if suite and (hopeless := describe_hopelessness(visible)):
         warnings.append(hopeless)
+    if cost and (slow := describe_slow_dtype(watchlist.search.dtype, cost.device)):
+        warnings.append(slow)
     return RunPlan(
         watchlist=watchlist.name,
         verdicts=verdicts,

@@ -160,8 +160,8 @@ def _item_seconds(eval_set: EvalSet[WrappedModel], model: WrappedModel) -> float
     """Seconds of one item score, by a part of the set that has its share of every task."""
     most = max(1, math.ceil(math.log2(len(eval_set.items) / SAMPLE_ITEMS)) + 1)
     sample, seconds = eval_set, 0.0
-    for rounds in range(most, 0, -1):
-        sample = eval_set.rounds(rounds)[0]  # 1 / 2^(rounds - 1) of the items
+    for halvings in range(most - 1, -1, -1):
+        sample = eval_set.sample(0.5**halvings)
         seconds = _measure_seconds(partial(sample.score, model))
         if seconds >= LONG_ENOUGH:
             break

@@ -34,6 +34,7 @@ from bot.release.report import write_cycle_report
 from bot.release.results import CycleResults
 from bot.release.review import Publisher, check_repos, release_repos
 from bot.scoring.cached import CachedEvaluator
+from bot.scoring.dtype_speed import describe_slow_dtype
 from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources
@@ -75,6 +76,8 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         check_repos(hub, set(repos.values()), watchlist.publish, context.narrator)
     strategy = make_strategy(watchlist, pool)
     resources, _ = fit_resources(watchlist, strategy, pool)
+    if (warning := describe_slow_dtype(watchlist.search.dtype, resources.device)) is not None:
+        context.narrator.say(f"warning: {warning}")
     worker_spec = make_worker_spec(watchlist, pool, folders, resources)
     with make_evaluator(worker_spec, watchlist.workers.timeout) as workers:
         evaluator = CachedEvaluator(ledger, workers)

@@ -36,24 +36,59 @@ class CachedEvaluator:
         on_done: Callable[[], None] = lambda: None,
         *,
         retry_transient: bool = False,
-        round_index: int | None = None,
     ) -> tuple[Evaluation, ...]:
-        """Score recipes on a split, or on one round of it; the evaluations are in the order of `recipes`.
+        """Score recipes on a split; the evaluations are in the order of `recipes`.
 
         on_done: called for each recipe, once its scores are in the ledger.
         retry_transient: score those again whose recorded failure may have been the machine's.
         """
-        asked = self.facts(split).part(round_index)
+        facts = self.facts(split)
+        asked = RoundFacts(facts.digest, facts.items)
         found = {index: self._look_up(recipe, asked, retry_transient) for index, recipe in enumerate(recipes)}
         missing = [index for index, evaluation in found.items() if evaluation is None]
         for _ in range(len(recipes) - len(missing)):
             on_done()
-        answers = self._evaluator.evaluate([recipes[index] for index in missing], split, round_index)
+        answers = self._evaluator.evaluate([recipes[index] for index in missing], split)
         for position, results in answers:
             index = missing[position]
             found[index] = self._record(recipes[index], asked, results)
             on_done()
         return tuple(evaluation for evaluation in found.values() if evaluation is not None)
+
+    def evaluate_rounds(
+        self,
+        recipes: Sequence[Recipe],
+        split: Split,
+        first: Sequence[int],
+        next_round: Callable[[int, Evaluation], int | None],
+    ) -> None:
+        """Score recipes on rounds of a split, each on one round after the other.
+
+        first: the round (counted from 0) that each recipe begins with. next_round: given a recipe's index and its
+        evaluation, once that is in the ledger, the round that it is scored on next; None for no more.
+        """
+        rounds = self.facts(split).rounds
+
+        def find_unknown(index: int, number: int | None) -> int | None:
+            """Go on while the ledger knows the scores; the first round of which it does not, None after the last."""
+            while number is not None and (known := self._look_up(recipes[index], rounds[number], False)) is not None:
+                number = next_round(index, known)
+            return number
+
+        def record(position: int, results: ItemResults | Failure) -> int | None:
+            index = missing[position]
+            evaluation = self._record(recipes[index], rounds[asked[index]], results)
+            number = find_unknown(index, next_round(index, evaluation))
+            if number is not None:
+                asked[index] = number
+            return number
+
+        starts = [(index, find_unknown(index, number)) for index, number in enumerate(first)]
+        asked = {index: number for index, number in starts if number is not None}
+        missing = list(asked)
+        self._evaluator.evaluate_rounds(
+            [recipes[index] for index in missing], split, [asked[index] for index in missing], record
+        )
 
     def evaluate_folder(self, folder: Path, split: Split) -> tuple[ItemScore, ...] | Failure:
         """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""

@@ -47,6 +47,10 @@ class Evaluation:
     transient: bool = False
 
 
+NextRound = Callable[[int, ItemResults | Failure], int | None]
+"""Given a recipe's index and its results: the round that it is scored on next, None for no more."""
+
+
 class Evaluator(Protocol):
     """Scores candidates on the evaluation sets of a watchlist."""
 
@@ -57,12 +61,19 @@ class Evaluator(Protocol):
     def facts(self, split: Split) -> EvalSetFacts:
         """Describe the evaluation set of a split; ShoalError if it cannot be built."""
 
-    def evaluate(
-        self, recipes: Sequence[Recipe], split: Split, round_index: int | None = None
-    ) -> Iterator[tuple[int, ItemResults | Failure]]:
-        """Score recipes on a split, or on one round of it (counted from 0).
+    def evaluate(self, recipes: Sequence[Recipe], split: Split) -> Iterator[tuple[int, ItemResults | Failure]]:
+        """Score recipes on a split.
 
         Yields (index into `recipes`, results or failure) in the order in which they finish.
+        """
+
+    def evaluate_rounds(
+        self, recipes: Sequence[Recipe], split: Split, first: Sequence[int], next_round: NextRound
+    ) -> None:
+        """Score recipes on rounds of a split, each on one round after the other while its model is in memory.
+
+        first: the round (counted from 0) that each recipe begins with. `next_round` is called in this thread with the
+        results of every round, in the order in which they finish.
         """
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
 
 from bot.errors import ShoalError
-from bot.scoring.evaluator import Failure
+from bot.scoring.evaluator import Failure, NextRound
 from bot.scoring.worker import Worker
 from bot.scoring.worker_process import Answer, Died, Job, WorkerProcess
 from bot.scoring.worker_spec import WorkerSpec
@@ -83,15 +83,23 @@ class ProcessPool:
         assert isinstance(answer, EvalSetFacts)
         return answer
 
-    def evaluate(
-        self, recipes: Sequence[Recipe], split: Split, round_index: int | None = None
-    ) -> Iterator[tuple[int, ItemResults | Failure]]:
+    def evaluate(self, recipes: Sequence[Recipe], split: Split) -> Iterator[tuple[int, ItemResults | Failure]]:
         """Score recipes on all workers at once."""
-        for index, answer in self._run([(Worker.evaluate, (recipe, split, round_index)) for recipe in recipes]):
-            assert isinstance(answer, ItemResults | Failure)
-            if isinstance(answer, ItemResults):
-                self._slowest = max(self._slowest, answer.seconds)
-            yield index, answer
+        for index, answer in self._run([(Worker.evaluate, (recipe, split)) for recipe in recipes]):
+            yield index, self._note(answer)
+
+    def evaluate_rounds(
+        self, recipes: Sequence[Recipe], split: Split, first: Sequence[int], next_round: NextRound
+    ) -> None:
+        """Score recipes on all workers at once, every recipe's rounds in one worker."""
+
+        def follow(index: int, answer: Answer) -> Job | None:
+            number = next_round(index, self._note(answer))
+            return None if number is None else (Worker.evaluate, (recipes[index], split, number))
+
+        jobs = [(Worker.evaluate, (recipe, split, number)) for recipe, number in zip(recipes, first, strict=True)]
+        for _ in self._run(jobs, follow):
+            pass
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         """Score a written checkpoint in one worker."""
@@ -105,42 +113,64 @@ class ProcessPool:
         assert isinstance(answer, Sample | Failure)
         return answer
 
+    def _note(self, answer: Answer) -> ItemResults | Failure:
+        """Learn from a candidate's answer how long candidates take."""
+        assert isinstance(answer, ItemResults | Failure)
+        if isinstance(answer, ItemResults):
+            self._slowest = max(self._slowest, answer.seconds)
+        return answer
+
     def _run_one(self, job: Job) -> Answer:
         ((_, answer),) = self._run([job])
         return answer
 
-    def _run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Answer]]:
+    def _run(
+        self, jobs: Sequence[Job], follow: Callable[[int, Answer], Job | None] = lambda _index, _answer: None
+    ) -> Iterator[tuple[int, Answer]]:
         """Yield (index, answer) of jobs in the order in which they finish.
 
+        follow: gives the job that follows an answer; the same worker does it next, under the same index.
         A job whose worker died is tried again after all others: if it was to blame, they are done by then.
         """
-        waiting = deque((index, 1) for index in range(len(jobs)))
+        waiting = deque((index, job, 1) for index, job in enumerate(jobs))
         busy: dict[connection.Connection, _Task] = {}
         spent = [0.0] * len(jobs)
         try:
             while waiting or busy:
-                self._assign(jobs, waiting, busy)
+                self._assign(waiting, busy)
+                done = list[tuple[int, Answer]]()
                 for task, answer in list(self._collect(busy)):
                     spent[task.index] += task.seconds
-                    self._assign(jobs, waiting, busy)  # before the caller has the answer, so that no worker idles
                     if isinstance(answer, Died) and task.tries < TRIES:
-                        waiting.append((task.index, task.tries + 1))
-                    elif isinstance(answer, Died | Failure):
-                        yield task.index, replace(_failure(answer), seconds=spent[task.index])
-                    else:
-                        yield task.index, answer
+                        waiting.append((task.index, task.job, task.tries + 1))
+                        continue
+                    if isinstance(answer, Died | Failure):
+                        answer = replace(_failure(answer), seconds=spent[task.index])
+                    spent[task.index] = 0.0
+                    done.append((task.index, answer))
+                    if (job := follow(task.index, answer)) is not None:
+                        self._go_on(task, job, waiting, busy)
+                # After every job that follows has its worker, and before the caller has the answers: no worker idles.
+                self._assign(waiting, busy)
+                yield from done
         finally:
             # A caller that stops early leaves busy workers, whose answers would be taken for those of the next jobs.
             self._stop([task.worker for task in busy.values()])
 
-    def _assign(
-        self, jobs: Sequence[Job], waiting: deque[tuple[int, int]], busy: dict[connection.Connection, _Task]
-    ) -> None:
+    def _go_on(self, task: _Task, job: Job, waiting: deque[_Waiting], busy: dict[connection.Connection, _Task]) -> None:
+        """Give the worker of a task the job that follows; another worker if it cannot take one."""
+        if not task.worker.is_usable:
+            waiting.appendleft((task.index, job, 1))
+            return
+        task.worker.send(job)
+        busy[task.worker.pipe] = _Task(task.worker, task.index, job, 1, time.monotonic())
+
+    def _assign(self, waiting: deque[_Waiting], busy: dict[connection.Connection, _Task]) -> None:
         """Give waiting jobs to idle workers."""
         while waiting and (worker := self._idle_worker([task.worker for task in busy.values()])):
-            index, tries = waiting.popleft()
-            worker.send(jobs[index])
-            busy[worker.pipe] = _Task(worker, index, tries, time.monotonic())
+            index, job, tries = waiting.popleft()
+            worker.send(job)
+            busy[worker.pipe] = _Task(worker, index, job, tries, time.monotonic())
 
     def _collect(self, busy: dict[connection.Connection, _Task]) -> Iterator[tuple[_Task, Answer | Died]]:
         """Wait for the next answers and take their tasks out of `busy`; a task past the time limit fails."""
@@ -176,12 +206,17 @@ class ProcessPool:
             worker.join(max(0.0, deadline - time.monotonic()))
 
 
+_Waiting = tuple[int, Job, int]
+"""A job that no worker has: its index, the job, and which try it will be."""
+
+
 @dataclass(frozen=True)
 class _Task:
-    """A job that a worker has: its index, which try it is, and when it was sent."""
+    """A job that a worker has, with its index, which try it is, and when it was sent."""
 
     worker: WorkerProcess
     index: int
+    job: Job
     tries: int
     started: float
 

@@ -42,6 +42,7 @@ class Worker:
         self._spec = spec
         self._eval_sets: dict[Split, EvalSet[WrappedModel]] = {}
         self._rounds: dict[Split, Sequence[EvalSet[WrappedModel]]] = {}
+        self._live: tuple[str, PreTrainedModel] | None = None
 
     def facts(self, split: Split) -> EvalSetFacts:
         """Describe the evaluation set of a split.
@@ -53,10 +54,12 @@ class Worker:
         return collect_facts(self._suite, eval_set, self._round_sets(split))
 
     def evaluate(self, recipe: Recipe, split: Split, round_index: int | None = None) -> ItemResults:
-        """Build a recipe's model in memory and score it on a split, or on one round of it (counted from 0)."""
+        """Build a recipe's model in memory and score it on a split, or on one round of it (counted from 0).
+
+        A recipe that follows itself keeps its model, and its rounds the prefixes that they share.
+        """
         started = time.monotonic()
-        model = recipe.live_model(self._models)
-        self._wrapped.put(model)
+        model = self._live_model(recipe)
         eval_set = self._eval_set(split) if round_index is None else self._round_sets(split)[round_index]
         return self._score(model, self._wrapped, eval_set, started)
 
@@ -76,6 +79,14 @@ class Worker:
         """Load a written checkpoint as any user would, and ask it the one of some items with the shortest prompt."""
         model = self._kind.load(folder).to(self._spec.resources.device)
         return self._suite.ask(model, self._kind.load_processor(folder), items)
+
+    def _live_model(self, recipe: Recipe) -> PreTrainedModel:
+        if self._live is None or self._live[0] != recipe.digest:
+            self._live = None  # a recipe that fails leaves the model half rewritten
+            model = recipe.live_model(self._models)
+            self._wrapped.put(model)
+            self._live = recipe.digest, model
+        return self._live[1]
 
     def _score(
         self, model: PreTrainedModel, wrapped: WrappedModel, eval_set: EvalSet[WrappedModel], started: float
@@ -98,7 +109,7 @@ class Worker:
 
     def _round_sets(self, split: Split) -> Sequence[EvalSet[WrappedModel]]:
         if split not in self._rounds:
-            self._rounds[split] = self._eval_set(split).rounds(self._spec.rounds)
+            self._rounds[split] = self._eval_set(split).rounds(self._spec.rounds, self._wrapped)
         return self._rounds[split]
 
     @cached_property

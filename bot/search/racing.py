@@ -1,6 +1,6 @@
 """The race of a search: candidates answer the search split in rounds, and only promising ones answer all of it.
 
-After a round every candidate is compared with the models that have answered everything, as in successive halving
+After a round the candidate is compared with the models that have answered everything, as in successive halving
 (Jamieson & Talwalkar 2016), but by tests and estimates instead of a fixed share:
 
     new ──round 1──▶ decision ──▶ promoted ──next round──▶ decision … ──last round──▶ complete
@@ -9,19 +9,23 @@ After a round every candidate is compared with the models that have answered eve
 
     state      outcome that the search gets                when it changes
     new        -                                           answers the first round in the generation that brings it
-    promoted   -                                           answers the next round in the same generation
-    waiting    estimated; the search may send it again     decided on again when it is sent again
+    promoted   -                                           answers the next round at once, in the same worker
+    waiting    estimated; the search may send it again     decided on again when it is sent again, or scored in full
+                                                           if too few of its generation are complete
     stopped    estimated, or failed                        never: it is beaten, or failed, or too many others wait
     complete   measured                                    never; later generations are compared with it
 
-Estimates steer the search and the promotions; the front holds complete candidates only. A race depends on nothing but
-the recipes and their scores, so that a search replayed from the ledger takes the same way.
+A promoted candidate goes on while its model is in memory, so that its rounds together cost hardly more than the whole
+evaluation at once. Therefore each candidate is decided on by itself, by what was complete when its generation began:
+decisions depend neither on the other candidates of the generation nor on who finishes first, only on the recipes and
+their scores, and a search replayed from the ledger takes the same way. Estimates steer the search and the promotions;
+the front holds complete candidates only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -44,8 +48,9 @@ if TYPE_CHECKING:
 ItemKey = tuple[str, str, str]
 """Skill, task and item."""
 
-MIN_PROMOTED_SHARE = 0.1
-"""Share of a generation that is promoted at least: the estimates learn from complete candidates alone."""
+MIN_COMPLETE_SHARE = 0.1
+"""Share of a generation that is scored in full, unless it is beaten: the estimates learn from complete candidates
+alone."""
 
 MAX_WAITING = 40
 """Most candidates that wait, the most promising ones. Estimating more would take longer than scoring a few."""
@@ -65,13 +70,15 @@ class CandidateState(StrEnum):
 class _Candidate:
     """A candidate's state and its scores so far.
 
-    scores: item scores of all rounds. items: number of items answered. seconds: time spent on it in all rounds.
+    scores: item scores of all rounds. items: number of items answered. cost: that of its rounds, 1 for all of them.
+    seconds: time spent on it in all rounds.
     """
 
     state: CandidateState = CandidateState.NEW
     scores: dict[ItemKey, float] = field(default_factory=dict)
     rounds: int = 0
     items: int = 0
+    cost: float = 0.0
     seconds: float = 0.0
     failure: str | None = None
     decision: Decision | None = None
@@ -112,27 +119,22 @@ class Race:
     def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
         """Score a generation and those waiting candidates that are sent with it; outcomes are in the same order.
 
-        Waiting candidates that are sent alone are all promoted unless they are beaten: no new candidate can be
+        Waiting candidates that are sent alone are all scored in full unless they are beaten: no new candidate can be
         found, so waiting any longer would be pointless.
         """
         unknown = [recipe for recipe in recipes if recipe.digest not in self._candidates]
         new = [recipe for recipe in unknown if recipe.digest not in self._baselines]
-        quota = round(MIN_PROMOTED_SHARE * len(new)) if unknown else len(recipes)
         waiting = self._in_state(recipes, CandidateState.WAITING)
-        # One for the generation: only in its last round do candidates become complete.
+        # One for the generation, so that no decision depends on the order in which candidates finish.
         standings = self._standings()
         self._candidates |= {recipe.digest: _Candidate() for recipe in new}
-        self._decide(waiting, standings, quota)
-        # A waiting candidate that was promoted joins in at the round that it has not answered yet.
-        for round_index in range(len(self._facts.rounds)):
-            asked = [
-                recipe
-                for recipe in self._in_state(recipes, CandidateState.NEW, CandidateState.PROMOTED)
-                if self._candidates[recipe.digest].rounds == round_index
-            ]
-            self._ask(asked, round_index)
-            self._decide(self._in_state(asked, CandidateState.NEW, CandidateState.PROMOTED), standings, quota)
+        for recipe in waiting:
+            self._decide(self._candidates[recipe.digest], standings)
+        self._run(self._in_state(recipes, CandidateState.NEW, CandidateState.PROMOTED), standings)
+        self._complete(recipes, standings, round(MIN_COMPLETE_SHARE * len(new)) if unknown else len(recipes))
         self._stop_surplus(self._in_state(recipes, CandidateState.WAITING))
+        for recipe in self._in_state(recipes, CandidateState.COMPLETE):
+            self._rows[recipe.digest] = self._row(self._candidates[recipe.digest].scores)
         return [self._outcome(recipe) for recipe in recipes]
 
     def _in_state(self, recipes: Sequence[Recipe], *states: CandidateState) -> list[Recipe]:
@@ -143,61 +145,89 @@ class Race:
             if recipe.digest in self._candidates and self._candidates[recipe.digest].state in states
         ]
 
-    def _ask(self, recipes: Sequence[Recipe], round_index: int) -> None:
-        """Have candidates answer a round. One that fails is stopped, one that has answered all rounds is complete."""
-        items = len(self._facts.rounds[round_index].items)
-        evaluations = self._evaluator.evaluate(
-            recipes, Split.SEARCH, lambda: self._on_answered(items), round_index=round_index
-        )
-        for evaluation in evaluations:
-            digest = evaluation.recipe.digest
-            candidate = self._candidates[digest]
-            candidate.scores |= _scores_by_item(evaluation.scores)
-            candidate.rounds = round_index + 1
-            candidate.items += items
-            candidate.seconds += evaluation.seconds
-            candidate.failure = evaluation.failure
-            if candidate.failure is not None:
-                candidate.state = CandidateState.STOPPED
-            elif candidate.rounds == len(self._facts.rounds):
-                candidate.state = CandidateState.COMPLETE
-                self._rows[digest] = self._row(candidate.scores)
+    def _run(self, recipes: Sequence[Recipe], standings: _Standings, *, to_the_end: bool = False) -> None:
+        """Have each candidate answer one round after the other until it is complete, stopped or waiting.
 
-    def _decide(self, recipes: Sequence[Recipe], standings: _Standings, quota: int) -> None:
-        """Promote, stop or leave waiting; of those that are not beaten at least `quota` are promoted."""
+        to_the_end: none waits.
+        """
+        candidates = [self._candidates[recipe.digest] for recipe in recipes]
+
+        def next_round(index: int, evaluation: Evaluation) -> int | None:
+            candidate = candidates[index]
+            self._note_round(candidate, evaluation)
+            if candidate.state in (CandidateState.STOPPED, CandidateState.COMPLETE):
+                return None
+            self._decide(candidate, standings, to_the_end=to_the_end)
+            return candidate.rounds if candidate.state is CandidateState.PROMOTED else None
+
+        self._evaluator.evaluate_rounds(
+            recipes, Split.SEARCH, [candidate.rounds for candidate in candidates], next_round
+        )
+
+    def _note_round(self, candidate: _Candidate, evaluation: Evaluation) -> None:
+        """Add the scores of a round. A candidate that fails is stopped, one that has answered all is complete."""
+        asked = self._facts.rounds[candidate.rounds]
+        candidate.scores |= _scores_by_item(evaluation.scores)
+        candidate.rounds += 1
+        candidate.cost += asked.cost
+        candidate.items += len(asked.items)
+        candidate.seconds += evaluation.seconds
+        candidate.failure = evaluation.failure
+        if candidate.failure is not None:
+            candidate.state = CandidateState.STOPPED
+        elif candidate.rounds == len(self._facts.rounds):
+            candidate.state = CandidateState.COMPLETE
+        self._on_answered(len(asked.items))
+
+    def _decide(self, candidate: _Candidate, standings: _Standings, *, to_the_end: bool = False) -> None:
+        """Promote, stop or leave waiting."""
         from evaluation.racing.decisions import RaceStatus
 
         states = {
             RaceStatus.PROMOTED: CandidateState.PROMOTED,
-            RaceStatus.WAITING: CandidateState.WAITING,
+            RaceStatus.WAITING: CandidateState.PROMOTED if to_the_end else CandidateState.WAITING,
             RaceStatus.DROPPED: CandidateState.STOPPED,
         }
-        candidates = [self._candidates[recipe.digest] for recipe in recipes]
-        decisions = standings.decide([self._row(candidate.scores) for candidate in candidates], quota)
-        for candidate, decision in zip(candidates, decisions, strict=True):
-            candidate.decision = decision
-            candidate.state = states[decision.status]
+        candidate.decision = standings.decide(self._row(candidate.scores))
+        candidate.state = states[candidate.decision.status]
+
+    def _complete(self, recipes: Sequence[Recipe], standings: _Standings, quota: int) -> None:
+        """Have waiting candidates answer everything, the most promising first, as many as `quota` lacks complete ones.
+
+        One that turns out to be beaten is not replaced by another.
+        """
+        missing = max(0, quota - len(self._in_state(recipes, CandidateState.COMPLETE)))
+        waiting = self._by_promise(self._in_state(recipes, CandidateState.WAITING))
+        self._run(waiting[:missing], standings, to_the_end=True)
+
+    def _by_promise(self, waiting: Sequence[Recipe]) -> list[Recipe]:
+        """Waiting recipes, the most promising first, equals by digest."""
+
+        def dominated(recipe: Recipe) -> tuple[float, str]:
+            decision = self._candidates[recipe.digest].decision
+            assert decision is not None  # without one no candidate waits
+            return decision.dominated, recipe.digest
+
+        return sorted(waiting, key=dominated)
 
     def _stop_surplus(self, waiting: Sequence[Recipe]) -> None:
         """Stop all but the most promising of those that wait."""
-        candidates = [self._candidates[recipe.digest] for recipe in waiting]
-        candidates.sort(key=lambda candidate: candidate.decision.dominated if candidate.decision else 0.0)
-        for candidate in candidates[self._max_waiting :]:
-            candidate.state = CandidateState.STOPPED
+        for recipe in self._by_promise(waiting)[self._max_waiting :]:
+            self._candidates[recipe.digest].state = CandidateState.STOPPED
 
     def _outcome(self, recipe: Recipe) -> Outcome:
         if recipe.digest in self._baselines:
             return Outcome(self._measured(recipe), None, self._baselines[recipe.digest].seconds)
         candidate = self._candidates[recipe.digest]
-        share = candidate.items / len(self._keys)
+        share, answered = min(1.0, candidate.cost), candidate.items / len(self._keys)
+        outcome = Outcome(None, candidate.failure, candidate.seconds, share, answered=answered)
         if candidate.failure is not None:
-            return Outcome(None, candidate.failure, candidate.seconds, share)
+            return outcome
         if candidate.state is CandidateState.COMPLETE:
-            return Outcome(self._measured(recipe), None, candidate.seconds, share)
+            return replace(outcome, objectives=self._measured(recipe))
         assert candidate.decision is not None  # a decision follows every round but the last
-        means = candidate.decision.estimate.means
         waits = candidate.state is CandidateState.WAITING
-        return Outcome(means, None, candidate.seconds, share, estimated=True, waiting=waits)
+        return replace(outcome, objectives=candidate.decision.estimate.means, estimated=True, waiting=waits)
 
     def _measured(self, recipe: Recipe) -> tuple[float, ...]:
         """Skill scores of a complete model."""
@@ -237,16 +267,13 @@ class _Standings:
         self._panel, self._opponents, self._confidence = panel, opponents, confidence
         self._model = fit_item_model(complete, panel.tasks, seed=0)
 
-    def decide(self, rows: Sequence[Sequence[float]], at_least: int) -> tuple[Decision, ...]:
-        """Decide on candidates by their rows."""
+    def decide(self, row: Sequence[float]) -> Decision:
+        """Decide on a candidate by its row."""
         import numpy as np
 
-        from evaluation.racing.decisions import decide_candidates
+        from evaluation.racing.decisions import decide_candidate
 
-        table = np.array(rows).reshape(len(rows), len(self._panel.tasks))
-        return decide_candidates(
-            table, self._opponents, self._panel, self._model, confidence=self._confidence, at_least=at_least
-        )
+        return decide_candidate(np.array(row), self._opponents, self._panel, self._model, confidence=self._confidence)
 
 
 def select_opponents(points: Mapping[str, Sequence[float]], baselines: Collection[str]) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def summarise_search(result: SearchResult, items: int, skills: int) -> SearchSum
         stopped=result.stopped,
         reasons=tuple(reasons.most_common()),
         fully_scored=len(points),
-        item_scores=round(items * sum(scored.outcome.share for scored in result.scored)),
+        item_scores=round(items * sum(scored.outcome.answered for scored in result.scored)),
     )
 
 

@@ -149,7 +149,7 @@ class RacingSection(Section):
         default=None,
         ge=2,
         le=10,
-        description=f"number of rounds; each doubles the items scored so far; null: {ROUNDS}, or fewer with few items",
+        description=f"most rounds, each of which doubles the items scored so far; fewer with few items; null: {ROUNDS}",
     )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="confidence level of the test by which a candidate is dropped"

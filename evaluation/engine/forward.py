@@ -82,26 +82,35 @@ class Forward:
 
 
 class PrefixStates:
-    """Keys and values of the prefixes that the current rows continue.
+    """Keys and values of prefixes, each computed once for the model's present weights.
 
-    Each is computed once and dropped after its last row, so that only one line of ancestors is in memory; therefore
-    prefixes must be asked for in their (depth-first) order.
+    Those of the line of ancestors in use are held; of the others as many as fit in `room` tokens, for requests that
+    come later. What does not fit is dropped after its last row; therefore prefixes must be asked for in their
+    (depth-first) order.
     """
 
-    def __init__(self, forward: Forward, prefixes: Sequence[Prefix]) -> None:
-        self._forward, self._prefixes = forward, prefixes
+    def __init__(self, forward: Forward, prefixes: Sequence[Prefix], room: int = 0) -> None:
+        self._forward, self._prefixes, self._room = forward, prefixes, room
         self._held: dict[int, State] = {}
+        self._kept: set[int] = set()
 
     def of(self, index: int) -> State | None:
         """Keys and values up to the end of a prefix; None for the empty one."""
         line = self._ancestors(index)
-        self._held = {held: state for held, state in self._held.items() if held in line}
+        self._held = {held: state for held, state in self._held.items() if held in line or held in self._kept}
         state: State | None = None
         for each in line:
             if each not in self._held:
                 self._held[each] = self._compute(self._prefixes[each], state)
+                self._keep(each)
             state = self._held[each]
         return state
+
+    def _keep(self, index: int) -> None:
+        # The state of a prefix includes its ancestors', so that its size is its end.
+        if self._prefixes[index].end <= self._room:
+            self._room -= self._prefixes[index].end
+            self._kept.add(index)
 
     def _ancestors(self, index: int) -> list[int]:
         """The prefix and its ancestors, topmost first, without the empty one (number 0)."""

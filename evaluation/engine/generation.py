@@ -8,7 +8,7 @@ answers and gives the next ones, until each has ended.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -21,7 +21,7 @@ from evaluation.engine.forward import Forward, PrefixStates
 from evaluation.engine.masks import step_visibility
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.stops import StopStrings
-from evaluation.engine.tree import Path, Prefix, Row, cut_tree
+from evaluation.engine.tree import Path, Prefix, Row, SharedPrefixes, cut_tree
 
 Stops = Mapping[tuple[str, ...], StopStrings]
 
@@ -79,13 +79,22 @@ class GenerationPlan:
     batches: tuple[_Batch, ...]
 
     @classmethod
-    def of(cls, prompts: Sequence[Prompt], limits: BatchLimits, device: torch.device) -> GenerationPlan:
-        """Plan for prompts of at least one token each; equal ones are answered once."""
+    def of(
+        cls,
+        prompts: Sequence[Prompt],
+        limits: BatchLimits,
+        device: torch.device,
+        shared: SharedPrefixes | None = None,
+    ) -> GenerationPlan:
+        """Plan for prompts of at least one token each; equal ones are answered once.
+
+        shared: the prefixes of a larger set of prompts, which these belong to.
+        """
         by_tokens: dict[tuple[int, ...], list[Prompt]] = defaultdict(list)
         for prompt in dict.fromkeys(prompts):
             by_tokens[prompt.tokens].append(prompt)
-        # The last token of a prompt is never in a prefix: its logits give the first token of the answer.
-        prefixes = cut_tree([Path(tokens, len(tokens) - 1) for tokens in by_tokens], limits.generations)
+        paths, cut = _plan_paths(by_tokens), limits.generations
+        prefixes = shared.part(paths, cut) if shared else cut_tree(paths, cut)
         sharing = list(by_tokens.values())  # for each path of the tree the prompts with these tokens
         placed = [
             (number, prefix.rows[index], prompt)
@@ -100,18 +109,39 @@ class GenerationPlan:
             batches.append(_Batch(tuple(prompt for _, _, prompt in placed[span]), prefills, max(widths[span])))
         return cls(tuple(prompts), tuple(prefixes), tuple(batches))
 
+    def cost(self, limits: BatchLimits) -> int:
+        """The rows' cost in tokens; see `BatchLimits.reading`. Answers are taken to reach their limit."""
+        prefills = [prefill for batch in self.batches for prefill in batch.prefills]
+        read = sum(prefill.rows.tokens.numel() + limits.reading for prefill in prefills)
+        lengths = [[prompt.limit for prompt in batch.prompts] for batch in self.batches]
+        return read + sum(sum(batch) + limits.reading * max(batch) for batch in lengths)
+
+    @staticmethod
+    def share(prompts: Sequence[Prompt], limits: BatchLimits) -> SharedPrefixes:
+        """The prefixes of prompts that are answered in parts."""
+        return SharedPrefixes.of(_plan_paths(dict.fromkeys(prompt.tokens for prompt in prompts)), limits.generations)
+
     def answer(
-        self, forward: Forward, ends: frozenset[int], stops: Mapping[tuple[str, ...], StopStrings]
+        self,
+        forward: Forward,
+        states: PrefixStates,
+        ends: frozenset[int],
+        stops: Mapping[tuple[str, ...], StopStrings],
     ) -> list[Answer]:
         """The answers in the order of the prompts.
 
-        ends: tokens that end an answer. stops: the stop strings of each prompt's `until`.
+        states: of the plan's prefixes. ends: tokens that end an answer. stops: the stop strings of each prompt's
+        `until`.
         """
-        states = PrefixStates(forward, self.prefixes)
         found: dict[Prompt, Answer] = {}
         for batch in self.batches:
             found.update(_Decoding(batch, forward, states).run(ends, stops))
         return [found[prompt] for prompt in self.prompts]
+
+
+def _plan_paths(prompts: Iterable[tuple[int, ...]]) -> list[Path]:
+    """Different prompts as paths. The last token is never in a prefix: its logits give the answer's first token."""
+    return [Path(tokens, len(tokens) - 1) for tokens in prompts]
 
 
 def _plan_prefills(

@@ -14,7 +14,7 @@ from evaluation.engine.batches import BatchLimits, cut_batches, longest_first
 from evaluation.engine.cache import make_reading_cache, make_storing_cache
 from evaluation.engine.forward import Forward, PrefixStates
 from evaluation.engine.rows import RowTensors
-from evaluation.engine.tree import Path, Prefix, Row, cut_tree
+from evaluation.engine.tree import Path, Prefix, Row, SharedPrefixes, cut_tree
 
 Pair = tuple[list[int], list[int]]
 """Tokens of a context and of its continuation."""
@@ -46,24 +46,25 @@ class LikelihoodPlan:
     batches: tuple[_Batch, ...]
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], max_length: int, limits: BatchLimits, device: torch.device) -> LikelihoodPlan:
+    def of(
+        cls,
+        pairs: Sequence[Pair],
+        max_length: int,
+        limits: BatchLimits,
+        device: torch.device,
+        shared: SharedPrefixes | None = None,
+    ) -> LikelihoodPlan:
         """Plan for (context, continuation) pairs, truncated from the left to `max_length` inputs as lm-eval does.
 
         A model reads all tokens but the last, each token's logits predicting the next one. Pairs with the same inputs
         share a path of the tree, however they are split into context and continuation.
 
-        Raises AssertionError, as lm-eval does, for an empty context or continuation, or one that is too long.
+        shared: the prefixes of a larger set of pairs, which these belong to. Raises AssertionError, as lm-eval does,
+        for an empty context or continuation, or one that is too long.
         """
-        by_inputs: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, (context, continuation) in enumerate(pairs):
-            assert context and continuation, "a context or a continuation has no tokens"
-            fits = len(continuation) <= max_length
-            assert fits, f"a continuation of ({len(continuation)}) tokens, the model takes ({max_length})"
-            by_inputs[tuple((context + continuation)[-(max_length + 1) :][:-1])].append(index)
-        users = list(by_inputs.values())  # for each path of the tree the pairs with these inputs
-        longest = [max(len(pairs[index][1]) for index in sharing) for sharing in users]
-        paths = [Path(inputs, len(inputs) - count) for inputs, count in zip(by_inputs, longest, strict=True)]
-        prefixes = cut_tree(paths, limits.likelihoods)
+        users, paths = _plan_paths(pairs, max_length)
+        cut = limits.likelihoods
+        prefixes = shared.part(paths, cut) if shared else cut_tree(paths, cut)
         batches = []
         for number, prefix in enumerate(prefixes):
             order = [prefix.rows[index] for index in longest_first([len(row.tokens) for row in prefix.rows])]
@@ -73,10 +74,24 @@ class LikelihoodPlan:
                 batches.append(_batch(rows, order[span], users, pairs))
         return cls(len(pairs), tuple(prefixes), tuple(batches))
 
-    def answer(self, forward: Forward, softmax_dtype: torch.dtype | None) -> list[tuple[float, bool]]:
-        """(log-likelihood, whether greedy decoding would give the continuation) of every pair, in their order."""
+    def cost(self, limits: BatchLimits) -> int:
+        """The rows' cost in tokens; see `BatchLimits.reading`."""
+        return sum(batch.rows.tokens.numel() + limits.reading for batch in self.batches)
+
+    @staticmethod
+    def share(pairs: Sequence[Pair], max_length: int, limits: BatchLimits) -> SharedPrefixes:
+        """The prefixes of pairs that are asked in parts. Raises AssertionError as `of` does."""
+        _, paths = _plan_paths(pairs, max_length)
+        return SharedPrefixes.of(paths, limits.likelihoods)
+
+    def answer(
+        self, forward: Forward, states: PrefixStates, softmax_dtype: torch.dtype | None
+    ) -> list[tuple[float, bool]]:
+        """(log-likelihood, whether greedy decoding would give the continuation) of every pair, in their order.
+
+        states: of the plan's prefixes.
+        """
         answers: list[tuple[float, bool]] = [(0.0, False)] * self.size
-        states = PrefixStates(forward, self.prefixes)
         for batch in self.batches:
             rows = batch.rows
             make_cache = (
@@ -89,6 +104,19 @@ class LikelihoodPlan:
             for request, total, exact in zip(batch.requests, sums.tolist(), greedy.tolist(), strict=True):
                 answers[request] = total, exact
         return answers
+
+
+def _plan_paths(pairs: Sequence[Pair], max_length: int) -> tuple[list[list[int]], list[Path]]:
+    """The different inputs as paths of a tree, and the indices of the pairs that have each."""
+    by_inputs: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, (context, continuation) in enumerate(pairs):
+        assert context and continuation, "a context or a continuation has no tokens"
+        fits = len(continuation) <= max_length
+        assert fits, f"a continuation of ({len(continuation)}) tokens, the model takes ({max_length})"
+        by_inputs[tuple((context + continuation)[-(max_length + 1) :][:-1])].append(index)
+    users = list(by_inputs.values())
+    longest = [max(len(pairs[index][1]) for index in sharing) for sharing in users]
+    return users, [Path(inputs, len(inputs) - count) for inputs, count in zip(by_inputs, longest, strict=True)]
 
 
 def _batch(tensors: RowTensors, rows: Sequence[Row], users: Sequence[list[int]], pairs: Sequence[Pair]) -> _Batch:

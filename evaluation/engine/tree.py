@@ -10,8 +10,10 @@ in the first, d and e both follow c and do not see each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,42 @@ class _Node:
         return self.end - self.start
 
 
-def cut_tree(paths: Sequence[Path], cut: Cut) -> list[Prefix]:
+@dataclass(frozen=True, eq=False)
+class SharedPrefixes:
+    """The prefixes of a tree, for the trees of parts of its paths: what was computed for one part serves the others.
+
+    numbers: tokens of each path → the prefix that its row continues.
+    """
+
+    prefixes: tuple[Prefix, ...]
+    numbers: Mapping[tuple[int, ...], int]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], cut: Cut) -> SharedPrefixes:
+        """Cut the tree of all paths."""
+        prefixes = cut_tree(paths, cut)
+        rows = ((number, row) for number, prefix in enumerate(prefixes) for row in prefix.rows)
+        return cls(tuple(prefixes), {paths[leaf].tokens: number for number, row in rows for leaf, _ in row.leaves})
+
+    def part(self, paths: Sequence[Path], cut: Cut) -> list[Prefix]:
+        """The same prefixes with the rows of some of the paths; prefixes that these do not need have no rows."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index, path in enumerate(paths):
+            groups[self.numbers[path.tokens]].append(index)
+        prefixes = [Prefix(prefix.parent, prefix.start, prefix.tokens) for prefix in self.prefixes]
+        for number, group in groups.items():
+            members = [paths[index] for index in group]
+            (own,) = cut_tree(members, Cut(cut.row, gain=sys.maxsize), known=prefixes[number].end)
+            prefixes[number].rows = [
+                replace(row, leaves=tuple((group[leaf], columns) for leaf, columns in row.leaves)) for row in own.rows
+            ]
+        return prefixes
+
+
+def cut_tree(paths: Sequence[Path], cut: Cut, known: int = 0) -> list[Prefix]:
     """Prefixes in depth-first order, parents first; every path is a leaf of exactly one row. Paths must differ.
+
+    known: tokens that all paths share and that are computed already.
 
     The walk goes down from the root. A subtree that fits in a row becomes one, and the walk ends there. Otherwise the
     tokens from the current prefix to this node become a prefix of their own if that saves enough: each of the node's
@@ -102,7 +138,7 @@ def cut_tree(paths: Sequence[Path], cut: Cut) -> list[Prefix]:
     """
     nodes = _radix_tree(paths)
     _sum_up(nodes, paths, cut)
-    prefixes = [Prefix(None, 0, ())]
+    prefixes = [Prefix(None, known, ())]
     stack = [(0, 0)] if nodes else []  # (node, number of the prefix that its rows continue)
     while stack:
         index, number = stack.pop()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -39,29 +41,66 @@ class EngineLM(PlainLM):
         super().__init__(model, tokenizer, device, batch_size)
         self.engine = Engine(self.model, tokenizer)
         self.tokenized = Recent()
+        self._whole: Mapping[str, Sequence[Instance]] = {}
         self._text = lru_cache(maxsize=2**16)(self._decoded)
 
     def put(self, model: PreTrainedModel) -> None:
-        """Answer with another model from now on: of the same family, tokenizer and device, and of any depth."""
+        """Answer with another model from now on, of the same family, tokenizer and device, and of any depth; or with
+        other weights of the same one."""
         self._model, self._config = model, model.config
         self.engine.put(model)
+
+    @contextmanager
+    def asking_part_of(self, whole: Sequence[Instance]) -> Iterator[None]:
+        """Keep what the requests of the block share with the other requests of `whole`, until the next `put`."""
+        self._whole = _by_kind(whole)
+        try:
+            yield
+        finally:
+            self._whole = {}
+
+    def costs(self, parts: Sequence[Sequence[Instance]], whole: Sequence[Instance]) -> list[float]:
+        """What each part of `whole` costs in tokens, if they are asked one after the other."""
+        if self.engine.refused:
+            return super().costs(parts, whole)
+        totals = [0.0] * len(parts)
+        kinds, every = [_by_kind(part) for part in parts], _by_kind(whole)
+        for kind in every:
+            for place, cost in enumerate(self._costs_of_kind(kind, [one.get(kind, []) for one in kinds], every[kind])):
+                totals[place] += cost
+        return totals
+
+    def _costs_of_kind(
+        self, kind: str, parts: Sequence[Sequence[Instance]], whole: Sequence[Instance]
+    ) -> Sequence[float]:
+        if kind == "generate_until" and not self.engine.generation_refused:
+            prompts, every = [self._greedy(part) for part in parts], self._greedy(whole)
+            return self.engine.generation_costs(prompts, every) if every else super().costs(parts, whole)
+        if kind == "loglikelihood":
+            pairs = [self.pairs(part) for part in parts]
+            return self.engine.likelihood_costs(pairs, self.max_length, self.pairs(whole))
+        if kind == "loglikelihood_rolling":
+            pairs = [self._window_pairs(part) for part in parts]
+            return self.engine.likelihood_costs(pairs, self.max_length, self._window_pairs(whole))
+        return super().costs(parts, whole)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy) of each continuation."""
         if self.engine.refused:
             answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
             return answers
-        return self._log_likelihoods(self.pairs(requests))
+        whole = self._whole.get("loglikelihood")
+        return self._log_likelihoods(self.pairs(requests), self.pairs(whole) if whole else None)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of each whole text, in windows as long as the model takes."""
         if self.engine.refused:
             answers: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
             return answers
-        texts = [request.args for request in requests]
-        windows = self.tokenized.get("windows", texts, lambda: [self._windows(text) for (text,) in texts])
-        parts = iter(self._log_likelihoods([pair for text in windows for pair in text]))
-        return [sum(next(parts)[0] for _ in text) for text in windows]
+        whole = self._whole.get("loglikelihood_rolling")
+        answered = self._log_likelihoods(self._window_pairs(requests), self._window_pairs(whole) if whole else None)
+        parts = iter(answered)
+        return [sum(next(parts)[0] for _ in text) for text in self._all_windows(requests)]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The text that each prompt is continued with."""
@@ -72,15 +111,15 @@ class EngineLM(PlainLM):
         if others:
             left = [requests[index] for index in others]
             answers.update(zip(others, super().generate_until(left, disable_tqdm=disable_tqdm), strict=True))
-        greedy = [prompt for prompt in prompts if prompt is not None]
-        found = self.engine.generate(greedy, frozenset(self._end_tokens))
+        greedy, whole = self._greedy(requests), self._whole.get("generate_until")
+        found = self.engine.generate(greedy, frozenset(self._end_tokens), self._greedy(whole) if whole else None)
         for index, prompt, answer in zip(own, greedy, found, strict=True):
             answers[index] = self._text(answer.tokens, prompt.until)
             self._endings.stopped[prompt_key(requests[index].args)] = answer.ended
         return [answers[index] for index in range(len(requests))]
 
-    def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
-        return self.engine.log_likelihoods(pairs, self.max_length, self.softmax_dtype)
+    def _log_likelihoods(self, pairs: Sequence[Pair], whole: Sequence[Pair] | None) -> list[tuple[float, bool]]:
+        return self.engine.log_likelihoods(pairs, self.max_length, self.softmax_dtype, whole)
 
     def pairs(self, requests: Sequence[Instance]) -> list[Pair]:
         """Tokens of contexts and continuations, from lm-eval's own method, stopped before it asks the model."""
@@ -101,6 +140,10 @@ class EngineLM(PlainLM):
 
         return self.tokenized.get("pairs", [request.args for request in requests], encode)
 
+    def _all_windows(self, requests: Sequence[Instance]) -> list[list[Pair]]:
+        texts = [request.args for request in requests]
+        return self.tokenized.get("windows", texts, lambda: [self._windows(text) for (text,) in texts])
+
     def _windows(self, text: str) -> list[Pair]:
         """The windows of a text for a rolling likelihood: each token is a continuation once."""
         windows = get_rolling_token_windows(
@@ -111,6 +154,13 @@ class EngineLM(PlainLM):
         )
         pairs = map(make_disjoint_window, windows)
         return [(list(context), list(continuation)) for context, continuation in pairs]
+
+    def _window_pairs(self, requests: Sequence[Instance]) -> list[Pair]:
+        return [pair for text in self._all_windows(requests) for pair in text]
+
+    def _greedy(self, requests: Sequence[Instance]) -> list[Prompt]:
+        """Those requests that the engine answers."""
+        return [prompt for prompt in self._prompts(requests) if prompt is not None]
 
     def _prompts(self, requests: Sequence[Instance]) -> list[Prompt | None]:
         """Each request as the engine takes it; None for those that are left to lm-eval."""
@@ -139,3 +189,10 @@ class EngineLM(PlainLM):
     def _decoded(self, tokens: tuple[int, ...], until: tuple[str, ...]) -> str:
         text = postprocess_generated_text(self.tok_decode(list(tokens)), stop=list(until), think_end_token=None)
         return str(text)
+
+
+def _by_kind(requests: Sequence[Instance]) -> dict[str, list[Instance]]:
+    kinds: dict[str, list[Instance]] = defaultdict(list)
+    for request in requests:
+        kinds[request.request_type].append(request)
+    return kinds

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from lm_eval.api.instance import Instance
@@ -25,10 +25,13 @@ from evaluation.harness.process_state import compiled_templates, quiet, seeded
 from evaluation.harness.rules import task_rules, tokenizer_rules
 from evaluation.harness.tasks import Doc, LoadedTask, divide_tasks
 from evaluation.items import item_id
-from evaluation.racing.decisions import round_ends
+from evaluation.racing.decisions import count_rounds, round_ends
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
+
+MAX_OVERHEAD = 1.1
+"""The most that a model's rounds may cost together, as a multiple of the whole evaluation at once."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,14 @@ class LmEvalSet:
     """An evaluation set (`evaluation.eval_set.EvalSet`) of lm-eval's tasks, which asks models wrapped as an lm-eval LM.
 
     tasks: the requests, made once for hundreds of models. uses: each use of a task. digest: see EvalSet.
+    whole: the requests of the set that this one is a round of; none if it is no round. cost: see EvalSet.
     """
 
     tasks: tuple[TaskRequests, ...]
     uses: tuple[TaskUse, ...]
     digest: str
+    whole: tuple[Instance, ...] = ()
+    cost: float = 1.0
 
     @classmethod
     def build(
@@ -160,37 +166,68 @@ class LmEvalSet:
         return cls(tuple(tasks), tuple(uses), digest([content, asked]))
 
     @property
+    def requests(self) -> list[Instance]:
+        """All requests, task by task."""
+        return [request for task in self.tasks for request in task.requests]
+
+    @property
     def items(self) -> tuple[EvalItem, ...]:
         """The items of each use of a task, one use after the other."""
         return tuple(EvalItem(use.skill, use.task, use.digest, item) for use in self.uses for item in use.items)
 
-    def rounds(self, count: int) -> tuple[LmEvalSet, ...]:
+    def rounds(self, count: int, model: LM) -> tuple[LmEvalSet, ...]:
         """At most `count` sets that together ask every item once, each with its share of every task.
 
-        After each round about twice as many items of a task are answered as before it (`round_ends`). A round without
-        items is left out. The items' order is random (drawn by the split's seed), so every round is a sample.
+        After each round about twice as many items of a task are answered as before it (`round_ends`). There are fewer
+        rounds for few items (`count_rounds`), and where more would cost above `MAX_OVERHEAD` of the whole. The items'
+        order is random (drawn by the split's seed), so every round is a sample. model: see EvalSet. Raises
+        EvaluationError if a request does not fit the model.
         """
+        for number in range(count_rounds([len(task.items) for task in self.tasks], count), 1, -1):
+            rounds = self._cut(number)
+            costs = self._costs(rounds, model)
+            if sum(costs) <= MAX_OVERHEAD * self._costs([self], model)[0]:
+                return tuple(replace(one, cost=cost / sum(costs)) for one, cost in zip(rounds, costs, strict=True))
+        return (self,)
+
+    def _costs(self, parts: Sequence[LmEvalSet], model: LM) -> Sequence[float]:
+        """What parts of this set cost beside each other if they are asked one after the other."""
+        requests = [part.requests for part in parts]
+        if not isinstance(model, PlainLM):
+            return [float(len(part)) for part in requests]
+        try:
+            return model.costs(requests, self.requests)
+        except AssertionError as error:  # as in `_answer`
+            raise EvaluationError(f"the model cannot answer: {error}") from error
+
+    def _cut(self, count: int) -> list[LmEvalSet]:
         ends = [(0, *round_ends(len(task.items), count)) for task in self.tasks]
-        rounds = []
-        for number in range(count):
-            spans = [slice(*end[number : number + 2]) for end in ends]
-            tasks = [replace(task, items=task.items[span]) for task, span in zip(self.tasks, spans, strict=True)]
-            use_spans = [span for task, span in zip(self.tasks, spans, strict=True) for _ in task.metrics]
-            uses = [replace(use, items=use.items[span]) for use, span in zip(self.uses, use_spans, strict=True)]
-            if any(task.items for task in tasks):
-                rounds.append(LmEvalSet.of(tasks, uses))
-        return tuple(rounds)
+        spans = [[slice(*end[number : number + 2]) for end in ends] for number in range(count)]
+        return [replace(self._part(part), whole=tuple(self.requests)) for part in spans]
+
+    def sample(self, share: float) -> LmEvalSet:
+        """The first items of every task, about this share of them, and at least one."""
+        return self._part([slice(math.ceil(share * len(task.items))) for task in self.tasks])
+
+    def _part(self, spans: Sequence[slice]) -> LmEvalSet:
+        """The set of some items of each task."""
+        tasks = [replace(task, items=task.items[span]) for task, span in zip(self.tasks, spans, strict=True)]
+        use_spans = [span for task, span in zip(self.tasks, spans, strict=True) for _ in task.metrics]
+        uses = [replace(use, items=use.items[span]) for use, span in zip(self.uses, use_spans, strict=True)]
+        return LmEvalSet.of(tasks, uses)
 
     def score(self, model: LM) -> tuple[ItemScore, ...]:
         """Scores of a model, wrapped as an `EngineLM` or `PlainLM`, in the order of `items`.
 
-        Raises EvaluationError if the model's probabilities are not numbers (broken weights), or if a task
-        generates more tokens than the model has positions.
+        Rounds that follow each other keep what they share, unless the model is put anew in between. Raises
+        EvaluationError if the model's probabilities are not numbers (broken weights), or if a task generates more
+        tokens than the model has positions.
         """
-        requests = [request for task in self.tasks for request in task.requests]
+        requests = self.requests
         for request in requests:
             request.resps, request.filtered_resps = [], {}
-        with quiet(), compiled_templates():
+        scope = model.asking_part_of(self.whole) if self.whole and isinstance(model, PlainLM) else nullcontext()
+        with quiet(), compiled_templates(), scope:
             _answer(model, requests)
             scores = [score for task in self.tasks for score in task.scores(model)]
         found = {(score.skill, score.task, score.item): score for score in scores}

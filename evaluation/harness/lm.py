@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -50,6 +51,14 @@ class PlainLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         with quiet():
             super().__init__(pretrained=model.to(device), tokenizer=tokenizer, batch_size=batch_size)
         self.cache_hook = self._endings = _Endings()
+
+    def asking_part_of(self, whole: Sequence[Instance]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Ask requests that are a part of `whole`, with the same weights as the other parts: HFLM shares nothing."""
+        return nullcontext()
+
+    def costs(self, parts: Sequence[Sequence[Instance]], whole: Sequence[Instance]) -> list[float]:  # noqa: ARG002
+        """What each part of `whole` costs beside the others, if they are asked one after the other: its characters."""
+        return [float(sum(len(str(request.args[0])) for request in part)) for part in parts]
 
     def stopped(self, request: Instance) -> bool | None:
         """Whether the last answer to a generation request ended by itself; None if it was not asked."""

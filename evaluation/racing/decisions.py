@@ -1,8 +1,9 @@
 """Decides after each round of a race which candidates answer more items.
 
-All candidates answer the same items in the same order. A candidate is dropped if a fully scored model is better in
-every skill, by a paired test on the items that both answered. Of the others, those whose estimated scores on all items
-are probably not dominated are promoted to the next round; the rest wait, and may be promoted when more is known.
+All candidates answer the same items in the same order, and each is decided on by itself. It is dropped if a fully
+scored model is better in every skill, by a paired test on the items that both answered. Otherwise it is promoted to the
+next round if its estimated scores on all items are probably not dominated; if they are it waits, and may be promoted
+when more is known.
 Racing: Maron & Moore, "Hoeffding races: accelerating model selection search", 1993.
 """
 
@@ -21,6 +22,8 @@ from evaluation.racing.item_response import Array
 
 PROMISING = 0.5
 """A candidate is promoted if the chance that it is dominated is below this."""
+
+FIRST_ROUND_ITEMS = 8
 
 _DRAWS = 512
 _POINTS_AT_ONCE = 64
@@ -98,28 +101,31 @@ def round_ends(items: int, rounds: int) -> tuple[int, ...]:
     return tuple(max(1, math.ceil(items / 2 ** (rounds - place))) for place in range(1, rounds + 1))
 
 
-def decide_candidates(
-    candidates: Array, full: Array, panel: Panel, model: ItemModel, *, confidence: float, at_least: int = 0
-) -> tuple[Decision, ...]:
-    """Decide on each candidate.
+def count_rounds(items: Sequence[int], most: int) -> int:
+    """The number of rounds for tasks of so many items, at most `most`.
 
-    candidates: candidates × items, NaN where there is no answer yet. full: models × items, the fully scored models
-    that the candidates compete with. confidence: that of the paired test by which candidates are dropped.
-    at_least: number of candidates that are promoted even if they are probably dominated, the most promising first,
-    because `model` learns from complete answers alone.
+    The first round has at least `FIRST_ROUND_ITEMS` of a task on average: fewer tell too little, and would cost as much
+    as more, because every pass through a model reads all its weights.
     """
-    if not len(candidates):
-        return ()
-    estimates = estimate_scores(candidates, panel, model)
-    dominated = chance_dominated(estimates, panel.skills(full))
-    dropped = [beaten_by_any(row, full, panel) >= confidence for row in candidates]
-    remaining = [index for index in np.argsort(dominated, kind="stable") if not dropped[index]]
-    promoted = {index for rank, index in enumerate(remaining) if dominated[index] < PROMISING or rank < at_least}
-    decisions = []
-    for index, estimate in enumerate(estimates):
-        status = RaceStatus.PROMOTED if index in promoted else RaceStatus.WAITING
-        decisions.append(Decision(RaceStatus.DROPPED if dropped[index] else status, estimate, float(dominated[index])))
-    return tuple(decisions)
+    fitting = (
+        rounds
+        for rounds in range(most, 1, -1)
+        if sum(round_ends(count, rounds)[0] for count in items) >= FIRST_ROUND_ITEMS * len(items)
+    )
+    return next(fitting, 1)
+
+
+def decide_candidate(row: Array, full: Array, panel: Panel, model: ItemModel, *, confidence: float) -> Decision:
+    """Decide on a candidate, without regard to other candidates.
+
+    row: its scores, NaN where there is no answer yet. full: models × items, the fully scored models that it competes
+    with. confidence: that of the paired test by which candidates are dropped.
+    """
+    (estimate,) = estimate_scores(row[None], panel, model)
+    dominated = float(chance_dominated([estimate], panel.skills(full))[0])
+    if beaten_by_any(row, full, panel) >= confidence:
+        return Decision(RaceStatus.DROPPED, estimate, dominated)
+    return Decision(RaceStatus.PROMOTED if dominated < PROMISING else RaceStatus.WAITING, estimate, dominated)
 
 
 def estimate_scores(candidates: Array, panel: Panel, model: ItemModel) -> tuple[ScoreEstimate, ...]:

@@ -83,7 +83,7 @@ class _Search:
         self._earlier = earlier.scored if earlier else ()
         # What an earlier search has measured costs this one nothing: neither time nor budget.
         self._known = {
-            one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0)
+            one.recipe.digest: replace(one.outcome, seconds=0.0, share=0.0, answered=0.0)
             for one in self._earlier
             if one.outcome.is_measured
         }

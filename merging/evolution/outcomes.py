@@ -17,7 +17,8 @@ class Outcome:
     objectives: one score per skill, higher is better; None if scoring failed.
     failure: why it failed; None if it did not.
     seconds: the candidate's share of the wall time; recorded, so that a replay counts the same time.
-    share: how much of the full scoring was spent on it, 1 for all of it.
+    share: how much of the cost of a full scoring was spent on it, 1 for all of it.
+    answered: share of the items that it was scored on.
     estimated: whether the objectives are expected, not measured: they guide the search, and are never on a front.
     waiting: whether it may yet be scored in full: the recipe is sent again with the next generation.
     """
@@ -28,6 +29,7 @@ class Outcome:
     share: float = 1.0
     estimated: bool = False
     waiting: bool = False
+    answered: float = 1.0
 
     @property
     def is_measured(self) -> bool:
@@ -133,4 +135,6 @@ def _check_outcome(outcome: Outcome, objectives: int) -> Outcome:
     if len(outcome.objectives) != objectives:
         raise MergingError(f"evaluate: got {len(outcome.objectives)} scores: give one for each of {objectives}")
     odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
-    return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share) if odd else outcome
+    if not odd:
+        return outcome
+    return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share, answered=outcome.answered)

@@ -102,6 +102,15 @@ def test_a_plan_shows_the_size_of_the_largest_space_and_of_the_largest_merge(
     assert (plan.cost.layers, plan.cost.largest) == (5, sum(sizes.values()) + 3 * one_layer)
 
 
+def test_a_plan_warns_of_a_dtype_that_the_processor_is_slow_with(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.scoring.dtype_speed.measure_slowness", lambda dtype: {"bfloat16": 3.7}[dtype])
+    watched = small_watchlist(search={"dtype": "bfloat16"}, workers={"device": "cpu"})
+    plan = make_plan(client(server), watched, datetime.now(UTC), measure=unmeasured)
+    assert [one for one in plan.warnings if one.startswith("search.dtype: bfloat16 takes 3.7 × as long as float32")]
+
+
 def test_a_plan_names_the_sources_whose_layers_are_left_out(server: Running) -> None:
     sources = [{"repo": MATH}, {"repo": LANGUAGE}, {"repo": BASE}]
     watched = small_watchlist(

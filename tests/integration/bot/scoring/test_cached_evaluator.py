@@ -11,11 +11,12 @@ import pytest
 from bot.errors import ShoalError
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.evaluator import Failure
+from bot.scoring.evaluator import Evaluation, Failure, NextRound
 from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.results import BaselineKind
 from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
 from evaluation.splits import Split
+from fixtures.rounds import ask_in_rounds
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
@@ -44,19 +45,22 @@ class Faulty:
         rounds = tuple(RoundFacts(f"round {part} of {split}", (item,)) for part, item in enumerate(items))
         return EvalSetFacts(f"set of {split}", items, (("m:acc", True),), (), "a question", rounds)
 
-    def evaluate(
-        self,
-        recipes: Sequence[WeightMerge],
-        split: Split,
-        round_index: int | None = None,
-    ) -> Iterator[tuple[int, ItemResults | Failure]]:
-        asked = self.facts(split).part(round_index)
-        scores = tuple(item.scored(1.0 - int(item.item[-1]), None) for item in asked.items)
-        results = ItemResults(self.other_digest or asked.digest, scores, 3.0)
+    def evaluate(self, recipes: Sequence[WeightMerge], split: Split) -> Iterator[tuple[int, ItemResults | Failure]]:
+        facts = self.facts(split)
         for index, recipe in reversed(list(enumerate(recipes))):  # in the order in which they are done, not asked
-            name = recipe.sources[0].location
-            self.asked.append(name)
-            yield index, self.faults.get(name) or results
+            yield index, self._answer(recipe, RoundFacts(facts.digest, facts.items))
+
+    def evaluate_rounds(
+        self, recipes: Sequence[WeightMerge], split: Split, first: Sequence[int], next_round: NextRound
+    ) -> None:
+        rounds = self.facts(split).rounds
+        ask_in_rounds(first, lambda index, number: self._answer(recipes[index], rounds[number]), next_round)
+
+    def _answer(self, recipe: WeightMerge, asked: RoundFacts) -> ItemResults | Failure:
+        scores = tuple(item.scored(1.0 - int(item.item[-1]), None) for item in asked.items)
+        name = recipe.sources[0].location
+        self.asked.append(name)
+        return self.faults.get(name) or ItemResults(self.other_digest or asked.digest, scores, 3.0)
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise NotImplementedError
@@ -92,15 +96,36 @@ def test_splits_have_different_evaluation_sets(evaluator: CachedEvaluator, fault
     assert faulty.asked == ["a/one", "a/one"]
 
 
+def in_rounds(evaluator: CachedEvaluator, names: Sequence[str], last: int) -> dict[str, list[Evaluation]]:
+    """The evaluations of recipes on every round up to one."""
+    found: dict[str, list[Evaluation]] = {name: [] for name in names}
+
+    def next_round(index: int, evaluation: Evaluation) -> int | None:
+        found[names[index]].append(evaluation)
+        done = len(found[names[index]])
+        return done if done <= last and evaluation.failure is None else None
+
+    evaluator.evaluate_rounds([single(name) for name in names], Split.SEARCH, [0] * len(names), next_round)
+    return found
+
+
 def test_each_round_is_asked_and_remembered_by_itself(evaluator: CachedEvaluator, faulty: Faulty) -> None:
-    (first,) = evaluator.evaluate([single("a/one")], Split.SEARCH, round_index=0)
-    (second,) = evaluator.evaluate([single("a/one")], Split.SEARCH, round_index=1)
-    assert [(score.item, score.value) for score in (*first.scores, *second.scores)] == [
-        ("search-0", 1.0),
-        ("search-1", 0.0),
-    ]
-    assert evaluator.evaluate([single("a/one")], Split.SEARCH, round_index=0) == (first,)
-    assert faulty.asked == ["a/one", "a/one"]
+    first = in_rounds(evaluator, ["a/one"], last=0)
+    assert faulty.asked == ["a/one"]
+    both = in_rounds(evaluator, ["a/one", "a/two"], last=1)
+    assert faulty.asked == ["a/one", "a/two", "a/two", "a/one"]  # a/one goes on at its second round
+    assert both["a/one"][:1] == first["a/one"]
+    for evaluations in both.values():
+        scores = [(score.item, score.value) for evaluation in evaluations for score in evaluation.scores]
+        assert scores == [("search-0", 1.0), ("search-1", 0.0)]
+    assert in_rounds(evaluator, ["a/two", "a/one"], last=1) == both and len(faulty.asked) == 4
+
+
+def test_a_recipe_that_fails_in_a_round_is_asked_no_more(evaluator: CachedEvaluator, faulty: Faulty) -> None:
+    faulty.faults["a/one"] = Failure("not finite", seconds=4.0)
+    ((failed,), (_, other)) = in_rounds(evaluator, ["a/one", "a/two"], last=1).values()
+    assert failed.failure == "not finite" and failed.seconds == 2.0 and other.failure is None
+    assert faulty.asked.count("a/one") == 1
 
 
 def test_scores_of_other_items_are_refused_and_not_kept(evaluator: CachedEvaluator, faulty: Faulty) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -277,17 +278,43 @@ def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers
     assert at_fault not in (folder / "marked.txt").read_text().split()
 
 
-def test_the_rounds_of_an_evaluation_set_give_the_scores_of_the_whole(folder: Path) -> None:
-    with ProcessPool(replace(spec(folder), rounds=3)) as workers:
+def test_every_recipe_answers_its_rounds_in_one_worker_with_the_scores_of_the_whole(folder: Path) -> None:
+    found: dict[int, list[ItemScore]] = {index: [] for index in range(4)}
+    with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(16, 10, 10))) as workers:
         eval_set = workers.facts(Split.SEARCH)
-        ((_, answer),) = workers.evaluate(RECIPES[:1], Split.SEARCH)
-        assert isinstance(answer, ItemResults)
-        rounds: list[ItemScore] = []
-        for index in range(len(eval_set.rounds)):
-            ((_, results),) = workers.evaluate(RECIPES[:1], Split.SEARCH, index)
-            assert isinstance(results, ItemResults)
-            rounds += results.scores
-    assert [len(facts.items) for facts in eval_set.rounds] == [3, 3, 6] and set(rounds) == set(answer.scores)
+        whole = scores(workers, RECIPES[:4])
+        (folder / "marked.txt").unlink()
+
+        def next_round(index: int, answer: ItemResults | Failure) -> int | None:
+            assert isinstance(answer, ItemResults)
+            found[index] += answer.scores
+            return 1 if answer.eval_set == eval_set.rounds[0].digest else None
+
+        workers.evaluate_rounds(RECIPES[:4], Split.SEARCH, [0, 0, 1, 0], next_round)
+    assert [len(facts.items) for facts in eval_set.rounds] == [8, 8]
+    assert sum(facts.cost for facts in eval_set.rounds) == pytest.approx(1)
+    assert found[2] == [one for one in whole[2] if one.item in {item.item for item in eval_set.rounds[1].items}]
+    assert all(set(found[index]) == set(whole[index]) for index in (0, 1, 3))
+    marks = Counter(line.split()[0] for line in (folder / "marked.txt").read_text().splitlines())
+    assert len(marks) == 2 and all(count % 16 in (0, 8) for count in marks.values()) and sum(marks.values()) == 56
+
+
+def test_a_worker_killed_between_two_rounds_is_replaced_and_the_recipe_goes_on(folder: Path) -> None:
+    found: list[tuple[ItemScore, ...]] = []
+    with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(16, 10, 10))) as workers:
+        undisturbed = scores(workers, RECIPES[:1])[0]
+
+        def next_round(_index: int, answer: ItemResults | Failure) -> int | None:
+            assert isinstance(answer, ItemResults)
+            found.append(answer.scores)
+            if len(found) > 1:
+                return None
+            for worker in worker_processes():
+                worker.kill()
+            return 1
+
+        workers.evaluate_rounds(RECIPES[:1], Split.SEARCH, [0], next_round)
+    assert not isinstance(undisturbed, Failure) and {*found[0], *found[1]} == set(undisturbed)
 
 
 def test_workers_that_cannot_start_end_the_run_in_one_line(folder: Path) -> None:
@@ -314,10 +341,12 @@ class NobodyThere:
         self,
         recipes: Sequence[WeightMerge],
         split: Split,  # noqa: ARG002
-        round_index: int | None = None,  # noqa: ARG002
     ) -> Iterator[tuple[int, ItemResults | Failure]]:
         assert not recipes, "the ledger knew"
         return iter(())
+
+    def evaluate_rounds(self, recipes: Sequence[WeightMerge], *_: object) -> None:
+        assert not recipes, "the ledger knew"
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise AssertionError(f"nobody asked for {folder} on {split}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedModel
 
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
@@ -16,7 +17,11 @@ from evaluation.errors import EvaluationError
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from fixtures.folders import ZOO_TASKS
+from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.models.live import LiveModels
+from merging.partition import Partition
+from merging.recipes.weight_merge import WeightMerge
 from zoo.repo import MATH, MODELS
 
 
@@ -57,6 +62,28 @@ def test_scores_are_kept_apart_by_merging_s_code_the_settings_files_and_the_batc
         assert key() != known, name
         (folder / name).write_text(text)
     assert key() == known
+
+
+def test_a_recipe_that_follows_itself_keeps_its_model(spec: WorkerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    build = WeightMerge.live_model
+
+    def counted(recipe: WeightMerge, models: LiveModels) -> PreTrainedModel:
+        built.append(recipe.digest)
+        if len(built) == 3:
+            raise MergingError("half rewritten")
+        return build(recipe, models)
+
+    monkeypatch.setattr(WeightMerge, "live_model", counted)
+    worker = Worker(replace(spec, rounds=2, sizes=SplitSizes(16, 10, 10)))
+    groups = (Partition.even(2, layers, modules_apart=False, ends_apart=False) for layers in (1, 2))
+    one, other = (WeightMerge.single(ModelId(MATH, "0" * 40), own, "float32") for own in groups)
+    first = [worker.evaluate(one, Split.SEARCH, number).scores for number in (0, 1)]
+    assert len(built) == 1
+    assert worker.evaluate(other, Split.SEARCH, 0).scores == first[0] and len(built) == 2
+    with pytest.raises(MergingError):
+        worker.evaluate(one, Split.SEARCH, 0)
+    assert [worker.evaluate(other, Split.SEARCH, number).scores for number in (0, 1)] == first and len(built) == 4
 
 
 def test_a_written_model_is_scored_with_the_candidates_tokenizer_alone(

@@ -11,7 +11,7 @@ import pytest
 
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.evaluator import Failure
+from bot.scoring.evaluator import Failure, NextRound
 from bot.search.racing import MAX_WAITING, Race, make_panel, select_opponents
 from bot.search.run import search_recipes, summarise_search
 from bot.search.strategies.weight_merges import WeightMergeSearch
@@ -21,6 +21,7 @@ from evaluation.racing.decisions import round_ends
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from fixtures.cycles import Listener
+from fixtures.rounds import ask_in_rounds
 from merging.evolution.outcomes import Outcome, SearchResult
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -86,22 +87,37 @@ class Synthetic:
         )
         ends = (0, *round_ends(ITEMS, ROUNDS))
         rounds = tuple(
-            RoundFacts(f"round {part}", tuple(one for one in items if ends[part] <= int(one.item) < ends[part + 1]))
+            RoundFacts(
+                f"round {part}",
+                tuple(one for one in items if ends[part] <= int(one.item) < ends[part + 1]),
+                (ends[part + 1] - ends[part]) / ITEMS,
+            )
             for part in range(ROUNDS)
         )
         return EvalSetFacts("whole", items, (("one:acc", True), ("two:acc", True)), (), "", rounds)
 
-    def evaluate(
-        self, recipes: Sequence[WeightMerge], split: Split, round_index: int | None = None
-    ) -> Iterator[tuple[int, ItemResults | Failure]]:
-        asked = self.facts(split).part(round_index)
+    def evaluate(self, recipes: Sequence[WeightMerge], split: Split) -> Iterator[tuple[int, ItemResults | Failure]]:
+        facts = self.facts(split)
         for index, recipe in enumerate(recipes):
-            self.asked += len(asked.items)
-            if self._faulty and round_index == 1 and int(recipe.digest, 16) % 3 == 0:
-                yield index, Failure("the merge is not finite", seconds=1.0)
-            else:
-                scores = tuple(item.scored(solved(recipe, item), None) for item in asked.items)
-                yield index, ItemResults(asked.digest, scores, len(scores) / 100)
+            yield index, self._answer(recipe, RoundFacts(facts.digest, facts.items))
+
+    def evaluate_rounds(
+        self, recipes: Sequence[WeightMerge], split: Split, first: Sequence[int], next_round: NextRound
+    ) -> None:
+        rounds = self.facts(split).rounds
+
+        def answer(index: int, number: int) -> ItemResults | Failure:
+            if self._faulty and number == 1 and int(recipes[index].digest, 16) % 3 == 0:
+                self.asked += len(rounds[number].items)
+                return Failure("the merge is not finite", seconds=1.0)
+            return self._answer(recipes[index], rounds[number])
+
+        ask_in_rounds(first, answer, next_round)
+
+    def _answer(self, recipe: WeightMerge, asked: RoundFacts) -> ItemResults:
+        self.asked += len(asked.items)
+        scores = tuple(item.scored(solved(recipe, item), None) for item in asked.items)
+        return ItemResults(asked.digest, scores, len(scores) / 100)
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
         raise NotImplementedError
@@ -177,9 +193,13 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tm
 
 
 def one_generation(
-    tmp_path: Path, best_first: bool = False, **limit: int
+    tmp_path: Path, best_first: bool = False, order: int = 1, most: int = 150, **limit: int
 ) -> tuple[Race, list[tuple[WeightMerge, Outcome]]]:
-    """A race after a generation of random candidates, with random baselines or with the best of all as baselines."""
+    """A race after a generation of random candidates, with random baselines or with the best of all as baselines.
+
+    order: -1 to ask the last candidate first. most: candidates of the generation.
+    """
+    tmp_path.mkdir(exist_ok=True)
     evaluator = CachedEvaluator(Ledger(tmp_path / "ledger.sqlite"), Synthetic())
     skills = [Skill(name, (SkillTask(name, "acc"),)) for name in ("one", "two")]
     genomes = SPACE.random_genomes(np.random.default_rng(0))
@@ -188,7 +208,8 @@ def one_generation(
         items = evaluator.facts(Split.SEARCH).items
         recipes.sort(key=lambda recipe: -sum(solved(recipe, item) for item in items))
     race = Race(evaluator, skills, evaluator.evaluate(recipes[:30], Split.SEARCH), 0.95, lambda _: None, **limit)
-    return race, list(zip(recipes[30:], race.evaluate(recipes[30:]), strict=True))
+    new = recipes[30 : 30 + most][::order]
+    return race, list(zip(new, race.evaluate(new), strict=True))
 
 
 def test_only_the_most_promising_candidates_wait(tmp_path: Path) -> None:
@@ -206,6 +227,16 @@ def test_a_tenth_of_a_generation_goes_on_however_little_it_promises(tmp_path: Pa
     _, outcomes = one_generation(tmp_path, best_first=True)
     first_round = min(one.share for _, one in outcomes)
     assert sum(one.share > first_round for _, one in outcomes) == round(len(outcomes) / 10) > 0
+
+
+def test_a_decision_depends_neither_on_other_candidates_nor_on_who_finishes_first(tmp_path: Path) -> None:
+    many = dict(one_generation(tmp_path / "many", max_waiting=300)[1])
+    again = dict(one_generation(tmp_path / "again", order=-1, max_waiting=300)[1])
+    few = dict(one_generation(tmp_path / "few", most=40, max_waiting=300)[1])
+    assert len(few) < len(again) == len(many) and again == many
+    # Some that wait are scored in full, the best of each generation.
+    alike = [outcome == many[recipe] for recipe, outcome in few.items() if not outcome.waiting | many[recipe].waiting]
+    assert all(alike) and len(alike) > 2
 
 
 def test_candidates_that_are_sent_alone_wait_no_longer(tmp_path: Path) -> None:

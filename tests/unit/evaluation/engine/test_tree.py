@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evaluation.engine.batches import BatchLimits, cut_batches, free_memory, longest_first
-from evaluation.engine.tree import Cut, Path, Prefix, Row, cut_tree
+from evaluation.engine.tree import Cut, Path, Prefix, Row, SharedPrefixes, cut_tree
 
 
 def beginning(prefixes: list[Prefix], number: int | None) -> tuple[int, ...]:
@@ -50,6 +50,28 @@ def test_every_path_is_a_leaf_that_sees_itself_alone(seed: int, cut: Cut) -> Non
                 assert prefix.end <= path.free
                 found.append(leaf)
     assert sorted(found) == list(range(len(paths)))
+
+
+@pytest.mark.parametrize("cut", [Cut(0, 1), Cut(8, 4), Cut(40, 2)], ids=str)
+def test_parts_of_a_tree_have_its_prefixes_and_every_path_once(cut: Cut) -> None:
+    paths = random_paths(1)
+    shared = SharedPrefixes.of(paths, cut)
+    prefixes = list(shared.prefixes)
+    assert len(prefixes) > 1
+    found = []
+    for chosen in (paths[::3], paths[1::3], paths[2::3]):
+        part = shared.part(chosen, cut)
+        assert [(one.parent, one.start, one.tokens) for one in part] == [
+            (one.parent, one.start, one.tokens) for one in prefixes
+        ]
+        for number, prefix in enumerate(part):
+            for row in prefix.rows:
+                for leaf, columns in row.leaves:
+                    own = tuple(row.tokens[column] for column in columns)
+                    assert chosen[leaf].tokens == beginning(prefixes, number) + own
+                    assert seen_from(row, columns[-1]) == list(columns) and prefix.end <= chosen[leaf].free
+                    found.append(chosen[leaf].tokens)
+    assert sorted(found) == sorted(path.tokens for path in paths)
 
 
 def test_shared_tokens_are_computed_once() -> None:

@@ -376,15 +376,20 @@ def test_answers_are_flagged(tokenizer: Any, word: str, use: SkillTask, flag: st
     assert {score.flag for score in scores} == {flag}
 
 
-def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(tokenizer: Any) -> None:
+def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.racing.decisions.FIRST_ROUND_ITEMS", 1)
     uses = (
         SkillTask("ev_generate", "exact_match", "raw"),
         SkillTask("ev_choice", "acc"),
         SkillTask("ev_choice", "acc_norm"),
     )
+    lm = PlainLM(build_model(), tokenizer, "cpu", 8)
     eval_set = build_eval_set(tokenizer, skill(*uses))
-    rounds = eval_set.rounds(3)
-    assert eval_set.rounds(1)[0].digest == eval_set.digest and len({part.digest for part in (eval_set, *rounds)}) == 4
+    rounds = eval_set.rounds(3, lm)
+    once = eval_set.rounds(1, lm)[0]
+    assert once.digest == eval_set.digest and len({part.digest for part in (eval_set, *rounds)}) == 4
     for index, asked in enumerate(eval_set.uses):
         parts = [part.uses[index] for part in rounds]
         assert {part.digest for part in parts} == {asked.digest}
@@ -392,7 +397,7 @@ def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(toke
         assert [len(part.items) for part in parts] == [
             end - start for start, end in itertools.pairwise((0, *round_ends(len(asked.items), 3)))
         ]
-    lm = PlainLM(build_model(), tokenizer, "cpu", 8)
+    assert once.cost == 1 and [part.cost for part in rounds] == pytest.approx([0.25, 0.25, 0.5], abs=0.1)
     assert {score for part in rounds for score in part.score(lm)} == set(eval_set.score(lm))
 
 
@@ -526,10 +531,13 @@ def test_lost_continuations_are_those_that_lm_eval_encodes_to_nothing(
         assert (not tokens) == lost
 
 
-def test_more_tokens_than_the_model_has_positions_are_refused(tokenizer: Any) -> None:
+def test_more_tokens_than_the_model_has_positions_are_refused(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     eval_set = build_eval_set(tokenizer, skill(SkillTask("ev_generate", "exact_match", "raw")))
     with pytest.raises(EvaluationError, match=r"ev_generate: the model cannot answer: .*\(5\).*\(4\)"):
         eval_set.score(PlainLM(build_model(positions=4), tokenizer, "cpu", 8))
+    monkeypatch.setattr("evaluation.racing.decisions.FIRST_ROUND_ITEMS", 1)
+    with pytest.raises(EvaluationError, match=r"the model cannot answer: .*\(5\).*\(4\)"):
+        eval_set.rounds(2, EngineLM(build_model(positions=4), tokenizer, "cpu", 8))
 
 
 def test_one_set_of_answers_serves_two_metrics_of_two_skills(tokenizer: Any) -> None:
