@@ -229,7 +229,7 @@ def few_shot_costs(folder: Path, rounds: int) -> RoundCosts:
     wanted = replace(wanted, checkpoints=checkpoints, config_source=refs[0], dtype="bfloat16", skills=skills)
     levels = range(1, min(gene.levels for gene in space.genes))
     recipes = (space.decode([level] * len(space.genes)) for level in levels)
-    return measure_costs(Worker(wanted), recipes, repeats=2)
+    return measure_costs(Worker(wanted), recipes, repeats=1)
 
 
 def demo_spec(zoo: Path, rounds: int) -> WorkerSpec:
