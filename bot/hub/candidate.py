@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
 WEIGHTS = "model*.safetensors"
 """Pattern of weight files; the watchlist limits their sizes (watch.max_bytes)."""
 
-LICENCE_FILES = tuple(f"{name}{ending}" for name in ("LICENSE", "LICENCE", "NOTICE") for ending in ("", ".md", ".txt"))
-"""Passed on with every release: permissive licences ask for it too."""
+_LICENCE_FILE = re.compile(r"(licen[sc]e|notice|copying|use_policy)([-_.][\w.-]{1,40})?", re.IGNORECASE)
+_LICENCE_ENDINGS = ("", ".md", ".txt", ".rst")
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """The files of a LoRA adapter. A repo that has them holds no whole model."""
 
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
-        **dict.fromkeys(("config.json", ADAPTER_CONFIG, *LICENCE_FILES), MIB),
+        **dict.fromkeys(("config.json", ADAPTER_CONFIG), MIB),
         "model.safetensors.index.json": 16 * MIB,
         **{path: file.max_bytes for path, file in COMPANION_FILES.items()},
     }
 )
-"""The only files fetched besides the weights, all of them at the top of the repo: name → largest size in bytes."""
+"""Files fetched besides the weights and the licences, all of them at the top of the repo: name → most bytes."""
 
 UNFINISHED_SCAN = "(its scan is not done)"
 """Stands among the flagged files of a model while the Hub scans it."""
@@ -48,7 +49,19 @@ _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
 def is_wanted(path: str) -> bool:
     """Whether a repo's file is fetched."""
-    return path in LIMITS or path == ADAPTER_WEIGHTS or ("/" not in path and fnmatchcase(path, WEIGHTS))
+    if path in LIMITS or path == ADAPTER_WEIGHTS or is_licence_file(path):
+        return True
+    return "/" not in path and fnmatchcase(path, WEIGHTS)
+
+
+def most_bytes(path: str) -> int | None:
+    """Largest size of a file that is fetched besides the weights; None for weights, and for what is not fetched."""
+    return MIB if is_licence_file(path) else LIMITS.get(path)
+
+
+def is_licence_file(path: str) -> bool:
+    """Whether a file holds a licence, a notice or a use policy, which even permissive licences want passed on."""
+    return bool(_LICENCE_FILE.fullmatch(path)) and PurePosixPath(path).suffix.lower() in _LICENCE_ENDINGS
 
 
 @dataclass(frozen=True)

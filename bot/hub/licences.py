@@ -8,13 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bot.errors import ShoalError
-from bot.hub.candidate import LICENCE_FILES, Candidate
+from bot.hub.candidate import Candidate, is_licence_file
 from bot.watchlist.licence_ids import LICENCES, LicenceKind
 
 _NAMES = MappingProxyType(
     {"llama2": "Llama 2", "llama3": "Llama 3", "llama4": "Llama 4"}
     | {f"llama3.{minor}": f"Llama 3.{minor}" for minor in (1, 2, 3)}
 )
+
+_SLASH = "--"
+"""Stands for the slash of a repo in a file's name."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +162,15 @@ def collect_licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:
     """The licence and notice files in the folders of some repos, each under a name with its repo."""
     found: dict[str, bytes] = {}
     for repo, folder in folders.items():
-        for path in (folder / name for name in LICENCE_FILES):
-            if path.is_file():
+        for path in sorted(folder.iterdir()):
+            if is_licence_file(path.name) and path.is_file():
                 # Always with an ending, because the end of the repo's name may look like one (.safetensors).
-                name = f"{path.stem}-{repo.replace('/', '--')}{path.suffix or '.txt'}"
+                name = f"{path.stem}-{repo.replace('/', _SLASH)}{path.suffix or '.txt'}"
                 found[name] = found.get(name, b"") + path.read_bytes()
     return found
+
+
+def is_source_licence(name: str) -> bool:
+    """Whether a release's file is the licence file of a source, as `collect_licence_files` names it."""
+    file, dash, repo = name.partition("-")
+    return bool(dash) and _SLASH in repo and is_licence_file(file)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bot.hub.candidate import LIMITS, Candidate
+from bot.hub.candidate import Candidate, most_bytes
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import find_refusal
@@ -154,7 +154,7 @@ def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str |
 def oversized(candidate: Candidate, _: object, __: object) -> str | None:
     """Limits on files that are read whole."""
     for file in candidate.wanted_files:
-        limit = LIMITS.get(file.path)
+        limit = most_bytes(file.path)
         if limit is not None and file.size is not None and file.size > limit:
             return f"its {file.path} is {file.size:,} bytes, more than the {limit:,} that are fetched"
     return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubNotFound
+from bot.hub.licences import is_source_licence
 from bot.hub.rules import OWN_TAG
 from bot.release.verify import check_files
 
@@ -24,8 +25,9 @@ CHUNK = 2**20
 PROVENANCE = "shoal.json"
 """The file of shoal's own record, in every release."""
 
-OURS = ("*.safetensors", "*.safetensors.index.json", "LICENSE-*", "LICENCE-*", "NOTICE-*", "path.png", "shoal/*")
-"""Files that are deleted when a later release of the same role no longer has them; all others may be a person's."""
+OURS = ("*.safetensors", "*.safetensors.index.json", "path.png", "shoal/*")
+"""Files that, like the sources' licences, are deleted when a later release of the same role no longer has them; all
+others may be a person's."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _commit_operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOpe
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     others = {sibling.rfilename for sibling in head.siblings or ()} - set(upload.files)
-    stale = {name for name in others if any(fnmatchcase(name, pattern) for pattern in OURS)}
+    stale = {name for name in others if is_source_licence(name) or any(fnmatchcase(name, one) for one in OURS)}
     return [
         *(CommitOperationAdd(name, upload.folder / name) for name in sorted(upload.files)),
         *(CommitOperationDelete(name) for name in sorted(stale)),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ShoalError
+from bot.hub.candidate import is_wanted
+from bot.hub.licences import is_source_licence
 from bot.release.publish import PROVENANCE
 from bot.release.verify import hash_files
 from bot.release.write import render_provenance, source_licences, write_release_folder
@@ -41,6 +43,34 @@ def test_licence_and_notice_files_are_passed_on_under_their_owners_names(tmp_pat
         "LICENSE-abacus-works--minnow-math.txt": b"\xa9 abacus-works/minnow-math",
         "NOTICE-kotoba-lab--minnow-kotoba.md": b"\xa9 kotoba-lab/minnow-kotoba",
     }
+
+
+def test_licences_in_any_case_and_use_policies_are_passed_on_and_recognised(tmp_path: Path) -> None:
+    names = ("License.txt", "notice", "USE_POLICY.md", "COPYING", "LICENSE-APACHE.md", "README.md", "license.pdf")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    places = {REFS[MATH]: tmp_path}
+    found = source_licences(WeightMerge.single(REFS[MATH], WHOLE, "float32"), REFS[MATH], places)
+    repo = MATH.replace("/", "--")
+    assert set(found) == {
+        f"License-{repo}.txt",
+        f"notice-{repo}.txt",
+        f"USE_POLICY-{repo}.md",
+        f"COPYING-{repo}.txt",
+        f"LICENSE-APACHE-{repo}.md",
+    }
+    assert all(is_wanted(name) for name in names[:5]) and not any(map(is_wanted, names[5:]))
+    assert all(map(is_source_licence, found)) and not any(map(is_source_licence, names))
+
+
+def test_the_config_sources_licence_is_passed_on_though_no_weights_are_its_own(tmp_path: Path) -> None:
+    places = {}
+    for source in (REFS[MATH], REFS[LANGUAGE]):
+        places[source] = tmp_path / source.location.replace("/", "--")
+        places[source].mkdir()
+        (places[source] / "LICENSE").write_text(source.location)
+    found = source_licences(WeightMerge.single(REFS[MATH], WHOLE, "float32"), REFS[LANGUAGE], places)
+    assert sorted(content.decode() for content in found.values()) == [MATH, LANGUAGE]
 
 
 def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed_on_as_text(tmp_path: Path) -> None:

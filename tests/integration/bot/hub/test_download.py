@@ -49,7 +49,7 @@ def test_only_wanted_files_come_and_a_second_run_asks_nothing(hub, pool_of, tmp_
         "onnx/model.onnx": b"x",
         "LICENSE": b"free",
         "LICENSE.safetensors": b"x",
-        "NOTICE-of-others": b"x",
+        "LICENSE-MODEL": b"free, with conditions",
         "spiece.model": b"pieces",
         "chat_template.json": b"{}",
     }
@@ -60,6 +60,7 @@ def test_only_wanted_files_come_and_a_second_run_asks_nothing(hub, pool_of, tmp_
     assert cod == tmp_path / "sources" / "reef--cod" / hub.store.head("reef/cod")
     assert {path.name for path in cod.iterdir()} == {
         "LICENSE",
+        "LICENSE-MODEL",
         "chat_template.json",
         "config.json",
         "model.safetensors",
