@@ -102,6 +102,26 @@ def test_a_family_without_a_folding_rule_is_refused_before_its_weights_are_fetch
     assert len(pool.sources) == len(list(home.sources.rglob("*.safetensors"))) == len(folders) == 2
 
 
+def test_chat_templates_that_do_not_fit_are_said_or_refused_before_weights_are_fetched(
+    server: Running, home: Home
+) -> None:
+    def asking(chat: bool) -> Watchlist:
+        skills = [{"name": "math", "tasks": [{"task": "zoo_math_en", "metric": "acc"}], "chat_template": chat}]
+        return small_watchlist(skills=skills, pinned=[{"repo": LANGUAGE}, {"repo": MATH}], watch={"tags": ["nothing"]})
+
+    server.faults.clear()
+    with pytest.raises(ShoalError, match=rf"^skills\[0\].chat_template: got true: {LANGUAGE}, .* no chat template;"):
+        prepare_pool(context(server, home, asking(chat=True)))
+    assert not list(home.sources.rglob("*.safetensors"))
+    server.store.commit(MATH, {"chat_template.jinja": "{{ messages }}"})
+    plain = context(server, home, asking(chat=False))
+    prepare_pool(plain)
+    assert isinstance(plain.narrator, Listener)
+    assert plain.narrator.said[0].startswith(
+        f"skills[0].chat_template: math asks without a chat template, but {MATH} has one; "
+    )
+
+
 @pytest.mark.parametrize("what", ["deleted", "moved"])
 def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_run_goes_on(
     server: Running, home: Home, what: str, monkeypatch: pytest.MonkeyPatch
