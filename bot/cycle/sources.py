@@ -24,6 +24,7 @@ from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
 from evaluation.suites import CAUSAL_LM, SUITES
 from merging.identity import ModelId
+from merging.tokenizers.release_files import release_note
 
 DAMAGED = "damaged: "
 """Prefix of `fetch_pool`'s refusals for corrupt content. A commit never changes, so later cycles can reuse them."""
@@ -61,6 +62,9 @@ def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
         context.narrator.say(line)
     ledger.keep(cycle, "pool", pool, Pool)
     ledger.record_pool(cycle, pool.verdicts, _source_entries(pool))
+    leader = pool.sources[0]
+    if note := release_note(folders[leader.ref]):
+        context.narrator.say(f"{leader.repo}, whose tokenizer the merges use: {note}")
     return pool, folders
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from merging.errors import MergingError
 from merging.models.transformers_cache import cached_on_disk
-from merging.tokenizers.source_tokenizer import SETTINGS, TOKENIZER, load_tokenizer, read_file
+from merging.tokenizers.source_tokenizer import CONFIG, SETTINGS, TOKENIZER, load_tokenizer, read_file
+from merging.writing.companions import read_companions
 
 _CLASS, WHOLE_FILE = "tokenizer_class", "PreTrainedTokenizerFast"
 _STEPS = ("normalizer", "pre_tokenizer", "decoder", "model")
@@ -49,6 +51,11 @@ def release_files(files: Mapping[str, bytes]) -> ReleaseFiles:
     if settings is None:
         return ReleaseFiles(files, note)
     return ReleaseFiles({**files, SETTINGS: (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()}, note)
+
+
+def release_note(folder: Path) -> str | None:
+    """The note of a source's files: how its release's tokenizer differs from what transformers makes of the source."""
+    return release_files(read_companions(folder) | {CONFIG: (folder / CONFIG).read_bytes()}).note
 
 
 def _deciding(files: Mapping[str, bytes]) -> list[str]:

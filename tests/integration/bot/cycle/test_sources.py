@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from typing import Any
@@ -120,6 +121,21 @@ def test_chat_templates_that_do_not_fit_are_said_or_refused_before_weights_are_f
     assert plain.narrator.said[0].startswith(
         f"skills[0].chat_template: math asks without a chat template, but {MATH} has one; "
     )
+
+
+def test_a_tokenizer_that_transformers_would_rebuild_is_reported_in_one_line(server: Running, home: Home) -> None:
+    first = context(server, home, small_watchlist())
+    prepare_pool(first)
+    assert not any("tokenizer the merges use" in line for line in first.narrator.said)
+    first.finish(State.NOTHING, "")
+    settings = json.dumps({"tokenizer_class": "Qwen2Tokenizer", "eos_token": "</s>"}).encode()
+    for repo in (MATH, LANGUAGE):
+        server.store.commit(repo, {"tokenizer_config.json": settings})
+    second = context(server, home, small_watchlist())
+    pool, _ = prepare_pool(second)
+    (line,) = [line for line in second.narrator.said if "tokenizer the merges use" in line]
+    assert line.startswith(f"{pool.sources[0].repo}, whose tokenizer the merges use: transformers rebuilds")
+    assert "by class (Qwen2Tokenizer); the result's tokenizer_config.json names PreTrainedTokenizerFast" in line
 
 
 @pytest.mark.parametrize("what", ["deleted", "moved"])

@@ -16,7 +16,7 @@ from merging.kinds import KINDS
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
-from merging.tokenizers.release_files import release_files
+from merging.tokenizers.release_files import release_files, release_note
 from merging.tokenizers.source_tokenizer import SourceTokenizer, read_source_tokenizer
 from merging.tokenizers.vocabulary import plan_vocabulary
 from merging.writing.release import write_release
@@ -102,5 +102,6 @@ def test_a_class_that_the_family_forces_is_reported_and_used_for_scores_too(tmp_
     found = release_files(files)
     assert found.files == files and str(found.note).endswith("as transformers does it, not as the file says")
     plain = AutoTokenizer.from_pretrained(put(tmp_path / "source", files))
+    assert release_note(tmp_path / "source") == found.note
     scoring = KINDS["causal-lm"].load_source_processor(tmp_path / "source")
     assert tokenizer_rules(scoring, chat=True) == tokenizer_rules(plain, chat=True)
