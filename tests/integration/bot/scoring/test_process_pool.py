@@ -19,7 +19,7 @@ from bot.errors import ShoalError
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Failure
-from bot.scoring.process_pool import ProcessPool, TimeLimits
+from bot.scoring.process_pool import DEFAULT_LIMITS, ProcessPool, TimeLimits
 from bot.scoring.resources import Resources
 from bot.scoring.worker_spec import WorkerSpec
 from bot.search.run import search_recipes
@@ -291,18 +291,18 @@ def test_every_recipe_answers_its_rounds_in_one_worker_with_the_scores_of_the_wh
             return 1 if answer.eval_set == eval_set.rounds[0].digest else None
 
         workers.evaluate_rounds(RECIPES[:4], Split.SEARCH, [0, 0, 1, 0], next_round)
+        marks = Counter(line.split()[0] for line in (folder / "marked.txt").read_text().splitlines())
     assert [len(facts.items) for facts in eval_set.rounds] == [8, 8]
     assert sum(facts.cost for facts in eval_set.rounds) == pytest.approx(1)
     assert found[2] == [one for one in whole[2] if one.item in {item.item for item in eval_set.rounds[1].items}]
     assert all(set(found[index]) == set(whole[index]) for index in (0, 1, 3))
-    marks = Counter(line.split()[0] for line in (folder / "marked.txt").read_text().splitlines())
     assert len(marks) == 2 and all(count % 16 in (0, 8) for count in marks.values()) and sum(marks.values()) == 56
 
 
 def test_a_worker_killed_between_two_rounds_is_replaced_and_the_recipe_goes_on(folder: Path) -> None:
     found: list[tuple[ItemScore, ...]] = []
     with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(16, 10, 10))) as workers:
-        undisturbed = scores(workers, RECIPES[:1])[0]
+        assert workers.facts(Split.SEARCH).rounds
 
         def next_round(_index: int, answer: ItemResults | Failure) -> int | None:
             assert isinstance(answer, ItemResults)
@@ -314,6 +314,8 @@ def test_a_worker_killed_between_two_rounds_is_replaced_and_the_recipe_goes_on(f
             return 1
 
         workers.evaluate_rounds(RECIPES[:1], Split.SEARCH, [0], next_round)
+        assert workers.time_limit == DEFAULT_LIMITS.least  # it follows the slowest round, as it does whole evaluations
+        undisturbed = scores(workers, RECIPES[:1])[0]
     assert not isinstance(undisturbed, Failure) and {*found[0], *found[1]} == set(undisturbed)
 
 
