@@ -10,7 +10,6 @@ import pytest
 from bot.cycle.dry_run import make_plan
 from bot.demo import TOKEN, fill_hub
 from bot.watchlist.load import load_watchlist
-from evaluation.statistics.power import POWER
 from fixtures.cycles import LANGUAGE, MATH, NAMESPACE, client
 from fixtures.data_sets import ask_for_data_at, publish_data_sets
 from fixtures.folders import ROOT
@@ -57,7 +56,8 @@ def test_a_plan_takes_the_sources_that_a_shipped_watchlist_is_about(server: Runn
     assert (plan.refusal, accepted) == (None, TAKEN[name]), plan.verdicts
     assert {task.task for task in plan.tasks} == {use.task for skill in watchlist.asked_skills for use in skill.tasks}
     assert all(min(task.validation, task.report) > 0 for task in plan.tasks)
-    assert [guard.guard for guard in plan.guards if guard.chance >= POWER] == [guard.name for guard in watchlist.guards]
+    # A merge that kept everything is not refused for want of items, as a rule.
+    assert [guard.guard for guard in plan.guards if guard.chance > 0.7] == [guard.name for guard in watchlist.guards]
 
 
 def test_the_local_hub_derives_the_recorded_tags_from_the_recorded_files(server: Running) -> None:

@@ -8,10 +8,13 @@ import pytest
 import typer
 
 from bot.cli.prompt import layout_prompt, prompt_command
+from bot.watchlist.load import load_watchlist
 from evaluation.eval_set import ExamplePrompt
 from fixtures.folders import ROOT
 
 DEMO = ROOT / "watchlists" / "demo.yml"
+NAMES = [asked.name for asked in load_watchlist(DEMO).asked_skills]
+"""Its skills and guards."""
 
 
 def example(**changed: object) -> ExamplePrompt:
@@ -56,7 +59,7 @@ def test_the_prompts_of_one_skill_or_all_are_printed(capsys: pytest.CaptureFixtu
     assert shown[0] == "--- math: zoo_math_en:acc, no examples ---" and len(shown) == 3
     prompt_command(DEMO, as_json=True)
     found = json.loads(capsys.readouterr().out)["prompts"]
-    assert [one["skill"] for one in found] == ["math", "language", "cross"]
+    assert [one["skill"] for one in found] == NAMES and NAMES[:3] == ["math", "language", "cross"]
     assert found[0]["prompt"] in shown[1] and found[1]["until"] == ["?", "</s>"]
 
 
@@ -64,4 +67,4 @@ def test_an_unknown_skill_is_refused_with_those_that_there_are(capsys: pytest.Ca
     with pytest.raises(typer.Exit):
         prompt_command(DEMO, "maths")
     assert "SKILL: got 'maths': is not in" in (fault := capsys.readouterr().err)
-    assert fault.endswith("choose from math, language, cross\n")
+    assert fault.endswith(f"choose from {', '.join(NAMES)}\n")
