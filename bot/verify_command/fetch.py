@@ -30,7 +30,7 @@ def fetch_release(hub: Hub, repo: str, revision: str | None, folder: Path, narra
     """
     info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True)
     sha = str(info.sha)
-    wanted = {one.rfilename: one.size or 0 for one in info.siblings or () if _is_wanted(one.rfilename)}
+    wanted = {one.rfilename: one.size or 0 for one in info.siblings or () if is_release_file(one.rfilename)}
     if len(wanted) > MOST_FILES:
         raise ShoalError(f"{repo}: has {len(wanted):,} files; a release has at most {MOST_FILES}")
     with narrator.bar("fetching the release", sum(wanted.values()), in_bytes=True) as advance:
@@ -73,6 +73,7 @@ def fetch_sources(
     return found, None
 
 
-def _is_wanted(name: str) -> bool:
+def is_release_file(name: str) -> bool:
+    """Whether a file of a repo is one that a release may have: a plain name, at the top or in the evidence's folder."""
     parts = name.split("/")
     return (len(parts) == 1 or parts[0] == FOLDER) and all(_PLAIN.fullmatch(part) for part in parts)

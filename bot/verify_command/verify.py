@@ -63,7 +63,7 @@ class Verifier:
                 folder = Path(place, "release")
                 sha = fetch_release(self.hub, model.location, model.revision, folder, self.narrator)
             weights = self._check_weights(folder, Path(place, "rebuilt"))
-            return Verification(release, sha, (*weights, self._check_scores(folder)))
+            return Verification(release, sha, (*weights, self.check_scores(folder)))
 
     def _check_weights(self, folder: Path, rebuilt: Path) -> tuple[ReleaseCheck, ReleaseCheck]:
         recipe, config_source = read_provenance(folder)
@@ -79,7 +79,8 @@ class Verifier:
         with self.narrator.bar("comparing", None):
             return compare_files(folder, rebuilt), compare_tensors(folder, rebuilt)
 
-    def _check_scores(self, folder: Path) -> ReleaseCheck:
+    def check_scores(self, folder: Path) -> ReleaseCheck:
+        """Score a release's folder again; the verdict says why not, where its own evidence does not allow it."""
         try:
             evidence = read_evidence(folder)
         except ShoalError as error:

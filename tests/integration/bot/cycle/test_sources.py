@@ -11,7 +11,7 @@ import pytest
 
 from bot.cycle import sources as cycle_sources
 from bot.cycle.context import CycleContext
-from bot.cycle.sources import prepare_pool
+from bot.cycle.sources import check_before, prepare_pool
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.download import SourceGone
@@ -177,3 +177,32 @@ def test_an_interrupted_cycle_whose_source_has_left_the_hub_finds_another_pool(s
         prepare_pool(again)
     pool, _ = prepare_pool(again)
     assert {member.repo for member in pool.members} == {MATH, "kotoba-lab/kotoba-two", BASE}
+
+
+def test_a_run_is_refused_where_no_scores_could_pass_the_gate_and_warned_where_few_could(server: Running) -> None:
+    hub, off = client(server), {"mode": "off", "namespace": None}
+    hopeless = small_watchlist(items={"validation": 5}, gate={"confidence": 0.95}, publish=off)
+    with pytest.raises(
+        ShoalError, match=r"small: items\.validation: leaves the gate too few items \(math 5, cross 5\)"
+    ):
+        check_before(hopeless, hub)
+    warning = check_before(small_watchlist(items={"validation": 12}, gate={"confidence": 0.95}, publish=off), hub)
+    assert warning is not None and "(math 12, cross 12)" in warning
+    assert check_before(small_watchlist(publish=off), hub) is None
+
+
+def test_a_guard_beside_a_base_that_the_sources_do_not_have_is_refused_before_the_download(
+    server: Running, home: Home
+) -> None:
+    guard = {"name": "digits", "tasks": [{"task": "zoo_sums", "metric": "acc"}]}
+    watched = small_watchlist(
+        watch={"authors": {"allow": ["nobody-at-all"]}},
+        pinned=[{"repo": MATH}, {"repo": LANGUAGE}],
+        search={"method": "linear"},
+        guards=[guard],
+        base=None,
+    )
+    server.faults.clear()
+    with pytest.raises(ShoalError, match="guards: digits: reference is base, and the sources have no base in common"):
+        prepare_pool(context(server, home, watched))
+    assert not home.sources.exists()
