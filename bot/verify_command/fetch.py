@@ -55,7 +55,7 @@ def fetch_sources(
     """
     resolver, found = Resolver(hub, Path.cwd()), {}
     for model in sorted(models):
-        if not re.fullmatch("[0-9a-f]{40}", model.revision or ""):
+        if not all(re.fullmatch("[0-9a-f]{40}", part.revision or "") for part in (model, model.adapter) if part):
             return {}, f"{model}: is not pinned to a commit of the Hub"
         try:
             found[model] = resolver.resolve(model)

@@ -37,6 +37,7 @@ from bot.hub.answers.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.merge_command.merge import Merger
 from bot.search.results import MeasuredRow
+from bot.verify_command.fetch import fetch_sources
 from bot.verify_command.verify import Verifier
 from bot.watchlist.watchlist import Watchlist
 from evaluation.errors import EvaluationError
@@ -64,6 +65,7 @@ from fixtures.cycles import (
     start_process,
 )
 from localhub import Running
+from merging.identity import ModelId
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
@@ -257,6 +259,9 @@ def test_anyone_can_build_and_score_the_published_release_again(finished: Finish
     assert "1 of " in details["tensors"] and "values differ" in details["tensors"]
     assert details["scores"].startswith("README.md: zoo_math_en acc: its metadata says 1.0001, the mean")
 
+    gone = ModelId("reef/gone", "0" * 40)
+    found_sources, problem = fetch_sources(hub, Home(tmp_path / "home"), {gone}, Listener())
+    assert found_sources == {} and problem is not None and problem.startswith(f"{gone}: not on the Hub")
     untrusting = replace(stranger, trusted=False).verify(release.repo)
     assert not untrusting.is_equal and "--trust-remote-code" in untrusting.checks[2].detail
 
@@ -334,8 +339,8 @@ def test_a_guard_is_measured_for_the_front_and_the_releases_and_shown(finished: 
     for release in finished.ledger.releases(CYCLE):
         (measured,) = (row for row in page.measured if row.name == release.role)
         card = (finished.home.release(CYCLE, release.role) / "README.md").read_text()
-        (row,) = [line for line in card.splitlines() if line.startswith("| `digits` |") and BASE in line]
-        assert f"{measured.guards[0].score.mean:.3f}" in row and "| 0.400 |" in row
+        (row,) = [line for line in card.splitlines() if line.startswith("| digits<br>") and BASE in line]
+        assert f"{measured.guards[0].score.mean:.3f}" in row and "may drop by 0.400" in row
 
 
 def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:

@@ -96,7 +96,7 @@ def test_a_changed_recipe_does_not_have_its_digest(tmp_path: Path) -> None:
         read_provenance(tmp_path)
 
 
-@pytest.mark.parametrize("location", ["/etc", "reef/cod"])
-def test_sources_that_are_not_pinned_on_the_hub_are_not_read(verifier: Verifier, location: str) -> None:
-    found, problem = fetch_sources(verifier.hub, verifier.home, {ModelId(location)}, verifier.narrator)
-    assert (found, problem) == ({}, f"{location}: is not pinned to a commit of the Hub")
+@pytest.mark.parametrize("model", [ModelId("/etc"), ModelId("reef/cod"), replace(SOURCE, adapter=ModelId("/home/me"))])
+def test_sources_that_are_not_pinned_on_the_hub_are_not_read(verifier: Verifier, model: ModelId) -> None:
+    found, problem = fetch_sources(verifier.hub, verifier.home, {model}, verifier.narrator)
+    assert (found, problem) == ({}, f"{model}: is not pinned to a commit of the Hub")
