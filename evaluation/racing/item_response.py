@@ -12,6 +12,7 @@ Scores that are on no 0..1 scale have no σ ("linear" items); for them the model
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,16 @@ class ItemParameters:
     dispersion: Array
     linear: Array
 
+    @cached_property
+    def squares(self) -> Array:
+        """ββᵀ of each item, flat: estimating one model after the other needs it many times."""
+        return _flat(_outer(self.coefficients))
+
+    @cached_property
+    def loading_squares(self) -> Array:
+        """The same of the loadings on traits alone."""
+        return _flat(_outer(self.coefficients[:, 1:]))
+
     def logits(self, traits: Traits) -> Array:
         """x·β at the posterior means, models × items."""
         logits: Array = traits.design @ self.coefficients.T
@@ -137,8 +148,7 @@ class ItemParameters:
 
     def trait_variance(self, traits: Traits) -> Array:
         """Variance of the logits due to uncertain traits, models × items."""
-        loadings = self.coefficients[:, 1:]
-        variance: Array = _flat(traits.covariance) @ _flat(_outer(loadings)).T
+        variance: Array = _flat(traits.covariance) @ self.loading_squares.T
         return variance
 
     def item_variance(self, traits: Traits) -> Array:
@@ -179,7 +189,7 @@ class ItemParameters:
         slope = self.slope(self.expected(logits, np.zeros(1)))
         noise = np.where(scores.seen, (slope / self.dispersion) ** 2 * self.item_variance(traits), 0.0)
         count = traits.covariance.shape[1]
-        meat = (noise @ _flat(_outer(self.coefficients[:, 1:]))).reshape(-1, count, count)
+        meat = (noise @ self.loading_squares).reshape(-1, count, count)
         return replace(traits, covariance=traits.covariance + traits.covariance @ meat @ traits.covariance)
 
 
@@ -261,7 +271,7 @@ class _Prior:
 def _fit_traits(weights: _Weights, items: ItemParameters) -> Traits:
     """EM's step for the models: a ridge regression of each on the items' loadings."""
     width = items.coefficients.shape[1]
-    outer = (weights.curvature @ _flat(_outer(items.coefficients))).reshape(-1, width, width)
+    outer = (weights.curvature @ items.squares).reshape(-1, width, width)
     covariance = np.linalg.inv(outer[:, 1:, 1:] + np.linalg.inv(items.spread))
     means = (covariance @ (weights.pull @ items.coefficients[:, 1:] - outer[:, 0, 1:])[..., None])[..., 0]
     return Traits(np.concatenate([np.ones((len(means), 1)), means], axis=1), covariance)
@@ -269,7 +279,7 @@ def _fit_traits(weights: _Weights, items: ItemParameters) -> Traits:
 
 def _bound_points(items: ItemParameters, traits: Traits) -> Array:
     """The points at which the bound is tightest: the root of E[logit²], models × items."""
-    points: Array = np.sqrt(np.maximum(traits.moments @ _flat(_outer(items.coefficients)).T, 1e-6))
+    points: Array = np.sqrt(np.maximum(traits.moments @ items.squares.T, 1e-6))
     return points
 
 

@@ -17,6 +17,7 @@ from evaluation.racing.decisions import (
     ScoreEstimate,
     beaten_by_any,
     chance_dominated,
+    count_rounds,
     decide_candidate,
     round_ends,
 )
@@ -47,6 +48,22 @@ def test_each_round_doubles_the_items_and_the_last_asks_all() -> None:
     assert round_ends(7, 1) == (7,)
     with pytest.raises(EvaluationError, match="got 0 rounds of 7 items"):
         round_ends(7, 0)
+
+
+@pytest.mark.parametrize(
+    ("items", "most", "rounds"),
+    [
+        ([200, 200, 200], 5, 5),
+        ([200], 3, 3),
+        ([64, 64], 5, 4),
+        ([40], 5, 3),
+        ([12], 5, 1),
+        ([15], 5, 2),
+        ([200, 8], 5, 4),
+    ],
+)
+def test_the_first_round_has_eight_items_of_a_task_on_average(items: list[int], most: int, rounds: int) -> None:
+    assert count_rounds(items, most) == rounds
 
 
 def test_a_panels_skills_are_those_of_the_scores() -> None:
