@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from bot.errors import ShoalError
 from bot.release.results import CycleResults
@@ -57,7 +57,7 @@ class ReportItems(_Frozen):
     version: int
     eval_set: str
     device: str
-    batch_size: int
+    batch_size: PositiveInt
     tasks: tuple[ScoredTask, ...]
 
 

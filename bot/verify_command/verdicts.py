@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING
 from bot.release.evidence import ReportItems
 from bot.release.verify import sha256_of
 from evaluation.scores import ItemScore
+from merging.errors import MergingError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = "*.safetensors"
+LOADED = (WEIGHTS, "*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.py", "adapter_config.json")
+"""Files that a library may load as weights, or run, if it finds them."""
+
 CARD_DIGITS = 4
 """Decimal places of the scores in a card's metadata."""
 
@@ -69,7 +74,7 @@ class CardScore:
 
 
 def compare_files(release: Path, rebuilt: Path) -> ReleaseCheck:
-    """Compare every file that the recipe makes, and refuse weights that it does not make."""
+    """Compare every file that the recipe makes, and refuse weights and code that it does not make."""
     made = sorted(path.name for path in rebuilt.iterdir())
     for name in made:
         if not (release / name).is_file():
@@ -78,7 +83,7 @@ def compare_files(release: Path, rebuilt: Path) -> ReleaseCheck:
             there, here = (release / name).stat().st_size, (rebuilt / name).stat().st_size
             difference = f"{there:,} bytes, rebuilt {here:,}" if there != here else f"other bytes, {here:,} in both"
             return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{name}: {difference}")
-    if extra := [path.name for path in sorted(release.glob(WEIGHTS)) if path.name not in made]:
+    if extra := [name for name in _loaded_files(release) if name not in made]:
         return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{extra[0]}: the recipe does not make it")
     return ReleaseCheck("bytes", CheckOutcome.EQUAL, f"{len(made)} files that the recipe makes: {', '.join(made)}")
 
@@ -87,7 +92,10 @@ def compare_tensors(release: Path, rebuilt: Path) -> ReleaseCheck:
     """Compare the tensors of both, bit by bit, whatever files they are in."""
     import torch
 
-    theirs, ours = _tensor_files(release), _tensor_files(rebuilt)
+    try:
+        theirs, ours = _tensor_files(release), _tensor_files(rebuilt)
+    except MergingError as error:
+        return ReleaseCheck("tensors", CheckOutcome.DIFFERENT, str(error).replace(f"{release}{os.sep}", ""))
     for name in sorted({*theirs, *ours}):
         if name not in theirs or name not in ours:
             where = "the release does not have it" if name not in theirs else "the recipe does not make it"
@@ -104,8 +112,13 @@ def compare_tensors(release: Path, rebuilt: Path) -> ReleaseCheck:
     return ReleaseCheck("tensors", CheckOutcome.EQUAL, f"{len(ours)} tensors, bit by bit")
 
 
-def compare_scores(stated: ReportItems, measured: Sequence[ItemScore], card: Sequence[CardScore]) -> ReleaseCheck:
-    """Compare scores measured anew with those that the release states, item by item, and these with its card."""
+def compare_scores(
+    stated: ReportItems, measured: Sequence[ItemScore], card: Sequence[CardScore], *, all_items: bool
+) -> ReleaseCheck:
+    """Compare scores measured anew with those that the release states, item by item, and these with its card.
+
+    all_items: whether every item was measured, and not only some of each task.
+    """
     known = {(one.skill, one.task): one.scores for one in stated.tasks}
     for score in measured:
         value = known.get((score.skill, score.task), {}).get(score.item)
@@ -115,11 +128,28 @@ def compare_scores(stated: ReportItems, measured: Sequence[ItemScore], card: Seq
         if value != score.value:
             detail = f"{score.task}: item {score.item}: the release states {value:g}, measured {score.value:g}"
             return ReleaseCheck("scores", CheckOutcome.DIFFERENT, detail)
-    if difference := _card_difference(stated, card):
+    if difference := _unmeasured(stated, measured, all_items=all_items) or _card_difference(stated, card):
         return ReleaseCheck("scores", CheckOutcome.DIFFERENT, difference)
     total = sum(len(scores) for scores in known.values())
     detail = f"{len(measured):,} of {total:,} report scores; the card's {len(card)} results are the means of all"
     return ReleaseCheck("scores", CheckOutcome.EQUAL, detail)
+
+
+def _unmeasured(stated: ReportItems, measured: Sequence[ItemScore], *, all_items: bool) -> str | None:
+    """The first task or, if all were measured, item that the release states a score of and its watchlist does not ask;
+    None if there is none.
+    """
+    items: dict[tuple[str, str], set[str]] = {}
+    for score in measured:
+        items.setdefault((score.skill, score.task), set()).add(score.item)
+    if not stated.tasks:
+        return "the release states no scores"
+    for task in stated.tasks:
+        if (task.skill, task.task) not in items:
+            return f"{task.task}: the release states scores in {task.skill}, which its watchlist does not ask"
+        if all_items and (unknown := task.scores.keys() - items[task.skill, task.task]):
+            return f"{task.task}: item {min(unknown)}: the release states a score, but the task has no such report item"
+    return None
 
 
 def _card_difference(stated: ReportItems, card: Sequence[CardScore]) -> str | None:
@@ -136,20 +166,24 @@ def _card_difference(stated: ReportItems, card: Sequence[CardScore]) -> str | No
         name = f"{shown.task} {shown.metric}"
         if not task.task.startswith(f"{shown.task}:{shown.metric}"):
             return f"README.md: it has a result of {name} where the release states one of {task.task}"
-        if abs(shown.value - mean) > 0.5 * 10**-CARD_DIGITS + 1e-9:
+        if not abs(shown.value - mean) <= 0.5 * 10**-CARD_DIGITS + 1e-9:  # NaN agrees with nothing
             return f"README.md: {name}: its metadata says {shown.value:g}, the mean of the item scores is {mean:.4f}"
     return None
 
 
+def _loaded_files(folder: Path) -> list[str]:
+    """The names of files that are loaded as weights, or run."""
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in LOADED)]
+
+
 def _tensor_files(folder: Path) -> Mapping[str, Path]:
-    """Tensor name → its file."""
-    from safetensors import safe_open
+    """Tensor name → its file; MergingError for a file that is damaged."""
+    from merging.sources.checkpoint import read_headers
 
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if fnmatchcase(path.name, WEIGHTS):
-            with safe_open(path, "pt") as file:
-                found |= dict.fromkeys(file.keys(), path)
+    for path in sorted(folder.glob(WEIGHTS)):
+        found |= dict.fromkeys(read_headers(path), path)
     return found
 
 

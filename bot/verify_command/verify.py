@@ -92,7 +92,7 @@ class Verifier:
             measured = self._score(folder, evidence)
         if isinstance(measured, Failure):
             return ReleaseCheck("scores", CheckOutcome.UNCHECKED, f"it could not be scored: {measured.reason}")
-        return compare_scores(evidence.items, measured.scores, card)
+        return compare_scores(evidence.items, measured.scores, card, all_items=self.items is None)
 
     def _refuse_tasks(self, folder: Path, watchlist: Watchlist) -> str | None:
         """Why the release's tasks may not run here; None if they may: it brings none, or it is trusted."""
@@ -146,10 +146,11 @@ def read_provenance(folder: Path) -> tuple[Recipe, ModelId]:
 def read_card_scores(folder: Path) -> tuple[CardScore, ...]:
     """The results in the metadata of a release's card; none if it has none that can be read."""
     from huggingface_hub import ModelCard, ModelCardData
+    from yaml import YAMLError
 
     try:
         data = ModelCard((folder / "README.md").read_text(encoding="utf-8")).data
         results = (data.eval_results if isinstance(data, ModelCardData) else None) or []
         return tuple(CardScore(one.dataset_type, one.metric_type, float(one.metric_value)) for one in results)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, YAMLError, RecursionError):
         return ()

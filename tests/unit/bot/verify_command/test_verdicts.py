@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -93,21 +94,48 @@ def test_files_and_tensors_that_only_one_side_has_are_named(folders: tuple[Path,
 
 
 def test_scores_are_equal_where_items_and_card_agree() -> None:
-    found = compare_scores(stated(*SCORES, GUARDED), SCORES[:1], [CardScore("m", "acc", 0.5)])
+    found = compare_scores(
+        stated(*SCORES, GUARDED), (SCORES[0], GUARDED), [CardScore("m", "acc", 0.5)], all_items=False
+    )
     assert found == ReleaseCheck(
-        "scores", CheckOutcome.EQUAL, "1 of 3 report scores; the card's 1 results are the means of all"
+        "scores", CheckOutcome.EQUAL, "2 of 3 report scores; the card's 1 results are the means of all"
     )
 
 
 def test_the_first_item_with_another_score_is_named_with_both() -> None:
     measured = (SCORES[0], ItemScore("math", "m:acc", "b", 1.0, None))
-    found = compare_scores(stated(*SCORES), measured, [CardScore("m", "acc", 0.5)])
+    found = compare_scores(stated(*SCORES), measured, [CardScore("m", "acc", 0.5)], all_items=True)
     assert found.outcome is CheckOutcome.DIFFERENT
     assert found.detail == "m:acc: item b: the release states 0, measured 1"
     unknown = (ItemScore("math", "m:acc", "z", 1.0, None),)
-    assert compare_scores(stated(*SCORES), unknown, []).detail == (
+    assert compare_scores(stated(*SCORES), unknown, [], all_items=False).detail == (
         "m:acc: item z: measured 1, but the release states no score of it"
     )
+
+
+def test_scores_that_nothing_can_confirm_are_found() -> None:
+    card = [CardScore("m", "acc", 0.5)]
+    made_up = compare_scores(stated(*SCORES, GUARDED), SCORES, card, all_items=False)
+    assert made_up.outcome is CheckOutcome.DIFFERENT
+    assert made_up.detail == "t:acc: the release states scores in trivia, which its watchlist does not ask"
+    added = ItemScore("math", "m:acc", "z", 1.0, None)
+    assert compare_scores(stated(*SCORES, added), SCORES, [CardScore("m", "acc", 2 / 3)], all_items=True).detail == (
+        "m:acc: item z: the release states a score, but the task has no such report item"
+    )
+    assert compare_scores(stated(), (), card, all_items=True).detail == "the release states no scores"
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter_config.json", "modeling_shoal.py"])
+def test_what_a_library_would_load_or_run_besides_is_named(folders: tuple[Path, Path], name: str) -> None:
+    (folders[0] / name).write_bytes(b"anything")
+    assert compare_files(*folders).detail == f"{name}: the recipe does not make it"
+
+
+def test_weights_that_are_damaged_differ(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "model.safetensors").write_bytes(b"short")
+    found = compare_tensors(*folders)
+    assert found.outcome is CheckOutcome.DIFFERENT
+    assert found.detail.startswith("model.safetensors: ")
 
 
 @pytest.mark.parametrize(
@@ -116,11 +144,12 @@ def test_the_first_item_with_another_score_is_named_with_both() -> None:
         ([CardScore("m", "acc", 0.5002)], "m acc: its metadata says 0.5002, the mean of the item scores is 0.5000"),
         ([CardScore("n", "acc", 0.5)], "it has a result of n acc where the release states one of m:acc"),
         ([CardScore("m", "acc", 0.5)] * 2, "its metadata has 2 results, and the release states 1"),
+        ([CardScore("m", "acc", math.nan)], "m acc: its metadata says nan, the mean of the item scores is 0.5000"),
         ([], "its metadata has no results"),
     ],
 )
 def test_a_card_that_says_something_else_than_the_items_is_found(card: list[CardScore], difference: str) -> None:
-    found = compare_scores(stated(*SCORES), SCORES, card)
+    found = compare_scores(stated(*SCORES), SCORES, card, all_items=True)
     assert (found.outcome, found.detail) == (CheckOutcome.DIFFERENT, f"README.md: {difference}")
 
 
