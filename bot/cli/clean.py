@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @one_line_errors
 def clean_command(
-    keep_days: Annotated[float, typer.Option(help="Keep what was used in the last days.", min=0)] = 30,
+    keep_days: Annotated[float, typer.Option(help="Keep what was used within so many days.", min=0)] = 30,
     max_bytes: Annotated[
         str | None,
-        typer.Option(help="Delete more, the longest unused first, until the home is this small.", show_default=False),
+        typer.Option(help="Then delete more, longest unused first, until the home is this small.", show_default=False),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     home: HomePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete downloads, decided releases and reports that nobody needs; without --yes it asks first.
+    """Delete downloads, published and rejected releases, and reports that are no longer needed.
 
-    What a cycle that is running, interrupted or failed needs is kept, and so is what waits for review. The ledger
-    and releases of watchlists that publish nothing are never touched.
+    Without --yes it lists them and asks first. What a running, interrupted or failed cycle needs is kept, and so is
+    what waits for review. The ledger, and releases of watchlists that publish nothing, are never touched.
 
     Example: `shoal clean --keep-days 7 --max-bytes 50GB`
     """

@@ -23,7 +23,8 @@ def status_command(
     watchlist: OfWatchlist = None,
     state: Annotated[str | None, typer.Option(help="Only cycles in this state.", show_default=False)] = None,
     most: Annotated[
-        int | None, typer.Option("--most", "-n", help="Only so many, the newest.", min=1, show_default=False)
+        int | None,
+        typer.Option("--most", "-n", help="Show at most so many cycles, newest first.", min=1, show_default=False),
     ] = None,
     home: HomePath = None,
     as_json: AsJson = False,
@@ -37,7 +38,7 @@ def status_command(
     from bot.ledger.ledger import State
 
     if state is not None and state not in set(State):
-        raise ShoalError(f"--state: got {state!r}: is not one; choose from {', '.join(State)}")
+        raise ShoalError(f"--state: got {state!r}: is not a state; choose from {', '.join(State)}")
     rows = list_cycles(read_ledger(find_home(home)), watchlist, state, most)
     if as_json:
         show_json({"cycles": [row.as_json() for row in rows]})
@@ -53,7 +54,7 @@ def show_command(
     ] = None,
     watchlist: OfWatchlist = None,
     only: Annotated[
-        list[PagePart] | None, typer.Option(help="Only this part; may be given again.", show_default=False)
+        list[PagePart] | None, typer.Option(help="Show only this part; may be repeated.", show_default=False)
     ] = None,
     home: HomePath = None,
     as_json: AsJson = False,
@@ -68,7 +69,7 @@ def show_command(
     if cycle is None:
         cycle = newest_cycle(read_ledger(bot_home), watchlist)
     elif watchlist is not None:
-        raise ShoalError(f"--watchlist: got {watchlist!r} beside the cycle {cycle}; give one of the two")
+        raise ShoalError(f"--watchlist: got {watchlist!r} and the cycle {cycle}; give one of the two")
     show_cycle(bot_home, cycle, as_json, tuple(only or PagePart))
 
 

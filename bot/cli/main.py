@@ -178,7 +178,7 @@ def merge_command(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A merge in mergekit's YAML format.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder for the merged model.")],
     check_only: Annotated[
-        bool, typer.Option("--check", "--dry-run", help="Show faults and the plan; download and write nothing.")
+        bool, typer.Option("--check", "--dry-run", help="Show errors and the plan; download and write nothing.")
     ] = False,
     max_shard_size: Annotated[str, typer.Option(help="Split larger weights into files of this size.")] = "5GB",
     seed: Annotated[int, typer.Option("--seed", "--random-seed", help="Seed of methods that draw random numbers.")] = 0,

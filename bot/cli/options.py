@@ -20,11 +20,11 @@ _UNITS = {
 }
 
 WatchlistPath = Annotated[
-    Path, typer.Argument(metavar="WATCHLIST", help="A watchlist, a YAML file; - is standard input.")
+    Path, typer.Argument(metavar="WATCHLIST", help="A watchlist (a YAML file); - for standard input.")
 ]
 CycleId = Annotated[str, typer.Argument(metavar="CYCLE", help="A cycle's id, as `shoal status` shows it.")]
 OfWatchlist = Annotated[
-    str | None, typer.Option("--watchlist", help="Only cycles of the watchlist of this name.", show_default=False)
+    str | None, typer.Option("--watchlist", help="Only cycles of the watchlist with this name.", show_default=False)
 ]
 
 

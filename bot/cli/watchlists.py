@@ -53,7 +53,7 @@ def check_file(file: Path) -> CheckedFile:
 @one_line_errors
 def check_command(
     watchlists: Annotated[
-        list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists, YAML files; - is standard input.")
+        list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists (YAML files); - for standard input.")
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -93,11 +93,15 @@ def init_command(
     ] = None,
     licences: Annotated[
         list[str] | None,
-        typer.Option("--licence", help="A licence to accept; default: all that allow it.", show_default=False),
+        typer.Option("--licence", help="A licence to accept; default: all that allow merging.", show_default=False),
     ] = None,
     skills: Annotated[
         list[str] | None,
-        typer.Option("--skill", help="knowledge, sense, math, japanese-math, or NAME=TASK:METRIC.", show_default=False),
+        typer.Option(
+            "--skill",
+            help="knowledge, sense, math, japanese-math or NAME=TASK:METRIC; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     namespace: Annotated[
         str | None, typer.Option(help="Where to publish; default: nowhere yet.", show_default=False)
@@ -105,14 +109,14 @@ def init_command(
 ) -> None:
     """Write a first watchlist, with comments.
 
-    On a terminal, whatever is not given as an option is asked. An existing file is never overwritten.
+    On a terminal it asks for whatever is not given as an option. An existing file is never overwritten.
 
     Example: `shoal init my.yml --base HuggingFaceTB/SmolLM2-360M`
     """
     from bot.watchlist.starter import starter_watchlist
 
     if file.exists():
-        raise ShoalError(f"{file}: exists already; choose another name")
+        raise ShoalError(f"{file}: already exists; choose another name")
     choices = _ask_for_choices(file, base, tags or [], size, licences or [], skills or [], namespace)
     text = starter_watchlist(choices)
     _check_text(text, file)
@@ -174,7 +178,7 @@ def _parse_parameters(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise ShoalError(f"--size: got {text!r}: is no size of a model; write one such as 360M or 7B")
+        raise ShoalError(f"--size: got {text!r}: is not a model size; write one such as 360M or 7B")
     return number
 
 

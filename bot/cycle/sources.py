@@ -115,7 +115,7 @@ def describe_changes(verdicts: Sequence[Verdict], earlier: Sequence[Verdict]) ->
     if len(fresh) < len(verdicts):
         taken = sum(verdict.accepted for verdict in set(verdicts) - set(fresh))
         refused = len(verdicts) - len(fresh) - taken
-        lines.append(f"{taken} taken and {refused} refused as before; `shoal show` has the reasons")
+        lines.append(f"{taken} accepted and {refused} refused as before; `shoal show` has the reasons")
     return lines
 
 

@@ -112,7 +112,7 @@ def plan_merge(recipe: RecipeFile, target: Path, home: Home, resolver: Resolver,
         ShoalError: everything that prevents the merge, a line each.
     """
     if not is_free(target):
-        raise ShoalError(f"{target}: exists already; remove it, or choose another folder")
+        raise ShoalError(f"{target}: already exists; remove it, or choose another folder")
     _check_parent(target, _nearest_existing(target.parent))
     sources = _resolve_sources(recipe, resolver, on_progress)
     planned: dict[str | None, StagePlan] = {}

@@ -24,9 +24,9 @@ from evaluation.statistics.power import (
 from merging.mergekit.config import dotted
 
 ASSUMPTION = (
-    f"A true difference of this size is found in {POWER:.0%} of all cases, smaller ones less often. This assumes "
+    f"A true difference of this size is found {POWER:.0%} of the time, a smaller one less often. This assumes "
     f"scores between 0 and 1, and that exactly one of the two models solves {MOST_DISCORDANT:.0%} of the items; "
-    "related models differ on fewer, so that smaller differences can be seen."
+    "related models differ on fewer, so smaller differences can be seen."
 )
 
 
@@ -50,8 +50,8 @@ class DetectableEffect:
     def description(self) -> str:
         """The effect as a sentence without its subject."""
         if self.difference is None:
-            return f"with {self.items} items you can see no difference at all"
-        return f"with {self.items} items you cannot see less than ±{100 * self.difference:.1f} points"
+            return f"{self.items} items cannot show any difference"
+        return f"{self.items} items can show ±{100 * self.difference:.1f} points or more"
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class GuardPower:
     @property
     def description(self) -> str:
         """The power as a sentence without its subject."""
-        chance = f"with {self.items} items a merge as good as the reference passes in {self.chance:.0%} of all cases"
+        chance = f"with {self.items} items a merge as good as the reference passes {self.chance:.0%} of the time"
         if self.chance >= POWER:
             return chance
-        return f"{chance}; {POWER:.0%} take {self.enough_items} items or max_drop: {self.enough_drop:.3f}"
+        return f"{chance}; for {POWER:.0%}, use {self.enough_items} items or max_drop: {self.enough_drop:.3f}"
 
 
 def detectable_effects(

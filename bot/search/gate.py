@@ -165,7 +165,7 @@ def _lost_guard(guards: Sequence[GuardResult]) -> str | None:
     for guard in guards:
         if not guard.is_kept:
             return (
-                f"may have lost {guard.guard}: {guard.difference.mean:+.3f} beside {guard.reference}, with a lower "
+                f"may have lost {guard.guard}: {guard.difference.mean:+.3f} against {guard.reference}, with a lower "
                 f"limit of {guard.limit:+.3f}; it must be above {-guard.max_drop:+.3f}"
             )
     return None

@@ -1,4 +1,4 @@
-"""Guards: whether a merge keeps a skill that the search does not ask.
+"""Guards: whether a merge keeps a skill that the search does not optimise.
 
 A test of non-inferiority: the burden of proof is the merge's. It keeps a guard if the lower confidence limit of its
 paired difference to the reference is above minus the drop that the watchlist allows, so too few items refuse a merge

@@ -52,7 +52,9 @@ def load_scheduled(path: Path, names: Mapping[str, Path]) -> Watchlist:
     if watchlist.schedule is None:
         raise ShoalError(f"{path}: schedule: got none: `shoal serve` needs a cron string; add one, or use `shoal run`")
     if watchlist.name in names:
-        raise ShoalError(f"{path}: name: got {watchlist.name!r}: {names[watchlist.name]} has it too; rename one")
+        raise ShoalError(
+            f"{path}: name: got {watchlist.name!r}: {names[watchlist.name]} has the same name; rename one of them"
+        )
     return watchlist
 
 

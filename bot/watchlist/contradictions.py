@@ -58,7 +58,7 @@ def _allowed_and_denied(watchlist: Watchlist) -> Iterator[Contradiction]:
 def _unknown_licence(watchlist: Watchlist) -> Iterator[Contradiction]:
     for index, licence in enumerate(watchlist.watch.licences or ()):
         if licence not in LICENCE_IDS:
-            reason = "is no licence of which shoal publishes merges"
+            reason = "is not a licence whose merges shoal publishes"
             yield ("watch", "licences", index), f"{reason}; {suggest_word(licence, list(LICENCE_IDS))}"
 
 

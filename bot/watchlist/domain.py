@@ -18,7 +18,7 @@ class Reference(StrEnum):
 
 @dataclass(frozen=True)
 class Guard:
-    """A skill that a merge must keep, though the search does not ask it.
+    """A skill that a merge must keep, though the search does not optimise it.
 
     max_drop: most that its score may be below the reference's.
     """

@@ -264,7 +264,7 @@ class ScheduleSection(Section):
 
 def _check_base(value: object) -> object:
     if isinstance(value, str) and value != "auto" and not re.fullmatch(ShortForm.pattern, value):
-        raise ValueError("is no base; write owner/name, owner/name@revision, auto, or null for none")
+        raise ValueError("is not a base; write owner/name, owner/name@revision, auto, or null for none")
     return value
 
 

@@ -56,8 +56,8 @@ class Watchlist(Section):
     guards: tuple[GuardSection, ...] = Field(
         default=(),
         max_length=4,
-        description="skills that a merge must keep, though the search does not ask them; each costs items of the "
-        "front and the baselines alone",
+        description="skills that the search does not optimise, but that a merge must keep; only the front and the "
+        "baselines are scored on them",
     )
     task_folders: tuple[Text, ...] = Field(
         default=(), description="folders with your own lm-eval tasks, relative to this file"

@@ -32,7 +32,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(target):
             if not is_free(target):
-                raise MergingError(f"{target}: exists already; remove it, or choose another folder")
+                raise MergingError(f"{target}: already exists; remove it, or choose another folder")
             try:
                 shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
                 partial.mkdir()

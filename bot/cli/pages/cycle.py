@@ -41,7 +41,7 @@ def layout_plan(plan: RunPlan) -> RenderableType:
     sections: list[Section] = _verdicts(plan.verdicts)
     if plan.tasks:
         sections.append(("Items of each task", _tasks(plan.tasks)))
-        sections.append(("The smallest difference that can be seen", _effects(plan)))
+        sections.append(("The smallest differences that can be seen", _effects(plan)))
     if plan.guards:
         sections.append(("Guards at the gate", _guard_powers(plan)))
     sections += [("Warning", Text(printable(warning), style="bold")) for warning in plan.warnings]
@@ -136,7 +136,7 @@ def _effects(plan: RunPlan) -> Group:
 
 
 def _guard_powers(plan: RunPlan) -> Table:
-    table = _table("guard", "may drop by", "chance to pass")
+    table = _table("guard", "may drop by", "chance of passing")
     for one in plan.guards:
         _add(table, one.guard, f"{one.max_drop:g}", one.description)
     return table
@@ -226,13 +226,13 @@ def _scores(page: CyclePage) -> Section:
 
 
 def _guards(rows: Iterable[MeasuredRow]) -> Table:
-    table = _table("release", "guard", "score", "beside", "difference", "may drop by", "kept")
+    table = _table("release", "guard", "score", "reference", "difference", "may drop by", "kept")
     for row in rows:
         for one in row.guards:
             difference = f"{one.difference.mean:+.3f} ({one.difference.low:+.3f} to {one.difference.high:+.3f})"
-            beside = f"{one.reference_score.mean:.3f} of {one.reference}"
+            reference = f"{one.reference_score.mean:.3f} of {one.reference}"
             kept = "yes" if one.is_kept else "not shown"
-            _add(table, row.name, one.guard, f"{one.score.mean:.3f}", beside, difference, f"{one.max_drop:g}", kept)
+            _add(table, row.name, one.guard, f"{one.score.mean:.3f}", reference, difference, f"{one.max_drop:g}", kept)
     return table
 
 

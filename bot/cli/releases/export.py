@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 @one_line_errors
 def export_command(
     cycle: CycleId,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A number, or the beginning of a digest.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder, or the new file for a recipe.")],
-    recipe_only: Annotated[bool, typer.Option("--recipe-only", help="Write mergekit's YAML alone.")] = False,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="The member's number, or the beginning of its digest.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder; with --recipe-only the new file.")],
+    recipe_only: Annotated[
+        bool, typer.Option("--recipe-only", help="Write only the recipe, as mergekit's YAML.")
+    ] = False,
     home: HomePath = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,

@@ -27,13 +27,15 @@ ReleaseNames = Annotated[
 def review_command(
     cycle: Annotated[
         str | None,
-        typer.Argument(metavar="CYCLE", help="A cycle's id; default: all that wait.", show_default=False),
+        typer.Argument(
+            metavar="CYCLE", help="A cycle's id; default: all cycles with releases that wait.", show_default=False
+        ),
     ] = None,
     home: HomePath = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show releases that wait for review: scores, folder, address on the Hub, edited files.
+    """Show the releases that wait for review: scores, folder, address on the Hub, edited files.
 
     Example: `shoal review tiny-math-1`
     """
@@ -45,7 +47,7 @@ def review_command(
 def publish_command(
     cycle: CycleId,
     releases: ReleaseNames = None,
-    edited: Annotated[bool, typer.Option("--edited", help="Publish cards as you edited them.")] = False,
+    edited: Annotated[bool, typer.Option("--edited", help="Publish cards as you have edited them.")] = False,
     home: HomePath = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
@@ -71,7 +73,7 @@ def publish_command(
 def reject_command(
     cycle: CycleId,
     releases: Annotated[list[str], typer.Argument(metavar="RELEASE...", help="Releases by role or repo.")],
-    note: Annotated[str, typer.Option("--note", "-m", help="Why, in a line.")],
+    note: Annotated[str, typer.Option("--note", "-m", help="The reason, in one line.")],
     home: HomePath = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,

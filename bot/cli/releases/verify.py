@@ -21,7 +21,7 @@ def verify_command(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="owner/name, owner/name@revision, or a folder.")],
     items: Annotated[str, typer.Option(help="Report items of each task to score again: a number, or all.")] = "50",
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the tasks that the release brings; they may hold code.")
+        bool, typer.Option("--trust-remote-code", help="Run the release's own task files, which may contain code.")
     ] = False,
     home: HomePath = None,
     endpoint: Endpoint = None,

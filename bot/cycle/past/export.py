@@ -61,7 +61,7 @@ def export_member(
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     if target.exists():
-        raise ShoalError(f"{target}: exists already; remove it, or choose another folder")
+        raise ShoalError(f"{target}: already exists; remove it, or choose another folder")
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
     folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
     weights = {source: open_weights(source, folders) for source in recipe.origins}
@@ -83,7 +83,7 @@ def export_recipe(ledger: Ledger, hub: Hub, cycle: str, name: str, target: Path)
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     if target.exists():
-        raise ShoalError(f"{target}: exists already; remove it, or choose another file")
+        raise ShoalError(f"{target}: already exists; remove it, or choose another file")
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
     source = pool.sources[0]
     headers = {one.ref: one for one in pool.members}

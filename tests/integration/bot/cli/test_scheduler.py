@@ -97,7 +97,7 @@ def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: 
         read_scheduled([bare])
     (tmp_path / "other").mkdir()
     twins = [scheduled(tmp_path, "twin"), scheduled(tmp_path / "other", "twin")]
-    with pytest.raises(ShoalError, match=r"name: got 'twin': .* has it too; rename one"):
+    with pytest.raises(ShoalError, match=r"name: got 'twin': .* has the same name; rename one of them"):
         read_scheduled(twins)
     assert "schedule: got none" in one_line_error(shoal("serve", bare, "--home", tmp_path / "home"))
 

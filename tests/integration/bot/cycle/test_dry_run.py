@@ -72,7 +72,7 @@ def check_what_can_be_seen(plan: RunPlan) -> None:
     assert search.difference is not None and search.difference == detectable_difference(SEARCH, alpha)
     assert validation.alpha == pytest.approx(alpha / validation.tests)
     assert report.alpha == pytest.approx(0.05 / 2 / report.tests)
-    assert search.description == f"with {SEARCH} items you cannot see less than ±{100 * search.difference:.1f} points"
+    assert search.description == f"{SEARCH} items can show ±{100 * search.difference:.1f} points or more"
     screen = io.StringIO()
     Console(file=screen, width=250).print(layout_plan(plan))
     assert all(one.description in screen.getvalue() for one in plan.visible)

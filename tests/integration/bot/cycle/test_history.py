@@ -184,15 +184,15 @@ def test_guards_are_shown_with_the_limit_in_plan_and_result(ledger: Ledger, home
     plan = RunPlan("small", VERDICTS, None, (), (), "", (power,), ("the gate sees nothing",), None, None)
     text = shown(pages.layout_plan(plan), 200)
     assert (
-        "  trivia  0.05         with 200 items a merge as good as the reference passes in 26% of all cases; "
-        "80% take 1237 items or max_drop: 0.124\n\nWarning\n  the gate sees nothing"
+        "  trivia  0.05         with 200 items a merge as good as the reference passes 26% of the time; "
+        "for 80%, use 1237 items or max_drop: 0.124\n\nWarning\n  the gate sees nothing"
     ) in text
 
 
 def test_a_plan_shows_verdicts_items_and_cost() -> None:
     plan = RunPlan("small", VERDICTS, "apache-2.0", (TASK,), (SEEN,), SEEN_IF.strip(), (), (), COST, None)
     parts = [part.splitlines() for part in shown(pages.layout_plan(plan)).split("\n\n")]
-    seen = "The smallest difference that can be seen"
+    seen = "The smallest differences that can be seen"
     assert [part[0] for part in parts] == [
         "Accepted (1)",
         "Refused (1)",
@@ -202,7 +202,7 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "Scoring, stage by stage, at most",
     ]
     assert parts[2][2].split() == ["math", "zoo_math_en", "acc", "200", "357", "433"]
-    assert parts[3][2:] == ["  math   search  with 200 items you cannot see less than ±9.5 points", SEEN_IF]
+    assert parts[3][2:] == ["  math   search  200 items can show ±9.5 points or more", SEEN_IF]
     assert parts[4][1:] == [
         "  download  2.0 GB",
         "  disk      3.0 GB, with the releases",

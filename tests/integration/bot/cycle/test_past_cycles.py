@@ -314,7 +314,7 @@ def test_any_front_member_is_exported_as_a_model_that_says_it_is_no_release(desk
     assert ModelCard(card).data.base_model == [origin.location for origin in recipe.origins]
     url = f"{desk.server.endpoint}/api/validate-yaml"
     assert get_session().post(url, json={"repoType": "model", "content": card}).json()["errors"] == []
-    with pytest.raises(ShoalError, match="third: exists already"):
+    with pytest.raises(ShoalError, match="third: already exists"):
         export_member(ledger, desk.home, hub, CYCLE, "3", out, desk.listener)
 
 
@@ -344,7 +344,7 @@ def test_a_recipe_alone_is_yaml_for_mergekit_and_fetches_no_weights(desk: Desk, 
     config = MergeConfiguration.model_validate(yaml.safe_load(out.read_text()))
     assert config.merge_method == "linear" and len(config.referenced_models()) == 2
     assert not [path for _, path in desk.server.faults.seen if path.endswith(".safetensors")]
-    with pytest.raises(ShoalError, match="exists already"):
+    with pytest.raises(ShoalError, match="already exists"):
         export_recipe(desk.ledger, client(desk.server), CYCLE, "3", out)
 
 

@@ -474,7 +474,7 @@ def test_the_command_tells_its_plan_then_writes_and_then_keeps_its_hands_off(tmp
     assert json.loads(done.stdout)["files"].keys() == {path.name for path in out.iterdir()}
     again = shoal_merge()
     assert again.exit_code == 1
-    assert again.stderr == f"shoal: {out}: exists already; remove it, or choose another folder\n"
+    assert again.stderr == f"shoal: {out}: already exists; remove it, or choose another folder\n"
 
 
 def test_the_recipe_of_a_path_makes_the_path_s_release(hub: TestHub, tmp_path: Path) -> None:

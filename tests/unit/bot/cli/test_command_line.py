@@ -115,11 +115,11 @@ def test_init_takes_an_option_for_everything(shoal: Run, tmp_path: Path) -> None
     ("arguments", "expected"),
     [
         ([], "--base: got nothing: no model would be found; name a base, or a --tag of the models"),
-        (["--base", "gpt2"], "base: got 'gpt2': is no base; write owner/name, owner/name@revision, auto, or null"),
-        (["--tag", "x", "--size", "huge"], "--size: got 'huge': is no size of a model; write one such as 360M or 7B"),
+        (["--base", "gpt2"], "base: got 'gpt2': is not a base; write owner/name, owner/name@revision, auto, or null"),
+        (["--tag", "x", "--size", "huge"], "--size: got 'huge': is not a model size; write one such as 360M or 7B"),
         (
             ["--tag", "x", "--licence", "MIT"],
-            "watch.licences[0]: got 'MIT': is no licence of which shoal publishes merges; did you",
+            "watch.licences[0]: got 'MIT': is not a licence whose merges shoal publishes; did you",
         ),
         (["--tag", "x", "--skill", "maths"], "--skill: got 'maths': is not known; choose from knowledge, sense, math"),
         (["--tag", "x", "--namespace", "a/b"], "publish.namespace: got 'a/b': is not a user or organisation"),
@@ -136,7 +136,7 @@ def test_init_refuses_what_check_would_and_writes_nothing(
 def test_init_never_overwrites(shoal: Run, tmp_path: Path) -> None:
     path = tmp_path / "w.yml"
     path.write_text("mine")
-    assert shoal("init", path, "--tag", "x") == (1, "", f"shoal: {path}: exists already; choose another name\n")
+    assert shoal("init", path, "--tag", "x") == (1, "", f"shoal: {path}: already exists; choose another name\n")
     assert path.read_text() == "mine"
 
 

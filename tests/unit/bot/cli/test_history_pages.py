@@ -131,7 +131,7 @@ def test_status_can_be_limited_to_a_watchlist_a_state_and_a_number(shoal: Run, h
     assert ids("--state", "published") == ["small-1"]
     assert ids("-n", "1") == ["small-2"]
     fault = shoal("status", "--state", "done", "--home", home.folder)
-    assert fault[0] == 1 and "--state: got 'done': is not one; choose from running, failed" in fault[2]
+    assert fault[0] == 1 and "--state: got 'done': is not a state; choose from running, failed" in fault[2]
 
 
 @pytest.mark.parametrize("log", [False, True])

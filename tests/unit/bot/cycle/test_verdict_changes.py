@@ -20,7 +20,7 @@ def test_a_first_cycle_reports_every_verdict_the_refusals_first() -> None:
 
 def test_later_cycles_count_what_has_not_changed() -> None:
     assert describe_changes((TAKEN, REFUSED), (TAKEN, REFUSED)) == [
-        "1 taken and 1 refused as before; `shoal show` has the reasons"
+        "1 accepted and 1 refused as before; `shoal show` has the reasons"
     ]
 
 

@@ -184,7 +184,7 @@ def test_a_card_says_when_the_report_split_does_not_confirm_the_gate() -> None:
     sure = [replace(lead, low=0.2, mean=0.3, high=0.4, two_sided=1e-9) for lead in OF_MERGE.baselines[0].leads]
     better = tuple(replace(other, leads=tuple(sure)) for other in OF_MERGE.baselines)
     confirmed = body(render_release_card(replace(OF_MERGE, baselines=better)))
-    assert "confirms the gate: this model is better than each baseline" in confirmed
+    assert "confirms the gate: this model is better than every baseline" in confirmed
     assert "does not confirm" not in confirmed and confirmed.count("- **better** at") == 3
 
 
@@ -194,7 +194,7 @@ def test_a_release_that_costs_more_is_shown_beside_one_that_does_not() -> None:
     assert "No release of this cycle costs" not in render_release_card(OF_PATH)
     sibling = replace(OF_PATH.baselines[0], name="shoal-demo/paths-best-math", kind=BaselineKind.RELEASE)
     text = body(render_release_card(replace(dearer, siblings=(sibling,))))
-    assert "Beside [shoal-demo/paths-best-math]" in text and "No release of this cycle costs" not in text
+    assert "Compared with [shoal-demo/paths-best-math]" in text and "No release of this cycle costs" not in text
     assert "shoal-demo/paths-best-math)<br><sub>release</sub> |" in text
     assert f"all {3 * (len(OF_PATH.baselines) + 1)} differences" in text
 

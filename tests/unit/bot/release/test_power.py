@@ -81,11 +81,11 @@ def test_a_plan_says_what_a_guard_takes() -> None:
     (power,) = guard_powers(guarded(), tasks)
     assert (power.guard, power.items, power.max_drop, power.enough_items) == ("trivia", 200, 0.05, 1237)
     assert power.description == (
-        "with 200 items a merge as good as the reference passes in 26% of all cases; "
-        "80% take 1237 items or max_drop: 0.124"
+        "with 200 items a merge as good as the reference passes 26% of the time; "
+        "for 80%, use 1237 items or max_drop: 0.124"
     )
     (power,) = guard_powers(guarded(max_drop=0.2), tasks)
-    assert power.description == "with 200 items a merge as good as the reference passes in 99% of all cases"
+    assert power.description == "with 200 items a merge as good as the reference passes 99% of the time"
 
 
 def test_a_gate_that_sees_no_difference_in_any_skill_is_warned_about() -> None:

@@ -118,7 +118,7 @@ def test_the_gate_refuses_a_better_merge_that_lost_a_guard_and_says_so() -> None
     assert free.passed and not held.passed
     assert (held.p_value, held.alpha) == (free.p_value, free.alpha)
     assert held.guards == kept
-    reason = "may have lost knowledge: -0.150 beside base, with a lower limit of -0.196; it must be above -0.050"
+    reason = "may have lost knowledge: -0.150 against base, with a lower limit of -0.196; it must be above -0.050"
     assert held.reason == reason
     assert describe_refusals([held]) == f"the one merge on the front did not pass the gate: {reason}"
 

@@ -184,7 +184,9 @@ def test_a_broken_edit_keeps_the_last_good_watchlist_and_says_so_once(rig: Rig, 
     assert lines(log)[0].startswith("INFO one: read again")
 
 
-@pytest.mark.parametrize(("changed", "fault"), [({"name": "two"}, "has it too"), ({"schedule": None}, "got none")])
+@pytest.mark.parametrize(
+    ("changed", "fault"), [({"name": "two"}, "has the same name"), ({"schedule": None}, "got none")]
+)
 def test_an_edit_that_cannot_be_scheduled_is_broken_too(rig: Rig, changed: dict[str, Any], fault: str) -> None:
     rig.edit(**changed)
     (edit,) = find_edits(read_scheduled(rig.paths[1:]) + tuple(rig.service._files.values())[:1])

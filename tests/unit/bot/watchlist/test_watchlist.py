@@ -153,8 +153,8 @@ def test_all_faults_of_a_file_are_listed_in_its_order(faults_of):
         ("search: {dtype: bf16}", "did you mean 'bfloat16'?"),
         ("workers: {device: gpu}", "did you mean 'cuda'?"),
         ("noncommercial: yes", "got 'yes': is neither true nor false"),
-        ("base: none", "got 'none': is no base; write owner/name, owner/name@revision, auto, or null for none"),
-        ("base: https://hub/a/b", "is no base; write owner/name"),
+        ("base: none", "got 'none': is not a base; write owner/name, owner/name@revision, auto, or null for none"),
+        ("base: https://hub/a/b", "is not a base; write owner/name"),
         ("pinned: [gpt2]", "got 'gpt2': is not a Hub repo; write owner/name or owner/name@revision"),
         ("pinned: a/b", "got 'a/b': is not a list; write [a/b] or one `- item` a line"),
         ("gate: {confidence: 1.5}", "is out of range; write at least 0.5 and less than 1"),
@@ -299,9 +299,9 @@ def test_amounts_may_be_written_as_people_write_them(written, amount, tmp_path):
 @pytest.mark.parametrize(
     ("watch", "expected"),
     [
-        ("licences: [MIT]", "got 'MIT': is no licence of which shoal publishes merges; did you mean 'mit'?"),
+        ("licences: [MIT]", "got 'MIT': is not a licence whose merges shoal publishes; did you mean 'mit'?"),
         ("licences: [Apache 2.0]", "did you mean 'apache-2.0'?"),
-        ("licences: [cc-by-nd-4.0]", "is no licence of which shoal publishes merges"),  # they may not be changed
+        ("licences: [cc-by-nd-4.0]", "is not a licence whose merges shoal publishes"),  # they may not be changed
         ("tags: [“fish”]", "got '“fish”': begins with a typographic quotation mark; write"),
         ("max_bytes: '1,5GB'", "got '1,5GB': is not an amount; write a whole number or one like 360M, 1.5B, 16GB"),
         ("max_bytes: 10m5", "got '10m5': is not an amount"),

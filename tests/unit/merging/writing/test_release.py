@@ -221,7 +221,7 @@ def test_a_source_that_breaks_in_the_middle_leaves_nothing_behind(
 
 def test_a_folder_that_is_there_is_never_touched(checkpoints: Checkpoints, recipe: WeightMerge, tmp_path: Path) -> None:
     write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"first"})
-    with pytest.raises(MergingError, match="one: exists already"):
+    with pytest.raises(MergingError, match="one: already exists"):
         write_release(recipe, checkpoints, tmp_path / "one", {"README.md": b"second"})
     assert (tmp_path / "one" / "README.md").read_text() == "first"
 
