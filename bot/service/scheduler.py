@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from bot.home import Home
@@ -29,11 +30,13 @@ class DueWatchlists:
 
     def __init__(self) -> None:
         self._queue: queue.Queue[str] = queue.Queue()
+        self._adding = Lock()
 
     def add(self, path: str) -> None:
-        """Put a path at the end, unless it is waiting already."""
-        if path not in self._queue.queue:
-            self._queue.put(path)
+        """Put a path at the end, unless it is waiting already; any thread may."""
+        with self._adding:
+            if path not in self._queue.queue:
+                self._queue.put(path)
 
     def wait_for_next(self, seconds: float) -> str | None:
         """Take the first path; wait for one this long."""
