@@ -94,9 +94,11 @@ class Hub:
         self._sleep(seconds)
 
     def _on_one_line(self, text: str) -> str:
-        """One line without the token."""
-        line = " ".join(text.split())
-        return line.replace(self._token, "<token>") if self._token else line
+        """One line without the token, which a server may have sent back."""
+        from huggingface_hub import get_token
+
+        line, token = " ".join(text.split()), self._token or get_token()
+        return line.replace(token, "<token>") if token else line
 
     def whoami(self) -> dict[str, Any]:
         """The Hub's account of the token's owner, requested once: the Hub limits these requests strictly."""

@@ -136,6 +136,16 @@ def test_an_admin_of_a_rehearsal_may_publish_to_any_namespace(hub):
     assert client(hub, token="hf_root").check_can_write("somebody-real", collections=True) == ()
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["given", "from the environment"])
+def test_a_token_that_a_server_sends_back_is_not_shown(hub, monkeypatch, given):
+    monkeypatch.setenv("HF_TOKEN", HUSH)
+    sent_back = f'{{"error": "no Bearer {HUSH} here"}}'.encode()
+    hub.faults.add(Fault("*", "/api/models/*", status=400, body=sent_back))
+    bot = Hub(hub.endpoint, HUSH if given else None)
+    with pytest.raises(ShoalError, match="no Bearer <token> here"):
+        bot.call(bot.api.model_info, "ada/cod")
+
+
 def test_a_wrong_token_is_refused_without_being_shown(hub):
     bot = client(hub, token=HUSH)
     with pytest.raises(ShoalError) as caught:
