@@ -20,6 +20,7 @@ from bot.hub.pool import Pool
 from bot.hub.resolver import open_weights
 from bot.hub.rules import OWN_TAG
 from bot.ledger.ledger import Ledger
+from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.publish import PROVENANCE
 from bot.release.write import render_provenance, source_licences
@@ -56,14 +57,15 @@ def export_member(
     name: its number on the front, or the beginning of its recipe's digest.
 
     Raises:
-        ShoalError, MergingError: no such member, a source is gone from the Hub, or the folder exists or cannot be
-            written.
+        ShoalError, MergingError: no such member, a source is gone from the Hub, another process uses the home, or the
+            folder exists or cannot be written.
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     if target.exists():
         raise ShoalError(f"{target}: already exists; remove it, or choose another folder")
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
-    folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
+    with hold_home(home):  # a cycle that fetches the same source would write the same files
+        folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
     weights = {source: open_weights(source, folders) for source in recipe.origins}
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
