@@ -32,17 +32,11 @@ def find_condition(setting: Setting, tensor_name: str) -> int | None:
     return next((index for index, condition in enumerate(setting) if condition.holds(tensor_name)), None)
 
 
-def setting_at(setting: Setting, tensor_name: str, position: float) -> Scalar | None:
-    """A setting's value for one tensor; None if no condition holds.
-
-    position: position of the tensor's layer in its slice, from 0 for the first to 1 for the last.
-    """
-    found = find_condition(setting, tensor_name)
-    return None if found is None else interpolate(setting[found].values, position)
-
-
 def interpolate(values: tuple[Scalar, ...], position: float) -> Scalar:
-    """A gradient's value at a position from 0 to 1: linear between its points, or a step if they are switches."""
+    """A gradient's value at a position from 0 to 1: linear between its points, or a step if they are switches.
+
+    position: that of a tensor's layer in its slice, from 0 for the first to 1 for the last.
+    """
     if not values:
         raise MergingError("gradient: got no values: write at least one")
     place = position * (len(values) - 1)
