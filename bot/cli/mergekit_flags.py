@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -96,7 +97,7 @@ def take_mergekit_flags(args: Sequence[str]) -> MergekitFlags:
 def _shard_bytes(text: str) -> str:
     """mergekit's size (5B is five billion) as a number of bytes; any other text is left to --max-shard-size."""
     found = _KMB.fullmatch(text.strip())
-    return str(int(float(found[1]) * _THOUSANDS[found[2].upper()])) if found else text
+    return str(int(Fraction(found[1]) * _THOUSANDS[found[2].upper()])) if found else text
 
 
 class MergeCommand(TyperCommand):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,7 @@ def parse_size(key: str, text: str) -> int:
         ShoalError: anything else; the message names the option `key`.
     """
     found = _SIZE.fullmatch(text.strip())
-    size = int(float(found["number"]) * _UNITS[found["unit"].upper()]) if found else 0
+    size = int(Fraction(found["number"]) * _UNITS[found["unit"].upper()]) if found else 0
     if size < 1:
         raise ShoalError(f"{key}: got {text!r}: write a size such as 5GB or 500MB")
     return size
