@@ -1,6 +1,6 @@
 """Seconds for one candidate of the demo: shoal's way against a merge on disk for each candidate.
 
-    python -m benchmarks.candidate_cost [CANDIDATES]
+    python -m benchmarks candidate_cost [CANDIDATES]
 
 The other way is that of the systems beside shoal, with their own parts: mergekit writes the merged checkpoint,
 transformers loads it, and lm-eval's `simple_evaluate` scores it, the tasks being loaded once. For each candidate that

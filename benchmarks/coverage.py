@@ -1,6 +1,6 @@
 """Do a card's numbers hold? Simulated cycles with known truth, judged by the bot's own gate, choice and card code.
 
-    python -m benchmarks.coverage [CYCLES]
+    python -m benchmarks coverage [CYCLES]
 
 Claims: 93 to 97 of 100 of a card's 95 % intervals, of scores and of differences to rivals, hold the truth; where no
 merge is better than its strongest rival, at most 5 of 100 cycles publish one; and at most 5 of 100 cards claim

@@ -1,6 +1,6 @@
 """The demo from an empty folder: its time, and the scores of its releases and baselines on the report split.
 
-    python -m benchmarks.demo
+    python -m benchmarks demo
 
 The time is that of `shoal demo` itself, start-up included and installation left out.
 """

@@ -1,6 +1,6 @@
 """Items per second of shoal's engine against lm-eval's HFLM on the same model in memory, answers compared.
 
-    python -m benchmarks.engine [small|large ...] [--device DEVICE]
+    python -m benchmarks engine [small|large ...] [--device DEVICE]
 
 Both sides get the same requests, one after the other, in one process with one thread; HFLM the best of a few batch
 sizes. `small` is the demo's model with the demo's own sums, `large` a random Llama of more than 100 million weights
@@ -198,7 +198,7 @@ def compare(ground: Ground, task: Task, own: HFLM) -> Figures:
 def main() -> Figures:
     """Measure what was asked for, or both."""
     grounds = {"small": small, "large": large}
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks engine")
     parser.add_argument("grounds", nargs="*", metavar="small|large")
     parser.add_argument("--device", default="cpu", type=torch.device)
     asked = parser.parse_args()

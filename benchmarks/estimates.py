@@ -1,6 +1,6 @@
 """How well a candidate's full scores are told from a part of its answers: item response, low rank, plain means.
 
-    python -m benchmarks.estimates [SEEDS]
+    python -m benchmarks estimates [SEEDS]
 
 For each seed the demo's search is run on all items; models are fitted on its first candidates and asked about the
 later ones, which are better than those: the situation of a race. All see the same items, chosen at random or by what

@@ -1,6 +1,6 @@
 """How long the live model takes to become the next candidate, against the memory traffic that it cannot avoid.
 
-    python -m benchmarks.live_turnaround [--parameters 0.1e9 0.5e9] [--threads 1 2]
+    python -m benchmarks live_turnaround [--parameters 0.1e9 0.5e9] [--threads 1 2]
 
 For random bf16 Llamas (a base and two siblings) it prints the time of a candidate of which every gene changed, of
 one of which one gene changed, and of writing and loading the same candidate as files; each also as a ratio to the
@@ -42,7 +42,7 @@ Pool = dict[ModelId, Checkpoint]
 
 def main() -> Figures:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.live_turnaround")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks live_turnaround")
     parser.add_argument("--parameters", type=float, nargs="+", default=[0.1e9, 0.5e9])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     asked = parser.parse_args()

@@ -1,6 +1,6 @@
 """`shoal merge` against `mergekit-yaml` on the same YAML files: wall time, anonymous memory, and the way to the floor.
 
-    python -m benchmarks.merge_files [BILLIONS_OF_PARAMETERS [METHOD …]]
+    python -m benchmarks merge_files [BILLIONS_OF_PARAMETERS [METHOD …]]
 
 Three random bf16 siblings and their base are made in a temporary folder (0.5 by default; about 0.1, 0.5 and 1.1 are to
 be had, the last takes some 20 GB of disk), and merged by linear, slerp, dare_ties and ties. Each side is a command of

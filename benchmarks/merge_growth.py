@@ -1,6 +1,6 @@
 """How `shoal merge` grows: time and anonymous memory over 2, 4 and 8 sources, and over three sizes of model.
 
-    python -m benchmarks.merge_growth [LARGEST_IN_BILLIONS]
+    python -m benchmarks merge_growth [LARGEST_IN_BILLIONS]
 
 Sources are counted at about 0.1 B parameters, sizes at three sources of 0.1, 0.5 and 1.1 B (those up to the largest
 asked for, by default all). The method is ties with density 0.5. mergekit-yaml merges the smallest and the largest

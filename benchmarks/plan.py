@@ -1,6 +1,6 @@
 """What `shoal plan` announces beside what the run takes: item scores, time and memory.
 
-    python -m benchmarks.plan [--models demo random]
+    python -m benchmarks plan [--models demo random]
 
 For the demo's zoo, and for random bf16 Llamas of 100 M parameters that answer the demo's tasks, it plans, then runs the
 same watchlist against the same local Hub. Time is that of the whole run; memory is the largest sum over all its
@@ -41,7 +41,7 @@ OWNER = "reef"
 
 def main() -> Figures:
     """Plan and run, and print both."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plan")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks plan")
     parser.add_argument("--models", nargs="+", choices=("demo", "random"), default=["demo", "random"])
     parser.add_argument("--candidates", type=int, default=20, help="of the random models")
     asked = parser.parse_args()

@@ -1,6 +1,6 @@
 """Candidates per minute of the demo by crew: processes against threads on the same cores.
 
-    python -m benchmarks.processes [CANDIDATES]
+    python -m benchmarks processes [CANDIDATES]
 
 Claim: two workers of one thread each score more candidates than one worker of two threads.
 """

@@ -1,6 +1,6 @@
 """Which space to search: mixtures of weights, paths through layers, or both, on items that no search has seen.
 
-    python -m benchmarks.spaces [SEEDS] [--candidates N] [--layers N] [--zoo FOLDER] [--random]
+    python -m benchmarks spaces [SEEDS] [--candidates N] [--layers N] [--zoo FOLDER] [--random]
 
 Every arm has the same budget of candidates, each scored on the whole search split. Of a search's front the validation
 split chooses the member with the best cross skill, and the report split says how good that one is. `weights, then
@@ -319,7 +319,7 @@ def trained(layers: int, zoo: Path) -> Path:
 
 def main() -> Figures:
     """Read the options, have models trained where that is asked for, and report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.spaces", description="Compare search spaces.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks spaces", description="Compare search spaces.")
     parser.add_argument("seeds", nargs="?", type=int, default=5, help="searches of each arm, at least 2 (default 5)")
     parser.add_argument("--layers", type=int, help="train models of so many layers")
     parser.add_argument("--zoo", type=Path, help="folder of base, math and language; the demo's by default")

@@ -1,6 +1,6 @@
 """A whole search of the demo, to the same hypervolume: shoal's way against the peers' way, in wall time.
 
-    python -m benchmarks.whole_search [CANDIDATES_OF_THE_PEERS]
+    python -m benchmarks whole_search [CANDIDATES_OF_THE_PEERS]
 
 The peers' way is that of `benchmarks.candidate_cost`: mergekit writes each candidate, transformers loads it, lm-eval's
 `simple_evaluate` scores it with tasks loaded once; the ratio is told with and without the seconds in which that

@@ -50,7 +50,7 @@ def clean_command(
     planned = plan_cleaning(bot_home, limits, now)
     show_result(planned, _layout, as_json=as_json)
     if planned.deleted and not as_json and sys.stdin.isatty() and typer.confirm("Delete these?", err=True):
-        _delete(bot_home, limits, now)
+        show_result(_delete(bot_home, limits, now), _layout, as_json=False)
 
 
 def _delete(home: Home, limits: CleaningLimits, now: datetime) -> Cleaning:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bot.hub.answers.failures import HubForbidden, explain_failure, waiting_time
 from bot.hub.answers.permissions import check_write_access, read_account
@@ -46,7 +46,7 @@ class Hub:
         self.api: HfApi = HfApi(endpoint=endpoint, token=token, library_name="shoal")
         self._sleep, self._say = sleep, say
         self._token = token
-        self._me: dict[str, Any] | None = None
+        self._me: dict[str, object] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -100,7 +100,7 @@ class Hub:
         line, token = " ".join(text.split()), self._token or get_token()
         return line.replace(token, "<token>") if token else line
 
-    def whoami(self) -> dict[str, Any]:
+    def whoami(self) -> dict[str, object]:
         """The Hub's account of the token's owner, requested once: the Hub limits these requests strictly."""
         if self._me is None:
             from huggingface_hub.errors import LocalTokenNotFoundError
