@@ -30,9 +30,6 @@ from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
 
-MAX_OVERHEAD = 1.1
-"""The most that a model's rounds may cost together, as a multiple of the whole evaluation at once."""
-
 
 @dataclass(frozen=True)
 class TaskUse:
@@ -178,17 +175,13 @@ class LmEvalSet:
     def rounds(self, count: int, model: LM) -> tuple[LmEvalSet, ...]:
         """At most `count` sets that together ask every item once, each with its share of every task.
 
-        After each round about twice as many items of a task are answered as before it (`round_ends`). There are fewer
-        rounds for few items (`count_rounds`), and where more would cost above `MAX_OVERHEAD` of the whole. The items'
-        order is random (drawn by the split's seed), so every round is a sample. model: see EvalSet. Raises
-        EvaluationError if a request does not fit the model.
+        After each round about twice as many items of a task are answered as before it (`round_ends`). With few items
+        there are fewer rounds (`count_rounds`). The items' order is random (drawn by the split's seed), so every round
+        is a sample. model: see EvalSet. Raises EvaluationError if a request does not fit the model.
         """
-        for number in range(count_rounds([len(task.items) for task in self.tasks], count), 1, -1):
-            rounds = self._cut(number)
-            costs = self._costs(rounds, model)
-            if sum(costs) <= MAX_OVERHEAD * self._costs([self], model)[0]:
-                return tuple(replace(one, cost=cost / sum(costs)) for one, cost in zip(rounds, costs, strict=True))
-        return (self,)
+        rounds = self._cut(count_rounds([len(task.items) for task in self.tasks], count))
+        costs = self._costs(rounds, model)
+        return tuple(replace(one, cost=cost / sum(costs)) for one, cost in zip(rounds, costs, strict=True))
 
     def _costs(self, parts: Sequence[LmEvalSet], model: LM) -> Sequence[float]:
         """What parts of this set cost beside each other if they are asked one after the other."""

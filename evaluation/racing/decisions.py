@@ -23,7 +23,7 @@ from evaluation.racing.item_response import Array
 PROMISING = 0.5
 """A candidate is promoted if the chance that it is dominated is below this."""
 
-FIRST_ROUND_ITEMS = 8
+FIRST_ROUND_ITEMS = 12
 
 _DRAWS = 512
 _POINTS_AT_ONCE = 64

@@ -66,7 +66,7 @@ from datasets import Dataset, DatasetDict
 HERE = Path(__file__).parent
 
 def load(**_):
-    rows = [json.loads(line) for line in (HERE / "sums.jsonl").read_text().splitlines()[:40]]
+    rows = [json.loads(line) for line in (HERE / "sums.jsonl").read_text().splitlines()[:80]]
     return DatasetDict({"test": Dataset.from_list(rows)})
 
 def process_results(doc, results):
@@ -280,7 +280,7 @@ def test_a_worker_whose_gpu_failed_is_replaced_before_the_next_candidate(workers
 
 def test_every_recipe_answers_its_rounds_in_one_worker_with_the_scores_of_the_whole(folder: Path) -> None:
     found: dict[int, list[ItemScore]] = {index: [] for index in range(4)}
-    with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(16, 10, 10))) as workers:
+    with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(24, 10, 10))) as workers:
         eval_set = workers.facts(Split.SEARCH)
         whole = scores(workers, RECIPES[:4])
         (folder / "marked.txt").unlink()
@@ -292,16 +292,16 @@ def test_every_recipe_answers_its_rounds_in_one_worker_with_the_scores_of_the_wh
 
         workers.evaluate_rounds(RECIPES[:4], Split.SEARCH, [0, 0, 1, 0], next_round)
         marks = Counter(line.split()[0] for line in (folder / "marked.txt").read_text().splitlines())
-    assert [len(facts.items) for facts in eval_set.rounds] == [8, 8]
+    assert [len(facts.items) for facts in eval_set.rounds] == [12, 12]
     assert sum(facts.cost for facts in eval_set.rounds) == pytest.approx(1)
     assert found[2] == [one for one in whole[2] if one.item in {item.item for item in eval_set.rounds[1].items}]
     assert all(set(found[index]) == set(whole[index]) for index in (0, 1, 3))
-    assert len(marks) == 2 and all(count % 16 in (0, 8) for count in marks.values()) and sum(marks.values()) == 56
+    assert len(marks) == 2 and all(count % 24 in (0, 12) for count in marks.values()) and sum(marks.values()) == 84
 
 
 def test_a_worker_killed_between_two_rounds_is_replaced_and_the_recipe_goes_on(folder: Path) -> None:
     found: list[tuple[ItemScore, ...]] = []
-    with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(16, 10, 10))) as workers:
+    with ProcessPool(replace(spec(folder), rounds=2, sizes=SplitSizes(24, 10, 10))) as workers:
         assert workers.facts(Split.SEARCH).rounds
 
         def next_round(_index: int, answer: ItemResults | Failure) -> int | None:

@@ -75,7 +75,7 @@ def test_a_recipe_that_follows_itself_keeps_its_model(spec: WorkerSpec, monkeypa
         return build(recipe, models)
 
     monkeypatch.setattr(WeightMerge, "live_model", counted)
-    worker = Worker(replace(spec, rounds=2, sizes=SplitSizes(16, 10, 10)))
+    worker = Worker(replace(spec, rounds=2, sizes=SplitSizes(24, 10, 10)))
     groups = (Partition.even(2, layers, modules_apart=False, ends_apart=False) for layers in (1, 2))
     one, other = (WeightMerge.single(ModelId(MATH, "0" * 40), own, "float32") for own in groups)
     first = [worker.evaluate(one, Split.SEARCH, number).scores for number in (0, 1)]

@@ -399,8 +399,6 @@ def test_rounds_ask_everything_once_and_every_round_its_share_of_every_task(
         ]
     assert once.cost == 1 and [part.cost for part in rounds] == pytest.approx([0.25, 0.25, 0.5], abs=0.1)
     assert {score for part in rounds for score in part.score(lm)} == set(eval_set.score(lm))
-    monkeypatch.setattr("evaluation.harness.eval_set.MAX_OVERHEAD", 0.99)
-    assert eval_set.rounds(3, lm) == (eval_set,)  # in rounds it costs as much as at once, which is more than allowed
 
 
 def test_a_right_answer_counts_only_in_the_language_asked_for(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,14 +55,14 @@ def test_each_round_doubles_the_items_and_the_last_asks_all() -> None:
     [
         ([200, 200, 200], 5, 5),
         ([200], 3, 3),
-        ([64, 64], 5, 4),
-        ([40], 5, 3),
+        ([64, 64], 5, 3),
+        ([40], 5, 2),
         ([12], 5, 1),
-        ([15], 5, 2),
+        ([23], 5, 2),
         ([200, 8], 5, 4),
     ],
 )
-def test_the_first_round_has_eight_items_of_a_task_on_average(items: list[int], most: int, rounds: int) -> None:
+def test_the_first_round_has_twelve_items_of_a_task_on_average(items: list[int], most: int, rounds: int) -> None:
     assert count_rounds(items, most) == rounds
 
 
