@@ -7,10 +7,9 @@ hypervolume of the search that scores everything, within 1 %; hypervolume is alw
 items of the search split. Every score is computed once and shared by all searches of the run; each side counts the
 items that it asks for. Claim: to reach the goal the race needs at most 35 % of all item scores of the other side.
 
-With --costs both sides count processor seconds as well. What an evaluation and each of its rounds costs is measured on
-random Llamas of 0.1 billion parameters in bfloat16, which are asked the same items behind five examples
-(`benchmarks.rounds`); what breeding, estimates and decisions cost is measured in the searches themselves. Claim: the
-race needs at most 60 % of the seconds.
+With --costs both sides count processor seconds as well. An evaluation and each of its rounds cost what they cost on
+models of 0.1 billion parameters with few-shot prompts, by the results of `benchmarks.rounds`; what breeding, estimates
+and decisions cost is measured in the searches themselves. Claim: the race needs at most 60 % of the seconds.
 
 `benchmarks.racing_other` does the same on a zoo that is trained from another seed.
 """
@@ -18,7 +17,6 @@ race needs at most 60 % of the seconds.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import time
@@ -30,11 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig
 
-from benchmarks.random_models import write_siblings
-from benchmarks.record import Figures
-from benchmarks.rounds import RoundCosts, measure_costs
+from benchmarks.record import Figures, load
+from benchmarks.rounds import RoundCosts
 from benchmarks.zoo_bench import Examined, demo_space, demo_watchlist, spec
 from bot.ledger.ledger import Ledger
 from bot.progress import Advance
@@ -49,10 +45,7 @@ from bot.watchlist.sections import ROUNDS, RacingSection
 from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import Generation
-from merging.identity import ModelId
-from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
-from merging.spaces.weight_merges import WeightMergeSpace
 from zoo.repo import WEIGHTS
 
 CLOSE = 0.99
@@ -60,8 +53,6 @@ CLOSE = 0.99
 
 RACE_BUDGET = 0.5
 """The race's budget as a share of the other side's."""
-
-SHOTS = 5
 
 
 @dataclass(frozen=True)
@@ -192,44 +183,11 @@ def reached(run: Sequence[tuple[Generation, Spent]], goal: float) -> Spent:
     return next((spent for generation, spent in run if generation.hypervolume >= goal), never)
 
 
-def few_shot_costs(folder: Path, rounds: int) -> RoundCosts:
-    """What the demo's items cost behind five examples, with models of 0.1 billion parameters."""
-    source = next(path for path in WEIGHTS.iterdir() if path.is_dir())
-    vocabulary = LlamaConfig.from_pretrained(source).vocab_size
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=16,
-        num_attention_heads=12,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-        dtype=torch.bfloat16,
-        architectures=["LlamaForCausalLM"],
-    )
-    folders = write_siblings(folder, config)
-    for model in folders:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(source / name, model)
-    refs = [ModelId(f"random/{model.name}", "0" * 40) for model in folders]
-    space = WeightMergeSpace.build(
-        method="task_arithmetic",
-        sources=refs[1:],
-        base=refs[0],
-        groups=Partition.even(config.num_hidden_layers, 1, modules_apart=False, ends_apart=False),
-        dtype="bfloat16",
-        seed=0,
-    )
-    wanted = demo_spec(WEIGHTS, rounds)
-    skills = tuple(
-        replace(skill, tasks=tuple(replace(task, num_fewshot=SHOTS) for task in skill.tasks)) for skill in wanted.skills
-    )
-    checkpoints = tuple(zip(refs, folders, strict=True))
-    wanted = replace(wanted, checkpoints=checkpoints, config_source=refs[0], dtype="bfloat16", skills=skills)
-    levels = range(1, min(gene.levels for gene in space.genes))
-    recipes = (space.decode([level] * len(space.genes)) for level in levels)
-    return measure_costs(Worker(wanted), recipes, repeats=1)
+def few_shot_costs(rounds: int) -> RoundCosts:
+    """The costs that `benchmarks.rounds` has measured for so many rounds."""
+    found: Any = load("rounds")
+    (row,) = (one for one in found["sizes"] if len(one["items_of_each_round"]) == rounds)
+    return RoundCosts(row["whole_cpu_s"], tuple(row["going_on_cpu_s"]), tuple(row["coming_back_cpu_s"]))
 
 
 def demo_spec(zoo: Path, rounds: int) -> WorkerSpec:
@@ -250,9 +208,7 @@ def main(zoo: Path | None = None) -> Figures:
     examined, facts = Examined(worker), worker.facts(Split.SEARCH)
     costs = None
     if asked.costs:
-        with tempfile.TemporaryDirectory() as folder:
-            costs = few_shot_costs(Path(folder), len(facts.rounds))
-        print(f"measured costs: {costs}", flush=True)
+        costs = few_shot_costs(len(facts.rounds))
     evaluator = Recalled(lambda recipe: examined(recipe, Split.SEARCH), facts, costs)
     rows = [compare(zoo, seed, racing, evaluator) for seed in range(1, asked.seeds + 1)]
     for name in ("items_of_needed", "items_of_all", "seconds_of_needed", "seconds_of_all"):

@@ -23,11 +23,7 @@ def random_llamas(folder: Path, parameters: float = 0.1e9, count: int = 3, seed:
     Each is one file, as published models of these sizes are. The same arguments give the same bytes.
     """
     _, heads, layers = min(_SIZES, key=lambda size: abs(size[0] - parameters))
-    return write_siblings(folder, _config(heads, layers), count, seed)
-
-
-def write_siblings(folder: Path, config: LlamaConfig, count: int = 3, seed: int = 0) -> list[Path]:
-    """Write `count` sibling models of a config, which must have a head of its own, to folder/model-0, …"""
+    config = _config(heads, layers)
     return [_write(folder / f"model-{number}", config, seed, number) for number in range(count)]
 
 
