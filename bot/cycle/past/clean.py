@@ -18,8 +18,11 @@ from bot.ledger.ledger import RESUMED, Cycle, Ledger, State
 from bot.release.review import is_waiting
 from merging.identity import ModelId
 
-_COMMIT = re.compile(r"\.?[0-9a-f]{40}(\.partial)?")
-"""The name of a source's folder, or of its unfinished download: no other folder is looked at."""
+_DELETED = ".deleted"
+"""End of the hidden name of a folder that is being deleted."""
+
+_COMMIT = re.compile(rf"\.?(?P<sha>[0-9a-f]{{40}})(\.partial)?({re.escape(_DELETED)})?")
+"""The name of a source's folder, of its unfinished download, or of what is left of either: no other is looked at."""
 
 
 class ItemKind(StrEnum):
@@ -99,8 +102,8 @@ def delete_items(cleaning: Cleaning) -> Cleaning:
     """Delete what was chosen. The caller holds the home's lock, and has made the choice under it."""
     for item in cleaning.deleted:
         if item.path.is_dir():
-            # Under the name of an unfinished folder first: whoever finds it half deleted must not take it for whole.
-            doomed = item.path.with_name(f".{item.path.name.strip('.').removesuffix('.partial')}.partial")
+            # Under another name first: whoever finds it half deleted must not take it for whole, or go on with it.
+            doomed = item.path.with_name(f".{item.path.name.lstrip('.').removesuffix(_DELETED)}{_DELETED}")
             item.path.rename(doomed)
             shutil.rmtree(doomed)
             if not any(item.path.parent.iterdir()):
@@ -174,12 +177,17 @@ def _has_no_pool(ledger: Ledger, cycle: Cycle, cycles: Sequence[Cycle]) -> bool:
 
 def _sources(home: Home, used: Mapping[Path, datetime], needed: Mapping[Path, str]) -> Iterator[HomeItem]:
     folders = sorted(home.sources.glob("*/*")) if home.sources.is_dir() else []
-    for path in (one for one in folders if one.is_dir() and not one.is_symlink() and _COMMIT.fullmatch(one.name)):
-        whole = path.with_name(path.name.removeprefix(".").removesuffix(".partial"))
+    for path in (one for one in folders if one.is_dir() and not one.is_symlink()):
+        if (found := _COMMIT.fullmatch(path.name)) is None:
+            continue
+        whole = path.with_name(found["sha"])
         if path == whole and not (path / MANIFEST).is_file():
             continue  # shoal did not fetch this
-        kind = ItemKind.SOURCE if path == whole else ItemKind.UNFINISHED
-        yield _item(kind, path, used.get(whole), needed.get(whole, ""))
+        if path.name.endswith(_DELETED):
+            yield _item(ItemKind.UNFINISHED, path)
+        else:
+            kind = ItemKind.SOURCE if path == whole else ItemKind.UNFINISHED
+            yield _item(kind, path, used.get(whole), needed.get(whole, ""))
 
 
 def _releases(home: Home, ledger: Ledger, cycle: Cycle, newest: bool) -> Iterator[HomeItem]:

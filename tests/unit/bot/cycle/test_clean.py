@@ -117,6 +117,22 @@ def test_a_download_that_a_cycle_continues_is_kept(home: Home) -> None:
     assert str(partial.relative_to(home.folder)) in left_after(home)
 
 
+def test_a_source_goes_beside_a_newer_download_of_it_and_what_a_killed_cleaning_left_goes_too(home: Home) -> None:
+    whole = source(home, "reef/one", SHARED)
+    for path in (*whole.iterdir(), whole):
+        os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+    partial = write(whole.with_name(f".{SHARED}.partial") / "half").parent
+    killed = write(whole.with_name(f".{OLD}.deleted") / "half").parent
+    cleaning = plan_cleaning(home, CleaningLimits(0, 0), datetime.now(UTC) + timedelta(days=365))
+    assert {one.path: one.kind for one in cleaning.deleted} == {
+        whole: ItemKind.SOURCE,
+        partial: ItemKind.UNFINISHED,
+        killed: ItemKind.UNFINISHED,
+    }
+    delete_items(cleaning)
+    assert list(home.sources.iterdir()) == []
+
+
 def test_what_was_fetched_for_a_cycle_that_has_not_found_its_pool_yet_is_kept(home: Home) -> None:
     """Its sources are recorded once all are there."""
     ledger = Ledger(home.ledger)
