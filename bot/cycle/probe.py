@@ -48,14 +48,14 @@ REPEATED_BELOW = 5.0
 
 
 @dataclass(frozen=True)
-class Line:
+class LinearTime:
     """Seconds that grow linearly with the number of layers."""
 
     first: float
     per_layer: float
 
     @classmethod
-    def through(cls, seconds: Mapping[int, float]) -> Line:
+    def through(cls, seconds: Mapping[int, float]) -> LinearTime:
         """The line through the times at two depths, or at the only one that a model has."""
         (low, shallow), (high, deep) = min(seconds.items()), max(seconds.items())
         per_layer = max(0.0, deep - shallow) / (high - low) if high > low else 0.0
@@ -102,9 +102,9 @@ def measure_speed(
         probe = _Probe(Path(folder), pool, recipe, resources, suite)
         times = {depth: probe.measure(depth) for depth in depths}
     layers = strategy.most_layers
-    build = Line.through({depth: time.build for depth, time in times.items()}).at(layers)
+    build = LinearTime.through({depth: time.build for depth, time in times.items()}).at(layers)
     item = {
-        split: Line.through({depth: time.item[split] for depth, time in times.items()}).at(layers)
+        split: LinearTime.through({depth: time.item[split] for depth, time in times.items()}).at(layers)
         for split in times[depths[0]].item
     }
     return MeasuredSpeed(build, item | {Split.REPORT: item[Split.VALIDATION]})

@@ -26,10 +26,10 @@ from merging.writing.atomic import atomic_file
 if TYPE_CHECKING:
     from evaluation.harness.task_copies import TaskCopies
 
-FOLDER = "shoal"
-WATCHLIST = f"{FOLDER}/watchlist.yml"
-ITEMS = f"{FOLDER}/report_items.json"
-TASKS = f"{FOLDER}/tasks"
+EVIDENCE_FOLDER = "shoal"
+WATCHLIST_FILE = f"{EVIDENCE_FOLDER}/watchlist.yml"
+ITEMS_FILE = f"{EVIDENCE_FOLDER}/report_items.json"
+TASKS_FOLDER = f"{EVIDENCE_FOLDER}/tasks"
 LARGEST_ITEMS = 64 * 2**20
 """Bytes of the file of item scores; a file of a stranger may be any size."""
 
@@ -81,9 +81,9 @@ def write_evidence(results: CycleResults, recipe: str, folder: Path) -> tuple[st
         results.resources.batch_size,
     )
     files = {
-        WATCHLIST: render_watchlist(watchlist, copies.folders).encode(),
-        ITEMS: (items.model_dump_json() + "\n").encode(),
-        **{f"{TASKS}/{name}": content for name, content in copies.files.items()},
+        WATCHLIST_FILE: render_watchlist(watchlist, copies.folders).encode(),
+        ITEMS_FILE: (items.model_dump_json() + "\n").encode(),
+        **{f"{TASKS_FOLDER}/{name}": content for name, content in copies.files.items()},
     }
     for name, content in files.items():
         with atomic_file(folder / name) as file:
@@ -126,21 +126,21 @@ def collect_report_items(
 
 def read_evidence(folder: Path) -> Evidence:
     """Read a release's evidence. Raises ShoalError, which names the file, if there is none or it is malformed."""
-    for name in (WATCHLIST, ITEMS):
+    for name in (WATCHLIST_FILE, ITEMS_FILE):
         if not (folder / name).is_file():
             raise ShoalError(f"{name}: the release does not have it, so its scores cannot be checked")
-    path = folder / ITEMS
+    path = folder / ITEMS_FILE
     if path.stat().st_size > LARGEST_ITEMS:
-        raise ShoalError(f"{ITEMS}: has {path.stat().st_size:,} bytes; more than {LARGEST_ITEMS:,} are not read")
+        raise ShoalError(f"{ITEMS_FILE}: has {path.stat().st_size:,} bytes; more than {LARGEST_ITEMS:,} are not read")
     try:
         items = ReportItems.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "file"
-        raise ShoalError(f"{ITEMS}: {where}: {first['msg']}") from error
+        raise ShoalError(f"{ITEMS_FILE}: {where}: {first['msg']}") from error
     if items.version != 1:
-        raise ShoalError(f"{ITEMS}: version is {items.version}, this shoal reads 1; use a newer one")
-    return Evidence(load_watchlist(folder / WATCHLIST), items)
+        raise ShoalError(f"{ITEMS_FILE}: version is {items.version}, this shoal reads 1; use a newer one")
+    return Evidence(load_watchlist(folder / WATCHLIST_FILE), items)
 
 
 def read_record(path: Path) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from bot.hub.inspection import Unfit
 from bot.hub.resolver import ResolvedModel, Resolver
 from bot.lock import hold_home
 from bot.progress import Narrator
-from bot.release.evidence import FOLDER
+from bot.release.evidence import EVIDENCE_FOLDER
 from merging.identity import ModelId
 
 MOST_FILES = 500
@@ -76,4 +76,4 @@ def fetch_sources(
 def is_release_file(name: str) -> bool:
     """Whether a file of a repo is one that a release may have: a plain name, at the top or in the evidence's folder."""
     parts = name.split("/")
-    return (len(parts) == 1 or parts[0] == FOLDER) and all(_PLAIN.fullmatch(part) for part in parts)
+    return (len(parts) == 1 or parts[0] == EVIDENCE_FOLDER) and all(_PLAIN.fullmatch(part) for part in parts)

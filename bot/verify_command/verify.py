@@ -10,7 +10,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.progress import Narrator
-from bot.release.evidence import TASKS, WATCHLIST, Evidence, read_evidence, read_record
+from bot.release.evidence import TASKS_FOLDER, WATCHLIST_FILE, Evidence, read_evidence, read_record
 from bot.release.publish import PROVENANCE
 from bot.scoring.evaluator import Failure
 from bot.scoring.process_pool import ProcessPool
@@ -98,13 +98,13 @@ class Verifier:
         """Why the release's tasks may not run here; None if they may: it brings none, or it is trusted."""
         if not watchlist.task_folders:
             return None
-        own = (folder / TASKS).resolve()
+        own = (folder / TASKS_FOLDER).resolve()
         if not all(path.resolve().is_relative_to(own) for path in watchlist.task_paths):
-            return f"{WATCHLIST}: task_folders: must be in {TASKS}"
+            return f"{WATCHLIST_FILE}: task_folders: must be in {TASKS_FOLDER}"
         if self.trusted:
             return None
         code = "which may run any code; read them, then add --trust-remote-code"
-        return f"the release brings tasks of its own ({TASKS}/), {code}"
+        return f"the release brings tasks of its own ({TASKS_FOLDER}/), {code}"
 
     def _score(self, folder: Path, evidence: Evidence) -> ItemResults | Failure:
         watchlist, itself = evidence.watchlist, ModelId(str(folder))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bot.cycle.probe import Line
+from bot.cycle.probe import LinearTime
 from bot.cycle.workload import StageWork, cost_stages, list_stages
 from evaluation.splits import Split
 from fixtures.small_repos import watchlist
@@ -69,4 +69,4 @@ def test_a_machine_that_was_not_measured_has_counts_and_no_time() -> None:
 )
 def test_two_depths_give_the_time_of_any(measured: dict[int, float], layers: int, seconds: float) -> None:
     """A deeper model that was faster by chance does not make a deep one take no time."""
-    assert Line.through(measured).at(layers) == pytest.approx(seconds)
+    assert LinearTime.through(measured).at(layers) == pytest.approx(seconds)

@@ -8,7 +8,7 @@ import pytest
 
 from bot.errors import ShoalError
 from bot.release import evidence
-from bot.release.evidence import ITEMS, WATCHLIST, collect_report_items, read_evidence, render_watchlist
+from bot.release.evidence import ITEMS_FILE, WATCHLIST_FILE, collect_report_items, read_evidence, render_watchlist
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import EvalItem
 from evaluation.scores import ItemScore
@@ -25,8 +25,8 @@ def release(tmp_path: Path) -> Path:
     for path in TASKS.iterdir():
         if path.is_file():
             (tmp_path / "shoal" / "tasks" / path.name).write_bytes(path.read_bytes())
-    (tmp_path / WATCHLIST).write_text(render_watchlist(small_watchlist(), (".",)))
-    (tmp_path / ITEMS).write_text(STATED.model_dump_json())
+    (tmp_path / WATCHLIST_FILE).write_text(render_watchlist(small_watchlist(), (".",)))
+    (tmp_path / ITEMS_FILE).write_text(STATED.model_dump_json())
     return tmp_path
 
 
@@ -47,13 +47,17 @@ def test_the_item_scores_are_read_as_they_were_written(release: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (ITEMS, "[]", "shoal/report_items.json: file: "),
-        (ITEMS, '{"version": 1}', "shoal/report_items.json: eval_set: Field required"),
-        (ITEMS, STATED.model_dump_json().replace('"version":1', '"version":2'), "version is 2, this shoal reads 1"),
-        (ITEMS, STATED.model_dump_json().replace("1.0", '"high"'), "shoal/report_items.json: tasks.0.scores.a: "),
-        (WATCHLIST, "name: [", "not valid YAML"),
-        (WATCHLIST, None, "shoal/watchlist.yml: the release does not have it"),
-        (ITEMS, None, "shoal/report_items.json: the release does not have it"),
+        (ITEMS_FILE, "[]", "shoal/report_items.json: file: "),
+        (ITEMS_FILE, '{"version": 1}', "shoal/report_items.json: eval_set: Field required"),
+        (
+            ITEMS_FILE,
+            STATED.model_dump_json().replace('"version":1', '"version":2'),
+            "version is 2, this shoal reads 1",
+        ),
+        (ITEMS_FILE, STATED.model_dump_json().replace("1.0", '"high"'), "shoal/report_items.json: tasks.0.scores.a: "),
+        (WATCHLIST_FILE, "name: [", "not valid YAML"),
+        (WATCHLIST_FILE, None, "shoal/watchlist.yml: the release does not have it"),
+        (ITEMS_FILE, None, "shoal/report_items.json: the release does not have it"),
     ],
 )
 def test_evidence_that_is_missing_or_malformed_is_named(

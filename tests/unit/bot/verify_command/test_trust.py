@@ -11,7 +11,7 @@ import pytest
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.release.evidence import ITEMS, WATCHLIST, collect_report_items, render_watchlist
+from bot.release.evidence import ITEMS_FILE, WATCHLIST_FILE, collect_report_items, render_watchlist
 from bot.release.publish import PROVENANCE
 from bot.release.write import render_provenance
 from bot.verify_command.fetch import fetch_sources, is_release_file
@@ -39,10 +39,10 @@ def write_release(folder: Path, task_folder: str) -> Path:
     (folder / "shoal" / "tasks").mkdir(parents=True)
     (folder / PROVENANCE).write_text(render_provenance(RECIPE, SOURCE, "small-1"))
     text = render_watchlist(small_watchlist(), ()) + f"task_folders: ['{task_folder}']\n"
-    (folder / WATCHLIST).write_text(text)
+    (folder / WATCHLIST_FILE).write_text(text)
     item = EvalItem("math", "m:acc", "digest", "a")
     items = collect_report_items("set", [item], [ItemScore("math", "m:acc", "a", 1.0, None)], "cpu", 16)
-    (folder / ITEMS).write_text(items.model_dump_json())
+    (folder / ITEMS_FILE).write_text(items.model_dump_json())
     return folder
 
 
