@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from bot.cli.exits import one_line_errors
 from bot.cli.hub_client import open_hub
@@ -13,6 +14,7 @@ from bot.cli.ledgers import open_ledger
 from bot.cli.options import AsJson, CycleId, Endpoint, HomePath
 from bot.cli.output import show_result, terminal_narrator
 from bot.home import find_home
+from bot.progress import printable
 
 if TYPE_CHECKING:
     from bot.cycle.past.export import Exported
@@ -46,9 +48,11 @@ def export_command(
         exported = export_recipe(ledger, client, cycle, recipe, out)
     else:
         exported = export_member(ledger, bot_home, client, cycle, recipe, out, narrator)
-    show_result(exported, _describe, as_json=as_json)
+    show_result(exported, describe_export, as_json=as_json)
 
 
-def _describe(exported: Exported) -> str:
+def describe_export(exported: Exported) -> Text:
+    """The line that the command prints."""
     what = f"front member {exported.number} of {exported.cycle}, recipe {exported.recipe[:12]}"
-    return f"{exported.target}: {what}" + (f", {len(exported.files)} files" if exported.files else ", as a recipe")
+    written = f"{len(exported.files)} files" if exported.files else "as a recipe"
+    return Text(printable(f"{exported.target}: {what}, {written}"))  # in a path, [a] is no markup

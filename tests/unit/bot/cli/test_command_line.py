@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.cli.output import show_page
+from bot.cli.releases.export import describe_export
+from bot.cycle.past.export import Exported
 from bot.watchlist.load import load_watchlist
 from fixtures.folders import ROOT
 from fixtures.shoal_here import Run
@@ -151,6 +154,11 @@ def test_init_asks_on_a_terminal(shoal: Run, tmp_path: Path, monkeypatch: pytest
     assert (watchlist.base, watchlist.watch.tags, watchlist.watch.licences) == ("auto", ("fish",), ("mit", "gemma"))
     assert (watchlist.watch.parameters.min, watchlist.publish.namespace) == (1_200_000_000, "reef")
     assert watchlist.skill_names == ("knowledge", "sense")
+
+
+def test_a_path_is_printed_as_it_is_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show_page(describe_export(Exported("small-1", 3, "r" * 64, "merges/[bold]", {})))
+    assert capsys.readouterr().out == f"merges/[bold]: front member 3 of small-1, recipe {'r' * 12}, as a recipe\n"
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
