@@ -135,7 +135,7 @@ def serve_command(
     """Run watchlists on their schedules until SIGTERM.
 
     Cycles run one at a time, in the order in which they were due. A missed run is made up once. Interrupted and
-    failed cycles are resumed at start-up; one that fails later is tried again after 5, 10, 20, 40 and 60 minutes.
+    failed cycles are resumed at start-up; one that fails later is tried again after 5, 10, 20, 40, 60 and 60 minutes.
     Edited watchlists are read again, all of them after SIGHUP; a wrong edit is logged and changes nothing.
     SIGTERM stops a cycle at any point; the exit status is then 0.
 

@@ -60,7 +60,7 @@ class LicenceError(ShoalError):
 
 
 def licence_kind(licence: str | None) -> LicenceKind | None:
-    """The kind of a licence id; None for one that the policy does not know."""
+    """The kind of a licence id; None for one that shoal has no rule for."""
     return LICENCES.get(licence.lower()) if licence else None
 
 
@@ -73,7 +73,7 @@ def licence_refusal(declared: DeclaredLicence, *, noncommercial: bool) -> str | 
     if declared.licence is None:
         return f"{whose} declares no licence"
     if kind is None:
-        return f"{whose} declares the licence {declared.licence[:40]!r}, which the policy does not know"
+        return f"{whose} declares the licence {declared.licence[:40]!r}, for which shoal has no rule"
     if kind is LicenceKind.FORBIDS:
         return f"{whose} has the licence {declared.licence}, which forbids publishing a merge"
     if kind in (LicenceKind.NONCOMMERCIAL, LicenceKind.SHARE_ALIKE) and not noncommercial:

@@ -127,9 +127,9 @@ class Service:
     def _plan_retry(self, path: Path, name: str) -> None:
         again = self._retries.fail(path)
         if again is not None:
-            log_of(name).warning(f"tried again at {again:%Y-%m-%d %H:%M %Z}")
+            log_of(name).warning(f"will be tried again at {again:%Y-%m-%d %H:%M %Z}")
         else:
-            log_of(name).error(f"failed too often in a row, not tried again before it is due; {self._next_run(name)}")
+            log_of(name).error(f"failed too often in a row, so it waits for its next cron time; {self._next_run(name)}")
 
     def _next_run(self, name: str) -> str:
         return self._cron_jobs.next_run(name)

@@ -154,7 +154,7 @@ def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Pat
         until(lambda: "good ends" in served.lines(), served.process)
     said = served.said.read_text(encoding="utf-8")
     assert "INFO mendable: due since 20" in said
-    assert "ERROR mendable: failed: the Hub is down" in said and "WARNING mendable: tried again at 20" in said
+    assert "ERROR mendable: failed: the Hub is down" in said and "WARNING mendable: will be tried again at 20" in said
     assert "ERROR full: failed: this machine: No space left; free some space and run the command again" in said
     assert "ERROR bug: failed: a fault in shoal: KeyError: 'oops'; please report it" in said
     assert "ERROR bug: Traceback" in said and "INFO good: next at 20" in said

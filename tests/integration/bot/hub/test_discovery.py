@@ -63,7 +63,7 @@ DECOYS = {
     "unlicensed": (files(1, licence=None), "it declares no licence"),
     "strange": (
         files(1, licence="other"),
-        "it declares the licence 'other', which the policy does not know",
+        "it declares the licence 'other', for which shoal has no rule",
     ),
     "nc": (
         files(1, licence="cc-by-nc-4.0"),
@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_read_is_refused_where_it_is_pinned_and_stops_a_b
     "listed, reason",
     [
         ("[apache-2.0, mit]", None),
-        ("[apache-2.0, made-up]", "it declares the licence 'made-up', which the policy does not know"),
+        ("[apache-2.0, made-up]", "it declares the licence 'made-up', for which shoal has no rule"),
         ("[mit, cc-by-nd-4.0]", "it has the licence cc-by-nd-4.0, which forbids publishing a merge"),
     ],
 )

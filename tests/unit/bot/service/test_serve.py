@@ -103,12 +103,12 @@ def test_a_failed_cycle_is_tried_again_later_and_later_and_then_at_its_cron_time
     assert said == [
         "INFO one: a cycle's line",
         "ERROR one: failed: the Hub is down",
-        "WARNING one: tried again at 2026-03-01 12:05 UTC",
+        "WARNING one: will be tried again at 2026-03-01 12:05 UTC",
     ]
     for minutes in (5, 10, 20, 40, 60, 60):
         assert rig.tick(minutes - 0.1) == 0
         assert rig.tick(0.1) == 1
-    assert "ERROR one: failed too often in a row, not tried again before it is due; next at 20" in lines(log)[-1]
+    assert "ERROR one: failed too often in a row, so it waits for its next cron time; next at 20" in lines(log)[-1]
     assert rig.tick(10**5) == 0
     # Its cron time comes: the count starts anew.
     rig.due.add(str(rig.paths[0]))
