@@ -168,9 +168,9 @@ def test_a_model_that_cannot_be_read_is_refused_where_it_is_pinned_and_stops_a_b
         hub.faults.add(Fault("GET", "/api/models/reef/odd*", status=200, body=json.dumps(odd).encode()))
     names, reasons = find(watchlist(pinned=({"repo": "reef/odd"},)))
     assert names == ["reef/cod"]
-    assert reasons["reef/odd"].startswith("pinned, but the Hub describes it in a form that cannot be read (KeyError")
+    assert reasons["reef/odd"].startswith("pinned, but the Hub answers in a form that cannot be read (KeyError")
     bot = Hub(hub.endpoint, hub.token)
-    with pytest.raises(ShoalError, match=r"^base: reef/odd: the Hub describes it in a form"):
+    with pytest.raises(ShoalError, match=r"^base: reef/odd: the Hub answers in a form"):
         find_base(bot, watchlist(base={"repo": "reef/odd"}), [], partial(query_declared, bot), datetime.now(UTC))
 
 
