@@ -27,7 +27,7 @@ def failure_reason(error: BaseException) -> str:
     """Why something failed, in one line: an expected error's text, or that shoal itself is at fault."""
     if isinstance(error, EXPECTED):
         return " ".join(error_message(error).split())
-    return f"a fault in shoal: {type(error).__name__}: {' '.join(str(error).split())}; please report it"
+    return f"a bug in shoal: {type(error).__name__}: {' '.join(str(error).split())}; please report it"
 
 
 def error_message(error: BaseException) -> str:

@@ -108,7 +108,7 @@ def search_merges(
     watchlist, ledger, narrator, cycle = context.watchlist, context.ledger, context.narrator, context.cycle.id
     if strategy.left_out:
         left_out = ", ".join(source.location for source in strategy.left_out)
-        narrator.say(f"left out: the layers of {left_out}: raise search.dataflow.models")
+        narrator.say(f"the layers of {left_out} are left out; to use them, raise search.dataflow.models")
     baselines = [evaluation for _, evaluation in split.baselines]
     found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator)
     items = len(split.eval_set.items)
@@ -234,7 +234,7 @@ def write_cards(context: CycleContext, results: CycleResults, repos: Mapping[str
         repo, folder = repos[chosen.role], home.release(cycle, chosen.role)
         if not is_finished(ledger.releases(cycle), chosen, repo, folder):
             for line in write_evidence(results, chosen.recipe, folder):
-                context.narrator.say(f"{chosen.role}: not put into the release: {line}")
+                context.narrator.say(f"{chosen.role}: left out of the release: {line}")
             write_card_files(results, chosen, repos, folder)
             entry = ReleaseEntry(cycle, chosen.role, chosen.recipe, repo, hash_files(folder))
             keep_documents(ledger, cycle, chosen.role, read_release_documents(folder, entry.files))

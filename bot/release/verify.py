@@ -52,11 +52,11 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
-            raise ShoalError(f"{path}: the release's file is gone; `shoal publish` writes it anew")
+            raise ShoalError(f"{path}: the release's file is gone; `shoal publish` writes it again")
         if sha256_of(path) != expected:
             raise ShoalError(
                 f"{path}: changed since it was checked (its SHA-256 is not the ledger's), and only checked bytes are "
-                "published; delete the file, then `shoal publish` writes it anew"
+                "published; delete the file, then `shoal publish` writes it again"
             )
 
 

@@ -31,7 +31,7 @@ def serve_folder(folder: Path, host: str, port: int, narrator: Narrator, *, new_
         if token is not None:
             narrator.say(f"a token that may write to every namespace, shown only now: HF_TOKEN={token}")
         else:
-            narrator.say("its token was shown when it was made; --new-token makes another")
+            narrator.say("a token was shown at the first start; --new-token makes another")
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         narrator.say(f"serving {folder}: open {address} in a browser; Ctrl-C stops it")
         narrator.say(f"for shoal: --endpoint {address}")

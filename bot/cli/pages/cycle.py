@@ -168,7 +168,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
 def _duration(cost: RunCost) -> str:
     if cost.seconds is None:
         return "not measured: too little memory is free for even a few layers"
-    return f"about {_hours(cost.seconds)} of scoring on this machine, and the download"
+    return f"about {_hours(cost.seconds)} of scoring on this machine, plus the download"
 
 
 def _stages(cost: RunCost) -> Table:

@@ -27,7 +27,7 @@ def kept_pool(ledger: Ledger, cycle: str) -> Pool:
     """The pool of a past cycle; ShoalError if it was kept by an older shoal, or there never was one."""
     pool = ledger.kept(cycle, "pool", Pool)
     if pool is None:
-        raise ShoalError(f"cycle {cycle}: the ledger has no pool of it, so that its merges cannot be built again")
+        raise ShoalError(f"cycle {cycle}: the ledger has no pool for it, so its merges cannot be built again")
     return pool
 
 
@@ -76,7 +76,7 @@ def restore_release(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry,
     gone = _gone(folder, release)
     if not gone:
         return
-    narrator.say(f"{release.cycle}: writing what is gone of {folder} again")
+    narrator.say(f"{release.cycle}: writing the missing files of {folder} again")
     if not set(gone) <= documents.keys():
         present = {name: (folder / name).read_bytes() for name in release.files if _is_edited_card(folder, name)}
         _write_weights(ledger, home, hub, release, narrator)

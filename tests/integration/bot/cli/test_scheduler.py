@@ -156,7 +156,7 @@ def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Pat
     assert "INFO mendable: due since 20" in said
     assert "ERROR mendable: failed: the Hub is down" in said and "WARNING mendable: will be tried again at 20" in said
     assert "ERROR full: failed: this machine: No space left; free some space and run the command again" in said
-    assert "ERROR bug: failed: a fault in shoal: KeyError: 'oops'; please report it" in said
+    assert "ERROR bug: failed: a bug in shoal: KeyError: 'oops'; please report it" in said
     assert "ERROR bug: Traceback" in said and "INFO good: next at 20" in said
     # Every line has its time, level and watchlist, a traceback's too.
     head = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ (mendable|full|bug|good): ")

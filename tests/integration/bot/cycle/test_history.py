@@ -210,7 +210,7 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  space     18 genes, about 10^26 possible merges",
         "  largest   1.0 GB, a merge of 12 layers",
         "  scoring   200 candidates and 6 baselines, at most 135,975 item scores",
-        "  time      about 6.4 h of scoring on this machine, and the download",
+        "  time      about 6.4 h of scoring on this machine, plus the download",
         "  licence   apache-2.0, for the releases",
     ]
     assert parts[5][1:] == [

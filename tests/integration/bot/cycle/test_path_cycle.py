@@ -146,7 +146,7 @@ def test_a_cycle_of_paths_alone_needs_no_base_and_says_whose_layers_it_leaves_ou
         cycle = run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), listener)
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.NOTHING
-    assert f"left out: the layers of {BASE}: raise search.dataflow.models" in listener.said
+    assert f"the layers of {BASE} are left out; to use them, raise search.dataflow.models" in listener.said
     summary = ledger.kept(cycle, "search", SearchSummary)
     assert summary is not None and summary.candidates == summary.fully_scored == 12
     front = [read_recipe(json.loads(ledger.recipe(digest))) for digest in summary.front]

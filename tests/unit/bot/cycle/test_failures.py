@@ -35,7 +35,7 @@ def context(tmp_path: Path) -> CycleContext:
         (HubUnavailable("hub: down; try again later"), "hub: down; try again later"),
         (EvaluationError("tasks: got 'x':\n  its data is missing"), "tasks: got 'x': its data is missing"),
         (OSError(errno.ENOSPC, "No space left", "/x"), "/x: No space left; free some space and run the command again"),
-        (KeyError("oops"), "a fault in shoal: KeyError: 'oops'; please report it"),
+        (KeyError("oops"), "a bug in shoal: KeyError: 'oops'; please report it"),
     ],
 )
 def test_a_cycle_that_ends_in_an_error_has_failed_for_its_reason_in_one_line(
