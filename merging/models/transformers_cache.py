@@ -1,15 +1,13 @@
 """A disk cache of transformers' answers about configs, which saves the next process the seconds of importing it.
 
-Only pure functions of a config.json may be cached. An answer is valid for the version of transformers that gave it, and
-for the text of the files in which the function and the class of its answer are defined. Nothing is cached outside
-`cache_in`.
+Only pure functions of a config.json may be cached. An answer is valid for the version of transformers and for the code
+of this package that gave it. Nothing is cached outside `cache_in`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import merging
 from merging.writing.atomic import atomic_file
 
 Answer = TypeVar("Answer")
@@ -50,7 +49,7 @@ def cached_on_disk(
             folder = _folder.get()
             if folder is None:
                 return question(config, label)
-            path = folder / f"{question.__name__}-{_key((question, from_json), config)}.json"
+            path = folder / f"{question.__name__}-{_key(config)}.json"
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return from_json(json.loads(path.read_bytes()))
             text = json.dumps(to_json(question(config, label))).encode()
@@ -63,15 +62,13 @@ def cached_on_disk(
     return decorate
 
 
-def _key(code: tuple[Any, ...], config: Mapping[str, object]) -> str:
-    about = json.dumps([version("transformers"), *map(_text_digest, code), config], sort_keys=True)
+def _key(config: Mapping[str, object]) -> str:
+    about = json.dumps([version("transformers"), _code_digest(), config], sort_keys=True)
     return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
 @cache
-def _text_digest(code: Any) -> str:
-    """Digest of the file that defines a function or class; empty for Python's own."""
-    try:
-        return hashlib.sha256(Path(inspect.getfile(code)).read_bytes()).hexdigest()
-    except TypeError:
-        return ""
+def _code_digest() -> str:
+    """Digest of all code of this package: a question may ask any of it."""
+    files = sorted(Path(merging.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.tiny_models import FAMILIES, tiny_model
 from merging.errors import MergingError
+from merging.models import transformers_cache
 from merging.models.building import build_schema
 from merging.models.layer_config import read_depth
 from merging.models.transformers_cache import cache_in
@@ -42,6 +43,15 @@ def test_an_answer_is_taken_from_the_disk_and_belongs_to_its_config(shelf: Path)
     cached_on_disk.write_text("7")
     assert read_depth(dict(reversed(LLAMA.items())), "a model") == 7
     assert read_depth({**LLAMA, "num_hidden_layers": 4}, "a model") == 4
+
+
+def test_an_answer_belongs_to_the_code_that_gave_it(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any file of the package may decide it, so a change of any asks anew."""
+    assert read_depth(LLAMA, "a model") == 3
+    (cached_on_disk,) = shelf.iterdir()
+    cached_on_disk.write_text("7")
+    monkeypatch.setattr(transformers_cache, "_code_digest", lambda: "other code")
+    assert read_depth(LLAMA, "a model") == 3
 
 
 def test_a_broken_answer_is_asked_for_anew(shelf: Path) -> None:
