@@ -16,8 +16,9 @@ PUBLISHED = report_facts()
 
 def nothing_passed() -> CycleFacts:
     """The gate refused the whole front; one member could not be scored."""
-    first, *others = (replace(member, passed=False) for member in PUBLISHED.front)
-    broken = replace(first, scores=(), reason="could not be scored: the worker died")
+    reason = "does not clearly beat linear mean in any skill (at best +0.013 in language, p = 0.75)"
+    first, *others = (replace(member, passed=False, reason=reason) for member in PUBLISHED.front)
+    broken = replace(first, scores=(), guards=(), reason="could not be scored: the worker died")
     outcome = f"{State.NOTHING}: no merge beat its sources and the plain merges"
     return replace(PUBLISHED, outcome=outcome, front=(broken, *others), releases=())
 
