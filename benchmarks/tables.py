@@ -150,6 +150,18 @@ def rounds() -> list[list[str]]:
     return rows
 
 
+def plan() -> list[list[str]]:
+    """What a plan announces beside what the run takes."""
+    found: Any = load("plan")
+    rows = [["models", "", "item scores", "time", "memory"]]
+    for run in found["runs"]:
+        for key in ("planned", "taken"):
+            took = run[key]
+            figures = [f"{took['item_scores']:,}", f"{took['seconds']:.0f} s", f"{took['memory'] / 1e9:.2f} GB"]
+            rows.append([run["models"], key, *figures])
+    return rows
+
+
 def coverage() -> list[list[str]]:
     """Intervals and the gate on simulated cycles with known truth."""
     found: Any = load("coverage")
@@ -215,6 +227,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             candidate,
             racing,
             rounds,
+            plan,
             coverage,
             false_publications,
             estimates,
