@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 TRIES = 5
 SHORT_WAIT = 10.0
-"""Seconds: a longer pause is announced."""
+"""Seconds: a longer pause is announced, and so is each further one."""
 
 
 class Hub:
@@ -39,7 +39,7 @@ class Hub:
     ) -> None:
         """endpoint, token: None leaves them to the client (HF_ENDPOINT, HF_TOKEN or the saved login).
 
-        say: called with one line about each long pause, which only a Hub can order.
+        say: called with one line about each pause that is long, or not the first of a call.
         """
         from huggingface_hub import HfApi
 
@@ -73,7 +73,7 @@ class Hub:
                 text = self._on_one_line(failure.text)
                 if not failure.passing or attempt == tries - 1:
                     raise failure.kind(text) from error
-                self._pause(waiting_time(attempt, failure.wait), text)
+                self._pause(waiting_time(attempt, failure.wait), text, again=attempt > 0)
         raise ValueError(f"tries: got {tries}: write at least 1")
 
     def list_rows(self, path: str, query: Mapping[str, object], limit: int) -> list[object]:
@@ -88,8 +88,9 @@ class Hub:
         pages = partial(paginate, f"{self.endpoint}{path}", params=dict(query), headers=headers)
         return self.call(lambda: list(islice(pages(), limit)), tries=1)
 
-    def _pause(self, seconds: float, reason: str) -> None:
-        if seconds > SHORT_WAIT:
+    def _pause(self, seconds: float, reason: str, *, again: bool) -> None:
+        # A short pause alone needs no word; several, and the client's own tries between them, look like a standstill.
+        if again or seconds > SHORT_WAIT:
             self._say(f"{reason.partition(';')[0]}; trying again in {seconds:.0f} s")
         self._sleep(seconds)
 

@@ -46,11 +46,12 @@ def test_the_wait_is_read_off_the_headers_that_the_hub_documents(headers, second
 def test_a_hub_that_stays_down_is_given_up_in_one_line_after_growing_pauses(hub):
     hub.store.commit("ada/cod", files(1))
     hub.faults.unavailable("/api/models/*", times=99)
-    waits = []
-    bot = client(hub, waits)
+    waits, said = [], []
+    bot = Hub(hub.endpoint, hub.token, sleep=waits.append, say=said.append)
     with pytest.raises(HubUnavailable, match=r"^http://\S+: the Hub answers 503; try again later$"):
         bot.call(bot.api.model_info, "ada/cod")
     assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert said == [f"{hub.endpoint}: the Hub answers 503; trying again in {seconds} s" for seconds in (2, 4, 8)]
 
 
 def test_a_hub_that_is_not_there_is_said_to_be_out_of_reach():
