@@ -15,6 +15,7 @@ from bot.hub.resolver import ResolvedModel, Resolver
 from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.evidence import EVIDENCE_FOLDER
+from bot.release.publish import PROVENANCE
 from merging.identity import ModelId
 
 MOST_FILES = 500
@@ -26,11 +27,14 @@ _PLAIN = re.compile(r"(?!\.)[A-Za-z0-9._ -]{1,120}")
 def fetch_release(hub: Hub, repo: str, revision: str | None, folder: Path, narrator: Narrator) -> str:
     """Fetch the files of a release into a folder; returns its commit.
 
-    Only plain names at the top and in the folder of the evidence are fetched. Raises ShoalError as `Hub.call` does.
+    Only plain names at the top and in the folder of the evidence are fetched. Raises ShoalError as `Hub.call` does,
+    and for a repo that is no release, before anything of it is fetched.
     """
     info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True)
     sha = str(info.sha)
     wanted = {one.rfilename: one.size or 0 for one in info.siblings or () if is_release_file(one.rfilename)}
+    if PROVENANCE not in wanted:
+        raise no_release(repo)
     if len(wanted) > MOST_FILES:
         raise ShoalError(f"{repo}: has {len(wanted):,} files; a release has at most {MOST_FILES}")
     with narrator.bar("fetching the release", sum(wanted.values()), in_bytes=True) as advance:
@@ -71,6 +75,11 @@ def fetch_sources(
             except (Damaged, SourceGone) as error:
                 return {}, f"{remote.repo}@{remote.sha[:12]}: {str(error).partition(';')[0]}"
     return found, None
+
+
+def no_release(name: str) -> ShoalError:
+    """The error for a folder or repo that shoal did not make."""
+    return ShoalError(f"{name}: is no release of shoal, for it has no {PROVENANCE}; name another repo or folder")
 
 
 def is_release_file(name: str) -> bool:

@@ -16,7 +16,7 @@ from bot.scoring.evaluator import Failure
 from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources, inspect_machine
 from bot.scoring.worker_spec import WorkerSpec
-from bot.verify_command.fetch import fetch_release, fetch_sources
+from bot.verify_command.fetch import fetch_release, fetch_sources, no_release
 from bot.verify_command.verdicts import (
     CardScore,
     CheckOutcome,
@@ -62,6 +62,8 @@ class Verifier:
                 model = ModelId.parse_plain(release)
                 folder = Path(place, "release")
                 sha = fetch_release(self.hub, model.location, model.revision, folder, self.narrator)
+            elif not (folder / PROVENANCE).is_file():
+                raise no_release(release)
             weights = self._check_weights(folder, Path(place, "rebuilt"))
             return Verification(release, sha, (*weights, self.check_scores(folder)))
 

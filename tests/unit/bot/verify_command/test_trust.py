@@ -86,6 +86,13 @@ def test_a_record_that_is_no_recipe_is_refused(tmp_path: Path, record: str, mess
         read_provenance(tmp_path)
 
 
+def test_a_folder_that_is_no_release_is_named_with_what_it_lacks(verifier: Verifier, tmp_path: Path) -> None:
+    with pytest.raises(
+        ShoalError, match=rf"^{tmp_path}: is no release of shoal, for it has no shoal.json; name another"
+    ):
+        verifier.verify(str(tmp_path))
+
+
 def test_a_changed_recipe_does_not_have_its_digest(tmp_path: Path) -> None:
     record = json.loads(render_provenance(RECIPE, SOURCE, "small-1"))
     (tmp_path / PROVENANCE).write_text(json.dumps(record))
