@@ -45,7 +45,7 @@ def export_command(
     with narrator.bar("loading", None):
         from bot.cycle.past.export import export_member, export_recipe
     if recipe_only:
-        exported = export_recipe(ledger, client, cycle, recipe, out)
+        exported = export_recipe(ledger, bot_home, client, cycle, recipe, out)
     else:
         exported = export_member(ledger, bot_home, client, cycle, recipe, out, narrator)
     show_result(exported, describe_export, as_json=as_json)

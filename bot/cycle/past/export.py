@@ -14,10 +14,11 @@ from bot.cycle.past.rebuild import fetch_origins, kept_pool, stored_recipe
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.hub.download import is_complete
 from bot.hub.front_matter import write_front_matter
 from bot.hub.inspection import RemoteWeights
 from bot.hub.pool import Pool
-from bot.hub.resolver import open_weights
+from bot.hub.resolver import open_weights, source_folder
 from bot.hub.rules import OWN_TAG
 from bot.ledger.ledger import Ledger
 from bot.lock import hold_home
@@ -77,8 +78,10 @@ def export_member(
     return Exported(cycle, member.number, member.recipe, str(target), files)
 
 
-def export_recipe(ledger: Ledger, hub: Hub, cycle: str, name: str, target: Path) -> Exported:
+def export_recipe(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, target: Path) -> Exported:
     """Write a front member's recipe as YAML that mergekit reads. No weights are read or fetched.
+
+    The Hub is asked for the config of a source that is no longer in the home.
 
     Raises:
         ShoalError, MergingError: no such member, mergekit cannot make the merge, or the file exists.
@@ -90,9 +93,12 @@ def export_recipe(ledger: Ledger, hub: Hub, cycle: str, name: str, target: Path)
     source = pool.sources[0]
     headers = {one.ref: one for one in pool.members}
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-        hub.download(source.repo, source.sha, "config.json", Path(folder))
-        weights = {origin: _HeadersAlone(Path(folder), headers[origin]) for origin in recipe.origins}
-        text = recipe.plan_files(weights, Path(folder)).mergekit_yaml
+        config = source_folder(home.sources, source.ref)
+        if not is_complete(config):
+            config = Path(folder)
+            hub.download(source.repo, source.sha, "config.json", config)
+        weights = {origin: _HeadersAlone(config, headers[origin]) for origin in recipe.origins}
+        text = recipe.plan_files(weights, config).mergekit_yaml
     if all(line.startswith("#") for line in text.splitlines()):
         reason = text.splitlines()[0].removeprefix("# ")
         raise ShoalError(f"RECIPE: got {name!r}: {reason} Leave out --recipe-only to export the folder")

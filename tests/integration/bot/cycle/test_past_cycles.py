@@ -27,6 +27,7 @@ from bot.cycle.rejections import refuse_rejected
 from bot.cycle.sources import describe_equal_cycle
 from bot.errors import ShoalError
 from bot.home import Home
+from bot.hub.client import Hub
 from bot.hub.pool import Pool, find_pool, remove_members
 from bot.ledger.decisions import cycle_decisions, keep_documents, rejected_recipes
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
@@ -326,6 +327,9 @@ def test_an_export_of_a_release_has_its_weights_and_names_it(desk: Desk, tmp_pat
     )
     assert exported.files["model.safetensors"] == release.files["model.safetensors"]
     assert f"The release `{release.repo}` was made by the same recipe" in (tmp_path / "a" / "README.md").read_text()
+    nobody = Hub("http://127.0.0.1:9", "token", sleep=lambda _: None)  # the sources are in the home now
+    export_recipe(desk.ledger, desk.home, nobody, CYCLE, "3", tmp_path / "third.yml")
+    assert yaml.safe_load((tmp_path / "third.yml").read_text())["merge_method"] == "linear"
 
 
 def test_a_merge_of_a_source_that_is_gone_cannot_be_built_again(desk: Desk, tmp_path: Path) -> None:
@@ -340,12 +344,12 @@ def test_a_recipe_alone_is_yaml_for_mergekit_and_fetches_no_weights(desk: Desk, 
 
     out = tmp_path / "third.yml"
     desk.server.faults.clear()
-    export_recipe(desk.ledger, client(desk.server), CYCLE, "3", out)
+    export_recipe(desk.ledger, desk.home, client(desk.server), CYCLE, "3", out)
     config = MergeConfiguration.model_validate(yaml.safe_load(out.read_text()))
     assert config.merge_method == "linear" and len(config.referenced_models()) == 2
     assert not [path for _, path in desk.server.faults.seen if path.endswith(".safetensors")]
     with pytest.raises(ShoalError, match="already exists"):
-        export_recipe(desk.ledger, client(desk.server), CYCLE, "3", out)
+        export_recipe(desk.ledger, desk.home, client(desk.server), CYCLE, "3", out)
 
 
 @pytest.mark.parametrize("name", ["0", "4", "f" * 10, "abc", ""])
