@@ -143,13 +143,14 @@ def _ask_for_choices(
     namespace: str | None,
 ) -> StarterChoices:
     """The choices as given, or else as a person on the terminal answers, or else the defaults."""
-    from bot.watchlist.starter import KNOWN_SKILLS, StarterChoices, name_of, parse_skills, size_in
+    from bot.watchlist.starter import KNOWN_SKILLS, StarterChoices, name_of, parse_skills, short_amount, size_in
 
     base = base or _ask("The model whose fine-tunes are merged, owner/name (empty: as they declare it)", "")
     tags = tags or _ask("Hub tags of the models", f"base_model:finetune:{base}" if base else "").split()
     if not tags:
         raise ShoalError("--base: got nothing: no model would be found; name a base, or a --tag of the models")
-    size = size or _ask("Parameters of the models, such as 360M (empty: any)", str(size_in(base) or ""))
+    usual = size_in(base)
+    size = size or _ask("Parameters of the models, such as 360M (empty: any)", short_amount(usual) if usual else "")
     licences = licences or _ask("Licences to accept (empty: all that allow merging)", "").split()
     skills = skills or _ask(f"Skills, of {', '.join(KNOWN_SKILLS)}, or NAME=TASK:METRIC", "knowledge sense").split()
     namespace = namespace or _ask("User or organisation to publish under (empty: nowhere yet)", "")

@@ -52,9 +52,9 @@ def starter_watchlist(choices: StarterChoices) -> str:
         name=choices.name,
         tags=choices.tags,
         base=choices.base,
-        smallest=None if size is None else _short(size * 0.8),
-        largest=None if size is None else _short(size * 1.25),
-        max_bytes=None if size is None else _short(size * _BYTES_A_PARAMETER * 1.25, "GB"),
+        smallest=None if size is None else short_amount(size * 0.8),
+        largest=None if size is None else short_amount(size * 1.25),
+        max_bytes=None if size is None else short_amount(size * _BYTES_A_PARAMETER * 1.25, "GB"),
         licences=choices.licences,
         skills=choices.skills,
         namespace=choices.namespace,
@@ -91,7 +91,7 @@ def _parse_skill(text: str) -> Skill:
     return Skill(found["name"], (SkillTask(found["task"], found["metric"], found["filter"]),))
 
 
-def _short(number: float, billions: str = "B") -> str:
+def short_amount(number: float, billions: str = "B") -> str:
     """A number as people write it: 288M, 9B, 1.6B. billions: what to say for 10⁹."""
     for letters, unit in ((billions, 10**9), ("M", 10**6), ("K", 10**3)):
         if number >= unit:
