@@ -12,6 +12,7 @@ from bot.errors import ShoalError
 
 if TYPE_CHECKING:
     from bot.hub.client import Hub
+    from bot.ledger.ledger import Ledger
 
 
 def open_hub(endpoint: str | None) -> Hub:
@@ -29,6 +30,14 @@ def open_hub(endpoint: str | None) -> Hub:
     from bot.hub.client import Hub
 
     return Hub(address, say=terminal_narrator().say)
+
+
+def open_cycle_hub(ledger: Ledger, cycle: str, endpoint: str | None) -> Hub:
+    """The Hub that a past cycle ran on, unless `--endpoint` names another.
+
+    Whoever decides on its releases hours later need not remember where they belong.
+    """
+    return open_hub(endpoint or ledger.kept(cycle, "hub", str))
 
 
 def prepare_client(*, local: bool) -> None:

@@ -51,6 +51,12 @@ Endpoint = Annotated[
         show_default=False,
     ),
 ]
+CycleEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint", help="The address of the Hub; default: the one that the cycle ran on.", show_default=False
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

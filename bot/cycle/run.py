@@ -56,6 +56,7 @@ def run_cycle(
     ledger = Ledger(home.ledger)
     cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC))
     ledger.keep(cycle.id, "watchlist", watchlist, Watchlist)
+    ledger.keep(cycle.id, "hub", hub.endpoint, str)
     context = CycleContext(watchlist, home, hub, ledger, narrator, cycle)
     with context.failure_recorded():
         complete_cycle(context, make_evaluator)

@@ -9,9 +9,9 @@ import typer
 from rich.text import Text
 
 from bot.cli.exits import one_line_errors
-from bot.cli.hub_client import open_hub
+from bot.cli.hub_client import open_cycle_hub
 from bot.cli.ledgers import open_ledger
-from bot.cli.options import AsJson, CycleId, Endpoint, HomePath
+from bot.cli.options import AsJson, CycleEndpoint, CycleId, HomePath
 from bot.cli.output import show_result, terminal_narrator
 from bot.home import find_home
 from bot.progress import printable
@@ -31,7 +31,7 @@ def export_command(
         bool, typer.Option("--recipe-only", help="Write only the recipe, as mergekit's YAML.")
     ] = False,
     home: HomePath = None,
-    endpoint: Endpoint = None,
+    endpoint: CycleEndpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Write any member of a cycle's front as a model, whether it was released or not.
@@ -40,8 +40,9 @@ def export_command(
 
     Example: `shoal export tiny-math-1 3 ./third`
     """
-    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    bot_home, narrator = find_home(home), terminal_narrator()
     ledger = open_ledger(bot_home)
+    client = open_cycle_hub(ledger, cycle, endpoint)
     with narrator.bar("loading", None):
         from bot.cycle.past.export import export_member, export_recipe
     if recipe_only:

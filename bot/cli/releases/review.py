@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.exits import one_line_errors
-from bot.cli.hub_client import open_hub
+from bot.cli.hub_client import open_cycle_hub
 from bot.cli.ledgers import open_ledger, read_ledger
-from bot.cli.options import AsJson, CycleId, Endpoint, HomePath
+from bot.cli.options import AsJson, CycleEndpoint, CycleId, HomePath
 from bot.cli.output import show_json, show_page, terminal_narrator
 from bot.home import Home, find_home
 
 if TYPE_CHECKING:
-    from bot.hub.client import Hub
     from bot.ledger.ledger import Ledger
 
 ReleaseNames = Annotated[
@@ -32,15 +31,15 @@ def review_command(
         ),
     ] = None,
     home: HomePath = None,
-    endpoint: Endpoint = None,
+    endpoint: CycleEndpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the releases that wait for review: scores, folder, address on the Hub, edited files.
 
     Example: `shoal review tiny-math-1`
     """
-    bot_home, client = find_home(home), open_hub(endpoint)
-    _show_reviews(read_ledger(bot_home), bot_home, client, cycle, as_json)
+    bot_home = find_home(home)
+    _show_reviews(read_ledger(bot_home), bot_home, endpoint, cycle, as_json)
 
 
 @one_line_errors
@@ -49,7 +48,7 @@ def publish_command(
     releases: ReleaseNames = None,
     edited: Annotated[bool, typer.Option("--edited", help="Publish cards as you have edited them.")] = False,
     home: HomePath = None,
-    endpoint: Endpoint = None,
+    endpoint: CycleEndpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload releases of a cycle that wait for review.
@@ -60,13 +59,14 @@ def publish_command(
     """
     from bot.lock import hold_home
 
-    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    bot_home, narrator = find_home(home), terminal_narrator()
     ledger = open_ledger(bot_home)
+    client = open_cycle_hub(ledger, cycle, endpoint)
     with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.past.review import publish_releases
         publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
-    _show_reviews(ledger, bot_home, client, cycle, as_json)
+    _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
 
 @one_line_errors
@@ -75,7 +75,7 @@ def reject_command(
     releases: Annotated[list[str], typer.Argument(metavar="RELEASE...", help="Releases by role or repo.")],
     note: Annotated[str, typer.Option("--note", "-m", help="The reason, in one line.")],
     home: HomePath = None,
-    endpoint: Endpoint = None,
+    endpoint: CycleEndpoint = None,
     as_json: AsJson = False,
 ) -> None:
     """Reject releases: they are not offered again, in this cycle or a later one.
@@ -85,20 +85,21 @@ def reject_command(
     from bot.cycle.past.review import reject_releases
     from bot.lock import hold_home
 
-    bot_home, client, narrator = find_home(home), open_hub(endpoint), terminal_narrator()
+    bot_home, narrator = find_home(home), terminal_narrator()
     ledger = open_ledger(bot_home)
+    client = open_cycle_hub(ledger, cycle, endpoint)
     with hold_home(bot_home):
         reject_releases(ledger, bot_home, client, cycle, releases, note, narrator)
-    _show_reviews(ledger, bot_home, client, cycle, as_json)
+    _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
 
-def _show_reviews(ledger: Ledger, home: Home, hub: Hub, cycle: str | None, as_json: bool) -> None:
+def _show_reviews(ledger: Ledger, home: Home, endpoint: str | None, cycle: str | None, as_json: bool) -> None:
     """Print the review of a cycle, or of all cycles that wait."""
     from bot.cli.pages.review import layout_reviews
     from bot.cycle.past.review import review_cycle, waiting_cycles
 
     cycles = (cycle,) if cycle is not None else waiting_cycles(ledger)
-    reviews = [review_cycle(ledger, home, hub, one) for one in cycles]
+    reviews = [review_cycle(ledger, home, open_cycle_hub(ledger, one, endpoint), one) for one in cycles]
     if as_json:
         show_json({"reviews": [review.as_json() for review in reviews]})
     else:

@@ -221,6 +221,8 @@ def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story
     assert "cycle 'small-7' is not in" in one_line_error(story.shoal("publish", "small-7"))
     shown = json.loads(story.shoal("review", "--json").stdout)["reviews"]
     assert [one["cycle"] for one in shown] == ["small-1"] and all(one["waiting"] for one in shown[0]["releases"])
+    # Whoever decides later need not remember the Hub.
+    assert json.loads(shoal("review", "--home", story.home.folder, "--json").stdout)["reviews"] == shown
     done = story.shoal("publish", "small-1")
     assert done.returncode == 0 and done.stdout.startswith("small-1: published\n")
     (row,) = json.loads(story.shoal("status", "--json").stdout)["cycles"]
