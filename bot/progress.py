@@ -152,7 +152,7 @@ def _columns(total: int | None) -> tuple[ProgressColumn, ...]:
 def _count(task: Task) -> str:
     if task.fields["in_bytes"]:
         return f"{decimal(int(task.completed))} of {decimal(int(task.total or 0))}"
-    return f"{task.completed:.0f}/{task.total:.0f}"
+    return f"{task.completed:,.0f}/{task.total:,.0f}"
 
 
 def _left(task: Task) -> str | None:

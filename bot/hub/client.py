@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
+
+Query = Mapping[str, str | int | bool | Sequence[str]]
+"""The parameters of a request, by name."""
 
 TRIES = 5
 SHORT_WAIT = 10.0
@@ -76,17 +78,22 @@ class Hub:
                 self._pause(waiting_time(attempt, failure.wait), text, again=attempt > 0)
         raise ValueError(f"tries: got {tries}: write at least 1")
 
-    def list_rows(self, path: str, query: Mapping[str, object], limit: int) -> list[object]:
+    def list_rows(self, path: str, query: Query, limit: int) -> list[object]:
         """The first `limit` rows of a list as the Hub sends them, from as many pages as it takes.
 
         The client's own lists stop at a row that they cannot read. Raises as `call`.
         """
-        from huggingface_hub.utils import build_hf_headers, paginate  # type: ignore[attr-defined]  # as below
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # as in its own guides
 
         headers = build_hf_headers(token=self.api.token, library_name=self.api.library_name)
-        # One try, because the client asks for a page of a list again by itself.
-        pages = partial(paginate, f"{self.endpoint}{path}", params=dict(query), headers=headers)
-        return self.call(lambda: list(islice(pages(), limit)), tries=1)
+        rows: list[object] = []
+        address: str | None = f"{self.endpoint}{path}"
+        asked: Query | None = query
+        while address is not None and len(rows) < limit:
+            page, address = self.call(partial(_get_page, address, asked, headers))
+            rows += page
+            asked = None  # the next page's address has the query in it
+        return rows[:limit]
 
     def _pause(self, seconds: float, reason: str, *, again: bool) -> None:
         # A short pause alone needs no word; several, and the client's own tries between them, look like a standstill.
@@ -169,3 +176,15 @@ def _reporting_bar(on_bytes: Callable[[int], None]) -> type:
         set_transfer_postfix_str = set_postfix_str
 
     return Bar
+
+
+def _get_page(address: str, query: Query | None, headers: Mapping[str, str]) -> tuple[list[object], str | None]:
+    """The rows of one page of a list, and the address of the next one.
+
+    It is asked for once: the client's own repeated tries would be silent, those of `Hub.call` are announced.
+    """
+    from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+    response = get_session().get(address, params=query, headers=headers)
+    hf_raise_for_status(response)
+    return list(response.json()), response.links.get("next", {}).get("url")

@@ -54,6 +54,25 @@ def test_a_hub_that_stays_down_is_given_up_in_one_line_after_growing_pauses(hub)
     assert said == [f"{hub.endpoint}: the Hub answers 503; trying again in {seconds} s" for seconds in (2, 4, 8)]
 
 
+def test_a_list_is_asked_for_again_with_a_word_like_everything_else():
+    """The client's own lists try again in silence, for half a minute where nobody answers."""
+    waits, said = [], []
+    bot = Hub("http://127.0.0.1:9", "hf_x", sleep=waits.append, say=said.append)
+    with pytest.raises(HubUnavailable, match="cannot be reached; try again later"):
+        bot.list_rows("/api/models", {"author": "ada"}, 10)
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert said == [f"http://127.0.0.1:9: the Hub cannot be reached; trying again in {n} s" for n in (2, 4, 8)]
+
+
+def test_a_list_has_as_many_rows_as_asked_for_from_as_many_pages_as_it_takes(hub):
+    for number in range(5):
+        hub.store.commit(f"ada/cod-{number}", files(number))
+    bot = client(hub)
+    rows = bot.list_rows("/api/models", {"author": "ada", "limit": 2}, 10)
+    assert len({row["id"] for row in rows}) == 5
+    assert bot.list_rows("/api/models", {"author": "ada", "limit": 2}, 3) == rows[:3]
+
+
 def test_a_hub_that_is_not_there_is_said_to_be_out_of_reach():
     bot = Hub("http://127.0.0.1:9", "hf_x", sleep=lambda _: None)
     with pytest.raises(HubUnavailable, match="cannot be reached; try again later"):
