@@ -2,9 +2,9 @@
 
     python -m benchmarks racing [SEEDS] [--zoo FOLDER] [--costs]
 
-Both sides breed from the same seeds on the demo's tasks; the race has half of the budget. The goal is the final
-hypervolume of the search that scores everything, within 1 %; hypervolume is always that of a front's scores on all
-items of the search split. Every score is computed once and shared by all searches of the run; each side counts the
+Both sides breed from the same seeds on the demo's tasks, with the same budget. The goal is the final hypervolume of the
+search that scores everything, within 1 %; hypervolume is always that of a front's scores on all items of the search
+split. A race that never comes there has no share, and is counted. Every score is computed once and shared by all searches of the run; each side counts the
 items that it asks for. Claim: to reach the goal the race needs at most 35 % of all item scores of the other side.
 
 With --costs both sides count processor seconds as well. An evaluation and each of its rounds cost what they cost on
@@ -50,9 +50,6 @@ from zoo.repo import WEIGHTS
 
 CLOSE = 0.99
 """Share of the hypervolume that counts as reaching it."""
-
-RACE_BUDGET = 0.5
-"""The race's budget as a share of the other side's."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +159,7 @@ class Notes:
 def search(zoo: Path, seed: int, racing: RacingSection | None, evaluator: Recalled) -> list[tuple[Generation, Spent]]:
     """A search of the demo by a seed, from a ledger that knows nothing but the baselines."""
     space, watchlist, notes = demo_space(zoo), demo_watchlist(), Notes(evaluator)
-    budget = watchlist.search.budget
-    if racing is not None:
-        budget = budget.model_copy(update={"candidates": round(RACE_BUDGET * budget.candidates)})
-    settings = watchlist.search.model_copy(update={"seed": seed, "racing": racing, "budget": budget})
+    settings = watchlist.search.model_copy(update={"seed": seed, "racing": racing})
     watchlist = watchlist.model_copy(update={"search": settings})
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
@@ -177,10 +171,9 @@ def search(zoo: Path, seed: int, racing: RacingSection | None, evaluator: Recall
     return list(zip(found.generations, notes.spent, strict=True))
 
 
-def reached(run: Sequence[tuple[Generation, Spent]], goal: float) -> Spent:
-    """What was spent when the hypervolume first came to the goal; infinite if it never did."""
-    never = Spent(10**9, float("inf"), float("inf"))
-    return next((spent for generation, spent in run if generation.hypervolume >= goal), never)
+def reached(run: Sequence[tuple[Generation, Spent]], goal: float) -> Spent | None:
+    """What was spent when the hypervolume first came to the goal; None if it never did."""
+    return next((spent for generation, spent in run if generation.hypervolume >= goal), None)
 
 
 def few_shot_costs(rounds: int) -> RoundCosts:
@@ -224,21 +217,18 @@ def main(zoo: Path | None = None) -> Figures:
 def compare(zoo: Path, seed: int, racing: RacingSection, evaluator: Recalled) -> dict[str, float]:
     """Both searches of one seed: the race's spending at the goal beside the other side's, at the goal and in all."""
     off, on = search(zoo, seed, None, evaluator), search(zoo, seed, racing, evaluator)
-    goal = CLOSE * off[-1][0].hypervolume
-    needed, race, everything = reached(off, goal), reached(on, goal), off[-1][1]
-    row = {
-        "goal": goal,
-        "items": race.items,
-        "items_of_needed": race.items / needed.items,
-        "items_of_all": race.items / everything.items,
-    }
-    if everything.scoring:
-        row |= {
-            "seconds": race.seconds,
-            "own_seconds": race.own,
-            "seconds_of_needed": race.seconds / needed.seconds,
-            "seconds_of_all": race.seconds / everything.seconds,
-        }
+    full = off[-1][0].hypervolume
+    row = {"hypervolume": full, "race_hypervolume": on[-1][0].hypervolume}
+    needed, race, everything = reached(off, CLOSE * full), reached(on, CLOSE * full), off[-1][1]
+    assert needed is not None  # by its last generation
+    if race is not None:
+        row |= {"items_of_needed": race.items / needed.items, "items_of_all": race.items / everything.items}
+        if everything.scoring:
+            row |= {
+                "own_seconds": race.own,
+                "seconds_of_needed": race.seconds / needed.seconds,
+                "seconds_of_all": race.seconds / everything.seconds,
+            }
     print(f"seed {seed}:", ", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
     return row
 
