@@ -4,8 +4,9 @@
 
 Both sides breed from the same seeds on the demo's tasks, with the same budget. The goal is the final hypervolume of the
 search that scores everything, within 1 %; hypervolume is always that of a front's scores on all items of the search
-split. A race that never comes there has no share, and is counted. Every score is computed once and shared by all searches of the run; each side counts the
-items that it asks for. Claim: to reach the goal the race needs at most 35 % of all item scores of the other side.
+split. Every score is computed once and shared by all searches of the run; each side counts the items that it asks for.
+Claim: to reach the goal the race needs at most 35 % of all item scores of the other side. A race that never comes there
+has no share.
 
 With --costs both sides count processor seconds as well. An evaluation and each of its rounds cost what they cost on
 models of 0.1 billion parameters with few-shot prompts, by the results of `benchmarks.rounds`; what breeding, estimates

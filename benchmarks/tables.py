@@ -127,13 +127,25 @@ def racing() -> list[list[str]]:
             rows.append([zoo, "not measured in this version yet", f"`python -m benchmarks {name} --save`", ""])
             continue
         for unit, counted in (("items", "item scores"), ("seconds", "processor seconds")):
-            if unit in seeds[0]:
-                shares = [[seed[f"{unit}_of_{share}"] for seed in seeds] for share in ("needed", "all")]
-                rows.append([f"{zoo}, searches: {len(seeds)}", counted, *map(_median_and_range, shares)])
+            shares = [
+                [seed[f"{unit}_of_{share}"] for seed in seeds if f"{unit}_of_{share}" in seed] for share in _SHARES
+            ]
+            if shares[0] or unit == "items":
+                rows.append([_searches(zoo, len(seeds), len(shares[0])), counted, *map(_median_and_range, shares)])
     return [head, *rows]
 
 
+_SHARES = ("needed", "all")
+
+
+def _searches(zoo: str, searches: int, reached: int) -> str:
+    """A row's name: the models, and how many of the searches came to the goal."""
+    return f"{zoo}, searches: {searches}" if reached == searches else f"{zoo}, searches: {reached} of {searches}"
+
+
 def _median_and_range(shares: Sequence[float]) -> str:
+    if not shares:
+        return "never reached"
     return f"{_median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
 
 
