@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from huggingface_hub import constants, get_session
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import TaskIndex
@@ -134,12 +135,16 @@ def _explain(error: Exception, name: str, config: Mapping[str, object]) -> Evalu
             f"{data_set} is not on this machine, and the Hub cannot be reached from here; run where it can, or use "
             "tasks with local data"
         )
-    if isinstance(error, FileNotFoundError) and _is_on_hub(config):
+    text = " ".join(str(error).split())
+    if isinstance(error, GatedRepoError) or "gated dataset" in text:
+        return TaskDataError(f"{data_set} is gated; accept its terms on the Hub with the token's account")
+    # A repo that this process has seen elsewhere may be missing only at its files.
+    missing = (FileNotFoundError, RepositoryNotFoundError, RevisionNotFoundError)
+    if isinstance(error, missing) and _is_on_hub(config):
         return TaskDataError(
             f"{data_set} is not on this machine, and {constants.ENDPOINT} does not have it; use a Hub that has it, "
             "or a task with local data"
         )
-    text = " ".join(str(error).split())
     if "Dataset scripts are no longer supported" in text:
         return TaskDataError(f"{data_set} is a script, which `datasets` does not run any more; use another task")
     if isinstance(error, FileNotFoundError):

@@ -114,10 +114,13 @@ def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_pat
     path = write_watchlist(tmp_path / "w.yml")
     home = ["--home", tmp_path / "home"] if command == "run" else []
     done = shoal(command, path, *home, "--endpoint", "http://127.0.0.1:9", token=TOKEN, hurry=True)
-    assert one_line_error(done) == "http://127.0.0.1:9: the Hub cannot be reached; try again later"
+    down = "http://127.0.0.1:9: the Hub cannot be reached"
+    *tries, error = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, error) == (1, "", f"shoal: {down}; try again later")
+    assert tries == [f"{down}; trying again in {seconds} s" for seconds in (2, 4, 8)]
     if command == "run":
         (cycle,) = Ledger(Home(tmp_path / "home").ledger).cycles()
-        assert (cycle.state, cycle.note) == (State.FAILED, one_line_error(done))
+        assert (cycle.state, cycle.note) == (State.FAILED, f"{down}; try again later")
 
 
 def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(tmp_path: Path) -> None:

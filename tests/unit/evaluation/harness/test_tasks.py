@@ -3,9 +3,16 @@ import re
 import time
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from evaluation.answers.ask import LONGEST_SHOWN, MAX_TOKENS, most_tokens
 from evaluation.errors import EvaluationError, TaskDataError
@@ -166,6 +173,29 @@ def write_task(folder: Path, **changed: str) -> Path:
     (folder / "data" / "questions.jsonl").write_text(rows)
     (folder / "local.yaml").write_text("".join(f"{key}: {value}\n" for key, value in (keys | changed).items()))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (RepositoryNotFoundError, "is not on this machine, and http"),
+        (RevisionNotFoundError, "is not on this machine, and http"),
+        (GatedRepoError, "is gated; accept its terms on the Hub with the token's account"),
+    ],
+)
+def test_data_that_the_hub_refuses_while_they_are_read_are_missing_data(
+    kind: type[HfHubHTTPError], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` remembers where it found a data set, and meets the Hub's answer only at one of its files."""
+    rules = "task: elsewhere\ndataset_path: allenai/ai2_arc\ndoc_to_text: a\ndoc_to_target: b\n"
+    (tmp_path / "task.yaml").write_text(rules)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise kind("401 Client Error", response=httpx2.Response(401, request=httpx2.Request("GET", "http://hub")))
+
+    monkeypatch.setattr("evaluation.harness.loading._from_cache_or_hub", refuse)
+    with pytest.raises(TaskDataError, match=f"^task elsewhere: its data set allenai/ai2_arc {reason}"):
+        load(SkillTask("elsewhere", "acc"), folder=tmp_path)
 
 
 def test_data_files_are_looked_up_beside_the_task_s_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
