@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from bot.watchlist.sections import WorkersSection
 
-WORKER_OVERHEAD = 450 * 2**20
+WORKER_OVERHEAD = 500 * 2**20
 """Bytes that a worker needs besides weights, of its own: torch, transformers, lm-eval, the requests (measured)."""
 
-SHARED_OVERHEAD = 700 * 2**20
+SHARED_OVERHEAD = 750 * 2**20
 """Bytes of the command's own process and of the server that workers are forked from (measured)."""
 
 ACTIVATION_SHARE = 0.25

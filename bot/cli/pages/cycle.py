@@ -47,7 +47,7 @@ def layout_plan(plan: RunPlan) -> RenderableType:
     sections += [("Warning", Text(printable(warning), style="bold")) for warning in plan.warnings]
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
-        sections.append(("Scoring, stage by stage, at most", _stages(plan.cost)))
+        sections.append(("Scoring, stage by stage", _stages(plan.cost)))
     return _page(sections)
 
 
@@ -156,7 +156,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
         *((("left out", left_out),) if cost.left_out else ()),
         (
             "scoring",
-            f"{cost.candidates} candidates and {cost.baselines} baselines, at most {cost.item_scores:,} item scores",
+            f"{cost.candidates} candidates and {cost.baselines} baselines, about {cost.item_scores:,} item scores",
         ),
         ("time", _duration(cost)),
         ("licence", f"{licence}, for the releases"),
@@ -168,14 +168,17 @@ def _cost(cost: RunCost, licence: str) -> Table:
 def _duration(cost: RunCost) -> str:
     if cost.seconds is None:
         return "not measured: too little memory is free for even a few layers"
-    return f"about {_hours(cost.seconds)} of scoring on this machine, plus the download"
+    return f"about {_hours(cost.seconds)} of scoring, a minute of other work, and the download"
 
 
-def _stages(cost: RunCost) -> Table:
+_STAGES_IF = "This assumes that the whole budget is used, and that the front is as large as a generation."
+
+
+def _stages(cost: RunCost) -> Group:
     table = _table("stage", "models", "item scores", "time")
     for stage in cost.stages:
         _add(table, stage.stage, str(stage.models), f"{stage.item_scores:,}", _stage_time(stage))
-    return table
+    return Group(table, Text(_STAGES_IF, "dim"))
 
 
 def _stage_time(stage: StageCost) -> str:

@@ -199,7 +199,7 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "Items of each task",
         seen,
         "A run would take",
-        "Scoring, stage by stage, at most",
+        "Scoring, stage by stage",
     ]
     assert parts[2][2].split() == ["math", "zoo_math_en", "acc", "200", "357", "433"]
     assert parts[3][2:] == ["  math   search  200 items can show ±9.5 points or more", SEEN_IF]
@@ -209,8 +209,8 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  memory    1.0 GB for all processes: 2 workers on cpu, 1 thread each",
         "  space     18 genes, about 10^26 possible merges",
         "  largest   1.0 GB, a merge of 12 layers",
-        "  scoring   200 candidates and 6 baselines, at most 135,975 item scores",
-        "  time      about 6.4 h of scoring on this machine, plus the download",
+        "  scoring   200 candidates and 6 baselines, about 135,975 item scores",
+        "  time      about 6.4 h of scoring, a minute of other work, and the download",
         "  licence   apache-2.0, for the releases",
     ]
     assert parts[5][1:] == [
@@ -218,6 +218,8 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  baselines, search split               6       3,600        about 40 s",
         "  search                                200     120,000      60 min, the limit",
         "  releases and baselines, report split  9       12,375       about 5.4 h",
+        "  This assumes that the whole budget is used, and that the front is as large as",
+        "  a generation.",
     ]
     unmeasured = shown(pages.layout_plan(replace(plan, cost=replace(COST, seconds=None))))
     assert "  time      not measured: too little memory is free for even a few layers" in unmeasured
