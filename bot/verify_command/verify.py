@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from bot.verify_command.verdicts import (
     compare_scores,
     compare_tensors,
 )
+from bot.watchlist.values import ShortForm
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import ItemResults
 from evaluation.splits import Split, SplitSizes
@@ -33,6 +35,14 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe, read_recipe
 from merging.writing.release import write_release
+
+
+def parse_release(text: str) -> ModelId:
+    """Read `owner/name` or `owner/name@revision`, before the Hub is asked for what may be a misspelt folder."""
+    if re.fullmatch(ShortForm.pattern, text) is None:
+        remedy = "write owner/name, owner/name@revision or a folder"
+        raise ShoalError(f"RELEASE: got {text!r}: is neither a folder here nor a Hub repo; {remedy}")
+    return ModelId.parse_plain(text)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Verifier:
         with tempfile.TemporaryDirectory(prefix="verify-", dir=self.home.folder) as place:
             folder, sha = Path(release), None
             if not folder.is_dir():
-                model = ModelId.parse_plain(release)
+                model = parse_release(release)
                 folder = Path(place, "release")
                 sha = fetch_release(self.hub, model.location, model.revision, folder, self.narrator)
             elif not (folder / PROVENANCE).is_file():

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bot.cycle.past.review import CycleReview, ReleaseReview
 from bot.progress import printable
-from bot.release.folder import FileState, ReleaseFile
+from bot.release.folder import FileState
 
 
 def layout_reviews(reviews: Sequence[CycleReview]) -> RenderableType:
@@ -41,15 +41,17 @@ def _facts(release: ReleaseReview, skills: Sequence[str]) -> Table:
         ("folder", release.folder),
         ("gate", release.reason),
         ("report split", scores),
-        ("files", _describe_files(release.files)),
+        ("files", _describe_files(release)),
     ):
         if value:
             table.add_row(name, Text(printable(value)))
     return table
 
 
-def _describe_files(files: Sequence[ReleaseFile]) -> str:
-    """Their number and size, and a line for each that is not as it was written."""
+def _describe_files(release: ReleaseReview) -> str:
+    """The number and size of its files, and a line for each that is not as it was written."""
+    files = release.files
     remarkable = [file for file in files if file.state not in (FileState.AS_WRITTEN, FileState.UNCHECKED)]
-    lines = [f"{len(files)}, {decimal(sum(file.size for file in files))}; hashed again before the upload"]
+    note = "; hashed again before the upload" if release.waiting else ""
+    lines = [f"{len(files)}, {decimal(sum(file.size for file in files))}{note}"]
     return "\n".join([*lines, *(f"{file.name}: {file.state}" for file in remarkable)])

@@ -53,7 +53,7 @@ def test_a_review_shows_each_release_and_the_commands_while_one_waits() -> None:
         "    folder        /home/best-math\n"
         "    gate          better [in] math\n"
         "    report split  math 0.900, cross 0.800\n"
-        "    files         3, 1.0 MB; hashed again before the upload\n"
+        "    files         3, 1.0 MB\n"
         "                  README.md: edited\n"
         "                  shoal.json: gone\n"
         "\n"

@@ -107,3 +107,11 @@ def test_a_changed_recipe_does_not_have_its_digest(tmp_path: Path) -> None:
 def test_sources_that_are_not_pinned_on_the_hub_are_not_read(verifier: Verifier, model: ModelId) -> None:
     found, problem = fetch_sources(verifier.hub, verifier.home, {model}, verifier.narrator)
     assert (found, problem) == ({}, f"{model}: is not pinned to a commit of the Hub")
+
+
+@pytest.mark.parametrize("text", ["nobody", "./no/folder", "a/b/c", "me/merge@", "a b/c"])
+def test_what_is_neither_a_folder_nor_a_repo_is_refused_before_the_hub_is_asked(verifier: Verifier, text: str) -> None:
+    with pytest.raises(
+        ShoalError, match=rf"^RELEASE: got '{text}': is neither a folder here nor a Hub repo; write owner/"
+    ):
+        verifier.verify(text)
