@@ -12,9 +12,10 @@ from bot.cycle.probe import measure_speed
 from bot.cycle.resources import fit_resources
 from bot.cycle.sources import describe_templates, find_missing_template
 from bot.cycle.workload import Speed, StageCost, cost_stages, list_stages
-from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
-from bot.hub.pool import NoPool, Pool, find_pool
+from bot.hub.discovery.candidate import Verdict
+from bot.hub.pool.find import find_pool
+from bot.hub.pool.pool import NoPool, Pool
 from bot.release.power import (
     ASSUMPTION,
     DetectableEffect,

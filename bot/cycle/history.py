@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.ledger.decisions import ReviewDecision, cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.lock import is_home_held

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.hub.client import Hub
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.hub.resolver import ModelFiles
 from bot.scoring.resources import Resources, inspect_machine
 from bot.search.strategies.strategy import SearchStrategy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.scoring.resources import Resources, choose_device, inspect_machine, plan_resources
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist

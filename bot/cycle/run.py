@@ -26,7 +26,7 @@ from bot.cycle.steps import (
 )
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.ledger.decisions import rejected_recipes
 from bot.ledger.ledger import Ledger, State
 from bot.progress import Narrator

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from bot.cycle.context import CycleContext
 from bot.errors import ShoalError
-from bot.hub.candidate import Verdict
 from bot.hub.client import Hub
+from bot.hub.discovery.candidate import Verdict
 from bot.hub.download import SourceGone, fetch_pool
-from bot.hub.pool import NoPool, Pool, find_pool, remove_members
+from bot.hub.pool.find import find_pool
+from bot.hub.pool.pool import NoPool, Pool, remove_members
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
 from bot.release.hints import shoal_command

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.cycle.context import CycleContext
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.ledger.decisions import keep_documents
 from bot.ledger.ledger import ReleaseEntry
 from bot.release.card.example import choose_example_items

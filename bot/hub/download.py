@@ -17,10 +17,10 @@ from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
-from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
 from bot.hub.client import Hub
-from bot.hub.inspection import RemoteWeights
-from bot.hub.pool import Pool, remove_members
+from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
+from bot.hub.inspection.member import RemoteWeights
+from bot.hub.pool.pool import Pool, remove_members
 from bot.hub.resolver import source_folder
 from merging.errors import MergingError
 from merging.identity import ModelId

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bot.errors import ShoalError
-from bot.hub.candidate import Candidate, is_licence_file
+from bot.hub.discovery.candidate import Candidate, is_licence_file
 from bot.watchlist.licence_ids import LICENCES, LicenceKind
 
 _NAMES = MappingProxyType(

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
-from bot.hub.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
 from bot.hub.client import Hub
-from bot.hub.discovery import query_model
-from bot.hub.inspection import RemoteWeights, Unfit, check_config, inspect_candidate, read_remote_headers
-from bot.hub.rules import form_refusal
+from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
+from bot.hub.discovery.listing import query_model
+from bot.hub.discovery.rules import form_refusal
+from bot.hub.inspection.member import RemoteWeights, Unfit
+from bot.hub.inspection.reading import check_config, inspect_candidate, read_remote_headers
 from merging.dtypes import BITS
 from merging.errors import MergingError
 from merging.identity import ModelId

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.errors import ShoalError
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.ledger.database import open_database
 from bot.ledger.tables import (
     CandidateRow,

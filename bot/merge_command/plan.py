@@ -15,7 +15,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import SPARE_BYTES, is_complete
-from bot.hub.inspection import RemoteWeights, Unfit
+from bot.hub.inspection.member import RemoteWeights, Unfit
 from bot.hub.resolver import ResolvedModel, Resolver, source_folder
 from bot.merge_command.recipe_file import RecipeFile
 from bot.merge_command.stage_plan import InputModel, StagePlan

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubNotFound
+from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import is_source_licence
-from bot.hub.rules import OWN_TAG
 from bot.release.verify import check_files
 
 if TYPE_CHECKING:

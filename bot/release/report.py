@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.home import Home
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.collect import search_facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.ledger.ledger import Cycle
 from bot.release.scores import ModelScores
 from bot.scoring.evaluator import Evaluation

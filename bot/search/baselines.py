@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.errors import ShoalError
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Evaluation
 from bot.search.results import BaselineKind

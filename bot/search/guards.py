@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.scoring.evaluator import Evaluation
 from bot.search.baselines import Baseline
 from bot.search.results import BaselineKind, GuardResult

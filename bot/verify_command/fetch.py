@@ -10,7 +10,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import Damaged, SourceGone, fetch_member
-from bot.hub.inspection import Unfit
+from bot.hub.inspection.member import Unfit
 from bot.hub.resolver import ResolvedModel, Resolver
 from bot.lock import hold_home
 from bot.progress import Narrator

@@ -18,7 +18,7 @@ from rich.text import Text
 from bot.cli.options import PagePart
 from bot.cycle.history import CyclePage, CycleSummary
 from bot.cycle.past.front import number_front
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.progress import clock_time, printable
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 

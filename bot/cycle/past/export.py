@@ -14,12 +14,12 @@ from bot.cycle.past.rebuild import fetch_origins, kept_pool, stored_recipe
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.download import is_complete
 from bot.hub.front_matter import write_front_matter
-from bot.hub.inspection import RemoteWeights
-from bot.hub.pool import Pool
+from bot.hub.inspection.member import RemoteWeights
+from bot.hub.pool.pool import Pool
 from bot.hub.resolver import open_weights, source_folder
-from bot.hub.rules import OWN_TAG
 from bot.ledger.ledger import Ledger
 from bot.lock import hold_home
 from bot.progress import Narrator

@@ -10,8 +10,8 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import Damaged, OnBytes, SourceGone, fetch_member
-from bot.hub.inspection import RemoteWeights
-from bot.hub.pool import Pool
+from bot.hub.inspection.member import RemoteWeights
+from bot.hub.pool.pool import Pool
 from bot.hub.resolver import open_weights
 from bot.ledger.decisions import kept_documents
 from bot.ledger.ledger import Ledger, ReleaseEntry

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.front_matter import write_front_matter
-from bot.hub.rules import OWN_TAG
 from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
 from bot.release.card.facts import CardFacts, TaskFacts
 from bot.release.card.kinds import USAGE

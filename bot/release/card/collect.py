@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bot.errors import ShoalError
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.release.card.example import choose_example_items, example_facts
 from bot.release.card.facts import (
     AnswerCounts,

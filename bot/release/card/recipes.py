@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bot.hub.inspection import Member
-from bot.hub.pool import Pool
+from bot.hub.inspection.member import Member
+from bot.hub.pool.pool import Pool
 from bot.release.card.merge_facts import CostFacts, PartFacts, PathFacts, RecipeFacts, SourceFacts, WeightMergeFacts
 from merging.methods import METHODS
 from merging.paths.cost import Shape, model_cost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.search.strategies.paths import PathSearch
 from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy

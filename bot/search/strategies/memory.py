@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from bot.hub.inspection import Member
-from bot.hub.pool import Pool
+from bot.hub.inspection.member import Member
+from bot.hub.pool.pool import Pool
 from merging.dtypes import CODES, element_bytes
 from merging.paths.cost import model_cost
 from merging.paths.folding import folding_rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
 from bot.search.strategies.memory import copied_bytes, deepest_path_bytes, held_bytes
 from bot.search.strategies.strategy import PathLayout

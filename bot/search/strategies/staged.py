@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
 from bot.search.strategies.memory import held_bytes
 from bot.search.strategies.paths import PathSearch

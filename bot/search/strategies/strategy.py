@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
 from bot.watchlist.sections import DataflowSection
 from merging.evolution.outcomes import SearchResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.hub.pool import Pool
+from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId

@@ -17,7 +17,7 @@ from bot.cycle.history import list_cycles, read_cycle
 from bot.cycle.workload import StageCost
 from bot.errors import ShoalError
 from bot.home import Home
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, record_decision
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
 from bot.lock import hold_home

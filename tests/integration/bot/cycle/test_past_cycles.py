@@ -28,7 +28,8 @@ from bot.cycle.sources import describe_equal_cycle
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.pool import Pool, find_pool, remove_members
+from bot.hub.pool.find import find_pool
+from bot.hub.pool.pool import Pool, remove_members
 from bot.ledger.decisions import cycle_decisions, keep_documents, rejected_recipes
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
 from bot.release.folder import FileState, read_release_documents

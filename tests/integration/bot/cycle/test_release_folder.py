@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ShoalError
-from bot.hub.candidate import is_wanted
+from bot.hub.discovery.candidate import is_wanted
 from bot.hub.licences import is_source_licence
 from bot.release.publish import PROVENANCE
 from bot.release.verify import hash_files

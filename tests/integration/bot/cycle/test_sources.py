@@ -15,7 +15,7 @@ from bot.cycle.sources import check_before, prepare_pool
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.download import SourceGone
-from bot.hub.pool import NoPool
+from bot.hub.pool.pool import NoPool
 from bot.ledger.ledger import Ledger, State
 from bot.watchlist.watchlist import Watchlist
 from fixtures.cycles import BASE, LANGUAGE, MATH, Listener, client, small_watchlist

@@ -8,8 +8,16 @@ import pytest
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubUnavailable
 from bot.hub.client import Hub
-from bot.hub.discovery import EXPAND, discover_candidates, find_base, most_declared_base, query_declared, query_model
-from bot.hub.inspection import Unfit, inspect_candidate
+from bot.hub.discovery.listing import (
+    EXPAND,
+    discover_candidates,
+    find_base,
+    most_declared_base,
+    query_declared,
+    query_model,
+)
+from bot.hub.inspection.member import Unfit
+from bot.hub.inspection.reading import inspect_candidate
 from fixtures.small_repos import CONFIG, card, files, watchlist, weights
 from localhub import Fault
 

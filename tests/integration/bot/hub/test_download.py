@@ -7,7 +7,8 @@ import pytest
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.download import MANIFEST, SourceGone, fetch_pool
-from bot.hub.pool import NoPool, find_pool
+from bot.hub.pool.find import find_pool
+from bot.hub.pool.pool import NoPool
 from bot.hub.resolver import source_folder
 from bot.watchlist.watchlist import Watchlist
 from fixtures.small_repos import files, weights

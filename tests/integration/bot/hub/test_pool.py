@@ -8,8 +8,9 @@ from safetensors.numpy import save
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.discovery import MAX_ANCESTORS
-from bot.hub.pool import NoPool, Pool, find_pool
+from bot.hub.discovery.listing import MAX_ANCESTORS
+from bot.hub.pool.find import find_pool
+from bot.hub.pool.pool import NoPool, Pool
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.staged import StagedSearch
 from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, watchlist, weights

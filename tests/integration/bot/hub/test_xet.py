@@ -9,10 +9,11 @@ from safetensors.numpy import save
 
 from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
 from bot.hub.client import Hub
-from bot.hub.discovery import query_model
+from bot.hub.discovery.listing import query_model
 from bot.hub.download import fetch_member, fetch_pool
-from bot.hub.inspection import Unfit, inspect_candidate
-from bot.hub.pool import find_pool
+from bot.hub.inspection.member import Unfit
+from bot.hub.inspection.reading import inspect_candidate
+from bot.hub.pool.find import find_pool
 from bot.release.publish import ReleaseUpload, publish_release
 from fixtures.noise import noise
 from fixtures.small_repos import files, tokenizer, watchlist, weights

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bot.home import Home
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
 from bot.search.results import GateResult, MeasuredRow
 from bot.watchlist.watchlist import Watchlist

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.cycle.sources import describe_changes
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 
 TAKEN = Verdict("reef/a", "1" * 40, True, "of one family")
 REFUSED = Verdict("reef/b", "2" * 40, False, "it is gated")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bot.hub.client import Hub
-from bot.hub.inspection import Unfit
+from bot.hub.inspection.member import Unfit
 from bot.hub.resolver import Resolver, open_weights, source_folder
 from fixtures.tiny_models import tiny_model
 from merging.identity import ModelId

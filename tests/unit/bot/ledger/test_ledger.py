@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ShoalError
-from bot.hub.candidate import Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.ledger.ledger import EvaluationEntry, ItemValue, Ledger, ReleaseEntry, SourceEntry, State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

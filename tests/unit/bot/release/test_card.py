@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import ReleaseLicence
-from bot.hub.rules import OWN_TAG
 from bot.release.card.card import render_release_card
 from bot.release.card.facts import CardFacts, ItemCounts
 from bot.release.card.merge_facts import PartFacts, PathFacts

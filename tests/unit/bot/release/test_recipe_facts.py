@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from bot.hub.candidate import Candidate
-from bot.hub.inspection import Member
+from bot.hub.discovery.candidate import Candidate
+from bot.hub.inspection.member import Member
 from bot.hub.licences import DeclaredLicence
-from bot.hub.pool import Pool, assemble_pool
+from bot.hub.pool.pool import Pool, assemble_pool
 from bot.release.card.merge_facts import PartFacts, WeightMergeFacts
 from bot.release.card.recipes import base_facts, cost_facts, recipe_facts, sources_facts
 from fixtures import tiny_models

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
-from bot.hub.candidate import Candidate, Verdict
 from bot.hub.client import Hub
-from merging.dtypes import BITS
+from bot.hub.discovery.candidate import Candidate
+from bot.hub.inspection.member import Member, Unfit
 from merging.errors import MergingError
-from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES
-from merging.models.settings import read_settings, settings_mismatch
-from merging.sources.family import TensorHeader, family_mismatch
+from merging.models.settings import read_settings
+from merging.sources.family import TensorHeader
 from merging.sources.json_object import parse_json_object
 from merging.tensor_names import count_layers
-from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer, tokenizer_mismatch
+from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
 from templates.escaping import plain
 
 MAX_SHARDS = 200
@@ -31,72 +26,6 @@ SINGLE = "model.safetensors"
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """Keys of a config.json that only mixtures of experts have."""
-
-
-class Unfit(Exception):  # noqa: N818 - a finding, not a fault
-    """A candidate that cannot be merged; the message is the reason for its verdict."""
-
-
-@dataclass(frozen=True)
-class RemoteWeights:
-    """The weights in a repo at a commit, a model's or an adapter's, before they are fetched.
-
-    headers: tensor name → header.
-    """
-
-    candidate: Candidate
-    headers: Mapping[str, TensorHeader]
-
-    @property
-    def repo(self) -> str:
-        """owner/name."""
-        return self.candidate.repo
-
-    @property
-    def sha(self) -> str:
-        """The commit."""
-        return self.candidate.sha
-
-    @property
-    def ref(self) -> ModelId:
-        """The model in a recipe."""
-        return ModelId(self.candidate.repo, self.candidate.sha)
-
-
-@dataclass(frozen=True)
-class Member(RemoteWeights):
-    """A model that can be merged, as the Hub, its small files and its tensor headers describe it.
-
-    settings: the meaning of its config.json. tokenizer: the meaning of its tokenizer.json, if it has one.
-    pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: whether it is a mixture of experts.
-    has_chat_template: whether its tokenizer has one; None in what an earlier version has kept.
-    """
-
-    settings: Mapping[str, object]
-    tokenizer: TokenizerDigests | None
-    pieces: str | None
-    is_mixture: bool = False
-    has_chat_template: bool | None = None
-
-    def refuse(self, reason: str) -> Verdict:
-        """The verdict that refuses this model."""
-        return self.candidate.refuse(reason)
-
-    @cached_property
-    def parameters(self) -> int:
-        """Number of weights."""
-        return sum(math.prod(header.shape) for header in self.headers.values())
-
-    @cached_property
-    def weight_bytes(self) -> int:
-        """Bytes of all tensors as they are stored."""
-        return sum(math.prod(header.shape) * BITS.get(header.dtype, 8) for header in self.headers.values()) // 8
-
-    @cached_property
-    def dtype(self) -> str:
-        """The safetensors name of the dtype of most tensors, such as BF16."""
-        counts = Counter(header.dtype for header in self.headers.values())
-        return min(counts, key=lambda name: (-counts[name], name))
 
 
 def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
@@ -144,25 +73,6 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
     if member.tokenizer is None and member.pieces is None:
         raise Unfit("it has neither tokenizer.json nor tokenizer.model")
     return member
-
-
-def find_mismatch(reference: Member, other: Member) -> str | None:
-    """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show."""
-    return (
-        family_mismatch(reference.headers, other.headers)
-        or settings_mismatch(reference.settings, other.settings)
-        or _token_mismatch(reference, other)
-    )
-
-
-def _token_mismatch(base: Member, other: Member) -> str | None:
-    """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not."""
-    if base.tokenizer is not None and other.tokenizer is not None:
-        difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
-        return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
-    if base.pieces is None or other.pieces is None:
-        return f"it has no {'tokenizer.json' if base.tokenizer else 'tokenizer.model'} to compare"
-    return None if base.pieces == other.pieces else f"its tokenizer.model is not that of {base.repo}"
 
 
 def check_config(config: Mapping[str, object]) -> None:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
-from bot.hub.candidate import Candidate, Verdict, to_candidate
 from bot.hub.client import Hub
-from bot.hub.rules import NAMED_BASE, SAFETY, first_refusal
+from bot.hub.discovery.candidate import Candidate, Verdict, to_candidate
+from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.watchlist.sections import PinnedModel
 from bot.watchlist.watchlist import Watchlist
 from templates.escaping import plain

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bot.hub.candidate import Candidate, most_bytes
+from bot.hub.discovery.candidate import Candidate, most_bytes
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import find_refusal

@@ -1,0 +1,1 @@
+"""The pool: which sources can be merged with each other, and under which licence."""

@@ -1,0 +1,49 @@
+"""Keeps the members whose weights can be averaged, each of them once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.hub.discovery.candidate import Verdict
+from bot.hub.inspection.member import Member
+from bot.hub.inspection.mismatch import find_mismatch
+
+
+def keep_one_family(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
+    """Keep the members whose weights can be averaged with the base's; without a base, the largest group that agrees.
+
+    If two groups are equally large, the one with the better first member is kept (members come best first).
+    """
+    if base is not None:
+        reference = base
+    else:
+        sizes = [sum(find_mismatch(one, other) is None for other in members) for one in members]
+        if not sizes:
+            return [], []
+        reference = members[sizes.index(max(sizes))]
+    kept, unrelated = [], []
+    for member in members:
+        reason = find_mismatch(reference, member)
+        if reason is None:
+            kept.append(member)
+        else:
+            unrelated.append(member.refuse(f"not of the family of {reference.repo}: {reason}"))
+    return kept, unrelated
+
+
+def drop_duplicates(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
+    """Keep the first member of each set of weight files, compared by the Hub's hashes."""
+    owners = {_weight_ids(base): f"the base {base.repo}"} if base else {}
+    kept, duplicates = [], []
+    for member in members:
+        weights = _weight_ids(member)
+        if weights in owners:
+            duplicates.append(member.refuse(f"it has the same weights as {owners[weights]}"))
+        else:
+            owners[weights] = member.repo
+            kept.append(member)
+    return kept, duplicates
+
+
+def _weight_ids(member: Member) -> tuple[str, ...]:
+    return tuple(sorted(file.content_id or file.path for file in member.candidate.weight_files))

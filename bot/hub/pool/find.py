@@ -1,0 +1,86 @@
+"""Finds the pool of a watchlist: discovers candidates and keeps those that can be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cache, partial
+
+from bot.errors import ShoalError
+from bot.hub.client import Hub
+from bot.hub.discovery.candidate import Candidate, Verdict
+from bot.hub.discovery.listing import discover_candidates, find_base, query_declared
+from bot.hub.inspection.member import Member, Unfit
+from bot.hub.inspection.reading import inspect_base, inspect_source
+from bot.hub.licences import (
+    licence_refusal,
+)
+from bot.hub.pool.family import drop_duplicates, keep_one_family
+from bot.hub.pool.lineage import Lineage, find_ancestors, keep_compatible_licences, member_licences
+from bot.hub.pool.pool import NoPool, Pool, assemble_pool, explain_too_few
+from bot.watchlist.load import UnfitValueError
+from bot.watchlist.watchlist import Watchlist
+
+OnProgress = Callable[[str], None]
+
+
+def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Pool:
+    """Discover candidates and keep those that can be merged; no weights are read, and nothing is written.
+
+    on_progress: called with a few words on the current step.
+
+    Raises:
+        NoPool: fewer than two sources are left.
+        ShoalError: the base cannot be used, or the Hub cannot be asked.
+    """
+    on_progress("listing candidates")
+    found = discover_candidates(hub, watchlist, now)
+    if not found.candidates:
+        raise NoPool(explain_too_few((), found.refused), found.refused)
+    look_up = cache(partial(query_declared, hub))
+    base = find_base(hub, watchlist, found.candidates, look_up, now)
+    if base is None and watchlist.base == "auto" and watchlist.needs_base:
+        why = f"base: got 'auto': no candidate declares one, and {watchlist.search.method} needs it; name it"
+        raise NoPool(why, found.refused)
+    lineage = {base.repo: find_ancestors(look_up, base)} if base else {}
+    inspected_base = inspect_base(hub, base) if base else None
+    if inspected_base is not None:
+        _check_licences(inspected_base, lineage, watchlist.noncommercial)
+    members, unfit = _inspect_candidates(hub, found.candidates, base, on_progress)
+    family, unrelated = keep_one_family(members, inspected_base)
+    distinct, duplicates = drop_duplicates(family, inspected_base)
+    lineage |= {member.repo: find_ancestors(look_up, member.candidate) for member in distinct}
+    compatible, conflicting = keep_compatible_licences(distinct, inspected_base, lineage, watchlist.noncommercial)
+    sources, surplus = compatible[: watchlist.max_sources], compatible[watchlist.max_sources :]
+    limit = f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
+    over = [member.refuse(limit) for member in surplus]
+    verdicts = [*over, *conflicting, *duplicates, *unrelated, *unfit, *found.refused]
+    pool = assemble_pool(inspected_base, sources, verdicts, lineage, noncommercial=watchlist.noncommercial)
+    bands = watchlist.search.groups.layers
+    if bands > pool.layers:
+        reason = f"the models have {pool.layers} layers; write at most that"
+        raise UnfitValueError(("search", "groups", "layers"), str(bands), reason)
+    return pool
+
+
+def _check_licences(base: Member, lineage: Lineage, noncommercial: bool) -> None:
+    """A base whose licence forbids merging stops the cycle, because all sources descend from it."""
+    for entry in member_licences(base, lineage):
+        if reason := licence_refusal(entry, noncommercial=noncommercial):
+            raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
+
+
+def _inspect_candidates(
+    hub: Hub, candidates: Sequence[Candidate], base: Candidate | None, on_progress: OnProgress
+) -> tuple[list[Member], list[Verdict]]:
+    members, unfit = [], []
+    for number, candidate in enumerate(candidates, 1):
+        on_progress(f"reading headers {number}/{len(candidates)}: {candidate.repo}")
+        if base is not None and candidate.repo == base.repo:
+            unfit.append(candidate.refuse("it is the base of the others"))
+            continue
+        try:
+            members.append(inspect_source(hub, candidate))
+        except Unfit as error:
+            unfit.append(candidate.refuse(str(error)))
+    return members, unfit

@@ -1,0 +1,71 @@
+"""The declared ancestors of a pool's members, and whether all their licences go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bot.hub.discovery.candidate import Candidate, Verdict
+from bot.hub.discovery.listing import MAX_ANCESTORS, LookUp
+from bot.hub.inspection.member import Member
+from bot.hub.licences import (
+    DeclaredLicence,
+    declare_licences,
+    licence_conflict,
+    licence_refusal,
+)
+from templates.escaping import plain
+
+Lineage = Mapping[str, tuple[DeclaredLicence, ...]]
+"""For each member's repo, the licences of the ancestors that it declares."""
+
+
+def keep_compatible_licences(
+    members: Sequence[Member],
+    base: Member | None,
+    lineage: Lineage,
+    noncommercial: bool,
+) -> tuple[list[Member], list[Verdict]]:
+    """Keep members whose licences, and their ancestors', are compatible with the base's and with earlier members'."""
+    together = list(member_licences(base, lineage)) if base else []
+    kept, conflicting = [], []
+    for member in members:
+        own = member_licences(member, lineage)
+        reasons = [reason for entry in own if (reason := licence_refusal(entry, noncommercial=noncommercial))]
+        reason = reasons[0] if reasons else licence_conflict([*together, *own])
+        if reason is None:
+            together += own
+            kept.append(member)
+        else:
+            conflicting.append(member.refuse(reason))
+    return kept, conflicting
+
+
+def find_ancestors(look_up: LookUp, candidate: Candidate) -> tuple[DeclaredLicence, ...]:
+    """The licences of all ancestors of a candidate, as its card and theirs declare them.
+
+    They may form cycles, and name one model in several ways. A model that cannot be seen has an unknown licence.
+    """
+    found: dict[str, tuple[DeclaredLicence, ...]] = {}
+    asked: set[str] = set()
+    waiting = list(candidate.base_models)
+    while waiting:
+        name = waiting.pop(0)
+        if name in asked or name == candidate.repo:
+            continue
+        if len(asked) == MAX_ANCESTORS:
+            why = f"is beyond the {MAX_ANCESTORS} ancestors that are looked up"
+            found[name] = (DeclaredLicence(plain(name)[:96], None, ancestor=True, unseen=why),)
+            break
+        asked.add(name)
+        page = look_up(name)
+        if page is None:
+            why = "cannot be seen on the Hub"
+            found[name] = (DeclaredLicence(plain(name)[:96], None, ancestor=True, unseen=why),)
+        elif page.repo not in found and page.repo != candidate.repo:
+            found[page.repo] = declare_licences(page, ancestor=True)
+            waiting += page.base_models
+    return tuple(entry for declared in found.values() for entry in declared)
+
+
+def member_licences(member: Member, lineage: Lineage) -> tuple[DeclaredLicence, ...]:
+    return (*declare_licences(member.candidate), *lineage[member.repo])
