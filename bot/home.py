@@ -43,6 +43,11 @@ class Home:
         """Cached answers of transformers about configs."""
         return self.folder / "answers"
 
+    @property
+    def notify(self) -> Path:
+        """The addresses of notifications, a private file that a person writes."""
+        return self.folder / "notify"
+
     def releases(self, cycle: str) -> Path:
         """The folder of a cycle's releases."""
         return self.folder / "releases" / cycle

@@ -15,6 +15,7 @@ from bot.cli.cycles import show_command, show_cycle, status_command
 from bot.cli.exits import Terminated, one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
+from bot.cli.notifications import notify_command, open_notifier
 from bot.cli.options import AsJson, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
@@ -117,11 +118,12 @@ def run_command(
 
     loaded, bot_home = load_watchlist(watchlist, with_tasks=True), find_home(home)
     client, narrator = open_hub(endpoint), terminal_narrator()
+    notifier = open_notifier(bot_home, client)
     with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
         with naming_lines(watchlist):
-            cycle = run_cycle(loaded, bot_home, client, narrator)
+            cycle = notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, narrator), narrator.say)
     show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
 
 
@@ -131,6 +133,7 @@ def serve_command(
     watchlists: Annotated[list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists with a schedule.")],
     home: HomePath = None,
     endpoint: Endpoint = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
 ) -> None:
     """Run watchlists on their schedules until SIGTERM.
 
@@ -145,13 +148,14 @@ def serve_command(
     from bot.service.serve import RereadRequest, serve_watchlists
 
     bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
-    log_to_stderr()
+    notifier = open_notifier(bot_home, client)
+    log_to_stderr(as_json=log_json)
     signal.signal(signal.SIGHUP, request.make)
 
     def run_one(loaded: Watchlist, narrator: Narrator) -> None:
         from bot.cycle.run import run_cycle
 
-        run_cycle(loaded, bot_home, client, narrator)
+        notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, narrator), narrator.say)
 
     try:
         serve_watchlists(watchlists, bot_home, run_one, request)
@@ -159,6 +163,7 @@ def serve_command(
         terminal_narrator().say("stopped")
 
 
+app.command("notify")(notify_command)
 app.command("status")(status_command)
 app.command("show")(show_command)
 

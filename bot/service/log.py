@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -32,10 +33,27 @@ class ServiceFormatter(logging.Formatter):
         return "\n".join(head + line for line in printable(text).splitlines() or [""])
 
 
-def log_to_stderr() -> None:
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: time, level, watchlist (or logger), message, and exception where there was one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as one line."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        own = getattr(record, "watchlist", None)
+        fields = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            **({"logger": record.name} if own is None else {"watchlist": own}),
+            "message": record.getMessage(),
+            **({"exception": self.formatException(record.exc_info)} if record.exc_info else {}),
+        }
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def log_to_stderr(*, as_json: bool = False) -> None:
     """Write the log to standard error: shoal's own lines from INFO on, those of libraries from ERROR on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(ServiceFormatter())
+    handler.setFormatter(JsonFormatter() if as_json else ServiceFormatter())
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     _LOGGER.setLevel(logging.INFO)
 

@@ -255,6 +255,20 @@ class PublishSection(Section):
     max_releases: int = Field(default=3, ge=1, le=20, description="most releases of one cycle")
 
 
+NotificationEvent = Literal["published", "review", "failed", "nothing"]
+"""The ends of a cycle that people can be told of."""
+
+
+class NotifySection(Section):
+    """Which ends of a cycle are sent to the addresses of this machine (SHOAL_NOTIFY, or `notify` in the home)."""
+
+    events: tuple[NotificationEvent, ...] = Field(
+        default=("published", "review", "failed"),
+        description="published: releases are on the Hub; review: some wait for a person; failed: a cycle ended with an "
+        "error; nothing: no merge was worth publishing",
+    )
+
+
 class ScheduleSection(Section):
     """When `shoal serve` runs the watchlist."""
 

@@ -15,6 +15,7 @@ from bot.watchlist.sections import (
     GateSection,
     GuardSection,
     ItemsSection,
+    NotifySection,
     PublishSection,
     RepoReference,
     ScheduleSection,
@@ -67,16 +68,17 @@ class Watchlist(Section):
     workers: WorkersSection = Field(default=WorkersSection(), description="how candidates are scored on this machine")
     gate: GateSection = Field(default=GateSection(), description="what a merge must show before it is published")
     publish: PublishSection = Field(default=PublishSection(), description="where releases go")
+    notify: NotifySection = Field(default=NotifySection(), description="which ends of a cycle people are told of")
     schedule: ScheduleSection | None = Field(default=None, description="when `shoal serve` runs it; null: only by hand")
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of every key that affects scores or recipes.
 
-        It leaves out where and when (publish, schedule), this machine (workers), and the task folders, whose
-        content has digests of its own.
+        It leaves out where and when (publish, schedule), who is told (notify), this machine (workers), and the task
+        folders, whose content has digests of its own.
         """
-        values = self.model_dump(mode="json", exclude={"publish", "schedule", "workers", "task_folders"})
+        values = self.model_dump(mode="json", exclude={"publish", "schedule", "notify", "workers", "task_folders"})
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

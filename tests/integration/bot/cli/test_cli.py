@@ -25,7 +25,7 @@ from localhub import Running
 
 COMMANDS = (
     *("init", "check", "schema", "plan", "prompt", "run", "serve", "status", "show", "review", "publish", "reject"),
-    *("export", "clean", "merge", "hub", "demo"),
+    *("export", "clean", "merge", "hub", "demo", "notify"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
 LOADED = """

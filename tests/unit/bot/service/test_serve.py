@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.progress import Narrator
-from bot.service.log import ServiceFormatter, log_of
+from bot.service.log import JsonFormatter, ServiceFormatter, log_of
 from bot.service.retries import MOST_RETRIES, Retries, retry_pause
 from bot.service.scheduler import CronJobs, DueWatchlists
 from bot.service.serve import RereadRequest, Service
@@ -223,3 +223,17 @@ def test_a_request_rereads_every_watchlist_once(rig: Rig, log: pytest.LogCapture
 def test_text_from_the_hub_cannot_forge_a_line_of_the_log(log: pytest.LogCaptureFixture) -> None:
     log_of("one").info("a model\nERROR two: failed\x1b[2J")
     assert lines(log) == ["INFO one: a model", "INFO one: ERROR two: failed�[2J"]
+
+
+def test_a_json_log_has_one_object_a_line_with_the_traceback_inside(log: pytest.LogCaptureFixture) -> None:
+    log.handler.setFormatter(JsonFormatter())
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        log_of("one").error("failed: ü\n", exc_info=True)
+    (line,) = log.text.splitlines()
+    record = json.loads(line)
+    moment = datetime.fromisoformat(record.pop("time"))
+    assert moment.tzinfo == UTC
+    assert record.pop("exception").endswith("ValueError: two\nlines")
+    assert record == {"level": "ERROR", "watchlist": "one", "message": "failed: ü\n"}

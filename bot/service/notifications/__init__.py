@@ -1,0 +1,1 @@
+"""Tells people outside this machine how cycles end."""
