@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from merging.errors import MergingError
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class ModelId:
     """One model, on the Hub or in a folder. Random draws of merges are keyed by its `str`.
 
@@ -29,6 +29,16 @@ class ModelId:
     def plain(self) -> ModelId:
         """The model without its adapter."""
         return ModelId(self.location, self.revision)
+
+    @property
+    def parts(self) -> tuple[ModelId, ...]:
+        """The model without its adapter, then the adapter if it has one."""
+        return (self.plain, self.adapter) if self.adapter else (self,)
+
+    @property
+    def name(self) -> str:
+        """The location by which one speaks of it: its adapter's, if it has one, as adapters share their base."""
+        return self.parts[-1].location
 
     @classmethod
     def parse(cls, text: str) -> ModelId:

@@ -95,9 +95,9 @@ def measure_speed(
     depths = sorted({min(depth, pool.layers) for depth in DEPTHS})
     if _probe_bytes(pool, depths[-1], recipe.dtype) > inspect_machine(resources.device).free_memory:
         return None
-    source = pool.sources[0]
+    config_source = pool.sources[0].remotes[0]
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder, _thread_limit(resources.threads):
-        for name, content in ModelFiles(source.ref, source).read_small_files(hub).items():
+        for name, content in ModelFiles(config_source.ref, config_source).read_small_files(hub).items():
             (Path(folder) / name).write_bytes(content)
         probe = _Probe(Path(folder), pool, recipe, resources, suite)
         times = {depth: probe.measure(depth) for depth in depths}

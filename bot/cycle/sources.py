@@ -156,7 +156,8 @@ def _without_known_damage(ledger: Ledger, pool: Pool) -> Pool:
     known = [
         member.refuse(reason)
         for member in pool.members
-        for reason in ledger.refusals(member.repo, member.sha)
+        for remote in member.remotes
+        for reason in ledger.refusals(remote.repo, remote.sha)
         if reason.startswith(DAMAGED)
     ]
     return remove_members(pool, known) if known else pool
@@ -213,7 +214,12 @@ def _source_entries(pool: Pool) -> list[SourceEntry]:
     entries = [SourceEntry(one.repo, one.sha, "source", one.candidate.licence or "") for one in pool.sources]
     if pool.base is not None:
         entries.append(SourceEntry(pool.base.repo, pool.base.sha, "base", pool.base.candidate.licence or ""))
-    return entries
+    known = {entry.repo for entry in entries}
+    return entries + [
+        SourceEntry(one.repo, one.sha, "adapted", one.candidate.licence or "")
+        for one in pool.remotes
+        if one.repo not in known
+    ]
 
 
 def _members(ledger: Ledger, cycle: str) -> set[tuple[str, str, str]]:

@@ -35,12 +35,13 @@ from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
 
 Folders = Mapping[ModelId, Path]
-"""The checkpoint's folder of every model of the pool."""
+"""The folders of the pool's models, as `fetch_pool` gives them."""
 
 
 def make_worker_spec(watchlist: Watchlist, pool: Pool, folders: Folders, resources: Resources) -> WorkerSpec:
     """Make the specification that every worker gets."""
     return WorkerSpec(
+        sources=tuple(member.ref for member in pool.members),
         checkpoints=tuple(folders.items()),
         config_source=config_source(pool),
         dtype=watchlist.search.dtype,
@@ -107,7 +108,7 @@ def search_merges(
     """Search on the search split, whose baselines candidates are raced against; keeps the summary."""
     watchlist, ledger, narrator, cycle = context.watchlist, context.ledger, context.narrator, context.cycle.id
     if strategy.left_out:
-        left_out = ", ".join(source.location for source in strategy.left_out)
+        left_out = ", ".join(source.name for source in strategy.left_out)
         narrator.say(f"the layers of {left_out} are left out; to use them, raise search.dataflow.models")
     baselines = [evaluation for _, evaluation in split.baselines]
     found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator)

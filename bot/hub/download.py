@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
-from bot.hub.inspection.member import RemoteWeights
+from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
 from bot.hub.pool.pool import Pool, remove_members
 from bot.hub.resolver import source_folder
 from merging.errors import MergingError
@@ -46,7 +46,11 @@ class Damaged(Exception):  # noqa: N818 - a finding, not a fault
 
 @dataclass(frozen=True)
 class Fetched:
-    """The pool without the sources that turned out damaged, and each member's folder."""
+    """The pool without the sources that turned out damaged, and the folders of its models.
+
+    folders: each repo's folder by its commit, and each member's folder of config and tokenizer by its `ref`; for a
+    whole model they are the same.
+    """
 
     pool: Pool
     folders: Mapping[ModelId, Path]
@@ -61,18 +65,34 @@ def fetch_pool(hub: Hub, pool: Pool, folder: Path, on_bytes: OnBytes = lambda _,
         SourceGone: a member was deleted, moved or closed since it was found; nothing more was fetched.
         ShoalError: the Hub cannot be asked, the storage behind it fails, or the disk is full.
     """
-    missing = [member for member in pool.members if not is_complete(source_folder(folder, member.ref))]
-    for member in missing:
-        _check_still_there(hub, member)
-    _check_room(folder, sum(member.candidate.download_bytes for member in missing))
-    bad = []
-    for member in missing:
+    missing = [remote for remote in pool.remotes if not is_complete(source_folder(folder, remote.ref))]
+    for remote in missing:
+        _check_still_there(hub, remote)
+    _check_room(folder, sum(remote.candidate.download_bytes for remote in missing))
+    damaged = {}
+    for remote in missing:
         try:
-            fetch_member(hub, member, folder, on_bytes)
+            fetch_repo(hub, remote, folder, on_bytes)
         except Damaged as error:
-            bad.append(member.refuse(f"damaged: {error}"))
+            damaged[remote.ref] = str(error)
+    bad = [verdict for member in pool.members if (verdict := _refuse_damaged(member, damaged))]
     left = remove_members(pool, bad) if bad else pool
-    return Fetched(left, {member.ref: source_folder(folder, member.ref) for member in left.members}, tuple(bad))
+    return Fetched(left, member_folders(left.members, folder), tuple(bad))
+
+
+def member_folders(members: Sequence[Member], sources: Path) -> dict[ModelId, Path]:
+    """The folders of members that are fetched, as `Fetched` has them."""
+    repos = {remote.ref: source_folder(sources, remote.ref) for remote in distinct_remotes(members)}
+    return repos | {member.ref: repos[member.ref.plain] for member in members}
+
+
+def _refuse_damaged(member: Member, damaged: Mapping[ModelId, str]) -> Verdict | None:
+    """The verdict on a member of which a repo is damaged; None if none is."""
+    for remote in member.remotes:
+        if (what := damaged.get(remote.ref)) is not None:
+            whose = "" if remote.repo == member.repo else f"its base {remote.repo}: "
+            return member.refuse(f"damaged: {whose}{what}")
+    return None
 
 
 def is_complete(target: Path) -> bool:
@@ -84,24 +104,24 @@ def is_complete(target: Path) -> bool:
         return False
 
 
-def _check_still_there(hub: Hub, member: RemoteWeights) -> None:
+def _check_still_there(hub: Hub, remote: RemoteWeights) -> None:
     """A source deleted, moved or closed since it was found stops the cycle before anything is fetched."""
     try:
-        info = hub.call(hub.api.model_info, member.repo, revision=member.sha)
+        info = hub.call(hub.api.model_info, remote.repo, revision=remote.sha)
     except (HubNotFound, HubForbidden) as error:
-        raise _gone_error(member, error) from error
-    if info.id != member.repo:
+        raise _gone_error(remote, error) from error
+    if info.id != remote.repo:
         raise SourceGone(
-            f"{member.repo}: moved to {info.id} since it was found; run the command again to find it there"
+            f"{remote.repo}: moved to {info.id} since it was found; run the command again to find it there"
         )
-    if info.gated and not member.candidate.gated:
-        raise SourceGone(f"{member.repo}: gated since it was found; run the command again to go on without it")
+    if info.gated and not remote.candidate.gated:
+        raise SourceGone(f"{remote.repo}: gated since it was found; run the command again to go on without it")
 
 
-def _gone_error(member: RemoteWeights, error: ShoalError) -> SourceGone:
-    what = str(error).removeprefix(f"{member.repo}: ").partition(";")[0]
+def _gone_error(remote: RemoteWeights, error: ShoalError) -> SourceGone:
+    what = str(error).removeprefix(f"{remote.repo}: ").partition(";")[0]
     return SourceGone(
-        f"{member.repo}@{member.sha[:12]}: gone since it was found ({what}); run the command again to go on without it"
+        f"{remote.repo}@{remote.sha[:12]}: gone since it was found ({what}); run the command again to go on without it"
     )
 
 
@@ -115,8 +135,8 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Path:
-    """Fetch one member, all or nothing, and return its folder.
+def fetch_repo(hub: Hub, remote: RemoteWeights, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Path:
+    """Fetch one repo, all or nothing, and return its folder.
 
     After any other error than those below, the files that are complete stay for the next run, in a hidden folder.
 
@@ -125,17 +145,17 @@ def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnByte
         SourceGone: it was deleted, moved or closed since it was found.
         ShoalError: the disk is full.
     """
-    target = source_folder(folder, member.ref)
+    target = source_folder(folder, remote.ref)
     if is_complete(target):
         return target
-    partial = target.with_name(f".{member.sha}.partial")
+    partial = target.with_name(f".{remote.sha}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        for file in member.candidate.wanted_files:
-            _fetch_file(hub, member, file, partial, on_bytes)
-        _check_tensors(member, partial)
+        for file in remote.candidate.wanted_files:
+            _fetch_file(hub, remote, file, partial, on_bytes)
+        _check_tensors(remote, partial)
         shutil.rmtree(partial / ".cache", ignore_errors=True)
-        _write_manifest(member, partial)
+        _write_manifest(remote, partial)
         move_folder(partial, target)
         return target
     except Damaged:
@@ -143,7 +163,7 @@ def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnByte
         raise
     except (HubNotFound, HubGated) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise _gone_error(member, error) from error
+        raise _gone_error(remote, error) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -151,10 +171,10 @@ def fetch_member(hub: Hub, member: RemoteWeights, folder: Path, on_bytes: OnByte
         raise ShoalError(f"{partial}: the disk is full; free some space and run the command again") from error
 
 
-def _fetch_file(hub: Hub, member: RemoteWeights, file: RemoteFile, folder: Path, on_bytes: OnBytes) -> None:
+def _fetch_file(hub: Hub, remote: RemoteWeights, file: RemoteFile, folder: Path, on_bytes: OnBytes) -> None:
     """Fetch one file and check the size and hash that the Hub gave when the source was found."""
     try:
-        path = hub.download(member.repo, member.sha, file.path, folder, lambda count: on_bytes(member.repo, count))
+        path = hub.download(remote.repo, remote.sha, file.path, folder, lambda count: on_bytes(remote.repo, count))
     except OSError as error:
         # This is how the client reports a wrong size; its other errors carry an errno or come from the Hub.
         if error.errno is None and "onsistency" in str(error):
@@ -177,29 +197,29 @@ def file_content_id(path: Path, *, git: bool) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _check_tensors(member: RemoteWeights, folder: Path) -> None:
+def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
     """The files' headers must be those by which the source was accepted, and every weight a number."""
     from merging.sources.checkpoint import Checkpoint, read_headers
 
     try:
-        if member.candidate.file(ADAPTER_CONFIG):
-            if read_headers(folder / ADAPTER_WEIGHTS) != member.headers:
+        if remote.candidate.file(ADAPTER_CONFIG):
+            if read_headers(folder / ADAPTER_WEIGHTS) != remote.headers:
                 raise Damaged("its tensors differ from the headers that the Hub gave")
             return
         checkpoint = Checkpoint.open(folder)
-        if dict(checkpoint.headers) != dict(member.headers):
+        if dict(checkpoint.headers) != dict(remote.headers):
             raise Damaged("its tensors differ from the headers that the Hub gave")
         checkpoint.verify()
     except MergingError as error:
         raise Damaged(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
-def _write_manifest(member: RemoteWeights, folder: Path) -> None:
+def _write_manifest(remote: RemoteWeights, folder: Path) -> None:
     files = {
         file.path: {"size": (folder / file.path).stat().st_size, "hash": file.content_id}
-        for file in member.candidate.wanted_files
+        for file in remote.candidate.wanted_files
     }
-    text = json.dumps({"repo": member.repo, "sha": member.sha, "files": files}, indent=1, sort_keys=True)
+    text = json.dumps({"repo": remote.repo, "sha": remote.sha, "files": files}, indent=1, sort_keys=True)
     for path in (folder / name for name in files):
         sync(path)
     with atomic_file(folder / MANIFEST) as file:

@@ -233,7 +233,7 @@ class Resolver:
             stored_model = stored_model_from_headers(member.repo, config, member.headers)
         except MergingError as error:
             raise Unfit(plain(str(error))) from error
-        return ResolvedModel(model, ModelFiles(member.ref, member), stored_model, member.tokenizer)
+        return ResolvedModel(model, ModelFiles(member.ref, *member.remotes), stored_model, member.tokenizer)
 
     def _read_adapter_repo(self, adapter: ModelId, base: ResolvedModel) -> ModelFiles:
         from merging.sources.adapter_plan import plan_adapter

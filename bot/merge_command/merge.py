@@ -14,7 +14,7 @@ from torch import Tensor
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.download import Damaged, fetch_member
+from bot.hub.download import Damaged, fetch_repo
 from bot.hub.resolver import Resolver
 from bot.lock import hold_home
 from bot.merge_command.documents import render_documents
@@ -141,7 +141,7 @@ class Merger:
             advance = stack.enter_context(self.narrator.bar("fetching", plan.download_bytes, in_bytes=True))
             for member in plan.missing:
                 try:
-                    fetch_member(self.hub, member, self.home.sources, lambda repo, count: advance(count, repo))
+                    fetch_repo(self.hub, member, self.home.sources, lambda repo, count: advance(count, repo))
                 except Damaged as error:
                     raise ShoalError(f"{member.repo}@{member.sha}: damaged: {error}; name another model") from error
         return {name: source.files.folder(self.home.sources) for name, source in plan.sources.items()}

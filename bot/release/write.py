@@ -25,7 +25,8 @@ def write_release_folder(
 ) -> None:
     """Write the merged checkpoint with its recipe and provenance; a complete folder of this recipe is kept.
 
-    folders: the sources' checkpoints. config_source: the source whose config and tokenizer the merge gets.
+    folders: the sources' folders, as `fetch_pool` gives them.
+    config_source: the source whose config and tokenizer the merge gets.
     """
     if target.exists():
         # A folder appears whole or not at all, so one that holds this recipe's provenance is complete.
@@ -53,7 +54,8 @@ def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str) -> str
 
 def source_licences(recipe: Recipe, config_source: ModelId, folders: Mapping[ModelId, Path]) -> dict[str, bytes]:
     """The licence and notice files of everything in a release, each under a name with its repo."""
-    return collect_licence_files({source.location: folders[source] for source in (*recipe.origins, config_source)})
+    parts = [part for source in (*recipe.origins, config_source) for part in source.parts]
+    return collect_licence_files({part.location: folders[part] for part in parts})
 
 
 def package_versions() -> tuple[tuple[str, str], ...]:

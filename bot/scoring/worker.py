@@ -148,7 +148,7 @@ class Worker:
 
         spec = self._spec
         folders = dict(spec.checkpoints)
-        sources = {source: open_weights(source, folders) for source in folders}
+        sources = {source: open_weights(source, folders) for source in spec.sources}
         return LiveModels(spec.config_folder, sources, dtype=spec.dtype, device=spec.resources.device)
 
 

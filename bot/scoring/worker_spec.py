@@ -15,13 +15,16 @@ from merging.identity import ModelId
 class WorkerSpec:
     """Everything a worker needs to score candidates; small, because each process receives a copy.
 
-    checkpoints: folder of every source, complete and verified.
+    sources: every model that candidates may read.
+    checkpoints: folder of every repo that they are made of, complete and verified; and of the config source's config
+        and tokenizer.
     config_source: the source whose config and tokenizer the candidates use.
     dtype: dtype of the candidates.
     seed: seed of the splits.
     rounds: number of rounds that each evaluation set is divided into, for candidates that may stop early.
     """
 
+    sources: tuple[ModelId, ...]
     checkpoints: tuple[tuple[ModelId, Path], ...]
     config_source: ModelId
     dtype: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.download import Damaged, SourceGone, fetch_member
+from bot.hub.download import Damaged, SourceGone, fetch_repo
 from bot.hub.inspection.member import Unfit
 from bot.hub.resolver import ResolvedModel, Resolver
 from bot.lock import hold_home
@@ -58,20 +58,20 @@ def fetch_sources(
         ShoalError: the Hub cannot be asked, or the disk is full.
     """
     resolver, found = Resolver(hub, Path.cwd()), {}
-    for model in sorted(models):
-        if not all(re.fullmatch("[0-9a-f]{40}", part.revision or "") for part in (model, model.adapter) if part):
+    for model in sorted(models, key=str):
+        if not all(re.fullmatch("[0-9a-f]{40}", part.revision or "") for part in model.parts):
             return {}, f"{model}: is not pinned to a commit of the Hub"
         try:
             found[model] = resolver.resolve(model)
         except Unfit as error:
             return {}, f"{model}: {error}"
-    remotes = [remote for model in found.values() for remote in model.remotes]
+    remotes = {remote.ref: remote for model in found.values() for remote in model.remotes}.values()
     size = sum(remote.candidate.download_bytes for remote in remotes)
     with hold_home(home), narrator.bar("fetching the sources", size, in_bytes=True) as advance:
         report: Callable[[str, int], None] = lambda repo, count: advance(count, repo)  # noqa: E731
         for remote in remotes:
             try:
-                fetch_member(hub, remote, home.sources, report)
+                fetch_repo(hub, remote, home.sources, report)
             except (Damaged, SourceGone) as error:
                 return {}, f"{remote.repo}@{remote.sha[:12]}: {str(error).partition(';')[0]}"
     return found, None

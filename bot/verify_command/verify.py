@@ -126,6 +126,7 @@ class Verifier:
         machine = inspect_machine(stated.device)
         device = stated.device if machine.cuda_devices else "cpu"
         spec = WorkerSpec(
+            sources=(itself,),
             checkpoints=((itself, folder),),
             config_source=itself,
             dtype=watchlist.search.dtype,

@@ -17,7 +17,7 @@ from bot.hub.client import Hub
 from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.download import is_complete
 from bot.hub.front_matter import write_front_matter
-from bot.hub.inspection.member import RemoteWeights
+from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Pool
 from bot.hub.resolver import open_weights, source_folder
 from bot.ledger.ledger import Ledger
@@ -93,10 +93,11 @@ def export_recipe(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, t
     source = pool.sources[0]
     headers = {one.ref: one for one in pool.members}
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-        config = source_folder(home.sources, source.ref)
+        whole = source.remotes[0]
+        config = source_folder(home.sources, whole.ref)
         if not is_complete(config):
             config = Path(folder)
-            hub.download(source.repo, source.sha, "config.json", config)
+            hub.download(whole.repo, whole.sha, "config.json", config)
         weights = {origin: _HeadersAlone(config, headers[origin]) for origin in recipe.origins}
         text = recipe.plan_files(weights, config).mergekit_yaml
     if all(line.startswith("#") for line in text.splitlines()):
@@ -114,7 +115,6 @@ def render_export_card(
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
     released = [entry for entry in ledger.releases(cycle) if entry.recipe == member.recipe]
-    named = {one.ref: one.repo for one in pool.members}
     body = render_markdown(
         "export_card.md.j2",
         cycle=cycle,
@@ -124,20 +124,20 @@ def render_export_card(
         skills=watchlist.skill_names,
         merge=recipe.describe(),
         released=released[0] if released else None,
-        sources=[(named[origin], str(origin.revision)) for origin in recipe.origins],
+        sources=[(part.location, str(part.revision)) for origin in recipe.origins for part in origin.parts],
         dtype=recipe.dtype,
         notices=pool.licence.notices,
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
     )
     kind = kind_of(pool.sources[0].settings)
-    parents = [named[origin] for origin in recipe.origins]
+    parents = [part.location for origin in recipe.origins for part in origin.parts]
     return write_front_matter(pool.licence, parents, ["merge", OWN_TAG], kind.library, kind.pipeline_tag) + body
 
 
 class _HeadersAlone(Weights):
     """Weights of which only the headers are known, as the Hub gave them when the pool was found."""
 
-    def __init__(self, folder: Path, member: RemoteWeights) -> None:
+    def __init__(self, folder: Path, member: Member) -> None:
         super().__init__(folder, member.headers)
         self._repo = member.repo
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.download import Damaged, OnBytes, SourceGone, fetch_member
-from bot.hub.inspection.member import RemoteWeights
+from bot.hub.download import Damaged, OnBytes, SourceGone, fetch_repo, member_folders
+from bot.hub.inspection.member import RemoteWeights, distinct_remotes
 from bot.hub.pool.pool import Pool
 from bot.hub.resolver import open_weights
 from bot.ledger.decisions import kept_documents
@@ -47,20 +47,21 @@ def fetch_origins(
     config_source = pool.sources[0].ref
     wanted = {*recipe.origins, config_source}
     members = [member for member in pool.members if member.ref in wanted]
-    with narrator.bar("fetching", sum(member.candidate.download_bytes for member in members), in_bytes=True) as advance:
-        folders = {
-            member.ref: _fetch(hub, member, home, lambda repo, count: advance(count, repo)) for member in members
-        }
+    remotes = distinct_remotes(members)
+    with narrator.bar("fetching", sum(remote.candidate.download_bytes for remote in remotes), in_bytes=True) as advance:
+        for remote in remotes:
+            _fetch(hub, remote, home, lambda repo, count: advance(count, repo))
+    folders = member_folders(members, home.sources)
     return folders, folders[config_source]
 
 
-def _fetch(hub: Hub, member: RemoteWeights, home: Home, on_bytes: OnBytes) -> Path:
+def _fetch(hub: Hub, remote: RemoteWeights, home: Home, on_bytes: OnBytes) -> None:
     try:
-        return fetch_member(hub, member, home.sources, on_bytes)
+        fetch_repo(hub, remote, home.sources, on_bytes)
     except (SourceGone, Damaged) as error:
         reason = "damaged on the Hub" if isinstance(error, Damaged) else "no longer on the Hub"
         raise ShoalError(
-            f"{member.repo}@{member.sha[:12]}: {reason}, and not in {home.sources}: its merges cannot be built again"
+            f"{remote.repo}@{remote.sha[:12]}: {reason}, and not in {home.sources}: its merges cannot be built again"
         ) from error
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bot.hub.discovery.candidate import Candidate, Verdict
@@ -46,19 +46,57 @@ class RemoteWeights:
 
 
 @dataclass(frozen=True)
-class Member(RemoteWeights):
+class Adaptation:
+    """The two repos of a model that is an adapter on a base: the base's files, and the adapter's."""
+
+    base: RemoteWeights
+    adapter: RemoteWeights
+
+
+@dataclass(frozen=True)
+class Member:
     """A model that can be merged, as the Hub, its small files and its tensor headers describe it.
 
+    candidate: the repo that was found: a whole model's, or an adapter's.
+    headers: tensor name → header; with an adapter those of its base.
     settings: the meaning of its config.json. tokenizer: the meaning of its tokenizer.json, if it has one.
     pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: whether it is a mixture of experts.
     has_chat_template: whether its tokenizer has one; None in what an earlier version has kept.
+    adaptation: its repos if it is an adapter on a base; None for a whole model.
     """
 
+    candidate: Candidate
+    headers: Mapping[str, TensorHeader]
     settings: Mapping[str, object]
     tokenizer: TokenizerDigests | None
     pieces: str | None
     is_mixture: bool = False
     has_chat_template: bool | None = None
+    adaptation: Adaptation | None = None
+
+    @property
+    def repo(self) -> str:
+        """owner/name of the repo that was found, by which a pool names it."""
+        return self.candidate.repo
+
+    @property
+    def sha(self) -> str:
+        """The commit of that repo."""
+        return self.candidate.sha
+
+    @property
+    def ref(self) -> ModelId:
+        """The model in a recipe; with its adapter if it has one."""
+        if self.adaptation is None:
+            return ModelId(self.repo, self.sha)
+        return replace(self.adaptation.base.ref, adapter=self.adaptation.adapter.ref)
+
+    @property
+    def remotes(self) -> tuple[RemoteWeights, ...]:
+        """The repos to fetch: its own; or its base's, then its adapter's."""
+        if self.adaptation is None:
+            return (RemoteWeights(self.candidate, self.headers),)
+        return (self.adaptation.base, self.adaptation.adapter)
 
     def refuse(self, reason: str) -> Verdict:
         """The verdict that refuses this model."""
@@ -79,3 +117,8 @@ class Member(RemoteWeights):
         """The safetensors name of the dtype of most tensors, such as BF16."""
         counts = Counter(header.dtype for header in self.headers.values())
         return min(counts, key=lambda name: (-counts[name], name))
+
+
+def distinct_remotes(members: Iterable[Member]) -> tuple[RemoteWeights, ...]:
+    """The repos of some members, each once: adapters may share a base, or be on one that is a member itself."""
+    return tuple({remote.ref: remote for member in members for remote in member.remotes}.values())

@@ -46,4 +46,5 @@ def drop_duplicates(members: Sequence[Member], base: Member | None) -> tuple[lis
 
 
 def _weight_ids(member: Member) -> tuple[str, ...]:
-    return tuple(sorted(file.content_id or file.path for file in member.candidate.weight_files))
+    files = (file for remote in member.remotes for file in remote.candidate.weight_files)
+    return tuple(sorted(file.content_id or file.path for file in files))

@@ -9,12 +9,10 @@ from functools import cache, partial
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate, Verdict
-from bot.hub.discovery.listing import discover_candidates, find_base, query_declared
+from bot.hub.discovery.listing import LookUp, discover_candidates, find_base, query_declared
 from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
-from bot.hub.licences import (
-    licence_refusal,
-)
+from bot.hub.licences import DeclaredLicence, licence_refusal
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.lineage import Lineage, find_ancestors, keep_compatible_licences, member_licences
 from bot.hub.pool.pool import NoPool, Pool, assemble_pool, explain_too_few
@@ -49,7 +47,7 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProg
     members, unfit = _inspect_candidates(hub, found.candidates, base, on_progress)
     family, unrelated = keep_one_family(members, inspected_base)
     distinct, duplicates = drop_duplicates(family, inspected_base)
-    lineage |= {member.repo: find_ancestors(look_up, member.candidate) for member in distinct}
+    lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
     compatible, conflicting = keep_compatible_licences(distinct, inspected_base, lineage, watchlist.noncommercial)
     sources, surplus = compatible[: watchlist.max_sources], compatible[watchlist.max_sources :]
     limit = f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
@@ -61,6 +59,11 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProg
         reason = f"the models have {pool.layers} layers; write at most that"
         raise UnfitValueError(("search", "groups", "layers"), str(bands), reason)
     return pool
+
+
+def _find_ancestors(look_up: LookUp, member: Member) -> tuple[DeclaredLicence, ...]:
+    """A member's ancestors, the base of an adapter among them whatever its card says."""
+    return find_ancestors(look_up, member.candidate, [one.repo for one in member.remotes if one.repo != member.repo])
 
 
 def _check_licences(base: Member, lineage: Lineage, noncommercial: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bot.hub.discovery.candidate import Candidate, Verdict
 from bot.hub.discovery.listing import MAX_ANCESTORS, LookUp
@@ -40,14 +40,16 @@ def keep_compatible_licences(
     return kept, conflicting
 
 
-def find_ancestors(look_up: LookUp, candidate: Candidate) -> tuple[DeclaredLicence, ...]:
+def find_ancestors(look_up: LookUp, candidate: Candidate, also: Iterable[str] = ()) -> tuple[DeclaredLicence, ...]:
     """The licences of all ancestors of a candidate, as its card and theirs declare them.
+
+    also: further repos that it descends from, such as the base that an adapter is added to.
 
     They may form cycles, and name one model in several ways. A model that cannot be seen has an unknown licence.
     """
     found: dict[str, tuple[DeclaredLicence, ...]] = {}
     asked: set[str] = set()
-    waiting = list(candidate.base_models)
+    waiting = [*candidate.base_models, *also]
     while waiting:
         name = waiting.pop(0)
         if name in asked or name == candidate.repo:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bot.errors import ShoalError
 from bot.hub.discovery.candidate import Verdict
-from bot.hub.inspection.member import Member
+from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
 from bot.hub.licences import (
     DeclaredLicence,
     ReleaseLicence,
@@ -46,13 +46,18 @@ class Pool:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The models that are fetched: the sources, then the base."""
+        """The models that are read: the sources, then the base."""
         return (*self.sources, self.base) if self.base else self.sources
+
+    @property
+    def remotes(self) -> tuple[RemoteWeights, ...]:
+        """The repos that are fetched, each once."""
+        return distinct_remotes(self.members)
 
     @property
     def download_bytes(self) -> int:
         """Bytes to fetch for all members."""
-        return sum(member.candidate.download_bytes for member in self.members)
+        return sum(remote.candidate.download_bytes for remote in self.remotes)
 
     @property
     def weight_bytes(self) -> int:

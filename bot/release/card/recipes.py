@@ -60,7 +60,7 @@ def _path_facts(path: Recipe, pool: Pool) -> PathFacts:
     parts = tuple(
         PartFacts(f"merge {numbers[part.digest]}", _weight_merge_facts(part))
         if part.digest in numbers
-        else PartFacts(part.sources[0].location, None)
+        else PartFacts(part.sources[0].name, None)
         for part in path.parts
     )
     source = pool.sources[0]
@@ -79,8 +79,8 @@ def _weight_merge_facts(recipe: WeightMerge) -> WeightMergeFacts:
         method=recipe.method,
         sentence=METHODS[recipe.method].sentence,
         draws=METHODS[recipe.method].draws,
-        base=recipe.base.location if recipe.base else None,
-        sources=tuple(source.location for source in recipe.sources),
+        base=recipe.base.name if recipe.base else None,
+        sources=tuple(source.name for source in recipe.sources),
         groups=recipe.groups.labels,
         parameters=recipe.parameters,
     )

@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.listing import query_model
-from bot.hub.download import fetch_member, fetch_pool
+from bot.hub.download import fetch_pool, fetch_repo
 from bot.hub.inspection.member import Unfit
 from bot.hub.inspection.reading import inspect_candidate
 from bot.hub.pool.find import find_pool
@@ -136,11 +136,11 @@ def test_after_a_shard_is_lost_on_the_way_the_next_run_fetches_that_one_alone(xe
     chunks.rename(tmp_path / "chunks")
     sources = tmp_path / "sources"
     with pytest.raises(TransferFailed, match=rf"^ada/cod: {last}: the Xet transfer failed \(.*not found.*try again"):
-        fetch_member(bot, member, sources)
+        fetch_repo(bot, member, sources)
     (tmp_path / "chunks").rename(chunks)
     arrived = []
     xet_hub.faults.clear()
-    folder = fetch_member(bot, member, sources, lambda _, count: arrived.append(count))
+    folder = fetch_repo(bot, member, sources, lambda _, count: arrived.append(count))
     assert {name: (folder / name).read_bytes() for name in shards} == {name: content[name] for name in shards}
     fetched = {path.rpartition("/")[2] for _, path in xet_hub.faults.seen if "/resolve/" in path}
     assert fetched == {last, "model.safetensors.index.json", "tokenizer.json"}
