@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from merging.specs.method import SHARE, Customary, GeneRange, Method, Parameter, ValueFault, Values
-from merging.specs.search import Grid, Meaning, Point, Rows, SearchForm, each_alone, settle_ratios
+from merging.specs.search import Grid, Meaning, Point, Rows, SearchForm, each_alone, settle_ratios, spread_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,6 +146,24 @@ class ByTaskVector(SearchForm):
             return Meaning(used, {"weight": settle_ratios(weights, grid)}, "linear")
         return Meaning(used, {"weight": weights}, "task_arithmetic")
 
+    def restore(self, merge: Meaning, grid: Grid) -> Mapping[str, Rows] | None:
+        """Sources that are not in the merge have no weight; what its method does not thin out has density 1.
+
+        The weights of a linear merge, of which only the ratio counts, are made to add up to 1.
+        """
+        if merge.values is None:
+            equal = True
+        elif merge.method == "linear":
+            equal = not self.elects
+            merge = replace(merge, values={"weight": _shares(merge.values["weight"])})
+        else:
+            equal = merge.method in (None, "ties" if self.elects else "task_arithmetic")
+        if not equal:
+            return None
+        unthinned = {name: (values[0], values[0]) for name, values in _unthinned(grid).items()}
+        ends = {**unthinned, "weight": (1.0, 0.0)}
+        return {name: spread_rows(merge, name, alone, absent, grid) for name, (alone, absent) in ends.items()}
+
     def extremes(self, grid: Grid) -> list[Point]:
         """Each source alone, then the base."""
         return [{**_unthinned(grid), "weight": row} for row in [*each_alone(grid.sources), [0.0] * grid.sources]]
@@ -161,6 +179,12 @@ def _add_up_to_one(weights: Rows, grid: Grid) -> bool:
     return all(
         sum(gene.index(weight) or 0 for weight in column) == gene.index(1.0) for column in zip(*weights, strict=True)
     )
+
+
+def _shares(weights: Rows) -> Rows:
+    """The weights of each group, divided by their sum; as they are where that is 0."""
+    sums = [math.fsum(column) or 1.0 for column in zip(*weights, strict=True)]
+    return tuple(tuple(weight / whole for weight, whole in zip(row, sums, strict=True)) for row in weights)
 
 
 def _unthinned(grid: Grid) -> Point:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from operator import mul
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 
 if TYPE_CHECKING:
@@ -134,6 +135,14 @@ class PathRecipe:
     def live_model(self, models: LiveModels) -> PreTrainedModel:
         """A model of the path's layers, which share the memory of its parts."""
         return models.path(self)
+
+    def with_models(self, models: Mapping[ModelId, ModelId]) -> PathRecipe:
+        """The same path through other models."""
+        return replace(self, parts=tuple(part.with_models(models) for part in self.parts))
+
+    def regrouped(self, groups: Partition, tensor_names: Sequence[str]) -> PathRecipe:
+        """The same path; parts that are merges get values for the other groups."""
+        return replace(self, parts=tuple(part.regrouped(groups, tensor_names) for part in self.parts))
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values; from_json reads them back to an equal recipe."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.partition import Partition
 from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 
@@ -69,6 +70,18 @@ class Recipe(Protocol):
 
     def describe(self) -> str:
         """The kind of merge in a few words: "path of 9 layers", or a method."""
+
+    def with_models(self, models: Mapping[ModelId, ModelId]) -> Recipe:
+        """The same merge of other models. models: origin → the model in its place; those not named stay.
+
+        MergingError if two of its models became one.
+        """
+
+    def regrouped(self, groups: Partition, tensor_names: Sequence[str]) -> Recipe:
+        """The same merge with its values said for the groups of another partition of the same tensors.
+
+        MergingError if one of these groups has tensors that the merge gives different values.
+        """
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values; `read_recipe` reads them back to an equal recipe."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -145,6 +145,43 @@ class WeightMerge:
     def live_model(self, models: LiveModels) -> PreTrainedModel:
         """The live model with the weights of this merge."""
         return models.merged(self)
+
+    def with_models(self, models: Mapping[ModelId, ModelId]) -> WeightMerge:
+        """The same merge of other models, components taken whole included."""
+
+        def place(model: ModelId) -> ModelId:
+            return models.get(model, model)
+
+        whole = {name: place(source) for name, source in self.groups.whole.items() if source is not None}
+        return replace(
+            self,
+            sources=tuple(map(place, self.sources)),
+            base=None if self.base is None else place(self.base),
+            groups=self.groups.taking(whole),
+        )
+
+    def regrouped(self, groups: Partition, tensor_names: Sequence[str]) -> WeightMerge:
+        """The same merge with values for other groups; components that it takes whole stay whole.
+
+        A group without tensors gets the values of the first group. MergingError as `Recipe` says.
+        """
+        if self.groups.merged in (groups.merged, groups.merged.single_group):
+            return self
+        whole = {name: source for name, source in self.groups.whole.items() if source is not None}
+        target = groups.merged.taking(whole)
+        columns: dict[int, int] = {}
+        for name in tensor_names:
+            if target.whole_source(name) is not None:
+                continue
+            group, column = target.group(name), self.groups.group(name)
+            first = columns.setdefault(group, column)
+            if any(row[column] != row[first] for _, rows in self.parameters for row in rows):
+                raise MergingError(f"groups: {target.labels[group]} has tensors with different values of this merge")
+        chosen = [columns.get(group, 0) for group in range(len(target.labels))]
+        parameters = tuple(
+            (name, tuple(tuple(row[column] for column in chosen) for row in rows)) for name, rows in self.parameters
+        )
+        return replace(self, groups=target, parameters=parameters)
 
     def tensor_merge(self, tensor_name: str) -> TensorMerge:
         """The merge of one tensor; one that is taken whole from a source is that source alone."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.partition import Partition
+from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.space import Genome, MergeSpace
 from merging.spaces.weight_merges import WeightMergeSpace
@@ -117,6 +118,20 @@ class ComponentSpace:
         if recipe.is_single and set(whole.values()) <= {recipe.sources[0]}:
             return recipe
         return replace(recipe, groups=recipe.groups.taking(whole))
+
+    def encode(self, recipe: Recipe) -> Genome | None:
+        """The genome of what is merged, as the merges encode it, then the models that open components are taken from.
+
+        None where the merges have none, or where an open component is from a model that this space does not have.
+        """
+        if recipe.hops:
+            return None
+        (merge,) = recipe.parts
+        genome = self.merges.encode(replace(merge, groups=merge.groups.merged))
+        chosen = [merge.groups.whole.get(name, merge.sources[0]) for name in self.groups.open]
+        if genome is None or not all(source in self.models for source in chosen):
+            return None
+        return (*genome, *(self.models.index(source) for source in chosen if source is not None))
 
 
 def merge_space(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
 from typing import Literal
@@ -208,6 +208,32 @@ class PathSpace:
         free = self._free_ends
         embedding, head = (int(genome[0]), int(genome[free - 1])) if free else (0, 0)
         return path_recipe(self.parts, hops, embedding, head)
+
+    def encode(self, recipe: Recipe) -> Genome | None:
+        """The genome of a path through these parts, with its scales rounded to the grid; None if the layout has none.
+
+        Steps are put into the earliest slots.
+        """
+        places = {part.digest: place for place, part in enumerate(self.parts)}
+        parts = [places.get(replace(part, dtype=self.parts[0].dtype).digest) for part in recipe.parts]
+        if None in parts:
+            return None
+        hops = recipe.hops or tuple(Hop(0, layer, 1.0) for layer in range(self.depth))
+        stops = [((parts[hop.part] or 0, hop.layer), self._scale_index(hop.scale)) for hop in hops]
+        ends = parts[recipe.embedding] or 0, parts[recipe.head] or 0
+        if self.tied and len(set(ends)) > 1:
+            return None
+        fixed: list[float] = []
+        if self._fixed:
+            if set(ends) != {0} or [step for step, _ in (stops[0], stops[-1])] != [(0, 0), (0, self.depth - 1)]:
+                return None
+            fixed = [stops[0][1], stops[-1][1]] if self.scale else []
+            stops = stops[1:-1]
+        found = self._lay_out(ends[: self._free_ends], stops, fixed)
+        return None if found is None else tuple(map(int, found))
+
+    def _scale_index(self, scale: float) -> float:
+        return self.scale.nearest(scale) if self.scale else self._one
 
     def _hops(self, genome: list[int]) -> list[Hop]:
         included, scales = genome[self._inclusions], self._scale_values(genome)

@@ -54,6 +54,13 @@ class SearchSpace(Protocol):
     def decode(self, genome: Sequence[int]) -> Recipe:
         """The recipe that a genome means."""
 
+    def encode(self, recipe: Recipe) -> Genome | None:
+        """The genome that means a recipe, or one as near to it as possible; None where none is near.
+
+        Recipes of other searches are encoded too: values off the grid are rounded to it, models that this space does
+        not have are left out, and those that the recipe does not have take no part.
+        """
+
 
 class MergeSpace(SearchSpace, Protocol):
     """A space of weight merges: its sources, alone and in plain merges, are the baselines of every search."""

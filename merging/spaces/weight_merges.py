@@ -17,11 +17,12 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.methods import METHODS, searched_methods
 from merging.partition import Partition
+from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.space import Genome
 from merging.specs.genes import Gene, genes_of
 from merging.specs.method import Method
-from merging.specs.search import Grid, Point, Rows, SearchForm
+from merging.specs.search import Grid, Meaning, Point, Rows, SearchForm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,6 +153,45 @@ class WeightMergeSpace:
             return self.singles()[meaning.sources[0] if meaning.sources else -1]
         sources = tuple(self.sources[source] for source in meaning.sources)
         return self._recipe(METHODS[meaning.method or self.method], sources, meaning.values)
+
+    def encode(self, recipe: Recipe) -> Genome | None:
+        """The genome nearest to a recipe, whose groups must be those of this space or a single one.
+
+        None for a path, for a merge of none of these models, and for one that this method's values cannot say.
+        """
+        if recipe.hops:
+            return None
+        (merge,) = recipe.parts
+        columns = self._columns_of(merge.groups)
+        meaning = None if columns is None else self._meaning_of(merge, columns)
+        values = None if meaning is None else self._form.restore(meaning, self._grid)
+        if values is None:
+            return None
+        return tuple(gene.nearest(values[gene.parameter][gene.source][gene.group or 0]) for gene in self.genes)
+
+    def _columns_of(self, groups: Partition) -> Sequence[int] | None:
+        """For each group of this space, the index of the other partition's group; None if they do not correspond."""
+        count = len(self.groups.labels)
+        if groups == self.groups:
+            return range(count)
+        return (0,) * count if groups == self._whole else None
+
+    def _meaning_of(self, merge: WeightMerge, columns: Sequence[int]) -> Meaning | None:
+        """What a merge means to the form; None if it has none of this space's models."""
+        rows = {source: row for row, source in enumerate(merge.sources)}
+        kept = tuple(source for source in merge.sources if source in self.sources)
+        sources = tuple(map(self.sources.index, kept))
+        if merge.is_single:
+            return Meaning(sources, groups=len(columns)) if kept or merge.sources == (self.base,) else None
+        values = {
+            name: tuple(
+                tuple(merge.rows(name)[row][column] for column in columns)
+                for row in ([rows[source] for source in kept] if parameter.per_source else [0])
+            )
+            for name, parameter in METHODS[merge.method].parameters.items()
+        }
+        method = None if merge.method == self.method else merge.method
+        return Meaning(sources, values, method, len(columns)) if kept else None
 
     @property
     def _form(self) -> SearchForm:

@@ -44,6 +44,10 @@ class Gene:
         on_grid = 0 <= index < self.levels and abs(self.value(index) - value) < 10**-_DECIMALS
         return index if on_grid else None
 
+    def nearest(self, value: float) -> int:
+        """Index of the grid value that is nearest to a value."""
+        return min(max(round((value - self.low) / self.step), 0), self.levels - 1)
+
 
 def genes_of(method: Method, sources: int, groups: int, step: float) -> tuple[Gene, ...]:
     """The genes of a method, ordered by parameter name, then source, then group.

@@ -39,11 +39,13 @@ class Meaning:
     sources: indices of the sources that take part, in their order.
     values: their rows; None: one model comes back unchanged, the only source or, where there is none, the base.
     method: the name of another method that makes the same merge, to which the values belong; None: the searched one.
+    groups: number of groups that a row has values for; read only by `SearchForm.restore`.
     """
 
     sources: tuple[int, ...]
     values: Mapping[str, Rows] | None = None
     method: str | None = None
+    groups: int = 1
 
 
 class SearchForm(ABC):
@@ -55,6 +57,14 @@ class SearchForm(ABC):
     @abstractmethod
     def meaning(self, values: Mapping[str, Rows], grid: Grid) -> Meaning:
         """The merge that values mean, in its canonical form."""
+
+    @abstractmethod
+    def restore(self, merge: Meaning, grid: Grid) -> Mapping[str, Rows] | None:
+        """Values, for every source of the grid, that mean a merge; None where no values do.
+
+        It is the inverse of `meaning`, for merges of other searches too: their values need not be on the grid, and
+        sources may be missing on both sides. merge: its values are those of all parameters of its method.
+        """
 
     @abstractmethod
     def extremes(self, grid: Grid) -> list[Point]:
@@ -75,6 +85,12 @@ class ByRatio(SearchForm):
         if len(used) == 1:
             return Meaning(used)
         return Meaning(used, {"weight": tuple(rows[source] for source in used)})
+
+    def restore(self, merge: Meaning, grid: Grid) -> Mapping[str, Rows] | None:
+        """Sources that are not in the merge have no weight."""
+        if merge.method is not None or not merge.sources:
+            return None
+        return {"weight": spread_rows(merge, "weight", 1.0, 0.0, grid)}
 
     def extremes(self, grid: Grid) -> list[Point]:
         """Each source alone."""
@@ -97,6 +113,17 @@ class Between(SearchForm):
                 return Meaning((end,))
         return Meaning((0, 1), values)
 
+    def restore(self, merge: Meaning, grid: Grid) -> Mapping[str, Rows] | None:  # noqa: ARG002 - for other forms
+        """A t from the second source to the first is turned round, where the method is the same both ways."""
+        if len(merge.sources) == 1:
+            (end,) = merge.sources
+            return {"t": ((float(end),) * merge.groups,)} if end in self._ends else None
+        turned = merge.sources == (1, 0)
+        if merge.method is not None or merge.values is None or (turned and not self.reaches_second):
+            return None
+        (row,) = merge.values["t"]
+        return {"t": (tuple(1 - t for t in row) if turned else row,)}
+
     def extremes(self, grid: Grid) -> list[Point]:  # noqa: ARG002 - for other forms
         """The sources that t reaches."""
         return [{"t": [float(end)]} for end in self._ends]
@@ -118,6 +145,15 @@ class ByChoice(SearchForm):
             return Meaning(chosen)
         others = {name: rows for name, rows in values.items() if name != INCLUDED}
         return Meaning(chosen or tuple(range(grid.sources)), others)
+
+    def restore(self, merge: Meaning, grid: Grid) -> Mapping[str, Rows] | None:
+        """The sources of the merge take part."""
+        if merge.method is not None or not merge.sources:
+            return None
+        low = {name: ((gene.low,) * merge.groups,) for name, gene in grid.genes.items()}
+        given = {name: rows for name, rows in (merge.values or {}).items() if name in grid.genes}
+        included = tuple((float(source in merge.sources),) for source in range(grid.sources))
+        return {**low, **given, INCLUDED: included}
 
     def extremes(self, grid: Grid) -> list[Point]:
         """Each source alone."""
@@ -147,6 +183,12 @@ class AllSources(SearchForm):
         columns = [self.settle({name: row[group] for name, (row,) in values.items()}) for group in groups]
         return Meaning(everybody, {name: (tuple(column[name] for column in columns),) for name in values})
 
+    def restore(self, merge: Meaning, grid: Grid) -> Mapping[str, Rows] | None:
+        """The values of the merge, whichever sources it had: all of the grid take part."""
+        if merge.method is not None or merge.values is None:
+            return None
+        return {name: merge.values[name] for name in grid.genes}
+
     def extremes(self, grid: Grid) -> list[Point]:
         """The ends of the grid."""
         lowest = {name: [gene.low] for name, gene in grid.genes.items()}
@@ -161,6 +203,16 @@ def settle_ratios(weights: Rows, grid: Grid) -> Rows:
         for column in zip(*weights, strict=True)
     ]
     return tuple(tuple(map(gene.value, row)) for row in zip(*columns, strict=True))
+
+
+def spread_rows(merge: Meaning, parameter: str, alone: float, absent: float, grid: Grid) -> Rows:
+    """A parameter's rows for every source of the grid.
+
+    alone: the value of a model that comes back unchanged. absent: that of sources which are not in the merge.
+    """
+    given = (merge.values or {}).get(parameter, ((alone,) * merge.groups,) * len(merge.sources))
+    rows = dict(zip(merge.sources, given, strict=True))
+    return tuple(rows.get(source, (absent,) * merge.groups) for source in range(grid.sources))
 
 
 def each_alone(count: int) -> list[list[float]]:
