@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from merging.models.experts import read_experts
 from merging.tensor_names import parse_name
 
 _POSITIONS = frozenset({"wpe", "embed_positions", "position_embeddings"})
 _EXPERTS = "experts"
-_EXPERT_TOTALS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 Shape = tuple[int, ...]
 
@@ -75,10 +75,9 @@ def _is_tied_copy(name: str, shape: Shape, table: Shape) -> bool:
 
 def _used_share(name: str, shape: Shape, settings: Mapping[str, Any]) -> float:
     """The share of a tensor that one token passes through: below 1 for experts to which tokens are routed."""
-    total = next((settings[key] for key in _EXPERT_TOTALS if settings.get(key)), None)
-    used = settings.get("num_experts_per_tok")
-    if not total or not used or parse_name(name).layer is None:
+    experts = read_experts(settings)
+    if experts is None or parse_name(name).layer is None:
         return 1.0
     # Some families keep all experts in one tensor, under a name without the word.
-    routed = _EXPERTS in name.split(".") or (len(shape) == 3 and shape[0] == total)
-    return float(min(1.0, used / total)) if routed else 1.0
+    routed = _EXPERTS in name.split(".") or (len(shape) == 3 and shape[0] == experts.total)
+    return experts.active / experts.total if routed else 1.0

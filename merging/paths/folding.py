@@ -73,8 +73,10 @@ _OLD_RESIDUALS = ("apply_residual_connection_post_layernorm",)
 
 RULES: Mapping[str, FoldingRule] = MappingProxyType(
     {
-        **dict.fromkeys(("arcee", "cohere", "cohere2", "deepseek_v3", "ernie4_5", "gemma", "glm", "granite"), _LLAMA),
-        **dict.fromkeys(("helium", "llama", "ministral", "mistral", "nemotron", "olmo", "olmoe", "phi3"), _LLAMA),
+        **dict.fromkeys(("arcee", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5", "gemma"), _LLAMA),
+        **dict.fromkeys(
+            ("glm", "granite", "helium", "llama", "ministral", "mistral", "nemotron", "olmo", "olmoe", "phi3"), _LLAMA
+        ),
         **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm"), _LLAMA),
         **dict.fromkeys(
             ("gemma2", "gemma3_text"), FoldingRule(MappingProxyType(dict.fromkeys(_POST_NORMS, Fold.DIVIDE_AROUND_ONE)))
@@ -91,7 +93,8 @@ RULES: Mapping[str, FoldingRule] = MappingProxyType(
         "mamba": _dividing(".out_proj."),
         "mamba2": _dividing(".out_proj."),
         "phi": _dividing(".self_attn.dense.", ".mlp.fc2."),
-        "mixtral": _dividing(".o_proj.", ".down_proj.", ".w2."),
+        "gpt_oss": _dividing(".o_proj.", ".down_proj.", ".down_proj_bias."),
+        **dict.fromkeys(("mixtral", "phimoe"), _dividing(".o_proj.", ".down_proj.", ".w2.")),
         "starcoder2": _dividing(".o_proj.", ".mlp.c_proj."),
     }
 )

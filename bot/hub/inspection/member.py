@@ -11,6 +11,7 @@ from functools import cached_property
 from bot.hub.discovery.candidate import Candidate, Verdict
 from merging.dtypes import BITS
 from merging.identity import ModelId
+from merging.models.experts import Experts, read_experts
 from merging.sources.family import TensorHeader
 from merging.tokenizers.comparison import TokenizerDigests
 
@@ -60,7 +61,7 @@ class Member:
     candidate: the repo that was found: a whole model's, or an adapter's.
     headers: tensor name → header; with an adapter those of its base.
     settings: the meaning of its config.json. tokenizer: the meaning of its tokenizer.json, if it has one.
-    pieces: the Hub's hash of its tokenizer.model, if it has one. is_mixture: whether it is a mixture of experts.
+    pieces: the Hub's hash of its tokenizer.model, if it has one.
     has_chat_template: whether its tokenizer has one; None in what an earlier version has kept.
     adaptation: its repos if it is an adapter on a base; None for a whole model.
     """
@@ -70,7 +71,6 @@ class Member:
     settings: Mapping[str, object]
     tokenizer: TokenizerDigests | None
     pieces: str | None
-    is_mixture: bool = False
     has_chat_template: bool | None = None
     adaptation: Adaptation | None = None
 
@@ -101,6 +101,11 @@ class Member:
     def refuse(self, reason: str) -> Verdict:
         """The verdict that refuses this model."""
         return self.candidate.refuse(reason)
+
+    @cached_property
+    def experts(self) -> Experts | None:
+        """Its experts, if it is a mixture of experts."""
+        return read_experts(self.settings)
 
     @cached_property
     def parameters(self) -> int:

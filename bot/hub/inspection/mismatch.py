@@ -11,10 +11,22 @@ from merging.tokenizers.comparison import tokenizer_mismatch
 def find_mismatch(reference: Member, other: Member) -> str | None:
     """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show."""
     return (
-        family_mismatch(reference.headers, other.headers)
+        _experts_mismatch(reference, other)
+        or family_mismatch(reference.headers, other.headers)
         or settings_mismatch(reference.settings, other.settings)
         or _token_mismatch(reference, other)
     )
+
+
+def _experts_mismatch(base: Member, other: Member) -> str | None:
+    """The reason why their layers have other experts, which tensor names would say less plainly; None if not."""
+    if base.experts == other.experts:
+        return None
+    return f"it {_describe(other)}, and {base.repo} {_describe(base)}"
+
+
+def _describe(member: Member) -> str:
+    return f"has {member.experts}" if member.experts else "is dense"
 
 
 def _token_mismatch(base: Member, other: Member) -> str | None:

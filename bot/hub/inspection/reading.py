@@ -24,8 +24,6 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-"""Keys of a config.json that only mixtures of experts have."""
 
 
 def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
@@ -52,8 +50,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
                 content = _read_json(hub, candidate, path)
                 _check_pointers(path, content)
                 has_template |= bool(content.get("chat_template"))
-        is_mixture = any(config.get(key) for key in _EXPERTS)
-        return Member(candidate, headers, meaning, tokenizer, pieces, is_mixture, has_template)
+        return Member(candidate, headers, meaning, tokenizer, pieces, has_template)
     except (MergingError, RecursionError) as error:
         raise Unfit(str(error)) from error
     except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
@@ -68,8 +65,6 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
         ShoalError: the Hub cannot be asked.
     """
     member = inspect_candidate(hub, candidate)
-    if member.is_mixture:
-        raise Unfit("it is a mixture of experts")
     if member.tokenizer is None and member.pieces is None:
         raise Unfit("it has neither tokenizer.json nor tokenizer.model")
     return member

@@ -115,7 +115,10 @@ def _acceptance_reason(source: Member, base: Member | None) -> str:
     family = f"of the family of {base.repo}" if base else "of one family with the others"
     beside = source.candidate.flagged_beside
     warning = f"; the Hub's security scan warns of {plain(beside[0])[:60]}, which is not fetched" if beside else ""
-    return f"{family}, {source.parameters:,} parameters, {source.candidate.licence}{warning}"
+    size = f"{source.parameters:,} parameters"
+    if source.experts:
+        size += f" in a mixture of experts ({source.experts})"
+    return f"{family}, {size}, {source.candidate.licence}{warning}"
 
 
 def explain_too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:

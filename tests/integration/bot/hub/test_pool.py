@@ -68,7 +68,6 @@ def test_each_unfit_model_is_refused_with_its_own_reason(hub):
         words=files(4, words=tokenizer(first="b"), base="reef/base"),
         rope=files(5, config={**CONFIG, "rope_theta": 5.0}, base="reef/base"),
         twin=files(1, base="reef/base"),
-        moe=files(6, config={**CONFIG, "num_local_experts": 8}, base="reef/base"),
         garbled={**files(7, base="reef/base"), "config.json": b'{"architectures": ["LlamaForCausalLM"]'},
     )
     found = reasons(find_pool(client(hub), watchlist(), NOW))
@@ -76,7 +75,6 @@ def test_each_unfit_model_is_refused_with_its_own_reason(hub):
     assert "its tokenizer is not that of reef/base: another vocabulary" in found["words"]
     assert "its config says rope_parameters.rope_theta 5.0, not 1000.0" in found["rope"]
     assert found["twin"] == "it has the same weights as reef/cod"
-    assert found["moe"] == "it is a mixture of experts"
     assert found["garbled"] == "its config names no architecture"
     assert found["cod"].startswith("of the family of reef/base")
 

@@ -20,7 +20,7 @@ from merging.recipes.weight_merge import WeightMerge
 
 LAYERS = 3
 DENSE = ("llama", "llama-tied", "gemma2", "gpt2", "bloom", "gpt-neox", "cohere", "phi3")
-EXPERTS = ("mixtral", "qwen3-moe", "granite-moe")
+EXPERTS = ("mixtral", "qwen3-moe", "granite-moe", "phi-moe", "gpt-oss", "olmoe")
 HOPS = (Hop(0, 0, 0.8), Hop(1, 1, 1.0), Hop(1, 0, 1.0), Hop(0, 1, 1.0), Hop(0, 2, 1.0))
 
 
@@ -79,7 +79,7 @@ def test_a_token_passes_through_those_experts_alone_that_it_is_sent_to(kind: str
     # In every layer, experts are the difference to a model that has one expert fewer.
     fewer = type(source.config)(**{**settings, "num_experts": total - 1, "num_local_experts": total - 1})
     one_expert = source.num_parameters() - AutoModelForCausalLM.from_config(fewer).num_parameters()
-    router = LAYERS * source.config.hidden_size
+    router = LAYERS * (source.config.hidden_size + (kind == "gpt-oss"))  # gpt-oss: and a bias
     idle = (total - settings["num_experts_per_tok"]) * (one_expert - router)
     whole = {**settings, "num_experts_per_tok": total}
     shapes = {name: tuple(weight.shape) for name, weight in stored_weights(source).items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 
-from fixtures.tiny_models import FAMILIES, ON_PATHS, pool, tiny_model
+from fixtures.tiny_models import FAMILIES, ON_PATHS, WITHOUT_PATHS, pool, tiny_model
 from merging.identity import ModelId
 from merging.models.building import build_from_config
 from merging.models.layer_config import is_tied
@@ -152,7 +152,14 @@ def by_hand(sources: Sequence[Any]) -> Any:
     return scaled_by_hooks(model)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind != "deepseek-v3"])  # its first layer is odd
+UNLIKE_BY_HAND = {
+    *WITHOUT_PATHS,
+    *("deepseek-v2", "deepseek-v3"),  # their first layers are dense
+    "phi-moe",  # a token is nearly as close to one expert as to another: the norms' epsilon decides
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FAMILIES.keys() - UNLIKE_BY_HAND))
 def test_a_candidate_answers_as_its_sources_blocks_do_with_a_scaled_stream(kind: str, tmp_path: Path) -> None:
     checkpoints = pool(tmp_path, kind, sources=2, layers=LAYERS)
     path = replace(path_over(checkpoints), head=0)
