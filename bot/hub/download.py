@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
-from bot.hub.pool.pool import Pool, remove_members
+from bot.hub.pool.pool import AnyFamily, remove_members
 from bot.hub.resolver import source_folder
 from merging.errors import MergingError
 from merging.identity import ModelId
@@ -45,20 +46,20 @@ class Damaged(Exception):  # noqa: N818 - a finding, not a fault
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """The pool without the sources that turned out damaged, and the folders of its models.
+class Fetched(Generic[AnyFamily]):
+    """The pool or family without the sources that turned out damaged, and the folders of its models.
 
     folders: each repo's folder by its commit, and each member's folder of config and tokenizer by its `ref`; for a
     whole model they are the same.
     """
 
-    pool: Pool
+    pool: AnyFamily
     folders: Mapping[ModelId, Path]
     refused: tuple[Verdict, ...]
 
 
-def fetch_pool(hub: Hub, pool: Pool, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Fetched:
-    """Fetch and check all members; a damaged source leaves the pool, with the reason.
+def fetch_pool(hub: Hub, pool: AnyFamily, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Fetched[AnyFamily]:
+    """Fetch and check all members of a pool or family; a damaged source leaves it, with the reason.
 
     Raises:
         NoPool: the base is damaged, or fewer than two sources are left.
@@ -131,7 +132,7 @@ def _check_room(folder: Path, needed: int) -> None:
     if needed and needed + SPARE_BYTES > free:
         raise ShoalError(
             f"{folder}: {free:,} bytes free where the sources need {needed + SPARE_BYTES:,}; "
-            "free the disk or choose another --home"
+            "free the disk, choose another --home, or lower max_sources or audition.sources"
         )
 
 

@@ -1,4 +1,4 @@
-"""Finds the pool of a watchlist: discovers candidates and keeps those that can be merged."""
+"""Finds the models of a watchlist that can be merged: discovers candidates, and keeps those of one family."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from bot.hub.discovery.listing import LookUp, discover_candidates, find_base, qu
 from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
 from bot.hub.licences import DeclaredLicence, licence_refusal
+from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
-from bot.hub.pool.lineage import Lineage, find_ancestors, keep_compatible_licences, member_licences
-from bot.hub.pool.pool import NoPool, Pool, assemble_pool, explain_too_few
+from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
+from bot.hub.pool.pool import Family, NoPool, Pool, assemble_family, explain_too_few
 from bot.watchlist.load import UnfitValueError
 from bot.watchlist.watchlist import Watchlist
 
@@ -23,6 +24,11 @@ OnProgress = Callable[[str], None]
 
 
 def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Pool:
+    """The family that `find_family` finds, and of its sources the first by rank."""
+    return choose_by_rank(find_family(hub, watchlist, now, on_progress), watchlist.max_sources)
+
+
+def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Family:
     """Discover candidates and keep those that can be merged; no weights are read, and nothing is written.
 
     on_progress: called with a few words on the current step.
@@ -45,20 +51,26 @@ def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProg
     if inspected_base is not None:
         _check_licences(inspected_base, lineage, watchlist.noncommercial)
     members, unfit = _inspect_candidates(hub, found.candidates, base, on_progress)
-    family, unrelated = keep_one_family(members, inspected_base)
-    distinct, duplicates = drop_duplicates(family, inspected_base)
+    related, unrelated = keep_one_family(members, inspected_base)
+    distinct, duplicates = drop_duplicates(related, inspected_base)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
-    compatible, conflicting = keep_compatible_licences(distinct, inspected_base, lineage, watchlist.noncommercial)
-    sources, surplus = compatible[: watchlist.max_sources], compatible[watchlist.max_sources :]
-    limit = f"beyond max_sources ({watchlist.max_sources}): pinned models come first, then the most downloaded"
-    over = [member.refuse(limit) for member in surplus]
-    verdicts = [*over, *conflicting, *duplicates, *unrelated, *unfit, *found.refused]
-    pool = assemble_pool(inspected_base, sources, verdicts, lineage, noncommercial=watchlist.noncommercial)
+    licensed, forbidden = _keep_licensed(distinct, inspected_base, lineage, watchlist.noncommercial)
+    verdicts = [*forbidden, *duplicates, *unrelated, *unfit, *found.refused]
+    family = assemble_family(inspected_base, licensed, verdicts, lineage, noncommercial=watchlist.noncommercial)
     bands = watchlist.search.groups.layers
-    if bands > pool.layers:
-        reason = f"the models have {pool.layers} layers; write at most that"
+    if bands > family.layers:
+        reason = f"the models have {family.layers} layers; write at most that"
         raise UnfitValueError(("search", "groups", "layers"), str(bands), reason)
-    return pool
+    return family
+
+
+def _keep_licensed(
+    members: Sequence[Member], base: Member | None, lineage: Lineage, noncommercial: bool
+) -> tuple[list[Member], list[Verdict]]:
+    """Keep members whose licences, and their ancestors', allow a merge with the base."""
+    reasons = [refuse_licences(member, [base] if base else [], lineage, noncommercial) for member in members]
+    kept = [member for member, reason in zip(members, reasons, strict=True) if reason is None]
+    return kept, [member.refuse(reason) for member, reason in zip(members, reasons, strict=True) if reason]
 
 
 def _find_ancestors(look_up: LookUp, member: Member) -> tuple[DeclaredLicence, ...]:

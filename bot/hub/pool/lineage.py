@@ -26,18 +26,23 @@ def keep_compatible_licences(
     noncommercial: bool,
 ) -> tuple[list[Member], list[Verdict]]:
     """Keep members whose licences, and their ancestors', are compatible with the base's and with earlier members'."""
-    together = list(member_licences(base, lineage)) if base else []
-    kept, conflicting = [], []
+    kept: list[Member] = []
+    conflicting: list[Verdict] = []
     for member in members:
-        own = member_licences(member, lineage)
-        reasons = [reason for entry in own if (reason := licence_refusal(entry, noncommercial=noncommercial))]
-        reason = reasons[0] if reasons else licence_conflict([*together, *own])
+        reason = refuse_licences(member, [*kept, *([base] if base else [])], lineage, noncommercial)
         if reason is None:
-            together += own
             kept.append(member)
         else:
             conflicting.append(member.refuse(reason))
     return kept, conflicting
+
+
+def refuse_licences(member: Member, others: Sequence[Member], lineage: Lineage, noncommercial: bool) -> str | None:
+    """Why the licences of a member and its ancestors do not allow a merge with the others; None if they do."""
+    own = member_licences(member, lineage)
+    reasons = [reason for entry in own if (reason := licence_refusal(entry, noncommercial=noncommercial))]
+    together = [entry for other in others for entry in member_licences(other, lineage)]
+    return reasons[0] if reasons else licence_conflict([*together, *own])
 
 
 def find_ancestors(look_up: LookUp, candidate: Candidate, also: Iterable[str] = ()) -> tuple[DeclaredLicence, ...]:

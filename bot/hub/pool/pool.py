@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 
 from bot.errors import ShoalError
 from bot.hub.discovery.candidate import Verdict
@@ -28,8 +29,10 @@ class NoPool(ShoalError):  # noqa: N818 - named after the finding
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Sources of one family, best first, with their base if there is one.
+class Family:
+    """Sources whose weights can be merged, best first, with their base if there is one.
+
+    Each may be merged with the base, as far as licences go; two of the sources may exclude each other.
 
     verdicts: one for every candidate, the accepted first.
     lineage: for each member's repo, the licences of the ancestors that it declares.
@@ -40,7 +43,6 @@ class Pool:
     sources: tuple[Member, ...]
     verdicts: tuple[Verdict, ...]
     lineage: tuple[tuple[str, tuple[DeclaredLicence, ...]], ...]
-    licence: ReleaseLicence
     layers: int
     noncommercial: bool
 
@@ -73,38 +75,74 @@ class Pool:
         """Bytes of one merged model in `dtype` (float32, bfloat16 or float16)."""
         return self.parameters * element_bytes(dtype)
 
+    def with_sources(self, sources: Sequence[Member], refused: Iterable[Verdict]) -> Self:
+        """The same with some of its sources. refused: why not the others; NoPool if fewer than two are left."""
+        others = (verdict for verdict in self.verdicts if not verdict.accepted)
+        every = (*_accept(self.base, sources), *refused, *others)
+        if len(sources) < 2:
+            raise NoPool(explain_too_few(sources, every), every)
+        left = {member.repo for member in _with_base(sources, self.base)}
+        lineage = tuple(entry for entry in self.lineage if entry[0] in left)
+        return replace(self, sources=tuple(sources), verdicts=every, lineage=lineage)
 
-def assemble_pool(
+
+@dataclass(frozen=True)
+class Pool(Family):
+    """The sources of a search, and the licence of their merges."""
+
+    licence: ReleaseLicence
+
+    def with_sources(self, sources: Sequence[Member], refused: Iterable[Verdict]) -> Self:
+        """As that of a family; a smaller pool may have another licence."""
+        left = super().with_sources(sources, refused)
+        return replace(left, licence=_combine_licences(left))
+
+
+AnyFamily = TypeVar("AnyFamily", bound=Family)
+
+
+def assemble_family(
     base: Member | None,
     sources: Sequence[Member],
     verdicts: Iterable[Verdict],
     lineage: Lineage,
     *,
     noncommercial: bool,
-) -> Pool:
-    """The pool of these sources; NoPool if they are fewer than two."""
-    kept = [Verdict(source.repo, source.sha, True, _acceptance_reason(source, base)) for source in sources]
-    every = (*kept, *verdicts)
+) -> Family:
+    """The family of these sources; NoPool if they are fewer than two."""
+    every = (*_accept(base, sources), *verdicts)
     if len(sources) < 2:
         raise NoPool(explain_too_few(sources, every), every)
-    members = _with_base(sources, base)
-    declared = [entry for member in members for entry in member_licences(member, lineage)]
-    licence = combine_licences(declared, noncommercial=noncommercial)
-    lineages = tuple((member.repo, lineage[member.repo]) for member in members)
-    layers = count_layers(sources[0].headers)
-    return Pool(base, tuple(sources), every, lineages, licence, layers, noncommercial)
+    lineages = tuple((member.repo, lineage[member.repo]) for member in _with_base(sources, base))
+    return Family(base, tuple(sources), every, lineages, count_layers(sources[0].headers), noncommercial)
 
 
-def remove_members(pool: Pool, bad: Sequence[Verdict]) -> Pool:
-    """The pool without the sources that `bad` refuses; NoPool if fewer than two are left."""
+def choose_pool(family: Family, sources: Sequence[Member], refused: Iterable[Verdict]) -> Pool:
+    """The pool of some of a family's sources.
+
+    refused: why not the others. Raises NoPool if they are fewer than two, LicenceError if they exclude each other.
+    """
+    chosen = family.with_sources(sources, refused)
+    return Pool(**vars(chosen), licence=_combine_licences(chosen))
+
+
+def remove_members(family: AnyFamily, bad: Sequence[Verdict]) -> AnyFamily:
+    """The family without the sources that `bad` refuses; NoPool if fewer than two are left."""
     gone = {verdict.repo for verdict in bad}
-    if pool.base is not None and pool.base.repo in gone:
-        reason = next(verdict.reason for verdict in bad if verdict.repo == pool.base.repo)
-        raise NoPool(f"base: got {pool.base.repo!r}: {reason}; name another base in the watchlist", tuple(bad))
-    left = [source for source in pool.sources if source.repo not in gone]
-    others = [verdict for verdict in pool.verdicts if not verdict.accepted]
-    lineage = dict(pool.lineage)
-    return assemble_pool(pool.base, left, [*bad, *others], lineage, noncommercial=pool.noncommercial)
+    if family.base is not None and family.base.repo in gone:
+        reason = next(verdict.reason for verdict in bad if verdict.repo == family.base.repo)
+        raise NoPool(f"base: got {family.base.repo!r}: {reason}; name another base in the watchlist", tuple(bad))
+    return family.with_sources([source for source in family.sources if source.repo not in gone], bad)
+
+
+def _combine_licences(family: Family) -> ReleaseLicence:
+    lineage = dict(family.lineage)
+    declared = [entry for member in family.members for entry in member_licences(member, lineage)]
+    return combine_licences(declared, noncommercial=family.noncommercial)
+
+
+def _accept(base: Member | None, sources: Iterable[Member]) -> list[Verdict]:
+    return [Verdict(source.repo, source.sha, True, _acceptance_reason(source, base)) for source in sources]
 
 
 def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, ...]:

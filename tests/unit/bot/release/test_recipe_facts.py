@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from bot.hub.discovery.candidate import Candidate
 from bot.hub.inspection.member import Member
 from bot.hub.licences import DeclaredLicence
-from bot.hub.pool.pool import Pool, assemble_pool
+from bot.hub.pool.pool import Pool, assemble_family, choose_pool
 from bot.release.card.merge_facts import PartFacts, WeightMergeFacts
 from bot.release.card.recipes import base_facts, cost_facts, recipe_facts, sources_facts
 from fixtures import tiny_models
@@ -63,7 +63,8 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     checkpoints = tiny_models.pool(tmp_path_factory.mktemp("models"), request.param, layers=LAYERS)
     base, *sources = (member(ref, checkpoint) for ref, checkpoint in checkpoints.items())
     lineage: dict[str, tuple[DeclaredLicence, ...]] = {ref.location: () for ref in checkpoints}
-    return Ground(checkpoints, assemble_pool(base, sources, (), lineage, noncommercial=False))
+    family = assemble_family(base, sources, (), lineage, noncommercial=False)
+    return Ground(checkpoints, choose_pool(family, sources, ()))
 
 
 def a_merge(ground: Ground) -> WeightMerge:
