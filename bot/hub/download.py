@@ -21,6 +21,7 @@ from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
+from bot.hub.pool.experts import refuse_other_experts
 from bot.hub.pool.pool import AnyFamily, remove_members
 from bot.hub.resolver import source_folder
 from merging.errors import MergingError
@@ -47,7 +48,7 @@ class Damaged(Exception):  # noqa: N818 - a finding, not a fault
 
 @dataclass(frozen=True)
 class Fetched(Generic[AnyFamily]):
-    """The pool or family without the sources that turned out damaged, and the folders of its models.
+    """The pool or family without the sources that its files refuse, and the folders of its models.
 
     folders: each repo's folder by its commit, and each member's folder of config and tokenizer by its `ref`; for a
     whole model they are the same.
@@ -59,7 +60,7 @@ class Fetched(Generic[AnyFamily]):
 
 
 def fetch_pool(hub: Hub, pool: AnyFamily, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Fetched[AnyFamily]:
-    """Fetch and check all members of a pool or family; a damaged source leaves it, with the reason.
+    """Fetch and check all members of a pool or family; a damaged source leaves it, and one with other experts.
 
     Raises:
         NoPool: the base is damaged, or fewer than two sources are left.
@@ -78,7 +79,9 @@ def fetch_pool(hub: Hub, pool: AnyFamily, folder: Path, on_bytes: OnBytes = lamb
             damaged[remote.ref] = str(error)
     bad = [verdict for member in pool.members if (verdict := _refuse_damaged(member, damaged))]
     left = remove_members(pool, bad) if bad else pool
-    return Fetched(left, member_folders(left.members, folder), tuple(bad))
+    other = refuse_other_experts(left, member_folders(left.members, folder))
+    left = remove_members(left, other) if other else left
+    return Fetched(left, member_folders(left.members, folder), (*bad, *other))
 
 
 def member_folders(members: Sequence[Member], sources: Path) -> dict[ModelId, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
@@ -10,20 +10,28 @@ from bot.hub.inspection.mismatch import find_mismatch
 
 
 def keep_one_family(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
-    """Keep the members whose weights can be averaged with the base's; without a base, the largest group that agrees.
+    """Keep the members whose weights can be averaged with the base's, as `split_family` does."""
+    return split_family(members, base, find_mismatch)
+
+
+def split_family(
+    members: Sequence[Member], base: Member | None, mismatch: Callable[[Member, Member], str | None]
+) -> tuple[list[Member], list[Verdict]]:
+    """Keep the members that agree with the base; without a base, the largest group that agrees.
 
     If two groups are equally large, the one with the better first member is kept (members come best first).
+    mismatch: the reason why the second model does not agree with the first; None if it does.
     """
     if base is not None:
         reference = base
     else:
-        sizes = [sum(find_mismatch(one, other) is None for other in members) for one in members]
+        sizes = [sum(mismatch(one, other) is None for other in members) for one in members]
         if not sizes:
             return [], []
         reference = members[sizes.index(max(sizes))]
     kept, unrelated = [], []
     for member in members:
-        reason = find_mismatch(reference, member)
+        reason = mismatch(reference, member)
         if reason is None:
             kept.append(member)
         else:

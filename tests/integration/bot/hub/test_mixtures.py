@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.hub.client import Hub
+from bot.hub.download import fetch_pool
 from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import Pool
 from conftest import TestHub
-from fixtures.mixtures import fine_tune, mixture_kinds, repo_files
+from fixtures.mixtures import fine_tune, mixture_kinds, reorder_experts, replace_routers, repo_files
 from fixtures.small_repos import watchlist
 from fixtures.tiny_models import tiny_model
 
@@ -77,3 +79,27 @@ def test_a_mixture_does_not_fit_a_dense_pool(hub: TestHub) -> None:
     assert reasons(pool_of(hub))["mixture"] == (
         "not of the family of reef/base: it has 4 experts, 2 active, and reef/base is dense"
     )
+
+
+@pytest.mark.parametrize("base", ["reef/base", None])
+def test_experts_in_another_order_or_of_another_origin_are_told_from_the_routers(
+    base: str | None, hub: TestHub, tmp_path: Path
+) -> None:
+    stock(
+        hub,
+        "mixtral",
+        mixed=repo_files(reorder_experts(fine_tune("mixtral", 3), (2, 0, 3, 1)), base="reef/base"),
+        upcycled=repo_files(replace_routers(fine_tune("mixtral", 1), 5), base="reef/base"),
+    )
+    client = Hub(hub.endpoint, hub.token, sleep=lambda _: None)
+    search = {"method": "linear"} if base is None else {}
+    found = find_pool(client, watchlist(base=base and {"repo": base}, search=search, max_sources=4), NOW)
+    assert len(found.sources) == 4
+    fetched = fetch_pool(client, found, tmp_path / "sources")
+    assert [source.repo for source in fetched.pool.sources] == ["reef/cod", "reef/eel"]
+    family = f"not of the family of {base or 'reef/cod'}:"
+    told = reasons(fetched.pool)
+    assert told["mixed"] == f"{family} its experts are in another order: in layer 0, its expert 0 is expert 2 there"
+    assert told["upcycled"].startswith(f"{family} its experts are ")
+    assert {verdict.repo for verdict in fetched.refused} == {"reef/mixed", "reef/upcycled"}
+    assert fetch_pool(client, found, tmp_path / "sources").pool == fetched.pool
