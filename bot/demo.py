@@ -15,6 +15,7 @@ from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
+from bot.service.live import live_narrator
 from bot.watchlist.load import load_watchlist
 from bot.watchlist.sections import SpaceKind
 from bot.watchlist.watchlist import Watchlist
@@ -56,7 +57,8 @@ def run_demo(
         assert watchlist.publish.namespace is not None  # the demo's watchlist publishes
         fill_hub(server.store, watchlist.publish.namespace)
         narrator.say(f"a Hub with {sum(1 for _ in server.store.repos())} models is at {server.endpoint}")
-        return run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), narrator, make_evaluator)
+        with live_narrator(narrator, home, watchlist.name) as live:
+            return run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), live, make_evaluator)
 
 
 def next_steps(folder: Path, cycle: str) -> str:

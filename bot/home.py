@@ -34,6 +34,11 @@ class Home:
         return self.folder / "schedule.lock"
 
     @property
+    def progress(self) -> Path:
+        """What the running cycle is doing, for other processes; gone when it ends."""
+        return self.folder / "progress.json"
+
+    @property
     def sources(self) -> Path:
         """Fetched checkpoints, one folder for each repo and commit."""
         return self.folder / "sources"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,25 +11,26 @@ import typer
 
 from bot.cli.clean import clean_command
 from bot.cli.cycles import show_command, show_cycle, status_command
-from bot.cli.exits import Terminated, one_line_errors, quiet_libraries, run_command_line
+from bot.cli.exits import one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
-from bot.cli.notifications import notify_command, open_notifier
 from bot.cli.options import AsJson, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
 from bot.cli.releases.export import export_command
 from bot.cli.releases.review import publish_command, reject_command, review_command
 from bot.cli.releases.verify import verify_command
+from bot.cli.service.notifications import notify_command, open_notifier
+from bot.cli.service.page import page_command
+from bot.cli.service.serve import serve_command
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.load import load_watchlist, naming_lines
 from bot.watchlist.sections import SpaceKind
-from bot.watchlist.watchlist import Watchlist
 
 if TYPE_CHECKING:
-    from bot.progress import Narrator
+    pass
 
 app = typer.Typer(
     name="shoal",
@@ -122,47 +122,14 @@ def run_command(
     with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
-        with naming_lines(watchlist):
-            cycle = notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, narrator), narrator.say)
+            from bot.service.live import live_narrator
+        with naming_lines(watchlist), live_narrator(narrator, bot_home, loaded.name) as live:
+            cycle = notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live), live.say)
     show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
 
 
-@app.command("serve")
-@one_line_errors
-def serve_command(
-    watchlists: Annotated[list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists with a schedule.")],
-    home: HomePath = None,
-    endpoint: Endpoint = None,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
-) -> None:
-    """Run watchlists on their schedules until SIGTERM.
-
-    Cycles run one at a time, in the order in which they were due. A missed run is made up once. Interrupted and
-    failed cycles are resumed at start-up; one that fails later is tried again after 5, 10, 20, 40, 60 and 60 minutes.
-    Edited watchlists are read again, all of them after SIGHUP; a wrong edit is logged and changes nothing.
-    SIGTERM stops a cycle at any point; the exit status is then 0.
-
-    Example: `shoal serve watchlists/*.yml`
-    """
-    from bot.service.log import log_to_stderr
-    from bot.service.serve import RereadRequest, serve_watchlists
-
-    bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
-    notifier = open_notifier(bot_home, client)
-    log_to_stderr(as_json=log_json)
-    signal.signal(signal.SIGHUP, request.make)
-
-    def run_one(loaded: Watchlist, narrator: Narrator) -> None:
-        from bot.cycle.run import run_cycle
-
-        notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, narrator), narrator.say)
-
-    try:
-        serve_watchlists(watchlists, bot_home, run_one, request)
-    except Terminated:
-        terminal_narrator().say("stopped")
-
-
+app.command("serve")(serve_command)
+app.command("page")(page_command)
 app.command("notify")(notify_command)
 app.command("status")(status_command)
 app.command("show")(show_command)

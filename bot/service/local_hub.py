@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 from pathlib import Path
 
-from bot.errors import ShoalError
 from bot.progress import Narrator
-from localhub.server import listen, make_admin_token, serve
+from bot.service.listener import open_listener
+from localhub.server import make_admin_token, serve
 
 
 def serve_folder(folder: Path, host: str, port: int, narrator: Narrator, *, new_token: bool = False) -> None:
@@ -19,14 +17,8 @@ def serve_folder(folder: Path, host: str, port: int, narrator: Narrator, *, new_
     Raises:
         ShoalError: the address or the port cannot be used.
     """
-    try:
-        # Before the account is created: if the port is taken, its token, which is printed only once, would be lost.
-        listener = listen(host, port)
-    except OSError as error:
-        no_such_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-        key, got = ("--host", host) if no_such_host else ("--port", port)
-        raise ShoalError(f"{key}: got {got}: {error.strerror}; choose another") from error
-    with listener:
+    # Before the account is created: if the port is taken, its token, which is printed only once, would be lost.
+    with open_listener(host, port) as listener:
         token = make_admin_token(folder, another=new_token)
         if token is not None:
             narrator.say(f"a token that may write to every namespace, shown only now: HF_TOKEN={token}")

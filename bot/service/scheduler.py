@@ -67,6 +67,11 @@ class CronJobs:
     def __init__(self, scheduler: BackgroundScheduler) -> None:
         self._scheduler = scheduler
 
+    def is_running(self) -> bool:
+        """Whether the scheduler's thread looks for what is due; any thread may ask."""
+        thread = getattr(self._scheduler, "_thread", None)
+        return bool(self._scheduler.running) and thread is not None and thread.is_alive()
+
     def update(self, watchlists: Mapping[Path, Watchlist]) -> None:
         """Make the jobs those of the watchlists. An unchanged job is kept, because it knows of a missed run."""
         names = {watchlist.name for watchlist in watchlists.values()}

@@ -6,6 +6,7 @@ Failed cycles are tried again with growing pauses, and edited watchlists are rea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from bot.service.retries import Retries
 from bot.service.scheduler import CronJobs, DueWatchlists, running_schedule
 from bot.service.watchlist_files import FileEdit, ScheduledFile, find_edits, read_scheduled
 from bot.watchlist.watchlist import Watchlist
+
+OpenPage = Callable[[Callable[[], bool]], AbstractContextManager[object]]
+"""Opens the page for as long as a block runs, given what says whether the schedule is alive."""
 
 RunCycle = Callable[[Watchlist, Narrator], None]
 
@@ -41,7 +45,13 @@ class RereadRequest:
         return made
 
 
-def serve_watchlists(paths: Sequence[Path], home: Home, run: RunCycle, request: RereadRequest) -> None:
+def serve_watchlists(
+    paths: Sequence[Path],
+    home: Home,
+    run: RunCycle,
+    request: RereadRequest,
+    open_page: OpenPage = nullcontext,
+) -> None:
     """Run each watchlist whenever it is due, for ever; first those whose cycle was interrupted or failed.
 
     run: runs one cycle. If it fails, the error is logged, the cycle is tried again later, and the schedule continues.
@@ -53,7 +63,11 @@ def serve_watchlists(paths: Sequence[Path], home: Home, run: RunCycle, request: 
     """
     files, due = read_scheduled(paths), DueWatchlists()
     watchlists = {file.path: file.watchlist for file in files}
-    with hold_schedule(home), running_schedule(watchlists, home, due) as cron_jobs:
+    with (
+        hold_schedule(home),
+        running_schedule(watchlists, home, due) as cron_jobs,
+        open_page(cron_jobs.is_running),
+    ):
         service = Service(files, home, run, due, cron_jobs, Retries(lambda: datetime.now(UTC)))
         service.announce()
         while True:

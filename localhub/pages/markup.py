@@ -20,13 +20,13 @@ _ATTRIBUTES = {
 }
 
 
-def render_card(body: str, repo: str, commit: str) -> str:
-    """The card's body as HTML. Relative images and links lead to the repo's files at the commit."""
+def render_card(body: str, images: str, pages: str) -> str:
+    """The card's body as HTML. images, pages: what relative images, and relative links, are below; both end in `/`."""
     return nh3.clean(
         _make_parser().render(body),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
-        attribute_filter=partial(_filter_attribute, repo, commit),
+        attribute_filter=partial(_filter_attribute, images, pages),
         url_schemes=_SCHEMES,
         filter_style_properties={"text-align"},
         link_rel="noopener noreferrer nofollow",
@@ -38,11 +38,11 @@ def _make_parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
-def _filter_attribute(repo: str, commit: str, tag: str, attribute: str, value: str) -> str:
+def _filter_attribute(images: str, pages: str, tag: str, attribute: str, value: str) -> str:
     if (tag, attribute) == ("img", "src"):
-        return _make_absolute(value, f"/{repo}/resolve/{commit}/")
+        return _make_absolute(value, images)
     if (tag, attribute) == ("a", "href") and not value.startswith("#"):
-        return _make_absolute(value, f"/{repo}/blob/{commit}/")
+        return _make_absolute(value, pages)
     return value
 
 

@@ -90,7 +90,8 @@ def show_model(caller: CurrentCaller, repo: VisibleRepo) -> HTMLResponse:
     """A model's card."""
     model = caller.store.model(repo)
     body = model.facts.body
-    card = render_card(body, model.repo.id, model.sha) if body.strip() else ""
+    repo_id, sha = model.repo.id, model.sha
+    card = render_card(body, f"/{repo_id}/resolve/{sha}/", f"/{repo_id}/blob/{sha}/") if body.strip() else ""
     return _render_model("model", caller, model, MAIN, card=card)
 
 

@@ -112,7 +112,7 @@ def test_every_room_of_the_bot_has_its_floor() -> None:
         ("pymoo", ("merging/evolution/",)),
         ("sqlalchemy", ("bot/ledger/",)),
         ("typer", ("bot/cli/",)),
-        ("fastapi", ("localhub/",)),
+        ("fastapi", ("localhub/", "bot/service/page/")),
     ],
 )
 def test_a_library_is_imported_in_its_own_room_alone(library: str, rooms: tuple[str, ...]) -> None:

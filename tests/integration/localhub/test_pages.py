@@ -82,8 +82,8 @@ def test_a_card_cannot_run_anything_or_reach_outside_its_repo() -> None:
         '<a href="javascript:alert(1)">a</a> [b](javascript:alert(1)) <p style="position:fixed;text-align:left">\n\n'
         "![c](../../../../secret/model/resolve/main/x.png) <img src='data:image/svg+xml;base64,x'>\n\n"
         '<form action="/api/repos/delete"><input></form><svg onload=alert(1)></svg>',
-        "ada/m",
-        "0" * 40,
+        f"/ada/m/resolve/{'0' * 40}/",
+        f"/ada/m/blob/{'0' * 40}/",
     )
     for danger in ("<script", "onerror", "<style", "<iframe", 'href="javascript', "position", "secret", "<form"):
         assert danger not in html, danger
@@ -93,7 +93,8 @@ def test_a_card_cannot_run_anything_or_reach_outside_its_repo() -> None:
 
 
 def test_relative_images_and_links_of_a_card_lead_to_its_own_files() -> None:
-    html = render_card("![p](plots/a.png) [r](recipe.yml) [w](https://example.org) [h](#use)", "ada/m", "abc")
+    body = "![p](plots/a.png) [r](recipe.yml) [w](https://example.org) [h](#use)"
+    html = render_card(body, "/ada/m/resolve/abc/", "/ada/m/blob/abc/")
     assert 'src="/ada/m/resolve/abc/plots/a.png"' in html
     assert 'href="/ada/m/blob/abc/recipe.yml"' in html
     assert 'href="https://example.org"' in html

@@ -25,7 +25,7 @@ from localhub import Running
 
 COMMANDS = (
     *("init", "check", "schema", "plan", "prompt", "run", "serve", "status", "show", "review", "publish", "reject"),
-    *("export", "clean", "merge", "hub", "demo", "notify"),
+    *("export", "clean", "merge", "hub", "demo", "notify", "page"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
 LOADED = """

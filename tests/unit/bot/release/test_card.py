@@ -134,7 +134,7 @@ def with_path(**changes: Any) -> str:
 
 def unfolded(card: str) -> str:
     """The text of the page before anything is opened: summaries count, what they hide does not."""
-    html = render_card(body(card), "a/b", "0" * 40)
+    html = render_card(body(card), "/a/b/resolve/0/", "/a/b/blob/0/")
     shown = re.sub(r"(<details>\s*<summary>.*?</summary>).*?</details>", r"\1", html, flags=re.DOTALL)
     return re.sub(r"<[^>]+>", " ", shown)
 

@@ -1,0 +1,1 @@
+"""The commands of a bot that runs as a service."""

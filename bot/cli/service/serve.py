@@ -1,0 +1,62 @@
+"""`shoal serve`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bot.cli.exits import Terminated, one_line_errors
+from bot.cli.hub_client import open_hub
+from bot.cli.options import Endpoint, HomePath
+from bot.cli.output import terminal_narrator
+from bot.cli.service.notifications import open_notifier
+from bot.cli.service.page import page_of
+from bot.home import find_home
+
+if TYPE_CHECKING:
+    from bot.progress import Narrator
+    from bot.watchlist.watchlist import Watchlist
+
+
+@one_line_errors
+def serve_command(
+    watchlists: Annotated[list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists with a schedule.")],
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    page: Annotated[
+        int | None,
+        typer.Option("--page", help="Show a page at this port of this machine.", min=1, max=65535, show_default=False),
+    ] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+) -> None:
+    """Run watchlists on their schedules until SIGTERM.
+
+    Cycles run one at a time, in the order in which they were due. A missed run is made up once. Interrupted and
+    failed cycles are resumed at start-up; one that fails later is tried again after 5, 10, 20, 40, 60 and 60 minutes.
+    Edited watchlists are read again, all of them after SIGHUP; a wrong edit is logged and changes nothing.
+    SIGTERM stops a cycle at any point; the exit status is then 0.
+
+    Example: `shoal serve watchlists/*.yml`
+    """
+    from bot.service.live import live_narrator
+    from bot.service.log import log_to_stderr
+    from bot.service.serve import RereadRequest, serve_watchlists
+
+    bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
+    notifier = open_notifier(bot_home, client)
+    log_to_stderr(as_json=log_json)
+    signal.signal(signal.SIGHUP, request.make)
+
+    def run_one(loaded: Watchlist, narrator: Narrator) -> None:
+        from bot.cycle.run import run_cycle
+
+        with live_narrator(narrator, bot_home, loaded.name) as live:
+            notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live), live.say)
+
+    try:
+        serve_watchlists(watchlists, bot_home, run_one, request, page_of(bot_home, client, watchlists, page))
+    except Terminated:
+        terminal_narrator().say("stopped")

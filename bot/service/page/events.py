@@ -1,0 +1,59 @@
+"""The stream of events that keeps an open page up to date: what the running cycle does, and that its front grew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+
+from bot.service.live import LiveProgress
+
+POLL_SECONDS, BEAT_SECONDS = 1.0, 15.0
+"""Seconds between looks at the progress file, and between comments that keep an idle connection open."""
+
+MOST_STREAMS = 16
+"""Streams at once: a browser with very many tabs must not use up the server's connections."""
+
+_RETRY = "retry: 5000\n\n"
+
+
+class Streams:
+    """The streams that are open, at most so many."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._places = threading.BoundedSemaphore(most)
+
+    def take(self) -> bool:
+        """Take a place; False if none is left."""
+        return self._places.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        """Give a place back."""
+        self._places.release()
+
+
+async def stream_progress(
+    read: Callable[[], LiveProgress | None], streams: Streams, poll: float = POLL_SECONDS
+) -> AsyncIterator[str]:
+    """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs.
+
+    The caller has taken a place in `streams`; it is given back when the stream ends, however it ends.
+    """
+    try:
+        yield _RETRY
+        last, quiet = None, 0.0
+        while True:
+            progress = await asyncio.to_thread(read)
+            data = json.dumps(None if progress is None else asdict(progress), ensure_ascii=False)
+            if data != last:
+                last, quiet = data, 0.0
+                yield f"data: {data}\n\n"
+            elif quiet >= BEAT_SECONDS:
+                quiet = 0.0
+                yield ": still here\n\n"
+            await asyncio.sleep(poll)
+            quiet += poll
+    finally:
+        streams.give_back()

@@ -1,0 +1,117 @@
+"""The picture of a search: where its candidates and its front lie, in two skills, as values that a template draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 640, 400
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44
+TICKS = 5
+
+
+@dataclass(frozen=True)
+class CandidatePoint:
+    """A candidate in the picture. x, y: its place, in pixels. title: its scores in words."""
+
+    x: float
+    y: float
+    title: str
+
+
+@dataclass(frozen=True)
+class FrontPoint(CandidatePoint):
+    """A member of the front. recipe: its digest. number: as `shoal show` numbers it, from 1. chosen: it is shown."""
+
+    recipe: str
+    number: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A line of the grid: its place in pixels along its axis, and the score there."""
+
+    place: float
+    label: str
+
+
+@dataclass(frozen=True)
+class FrontPlot:
+    """The picture. x_skill, y_skill: names of the axes. front: the chosen member comes last, so that it is on top."""
+
+    x_skill: str
+    y_skill: str
+    candidates: tuple[CandidatePoint, ...]
+    front: tuple[FrontPoint, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Scores from `low` to `high` between two places in pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def place(self, score: float) -> float:
+        return round(self.start + (score - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+    def ticks(self) -> tuple[Tick, ...]:
+        scores = (self.low + index * (self.high - self.low) / (TICKS - 1) for index in range(TICKS))
+        return tuple(Tick(self.place(score), f"{score:.3g}") for score in scores)
+
+
+def plot_front(
+    skills: Sequence[str],
+    points: Sequence[Sequence[float]],
+    front: Sequence[tuple[str, Sequence[float]]],
+    *,
+    x_skill: str,
+    y_skill: str,
+    chosen: str | None,
+) -> FrontPlot:
+    """The picture of a search.
+
+    points: scores of every candidate on the search split, in the order of `skills`. front: (recipe digest, scores).
+    chosen: the digest that is shown beside the picture. ValueError for a skill that is not among them.
+    """
+    column, row = skills.index(x_skill), skills.index(y_skill)
+    shown = [*points, *(scores for _, scores in front)]
+    across = _axis([scores[column] for scores in shown], LEFT, WIDTH - RIGHT)
+    up = _axis([scores[row] for scores in shown], HEIGHT - BOTTOM, TOP)
+
+    def title(scores: Sequence[float]) -> str:
+        return ", ".join(f"{skill} {score:.3f}" for skill, score in zip(skills, scores, strict=True))
+
+    def places(scores: Sequence[float]) -> tuple[float, float]:
+        return across.place(scores[column]), up.place(scores[row])
+
+    members = [
+        FrontPoint(*places(scores), f"front member {number}: {title(scores)}", recipe, number, recipe == chosen)
+        for number, (recipe, scores) in enumerate(front, 1)
+    ]
+    return FrontPlot(
+        x_skill,
+        y_skill,
+        tuple(CandidatePoint(*places(scores), title(scores)) for scores in points),
+        tuple(sorted(members, key=lambda member: member.chosen)),
+        across.ticks(),
+        up.ticks(),
+    )
+
+
+def _axis(scores: Sequence[float], start: float, end: float) -> _Axis:
+    """An axis with a little room on both sides of the scores."""
+    low, high = min(scores, default=0.0), max(scores, default=1.0)
+    room = 0.05 * (high - low) or 0.05
+    return _Axis(low - room, high + room, start, end)

@@ -1,0 +1,228 @@
+"""What the pages show, read from the ledger and the home as frozen values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bot.cycle.history import CyclePage, CycleSummary, list_cycles, read_cycle
+from bot.cycle.past.front import FrontMember, number_front
+from bot.cycle.past.review import waiting_cycles
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
+from bot.ledger.reading import open_to_read
+from bot.release.hints import shoal_command
+from bot.service.live import LiveProgress, read_progress
+from bot.service.page.front_plot import FrontPlot, plot_front
+from bot.watchlist.load import load_watchlist
+from bot.watchlist.schedule.cron import standard_trigger
+from bot.watchlist.watchlist import Watchlist
+
+SHOWN_CYCLES = 50
+
+PICTURES = (".png", ".svg")
+"""Endings of the files of a release's folder that its card shows."""
+
+
+class NotFoundError(ShoalError):
+    """There is no such page."""
+
+
+@dataclass(frozen=True)
+class WatchlistLine:
+    """A watchlist on the first page.
+
+    fault: why its file cannot be used; None if it can. next_run: its next time by its schedule; None without one.
+    newest: its newest cycle; None before the first.
+    """
+
+    name: str
+    file: str
+    fault: str | None
+    schedule: str
+    next_run: datetime | None
+    newest: CycleSummary | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The first page. waiting: ids of cycles with releases that wait for review. cycles: the newest ones."""
+
+    running: LiveProgress | None
+    watchlists: tuple[WatchlistLine, ...]
+    waiting: tuple[str, ...]
+    cycles: tuple[CycleSummary, ...]
+    review_command: str
+
+
+@dataclass(frozen=True)
+class CycleView:
+    """A cycle's page.
+
+    plot: its search in two skills; None before there is a front. members: its front. chosen: the member that is shown,
+    with its recipe as indented JSON. export: the command that writes it.
+    """
+
+    page: CyclePage
+    plot: FrontPlot | None
+    members: tuple[FrontMember, ...]
+    chosen: FrontMember | None
+    recipe: str
+    export: str
+    reached: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class ReleaseView:
+    """A release's page. card: the Markdown of its card, without its front matter. front_matter: that part."""
+
+    release: ReleaseEntry
+    url: str
+    front_matter: str
+    card: str
+
+
+class Desk:
+    """Reads what the pages show. Every question opens the ledger anew: another process may have replaced it."""
+
+    def __init__(self, home: Home, hub: Hub, watchlists: Sequence[Path] = ()) -> None:
+        """watchlists: the files to show, whether they have a cycle yet or not."""
+        self.home = home
+        self._hub = hub
+        self._paths = tuple(watchlists)
+
+    def overview(self) -> Overview:
+        """The first page."""
+        with self._ledger() as ledger:
+            cycles = list_cycles(ledger) if ledger else ()
+            waiting = waiting_cycles(ledger) if ledger else ()
+        newest = {summary.cycle.watchlist: summary for summary in reversed(cycles)}
+        lines = [_watchlist_line(path, newest) for path in self._paths]
+        named = {line.name for line in lines}
+        others = [WatchlistLine(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
+        command = shoal_command("review", home=self.home, hub=self._hub)
+        return Overview(read_progress(self.home), (*lines, *others), waiting, cycles[:SHOWN_CYCLES], command)
+
+    def cycles(self) -> tuple[Cycle, ...]:
+        """Every cycle, newest first."""
+        with self._ledger() as ledger:
+            return ledger.cycles() if ledger else ()
+
+    def progress(self) -> LiveProgress | None:
+        """What the running cycle is doing; None if none runs."""
+        return read_progress(self.home)
+
+    def cycle(self, cycle: str, x_skill: str | None, y_skill: str | None, member: str | None) -> CycleView:
+        """A cycle's page; NotFoundError for a cycle, skill or member that there is not.
+
+        x_skill, y_skill: the axes of the picture; by default the first two skills. member: a front member's digest.
+        """
+        with self._ledger() as ledger:
+            if ledger is None:
+                raise NotFoundError(f"cycle {cycle}: there is no ledger yet")
+            try:
+                page = read_cycle(ledger, self.home, cycle)
+            except ShoalError as error:
+                raise NotFoundError(str(error)) from error
+            members = number_front(page.front, page.gate_results)
+            chosen = next((one for one in members if one.recipe == member), None)
+            if member is not None and chosen is None:
+                raise NotFoundError(f"cycle {cycle}: its front has no member {member[:12]}")
+            recipe = json.dumps(json.loads(ledger.recipe(chosen.recipe)), indent=1) if chosen else ""
+        plot = _plot(page, x_skill, y_skill, chosen)
+        export = self._command("export", cycle, str(chosen.number), "OUT") if chosen else ""
+        reached = page.search.generations if page.search else ()
+        return CycleView(page, plot, members, chosen, recipe, export, reached)
+
+    def release(self, cycle: str, role: str) -> ReleaseView:
+        """A release's page; NotFoundError if the cycle has no such release, or its card is gone."""
+        release = self._release(cycle, role)
+        try:
+            text = (self.home.release(cycle, role) / "README.md").read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise NotFoundError(f"{cycle}, {role}: its card is no longer on this machine") from error
+        front_matter, card = _split_card(text)
+        return ReleaseView(release, f"{self._hub.endpoint.rstrip('/')}/{release.repo}", front_matter, card)
+
+    def picture(self, cycle: str, role: str, name: str) -> bytes:
+        """A picture of a release's card; NotFoundError for any other file."""
+        release = self._release(cycle, role)
+        path = self.home.release(cycle, role) / name
+        if name not in release.files or not name.endswith(PICTURES) or path.is_symlink():
+            raise NotFoundError(f"{cycle}, {role}: has no picture {name}")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise NotFoundError(f"{cycle}, {role}: {name} is no longer on this machine") from error
+
+    def _release(self, cycle: str, role: str) -> ReleaseEntry:
+        with self._ledger() as ledger:
+            found = ledger.releases(cycle) if ledger else ()
+        entry = next((one for one in found if one.role == role), None)
+        if entry is None:
+            raise NotFoundError(f"cycle {cycle}: has no release {role}")
+        return entry
+
+    def _command(self, *words: str) -> str:
+        return shoal_command(*words, home=self.home, hub=self._hub)
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger | None]:
+        """The ledger to be read; None where there is none yet."""
+        if not self.home.ledger.exists():
+            yield None
+            return
+        ledger = open_to_read(self.home.ledger)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+
+def _watchlist_line(path: Path, newest: dict[str, CycleSummary]) -> WatchlistLine:
+    try:
+        watchlist = load_watchlist(path)
+    except ShoalError as error:
+        return WatchlistLine(path.stem, str(path), str(error), "", None, None)
+    return WatchlistLine(watchlist.name, str(path), None, *_describe_schedule(watchlist), newest.get(watchlist.name))
+
+
+def _describe_schedule(watchlist: Watchlist) -> tuple[str, datetime | None]:
+    """(a schedule in words, its next time)."""
+    schedule = watchlist.schedule
+    if schedule is None:
+        return "by hand", None
+    trigger = standard_trigger(schedule.cron, schedule.timezone)
+    next_run: datetime | None = trigger.get_next_fire_time(None, datetime.now(UTC))
+    return f"{schedule.cron} {schedule.timezone}", next_run.astimezone(UTC) if next_run else None
+
+
+def _plot(page: CyclePage, x_skill: str | None, y_skill: str | None, chosen: FrontMember | None) -> FrontPlot | None:
+    if not page.front or not page.skills:
+        return None
+    for skill in (x_skill, y_skill):
+        if skill is not None and skill not in page.skills:
+            raise NotFoundError(f"cycle {page.cycle.id}: has no skill {skill[:60]}")
+    x_skill = x_skill or page.skills[0]
+    others = [skill for skill in page.skills if skill != x_skill] or [x_skill]
+    return plot_front(
+        page.skills,
+        page.search.points if page.search else (),
+        page.front,
+        x_skill=x_skill,
+        y_skill=y_skill or others[0],
+        chosen=chosen.recipe if chosen else None,
+    )
+
+
+def _split_card(text: str) -> tuple[str, str]:
+    """(front matter, the rest) of a card."""
+    if text.startswith("---\n") and (end := text.find("\n---\n", 4)) > 0:
+        return text[4:end], text[end + 5 :]
+    return "", text

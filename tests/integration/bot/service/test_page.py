@@ -1,0 +1,191 @@
+"""The page, through its genuine application: what it shows, what it refuses, and its probes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.lock import hold_home
+from bot.service.live import LiveProgress, live_narrator
+from bot.service.page.app import create_page_app
+from bot.service.page.events import Streams, stream_progress
+from bot.service.page.views import Desk
+from fixtures.cycles import Listener
+from fixtures.past_cycles import FRONT, PIXEL, write_past_cycles
+from fixtures.shoal_process import write_watchlist
+
+HUB = Hub("http://127.0.0.1:9", None)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return write_past_cycles(tmp_path_factory.mktemp("home"))
+
+
+def browser_of(home: Home, *watchlists: Path, scheduler: bool | None = None) -> TestClient:
+    runs = None if scheduler is None else lambda: scheduler
+    return TestClient(create_page_app(Desk(home, HUB, watchlists), runs), base_url="http://127.0.0.1:8400")
+
+
+@pytest.fixture(scope="module")
+def browser(home: Home) -> TestClient:
+    return browser_of(home)
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_the_first_page_shows_watchlists_what_waits_and_past_cycles(home: Home, tmp_path: Path) -> None:
+    good = write_watchlist(tmp_path / "fish.yml", name="fish", schedule={"cron": "0 3 1 1 *", "timezone": "Asia/Tokyo"})
+    bad = tmp_path / "bad.yml"
+    bad.write_text("name: bad\nskils: []\n", encoding="utf-8")
+    shown = words(browser_of(home, good, bad, tmp_path / "gone.yml").get("/").text)
+    assert "No cycle is running" in shown
+    assert f"small-1 Decide in a terminal: shoal review --home {home.folder} --endpoint {HUB.endpoint}" in shown
+    assert re.search(r"fish 0 3 1 1 \* Asia/Tokyo 20\d\d-12-31 18:00 none yet", shown)
+    assert "skils" in shown and "gone.yml" in shown
+    assert "other-1 failed" in shown and "the Hub cannot be reached (the next run resumes it)" in shown
+
+
+def test_an_empty_home_is_shown_and_nothing_is_written_into_it(tmp_path: Path) -> None:
+    shown = browser_of(Home(tmp_path / "home"))
+    assert "No watchlist has run in this home" in shown.get("/").text
+    assert shown.get("/cycles/small-1").status_code == 404
+    assert shown.get("/healthz").json()["well"] is True
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_running_cycle_is_shown_as_it_is_now(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with hold_home(home), live_narrator(Listener(), home, "fish") as narrator:
+        narrator.say("2 accepted")
+        with narrator.bar("searching", 40):
+            shown = words(browser_of(home).get("/").text)
+    assert "Running: fish searching" in shown
+    assert "2 accepted" in shown
+
+
+def test_a_cycle_shows_its_front_its_reasons_and_its_releases(browser: TestClient) -> None:
+    html = browser.get("/cycles/small-1").text
+    shown = words(html)
+    assert html.count('class="candidate"') == 5
+    assert html.count('class="member"') == 3
+    assert "passed: beats all at cross" in shown and "refused: the base is as good" in shown
+    assert "balanced release 0.700 0.600–0.800" in shown
+    assert "a/b taken of the family" in shown
+    assert "not on the Hub" in shown
+
+
+def test_a_front_member_can_be_picked(browser: TestClient) -> None:
+    first = browser.get("/cycles/small-1").text
+    link = re.search(rf'href="([^"]*member={FRONT[1][0]}[^"]*)"', first)
+    assert link is not None
+    shown = browser.get(link[1].replace("&amp;", "&").partition("#")[0]).text
+    assert "shoal export small-1 2 OUT" in words(shown)
+    assert '"method": "linear"' in shown.replace("&#34;", '"')
+    assert shown.count('class="member chosen"') == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/cycles/none-1", "none-1"),
+        ("/cycles/small-1?x=tales", "has no skill tales"),
+        ("/cycles/small-1?member=ffff", "has no member ffff"),
+        ("/cycles/small-1/releases/best", "has no release best"),
+        ("/cycles/small-1/releases/balanced/pictures/model.safetensors", "has no picture"),
+        ("/cycles/small-1/releases/balanced/pictures/..%2F..%2Fledger.sqlite", "There is nothing here."),
+        ("/assets/model_card.md.j2", "there is no model_card"),
+        ("/nothing", "There is nothing here."),
+    ],
+)
+def test_what_is_not_there_is_a_page_that_says_so(browser: TestClient, path: str, reason: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code == 404
+    assert reason in answer.text
+
+
+def test_a_card_is_shown_as_the_hub_shows_it_with_its_pictures(browser: TestClient) -> None:
+    html = browser.get("/cycles/small-1/releases/balanced").text
+    picture = re.search(r'<img src="([^"]+)"', html)
+    assert picture is not None
+    answer = browser.get(picture[1])
+    assert (answer.content, answer.headers["content-type"]) == (PIXEL, "image/png")
+    assert f'href="{HUB.endpoint}/reef/small-balanced/blob/main/mergekit_config.yml"' in html
+    assert "as it would be published to reef/small-balanced" in words(html)
+    assert "alert(1)" not in html.partition("<details>")[0].replace("scores.png", "")
+
+
+def test_no_text_of_a_stranger_becomes_markup_and_every_answer_is_locked_down(browser: TestClient) -> None:
+    for path in ("/", "/cycles/small-1", "/cycles/small-1/releases/balanced", "/cycles/%3Cscript%3E"):
+        answer = browser.get(path)
+        assert "<script>" not in answer.text
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "script-src 'self';" in policy and "style-src 'self';" in policy
+
+
+@pytest.mark.parametrize("host", ["evil.example", "shoal.evil.example:8400", "169.254.1.1"])
+def test_another_host_name_is_refused(browser: TestClient, host: str) -> None:
+    assert browser.get("/", headers={"host": host}).status_code == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_changed(browser: TestClient, method: str) -> None:
+    for path in ("/", "/cycles/small-1", "/cycles/small-1/releases/balanced"):
+        assert browser.request(method, path).status_code == 405
+
+
+def test_the_probes_say_what_is_wrong(home: Home, tmp_path: Path) -> None:
+    well = browser_of(home, scheduler=True).get("/healthz")
+    assert (well.status_code, well.json()["faults"], well.json()["scheduler"]) == (200, [], True)
+    stopped = browser_of(home, scheduler=False).get("/healthz")
+    assert (stopped.status_code, stopped.json()["faults"]) == (503, ["the schedule has stopped; restart the service"])
+    broken = Home(tmp_path)
+    broken.ledger.write_text("not a ledger", encoding="utf-8")
+    answer = browser_of(broken).get("/healthz")
+    assert answer.status_code == 503
+    assert "not a ledger" in answer.json()["faults"][0]
+    metrics = browser_of(home, scheduler=True).get("/metrics").text
+    assert 'shoal_cycles{state="failed"} 1\n' in metrics
+    assert "\nshoal_scheduler_running 1\n" in metrics
+    assert browser_of(broken).get("/metrics").text.count("shoal_well 0\n") == 1
+
+
+def test_a_stream_sends_snapshots_of_what_changes_and_gives_its_place_back() -> None:
+    first = LiveProgress("fish", "searching", 1, 10, False, "", None, (), "2026-11-26T12:00:00+00:00")
+    answers = iter([None, first, first, replace(first, done=2)])
+    streams = Streams(1)
+    assert streams.take()
+
+    async def follow() -> list[str]:
+        events: list[str] = []
+        stream = stream_progress(lambda: next(answers), streams, poll=0)
+        async for event in stream:
+            events.append(event)
+            if len(events) == 4:
+                await stream.aclose()  # type: ignore[attr-defined]
+        return events
+
+    retry, *data = asyncio.run(follow())
+    assert retry == "retry: 5000\n\n"
+    snapshots = [json.loads(event.removeprefix("data: ")) for event in data]
+    assert [snapshot and snapshot["done"] for snapshot in snapshots] == [None, 1, 2]
+    assert streams.take()
+
+
+def test_too_many_streams_are_refused_and_the_page_still_works(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.service.page.events.Streams.take", lambda _: False)
+    browser = browser_of(home)
+    answer = browser.get("/events")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+    assert browser.get("/").status_code == 200

@@ -1,0 +1,110 @@
+"""The page in a real browser: accessible, narrow, without JavaScript, and live."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.lock import hold_home
+from bot.service.listener import open_listener
+from bot.service.live import live_narrator
+from bot.service.page.app import create_page_app
+from bot.service.page.server import HOST, page_in_thread
+from bot.service.page.views import Desk
+from fixtures.cycles import Listener
+from fixtures.past_cycles import FRONT, write_past_cycles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium")
+
+PATHS = ("/", f"/cycles/small-1?member={FRONT[1][0]}", "/cycles/small-1/releases/balanced", "/nothing")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return write_past_cycles(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def address(home: Home) -> Iterator[str]:
+    app = create_page_app(Desk(home, Hub("http://127.0.0.1:9", None)))
+    with open_listener(HOST, 0) as listener, page_in_thread(app, listener):
+        yield f"http://{HOST}:{listener.getsockname()[1]}"
+
+
+def visited(page: Page, address: str, path: str) -> Sequence[str]:
+    """Go to a page; returns what the browser complains of."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(address + path)
+    return complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_object_to(chromium: Browser, address: str, scheme: str) -> None:
+    with chromium.new_context(color_scheme=scheme) as context:
+        page = context.new_page()
+        for path in PATHS:
+            page.goto(address + path)
+            found = Axe().run(page)
+            assert [(path, rule["id"], rule["nodes"][0]["html"]) for rule in found.response["violations"]] == []
+
+
+def test_nothing_is_blocked_and_nothing_is_wider_than_a_telephone(chromium: Browser, address: str) -> None:
+    with chromium.new_context(viewport={"width": 360, "height": 720}) as context:
+        page = context.new_page()
+        for path in PATHS[:3]:
+            assert visited(page, address, path) == []
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_the_front_can_be_explored_without_javascript(chromium: Browser, address: str) -> None:
+    with chromium.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address)
+        page.get_by_role("link", name="small-1").first.click()
+        page.get_by_label("across").select_option("cross")
+        page.get_by_role("button", name="Show").click()
+        page.get_by_role("link", name="2", exact=True).click()
+        expect(page.get_by_role("heading", name="Member 2")).to_be_visible()
+        expect(page.get_by_text("shoal export small-1 2 OUT")).to_be_visible()
+        expect(page.get_by_label("across")).to_have_value("cross")
+
+
+def test_an_open_page_follows_a_cycle_from_its_begin_to_its_end(chromium: Browser, address: str, home: Home) -> None:
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        expect(page.get_by_role("heading", name="No cycle is running")).to_be_visible()
+        with hold_home(home), live_narrator(Listener(), home, "small") as narrator:
+            narrator.say("2 accepted")
+            expect(page.get_by_role("heading", name="Running: small")).to_be_visible()
+            with narrator.bar("searching", 40) as advance:
+                expect(page.get_by_text("searching")).to_be_visible()
+                page.evaluate("window.sameDocument = true")
+                narrator.say("generation 1")
+                advance(10, "front of 3")
+                narrator.say("generation 2")
+                expect(page.get_by_role("progressbar")).to_have_js_property("value", 10)
+                expect(page.get_by_role("listitem").first).to_contain_text("generation 2")
+                assert page.evaluate("window.sameDocument")  # it was brought up to date, not loaded again
+        expect(page.get_by_role("heading", name="No cycle is running")).to_be_visible()

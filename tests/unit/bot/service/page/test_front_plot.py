@@ -1,0 +1,47 @@
+"""The picture of a search: places of points, and its ticks."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.service.page.front_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot_front
+
+SKILLS = ("math", "cross")
+
+
+def test_better_scores_lie_further_right_and_further_up() -> None:
+    plot = plot_front(
+        SKILLS,
+        [(0.0, 0.0), (1.0, 0.5)],
+        [("r", (0.5, 1.0))],
+        x_skill="math",
+        y_skill="cross",
+        chosen="r",
+    )
+    worst, right = plot.candidates
+    (top,) = plot.front
+    assert worst.x < top.x < right.x
+    assert worst.y > right.y > top.y
+    # The middle of an axis from 0 to 1 with equal room on both sides.
+    assert top.x == pytest.approx((LEFT + WIDTH - RIGHT) / 2)
+    assert right.y == pytest.approx((TOP + HEIGHT - BOTTOM) / 2)
+    assert top.chosen and top.number == 1
+    assert top.title == "front member 1: math 0.500, cross 1.000"
+
+
+def test_ticks_run_over_the_whole_axis_with_the_scores_there() -> None:
+    plot = plot_front(SKILLS, [(0.0, 0.2), (1.0, 0.2)], [], x_skill="math", y_skill="cross", chosen=None)
+    assert [tick.label for tick in plot.x_ticks] == ["-0.05", "0.225", "0.5", "0.775", "1.05"]
+    assert (plot.x_ticks[0].place, plot.x_ticks[-1].place) == (LEFT, WIDTH - RIGHT)
+    # All equal: there is an axis nevertheless.
+    assert [tick.label for tick in plot.y_ticks] == ["0.15", "0.175", "0.2", "0.225", "0.25"]
+
+
+def test_one_skill_can_be_both_axes() -> None:
+    plot = plot_front(("math",), [], [("r", (0.4,))], x_skill="math", y_skill="math", chosen=None)
+    assert (plot.x_skill, plot.y_skill) == ("math", "math")
+
+
+def test_a_skill_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not in tuple"):
+        plot_front(SKILLS, [], [], x_skill="tales", y_skill="math", chosen=None)
