@@ -22,9 +22,10 @@ import torch
 import yaml
 
 from benchmarks.record import Figures
-from benchmarks.zoo_bench import checkpoints, demo_watchlist, random_recipes, spec
+from benchmarks.zoo_bench import demo_watchlist, random_recipes, spec
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
+from bot.scoring.worker_spec import WorkerSpec
 from evaluation.harness.loading import load_tasks
 from evaluation.harness.process_state import quiet
 from evaluation.harness.tasks import divide_tasks
@@ -38,9 +39,9 @@ BATCH = 64
 CREW = Resources(1, 1, "cpu", BATCH)
 
 
-def in_memory() -> Callable[[WeightMerge], object]:
+def in_memory(work: WorkerSpec) -> Callable[[WeightMerge], object]:
     """shoal: rewrite the live model, put the exam to it."""
-    at_work = Worker(spec(CREW))
+    at_work = Worker(work)
 
     return lambda recipe: at_work.evaluate(recipe, Split.SEARCH)
 
@@ -63,14 +64,15 @@ def search_tasks() -> tuple[dict[str, Any], dict[str, list[int]]]:
 class OnDisk:
     """mergekit to a folder, `from_pretrained`, `simple_evaluate`.
 
-    report_seconds: what describing the machine took so far.
+    work: the models, their dtype and the device. report_seconds: what describing the machine took so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: WorkerSpec) -> None:
         from lm_eval.tasks import TaskManager
 
         self._watchlist = demo_watchlist()
-        self._folders = checkpoints()
+        self._folders = dict(work.checkpoints)
+        self._dtype, self._device = work.dtype, work.resources.device
         self._names = Checkpoint.open(next(iter(self._folders.values()))).names
         self._tasks, self._samples = search_tasks()
         self._manager = TaskManager(include_defaults=False)  # without one, each candidate would list all tasks anew
@@ -87,9 +89,9 @@ class OnDisk:
         text = to_mergekit_yaml(recipe, self._names, {source: str(folder) for source, folder in self._folders.items()})
         with tempfile.TemporaryDirectory() as folder:
             config = MergeConfiguration.model_validate(yaml.safe_load(text))
-            options = MergeOptions(device="cpu", copy_tokenizer=True, quiet=True, write_model_card=False)
+            options = MergeOptions(device=self._device, copy_tokenizer=True, quiet=True, write_model_card=False)
             run_merge(config, folder, options)
-            model = HFLM(pretrained=str(Path(folder)), batch_size=BATCH, dtype="float32", device="cpu")
+            model = HFLM(pretrained=str(Path(folder)), batch_size=BATCH, dtype=self._dtype, device=self._device)
             tasks = list(self._tasks.values())
             found: Any = simple_evaluate(
                 model,
@@ -124,19 +126,28 @@ def seconds_each(score: Callable[[WeightMerge], object], recipes: Sequence[Weigh
     return (time.monotonic() - started) / (len(recipes) - 1)
 
 
-def main() -> Figures:
-    """Measure both and print the ratio."""
-    candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    torch.set_num_threads(1)
-    recipes = random_recipes(candidates + 1, seed=3)
-    on_disk = OnDisk()
+def compare(work: WorkerSpec, recipes: Sequence[WeightMerge]) -> Figures:
+    """Measure both ways on all recipes but the first, and print the ratio."""
+    on_disk = OnDisk(work)
     with quiet():
-        ours, theirs = seconds_each(in_memory(), recipes), seconds_each(on_disk, recipes)
+        ours, theirs = seconds_each(in_memory(work), recipes), seconds_each(on_disk, recipes)
     report = on_disk.report_seconds / len(recipes)
     print(f"shoal, in memory:            {ours:.3f} s a candidate")
     print(f"mergekit + disk + lm-eval:   {theirs:.3f} s a candidate, {report:.3f} s of it to describe the machine")
     print(f"ratio:                       {theirs / ours:.1f}, without the description {(theirs - report) / ours:.1f}")
-    return {"candidates": candidates, "shoal_s": ours, "peers_s": theirs, "of_it_describing_the_machine_s": report}
+    return {
+        "candidates": len(recipes) - 1,
+        "shoal_s": ours,
+        "peers_s": theirs,
+        "of_it_describing_the_machine_s": report,
+    }
+
+
+def main() -> Figures:
+    """Compare on the demo's models."""
+    candidates = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    torch.set_num_threads(1)
+    return compare(spec(CREW), random_recipes(candidates + 1, seed=3))
 
 
 if __name__ == "__main__":

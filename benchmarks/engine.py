@@ -103,16 +103,28 @@ def small() -> Ground:
 
 
 def large() -> Ground:
-    """A Llama of 16 layers and 768 dimensions; questions of 40 words, answers of 4, examples of both."""
+    """A Llama of 16 layers and 768 dimensions."""
+    return random_llama(768, 16, 12, items=21, few=4, batch_sizes=(4, 16), rounds=1)
+
+
+def for_gpu() -> Ground:
+    """A Llama of 20 layers and 1280 dimensions, with items enough to fill a GPU's batches."""
+    return random_llama(1280, 20, 20, items=205, few=100, batch_sizes=(16, 64, 200), rounds=3)
+
+
+def random_llama(
+    width: int, layers: int, heads: int, *, items: int, few: int, batch_sizes: tuple[int, ...], rounds: int
+) -> Ground:
+    """A random Llama; questions of 40 words, answers of 4, examples of both."""
     words = [f"w{number}" for number in range(8000)]
     plain = Tokenizer(WordLevel({word: index for index, word in enumerate(["</s>", *words])}, unk_token="</s>"))
     plain.pre_tokenizer = WhitespaceSplit()
     config = transformers.LlamaConfig(
         vocab_size=8001,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=16,
-        num_attention_heads=12,
+        hidden_size=width,
+        intermediate_size=-(-width * 8 // 768) * 256,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
         num_key_value_heads=4,
         max_position_embeddings=2048,
         bos_token_id=None,
@@ -127,9 +139,9 @@ def large() -> Ground:
     def say(count: int) -> str:
         return " ".join(draw.choice(words) for _ in range(count))
 
-    items = [(say(40), tuple(say(4) for _ in range(4))) for _ in range(21)]
+    asked = [(say(40), tuple(say(4) for _ in range(4))) for _ in range(items)]
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>", unk_token="</s>")
-    return Ground("random Llama", model, tokenizer, items, 4, 5, 16, batch_sizes=(4, 16), rounds=1)
+    return Ground("random Llama", model, tokenizer, asked, few, 5, 16, batch_sizes, rounds)
 
 
 def tasks(ground: Ground) -> Iterator[Task]:
@@ -195,6 +207,15 @@ def compare(ground: Ground, task: Task, own: HFLM) -> Figures:
     return {"task": task.name, "items": task.items, **rate, "differences": found}
 
 
+def measure(ground: Ground, device: torch.device) -> list[Figures]:
+    """All tasks of a ground on a device, bfloat16 on a GPU and else float32."""
+    ground.model.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    print(f"{ground.name}, {ground.model.num_parameters():,} weights, {ground.model.dtype}, {device}")
+    own = EngineLM(ground.model, ground.tokenizer, str(device), ground.batch_sizes[0])
+    model = {"model": ground.name, "weights": ground.model.num_parameters(), "device": str(device)}
+    return [{**model, **compare(ground, task, own)} for task in tasks(ground)]
+
+
 def main() -> Figures:
     """Measure what was asked for, or both."""
     grounds = {"small": small, "large": large}
@@ -203,15 +224,8 @@ def main() -> Figures:
     parser.add_argument("--device", default="cpu", type=torch.device)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows: list[Figures] = []
     with quiet():
-        for name in asked.grounds or grounds:
-            ground = grounds[name]()
-            ground.model.to(asked.device, torch.bfloat16 if asked.device.type == "cuda" else torch.float32)
-            print(f"{ground.name}, {ground.model.num_parameters():,} weights, {ground.model.dtype}, {asked.device}")
-            own = EngineLM(ground.model, ground.tokenizer, str(asked.device), ground.batch_sizes[0])
-            model = {"model": ground.name, "weights": ground.model.num_parameters(), "device": str(asked.device)}
-            rows += [{**model, **compare(ground, task, own)} for task in tasks(ground)]
+        rows = [row for name in asked.grounds or grounds for row in measure(grounds[name](), asked.device)]
     return {"tasks": rows}
 
 

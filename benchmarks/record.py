@@ -40,12 +40,17 @@ def load(name: str, folder: Path = RESULTS) -> dict[str, object]:
 
 def _commit() -> str:
     """The commit that was measured; "+" behind it says that files had been changed since."""
-    root = Path(__file__).parents[1]
-    head, changed = (
-        subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
-        for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-    )
+    head = _ask_git("rev-parse", "--short=12", "HEAD")
+    changed = _ask_git("status", "--porcelain", "--untracked-files=no")
     return f"{head or 'unknown'}{'+' if changed else ''}"
+
+
+def _ask_git(*command: str) -> str:
+    root = Path(__file__).parents[1]
+    try:
+        return subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # no git here
+        return ""
 
 
 def _machine() -> dict[str, object]:
@@ -53,10 +58,18 @@ def _machine() -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "gpu": _gpu(),
         "system": platform.system(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("torch", "transformers", "lm_eval", "mergekit")},
     }
+
+
+def _gpu() -> str | None:
+    """The GPU, with CUDA's version; None where torch sees none."""
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}" if torch.cuda.is_available() else None
 
 
 def _processor() -> str:

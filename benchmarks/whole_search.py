@@ -75,7 +75,7 @@ class Clocked(Ledger):
 
 def peers(candidates: int, truth: Callable[[WeightMerge], tuple[float, ...]]) -> tuple[float, float, float]:
     """Seconds of a search by the peers' way, those in which it described the machine, its last front's hypervolume."""
-    score = OnDisk()
+    score = OnDisk(spec(CREW))
     score(random_recipes(1, WARM_UP)[0])
     score.report_seconds = 0.0
     seconds, generations = 0.0, list[Generation]()

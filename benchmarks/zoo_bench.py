@@ -102,7 +102,7 @@ def demo_space(zoo: Path = WEIGHTS) -> WeightMergeSpace:
     )
 
 
-def random_recipes(count: int, seed: int) -> list[WeightMerge]:
+def random_recipes(count: int, seed: int, zoo: Path = WEIGHTS) -> list[WeightMerge]:
     """Recipes from the demo's search space, none alike."""
-    space, draw = demo_space(), random.Random(seed)
+    space, draw = demo_space(zoo), random.Random(seed)
     return [space.decode([draw.randrange(gene.levels) for gene in space.genes]) for _ in range(count)]
