@@ -26,17 +26,22 @@ class DeclaredLicence:
 
     ancestor: whether the repo is only an ancestor of a merged model.
     unseen: why its card cannot be read, or None.
+    stated: whether not the card declares it, but the watchlist, for want of a declaration.
     """
 
     repo: str
     licence: str | None
     ancestor: bool = False
     unseen: str | None = None
+    stated: bool = False
 
 
 def declare_licences(candidate: Candidate, *, ancestor: bool = False) -> tuple[DeclaredLicence, ...]:
     """What a model's card declares: an entry for each licence that it lists, all of which have to allow a merge."""
-    return tuple(DeclaredLicence(candidate.repo, licence, ancestor) for licence in candidate.licences or (None,))
+    return tuple(
+        DeclaredLicence(candidate.repo, licence, ancestor, stated=candidate.stated)
+        for licence in candidate.licences or (None,)
+    )
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,11 @@ def licence_refusal(declared: DeclaredLicence, *, noncommercial: bool) -> str | 
     if declared.unseen:
         return f"its declared base model {declared.repo} {declared.unseen}, so its licence is unknown"
     if declared.licence is None:
-        return f"{whose} declares no licence"
+        remedy = "" if declared.ancestor else "; a pinned model's key licence can state it"
+        return f"{whose} declares no licence{remedy}"
     if kind is None:
         return f"{whose} declares the licence {declared.licence[:40]!r}, for which shoal has no rule"
-    if kind is LicenceKind.FORBIDS:
+    if kind is LicenceKind.FORBIDS and not declared.stated:  # a watchlist that states one does not publish
         return f"{whose} has the licence {declared.licence}, which forbids publishing a merge"
     if kind in (LicenceKind.NONCOMMERCIAL, LicenceKind.SHARE_ALIKE) and not noncommercial:
         return f"{whose} has the licence {declared.licence}, and noncommercial is not set in the watchlist"
@@ -113,6 +119,7 @@ def combine_licences(declared: Sequence[DeclaredLicence], *, noncommercial: bool
         by_kind.setdefault(LICENCES[str(entry.licence).lower()], []).append(entry)
     notices = (_attribution(declared),)
     for kind in (
+        LicenceKind.FORBIDS,
         LicenceKind.LLAMA,
         LicenceKind.GEMMA,
         LicenceKind.OPENRAIL,
@@ -130,7 +137,7 @@ def _binds_merge(entry: DeclaredLicence) -> bool:
 
 
 def _attribution(declared: Sequence[DeclaredLicence]) -> str:
-    parts = [f"{entry.repo} ({entry.licence})" for entry in declared]
+    parts = [f"{entry.repo} ({entry.licence}{', which its card does not say' * entry.stated})" for entry in declared]
     made_from = ", ".join(dict.fromkeys(parts))
     return f"This model is made from {made_from}; their copyright notices and licences apply."
 
@@ -138,6 +145,8 @@ def _attribution(declared: Sequence[DeclaredLicence]) -> str:
 def _bound_licence(kind: LicenceKind, licence: str, notices: tuple[str, ...]) -> ReleaseLicence:
     """The licence of a merge in which one model's licence binds the whole."""
     extra: tuple[str, ...]
+    if kind is LicenceKind.FORBIDS:
+        return ReleaseLicence("other", licence, None, (*notices, "This model must not be published."), None)
     if kind is LicenceKind.LLAMA:
         name = _NAMES[licence]
         extra = (

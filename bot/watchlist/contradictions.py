@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 from bot.watchlist.domain import Reference
 from bot.watchlist.item_counts import find_hopeless_counts
+from bot.watchlist.licence_ids import LICENCES, LicenceKind
 from bot.watchlist.schedule.cron import standard_trigger
-from bot.watchlist.sections import SkillSection
+from bot.watchlist.sections import PinnedModel, SkillSection
 from bot.watchlist.values import LICENCE_IDS, TYPOGRAPHIC_QUOTE
 from bot.watchlist.watchlist import Watchlist
 from bot.watchlist.words import suggest_word
@@ -60,6 +61,18 @@ def _unknown_licence(watchlist: Watchlist) -> Iterator[Contradiction]:
         if licence not in LICENCE_IDS:
             reason = "is not a licence whose merges shoal publishes"
             yield ("watch", "licences", index), f"{reason}; {suggest_word(licence, list(LICENCE_IDS))}"
+
+
+def _stated_licences(watchlist: Watchlist) -> Iterator[Contradiction]:
+    stated: list[tuple[KeyPath, PinnedModel]]
+    stated = [(("pinned", index, "licence"), model) for index, model in enumerate(watchlist.pinned)]
+    if isinstance(watchlist.base, PinnedModel):
+        stated = [*stated, (("base", "licence"), watchlist.base)]
+    for path, model in stated:
+        if model.licence is not None and model.licence not in LICENCES:
+            yield path, f"is not a licence that shoal has a rule for; {suggest_word(model.licence, sorted(LICENCES))}"
+        elif model.licence and LICENCES[model.licence] is LicenceKind.FORBIDS and watchlist.publish.mode != "off":
+            yield path, "forbids publishing a merge; set publish.mode: off"
 
 
 def _typographic_quotes(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -255,6 +268,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _watches_everything,
     _allowed_and_denied,
     _unknown_licence,
+    _stated_licences,
     _typographic_quotes,
     _empty_parameter_range,
     _pinned_twice,

@@ -40,9 +40,16 @@ LICENCES: Mapping[str, LicenceKind] = MappingProxyType(
             LicenceKind.OPENRAIL,
         ),
         **dict.fromkeys(
-            ("cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "apple-amlr", "intel-research"),
+            (
+                "cc-by-nd-4.0",
+                "cc-by-nc-nd-3.0",
+                "cc-by-nc-nd-4.0",
+                "apple-amlr",
+                "intel-research",
+                "microsoft-research-license",  # "you may use the model(s), but you may not distribute the models"
+            ),
             LicenceKind.FORBIDS,
         ),
     }
 )
-"""The Hub's licence ids that the policy knows; every other one is refused as unknown."""
+"""The licences that the policy knows, by the Hub's ids or the names that cards give; every other one is refused."""

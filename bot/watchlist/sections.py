@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from bot.watchlist.values import Amount, Language, Licence, Namespace, RepoName, Revision, ShortForm, Slug, Text
+from bot.watchlist.values import (
+    Amount,
+    Language,
+    Licence,
+    Namespace,
+    RepoName,
+    Revision,
+    ShortForm,
+    Slug,
+    StatedLicence,
+    Text,
+)
 from merging.methods import searched_methods
 
 
@@ -56,6 +67,10 @@ class PinnedModel(Section):
 
     repo: RepoName = Field(description="owner/name")
     revision: Revision | None = Field(default=None, description="branch, tag or commit; null: the current main branch")
+    licence: StatedLicence | None = Field(
+        default=None,
+        description="the licence of a model whose card declares none, as you have read it elsewhere; releases say so",
+    )
 
 
 RepoReference = Annotated[PinnedModel, ShortForm]

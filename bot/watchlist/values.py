@@ -104,6 +104,9 @@ LICENCE_IDS = tuple(sorted(licence for licence, kind in LICENCES.items() if kind
 Licence = Annotated[str, WithJsonSchema({"enum": list(LICENCE_IDS), "type": "string"})]
 """The id of one; a watchlist of an older shoal, which a ledger has kept, may hold any text."""
 
+StatedLicence = Annotated[str, WithJsonSchema({"enum": sorted(LICENCES), "type": "string"})]
+"""The id of any licence that shoal has a rule for, also of one that forbids publishing."""
+
 
 class ShortForm:
     """Lets `owner/name` or `owner/name@revision` stand for a group of keys."""

@@ -111,6 +111,7 @@ class Candidate:
     dtypes: the dtypes of its safetensors weights as far as the Hub counts them.
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index in the watchlist's list of pinned models, None for a model found by listing.
+    stated: whether the licence is not the card's, but the watchlist's statement.
     """
 
     repo: str
@@ -134,6 +135,7 @@ class Candidate:
     pinned: int | None = None
     inferred_relation: str | None = None
     dtypes: tuple[str, ...] = ()
+    stated: bool = False
 
     @property
     def licences(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.errors import ShoalError
@@ -96,6 +96,9 @@ def find_base(
         base = query_model(hub, reference.repo, reference.revision)
     except (HubNotFound, HubForbidden, HubRefused) as error:
         raise ShoalError(f"base: {error}") from error
+    if reason := _contradicts_card(base, reference, "base"):
+        raise ShoalError(f"base: got {base.repo!r}: {reason}")
+    base = _with_statement(base, reference)
     if reason := first_refusal(base, watchlist, now, rules):
         raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
     return base
@@ -206,6 +209,10 @@ def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Can
         except (HubNotFound, HubForbidden, HubRefused) as error:
             refused.append(Verdict(reference.repo, None, False, f"pinned, but {_reason_of(error, reference.repo)}"))
             continue
+        if reason := _contradicts_card(candidate, reference, f"pinned[{index}]"):
+            refused.append(candidate.refuse(reason))
+            continue
+        candidate = _with_statement(candidate, reference)
         first = found.setdefault(candidate.repo, candidate)
         if first is not candidate:
             why = f"it is {candidate.repo}, which is pinned twice; the first of the two entries counts"
@@ -213,6 +220,24 @@ def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Can
             names = {reference.repo, references[first.pinned or 0].repo} - {candidate.repo}
             refused += [Verdict(name, candidate.sha, False, why) for name in names]
     return list(found.values()), refused
+
+
+def _contradicts_card(candidate: Candidate, reference: PinnedModel, key: str) -> str | None:
+    """Why the licence that the watchlist states is not the model's; None if it states none, or its card declares none.
+
+    A card may also say "other", and leave the rest to a file.
+    """
+    stated, declared = reference.licence, candidate.licence
+    if stated is None or declared in (None, "other", stated):
+        return None
+    return f"its card declares the licence {declared[:40]!r}, not {stated}; remove {key}.licence"
+
+
+def _with_statement(candidate: Candidate, reference: PinnedModel) -> Candidate:
+    """The candidate with the licence that the watchlist states for it, where its card does not."""
+    if reference.licence in (None, candidate.licence):
+        return candidate
+    return replace(candidate, licence=reference.licence, stated=True)
 
 
 def _query_listed(hub: Hub, candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Verdict]]:

@@ -68,7 +68,7 @@ DECOYS = {
         files(1, config={**CONFIG, "architectures": ["FishForImageClassification"]}),
         "its architecture FishForImageClassification is not a causal language model",
     ),
-    "unlicensed": (files(1, licence=None), "it declares no licence"),
+    "unlicensed": (files(1, licence=None), "it declares no licence; a pinned model's key licence can state it"),
     "strange": (
         files(1, licence="other"),
         "it declares the licence 'other', for which shoal has no rule",
@@ -250,6 +250,22 @@ def test_a_pinned_revision_is_taken_at_its_commit_and_a_lost_one_refused(hub):
     (lost,) = found.refused
     assert lost.reason.startswith("pinned, but not on the Hub")
     assert query_model(bot, "reef/cod").sha != old
+
+
+def test_a_licence_is_stated_for_a_pinned_model_whose_card_declares_none(hub):
+    for name, licence in (("silent", None), ("vague", "other"), ("plain", "mit"), ("same", "apache-2.0")):
+        hub.store.commit(f"reef/{name}", files(1, licence=licence))
+    pins = tuple({"repo": f"reef/{name}", "licence": "apache-2.0"} for name in ("silent", "vague", "plain", "same"))
+    found = discover_candidates(
+        Hub(hub.endpoint, hub.token), watchlist(watch={"tags": ()}, pinned=pins), datetime.now(UTC)
+    )
+    assert [(one.repo, one.licence, one.stated) for one in found.candidates] == [
+        ("reef/silent", "apache-2.0", True),
+        ("reef/vague", "apache-2.0", True),
+        ("reef/same", "apache-2.0", False),
+    ]
+    (refused,) = found.refused
+    assert refused.reason == "its card declares the licence 'mit', not apache-2.0; remove pinned[2].licence"
 
 
 def test_one_model_pinned_under_its_old_and_its_new_name_is_one_candidate(hub):

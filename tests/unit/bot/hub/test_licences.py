@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from bot.hub.licences import DeclaredLicence, LicenceError, combine_licences, licence_conflict, licence_refusal
@@ -28,6 +30,15 @@ def test_a_llama_merge_says_so_and_is_named_llama():
     assert licence.name_prefix == "Llama"
     assert "Built with Llama." in licence.notices
     assert any("Llama 3.2 Community License" in notice for notice in licence.notices)
+
+
+def test_a_stated_licence_is_attributed_as_such_and_may_forbid_publishing():
+    stated = DeclaredLicence("reef/a", "microsoft-research-license", stated=True)
+    assert licence_refusal(replace(stated, stated=False), noncommercial=True)
+    licence = combine_licences([stated, DeclaredLicence("reef/b", "apache-2.0")], noncommercial=False)
+    assert (licence.id, licence.name) == ("other", "microsoft-research-license")
+    assert "reef/a (microsoft-research-license, which its card does not say), reef/b (apache-2.0)" in licence.notices[0]
+    assert licence.notices[1] == "This model must not be published."
 
 
 def test_every_part_is_attributed_with_its_licence():

@@ -141,6 +141,7 @@ def test_all_faults_of_a_file_are_listed_in_its_order(faults_of):
         ("pinned: [{repo: a/b, revision: 1234567}]", "got 1234567: is not text; put it in quotes"),
         ("pinned: [{repo: a/b, revision: 12345e6}]", "got 12345e6: is not text; put it in quotes"),
         ("pinned: [{repo: gpt2}]", "got 'gpt2': is not a Hub repo; write owner/name"),
+        ("pinned: [{repo: a/b, licence: apache2}]", "is not a licence that shoal has a rule for; did you mean"),
         ("pinned: [{repo: ../../etc/x}]", "is not a Hub repo; write owner/name"),
         (r'task_folders: ["a\ud83d"]', r"got 'a\ud83d': has half of a surrogate pair; write the character itself"),
         ("max_sources: '3'", "got '3': is not a whole number; write it without quotes"),
@@ -220,6 +221,17 @@ def test_keys_that_contradict_each_other_are_named(faults_of, line, expected):
 def test_paths_through_sources_need_no_base_and_any_number_of_them(tmp_path):
     (tmp_path / "w.yml").write_text(GOOD + "base: null\nsearch: {space: dataflow, method: slerp}\n", encoding="utf-8")
     assert load_watchlist(tmp_path / "w.yml").search.space == "dataflow"
+
+
+def test_a_licence_that_forbids_publishing_can_be_stated_where_nothing_is_published(faults_of, tmp_path):
+    published = GOOD.replace("{mode: off}", "{mode: review, namespace: me}")
+    stated = "pinned: [{repo: a/b, licence: apple-amlr}]\nbase: {repo: a/c, licence: intel-research}\n"
+    assert [fault.partition("licence: ")[2] for fault in faults_of(published + stated)] == [
+        "got 'apple-amlr': forbids publishing a merge; set publish.mode: off",
+        "got 'intel-research': forbids publishing a merge; set publish.mode: off",
+    ]
+    (tmp_path / "w.yml").write_text(GOOD + stated, encoding="utf-8")
+    assert load_watchlist(tmp_path / "w.yml").pinned[0].licence == "apple-amlr"
 
 
 @pytest.mark.parametrize(
