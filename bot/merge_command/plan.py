@@ -26,7 +26,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFaults, MergeConfig, dotted
 from merging.models.layer_config import is_tied
-from merging.models.settings import read_settings, settings_mismatch
+from merging.models.settings import noted_differences, read_settings, settings_mismatch
 from merging.tensor_names import count_layers
 from merging.tokenizers.release_files import release_files
 from merging.writing.assembly import Assembly, assemble
@@ -185,8 +185,11 @@ def _setting_remarks(planned: StagePlan) -> Iterator[str]:
     """A remark for each model whose settings differ from the config source's, but for depth, which slices change."""
     config_source = _settings(planned.config_source)
     for name, model in planned.models.items():
-        if difference := settings_mismatch(config_source, _settings(model)):
-            yield f"{name}: {difference}; the result has that of {planned.stage.config.config_source}"
+        settings = _settings(model)
+        difference = settings_mismatch(config_source, settings)
+        noted = [f"its config says {one}" for one in noted_differences(config_source, settings)]
+        for remark in [difference] if difference else noted:
+            yield f"{name}: {remark}; the result has that of {planned.stage.config.config_source}"
 
 
 def _wide_dtype_remark(planned: StagePlan) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from merging.errors import MergingError
 from merging.models.layer_config import load_config
@@ -10,39 +11,72 @@ from merging.models.transformers_cache import cached_on_disk
 
 HARMLESS = frozenset(
     {
-        # who wrote it, with what, and how it is stored
+        # Who wrote it, with what, and how it is stored. A kind of model is told by its architectures elsewhere; which
+        # function it computes is the model_type's matter.
         "transformers_version",
         "dtype",
         "torch_dtype",
-        "architectures",  # compared by itself
-        # which tokens begin and end a text: an instruct model ends texts differently from its base
+        "architectures",
+        # Which tokens begin and end a text: an instruct model ends texts differently from its base.
         "bos_token_id",
         "eos_token_id",
         "pad_token_id",
         "sep_token_id",
         "decoder_start_token_id",
-        # training alone
+        # Training alone. Fine-tuners of mixtures turn the routers' loss on.
         "initializer_range",
+        "init_std",
+        "layerdrop",
         "pretraining_tp",
-        # what is returned, kept or cut up, not what is computed
+        "output_router_logits",
+        "router_aux_loss_coef",
+        # What is returned, kept or cut up, and by which code, not what is computed.
         "use_cache",
         "return_dict",
         "output_hidden_states",
         "output_attentions",
         "chunk_size_feed_forward",
-        # heads that a causal language model does not have
+        "use_mamba_kernels",
+        "use_mambapy",
+        "use_associative_scan",
+        # Heads that a causal language model does not have.
         "id2label",
         "label2id",
         "num_labels",
         "problem_type",
-        # Decides layer_types, which is compared, and nothing else.
-        "max_window_layers",
     }
 )
-"""Keys in which a fine-tune may differ, besides those with the endings and beginnings below."""
+"""Keys in which a fine-tune may differ, besides those with the endings and beginnings below.
 
-_HARMLESS_ENDINGS = ("dropout", "_pdrop")
+Not among them, though fine-tunes differ in it: `rms_norm_eps`. 1e-5 for 1e-6 changes what every layer computes, and a
+source that is asked with another one's epsilon would no longer be the baseline that its name says.
+"""
+
+_DECIDING = frozenset({"max_window_layers", "use_sliding_window"})
+"""Keys that decide others (sliding_window, layer_types), and nothing else: those are compared."""
+
+_HARMLESS_ENDINGS = ("dropout", "dropout_prob", "_pdrop")
 _HARMLESS_BEGINNINGS = ("_", "summary_")
+
+NOTED = ("model_type", "max_position_embeddings", "eos_token_id")
+"""Keys that are worth a word where they differ and the function does not: who uses the model meets their values."""
+
+_SAME_ACTIVATIONS: Mapping[str, str] = {
+    "swish": "silu",
+    "gelu_python": "gelu",
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_python_tanh"), "gelu_pytorch_tanh"),
+}
+"""Names of activations → another name of the same formula; only the order of its roundings may differ."""
+
+_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function", "activation")
+
+_SAME_MODELS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
+    {"mistral": ("llama", {"attention_bias": False, "mlp_bias": False})}
+)
+"""model_type → (one that computes the same under the same settings, its settings that the first lacks)."""
+
+_LENGTH_FREE = frozenset({"default", "linear", "llama3", "yarn"})
+"""Rotations that depend on a token's position, and not on the length that a model is said to have."""
 
 _READ_UNDECLARED = {
     "head_dim": None,
@@ -54,8 +88,9 @@ _READ_UNDECLARED = {
 }
 """Keys that transformers' shared code reads from every config, even undeclared ones → their defaults."""
 
-_LENGTH = "max_position_embeddings"
+_LENGTH, _END, _WINDOW = "max_position_embeddings", "eos_token_id", "sliding_window"
 _KINDS = "layer_types"
+_ROTATION = "rope_type"
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -86,23 +121,60 @@ def read_settings(config: Mapping[str, object], layers: int) -> dict[str, object
     if found["head_dim"] is None and isinstance(heads, int) and isinstance(width, int) and heads > 0:
         found["head_dim"] = width // heads
     flat = dict(_flat(found))
-    return {"model_type": kind, "architectures": config.get("architectures")} | {key: flat[key] for key in sorted(flat)}
+    about = {"model_type": kind, "architectures": config.get("architectures"), _END: _end(config, declared)}
+    return about | {key: flat[key] for key in sorted(flat)}
 
 
 def settings_mismatch(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
     """The first setting in which two models differ, with both values; None if they compute the same function.
 
-    A longer context alone is not a difference where positions are encoded by a plain rotation, which does not depend on
-    it.
+    base, other: as `read_settings` gives them. What is written differently and means the same is no difference.
     """
-    rotations = [value for key, value in base.items() if key.endswith("rope_type")]
-    plain = bool(rotations) and all(kind == "default" for kind in rotations)
-    for key in dict.fromkeys((*base, *other)):
-        if key == _LENGTH and plain:
-            continue
-        if base.get(key) != other.get(key):
-            return f"its config says {key[:60]} {_short(other.get(key))}, not {_short(base.get(key))}"
-    return None
+    one, two = _meaning(base), _meaning(other)
+    key = next((key for key in dict.fromkeys((*one, *two)) if one.get(key) != two.get(key)), None)
+    return None if key is None else f"its config says {_difference(key, base, other)}"
+
+
+def noted_differences(base: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """The differences of two models that compute the same function, as far as they are worth a word."""
+    return [_difference(key, base, other) for key in NOTED if base.get(key) != other.get(key)]
+
+
+def _difference(key: str, base: Mapping[str, object], other: Mapping[str, object]) -> str:
+    return f"{key[:60]} {_short(other.get(key))}, not {_short(base.get(key))}"
+
+
+def _meaning(settings: Mapping[str, object]) -> dict[str, object]:
+    """Settings in one spelling, without those that change nothing beside the others."""
+    kind, added = _SAME_MODELS.get(str(settings.get("model_type")), (settings.get("model_type"), {}))
+    compared = {key: value for key, value in settings.items() if not _harmless(key) and key not in _DECIDING}
+    found = {**added, **compared, "model_type": kind}
+    for key in _ACTIVATIONS:
+        if key in found:
+            found[key] = _SAME_ACTIVATIONS.get(str(found[key]), found[key])
+    rotations = [key.removesuffix(_ROTATION) for key in found if key.endswith(_ROTATION)]
+    for rotation in rotations:
+        if found[rotation + _ROTATION] == "linear" and found.get(f"{rotation}factor") == 1:
+            found |= {rotation + _ROTATION: "default", f"{rotation}factor": None}
+    if rotations and all(_is_length_free(found, rotation) for rotation in rotations):
+        found.pop(_LENGTH, None)
+    kinds = found.get(_KINDS)
+    if isinstance(kinds, list) and set(kinds) <= {"full_attention"}:
+        found |= {_KINDS: None, _WINDOW: None}
+    return found
+
+
+def _is_length_free(settings: Mapping[str, object], rotation: str) -> bool:
+    """rotation: beginning of its keys. YaRN without a factor of its own takes it from the model's length."""
+    kind = settings[rotation + _ROTATION]
+    return kind in _LENGTH_FREE and (kind != "yarn" or settings.get(f"{rotation}factor") is not None)
+
+
+def _end(config: Mapping[str, object], declared: Mapping[str, object]) -> list[int]:
+    """The ids of the tokens that end a text: one or several in config.json."""
+    given = config.get(_END, declared.get(_END))
+    ids = given if isinstance(given, list) else [given]
+    return sorted({token for token in ids if isinstance(token, int)})
 
 
 def _check_kinds(config: Mapping[str, object], layers: int) -> None:
@@ -127,9 +199,11 @@ def _read_values(config: Mapping[str, object], label: str) -> dict[str, object]:
 def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
     for key, value in values.items():
         old_name = key == "type" and "rope_type" in values
+        if _harmless(str(key)) or old_name:
+            continue
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{key}.")
-        elif not _harmless(str(key)) and not old_name:
+        else:
             yield f"{above}{key}", list(value) if isinstance(value, tuple) else value
 
 

@@ -16,6 +16,7 @@ from bot.hub.licences import (
 )
 from bot.hub.pool.lineage import Lineage, member_licences
 from merging.dtypes import element_bytes
+from merging.models.settings import noted_differences
 from merging.tensor_names import count_layers
 from templates.escaping import plain
 
@@ -142,21 +143,25 @@ def _combine_licences(family: Family) -> ReleaseLicence:
 
 
 def _accept(base: Member | None, sources: Iterable[Member]) -> list[Verdict]:
-    return [Verdict(source.repo, source.sha, True, _acceptance_reason(source, base)) for source in sources]
+    listed = list(sources)
+    return [Verdict(one.repo, one.sha, True, _acceptance_reason(one, base, listed[0])) for one in listed]
 
 
 def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, ...]:
     return (*members, base) if base else tuple(members)
 
 
-def _acceptance_reason(source: Member, base: Member | None) -> str:
+def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> str:
+    """leader: the source whose config the merges have."""
     family = f"of the family of {base.repo}" if base else "of one family with the others"
     beside = source.candidate.flagged_beside
     warning = f"; the Hub's security scan warns of {plain(beside[0])[:60]}, which is not fetched" if beside else ""
     size = f"{source.parameters:,} parameters"
     if source.experts:
         size += f" in a mixture of experts ({source.experts})"
-    return f"{family}, {size}, {source.candidate.licence}{warning}"
+    differences = ", and ".join(noted_differences(leader.settings, source.settings))
+    note = f"; its config says {differences}: merges follow {leader.repo}" if differences else ""
+    return f"{family}, {size}, {source.candidate.licence}{note}{warning}"
 
 
 def explain_too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:

@@ -15,7 +15,6 @@ from bot.search.strategies.make import make_strategy
 from bot.search.strategies.staged import StagedSearch
 from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, watchlist, weights
 from merging.errors import MergingError
-from merging.models.settings import read_settings, settings_mismatch
 from merging.tokenizers.comparison import digest_tokenizer, tokenizer_mismatch
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -59,6 +58,34 @@ def test_a_warning_of_a_file_that_is_not_fetched_is_told_with_the_acceptance(hub
     hub.store.set_security("reef/eel", scans_done=True, issues=[{"path": "optimizer.pt", "level": "unsafe"}])
     found = reasons(find_pool(client(hub), watchlist(), NOW))
     assert found["eel"].endswith(", mit; the Hub's security scan warns of optimizer.pt, which is not fetched")
+
+
+def test_what_a_user_meets_of_a_config_that_counts_as_the_same_is_told_with_the_acceptance(hub):
+    add_models(
+        hub,
+        far=files(3, config={**CONFIG, "max_position_embeddings": 32768, "eos_token_id": [5, 2]}, base="reef/base"),
+        window=files(
+            4,
+            config={**CONFIG, "model_type": "mistral", "num_key_value_heads": 2, "sliding_window": None},
+            base="reef/base",
+        ),
+        silent=files(
+            5, config={**CONFIG, "use_cache": False, "pad_token_id": 3, "hidden_act": "swish"}, base="reef/base"
+        ),
+        brief=files(
+            6,
+            config={**CONFIG, "model_type": "mistral", "num_key_value_heads": 2, "sliding_window": 64},
+            base="reef/base",
+        ),
+    )
+    found = reasons(find_pool(client(hub), watchlist(max_sources=5), NOW))
+    says = "984 parameters, apache-2.0; its config says"
+    assert found["far"].endswith(
+        f"{says} max_position_embeddings 32768, not 2048, and eos_token_id [2, 5], not [2]: merges follow reef/cod"
+    )
+    assert f"{says} model_type 'mistral', not 'llama', and max_position" in found["window"]
+    assert found["silent"].endswith("984 parameters, apache-2.0") and found["cod"].endswith(" apache-2.0")
+    assert found["brief"].startswith("not of the family of reef/base: its config says sliding_window 64, not None")
 
 
 def test_each_unfit_model_is_refused_with_its_own_reason(hub):
@@ -317,75 +344,6 @@ def test_sharded_weights_are_read_through_an_index_that_must_agree_with_them(hub
     assert "reef/whole" in {source.repo for source in pool.sources}
     assert "lists tensor" in reasons(pool)["liar"]
     assert "to model-00002-of-00002.safetensors, but it is in model-00001-of-00002" in reasons(pool)["overlay"]
-
-
-LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2}
-GEMMA2 = LLAMA | {"model_type": "gemma2"}
-GRANITE = LLAMA | {"model_type": "granite"}
-DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}
-
-
-@pytest.mark.parametrize(
-    ("config", "change", "expected"),
-    [
-        (LLAMA, {"rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05, not 1e-06"),
-        (LLAMA, {"attention_bias": True}, "attention_bias True, not False"),
-        (LLAMA, {"mlp_bias": True}, "mlp_bias True, not False"),
-        (LLAMA, {"tie_word_embeddings": True}, "tie_word_embeddings True, not False"),
-        (LLAMA, {"hidden_act": "gelu"}, "hidden_act 'gelu', not 'silu'"),
-        (LLAMA, {"is_causal": False}, "is_causal False, not True"),
-        (
-            LLAMA,
-            {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            "rope_parameters.rope_type 'linear', not 'default'",
-        ),
-        (LLAMA | DYNAMIC, {"max_position_embeddings": 9}, "max_position_embeddings 9, not 2048"),
-        (LLAMA | {"model_type": "mistral"}, {"sliding_window": None}, "sliding_window None, not 4096"),
-        (GEMMA2, {"layer_types": ["full_attention"] * 2}, "layer_types ['full_attention', 'full_attention'], not"),
-        (GEMMA2, {"attn_logit_softcapping": None}, "attn_logit_softcapping None, not 50.0"),
-        (GEMMA2, {"final_logit_softcapping": 20.0}, "final_logit_softcapping 20.0, not 30.0"),
-        (GEMMA2, {"query_pre_attn_scalar": 144}, "query_pre_attn_scalar 144, not 256"),
-        (GRANITE, {"embedding_multiplier": 12.0}, "embedding_multiplier 12.0, not 1.0"),
-        (GRANITE, {"residual_multiplier": 0.2}, "residual_multiplier 0.2, not 1.0"),
-        (GRANITE, {"logits_scaling": 8.0}, "logits_scaling 8.0, not 1.0"),
-        (GRANITE, {"attention_multiplier": 0.1}, "attention_multiplier 0.1, not 1.0"),
-        (LLAMA, {"model_type": "mistral"}, "model_type 'mistral', not 'llama'"),
-    ],
-)
-def test_a_config_under_which_the_same_weights_compute_something_else_is_another(config, change, expected):
-    reason = settings_mismatch(read_settings(config, 2), read_settings(config | change, 2))
-    assert reason.startswith(f"its config says {expected}")
-
-
-@pytest.mark.parametrize(
-    ("config", "change"),
-    [
-        (LLAMA, {"torch_dtype": "bfloat16", "_name_or_path": "/home/x", "transformers_version": "4.30.0"}),
-        (LLAMA, {"eos_token_id": [2, 7], "pad_token_id": 3, "use_cache": False, "attention_dropout": 0.1}),
-        (LLAMA, {"max_position_embeddings": 10**5, "rope_theta": 10000.0, "rope_scaling": None}),
-        (LLAMA, {"rms_norm_eps": 1e-6, "head_dim": None, "hidden_act": "silu", "num_key_value_heads": 32}),
-        (LLAMA, {"unsloth_fixed": True, "transformers.js_config": {"dtype": "q4"}, "pretraining_tp": 2}),
-        (LLAMA | {"model_type": "qwen2"}, {"head_dim": 128, "max_window_layers": 3, "sliding_window": 4096}),
-        (
-            LLAMA | {"rope_theta": 5, "rope_scaling": {"type": "linear", "factor": 2.0}},
-            {"rope_parameters": {"rope_theta": 5.0, "rope_type": "linear", "factor": 2}},
-        ),
-    ],
-)
-def test_spellings_of_one_config_and_what_computes_nothing_are_no_difference(config, change):
-    assert settings_mismatch(read_settings(config, 2), read_settings(config | change, 2)) is None
-
-
-def test_values_that_fit_no_model_are_refused_or_compared_without_a_crash():
-    qwen = LLAMA | {"model_type": "qwen2"}
-    assert settings_mismatch(read_settings(qwen, 2), read_settings(qwen | {"num_attention_heads": 0}, 2))
-    twice = LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 1.0, "a.b": 1, "a": {"b": "x"}}}
-    assert settings_mismatch(read_settings(LLAMA, 2), read_settings(twice, 2))
-    for wrong in ({"model_type": 7}, {"self": 1}, {"to_dict": 1}, {"rope_parameters": "x"}):
-        with pytest.raises(
-            MergingError, match=r"^(its config: transformers cannot read it \(|its config names no model_type)"
-        ):
-            read_settings(LLAMA | wrong, 2)
 
 
 def pairs(**changes):

@@ -326,6 +326,8 @@ def test_models_that_do_not_fit_together_are_refused_before_the_download(hub: Te
         "rope_parameters": {"rope_theta": 5.0, "rope_type": "default"}
     }
     put(hub, "reef/turned", turned, **{"config.json": json.dumps(config).encode()})
+    far = json.loads((tmp_path / "good" / "config.json").read_text()) | {"max_position_embeddings": 9999}
+    put(hub, "reef/far", turned, **{"config.json": json.dumps(far).encode()})
     bot = merger(hub, tmp_path)
     for other, reason in {
         "reef/deep": "models of unequal depth (reef/good 2, reef/deep 3)",
@@ -344,6 +346,9 @@ def test_models_that_do_not_fit_together_are_refused_before_the_download(hub: Te
     assert plan.download_bytes > 0
     assert plan.remarks == (
         "reef/turned: its config says rope_parameters.rope_theta 5.0, not 10000.0; the result has that of reef/good",
+    )
+    assert bot.check(recipe(tmp_path, **linear("reef/good", "reef/far")), tmp_path / "out").plan.remarks == (
+        "reef/far: its config says max_position_embeddings 9999, not 64; the result has that of reef/good",
     )
     assert not (tmp_path / "home").exists()
 
