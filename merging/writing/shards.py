@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from merging.dtypes import CODES, element_bytes
+from merging.dtypes import BITS, CODES, element_bytes
 from merging.sources.checkpoint import INDEX_NAME, SINGLE_NAME
+from merging.sources.family import TensorHeader
 from merging.writing.atomic import sync_data
 
 _ALIGNMENT = 8  # bytes; the format's own library aligns the first weight so
@@ -81,11 +82,12 @@ def write_weights(
 
     with _merged(make, sizes) as tensors:
         for shard in shards:
-            header = _header({name: shapes[name] for name in shard.tensors}, dtype)
-            weights = (_bytes(next(tensors)) for _ in shard.tensors)
+            header = encode_header(TensorHeader(name, shapes[name], CODES[dtype]) for name in shard.tensors)
+            weights = (tensor_bytes(next(tensors)) for _ in shard.tensors)
             hashes[shard.file_name] = write_file(folder / shard.file_name, chain([header], weights))
     if len(shards) > 1:
-        hashes[INDEX_NAME] = write_file(folder / INDEX_NAME, [_index(shards, sum(sizes.values()))])
+        files = {name: shard.file_name for shard in shards for name in shard.tensors}
+        hashes[INDEX_NAME] = write_file(folder / INDEX_NAME, [encode_index(files, sum(sizes.values()))])
     return hashes
 
 
@@ -187,25 +189,25 @@ class _Memory:
         self._free.append(piece)
 
 
-def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> bytes:
-    """The file's header: its length in 8 bytes, then JSON with each tensor's dtype, shape and offsets."""
-    code, width = CODES[dtype], element_bytes(dtype)
+def encode_header(headers: Iterable[TensorHeader]) -> bytes:
+    """A file's header: its length in 8 bytes, then JSON with each tensor's dtype, shape and offsets, in this order."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
-    for name, shape in shapes.items():
-        end = position + math.prod(shape) * width
-        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, end]}
+    for header in headers:
+        end = position + math.prod(header.shape) * BITS[header.dtype] // 8
+        entries[header.name] = {"dtype": header.dtype, "shape": list(header.shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
 
 
-def _index(shards: Sequence[Shard], total_size: int) -> bytes:
-    weight_map = {name: shard.file_name for shard in shards for name in shard.tensors}
-    index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
+def encode_index(files: Mapping[str, str], total_size: int) -> bytes:
+    """An index of several files. files: tensor name → name of the file; total_size: bytes of all tensors."""
+    index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(files.items()))}
     return (json.dumps(index, indent=2) + "\n").encode()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's values as a file has them; no copy of a contiguous one."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
