@@ -54,8 +54,9 @@ class TaskPlan:
 class RunCost:
     """The cost of a run, in bytes and counts.
 
-    disk: bytes of the downloads and the releases. memory: bytes that all processes need at once, without the
-    sources, which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
+    disk: bytes of the downloads, and of the releases or, if that is more, of the conversion of pickles before them.
+    memory: bytes that all processes need at once, without the sources, which are memory-mapped. largest: bytes of the
+    largest merge, which has `layers` layers.
     genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
     may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
     search.dataflow.models asks for fewer. stages: what the run scores, in its order. seconds: of all scoring; None
@@ -183,7 +184,7 @@ def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, 
     stages = cost_stages(list_stages(watchlist, items, baselines, staged=strategy.staged), resources.workers, speed)
     return RunCost(
         download=pool.download_bytes,
-        disk=pool.download_bytes + watchlist.publish.max_releases * largest,
+        disk=pool.download_bytes + max(pool.conversion_bytes, watchlist.publish.max_releases * largest),
         memory=run_memory(resources.workers, needed),
         workers=resources.workers,
         threads=resources.threads,

@@ -144,7 +144,13 @@ def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
         raise ShoalError(refusal)
     with context.narrator.bar("fetching", found.download_bytes, in_bytes=True) as advance:
         try:
-            fetched = fetch_pool(context.hub, found, context.home.sources, lambda repo, count: advance(count, repo))
+            fetched = fetch_pool(
+                context.hub,
+                found,
+                context.home.sources,
+                lambda repo, count: advance(count, repo),
+                context.narrator.say,
+            )
         except SourceGone:
             context.ledger.forget(context.cycle.id, "pool")  # the next run finds a pool without this source
             raise

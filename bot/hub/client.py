@@ -147,6 +147,18 @@ class Hub:
         with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
             return self.download(repo, sha, path, Path(folder)).read_bytes()
 
+    def read_range(self, repo: str, sha: str, path: str, start: int, length: int) -> bytes:
+        """Read a piece of a file at a commit: its first byte and its length; fewer bytes only at the file's end."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # as in its own guides
+
+        if length < 1:
+            return b""
+        headers = build_hf_headers(token=self.api.token, library_name=self.api.library_name)
+        headers["Range"] = f"bytes={start}-{start + length - 1}"
+        address = hf_hub_url(repo, path, revision=sha, endpoint=self.endpoint)
+        return self.call(lambda _repo, _path: _get_piece(address, headers, length), repo, path)
+
 
 def _reporting_bar(on_bytes: Callable[[int], None]) -> type:
     """A class that the client uses as a progress bar; it shows nothing and reports the bytes to `on_bytes`."""
@@ -188,3 +200,21 @@ def _get_page(address: str, query: Query | None, headers: Mapping[str, str]) -> 
     response = get_session().get(address, params=query, headers=headers)
     hf_raise_for_status(response)
     return list(response.json()), response.links.get("next", {}).get("url")
+
+
+def _get_piece(address: str, headers: Mapping[str, str], length: int) -> bytes:
+    """A piece of a file. A server that sends more than the piece is not listened to: a whole file may be any size."""
+    from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+    piece = b""
+    with get_session().stream("GET", address, headers=dict(headers)) as response:
+        if response.is_error:
+            response.read()  # for the error's text
+        hf_raise_for_status(response)
+        if response.status_code != 206 and int(response.headers.get("Content-Length", length + 1)) > length:
+            raise ValueError("it sends whole files where a piece is asked for")
+        for part in response.iter_bytes():
+            piece += part
+            if len(piece) > length:
+                raise ValueError("it sends more than was asked for")
+    return piece

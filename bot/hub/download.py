@@ -13,17 +13,19 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Generic
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RemoteFile, Verdict
+from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WEIGHTS, RemoteFile, Verdict
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
 from bot.hub.pool.experts import refuse_other_experts
 from bot.hub.pool.pool import AnyFamily, remove_members
 from bot.hub.resolver import source_folder
+from bot.version import shoal_version
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.writing.atomic import atomic_file, move_folder, sync
@@ -43,7 +45,15 @@ class SourceGone(ShoalError):  # noqa: N818 - named after the finding
 
 
 class Damaged(Exception):  # noqa: N818 - a finding, not a fault
-    """A fetched file differs from what the Hub says; the message is the reason for a verdict."""
+    """A fetched file differs from what the Hub says; the message is the reason for a verdict, after `finding`."""
+
+    finding = "damaged"
+
+
+class Unconverted(Damaged):
+    """The process that reads a source's pickles failed, of which another try may know nothing."""
+
+    finding = "not converted"
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,16 @@ class Fetched(Generic[AnyFamily]):
     refused: tuple[Verdict, ...]
 
 
-def fetch_pool(hub: Hub, pool: AnyFamily, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Fetched[AnyFamily]:
+def fetch_pool(
+    hub: Hub,
+    pool: AnyFamily,
+    folder: Path,
+    on_bytes: OnBytes = lambda _, __: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Fetched[AnyFamily]:
     """Fetch and check all members of a pool or family; a damaged source leaves it, and one with other experts.
+
+    say: called with a line on each conversion of pickled weights.
 
     Raises:
         NoPool: the base is damaged, or fewer than two sources are left.
@@ -70,13 +88,14 @@ def fetch_pool(hub: Hub, pool: AnyFamily, folder: Path, on_bytes: OnBytes = lamb
     missing = [remote for remote in pool.remotes if not is_complete(source_folder(folder, remote.ref))]
     for remote in missing:
         _check_still_there(hub, remote)
-    _check_room(folder, sum(remote.candidate.download_bytes for remote in missing))
-    damaged = {}
+    conversion = max((remote.conversion_bytes for remote in missing), default=0)
+    _check_room(folder, sum(remote.candidate.download_bytes for remote in missing) + conversion)
+    damaged: dict[ModelId, Damaged] = {}
     for remote in missing:
         try:
-            fetch_repo(hub, remote, folder, on_bytes)
+            fetch_repo(hub, remote, folder, on_bytes, say)
         except Damaged as error:
-            damaged[remote.ref] = str(error)
+            damaged[remote.ref] = error
     bad = [verdict for member in pool.members if (verdict := _refuse_damaged(member, damaged))]
     left = remove_members(pool, bad) if bad else pool
     other = refuse_other_experts(left, member_folders(left.members, folder))
@@ -90,12 +109,12 @@ def member_folders(members: Sequence[Member], sources: Path) -> dict[ModelId, Pa
     return repos | {member.ref: repos[member.ref.plain] for member in members}
 
 
-def _refuse_damaged(member: Member, damaged: Mapping[ModelId, str]) -> Verdict | None:
+def _refuse_damaged(member: Member, damaged: Mapping[ModelId, Damaged]) -> Verdict | None:
     """The verdict on a member of which a repo is damaged; None if none is."""
     for remote in member.remotes:
         if (what := damaged.get(remote.ref)) is not None:
             whose = "" if remote.repo == member.repo else f"its base {remote.repo}: "
-            return member.refuse(f"damaged: {whose}{what}")
+            return member.refuse(f"{what.finding}: {whose}{what}")
     return None
 
 
@@ -139,13 +158,22 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def fetch_repo(hub: Hub, remote: RemoteWeights, folder: Path, on_bytes: OnBytes = lambda _, __: None) -> Path:
-    """Fetch one repo, all or nothing, and return its folder.
+def fetch_repo(
+    hub: Hub,
+    remote: RemoteWeights,
+    folder: Path,
+    on_bytes: OnBytes = lambda _, __: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Fetch one repo, all or nothing, and return its folder; pickled weights are converted.
+
+    say: called with a line on each conversion.
 
     After any other error than those below, the files that are complete stay for the next run, in a hidden folder.
 
     Raises:
-        Damaged: a file is not what the Hub says it is.
+        Damaged: a file is not what the Hub says it is, or pickles are not plain tensors.
+        Unconverted: the process that reads pickles failed.
         SourceGone: it was deleted, moved or closed since it was found.
         ShoalError: the disk is full.
     """
@@ -157,6 +185,8 @@ def fetch_repo(hub: Hub, remote: RemoteWeights, folder: Path, on_bytes: OnBytes 
         partial.mkdir(parents=True, exist_ok=True)
         for file in remote.candidate.wanted_files:
             _fetch_file(hub, remote, file, partial, on_bytes)
+        if remote.candidate.is_pickled:
+            say(_convert(remote, partial))
         _check_tensors(remote, partial)
         shutil.rmtree(partial / ".cache", ignore_errors=True)
         _write_manifest(remote, partial)
@@ -218,12 +248,34 @@ def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
         raise Damaged(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
+def _convert(remote: RemoteWeights, folder: Path) -> str:
+    """Convert the pickles in a folder; returns a line that says in what kind of process."""
+    from merging.pickles.conversion import ConverterFailed, convert_pickles
+
+    try:
+        can = convert_pickles(folder)
+    except ConverterFailed as error:
+        raise Unconverted(str(error)) from error
+    except MergingError as error:
+        raise Damaged(str(error).replace(f"{folder}{os.sep}", "")) from error
+    done = f"{remote.repo}: its pickled weights were converted to safetensors, by a process"
+    if not can:
+        return f"{done} that could reach no network, no files but its own, and start no other process"
+    return f"{done} that this machine could not keep from all it should not do: it could {', '.join(can)}"
+
+
 def _write_manifest(remote: RemoteWeights, folder: Path) -> None:
-    files = {
-        file.path: {"size": (folder / file.path).stat().st_size, "hash": file.content_id}
-        for file in remote.candidate.wanted_files
-    }
-    text = json.dumps({"repo": remote.repo, "sha": remote.sha, "files": files}, indent=1, sort_keys=True)
+    """Record the files of a folder; of pickles that were converted, their hashes, and what converted them."""
+    pickles = remote.candidate.pickle_files
+    hashes = {file.path: file.content_id for file in remote.candidate.wanted_files if file not in pickles}
+    record: dict[str, object] = {"repo": remote.repo, "sha": remote.sha}
+    if pickles:
+        made = [path for path in folder.iterdir() if path.name == INDEX or fnmatchcase(path.name, WEIGHTS)]
+        hashes |= {path.name: file_content_id(path, git=False) for path in made}
+        origins = {file.path: {"size": file.size, "hash": file.content_id} for file in pickles}
+        record["converted_from"] = {"files": origins, "by": f"shoal {shoal_version()}"}
+    files = {name: {"size": (folder / name).stat().st_size, "hash": found} for name, found in hashes.items()}
+    text = json.dumps({**record, "files": files}, indent=1, sort_keys=True)
     for path in (folder / name for name in files):
         sync(path)
     with atomic_file(folder / MANIFEST) as file:

@@ -17,7 +17,7 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
-from bot.hub.discovery.listing import query_model
+from bot.hub.discovery.query import query_model
 from bot.hub.discovery.rules import form_refusal
 from bot.hub.inspection.member import RemoteWeights, Unfit
 from bot.hub.inspection.reading import check_config, inspect_candidate, read_remote_headers

@@ -57,6 +57,11 @@ class WatchSection(Section):
     downloads_min: int = Field(default=0, ge=0, description="fewest downloads in the last month")
     max_age_days: int | None = Field(default=None, ge=1, description="most days since the last change")
     architectures: tuple[Text, ...] = Field(default=(), description="e.g. LlamaForCausalLM; empty: any that merges")
+    pickles: Literal["refuse", "convert"] = Field(
+        default="refuse",
+        description="models whose weights are pickled, without safetensors: refuse them, or convert them where they "
+        "hold plain tensors alone; the Hub's own conversions are preferred",
+    )
     max_candidates: int = Field(
         default=100, ge=2, le=1000, description="models to query one by one, most downloaded first"
     )

@@ -13,7 +13,7 @@ from merging.errors import MergingError
 ReadAt = Callable[[int, int], bytes]
 """Reads a piece of a file: its first byte and its length → its bytes, fewer only at the file's end."""
 
-MAX_PROGRAM_BYTES = 8 * 2**20
+MAX_PROGRAM_BYTES = 4 * 2**20
 """Largest pickle that is read: it describes the tensors, whose bytes lie beside it. A large model's has some 100 kB."""
 
 _BLOCK_BYTES = 1 << 18  # both ends of a file hold nearly always all that is read
@@ -41,7 +41,7 @@ def read_archive(read: ReadAt, size: int) -> Archive:
     file = _PiecewiseFile(read, size)
     try:
         with zipfile.ZipFile(file) as opened:
-            root, records = _check_records(opened.infolist(), size)
+            records = _check_records(opened.infolist(), size)
             program = records.get("data.pkl")
             if program is None:
                 raise MergingError(f"it has no data.pkl: torch.save did not write it; {_REMEDY}")
@@ -61,7 +61,7 @@ def read_archive(read: ReadAt, size: int) -> Archive:
 def check_sums(path: Path) -> None:
     """Read every record of a file on this machine; MergingError if its content is not that of its check sum."""
     with zipfile.ZipFile(path) as opened:
-        _, records = _check_records(opened.infolist(), path.stat().st_size)
+        records = _check_records(opened.infolist(), path.stat().st_size)
         for record in records.values():
             try:
                 with opened.open(record) as content:
@@ -71,8 +71,8 @@ def check_sums(path: Path) -> None:
                 raise MergingError(f"its record {record.filename[:60]!r} is damaged ({error})") from error
 
 
-def _check_records(records: list[zipfile.ZipInfo], size: int) -> tuple[str, dict[str, zipfile.ZipInfo]]:
-    """The folder that all records are in, and name in it → record; MergingError for what torch does not write."""
+def _check_records(records: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
+    """Name in the folder that all records are in → record; MergingError for what torch does not write."""
     root = records[0].filename.partition("/")[0] if records else ""
     found: dict[str, zipfile.ZipInfo] = {}
     for record in records:
@@ -89,7 +89,7 @@ def _check_records(records: list[zipfile.ZipInfo], size: int) -> tuple[str, dict
         found[name] = record
     if (total := sum(record.file_size for record in records)) > size:
         raise MergingError(f"its records claim {total:,} bytes of a file of {size:,}")
-    return root, found
+    return found
 
 
 class _PiecewiseFile(io.RawIOBase):

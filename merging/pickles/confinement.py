@@ -69,7 +69,7 @@ def command_prefix(folder: Path) -> list[str]:
 
 
 def confine(folder: Path, readable: Iterable[Path], limits: Limits) -> tuple[str, ...]:
-    """Confine this process, which must have one thread: it may write to `folder`, read that and `readable`, and no more.
+    """Confine this process, which must have one thread: it may write to `folder`, and read that and `readable`.
 
     Returns what it can do all the same on this machine, in words; it was tried.
     """

@@ -14,12 +14,15 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from merging.dtypes import BITS
 from merging.errors import MergingError
 from merging.pickles.archive import check_sums, read_archive
 from merging.pickles.confinement import Limits, command_prefix
 from merging.pickles.converter import REPORT
-from merging.pickles.plan import PICKLE_INDEX, Plan, converted_name, is_pickle, plan_conversion
+from merging.pickles.names import PICKLE_INDEX, converted_name, is_pickle
+from merging.pickles.plan import Plan, plan_conversion
 from merging.pickles.program import PickledTensor, read_tensors
 from merging.sources.checkpoint import INDEX_NAME, read_headers
 from merging.sources.family import TensorHeader
@@ -33,13 +36,19 @@ _SPARE_BYTES, _SPARE_SECONDS = 1 << 30, 120
 _SLOWEST = 1 << 24
 """Bytes a second that any machine converts."""
 
-_START = "import json, sys; job = json.load(sys.stdin); sys.path[:] = job['path']; from merging.pickles import converter; converter.main(job)"
+_START = """
+import json, sys
+job = json.load(sys.stdin)
+sys.path[:] = job["path"]
+from merging.pickles.converter import main
+main(job)
+"""
 
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SYSTEMROOT")
 """Variables without which Python or torch may not start; everything else, tokens above all, stays here."""
 
 
-class ConverterFailed(MergingError):
+class ConverterFailed(MergingError):  # noqa: N818 - named after the finding
     """The process that reads pickles ended without a report, which its limits or the machine may have caused."""
 
 
@@ -96,10 +105,11 @@ def _read_whole(path: Path) -> dict[str, PickledTensor]:
 def _run_converter(folder: Path, workshop: Path, plan: Plan) -> tuple[str, ...]:
     """Run the process that writes the planned files into `workshop`; returns what it could do and should not."""
     limits = _choose_limits(folder, plan)
+    merging, packages = Path(__file__).parents[1], Path(torch.__file__).parents[1]
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     job = {
-        "path": [str(Path(__file__).parents[2]), *filter(None, sys.path)],
-        "readable": sorted({str(folder), str(Path(__file__).parents[1]), *prefixes, *filter(None, sys.path)}),
+        "path": [str(merging.parent), *filter(os.path.isabs, sys.path)],
+        "readable": sorted({str(folder), str(merging), str(packages), *prefixes}),
         "folder": str(workshop),
         "limits": asdict(limits),
         "files": [
@@ -145,20 +155,27 @@ def _choose_limits(folder: Path, plan: Plan) -> Limits:
 def _read_report(workshop: Path, status: int) -> tuple[str, ...]:
     try:
         report = json.loads(_read_regular(workshop / REPORT))
-        error, can = report["error"], report["can"]
-    except (OSError, ValueError, KeyError, TypeError) as failure:
+        can, error, of_machine = report["can"], report["error"], report["of_machine"]
+    except (ValueError, KeyError, TypeError) as failure:
         *_, complaint = ["", *_read_regular(workshop / _COMPLAINTS).decode(errors="replace").splitlines()]
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        raise ConverterFailed(f"the process that converts its pickles ended with {how} ({complaint[:200]})") from failure
+        raise ConverterFailed(
+            f"the process that converts its pickles ended with {how} ({complaint[:200]})"
+        ) from failure
+    if of_machine:
+        raise ConverterFailed(f"the process that converts its pickles could not go on ({str(error)[:300]})")
     if error is not None:
         raise MergingError(f"torch cannot read it as plain tensors: {str(error)[:300]}")
     return tuple(str(words) for words in can)
 
 
 def _read_regular(path: Path) -> bytes:
-    """The start of a file that a process wrote which may have been taken over: no link is followed."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        return file.read(_REPORT_BYTES)
+    """The start of a file that a process wrote which may have been taken over; nothing of what is no file."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            return file.read(_REPORT_BYTES)
+    except OSError:
+        return b""
 
 
 def _accept(path: Path, headers: Iterable[TensorHeader]) -> None:

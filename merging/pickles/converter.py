@@ -38,18 +38,20 @@ TORCH_DTYPES = {
 def main(job: Mapping[str, Any]) -> None:
     """Do a job: `folder` to write to, `readable` paths, `limits`, and for each file in `files` its tensors' headers.
 
-    The report has `can`, what the process could do that it should not, and `error`, None if all files are there.
+    The report has `can`, what the process could do that it should not; `error`, None if all files are there; and
+    `of_machine`, whether that was for want of memory or disk.
     """
     folder = Path(job["folder"])
     can = confine(folder, map(Path, job["readable"]), Limits(**job["limits"]))
+    error, of_machine = None, False
     try:
         for file in job["files"]:
             headers = [TensorHeader(name, tuple(shape), dtype) for name, shape, dtype in file["tensors"]]
             _convert(Path(file["pickle"]), folder / file["target"], headers)
-        error = None
-    except Exception as failure:  # whatever it is, it is the pickle's fault
+    except Exception as failure:
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:300]
-    (folder / REPORT).write_text(json.dumps({"can": can, "error": error}), encoding="utf-8")
+        of_machine = isinstance(failure, OSError | MemoryError)
+    (folder / REPORT).write_text(json.dumps({"can": can, "error": error, "of_machine": of_machine}), encoding="utf-8")
 
 
 def _convert(pickle: Path, target: Path, headers: list[TensorHeader]) -> None:

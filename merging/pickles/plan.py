@@ -12,27 +12,11 @@ from merging.models.schema import ModelSchema
 from merging.pickles.program import PickledTensor
 from merging.sources.family import TensorHeader, is_mask_buffer
 
-PICKLE_INDEX = "pytorch_model.bin.index.json"
-
-_PICKLE = re.compile(r"pytorch_(model(-[0-9]+-of-[0-9]+)?)\.bin")
-
 Plan = Mapping[str, tuple[TensorHeader, ...]]
 """What is written of each pickle: its name → the tensors' headers, in the order of writing."""
 
 
-def is_pickle(name: str) -> bool:
-    """Whether a file name is that of pickled weights, whole or a shard, as transformers wrote them."""
-    return _PICKLE.fullmatch(name) is not None
-
-
-def converted_name(pickle: str) -> str:
-    """The name of the safetensors file that a pickle is converted to."""
-    return _PICKLE.sub(r"\1.safetensors", pickle)
-
-
-def plan_conversion(
-    config: Mapping[str, object], files: Mapping[str, Mapping[str, PickledTensor]], label: str
-) -> Plan:
+def plan_conversion(config: Mapping[str, object], files: Mapping[str, Mapping[str, PickledTensor]], label: str) -> Plan:
     """Choose the tensors to write, each once: a tied weight under the name that transformers keeps, no old buffers.
 
     config: the content of config.json. files: name of each pickle → its tensors. label: name of the model in errors.

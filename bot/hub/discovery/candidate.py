@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from merging.kinds import COMPANION_FILES
 from merging.kinds.kind import MIB
+from merging.pickles.names import PICKLE_INDEX, is_pickle
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -27,14 +29,19 @@ _LICENCE_ENDINGS = ("", ".md", ".txt", ".rst")
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """The files of a LoRA adapter. A repo that has them holds no whole model."""
 
+MAX_INDEX_BYTES = 16 * MIB
+
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("config.json", ADAPTER_CONFIG), MIB),
-        "model.safetensors.index.json": 16 * MIB,
+        "model.safetensors.index.json": MAX_INDEX_BYTES,
         **{path: file.max_bytes for path, file in COMPANION_FILES.items()},
     }
 )
 """Files fetched besides the weights and the licences, all of them at the top of the repo: name → most bytes."""
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+"""The files that whole weights in safetensors begin with: one of them is there."""
 
 UNFINISHED_SCAN = "(its scan is not done)"
 """Stands among the flagged files of a model while the Hub scans it."""
@@ -48,7 +55,7 @@ _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
 
 def is_wanted(path: str) -> bool:
-    """Whether a repo's file is fetched."""
+    """Whether a repo's file is fetched, whatever else it has."""
     if path in LIMITS or path == ADAPTER_WEIGHTS or is_licence_file(path):
         return True
     return "/" not in path and fnmatchcase(path, WEIGHTS)
@@ -56,6 +63,8 @@ def is_wanted(path: str) -> bool:
 
 def most_bytes(path: str) -> int | None:
     """Largest size of a file that is fetched besides the weights; None for weights, and for what is not fetched."""
+    if path == PICKLE_INDEX:
+        return MAX_INDEX_BYTES
     return MIB if is_licence_file(path) else LIMITS.get(path)
 
 
@@ -80,11 +89,6 @@ class RemoteFile:
     def content_id(self) -> str | None:
         """Equal for equal content."""
         return self.sha256 or self.blob_id
-
-    @property
-    def is_weights(self) -> bool:
-        """Whether it holds the model's tensors."""
-        return is_wanted(self.path) and self.path.endswith(".safetensors")
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ class Candidate:
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index in the watchlist's list of pinned models, None for a model found by listing.
     stated: whether the licence is not the card's, but the watchlist's statement.
+    pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
+    rest of the description is that of the commit for which it was made. None for the model's own files.
+    unused_conversion: why a conversion of the Hub's is not used; None if there is none, or it is.
     """
 
     repo: str
@@ -136,6 +143,8 @@ class Candidate:
     inferred_relation: str | None = None
     dtypes: tuple[str, ...] = ()
     stated: bool = False
+    pull_request: int | None = None
+    unused_conversion: str | None = None
 
     @property
     def licences(self) -> tuple[str, ...]:
@@ -147,10 +156,16 @@ class Candidate:
         """Whether the Hub counts safetensors weights of it that are all plain floating-point numbers."""
         return bool(_WHOLE.intersection(self.dtypes)) and set(self.dtypes) <= _WHOLE | _BUFFERS
 
+    @cached_property
+    def is_pickled(self) -> bool:
+        """Whether its weights are there as pickles alone."""
+        paths = {file.path for file in self.files}
+        return paths.isdisjoint((SINGLE, INDEX)) and any(map(is_pickle, paths))
+
     @property
     def flagged(self) -> tuple[str, ...]:
         """What the Hub's scan holds against fetching it: an unfinished scan, and files that would be fetched."""
-        return tuple(path for path in self.security or () if path == UNFINISHED_SCAN or is_wanted(path))
+        return tuple(path for path in self.security or () if path == UNFINISHED_SCAN or self._wants(path))
 
     @property
     def flagged_beside(self) -> tuple[str, ...]:
@@ -160,12 +175,17 @@ class Candidate:
     @property
     def wanted_files(self) -> tuple[RemoteFile, ...]:
         """The files that are fetched."""
-        return tuple(file for file in self.files if is_wanted(file.path))
+        return tuple(file for file in self.files if self._wants(file.path))
 
     @property
     def weight_files(self) -> tuple[RemoteFile, ...]:
         """The files with its tensors."""
-        return tuple(file for file in self.files if file.is_weights)
+        return tuple(file for file in self.wanted_files if file.path.endswith(".safetensors") or is_pickle(file.path))
+
+    @property
+    def pickle_files(self) -> tuple[RemoteFile, ...]:
+        """The files that a conversion replaces: pickles and their index; none of a model that has safetensors."""
+        return tuple(file for file in self.wanted_files if not is_wanted(file.path))
 
     @property
     def download_bytes(self) -> int:
@@ -176,6 +196,9 @@ class Candidate:
     def rank(self) -> tuple[int, int, str]:
         """Sorts the best first: pinned ones in the watchlist's order, then by downloads, then by name."""
         return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
+
+    def _wants(self, path: str) -> bool:
+        return is_wanted(path) or (self.is_pickled and (path == PICKLE_INDEX or is_pickle(path)))
 
     def refuse(self, reason: str) -> Verdict:
         """The verdict that refuses this candidate."""

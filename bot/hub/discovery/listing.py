@@ -15,6 +15,8 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate, Verdict, to_candidate
+from bot.hub.discovery.conversion import prefer_conversion
+from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model
 from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.watchlist.sections import PinnedModel
 from bot.watchlist.watchlist import Watchlist
@@ -41,9 +43,6 @@ EXPAND = (
 
 MAX_ANCESTORS = 32
 """Most ancestors (declared base models, and theirs) looked up for one model; with more its licence is unknown."""
-
-UNREADABLE = (KeyError, TypeError, AttributeError, ValueError)
-"""Errors of reading an answer in which something is absent or of another type than the client expects."""
 
 LookUp = Callable[[str], Candidate | None]
 """The candidate to which a declared name leads on the Hub; None where it leads nowhere. Answers are remembered."""
@@ -74,6 +73,8 @@ def discover_candidates(hub: Hub, watchlist: Watchlist, now: datetime) -> Discov
     beyond = [candidate.refuse(limit) for candidate in far]
     # A list leaves out sizes, hashes and the security scan, so each model is queried and the rules applied again.
     queried, vanished = _query_listed(hub, near)
+    if watchlist.watch.pickles == "convert":
+        queried = [prefer_conversion(hub, candidate) for candidate in queried]
     candidates, refused_after_query = _apply_rules(queried, watchlist, now)
     return Discovery(tuple(candidates), (*lost, *refused, *refused_after_query, *vanished, *beyond, *unreadable))
 
@@ -99,6 +100,8 @@ def find_base(
     if reason := _contradicts_card(base, reference, "base"):
         raise ShoalError(f"base: got {base.repo!r}: {reason}")
     base = _with_statement(base, reference)
+    if watchlist.watch.pickles == "convert":
+        base = prefer_conversion(hub, base)
     if reason := first_refusal(base, watchlist, now, rules):
         raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
     return base
@@ -122,23 +125,6 @@ def most_declared_base(candidates: Iterable[Candidate], look_up: LookUp) -> str 
         }
     )
     return min(votes, key=lambda name: (-votes[name], name)) if votes else None
-
-
-def query_model(hub: Hub, repo: str, revision: str | None = None, pinned: int | None = None) -> Candidate:
-    """One model with sizes, hashes and the security scan, at the commit that `revision` means now.
-
-    Raises:
-        HubNotFound, HubForbidden, HubRefused, HubUnavailable: the Hub does not show it, or not so that it can be read.
-    """
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True, securityStatus=True)
-        return to_candidate(info, pinned)
-    except HFValidationError:
-        raise  # the name is not one of a repo
-    except UNREADABLE as error:
-        raise HubRefused(f"{repo}: {_explain_unreadable(error)}") from error
 
 
 def query_declared(hub: Hub, name: str) -> Candidate | None:
@@ -192,11 +178,7 @@ def _read_row(row: object) -> Candidate | Verdict:
         return to_candidate(ModelInfo(**{"siblings": None, **row}))  # type: ignore[dict-item, no-untyped-call]
     except UNREADABLE as error:
         name = str(row.get("id")) if isinstance(row, dict) else "an entry of the list"
-        return Verdict(plain(name)[:96], None, False, _explain_unreadable(error))
-
-
-def _explain_unreadable(error: Exception) -> str:
-    return plain(f"the Hub describes it in a form that cannot be read ({type(error).__name__}: {error})")[:200]
+        return Verdict(plain(name)[:96], None, False, explain_unreadable(error))
 
 
 def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Candidate], list[Verdict]]:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bot.hub.discovery.candidate import Candidate, most_bytes
+from bot.hub.discovery.candidate import INDEX, SINGLE, Candidate, most_bytes
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import find_refusal
+from merging.pickles.names import SINGLE_PICKLE
 from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
@@ -99,15 +100,22 @@ def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
 
 
 def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
-    """A pickle can run code when it is read."""
+    """Weights are read from safetensors, or converted from what transformers pickled (see `pickled`)."""
     paths = [file.path for file in candidate.files]
-    if "model.safetensors" in paths or "model.safetensors.index.json" in paths:
+    if SINGLE in paths or INDEX in paths or candidate.is_pickled:
         return None
-    if any(path.endswith(_PICKLES) for path in paths):
-        return "its weights are pickled, without safetensors"
+    if found := next((path for path in paths if path.endswith(_PICKLES)), None):
+        return f"its weights are pickled as {found[:60]}, without safetensors or {SINGLE_PICKLE}"
     if any(_SHARD.fullmatch(path) for path in paths):
         return "its shards have no model.safetensors.index.json"
     return "it has no model.safetensors"
+
+
+def pickled(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """A pickle can run code when it is read, so a person has to allow it."""
+    if candidate.is_pickled and watchlist.watch.pickles == "refuse":
+        return "its weights are pickled, without safetensors; write `watch.pickles: convert` to have them converted"
+    return None
 
 
 def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
@@ -209,6 +217,7 @@ SAFETY: tuple[RefusalRule, ...] = (
     quantised,
     custom_code,
     no_safetensors,
+    pickled,
     unsupported_kind,
     licence_forbids,
     oversized,

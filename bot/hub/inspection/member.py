@@ -45,6 +45,16 @@ class RemoteWeights:
         """The model in a recipe."""
         return ModelId(self.candidate.repo, self.candidate.sha)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all tensors as they are stored."""
+        return _stored_bytes(self.headers)
+
+    @property
+    def conversion_bytes(self) -> int:
+        """Bytes of room that the conversion of its pickles needs besides them; 0 if it has safetensors."""
+        return self.weight_bytes if self.candidate.is_pickled else 0
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -115,7 +125,7 @@ class Member:
     @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all tensors as they are stored."""
-        return sum(math.prod(header.shape) * BITS.get(header.dtype, 8) for header in self.headers.values()) // 8
+        return _stored_bytes(self.headers)
 
     @cached_property
     def dtype(self) -> str:
@@ -127,3 +137,7 @@ class Member:
 def distinct_remotes(members: Iterable[Member]) -> tuple[RemoteWeights, ...]:
     """The repos of some members, each once: adapters may share a base, or be on one that is a member itself."""
     return tuple({remote.ref: remote for member in members for remote in member.remotes}.values())
+
+
+def _stored_bytes(headers: Mapping[str, TensorHeader]) -> int:
+    return sum(math.prod(header.shape) * BITS.get(header.dtype, 8) for header in headers.values()) // 8

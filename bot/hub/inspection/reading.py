@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import Candidate
+from bot.hub.discovery.candidate import INDEX, SINGLE, Candidate
 from bot.hub.inspection.member import Member, Unfit
 from merging.errors import MergingError
 from merging.kinds import COMPANION_FILES
 from merging.models.settings import read_settings
+from merging.pickles.names import PICKLE_INDEX, SINGLE_PICKLE
 from merging.sources.family import TensorHeader
 from merging.sources.json_object import parse_json_object
 from merging.tensor_names import count_layers
 from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
 from templates.escaping import plain
 
-MAX_SHARDS = 200
+if TYPE_CHECKING:
+    from merging.pickles.program import PickledTensor
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
+T = TypeVar("T")
+
+MAX_SHARDS = 200
 
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
 
@@ -38,7 +43,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
     try:
         config = _read_json(hub, candidate, "config.json")
         check_config(config)
-        headers = _read_headers(hub, candidate)
+        headers = _read_headers(hub, candidate, config)
         layers = count_layers(headers)
         if layers == 0:
             raise Unfit("it has no transformer layers")
@@ -107,34 +112,61 @@ def _read_tokenizer(hub: Hub, candidate: Candidate) -> tuple[TokenizerDigests | 
     return found, model.content_id if model else None
 
 
-def _read_headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
-    """The headers of all shards, which must agree with the index."""
+def _read_headers(hub: Hub, candidate: Candidate, config: Mapping[str, object]) -> dict[str, TensorHeader]:
+    """The headers of all shards, which must agree with the index; of pickles those that their conversion will have."""
+    if candidate.is_pickled:
+        from merging.pickles.plan import plan_conversion
+
+        pickles = _read_shards(hub, candidate, SINGLE_PICKLE, PICKLE_INDEX, read_remote_pickle)
+        plan = plan_conversion(config, pickles, "its files")
+        return {header.name: header for headers in plan.values() for header in headers}
+    shards = _read_shards(hub, candidate, SINGLE, INDEX, read_remote_headers)
+    return {name: header for headers in shards.values() for name, header in headers.items()}
+
+
+def _read_shards(
+    hub: Hub, candidate: Candidate, single: str, index: str, read: Callable[[Hub, Candidate, str], dict[str, T]]
+) -> dict[str, dict[str, T]]:
+    """What `read` finds by tensor name in the single file, or in each shard; these must agree with the index."""
     listed: dict[str, object] | None = None
-    names = [SINGLE]
-    if candidate.file(SINGLE) is None:
-        weight_map = _read_json(hub, candidate, INDEX).get("weight_map")
+    names = [single]
+    if candidate.file(single) is None:
+        weight_map = _read_json(hub, candidate, index).get("weight_map")
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-            raise Unfit(f"its {INDEX} has no weight_map")
+            raise Unfit(f"its {index} has no weight_map")
         listed, names = weight_map, sorted(set(weight_map.values()))
     known = {file.path for file in candidate.weight_files}
     if strange := [name for name in names if name not in known]:
-        raise Unfit(f"its {INDEX} names {strange[0][:60]!r}, which is not among its weights")
+        raise Unfit(f"its {index} names {strange[0][:60]!r}, which is not among its weights")
     if len(names) > MAX_SHARDS:
         raise Unfit(f"it has {len(names)} shards, more than the {MAX_SHARDS} that are read")
-    headers: dict[str, TensorHeader] = {}
+    shards: dict[str, dict[str, T]] = {}
     for name in names:
-        found = read_remote_headers(hub, candidate, name)
+        found = shards[name] = read(hub, candidate, name)
         if listed is not None and (odd := next((tensor for tensor in found if listed.get(tensor) != name), None)):
             given = (
                 f"gives tensor {odd[:60]!r} to {str(listed[odd])[:60]}"
                 if odd in listed
                 else f"lacks tensor {odd[:60]!r}"
             )
-            raise Unfit(f"its {INDEX} {given}, but it is in {name}")
-        headers |= found
-    if listed is not None and (missing := sorted(listed.keys() - headers.keys())):
-        raise Unfit(f"its {INDEX} lists tensor {missing[0][:60]!r}, which no shard has")
-    return headers
+            raise Unfit(f"its {index} {given}, but it is in {name}")
+    found_names = {tensor for tensors in shards.values() for tensor in tensors}
+    if listed is not None and (missing := sorted(listed.keys() - found_names)):
+        raise Unfit(f"its {index} lists tensor {missing[0][:60]!r}, which no shard has")
+    return shards
+
+
+def read_remote_pickle(hub: Hub, candidate: Candidate, path: str) -> dict[str, PickledTensor]:
+    """Tensor name → tensor of one pickled file of a repo, by pieces of it; Unfit if it holds anything else."""
+    from merging.pickles.archive import read_archive
+    from merging.pickles.program import read_tensors
+
+    file = candidate.file(path)
+    size = file.size if file and file.size else 0
+    try:
+        return read_tensors(read_archive(partial(hub.read_range, candidate.repo, candidate.sha, path), size))
+    except MergingError as error:
+        raise Unfit(f"its {path}: {error}") from error
 
 
 def read_remote_headers(hub: Hub, candidate: Candidate, path: str) -> dict[str, TensorHeader]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 
@@ -10,6 +11,7 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate, Verdict
 from bot.hub.discovery.listing import LookUp, discover_candidates, find_base, query_declared
+from bot.hub.discovery.rules import wrong_size
 from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
 from bot.hub.licences import DeclaredLicence, licence_refusal
@@ -50,7 +52,7 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     inspected_base = inspect_base(hub, base) if base else None
     if inspected_base is not None:
         _check_licences(inspected_base, lineage, watchlist.noncommercial)
-    members, unfit = _inspect_candidates(hub, found.candidates, base, on_progress)
+    members, unfit = _inspect_candidates(hub, watchlist, found.candidates, base, now, on_progress)
     related, unrelated = keep_one_family(members, inspected_base)
     distinct, duplicates = drop_duplicates(related, inspected_base)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
@@ -86,7 +88,12 @@ def _check_licences(base: Member, lineage: Lineage, noncommercial: bool) -> None
 
 
 def _inspect_candidates(
-    hub: Hub, candidates: Sequence[Candidate], base: Candidate | None, on_progress: OnProgress
+    hub: Hub,
+    watchlist: Watchlist,
+    candidates: Sequence[Candidate],
+    base: Candidate | None,
+    now: datetime,
+    on_progress: OnProgress,
 ) -> tuple[list[Member], list[Verdict]]:
     members, unfit = [], []
     for number, candidate in enumerate(candidates, 1):
@@ -95,7 +102,14 @@ def _inspect_candidates(
             unfit.append(candidate.refuse("it is the base of the others"))
             continue
         try:
-            members.append(inspect_source(hub, candidate))
+            member = inspect_source(hub, candidate)
         except Unfit as error:
             unfit.append(candidate.refuse(str(error)))
+            continue
+        # The Hub counts the parameters of safetensors alone.
+        counted = replace(candidate, parameters=candidate.parameters or member.parameters)
+        if reason := wrong_size(counted, watchlist, now):
+            unfit.append(candidate.refuse(reason))
+        else:
+            members.append(member)
     return members, unfit

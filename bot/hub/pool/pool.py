@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 from bot.errors import ShoalError
-from bot.hub.discovery.candidate import Verdict
+from bot.hub.discovery.candidate import Candidate, Verdict
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
 from bot.hub.licences import (
     DeclaredLicence,
@@ -61,6 +61,11 @@ class Family:
     def download_bytes(self) -> int:
         """Bytes to fetch for all members."""
         return sum(remote.candidate.download_bytes for remote in self.remotes)
+
+    @property
+    def conversion_bytes(self) -> int:
+        """Bytes of room that is needed besides while pickled weights are converted, one repo after the other."""
+        return max(remote.conversion_bytes for remote in self.remotes)
 
     @property
     def weight_bytes(self) -> int:
@@ -161,7 +166,18 @@ def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> s
         size += f" in a mixture of experts ({source.experts})"
     differences = ", and ".join(noted_differences(leader.settings, source.settings))
     note = f"; its config says {differences}: merges follow {leader.repo}" if differences else ""
-    return f"{family}, {size}, {source.candidate.licence}{note}{warning}"
+    converted = "".join(f"; {how}" for remote in source.remotes if (how := describe_conversion(remote.candidate)))
+    return f"{family}, {size}, {source.candidate.licence}{note}{converted}{warning}"
+
+
+def describe_conversion(candidate: Candidate) -> str | None:
+    """Where the safetensors of pickled weights come from; None of a model that has its own."""
+    if candidate.pull_request is not None:
+        return f"its weights are the Hub's conversion, pull request {candidate.pull_request}"
+    if not candidate.is_pickled:
+        return None
+    unused = f" ({candidate.unused_conversion})" if candidate.unused_conversion else ""
+    return f"its pickled weights are converted here{unused}"
 
 
 def explain_too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:

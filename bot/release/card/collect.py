@@ -22,7 +22,7 @@ from bot.release.card.facts import (
     SkillFacts,
     TaskFacts,
 )
-from bot.release.card.recipes import base_facts, cost_facts, recipe_facts, sources_facts
+from bot.release.card.recipes import base_facts, conversion_facts, cost_facts, recipe_facts, sources_facts
 from bot.release.results import CycleResults, SplitResults
 from bot.release.scores import SEED, ModelScores
 from bot.release.verify import hash_files
@@ -75,6 +75,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         pipeline_tag=watchlist.watch.pipeline_tag or kind.pipeline_tag,
         example=_example(results, chosen),
         guards=guard_facts(results, chosen),
+        conversions=conversion_facts(recipe, pool),
     )
 
 

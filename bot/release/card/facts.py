@@ -8,7 +8,7 @@ skill, in the order of `CardFacts.skills`.
 from dataclasses import dataclass
 
 from bot.hub.licences import ReleaseLicence
-from bot.release.card.merge_facts import CostFacts, RecipeFacts, SourceFacts, check_lengths
+from bot.release.card.merge_facts import ConversionFacts, CostFacts, RecipeFacts, SourceFacts, check_lengths
 from bot.search.results import BaselineKind, Comparison, GuardResult
 from evaluation.statistics.values import Interval, PairedDifference
 
@@ -184,7 +184,7 @@ class CardFacts:
     `sources` and `base` are those whose weights went into it, in the recipe's order; `baselines` may have more models
     of the pool. `siblings` are releases of the same cycle that cost as much as a source, beside one that costs more.
     `kind` is the kind of model, `files` are (name, sha256) of the weights, `packages` (name, version). `guards` are in
-    the watchlist's order.
+    the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled.
     """
 
     repo: str
@@ -211,6 +211,7 @@ class CardFacts:
     pipeline_tag: str
     example: ExampleFacts
     guards: tuple[GuardFacts, ...] = ()
+    conversions: tuple[ConversionFacts, ...] = ()
 
     @property
     def table(self) -> ScoreTable:

@@ -23,6 +23,18 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
+class ConversionFacts:
+    """A repo whose weights were pickled. pull_request: the Hub's conversion of them; None if shoal made it.
+
+    pickles: (name, sha256) of the files that shoal converted.
+    """
+
+    repo: str
+    pull_request: int | None
+    pickles: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class WeightMergeFacts:
     """A weight merge: `sentence` says what its method does, `groups` are the labels of the tensor groups, in order.
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bot.hub.inspection.member import Member
+from bot.hub.inspection.member import Member, distinct_remotes
 from bot.hub.pool.pool import Pool
-from bot.release.card.merge_facts import CostFacts, PartFacts, PathFacts, RecipeFacts, SourceFacts, WeightMergeFacts
+from bot.release.card.merge_facts import (
+    ConversionFacts,
+    CostFacts,
+    PartFacts,
+    PathFacts,
+    RecipeFacts,
+    SourceFacts,
+    WeightMergeFacts,
+)
 from merging.methods import METHODS
 from merging.paths.cost import Shape, model_cost
 from merging.paths.folding import folding_rule
@@ -38,6 +46,17 @@ def sources_facts(recipe: Recipe, pool: Pool) -> tuple[SourceFacts, ...]:
 def source_facts(member: Member) -> SourceFacts:
     """A member of the pool as the card names it."""
     return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown")
+
+
+def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:
+    """The repos whose weights went into the merge and were pickled."""
+    used = distinct_remotes(member for member in pool.members if member.ref in recipe.origins)
+    candidates = [remote.candidate for remote in used]
+    return tuple(
+        ConversionFacts(one.repo, one.pull_request, tuple((file.path, file.content_id or "") for file in pickles))
+        for one in candidates
+        if (pickles := [file for file in one.weight_files if one.is_pickled]) or one.pull_request is not None
+    )
 
 
 def cost_facts(recipe: Recipe, pool: Pool, folder: Path) -> CostFacts:

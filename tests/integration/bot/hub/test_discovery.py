@@ -14,8 +14,8 @@ from bot.hub.discovery.listing import (
     find_base,
     most_declared_base,
     query_declared,
-    query_model,
 )
+from bot.hub.discovery.query import query_model
 from bot.hub.inspection.member import Unfit
 from bot.hub.inspection.reading import inspect_candidate
 from fixtures.small_repos import CONFIG, card, files, watchlist, weights

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
 from bot.hub.client import Hub
-from bot.hub.discovery.listing import query_model
+from bot.hub.discovery.query import query_model
 from bot.hub.download import fetch_pool, fetch_repo
 from bot.hub.inspection.member import Unfit
 from bot.hub.inspection.reading import inspect_candidate
