@@ -51,7 +51,7 @@ _NOWHERE = ("192.0.2.1", 9)
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """What a process may use from now on: bytes of memory, bytes of each file that it writes, seconds of computing."""
 
     memory: int
@@ -68,7 +68,7 @@ def command_prefix(folder: Path) -> list[str]:
     return [str(program), "-p", f'{rules}(allow file-write* (subpath "{folder.resolve()}"))']
 
 
-def confine(folder: Path, readable: Iterable[Path], limits: Limits) -> tuple[str, ...]:
+def confine(folder: Path, readable: Iterable[Path], limits: ProcessLimits) -> tuple[str, ...]:
     """Confine this process, which must have one thread: it may write to `folder`, and read that and `readable`.
 
     Returns what it can do all the same on this machine, in words; it was tried.
@@ -89,7 +89,7 @@ def confine(folder: Path, readable: Iterable[Path], limits: Limits) -> tuple[str
     return tuple(words for words, trial in trials.items() if _succeeds(trial))
 
 
-def _set_limits(limits: Limits) -> None:
+def _set_limits(limits: ProcessLimits) -> None:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NPROC: 0,
@@ -126,7 +126,7 @@ def _restrict_files(libc: ctypes.CDLL, folder: Path, readable: Iterable[Path]) -
 
 
 def _allow_beneath(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    place = os.open(path, os.O_RDONLY)
     try:
         libc.syscall(_ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0)
     finally:

@@ -19,7 +19,7 @@ import torch
 from merging.dtypes import BITS
 from merging.errors import MergingError
 from merging.pickles.archive import check_sums, read_archive
-from merging.pickles.confinement import Limits, command_prefix
+from merging.pickles.confinement import ProcessLimits, command_prefix
 from merging.pickles.converter import REPORT
 from merging.pickles.names import PICKLE_INDEX, converted_name, is_pickle
 from merging.pickles.plan import Plan, plan_conversion
@@ -146,10 +146,10 @@ def _environment(workshop: Path) -> dict[str, str]:
     return {**threads, **kept, "HOME": str(workshop), "TMPDIR": str(workshop), "CUDA_VISIBLE_DEVICES": ""}
 
 
-def _choose_limits(folder: Path, plan: Plan) -> Limits:
+def _choose_limits(folder: Path, plan: Plan) -> ProcessLimits:
     sizes = [(folder / pickle).stat().st_size for pickle in plan]
     largest = max(map(_data_bytes, plan.values()))
-    return Limits(max(sizes) + _SPARE_BYTES, largest + _SPARE_BYTES, sum(sizes) // _SLOWEST + _SPARE_SECONDS)
+    return ProcessLimits(max(sizes) + _SPARE_BYTES, largest + _SPARE_BYTES, sum(sizes) // _SLOWEST + _SPARE_SECONDS)
 
 
 def _read_report(workshop: Path, status: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from merging.pickles.confinement import Limits, confine
+from merging.pickles.confinement import ProcessLimits, confine
 from merging.sources.family import TensorHeader
 from merging.writing.shards import encode_header, tensor_bytes
 
@@ -42,7 +42,7 @@ def main(job: Mapping[str, Any]) -> None:
     `of_machine`, whether that was for want of memory or disk.
     """
     folder = Path(job["folder"])
-    can = confine(folder, map(Path, job["readable"]), Limits(**job["limits"]))
+    can = confine(folder, map(Path, job["readable"]), ProcessLimits(**job["limits"]))
     error, of_machine = None, False
     try:
         for file in job["files"]:

@@ -29,8 +29,12 @@ ABSENT_ON_MACOS = {
 WITH_A_WAY_ROUND = {
     ("bot/scoring/resources.py", "os.sched_getaffinity"),
     ("merging/writing/atomic.py", "os.fdatasync"),
+    ("merging/pickles/confinement.py", "/proc/"),
 }
-"""Tested without the name: tests/unit/bot/scoring/test_resources.py and tests/unit/merging/writing/test_atomic.py."""
+"""Tested without the name: tests/unit/bot/scoring/test_resources.py and tests/unit/merging/writing/test_atomic.py.
+
+Without /proc, a process that converts pickles has no limit of memory.
+"""
 
 
 def linux_only(path: Path) -> Iterator[str]:

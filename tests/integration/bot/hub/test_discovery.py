@@ -49,7 +49,7 @@ DECOYS = {
     "own": (files(1, tags=("fish", "shoal-merge")), "it is a merge made by shoal (tag shoal-merge)"),
     "pickle": (
         without_weights(**{"pytorch_model.bin": b"x"}),
-        "its weights are pickled, without safetensors",
+        "its weights are pickled, without safetensors; write `watch.pickles: convert` to have them converted",
     ),
     "adapter": (
         without_weights(**{"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}),

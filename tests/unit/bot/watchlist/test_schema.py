@@ -99,6 +99,7 @@ VALUES: dict[str, list[Any]] = {
     "watch.downloads_min": COUNTS,
     "watch.max_age_days": COUNTS,
     "watch.architectures": LISTS,
+    "watch.pickles": ["refuse", "convert", "Convert", True, None],
     "watch.max_candidates": COUNTS,
     "pinned": [[one] for one in REPOS] + [[], "a/b", None, ["a/b", "a/c"]],
     "base": [*REPOS, "auto", "none", "Auto", "", None, False],
