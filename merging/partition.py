@@ -1,8 +1,8 @@
 """A partition of a model's tensors by their names: which of them share a gene, and which are not merged at all.
 
 A model has components (language model, vision tower, projector); a component has blocks (bands of layers, or modules by
-name); a block is one group, or two: attention and the rest. Each component is searched with groups of its own, shares
-another's, or is taken whole from one source.
+name); a block is one group, or several: attention, the rest, and a mixture's routers. Each component is searched with
+groups of its own, shares another's, or is taken whole from one source.
 """
 
 from __future__ import annotations
@@ -17,13 +17,26 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.tensor_names import Place, find_stack, parse_name
 
-VERSION = 1
-"""Version of the JSON of a partition."""
+VERSIONS = (1, 2)
+"""Versions of the JSON of a partition that are read: the second has routers, and is written only with them."""
 
 End = Literal["before", "after"]
 """The place of a tensor outside the layers: with the embeddings, or with the final norm and the head."""
 
+Module = Literal["attention", "rest", "routers"]
+"""A group of a block whose modules are apart."""
+
 ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
+ROUTER_NAMES = ("gate", "router", "expert_bias", "e_score_correction_bias")
+"""Modules, and tensors beside them, that decide to which experts of a mixture a token is sent."""
+
+
+@dataclass(frozen=True)
+class Routers:
+    """The routers of a mixture of experts: the names of their modules and tensors, and the layers that have any."""
+
+    names: tuple[str, ...]
+    layers: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class Block:
     layers: half-open range of layer numbers. ends: outside the layers, the embeddings and the like ("before"), and
     everything else ("after"). within: names of modules (`down_blocks.0`), in one of which its tensors are.
     modules_apart: attention and the rest have a group each; otherwise the block is one group.
+    routers_apart: where modules are apart, the routers of a mixture of experts have a group, too.
     """
 
     label: str
@@ -40,13 +54,19 @@ class Block:
     ends: tuple[End, ...] = ()
     within: tuple[str, ...] = ()
     modules_apart: bool = False
+    routers_apart: bool = False
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        """What its groups hold, if its modules are apart."""
+        return ("attention", "rest", *(("routers",) if self.routers_apart else ())) if self.modules_apart else ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The label of each of its groups; a band of one layer is called by its number."""
         first = self.layers[0] if self.layers is not None else None
         label = f"layer {first}" if self.label == f"layers {first}-{first}" else self.label
-        return (f"{label} attention", f"{label} rest") if self.modules_apart else (label,)
+        return tuple(f"{label} {module}" for module in self.modules) or (label,)
 
     def holds(self, tensor_name: str, place: Place) -> bool:
         """Whether a tensor at this place belongs to the block."""
@@ -60,11 +80,13 @@ class Block:
 class Searched:
     """A component with groups of its own: its blocks, in the order of their genes.
 
-    attention: names of the modules directly under a layer that count as attention.
+    attention: names of the modules directly under a layer that count as attention. routers: names of the modules and
+    tensors anywhere in a layer that count as routers, if they are apart.
     """
 
     blocks: tuple[Block, ...]
     attention: tuple[str, ...] = ATTENTION_NAMES
+    routers: tuple[str, ...] = ()
 
     @property
     def bands(self) -> tuple[Block, ...]:
@@ -76,15 +98,20 @@ class Searched:
         """The label of each group."""
         return tuple(label for block in self.blocks for label in block.labels)
 
-    def group_in_block(self, block: Block, *, attention: bool) -> int:
-        """Index of the group of a block's attention, or of the rest of it."""
+    def group_in_block(self, block: Block, module: Module) -> int:
+        """Index of the group of a block's attention, of its routers, or of the rest of it."""
         first = sum(len(other.labels) for other in self.blocks[: self.blocks.index(block)])
-        return first + int(block.modules_apart and not attention)
+        return first + (block.modules.index(module) if module in block.modules else 0)
 
     def group(self, tensor_name: str, place: Place) -> int | None:
         """Index of the group that a tensor at this place belongs to; None if no block holds it."""
         block = next((block for block in self.blocks if block.holds(tensor_name, place)), None)
-        return None if block is None else self.group_in_block(block, attention=place.component in self.attention)
+        return None if block is None else self.group_in_block(block, self._module(block, tensor_name, place))
+
+    def _module(self, block: Block, tensor_name: str, place: Place) -> Module:
+        if place.component in self.attention:
+            return "attention"
+        return "routers" if block.routers_apart and _is_within(tensor_name, self.routers) else "rest"
 
 
 @dataclass(frozen=True)
@@ -144,12 +171,14 @@ class Partition:
                 )
 
     @classmethod
-    def even(cls, layers: int, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
+    def even(
+        cls, layers: int, bands: int, modules_apart: bool, ends_apart: bool, routers: Routers | None = None
+    ) -> Partition:
         """One stack of layers in `bands` ranges whose lengths differ by at most one, as `banded` has them."""
         if not 1 <= bands <= layers:
             raise MergingError(f"groups: got {bands} bands for {layers} layers: give between 1 and {layers}")
         edges = [layers * band // bands for band in range(bands + 1)]
-        return cls.banded(layers, tuple(pairwise(edges)), modules_apart, ends_apart)
+        return cls.banded(layers, tuple(pairwise(edges)), modules_apart, ends_apart, routers=routers)
 
     @classmethod
     def banded(
@@ -159,9 +188,10 @@ class Partition:
         modules_apart: bool,
         ends_apart: bool,
         attention: tuple[str, ...] = ATTENTION_NAMES,
+        routers: Routers | None = None,
     ) -> Partition:
         """A model that is one stack of layers, as `banded_stack` divides it."""
-        return cls((Component("", (), layers, banded_stack(bands, modules_apart, ends_apart, attention)),))
+        return cls((Component("", (), layers, banded_stack(bands, modules_apart, ends_apart, attention, routers)),))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -245,7 +275,9 @@ class Partition:
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values; from_json reads them back to an equal partition."""
-        return {"version": VERSION, "components": [_component_json(component) for component in self.components]}
+        with_routers = any(isinstance(one.use, Searched) and one.use.routers for one in self.components)
+        components = [_component_json(component) for component in self.components]
+        return {"version": VERSIONS[with_routers], "components": components}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Partition:
@@ -259,8 +291,10 @@ class Partition:
             bands = tuple((start, end) for start, end in data["bands"])
             attention = tuple(data["attention"])
             return cls.banded(data["layers"], bands, data["modules_apart"], data["ends_apart"], attention)
-        if data["version"] != VERSION:
-            raise MergingError(f"groups.version: got {data['version']}: this shoal reads {VERSION}")
+        if data["version"] not in VERSIONS:
+            raise MergingError(
+                f"groups.version: got {data['version']}: this shoal reads {VERSIONS[0]} to {VERSIONS[-1]}"
+            )
         return cls(tuple(map(_component_from_json, data["components"])))
 
     @cached_property
@@ -320,12 +354,14 @@ def banded_stack(
     modules_apart: bool,
     ends_apart: bool,
     attention: tuple[str, ...] = ATTENTION_NAMES,
+    routers: Routers | None = None,
 ) -> Searched:
     """The groups of one stack of layers.
 
     bands: contiguous half-open layer ranges that together cover all layers; none for a component without layers,
         which is one group.
     modules_apart: attention and the rest of a block have separate groups.
+    routers: those of a mixture of experts, which have groups, too, if modules are apart; None for a dense model.
     ends_apart: the embeddings and the head (with the final norm) have groups of their own; otherwise the
         embeddings go with the rest of the first band, and the head with the rest of the last.
     """
@@ -336,13 +372,30 @@ def banded_stack(
         () if ends_apart else (*(("before",) if band == 0 else ()), *(("after",) if band == last else ()))
         for band in range(len(bands))
     ]
+    routers = routers if modules_apart else None
     blocks = [
-        Block(f"layers {start}-{end - 1}", (start, end), own, modules_apart=modules_apart)
+        Block(
+            f"layers {start}-{end - 1}",
+            (start, end),
+            own,
+            modules_apart=modules_apart,
+            routers_apart=routers is not None and not routers.layers.isdisjoint(range(start, end)),
+        )
         for (start, end), own in zip(bands, ends, strict=True)
     ]
     if ends_apart:
         blocks = [Block("embed", ends=("before",)), *blocks, Block("head", ends=("after",))]
-    return Searched(tuple(blocks), attention)
+    return Searched(tuple(blocks), attention, routers.names if routers else ())
+
+
+def find_routers(tensor_names: Iterable[str]) -> Routers | None:
+    """The routers of a mixture of experts; None for a dense model, which may have gates of other kinds."""
+    placed = [(parse_name(name).layer, frozenset(name.split("."))) for name in tensor_names]
+    inside = [(layer, parts) for layer, parts in placed if layer is not None]
+    names = tuple(name for name in ROUTER_NAMES if any(name in parts for _, parts in inside))
+    is_mixture = any(not parts.isdisjoint({"experts", "router"}) for _, parts in inside)
+    layers = frozenset(layer for layer, parts in inside if not parts.isdisjoint(names))
+    return Routers(names, layers) if is_mixture and names else None
 
 
 def _check_blocks(component: Component, use: Searched) -> None:
@@ -364,7 +417,9 @@ def _component_json(component: Component) -> dict[str, object]:
     use = component.use
     found: dict[str, object] = {"name": component.name, "within": list(component.within), "layers": component.layers}
     if isinstance(use, Searched):
-        return found | {"attention": list(use.attention), "blocks": [_block_json(block) for block in use.blocks]}
+        routers = {"routers": list(use.routers)} if use.routers else {}
+        blocks = [_block_json(block) for block in use.blocks]
+        return found | {"attention": list(use.attention), **routers, "blocks": blocks}
     if isinstance(use, Shared):
         return found | {"shares": use.component}
     return found | {"source": None if use.source is None else use.source.to_json()}
@@ -373,13 +428,15 @@ def _component_json(component: Component) -> dict[str, object]:
 def _block_json(block: Block) -> dict[str, object]:
     layers = None if block.layers is None else list(block.layers)
     rules = {"layers": layers, "ends": list(block.ends), "within": list(block.within)}
-    return {"label": block.label, **rules, "modules_apart": block.modules_apart}
+    apart = {"modules_apart": block.modules_apart} | ({"routers_apart": True} if block.routers_apart else {})
+    return {"label": block.label, **rules, **apart}
 
 
 def _component_from_json(data: Mapping[str, Any]) -> Component:
     use: Searched | Shared | Whole
     if "blocks" in data:
-        use = Searched(tuple(map(_block_from_json, data["blocks"])), tuple(data["attention"]))
+        blocks = tuple(map(_block_from_json, data["blocks"]))
+        use = Searched(blocks, tuple(data["attention"]), tuple(data.get("routers", ())))
     elif "shares" in data:
         use = Shared(data["shares"])
     else:
@@ -389,4 +446,5 @@ def _component_from_json(data: Mapping[str, Any]) -> Component:
 
 def _block_from_json(data: Mapping[str, Any]) -> Block:
     layers = None if data["layers"] is None else (data["layers"][0], data["layers"][1])
-    return Block(data["label"], layers, tuple(data["ends"]), tuple(data["within"]), data["modules_apart"])
+    apart = (data["modules_apart"], data.get("routers_apart", False))
+    return Block(data["label"], layers, tuple(data["ends"]), tuple(data["within"]), *apart)

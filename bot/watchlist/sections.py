@@ -133,7 +133,8 @@ class GroupsSection(Section):
         default=1, ge=1, le=256, description="number of bands of neighbouring layers, each with its own genes"
     )
     modules: Literal["together", "apart"] = Field(
-        default="together", description="whether attention and the rest of a block share genes"
+        default="together",
+        description="whether attention, the routers of a mixture of experts, and the rest of a block share genes",
     )
     ends: Literal["together", "apart"] = Field(
         default="together", description="whether embedding and head share the genes of the outer bands"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merging.kinds.kind import MIB, CompanionFile
-from merging.partition import Partition
+from merging.partition import Partition, find_routers
 from merging.tensor_names import count_layers
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class CausalLM:
 
     def partition(self, tensor_names: Iterable[str], *, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
         """One stack of layers in even bands."""
-        return Partition.even(count_layers(tensor_names), bands, modules_apart, ends_apart)
+        names = tuple(tensor_names)
+        return Partition.even(count_layers(names), bands, modules_apart, ends_apart, find_routers(names))
 
     def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
         """Build the model by transformers' own class for its config."""

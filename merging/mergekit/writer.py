@@ -124,12 +124,16 @@ def _filters(recipe: WeightMerge, stack: Searched, tensor_names: Iterable[str]) 
 
 def _conditions(stack: Searched, band: int, tensors: Sequence[str]) -> list[Condition]:
     block = stack.bands[band]
-    rest = stack.group_in_block(block, attention=False)
+    rest = stack.group_in_block(block, "rest")
     conditions: list[Condition] = []
     if block.modules_apart:
         inside = {parse_name(name).component for name in tensors}
-        attention = stack.group_in_block(block, attention=True)
+        attention = stack.group_in_block(block, "attention")
         conditions += [(f".{part}.", attention) for part in stack.attention if part in inside]
+    if block.routers_apart:
+        routers = stack.group_in_block(block, "routers")
+        ends = {name.rpartition(".")[2] for name in tensors}
+        conditions += [(f".{part}" if part in ends else f".{part}.", routers) for part in stack.routers]
     is_first, is_last = band == 0, band == len(stack.bands) - 1
     ends_apart = len(stack.bands) < len(stack.blocks)
     if not ends_apart or not (is_first or is_last):

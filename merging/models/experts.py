@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from merging.partition import ROUTER_NAMES
 from merging.tensor_names import parse_name
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 _TOTALS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _ACTIVE = ("num_experts_per_tok", "moe_k", "moe_topk", "moe_top_k")
 """Keys of a config.json, family by family. A dense model may have them too, with no expert or one."""
-
-_ROUTERS = frozenset({"gate", "router"})
-"""Modules with a row of weights per expert, whose products with a token say which experts it is sent to."""
 
 _ALIKE = 0.5
 """Cosine from which two rows of routers are called those of the same expert."""
@@ -74,7 +72,7 @@ def _routers(headers: Mapping[str, TensorHeader], experts: Experts) -> Iterator[
     for name, header in headers.items():
         layer, parts = parse_name(name).layer, name.split(".")
         by_expert = len(header.shape) == 2 and header.shape[0] == experts.total
-        if layer is not None and by_expert and not _ROUTERS.isdisjoint(parts) and "experts" not in parts:
+        if layer is not None and by_expert and not set(ROUTER_NAMES).isdisjoint(parts) and "experts" not in parts:
             yield name, layer
 
 

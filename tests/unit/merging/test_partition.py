@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from fixtures.tiny_models import pool, recipe_of
+from fixtures.tiny_models import pool, recipe_of, tiny_model
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.kinds import kind_of
+from merging.models.building import stored_weights
 from merging.models.live import LiveModel, LiveModels
-from merging.partition import Block, Component, Partition, Searched, Shared, Whole, banded_stack
+from merging.partition import Block, Component, Partition, Searched, Shared, Whole, banded_stack, find_routers
 from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.tensor_names import count_layers
@@ -62,6 +64,39 @@ def test_a_band_of_one_layer_is_called_by_its_number_and_stored_as_it_was() -> N
     assert single.labels == ("embed", "layer 0 attention", "layer 0 rest", "layer 1 attention", "layer 1 rest", "head")
     assert [block.label for block in single.only_stack.blocks] == ["embed", "layers 0-0", "layers 1-1", "head"]
     assert Partition.from_json(single.to_json()) == single
+
+
+GROUPS_OF_A_MIXTURE = ("attention", "rest", "routers")
+ROUTED = {
+    "mixtral": "block_sparse_moe.gate.weight",
+    "qwen2-moe": "mlp.gate.weight",
+    "granite-moe": "block_sparse_moe.router.layer.weight",
+    "gpt-oss": "mlp.router.bias",
+    "deepseek-v3": "mlp.gate.e_score_correction_bias",
+    "llama4": "feed_forward.router.weight",
+    "jamba": "feed_forward.router.weight",
+}
+
+
+@pytest.mark.parametrize("kind", ROUTED)
+def test_the_routers_of_a_mixture_are_a_group_where_modules_are_apart(kind: str) -> None:
+    names = tuple(stored_weights(tiny_model(kind, seed=0)))
+    groups = kind_of({"architectures": []}).partition(names, bands=1, modules_apart=True, ends_apart=True)
+    assert groups.labels == ("embed", "layers 0-1 attention", "layers 0-1 rest", "layers 0-1 routers", "head")
+    routers = {name.partition("layers.1.")[2] for name in names if groups.group(name) == 3 and ".layers.1." in name}
+    assert ROUTED[kind] in routers and not any("expert" in name or "proj" in name for name in routers)
+    assert {groups.group(name) for name in names if ".experts." in name} <= {2}
+    data = json.loads(json.dumps(groups.to_json()))
+    assert Partition.from_json(data) == groups and data["version"] == 2
+    together = kind_of({"architectures": []}).partition(names, bands=1, modules_apart=False, ends_apart=True)
+    assert together == Partition.even(2, 1, modules_apart=False, ends_apart=True)
+
+
+def test_a_band_without_experts_has_no_routers_and_a_dense_gate_is_none() -> None:
+    names = tuple(stored_weights(tiny_model("deepseek-v3", seed=0)))
+    groups = kind_of({"architectures": []}).partition(names, bands=2, modules_apart=True, ends_apart=False)
+    assert groups.labels == ("layer 0 attention", "layer 0 rest", *(f"layer 1 {m}" for m in GROUPS_OF_A_MIXTURE))
+    assert find_routers(["model.layers.0.mixer.gate.weight", "model.layers.0.mixer.proj.weight"]) is None
 
 
 def test_uneven_layers_make_bands_that_differ_by_one() -> None:
@@ -236,8 +271,8 @@ def test_the_groups_of_older_recipes_are_still_read() -> None:
         "attention": ["self_attn", "attn", "attention", "self_attention"],
     }
     assert Partition.from_json(old) == Partition.even(4, 2, modules_apart=True, ends_apart=False)
-    with pytest.raises(MergingError, match=r"groups\.version: got 2: this shoal reads 1"):
-        Partition.from_json({"version": 2, "components": []})
+    with pytest.raises(MergingError, match=r"groups\.version: got 3: this shoal reads 1 to 2"):
+        Partition.from_json({"version": 3, "components": []})
 
 
 EMBEDDINGS = Component("embeddings", ("embed_tokens", "lm_head"), 0, Whole(None))

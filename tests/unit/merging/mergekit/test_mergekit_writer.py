@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import pool, recipe_of, tiny_model
 from merging.errors import MergingError
@@ -14,9 +15,10 @@ from merging.identity import ModelId
 from merging.merge_tensor import merge_tensor
 from merging.mergekit.writer import to_mergekit_yaml
 from merging.methods import METHODS
-from merging.partition import Partition
+from merging.partition import Partition, find_routers
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+from merging.writing.release import write_release
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +60,20 @@ def test_mergekit_makes_the_same_weights_from_our_yaml(method: str, groups: Part
         torch.testing.assert_close(
             ours, theirs.tensor(name), rtol=1e-5, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}"
         )
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3-moe"])
+def test_mergekit_makes_the_same_mixture_with_routers_apart(kind: str, tmp_path: Path) -> None:
+    """By a method that goes value by value: mergekit merges the experts of a layer as transformers fuses them."""
+    checkpoints = pool(tmp_path, kind, layers=2)
+    groups = Partition.even(2, 2, True, True, find_routers(next(iter(checkpoints.values())).names))
+    assert "layer 1 routers" in groups.labels
+    recipe = recipe_of("task_arithmetic", list(checkpoints), groups)
+    run_mergekit(recipe, checkpoints, tmp_path / "theirs")
+    write_release(recipe, checkpoints, tmp_path / "ours", {})
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("ours", "theirs"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
 
 
 @pytest.mark.parametrize("method", [name for name, rule in METHODS.items() if not rule.draws])
