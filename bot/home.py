@@ -53,6 +53,11 @@ class Home:
         """The addresses of notifications, a private file that a person writes."""
         return self.folder / "notify"
 
+    @property
+    def page_password(self) -> Path:
+        """The password of the page, scrambled; a private file."""
+        return self.folder / "page-password"
+
     def releases(self, cycle: str) -> Path:
         """The folder of a cycle's releases."""
         return self.folder / "releases" / cycle

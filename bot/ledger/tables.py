@@ -131,6 +131,22 @@ class DecisionRow(Table):
     note: Mapped[str]
 
 
+class RequestRow(Table):
+    """A decision that a person asked for on the page; it is carried out as soon as no cycle holds the home."""
+
+    __tablename__ = "requests"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), index=True)
+    role: Mapped[str]
+    note: Mapped[str]
+    edited: Mapped[bool]
+    who: Mapped[str]
+    made: Mapped[str]
+    state: Mapped[str]
+    outcome: Mapped[str] = mapped_column(default="")
+
+
 class DocumentRow(Table):
     """A file of a release that its recipe does not determine: its card, its pictures, its provenance."""
 

@@ -83,8 +83,26 @@ class CronJobs:
 
     def next_run(self, watchlist: str) -> str:
         """When a watchlist is due, in words."""
-        moment: datetime = self._scheduler.get_job(watchlist).next_run_time
+        moment: datetime | None = self._scheduler.get_job(watchlist).next_run_time
+        if moment is None:
+            return "paused: it runs when it is asked to"
         return f"{'next at' if moment > datetime.now(UTC) else 'due since'} {moment:%Y-%m-%d %H:%M %Z}"
+
+    def paths(self) -> dict[str, str]:
+        """Watchlist's name → path of its file."""
+        return {job.id: str(job.args[0]) for job in self._scheduler.get_jobs()}
+
+    def paused(self) -> frozenset[str]:
+        """The names of the watchlists that are paused."""
+        return frozenset(job.id for job in self._scheduler.get_jobs() if job.next_run_time is None)
+
+    def pause(self, watchlist: str) -> None:
+        """Leave out a watchlist's runs until it is resumed; the job store remembers it."""
+        self._scheduler.pause_job(watchlist)
+
+    def resume(self, watchlist: str) -> None:
+        """Run a watchlist on its schedule again, from its next time on."""
+        self._scheduler.resume_job(watchlist)
 
     def _update_one(self, path: Path, watchlist: Watchlist) -> None:
         assert watchlist.schedule is not None  # `load_scheduled` refuses it
@@ -94,6 +112,8 @@ class CronJobs:
             self._scheduler.add_job(
                 watchlist_path, trigger, args=[str(path)], id=watchlist.name, name=watchlist.name, replace_existing=True
             )
+            if stored is not None and stored.next_run_time is None:
+                self.pause(watchlist.name)  # a new time does not resume it
 
 
 def find_resumable(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Path, ...]:
@@ -152,5 +172,5 @@ def running_schedule(watchlists: Mapping[Path, Watchlist], home: Home, due: DueW
 def _make_due_again(jobs: Sequence[Job], paths: set[str]) -> None:
     """Make watchlists that were due but not begun due again, for the next start."""
     for job in jobs:
-        if job.args[0] in paths:
+        if job.args[0] in paths and job.next_run_time is not None:  # a paused one stays so
             job.modify(next_run_time=datetime.now(UTC))

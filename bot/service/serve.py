@@ -20,8 +20,8 @@ from bot.service.scheduler import CronJobs, DueWatchlists, running_schedule
 from bot.service.watchlist_files import FileEdit, ScheduledFile, find_edits, read_scheduled
 from bot.watchlist.watchlist import Watchlist
 
-OpenPage = Callable[[Callable[[], bool]], AbstractContextManager[object]]
-"""Opens the page for as long as a block runs, given what says whether the schedule is alive."""
+OpenPage = Callable[[CronJobs, DueWatchlists], AbstractContextManager[object]]
+"""Opens the page of a schedule for as long as a block runs."""
 
 RunCycle = Callable[[Watchlist, Narrator], None]
 
@@ -50,7 +50,7 @@ def serve_watchlists(
     home: Home,
     run: RunCycle,
     request: RereadRequest,
-    open_page: OpenPage = nullcontext,
+    open_page: OpenPage | None = None,
 ) -> None:
     """Run each watchlist whenever it is due, for ever; first those whose cycle was interrupted or failed.
 
@@ -66,7 +66,7 @@ def serve_watchlists(
     with (
         hold_schedule(home),
         running_schedule(watchlists, home, due) as cron_jobs,
-        open_page(cron_jobs.is_running),
+        open_page(cron_jobs, due) if open_page else nullcontext(),
     ):
         service = Service(files, home, run, due, cron_jobs, Retries(lambda: datetime.now(UTC)))
         service.announce()

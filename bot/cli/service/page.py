@@ -1,26 +1,34 @@
-"""`shoal page`."""
+"""`shoal page`, and the page of `shoal serve`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bot.cli.exits import one_line_errors
-from bot.cli.hub_client import open_hub
+from bot.cli.hub_client import open_cycle_hub, open_hub
 from bot.cli.options import Endpoint, HomePath
 from bot.cli.output import terminal_narrator
-from bot.home import find_home
+from bot.home import Home, find_home
 
 if TYPE_CHECKING:
-    from bot.home import Home
     from bot.hub.client import Hub
+    from bot.progress import Narrator
+    from bot.service.page.open import PageBuilder
     from bot.service.serve import OpenPage
 
 PORT = 8400
+LOOPBACK = "127.0.0.1"
+
+Host = Annotated[str, typer.Option(help="Address to listen on; another than this machine's needs a password.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", help="A further name by which browsers reach the page.", show_default=False),
+]
 
 
 @one_line_errors
@@ -28,46 +36,79 @@ def page_command(
     watchlists: Annotated[
         list[Path] | None, typer.Argument(metavar="WATCHLISTS", help="Watchlists to show, too.", show_default=False)
     ] = None,
-    port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = PORT,
+    review: Annotated[bool, typer.Option("--review", help="Decide on releases there, too.")] = False,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = PORT,
+    host: Host = LOOPBACK,
+    names: Names = None,
+    set_password: Annotated[bool, typer.Option("--set-password", help="Set the page's password, and exit.")] = False,
     home: HomePath = None,
     endpoint: Endpoint = None,
 ) -> None:
     """Show in a browser what the bot does and has done.
 
     The page shows watchlists, the running cycle, past cycles with their fronts and reasons, and the cards of releases.
-    It changes nothing, and only this machine can open it. `/healthz` and `/metrics` are for monitoring. Ctrl-C and
-    SIGTERM stop it; the exit status is then 0. `shoal serve --page PORT` has the same page.
+    `/healthz` and `/metrics` are for monitoring. `shoal serve --page PORT` has the same page, and can run a watchlist
+    at once there. Ctrl-C and SIGTERM stop it; the exit status is then 0.
 
-    Example: `shoal page watchlists/*.yml`
+    Example: `shoal page --review watchlists/*.yml`
     """
-    from bot.service.listener import open_listener
-    from bot.service.page.app import create_page_app
-    from bot.service.page.server import HOST, serve_page
-    from bot.service.page.views import Desk
+    bot_home, narrator = find_home(home), terminal_narrator()
+    if set_password:
+        _ask_for_password(bot_home)
+        return
+    from bot.service.page.open import PageOptions
+    from bot.service.page.server import serve_page
 
-    desk, narrator = Desk(find_home(home), open_hub(endpoint), watchlists or ()), terminal_narrator()
-    with open_listener(HOST, port) as listener:
-        narrator.say(f"open http://{HOST}:{port} in a browser; Ctrl-C stops it")
+    builder = _page_builder(bot_home, open_hub(endpoint), endpoint, narrator, watchlists or ())
+    with builder.opened(PageOptions(host, port, tuple(names or ()), review)) as (app, listener):
+        shown = f"[{host}]" if ":" in host else host
+        narrator.say(f"open http://{shown}:{port} in a browser; Ctrl-C stops it")
         try:
-            serve_page(create_page_app(desk), listener)
+            serve_page(app, listener)
         except KeyboardInterrupt:
             narrator.say("stopped")
 
 
-def page_of(home: Home, hub: Hub, watchlists: Sequence[Path], port: int | None) -> OpenPage:
-    """What opens the page of `shoal serve`, at a port if one is given."""
-    if port is None:
-        return nullcontext
+def page_of(
+    home: Home, hub: Hub, endpoint: str | None, narrator: Narrator, watchlists: Sequence[Path], place: str | None,
+    names: Sequence[str],
+) -> OpenPage | None:  # fmt: skip
+    """What opens the page of `shoal serve` at a place, PORT or HOST:PORT; None without one."""
+    if place is None:
+        return None
+    from bot.service.page.open import PageOptions
 
-    @contextmanager
-    def open_page(scheduler_runs: Callable[[], bool]) -> Iterator[None]:
-        from bot.service.listener import open_listener
-        from bot.service.page.app import create_page_app
-        from bot.service.page.server import HOST, page_in_thread
-        from bot.service.page.views import Desk
+    host, port = parse_place(place)
+    builder = _page_builder(home, hub, endpoint, narrator, watchlists)
+    return partial(builder.beside_schedule, PageOptions(host, port, tuple(names)))
 
-        app = create_page_app(Desk(home, hub, watchlists), scheduler_runs)
-        with open_listener(HOST, port, port_option="--page") as listener, page_in_thread(app, listener):
-            yield
 
-    return open_page
+def parse_place(text: str) -> tuple[str, int]:
+    """(host, port) of `PORT`, `HOST:PORT` or `[IPV6]:PORT`; an error of wrong usage for anything else."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise typer.BadParameter(f"got {text!r}, should be PORT or HOST:PORT", param_hint="'--page'")
+    return host.strip("[]") or LOOPBACK, int(port)
+
+
+def _page_builder(
+    home: Home, hub: Hub, endpoint: str | None, narrator: Narrator, watchlists: Sequence[Path]
+) -> PageBuilder:
+    from bot.ledger.ledger import Ledger
+    from bot.service.page.open import PageBuilder
+
+    def hub_of(cycle: str) -> Hub:
+        ledger = Ledger(home.ledger)
+        try:
+            return open_cycle_hub(ledger, cycle, endpoint)
+        finally:
+            ledger.close()
+
+    return PageBuilder(home, hub, hub_of, narrator, watchlists)
+
+
+def _ask_for_password(home: Home) -> None:
+    from bot.service.page.login.password import write_password
+
+    write_password(home.page_password, typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    terminal_narrator().say(f"set in {home.page_password}; it holds from the page's next start")

@@ -13,7 +13,7 @@ from bot.cli.hub_client import open_hub
 from bot.cli.options import Endpoint, HomePath
 from bot.cli.output import terminal_narrator
 from bot.cli.service.notifications import open_notifier
-from bot.cli.service.page import page_of
+from bot.cli.service.page import Names, page_of
 from bot.home import find_home
 
 if TYPE_CHECKING:
@@ -27,9 +27,15 @@ def serve_command(
     home: HomePath = None,
     endpoint: Endpoint = None,
     page: Annotated[
-        int | None,
-        typer.Option("--page", help="Show a page at this port of this machine.", min=1, max=65535, show_default=False),
+        str | None,
+        typer.Option(
+            "--page",
+            metavar="[HOST:]PORT",
+            help="Show a page there; another HOST than this machine needs a password.",
+            show_default=False,
+        ),
     ] = None,
+    names: Names = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
 ) -> None:
     """Run watchlists on their schedules until SIGTERM.
@@ -42,11 +48,13 @@ def serve_command(
     Example: `shoal serve watchlists/*.yml`
     """
     from bot.service.live import live_narrator
-    from bot.service.log import log_to_stderr
+    from bot.service.log import LogNarrator, log_of, log_to_stderr
     from bot.service.serve import RereadRequest, serve_watchlists
 
     bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
     notifier = open_notifier(bot_home, client)
+    narrator = LogNarrator(log_of("page"))
+    open_page = page_of(bot_home, client, endpoint, narrator, watchlists, page, names or ())
     log_to_stderr(as_json=log_json)
     signal.signal(signal.SIGHUP, request.make)
 
@@ -57,6 +65,6 @@ def serve_command(
             notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live), live.say)
 
     try:
-        serve_watchlists(watchlists, bot_home, run_one, request, page_of(bot_home, client, watchlists, page))
+        serve_watchlists(watchlists, bot_home, run_one, request, open_page)
     except Terminated:
         terminal_narrator().say("stopped")

@@ -104,11 +104,20 @@ def review_cycle(ledger: Ledger, home: Home, hub: Hub, cycle: str) -> CycleRevie
 
 
 def publish_releases(
-    ledger: Ledger, home: Home, hub: Hub, cycle: str, names: Sequence[str], narrator: Narrator, *, edited: bool = False
+    ledger: Ledger,
+    home: Home,
+    hub: Hub,
+    cycle: str,
+    names: Sequence[str],
+    narrator: Narrator,
+    *,
+    edited: bool = False,
+    who: str | None = None,
 ) -> None:
     """Publish releases of a cycle: those that wait, or those named by role or repo, even if they were rejected.
 
     What is gone of a release is written again first. edited: whether cards that were edited may be published so.
+    who: the person; by default the one at this machine.
 
     Raises:
         ShoalError: a name is wrong, or a file was changed that may not be, or not without `edited`. Nothing is sent.
@@ -132,24 +141,32 @@ def publish_releases(
             ledger.record_release(taken, None)
             publisher.publish([taken], edited=bool(changes))
             note = f"with an edited {' and '.join(changes)}" if changes else ""
-            _decide(ledger, release, ReviewVerdict.PUBLISHED, note)
+            _decide(ledger, release, ReviewVerdict.PUBLISHED, note, who)
     finally:
         _close(ledger, home, publisher)
 
 
 def reject_releases(
-    ledger: Ledger, home: Home, hub: Hub, cycle: str, names: Sequence[str], note: str, narrator: Narrator
+    ledger: Ledger,
+    home: Home,
+    hub: Hub,
+    cycle: str,
+    names: Sequence[str],
+    note: str,
+    narrator: Narrator,
+    *,
+    who: str | None = None,
 ) -> None:
     """Reject releases that wait, named by role or repo: they are not offered again, in this cycle or a later one.
 
-    note: why; one line.
+    note: why; one line. who: the person; by default the one at this machine.
     """
     _reviewed_cycle(ledger, cycle)
     wanted = _named(ledger.releases(cycle), names)
     if published := [release for release in wanted if release.commit]:
         raise ShoalError(f"{published[0].repo}: is on the Hub already; delete it there if it should not be")
     for release in wanted:
-        _decide(ledger, release, ReviewVerdict.REJECTED, " ".join(note.split()))
+        _decide(ledger, release, ReviewVerdict.REJECTED, " ".join(note.split()), who)
     watchlist = _kept_watchlist(ledger, cycle)
     _close(ledger, home, Publisher(hub, home, ledger, narrator, watchlist.publish, cycle))
 
@@ -170,9 +187,9 @@ def _close(ledger: Ledger, home: Home, publisher: Publisher) -> None:
     publisher.narrator.say(f"{publisher.cycle}: {ending.state}: {ending.note}")
 
 
-def _decide(ledger: Ledger, release: ReleaseEntry, verdict: ReviewVerdict, note: str) -> None:
-    who, now = current_user(), datetime.now(UTC)
-    record_decision(ledger, ReviewDecision(release.cycle, release.role, release.recipe, verdict, who, now, note))
+def _decide(ledger: Ledger, release: ReleaseEntry, verdict: ReviewVerdict, note: str, who: str | None) -> None:
+    person, now = who or current_user(), datetime.now(UTC)
+    record_decision(ledger, ReviewDecision(release.cycle, release.role, release.recipe, verdict, person, now, note))
 
 
 def _reviewed_cycle(ledger: Ledger, cycle: str) -> Cycle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +11,14 @@ from pathlib import Path
 
 from bot.cycle.history import CyclePage, CycleSummary, list_cycles, read_cycle
 from bot.cycle.past.front import FrontMember, number_front
-from bot.cycle.past.review import waiting_cycles
+from bot.cycle.past.review import REVIEWED, ReleaseReview, review_cycle, waiting_cycles
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
 from bot.ledger.reading import open_to_read
+from bot.ledger.requests import RequestState, ReviewRequest, newest_requests
+from bot.release.folder import FileState
 from bot.release.hints import shoal_command
 from bot.service.live import LiveProgress, read_progress
 from bot.service.page.front_plot import FrontPlot, plot_front
@@ -66,7 +68,8 @@ class CycleView:
     """A cycle's page.
 
     plot: its search in two skills; None before there is a front. members: its front. chosen: the member that is shown,
-    with its recipe as indented JSON. export: the command that writes it.
+    with its recipe as indented JSON. export: the command that writes it. reviews: its releases as a reviewer sees them.
+    requests: the newest request about a release, by role.
     """
 
     page: CyclePage
@@ -76,16 +79,54 @@ class CycleView:
     recipe: str
     export: str
     reached: tuple[tuple[int, float], ...]
+    reviews: tuple[ReleaseReview, ...]
+    requests: Mapping[str, ReviewRequest]
+
+    @property
+    def waiting(self) -> int:
+        """Number of releases that wait, and about which nothing was asked yet."""
+        return sum(review.waiting and not self.is_asked(review.role) for review in self.reviews)
+
+    def is_asked(self, role: str) -> bool:
+        """Whether a request about a release waits to be carried out."""
+        return _is_open(self.requests.get(role))
+
+    def edited(self, review: ReleaseReview) -> tuple[str, ...]:
+        """The names of the files that a person edited."""
+        return _edited_files(review)
 
 
 @dataclass(frozen=True)
 class ReleaseView:
-    """A release's page. card: the Markdown of its card, without its front matter. front_matter: that part."""
+    """A release's page. card: the Markdown of its card, without its front matter. front_matter: that part.
+
+    review: it as its reviewer sees it; None where its cycle has nothing to review.
+    """
 
     release: ReleaseEntry
     url: str
     front_matter: str
     card: str
+    review: ReleaseReview | None
+    request: ReviewRequest | None
+
+    @property
+    def can_decide(self) -> bool:
+        """Whether it waits for a decision, and none was asked for yet."""
+        return self.review is not None and self.review.waiting and not _is_open(self.request)
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """The names of the files that a person edited."""
+        return _edited_files(self.review) if self.review else ()
+
+
+def _is_open(request: ReviewRequest | None) -> bool:
+    return request is not None and request.state is RequestState.WAITING
+
+
+def _edited_files(review: ReleaseReview) -> tuple[str, ...]:
+    return tuple(file.name for file in review.files if file.state is FileState.EDITED)
 
 
 class Desk:
@@ -134,25 +175,32 @@ class Desk:
             chosen = next((one for one in members if one.recipe == member), None)
             if member is not None and chosen is None:
                 raise NotFoundError(f"cycle {cycle}: its front has no member {member[:12]}")
+            reviews, requests = self._reviews(ledger, page.cycle), newest_requests(ledger, cycle)
             recipe = json.dumps(json.loads(ledger.recipe(chosen.recipe)), indent=1) if chosen else ""
         plot = _plot(page, x_skill, y_skill, chosen)
         export = self._command("export", cycle, str(chosen.number), "OUT") if chosen else ""
         reached = page.search.generations if page.search else ()
-        return CycleView(page, plot, members, chosen, recipe, export, reached)
+        return CycleView(page, plot, members, chosen, recipe, export, reached, reviews, requests)
 
     def release(self, cycle: str, role: str) -> ReleaseView:
         """A release's page; NotFoundError if the cycle has no such release, or its card is gone."""
-        release = self._release(cycle, role)
+        with self._ledger() as ledger:
+            release = _find_release(ledger, cycle, role)
+            reviews = self._reviews(ledger, ledger.cycle(cycle)) if ledger else ()
+            request = newest_requests(ledger, cycle).get(role) if ledger else None
         try:
             text = (self.home.release(cycle, role) / "README.md").read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise NotFoundError(f"{cycle}, {role}: its card is no longer on this machine") from error
         front_matter, card = _split_card(text)
-        return ReleaseView(release, f"{self._hub.endpoint.rstrip('/')}/{release.repo}", front_matter, card)
+        review = next((one for one in reviews if one.role == role), None)
+        url = f"{self._hub.endpoint.rstrip('/')}/{release.repo}"
+        return ReleaseView(release, url, front_matter, card, review, request)
 
     def picture(self, cycle: str, role: str, name: str) -> bytes:
         """A picture of a release's card; NotFoundError for any other file."""
-        release = self._release(cycle, role)
+        with self._ledger() as ledger:
+            release = _find_release(ledger, cycle, role)
         path = self.home.release(cycle, role) / name
         if name not in release.files or not name.endswith(PICTURES) or path.is_symlink():
             raise NotFoundError(f"{cycle}, {role}: has no picture {name}")
@@ -161,13 +209,10 @@ class Desk:
         except OSError as error:
             raise NotFoundError(f"{cycle}, {role}: {name} is no longer on this machine") from error
 
-    def _release(self, cycle: str, role: str) -> ReleaseEntry:
-        with self._ledger() as ledger:
-            found = ledger.releases(cycle) if ledger else ()
-        entry = next((one for one in found if one.role == role), None)
-        if entry is None:
-            raise NotFoundError(f"cycle {cycle}: has no release {role}")
-        return entry
+    def _reviews(self, ledger: Ledger, cycle: Cycle) -> tuple[ReleaseReview, ...]:
+        if cycle.state not in REVIEWED:
+            return ()
+        return review_cycle(ledger, self.home, self._hub, cycle.id).releases
 
     def _command(self, *words: str) -> str:
         return shoal_command(*words, home=self.home, hub=self._hub)
@@ -183,6 +228,14 @@ class Desk:
             yield ledger
         finally:
             ledger.close()
+
+
+def _find_release(ledger: Ledger | None, cycle: str, role: str) -> ReleaseEntry:
+    found = ledger.releases(cycle) if ledger else ()
+    entry = next((one for one in found if one.role == role), None)
+    if entry is None:
+        raise NotFoundError(f"cycle {cycle}: has no release {role}")
+    return entry
 
 
 def _watchlist_line(path: Path, newest: dict[str, CycleSummary]) -> WatchlistLine:

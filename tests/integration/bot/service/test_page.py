@@ -17,6 +17,7 @@ from bot.lock import hold_home
 from bot.service.live import LiveProgress, live_narrator
 from bot.service.page.app import create_page_app
 from bot.service.page.events import Streams, stream_progress
+from bot.service.page.login.sessions import Sessions
 from bot.service.page.views import Desk
 from fixtures.cycles import Listener
 from fixtures.past_cycles import FRONT, PIXEL, write_past_cycles
@@ -32,7 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 def browser_of(home: Home, *watchlists: Path, scheduler: bool | None = None) -> TestClient:
     runs = None if scheduler is None else lambda: scheduler
-    return TestClient(create_page_app(Desk(home, HUB, watchlists), runs), base_url="http://127.0.0.1:8400")
+    app = create_page_app(Desk(home, HUB, watchlists), Sessions("anna"), scheduler_runs=runs)
+    return TestClient(app, base_url="http://127.0.0.1:8400")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from bot.lock import hold_home
 from bot.service.listener import open_listener
 from bot.service.live import live_narrator
 from bot.service.page.app import create_page_app
+from bot.service.page.controls import Controls
+from bot.service.page.login.sessions import Sessions
 from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
 from fixtures.cycles import Listener
@@ -45,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def address(home: Home) -> Iterator[str]:
-    app = create_page_app(Desk(home, Hub("http://127.0.0.1:9", None)))
+    app = create_page_app(Desk(home, Hub("http://127.0.0.1:9", None)), Sessions("anna"), Controls(home, None))
     with open_listener(HOST, 0) as listener, page_in_thread(app, listener):
         yield f"http://{HOST}:{listener.getsockname()[1]}"
 

@@ -1,0 +1,79 @@
+"""What a person can do on the page: decide on releases, run a watchlist now, pause its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.ledger.decisions import cycle_decisions
+from bot.ledger.ledger import Ledger
+from bot.ledger.requests import RequestKind, make_requests
+from bot.release.review import is_waiting
+from bot.service.page.views import NotFoundError
+from bot.service.scheduler import CronJobs, DueWatchlists
+
+
+class ConflictError(ShoalError):
+    """What is asked for does not fit what is there now."""
+
+
+@dataclass(frozen=True)
+class ScheduleControls:
+    """What the schedule of this process can be told, by a watchlist's name. paused: the names that are paused."""
+
+    names: Callable[[], Collection[str]]
+    paused: Callable[[], Collection[str]]
+    run_now: Callable[[str], None]
+    pause: Callable[[str], None]
+    resume: Callable[[str], None]
+
+
+def schedule_controls(cron_jobs: CronJobs, due: DueWatchlists) -> ScheduleControls:
+    """The controls of a running schedule."""
+    return ScheduleControls(
+        names=lambda: cron_jobs.paths().keys(),
+        paused=cron_jobs.paused,
+        run_now=lambda name: due.add(cron_jobs.paths()[name]),
+        pause=cron_jobs.pause,
+        resume=cron_jobs.resume,
+    )
+
+
+class Controls:
+    """Takes what people ask for. schedule: None where this process has none."""
+
+    def __init__(self, home: Home, schedule: ScheduleControls | None) -> None:
+        self._home = home
+        self.schedule = schedule
+
+    def ask(
+        self, kind: RequestKind, cycle: str, role: str | None, who: str, *, note: str = "", edited: bool = False
+    ) -> None:
+        """Ask for a release to be published or rejected; role None: all that wait.
+
+        NotFoundError or ConflictError if there is none of that name, or none that waits.
+        """
+        ledger = Ledger(self._home.ledger)
+        try:
+            releases, decisions = ledger.releases(cycle), cycle_decisions(ledger, cycle)
+            named = [one for one in releases if role in (None, one.role)]
+            if not named:
+                raise NotFoundError(f"cycle {cycle}: has no release {role or ''}".rstrip())
+            roles = [one.role for one in named if is_waiting(one, decisions)]
+            if not roles:
+                raise ConflictError(f"{cycle}, {role or 'all releases'}: decided on already")
+            make_requests(ledger, kind, cycle, roles, note=note, edited=edited, who=who)
+        finally:
+            ledger.close()
+
+    def tell_schedule(self, watchlist: str, order: str) -> None:
+        """`run`, `pause` or `resume` a watchlist; NotFoundError if this process does not schedule it."""
+        schedule = self.schedule
+        if schedule is None or watchlist not in schedule.names():
+            raise NotFoundError(f"{watchlist[:60]}: is not a watchlist of this service")
+        orders = {"run": schedule.run_now, "pause": schedule.pause, "resume": schedule.resume}
+        if order not in orders:
+            raise NotFoundError(f"{order[:60]}: is nothing that a schedule can do")
+        orders[order](watchlist)

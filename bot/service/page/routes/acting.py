@@ -1,0 +1,97 @@
+"""The forms: decide on releases, run or pause a watchlist, log in and out."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from bot.ledger.requests import RequestKind
+from bot.service.page.controls import Controls
+from bot.service.page.login.sessions import Session
+from bot.service.page.routes.access import Anyone, PageState, PageStateOf, Person, read_form
+from bot.service.page.routes.responses import render_page, set_session
+
+acting = APIRouter()
+"""Routes of a page that can be used to decide something."""
+
+login = APIRouter()
+"""Routes of a page with a password."""
+
+
+@acting.post("/cycles/{cycle}/publish")
+async def ask_to_publish_all(request: Request, state: PageStateOf, person: Person, cycle: str) -> Response:
+    """Ask for all releases that wait to be published."""
+    await read_form(request, person)
+    _controls(state).ask(RequestKind.PUBLISH, cycle, None, _name(person))
+    return _see(f"/cycles/{quote(cycle)}")
+
+
+@acting.post("/cycles/{cycle}/releases/{role}/publish")
+async def ask_to_publish(request: Request, state: PageStateOf, person: Person, cycle: str, role: str) -> Response:
+    """Ask for one release to be published; `edited` allows its edited card."""
+    form = await read_form(request, person)
+    _controls(state).ask(RequestKind.PUBLISH, cycle, role, _name(person), edited=form.get("edited") == "yes")
+    return _see(f"/cycles/{quote(cycle)}")
+
+
+@acting.post("/cycles/{cycle}/releases/{role}/reject")
+async def ask_to_reject(request: Request, state: PageStateOf, person: Person, cycle: str, role: str) -> Response:
+    """Ask for one release to be rejected, with a note."""
+    note = " ".join((await read_form(request, person)).get("note", "").split())
+    if not note:
+        raise HTTPException(400, "A rejection needs a note: say in a line why.")
+    _controls(state).ask(RequestKind.REJECT, cycle, role, _name(person), note=note[:500])
+    return _see(f"/cycles/{quote(cycle)}")
+
+
+@acting.post("/watchlists/{name}/{order}")
+async def order_schedule(request: Request, state: PageStateOf, person: Person, name: str, order: str) -> Response:
+    """Run a watchlist now, or pause or resume its schedule."""
+    await read_form(request, person)
+    _controls(state).tell_schedule(name, order)
+    return _see("/")
+
+
+@login.get("/login")
+def get_login_page(session: Anyone) -> Response:
+    """The form for the password."""
+    return render_page("login", session, refused=False)
+
+
+@login.post("/login")
+async def log_in(request: Request, state: PageStateOf, session: Anyone) -> Response:
+    """Log in with the password."""
+    form = await read_form(request, session)
+    # In a thread, because a password takes a tenth of a second to check.
+    found = await asyncio.to_thread(state.sessions.log_in, form.get("password", ""))
+    if found is None:
+        return render_page("login", session, 403, refused=True)
+    answer = _see("/")
+    set_session(answer, found)
+    return answer
+
+
+@login.post("/logout")
+async def log_out(request: Request, state: PageStateOf, person: Person) -> Response:
+    """Log out."""
+    await read_form(request, person)
+    state.sessions.log_out(person)
+    return _see("/login")
+
+
+def _controls(state: PageState) -> Controls:
+    assert state.controls is not None  # these routes are there only where it is
+    return state.controls
+
+
+def _name(session: Session) -> str:
+    assert session.who is not None  # `Person` is somebody
+    return session.who
+
+
+def _see(path: str) -> Response:
+    return RedirectResponse(path, 303)

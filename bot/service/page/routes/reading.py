@@ -1,0 +1,75 @@
+"""The pages that show something, and the stream that keeps them up to date."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+
+from bot.service.page.events import stream_progress
+from bot.service.page.routes.access import PageStateOf, Person
+from bot.service.page.routes.responses import HEADERS, render_page
+from bot.service.page.views import NotFoundError
+from localhub.pages.markup import render_card
+from templates import FOLDER
+
+router = APIRouter()
+
+_ASSETS = {"hub_style.css": "text/css", "page.css": "text/css", "page.js": "text/javascript"}
+_PICTURE_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
+
+
+@router.get("/")
+def get_overview(state: PageStateOf, person: Person) -> HTMLResponse:
+    """Watchlists, the running cycle, past cycles."""
+    schedule = state.controls.schedule if state.controls else None
+    scheduled = frozenset(schedule.names()) if schedule else frozenset[str]()
+    paused = frozenset(schedule.paused()) if schedule else frozenset[str]()
+    return render_page("overview", person, view=state.desk.overview(), scheduled=scheduled, paused=paused)
+
+
+@router.get("/cycles/{cycle}")
+def get_cycle_page(
+    state: PageStateOf,
+    person: Person,
+    cycle: str,
+    x: str | None = None,
+    y: str | None = None,
+    member: str | None = None,
+) -> HTMLResponse:
+    """One cycle. x, y: the axes of the front's picture. member: the digest of the front member that is shown."""
+    view = state.desk.cycle(cycle, x, y, member)
+    return render_page("cycle", person, view=view, can_review=state.controls is not None)
+
+
+@router.get("/cycles/{cycle}/releases/{role}")
+def get_release_page(state: PageStateOf, person: Person, cycle: str, role: str) -> HTMLResponse:
+    """A release's card, as the Hub shows it."""
+    view = state.desk.release(cycle, role)
+    pictures = f"/cycles/{cycle}/releases/{role}/pictures/"
+    card = render_card(view.card, pictures, f"{view.url}/blob/main/")
+    return render_page("release", person, view=view, card=card, can_review=state.controls is not None)
+
+
+@router.get("/cycles/{cycle}/releases/{role}/pictures/{name}")
+def get_picture(state: PageStateOf, _: Person, cycle: str, role: str, name: str) -> Response:
+    """A picture of a card."""
+    content = state.desk.picture(cycle, role, name)
+    return Response(content, media_type=_PICTURE_TYPES[name.rpartition(".")[2]], headers=dict(HEADERS))
+
+
+@router.get("/events")
+async def follow_progress(state: PageStateOf, _: Person) -> Response:
+    """What the running cycle does, as server-sent events."""
+    if not state.streams.take():
+        busy = {**HEADERS, "Retry-After": "60"}
+        return PlainTextResponse("too many pages are open; close some", 503, headers=busy)
+    events = stream_progress(state.desk.progress, state.streams)
+    return StreamingResponse(events, media_type="text/event-stream", headers={**HEADERS, "X-Accel-Buffering": "no"})
+
+
+@router.get("/assets/{name}")
+def get_asset(name: str) -> Response:
+    """A stylesheet or a script."""
+    if name not in _ASSETS:
+        raise NotFoundError(f"there is no {name[:60]}")
+    return Response((FOLDER / name).read_bytes(), media_type=_ASSETS[name], headers=dict(HEADERS))

@@ -1,0 +1,92 @@
+"""Carries out the decisions that people ask for on the page, one at a time, whenever no cycle holds the home."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bot.cycle.past.review import publish_releases, reject_releases
+from bot.errors import EXPECTED, failure_reason
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.ledger import Ledger
+from bot.ledger.requests import RequestKind, ReviewRequest, next_request, settle_request
+from bot.lock import HomeIsBusyError, hold_home
+from bot.progress import Narrator
+
+LOOK_SECONDS = 2.0
+"""Seconds between looks for a request, or for the end of the cycle that holds the home."""
+
+
+class ReviewWorker:
+    """Works off the ledger's requests. Killed at any point, it goes on with the request that it was at."""
+
+    def __init__(self, home: Home, hub_of: Callable[[str], Hub], narrator: Narrator) -> None:
+        """hub_of: the Hub that a cycle ran on, by the cycle's id."""
+        self._home = home
+        self._hub_of = hub_of
+        self._narrator = narrator
+
+    def work_off(self) -> bool:
+        """Carry out one request, if there is one and the home is free; returns whether there may be more."""
+        if not self._home.ledger.exists():
+            return False
+        ledger = Ledger(self._home.ledger)
+        try:
+            if next_request(ledger) is None:
+                return False
+            with hold_home(self._home):
+                # Read again: another process may have carried it out meanwhile.
+                request = next_request(ledger)
+                if request is not None:
+                    settle_request(ledger, request, self._carry_out(ledger, request))
+            return request is not None
+        except HomeIsBusyError:
+            return False
+        finally:
+            ledger.close()
+
+    def _carry_out(self, ledger: Ledger, request: ReviewRequest) -> str | None:
+        """Do what a request asks; returns why it failed, None if it did not."""
+        try:
+            hub, names = self._hub_of(request.cycle), [request.role]
+            if request.kind is RequestKind.PUBLISH:
+                publish_releases(
+                    ledger, self._home, hub, request.cycle, names, self._narrator,
+                    edited=request.edited, who=request.who,
+                )  # fmt: skip
+            else:
+                reject_releases(
+                    ledger, self._home, hub, request.cycle, names, request.note, self._narrator, who=request.who
+                )
+        except EXPECTED as error:
+            self._narrator.say(f"{request.cycle}, {request.role}: {request.kind} failed: {failure_reason(error)}")
+            return failure_reason(error)
+        return None
+
+
+@contextmanager
+def review_worker_in_thread(worker: ReviewWorker) -> Iterator[None]:
+    """Work off requests in a thread while the block runs."""
+    stopped = threading.Event()
+
+    def run() -> None:
+        while not stopped.is_set():
+            try:
+                busy = worker.work_off()
+            except Exception:  # a fault must not end the thread: the next request may be another
+                logging.getLogger("shoal.serve").exception("reviews: a request could not be worked off")
+                busy = False
+            if not busy:
+                stopped.wait(LOOK_SECONDS)
+
+    # A daemon: an upload that hangs must not keep the process from ending. Its request waits for the next start.
+    thread = threading.Thread(target=run, name="reviews", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(LOOK_SECONDS)

@@ -1,0 +1,268 @@
+"""What can be done on the page: decisions that are carried out once, forms that cannot be forged, the login."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from httpx import Response
+from starlette.testclient import TestClient
+
+from bot.demo import BOT_USER, TOKEN
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.decisions import cycle_decisions
+from bot.ledger.ledger import Ledger, State
+from bot.ledger.requests import RequestState, newest_requests
+from bot.lock import hold_home
+from bot.service.page.app import create_page_app
+from bot.service.page.controls import Controls, ScheduleControls
+from bot.service.page.login.sessions import TRIES, Sessions, hash_password
+from bot.service.page.open import PageBuilder, PageOptions
+from bot.service.page.views import Desk
+from bot.service.review_worker import ReviewWorker
+from fixtures.cycles import NAMESPACE, Listener
+from fixtures.past_cycles import write_past_cycles
+from localhub import Running, running
+
+NOWHERE = Hub("http://127.0.0.1:9", None)
+BASE = "http://127.0.0.1:8400"
+RELEASE = "/cycles/small-1/releases/balanced"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return write_past_cycles(tmp_path / "home", repo=f"{NAMESPACE}/small-balanced")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path / "hub") as server:
+        server.store.add_user(BOT_USER, TOKEN)
+        server.store.add_org(NAMESPACE, {BOT_USER: "write"})
+        yield server
+
+
+def browser_of(home: Home, schedule: ScheduleControls | None = None, password: str | None = None) -> TestClient:
+    sessions = Sessions("anna", hash_password(password) if password else None)
+    app = create_page_app(Desk(home, NOWHERE), sessions, Controls(home, schedule))
+    return TestClient(app, base_url=BASE, follow_redirects=False)
+
+
+def form_token(browser: TestClient, page: str = "/cycles/small-1") -> str:
+    """The token in the forms of a page."""
+    token = re.search(r'name="token" value="([0-9a-f]+)"', browser.get(page).text)
+    assert token is not None
+    return token[1]
+
+
+def send(browser: TestClient, path: str, page: str = "/cycles/small-1", **fields: str) -> Response:
+    """Send a form of a page."""
+    return browser.post(path, data={"token": form_token(browser, page), **fields})
+
+
+def decisions(home: Home) -> list[str]:
+    ledger = Ledger(home.ledger)
+    found = [f"{one.role} {one.verdict} {one.who} {one.note}" for one in cycle_decisions(ledger, "small-1").values()]
+    ledger.close()
+    return found
+
+
+def state_of(home: Home) -> State:
+    ledger = Ledger(home.ledger)
+    state = ledger.cycle("small-1").state
+    ledger.close()
+    return state
+
+
+def work_off(home: Home, hub: Hub = NOWHERE) -> None:
+    worker = ReviewWorker(home, lambda _: hub, Listener())
+    while worker.work_off():
+        pass
+
+
+def test_a_rejection_waits_while_a_cycle_runs_and_is_carried_out_once(home: Home) -> None:
+    browser = browser_of(home)
+    token = form_token(browser)
+    answer = send(browser, f"{RELEASE}/reject", note="in the wrong\nlanguage")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/cycles/small-1")
+    with hold_home(home):
+        work_off(home)
+        assert decisions(home) == []
+        page = browser.get("/cycles/small-1").text
+        assert "anna asked to reject it" in page
+        assert '<form class="decide"' not in page  # one decision at a time
+        browser.post(f"{RELEASE}/publish", data={"token": token})  # a form of the page that was loaded before
+    work_off(home)
+    work_off(home)
+    assert decisions(home) == ["balanced rejected anna in the wrong language"]
+    assert state_of(home) is State.REJECTED
+    assert "asked to" not in browser.get("/cycles/small-1").text
+
+
+def test_an_approved_release_is_on_the_hub_once(home: Home, server: Running) -> None:
+    hub = Hub(server.endpoint, TOKEN)
+    assert send(browser_of(home), "/cycles/small-1/publish").status_code == 303
+    work_off(home, hub)
+    work_off(home, hub)
+    repo = server.store.repo(f"{NAMESPACE}/small-balanced")
+    assert "README.md" in {file.path for file in hub.api.list_repo_tree(repo.id)}
+    assert state_of(home) is State.PUBLISHED
+    assert decisions(home) == ["balanced published anna "]
+    commits = [commit.title for commit in hub.api.list_repo_commits(repo.id)]
+    assert commits.count("Release balanced of cycle small-1") == 1
+
+
+def test_a_request_that_was_being_carried_out_at_a_crash_is_carried_out_again(home: Home, server: Running) -> None:
+    hub = Hub(server.endpoint, TOKEN)
+    send(browser_of(home), f"{RELEASE}/publish")
+
+    class Crash(BaseException):
+        pass
+
+    class Dying(Listener):
+        def say(self, text: str) -> None:
+            if text.startswith("published"):
+                raise Crash
+
+    with pytest.raises(Crash):
+        ReviewWorker(home, lambda _: hub, Dying()).work_off()
+    work_off(home, hub)
+    commits = [commit.title for commit in hub.api.list_repo_commits(f"{NAMESPACE}/small-balanced")]
+    assert commits.count("Release balanced of cycle small-1") == 1
+    assert state_of(home) is State.PUBLISHED
+
+
+def test_an_edited_card_is_shown_so_and_is_published_only_when_that_is_meant(home: Home, server: Running) -> None:
+    hub, browser = Hub(server.endpoint, TOKEN), browser_of(home)
+    card = home.release("small-1", "balanced") / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + "\nMore words.\n", encoding="utf-8")
+    page = browser.get(RELEASE).text
+    assert "edited since it was written: README.md" in page and "More words." in page
+    send(browser, f"{RELEASE}/publish")
+    work_off(home, hub)
+    assert state_of(home) is State.REVIEW
+    assert "to publish it so, add --edited" in browser.get(RELEASE).text
+    send(browser, f"{RELEASE}/publish", edited="yes")
+    work_off(home, hub)
+    assert state_of(home) is State.PUBLISHED
+    content = Path(hub.api.hf_hub_download(f"{NAMESPACE}/small-balanced", "README.md", cache_dir=home.folder / "c"))
+    assert "More words." in content.read_text(encoding="utf-8")
+
+
+def test_a_hub_that_refuses_is_shown_and_the_release_still_waits(home: Home) -> None:
+    browser = browser_of(home)
+    send(browser, f"{RELEASE}/publish")
+    work_off(home)
+    page = browser.get("/cycles/small-1").text
+    assert "could not publish it: http://127.0.0.1:9: no token; set HF_TOKEN" in page
+    assert state_of(home) is State.REVIEW
+    assert f'action="{RELEASE}/publish"' in page
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "reason"),
+    [
+        (f"{RELEASE}/reject", {"note": " \n"}, 400, "A rejection needs a note"),
+        ("/cycles/small-1/releases/best/publish", {}, 404, "has no release best"),
+        ("/cycles/none-1/publish", {}, 404, "has no release"),
+        ("/watchlists/small/run", {}, 404, "is not a watchlist of this service"),
+        (f"{RELEASE}/publish", {"note": "x" * 20_000}, 413, "too large"),
+    ],
+)
+def test_a_wrong_form_changes_nothing_and_says_why(
+    home: Home, path: str, fields: dict[str, str], status: int, reason: str
+) -> None:
+    answer = send(browser_of(home), path, **fields)
+    assert (answer.status_code, reason in answer.text) == (status, True)
+    ledger = Ledger(home.ledger)
+    assert newest_requests(ledger, "small-1") == {}
+    ledger.close()
+
+
+def test_a_release_that_is_decided_on_cannot_be_decided_on_again(home: Home) -> None:
+    browser = browser_of(home)
+    token = form_token(browser)
+    send(browser, f"{RELEASE}/reject", note="no")
+    work_off(home)
+    answer = browser.post(f"{RELEASE}/publish", data={"token": token})
+    assert answer.status_code == 409 and "decided on already" in answer.text
+    ledger = Ledger(home.ledger)
+    assert newest_requests(ledger, "small-1")["balanced"].state is RequestState.DONE
+    ledger.close()
+
+
+def test_a_forged_form_is_refused(home: Home) -> None:
+    browser = browser_of(home)
+    assert browser.post(f"{RELEASE}/publish").status_code == 403
+    assert browser.post(f"{RELEASE}/publish", data={"token": "0" * 64}).status_code == 403
+    stranger = browser_of(home)
+    assert browser.post(f"{RELEASE}/publish", data={"token": form_token(stranger)}).status_code == 403
+    own, elsewhere = {"token": form_token(browser)}, {"origin": "https://evil.example"}
+    assert browser.post(f"{RELEASE}/publish", data=own, headers=elsewhere).status_code == 403
+    cookie = browser.get("/").headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+
+
+def test_a_schedule_can_be_told_to_run_and_to_pause(home: Home) -> None:
+    told: list[str] = []
+    schedule = ScheduleControls(
+        names=lambda: {"small"},
+        paused=lambda: {"small"} if "pause" in told else set(),
+        run_now=lambda name: told.append(f"run {name}"),
+        pause=lambda _: told.append("pause"),
+        resume=lambda _: told.append("resume"),
+    )
+    browser = browser_of(home, schedule)
+    assert "Run now" in browser.get("/").text and "Pause" in browser.get("/").text
+    assert send(browser, "/watchlists/small/run", page="/").status_code == 303
+    assert send(browser, "/watchlists/small/pause", page="/").status_code == 303
+    assert "Resume" in browser.get("/").text
+    assert send(browser, "/watchlists/small/explode", page="/").status_code == 404
+    assert send(browser, "/watchlists/other/run", page="/").status_code == 404
+    assert told == ["run small", "pause"]
+
+
+def test_with_a_password_nothing_is_shown_or_done_before_the_login(home: Home) -> None:
+    browser = browser_of(home, password="correct horse")
+    for path in ("/", "/cycles/small-1", RELEASE):
+        assert (browser.get(path).status_code, browser.get(path).headers["location"]) == (303, "/login")
+    assert browser.get("/events").status_code == 401
+    assert browser.post(f"{RELEASE}/publish").status_code == 401
+    assert browser.get("/healthz").json() == {"well": True}
+    refused = send(browser, "/login", page="/login", password="wrong horse")
+    assert refused.status_code == 403 and "not the password" in refused.text
+    assert send(browser, "/login", page="/login", password="correct horse").status_code == 303
+    assert "small-1" in browser.get("/").text
+    assert "faults" in browser.get("/healthz").json()
+    assert send(browser, "/logout", page="/").status_code == 303
+    assert browser.get("/").status_code == 303
+
+
+def test_too_many_wrong_passwords_close_the_door_for_a_while(home: Home) -> None:
+    browser = browser_of(home, password="correct horse")
+    for _ in range(TRIES):
+        assert send(browser, "/login", page="/login", password="guess").status_code == 403
+    assert send(browser, "/login", page="/login", password="correct horse").status_code == 403
+
+
+def test_an_address_that_others_reach_needs_a_password(tmp_path: Path) -> None:
+    builder = PageBuilder(Home(tmp_path), NOWHERE, lambda _: NOWHERE, Listener(), ())
+    with (
+        pytest.raises(ShoalError, match=r"--host: got 0\.0\.0\.0: others could reach .* `shoal page --set-password`"),
+        builder.opened(PageOptions("0.0.0.0", 0)),
+    ):
+        pass
+
+
+def test_a_taken_port_is_a_line_that_names_the_option(tmp_path: Path) -> None:
+    builder = PageBuilder(Home(tmp_path), NOWHERE, lambda _: NOWHERE, Listener(), ())
+    with (
+        builder.opened(PageOptions("127.0.0.1", 0)) as (_, listener),
+        pytest.raises(ShoalError, match=r"--port: got \d+: Address already in use; choose another"),
+        builder.opened(PageOptions("127.0.0.1", listener.getsockname()[1])),
+    ):
+        pass
