@@ -34,6 +34,7 @@ def plan_stage_vocabulary(stage: Stage, models: Mapping[ModelId, InputModel], hu
             base=stage.config.base,
             pad_to_multiple_of=choice.pad_to_multiple_of,
             overrides=choice.tokens,
+            among=choice.among,
         )
         headers = {name: HeaderOnlyWeights(str(name), model.headers) for name, model in models.items()}
         vocabulary_views(found, headers, rows_by_token(models))  # checks that every model fits

@@ -19,6 +19,8 @@ class WorkerSpec:
     checkpoints: folder of every repo that they are made of, complete and verified; and of the config source's config
         and tokenizer.
     config_source: the source whose config and tokenizer the candidates use.
+    vocabulary: folder of the config, the tokenizer and the rows that candidates have instead, as `keep_aligned` writes
+        it; None where all sources have the same vocabulary.
     dtype: dtype of the candidates.
     seed: seed of the splits.
     rounds: number of rounds that each evaluation set is divided into, for candidates that may stop early.
@@ -34,8 +36,9 @@ class WorkerSpec:
     seed: int
     resources: Resources
     rounds: int = 1
+    vocabulary: Path | None = None
 
     @property
     def config_folder(self) -> Path:
-        """Folder of the config source."""
-        return dict(self.checkpoints)[self.config_source]
+        """Folder of the candidates' config and tokenizer."""
+        return self.vocabulary or dict(self.checkpoints)[self.config_source]

@@ -82,11 +82,14 @@ class TokenizerChoice:
     """The vocabulary of the result: that of all models together ("union"), the base's, or that of one model.
 
     tokens: rules for single tokens, by their text.
+    among: the models that alone decide on the vocabulary, merged or not, the leading one first; empty for all that are
+        merged. mergekit has no such key and passes over it.
     """
 
     source: ModelId | str
     pad_to_multiple_of: int | None = None
     tokens: Mapping[str, TokenRule] = field(default_factory=dict)
+    among: tuple[ModelId, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,9 @@ class MergeConfig:
 
     @property
     def models(self) -> tuple[ModelId, ...]:
-        """Every model once, the config source first and then in the file's order."""
-        return tuple(dict.fromkeys([self.config_source, *(entry.model for one in self.slices for entry in one.inputs)]))
+        """Every model once, the config source first and then in the file's order; last those for their tokens alone."""
+        merged = [entry.model for one in self.slices for entry in one.inputs]
+        return tuple(dict.fromkeys([self.config_source, *merged, *(self.tokenizer.among if self.tokenizer else ())]))
 
     @property
     def config_source(self) -> ModelId:

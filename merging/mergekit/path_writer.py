@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from textwrap import wrap
 
 from merging.identity import ModelId
 from merging.mergekit.path_limits import mergekit_limits
-from merging.mergekit.text import dump_config
-from merging.mergekit.writer import to_mergekit_yaml
+from merging.mergekit.text import as_comment, dump_config
+from merging.mergekit.writer import VOCABULARY_NOTE, to_mergekit_yaml, vocabulary_section
 from merging.paths.folding import FoldingRule, fold_factor, folding_rule
 from merging.recipes.path import PathRecipe
 
 _STAGES = "Several stages: mergekit-multi makes the named merges first."
-_WIDTH = 118
 
 
 def path_to_mergekit_yaml(
@@ -45,14 +43,12 @@ def path_to_mergekit_yaml(
         "dtype": "float32",
         "out_dtype": path.dtype,
         "slices": slices,
+        **vocabulary_section(path.vocabulary, {model: _called(model, names) for model in path.vocabulary}),
     }
     stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}" for part in path.merges]
-    notes = [*([_STAGES] if stages else []), *mergekit_limits(path, config, tensors)]
-    return "".join(map(_comment, notes)) + "---\n".join([*stages, dump_config(final)])
-
-
-def _comment(sentence: str) -> str:
-    return "".join(f"# {line}\n" for line in wrap(sentence, _WIDTH))
+    unlike = [VOCABULARY_NOTE] if path.vocabulary else []
+    notes = [*([_STAGES] if stages else []), *unlike, *mergekit_limits(path, config, tensors)]
+    return "".join(map(as_comment, notes)) + "---\n".join([*stages, dump_config(final)])
 
 
 def _called(source: ModelId, names: Mapping[ModelId, str] | None) -> str:

@@ -242,14 +242,16 @@ class _Reader:
             return None
         if given is None:
             return TokenizerChoice(self.tokenizer_source(chosen, ("tokenizer_source",), base))
-        keys = self.keys(given, ("tokenizer",), ("source", "tokens", "pad_to_multiple_of"))
+        keys = self.keys(given, ("tokenizer",), ("source", "tokens", "pad_to_multiple_of", "models"))
         multiple = keys.get("pad_to_multiple_of")
         if multiple is not None and (type(multiple) is not int or multiple < 1):
             self.fault(("tokenizer", "pad_to_multiple_of"), describe_value(multiple), "write a whole number above 0")
         source = self.tokenizer_source(keys.get("source", UNION), ("tokenizer", "source"), base)
         tokens = self.mapping(keys["tokens"], ("tokenizer", "tokens")) if keys.get("tokens") is not None else {}
         rules = {token: self.token_rule(rule, ("tokenizer", "tokens", token)) for token, rule in tokens.items()}
-        return TokenizerChoice(source, multiple, rules)
+        listed = self.sequence(keys["models"], ("tokenizer", "models")) if keys.get("models") is not None else ()
+        among = [self.model(entry, ("tokenizer", "models", place)) for place, entry in enumerate(listed)]
+        return TokenizerChoice(source, multiple, rules, tuple(dict.fromkeys(filter(None, among))))
 
     def token_rule(self, data: object, path: KeyPath) -> TokenRule:
         keys = self.keys(data, path, ("source", "force"))
@@ -283,10 +285,10 @@ class _Reader:
         return self.model(data, path) or UNION
 
     def check_vocabulary_models(self, choice: TokenizerChoice | None, slices: Sequence[Slice]) -> None:
-        """Only merged models may give the vocabulary."""
+        """Only models that decide on the vocabulary may give it: those listed for it, else those that are merged."""
         if choice is None or not slices:
             return
-        merged = {entry.model for one in slices for entry in one.inputs}
+        merged = set(choice.among) or {entry.model for one in slices for entry in one.inputs}
         rules = choice.tokens.values()
         named = [choice.source, *(rule.source.model for rule in rules if isinstance(rule.source, FromModel))]
         for mention in self.mentions:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import wrap
 
 import yaml
+
+_WIDTH = 118
 
 
 class _Dumper(yaml.SafeDumper):
@@ -24,6 +27,11 @@ _Dumper.add_representer(list, _represent_list)
 def dump_config(config: Mapping[str, object]) -> str:
     """A configuration's YAML, its keys in their order."""
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def as_comment(sentence: str) -> str:
+    """A sentence as lines of comment."""
+    return "".join(f"# {line}\n" for line in wrap(sentence, _WIDTH))
 
 
 def show_value(value: object) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.mergekit.text import dump_config
+from merging.mergekit.config import UNION
+from merging.mergekit.text import as_comment, dump_config
 from merging.methods import METHODS
 from merging.partition import Block, Searched
 from merging.recipes.weight_merge import WeightMerge
@@ -20,6 +21,13 @@ Condition = tuple[str | None, int]
 _DRAW_NOTE = (
     "# mergekit draws its random masks from a generator of its own, and rescales by the norm:\n"
     "# it makes a merge like this one, not the same bytes.\n"
+)
+
+
+VOCABULARY_NOTE = (
+    "The models under `tokenizer` decide on the vocabulary, the first of them leading, whichever models are merged. "
+    "mergekit passes over their list: it takes the tokens of the models that it merges, led by the base_model, and so may "
+    "have other rows."
 )
 
 
@@ -50,8 +58,17 @@ def to_mergekit_yaml(
             for block, conditions in zip(stack.bands, _filters(recipe, stack, tensor_names), strict=True)
         ]
     _add_shared(config, recipe, everywhere, even=True)
-    note = _DRAW_NOTE if METHODS[recipe.method].draws else ""
-    return note + dump_config(config)
+    config |= vocabulary_section(recipe.vocabulary, call)
+    unlike = as_comment(VOCABULARY_NOTE) if recipe.vocabulary else ""
+    return (_DRAW_NOTE if METHODS[recipe.method].draws else "") + unlike + dump_config(config)
+
+
+def vocabulary_section(deciding: Sequence[ModelId], call: Mapping[ModelId, str]) -> dict[str, Any]:
+    """The key of a merge whose vocabulary these models decide on; nothing where there are none. call: their names."""
+    if not deciding:
+        return {}
+    listed = [call[model] for model in deciding]
+    return {"tokenizer": {"source": UNION if len(listed) > 1 else listed[0], "models": listed}}
 
 
 def _slice(

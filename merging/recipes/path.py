@@ -68,6 +68,8 @@ class PathRecipe:
         if len({part.dtype for part in self.parts}) != 1:
             dtypes = ", ".join(part.dtype for part in self.parts)
             raise MergingError(f"path.parts: got parts in {dtypes}: give all of them one dtype")
+        if len({part.vocabulary for part in self.parts}) != 1:
+            raise MergingError("path.parts: got parts of several vocabularies: give all of them one")
         used = {hop.part for hop in self.hops} | {self.embedding, self.head}
         if used != set(range(len(self.parts))) or len({part.digest for part in self.parts}) != len(self.parts):
             raise MergingError(f"path.parts: got {len(self.parts)} parts, some unused or there twice: name each once")
@@ -96,6 +98,11 @@ class PathRecipe:
     def dtype(self) -> str:
         """The dtype of the live model and of the release."""
         return self.parts[0].dtype
+
+    @property
+    def vocabulary(self) -> tuple[ModelId, ...]:
+        """The models that decide on the vocabulary, as in `WeightMerge`."""
+        return self.parts[0].vocabulary
 
     @cached_property
     def origins(self) -> tuple[ModelId, ...]:

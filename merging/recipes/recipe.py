@@ -37,6 +37,10 @@ class Recipe(Protocol):
         """The dtype of the live model and of the release."""
 
     @property
+    def vocabulary(self) -> tuple[ModelId, ...]:
+        """The models that decide on the vocabulary, the leading one first; empty where all models have the same."""
+
+    @property
     def origins(self) -> tuple[ModelId, ...]:
         """Every model that the merge reads, each once."""
 

@@ -48,6 +48,8 @@ class WeightMerge:
         "t"), and in it a value per group. Parameters that have their default everywhere are left out.
     dtype: dtype of the live model and of the release; the sums themselves are done in float32.
     seed: seed of the draws of methods that draw; others do not read it.
+    vocabulary: the models that decide on the vocabulary where those of the merged models differ: their tokens together,
+        the leading model first (`plan_vocabulary`'s `among`). Empty where all models have the same.
     """
 
     KIND: ClassVar = "weight_merge"
@@ -59,6 +61,7 @@ class WeightMerge:
     parameters: Parameters
     dtype: str
     seed: int
+    vocabulary: tuple[ModelId, ...] = ()
 
     def __post_init__(self) -> None:
         # Equal recipes must have equal digests: adding 0.0 turns an int into a float and -0.0 into 0.0.
@@ -72,16 +75,18 @@ class WeightMerge:
         object.__setattr__(self, "parameters", kept)
 
     @classmethod
-    def single(cls, source: ModelId, groups: Partition, dtype: str) -> WeightMerge:
-        """The recipe that gives a source back unchanged."""
+    def single(
+        cls, source: ModelId, groups: Partition, dtype: str, vocabulary: tuple[ModelId, ...] = ()
+    ) -> WeightMerge:
+        """The recipe that gives a source back unchanged, but for its vocabulary if one is given."""
         weights = ((1.0,) * len(groups.labels),)
-        return cls("linear", (source,), None, groups, (("weight", weights),), dtype, 0)
+        return cls("linear", (source,), None, groups, (("weight", weights),), dtype, 0, vocabulary)
 
     @property
     def is_single(self) -> bool:
-        """Whether it gives a source back unchanged."""
-        alone = WeightMerge.single(self.sources[0], self.groups, self.dtype)
-        return self == alone and len(self.origins) == 1
+        """Whether it gives a source back unchanged, but for its vocabulary."""
+        alone = WeightMerge.single(self.sources[0], self.groups, self.dtype, self.vocabulary)
+        return self == alone and set(self.groups.whole_sources) <= {self.sources[0]}
 
     @cached_property
     def digest(self) -> str:
@@ -91,9 +96,11 @@ class WeightMerge:
 
     @cached_property
     def origins(self) -> tuple[ModelId, ...]:
-        """Every model that the merge reads: the base, if any, the sources, then those that give a whole component."""
+        """Every model that the merge reads: the base, if any, the sources, then those that give a whole component, and
+        those that may give rows for tokens that others lack.
+        """
         base = () if self.base is None else (self.base,)
-        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources)))
+        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources, *self.vocabulary)))
 
     @property
     def depth(self) -> int:
@@ -158,6 +165,7 @@ class WeightMerge:
             sources=tuple(map(place, self.sources)),
             base=None if self.base is None else place(self.base),
             groups=self.groups.taking(whole),
+            vocabulary=tuple(map(place, self.vocabulary)),
         )
 
     def regrouped(self, groups: Partition, tensor_names: Sequence[str]) -> WeightMerge:
@@ -220,6 +228,7 @@ class WeightMerge:
             "parameters": {name: [list(row) for row in rows] for name, rows in self.parameters},
             "dtype": self.dtype,
             "seed": self.seed,
+            **({"vocabulary": [model.to_json() for model in self.vocabulary]} if self.vocabulary else {}),
         }
 
     @classmethod
@@ -236,6 +245,7 @@ class WeightMerge:
                 ),
                 dtype=data["dtype"],
                 seed=data["seed"],
+                vocabulary=tuple(map(ModelId.from_json, data.get("vocabulary", ()))),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MergingError(f"recipe: not as shoal writes it ({type(error).__name__}: {error})") from error
@@ -258,6 +268,8 @@ def _check_method(recipe: WeightMerge) -> None:
     merged = (*([recipe.base] if recipe.base else []), *recipe.sources)
     if len(set(merged)) != len(merged):
         raise MergingError(f"sources: got {', '.join(map(str, merged))}: name each model once")
+    if len(set(recipe.vocabulary)) != len(recipe.vocabulary):
+        raise MergingError(f"vocabulary: got {', '.join(map(str, recipe.vocabulary))}: name each model once")
     if recipe.groups.open:
         raise MergingError(f"groups: got no source for {', '.join(recipe.groups.open)}: name the one to take it from")
 

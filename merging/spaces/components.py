@@ -143,12 +143,20 @@ def merge_space(
     dtype: str,
     seed: int,
     step: float = 0.05,
+    vocabulary: tuple[ModelId, ...] = (),
 ) -> MergeSpace:
     """The space of a method as `WeightMergeSpace.build` makes it, with the same errors.
 
     A component whose source is open may be taken from every source, or from the base where the method reads one.
     """
     merges = WeightMergeSpace.build(
-        method=method, sources=sources, base=base, groups=groups.merged, dtype=dtype, seed=seed, step=step
+        method=method,
+        sources=sources,
+        base=base,
+        groups=groups.merged,
+        dtype=dtype,
+        seed=seed,
+        step=step,
+        vocabulary=vocabulary,
     )
     return ComponentSpace(merges, groups) if groups.whole else merges

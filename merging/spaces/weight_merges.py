@@ -34,6 +34,7 @@ class WeightMergeSpace:
 
     genes: ordered by parameter name, then source, then group.
     seed: seed of random draws, the same for every candidate, so that genes alone make the difference.
+    vocabulary: the models that decide on the vocabulary of every merge; empty where all models have the same.
     """
 
     method: str
@@ -43,6 +44,7 @@ class WeightMergeSpace:
     dtype: str
     seed: int
     genes: tuple[Gene, ...]
+    vocabulary: tuple[ModelId, ...] = ()
 
     @classmethod
     def build(
@@ -55,6 +57,7 @@ class WeightMergeSpace:
         dtype: str,
         seed: int,
         step: float = 0.05,
+        vocabulary: tuple[ModelId, ...] = (),
     ) -> WeightMergeSpace:
         """The space of a method with its usual ranges; MergingError names what cannot be searched.
 
@@ -68,7 +71,7 @@ class WeightMergeSpace:
             raise MergingError(f"method: got {method!r}: {METHODS[method].unsearched}: use one of {searched}")
         genes = genes_of(METHODS[method], len(sources), len(groups.labels), step)
         base = base if METHODS[method].reads_base else None
-        space = cls(method, tuple(sources), base, groups, dtype, seed, genes)
+        space = cls(method, tuple(sources), base, groups, dtype, seed, genes, vocabulary)
         space.plain_recipes()  # a recipe checks its sources, base and dtype when it is made: refuse them now
         return space
 
@@ -94,7 +97,7 @@ class WeightMergeSpace:
 
     def alone(self, source: ModelId) -> WeightMerge:
         """The recipe that gives a source (or the base) back: the only one this space ever makes for it."""
-        return WeightMerge.single(source, self._whole, self.dtype)
+        return WeightMerge.single(source, self._whole, self.dtype, self.vocabulary)
 
     def singles(self) -> tuple[WeightMerge, ...]:
         """Every source alone, then the base alone where the method reads one."""
@@ -231,6 +234,7 @@ class WeightMergeSpace:
             parameters=tuple({**fixed, **rows}.items()),
             dtype=self.dtype,
             seed=self.seed if method.draws else 0,
+            vocabulary=self.vocabulary,
         )
 
     @cached_property

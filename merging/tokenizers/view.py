@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ _ROWS = 1 << 12
 class VocabularyView(Weights):
     """One model of a merge in the merge's vocabulary.
 
-    Tensors with a row per token have the vocabulary's rows, made anew at each call; rows that the model lacks are
-    filled from the others as the vocabulary says, before anything is merged. All other tensors are the model's own.
+    Tensors with a row per token have the vocabulary's rows, made anew at each call unless they are the first of the
+    model's own; rows that the model lacks are filled from the others as the vocabulary says, before anything is merged.
+    All other tensors are the model's own.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class VocabularyView(Weights):
         own = self._own.tensor(name)
         if name not in self._meanings:
             return own
+        if self.is_prefix:
+            return own[: self._vocabulary.rows]
         places, blank = self._vocabulary.own[self._model], self._vocabulary.blank
         copies, averaged = self._copies(self._meanings[name]), self._averaged()
         dtypes = [tensor.dtype for tensor, _, _ in copies] + [torch.float32] * bool(len(averaged))
@@ -63,13 +66,24 @@ class VocabularyView(Weights):
             for some, of_donor in zip(torch.split(rows, _ROWS), torch.split(theirs, _ROWS), strict=True):
                 aligned[some] = tensor.index_select(0, of_donor).to(aligned.dtype)
         if len(averaged):
-            stored = {model: self._stored(model, self._meanings[name]) for model in self._vocabulary.own}
+            stored = {model: self._stored(model, self._meanings[name]) for model in self._vocabulary.deciding}
             for some in torch.split(averaged, _ROWS):
                 aligned[some] = self._means(some, stored).to(aligned.dtype)
         if len(blank):
             # The mean leaves the other tokens' probabilities nearly as they were (Hewitt, 2021).
             aligned[blank] = (_sum_of_rows(aligned) / (len(aligned) - len(blank))).to(aligned.dtype)
         return aligned
+
+    @cached_property
+    def is_prefix(self) -> bool:
+        """Whether its rows are the model's own first ones, so that they need not be made."""
+        places, blank = self._vocabulary.own[self._model], self._vocabulary.blank
+        return not len(blank) and torch.equal(places, torch.arange(self._vocabulary.rows))
+
+    @property
+    def rearranged(self) -> tuple[str, ...]:
+        """The stored names of the tensors that are made anew at each call."""
+        return () if self.is_prefix else tuple(sorted(self._meanings))
 
     def verify(self) -> None:
         """Read every weight of the model as it is stored."""
@@ -93,12 +107,13 @@ class VocabularyView(Weights):
         return averaged[self._vocabulary.own[self._model][averaged] < 0]
 
     def _means(self, rows: Tensor, stored: Mapping[ModelId, Tensor]) -> Tensor:
-        """The mean of all models that have a row, in float32."""
+        """The mean of all deciding models that have a row, in float32."""
         total = torch.zeros(())
         holders = torch.zeros(len(rows))
-        for model, own in self._vocabulary.own.items():
+        for model, theirs in stored.items():
+            own = self._vocabulary.own[model]
             has = own[rows] >= 0
-            found = stored[model].index_select(0, own[rows].clamp(min=0)).float()
+            found = theirs.index_select(0, own[rows].clamp(min=0)).float()
             found[~has] = 0
             total = total + found
             holders += has

@@ -35,8 +35,9 @@ class Vocabulary:
     token_ids: special token ids of the leading model's config.json.
     own: model → for each row, the row of the same token in the model, or -1.
     copies: (other model, rows, its rows of the same tokens), for models without a row of their own.
-    averaged: rows that are the mean of all models that have them.
-    blank: rows without a token, or whose token no model has.
+    averaged: rows that are the mean of all deciding models that have them.
+    blank: rows without a token, or whose token no deciding model has.
+    deciding: the models that decide on the vocabulary, and whose rows fill those that others lack.
     """
 
     tokens: Mapping[str, int]
@@ -48,6 +49,7 @@ class Vocabulary:
     copies: tuple[tuple[ModelId, Tensor, Tensor], ...]
     averaged: Tensor
     blank: Tensor
+    deciding: tuple[ModelId, ...]
 
     def apply_to(self, config: Mapping[str, object]) -> dict[str, object]:
         """A merge's config.json, with this vocabulary's size and special tokens."""
@@ -62,6 +64,7 @@ def plan_vocabulary(
     base: ModelId | None,
     pad_to_multiple_of: int | None = None,
     overrides: Mapping[str, TokenRule] = MappingProxyType({}),
+    among: Sequence[ModelId] = (),
 ) -> Vocabulary:
     """Plan the vocabulary of a merge.
 
@@ -70,17 +73,21 @@ def plan_vocabulary(
     base: base of the merge, or None; a row that others lack is taken from it if it has one.
     pad_to_multiple_of: the number of rows becomes a multiple of it.
     overrides: token → rule; a token that the vocabulary lacks is added to it.
+    among: the models that alone decide on the vocabulary, the first of them in the base's place; empty for all. So
+    merges of other models have the same rows for the same tokens, filled alike.
     MergingError, before a weight is read, for tokenizers that do not fit together, and for rules that name a missing
     model, token or row.
     """
+    deciding = {model: tokenizers[model] for model in among} if among else tokenizers
+    base = among[0] if among else base
     leading = (base or next(iter(tokenizers))) if source in (UNION, BASE) else source
-    if not isinstance(leading, ModelId) or leading not in tokenizers:
+    if not isinstance(leading, ModelId) or leading not in deciding:
         raise MergingError(f"tokenizer source: got {leading}: it is not among the merged models")
-    files, tokens = _merge_tokenizers(tokenizers, leading, together=source == UNION, overrides=overrides)
+    files, tokens = _merge_tokenizers(deciding, leading, together=source == UNION, overrides=overrides)
     height = max(tokens.values()) + 1
     rows = height + -height % (pad_to_multiple_of or 1)
     own = {model: _own_rows(tokenizer, tokens, overrides, rows) for model, tokenizer in tokenizers.items()}
-    sources = [(row, _row_source(token, tokenizers, overrides.get(token), base)) for token, row in tokens.items()]
+    sources = [(row, _row_source(token, deciding, overrides.get(token), base)) for token, row in tokens.items()]
     copies: dict[ModelId, list[tuple[int, int]]] = {}
     for row, row_source in sources:
         if isinstance(row_source, tuple):
@@ -98,6 +105,7 @@ def plan_vocabulary(
         copies=tuple((model, *_columns(pairs)) for model, pairs in copies.items()),
         averaged=torch.tensor(averaged, dtype=torch.int64),
         blank=torch.tensor(blank, dtype=torch.int64),
+        deciding=tuple(deciding),
     )
 
 

@@ -12,6 +12,7 @@ from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
 from merging.sources.checkpoint import INDEX_NAME
 from merging.sources.weights import Weights
+from merging.tokenizers.aligned import in_one_vocabulary
 from merging.tokenizers.release_files import release_files
 from merging.writing.atomic import atomic_folder, disk_errors
 from merging.writing.companions import read_companions
@@ -66,15 +67,18 @@ def write_release(
 
     weights: the weights of every origin. documents: further files by name, such as the card.
     config_source: folder of config, generation config, tokenizer and chat template: the one that the live model
-        was built from. By default the base's, or the first source's.
+        was built from. By default the base's, or the first source's. A recipe with a vocabulary has those of the model
+        that leads it, whichever folder is given.
     """
     if unknown := [origin for origin in recipe.origins if origin not in weights]:
         raise MergingError(f"sources: got {unknown[0]}: its checkpoint was not given")
     config_source = config_source or weights[recipe.origins[0]].folder
-    plan = recipe.plan_files(weights, config_source)
-    settings = {"config.json": render_config(set_dtype(plan.config, recipe.dtype))}
-    with disk_errors(target):
-        files = dict(release_files(read_companions(config_source) | settings).files)
+    read = {origin: weights[origin] for origin in recipe.origins}
+    with in_one_vocabulary(recipe.vocabulary, read, config_source) as (aligned, settings_folder):
+        plan = recipe.plan_files(aligned, settings_folder)
+        settings = {"config.json": render_config(set_dtype(plan.config, recipe.dtype))}
+        with disk_errors(target):
+            files = dict(release_files(read_companions(settings_folder) | settings).files)
     files[RECIPE_NAME] = plan.mergekit_yaml.encode()
     contents = Contents(plan.shapes, recipe.dtype, plan.make, add_documents(files, documents))
     return write_folder(target, contents, max_shard_bytes=max_shard_bytes)
