@@ -44,6 +44,11 @@ class Home:
         return self.folder / "sources"
 
     @property
+    def vocabularies(self) -> Path:
+        """The rows of sources in the vocabularies of merges, one folder for each vocabulary of a pool."""
+        return self.folder / "vocabularies"
+
+    @property
     def answers(self) -> Path:
         """Cached answers of transformers about configs."""
         return self.folder / "answers"

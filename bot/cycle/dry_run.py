@@ -185,7 +185,7 @@ def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, 
     return RunCost(
         download=pool.download_bytes,
         disk=pool.download_bytes + max(pool.conversion_bytes, watchlist.publish.max_releases * largest),
-        memory=run_memory(resources.workers, needed),
+        memory=run_memory(resources.workers + bool(pool.vocabulary and pool.vocabulary.parted), needed),
         workers=resources.workers,
         threads=resources.threads,
         device=resources.device,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.hub.pool.pool import Pool
-from bot.scoring.resources import Resources, choose_device, inspect_machine, plan_resources
+from bot.scoring.resources import Resources, choose_device, inspect_machine, plan_resources, worker_memory
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
 
@@ -13,4 +15,7 @@ def fit_resources(watchlist: Watchlist, strategy: SearchStrategy, pool: Pool) ->
     machine = inspect_machine(watchlist.workers.device)
     device = choose_device(machine, watchlist.workers)
     needed = strategy.candidate_bytes(pool, watchlist.search.dtype, device)
+    if pool.vocabulary and pool.vocabulary.parted:
+        # Sources that are scored with their own tokenizers have a worker of their own meanwhile.
+        machine = replace(machine, free_memory=machine.free_memory - worker_memory(needed))
     return plan_resources(machine, needed, watchlist.workers), needed

@@ -79,9 +79,10 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
     resources, _ = fit_resources(watchlist, strategy, pool)
     if (warning := describe_slow_dtype(watchlist.search.dtype, resources.device)) is not None:
         context.narrator.say(f"warning: {warning}")
-    worker_spec = make_worker_spec(watchlist, pool, folders, resources)
+    worker_spec = make_worker_spec(context, pool, folders, resources)
     with make_evaluator(worker_spec, watchlist.workers.timeout) as workers:
-        evaluator = CachedEvaluator(ledger, workers)
+        timeout = watchlist.workers.timeout
+        evaluator = CachedEvaluator(ledger, workers, lambda model: make_evaluator(worker_spec.alone(model), timeout))
         eval_sets = build_eval_sets(context, evaluator)
         if (earlier := find_equal_cycle(ledger, cycle, watchlist.publish, eval_sets)) is not None:
             context.finish(State.UNCHANGED, describe_equal_cycle(context, earlier))

@@ -14,11 +14,14 @@ from bot.hub.discovery.candidate import Verdict
 from bot.hub.download import SourceGone, fetch_pool
 from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool, remove_members
+from bot.hub.pool.unite import read_from_hub, with_vocabulary
+from bot.hub.pool.vocabulary import describe_vocabulary
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
 from bot.release.hints import shoal_command
 from bot.release.power import describe_hopelessness, detectable_effects, refuse_counts
 from bot.release.review import is_waiting
+from bot.scoring.vocabulary_rows import read_fetched
 from bot.search.guards import refuse_references
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.sections import PublishSection
@@ -63,7 +66,9 @@ def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
         context.narrator.say(line)
     ledger.keep(cycle, "pool", pool, Pool)
     ledger.record_pool(cycle, pool.verdicts, _source_entries(pool))
-    leader = pool.sources[0]
+    leader = pool.leader
+    if pool.vocabulary is not None:
+        context.narrator.say(describe_vocabulary(pool.vocabulary))
     if note := release_note(folders[leader.ref]):
         context.narrator.say(f"{leader.repo}, whose tokenizer the merges use: {note}")
     return pool, folders
@@ -71,7 +76,7 @@ def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
 
 def find_missing_template(watchlist: Watchlist, pool: Pool) -> str | None:
     """A line if a skill asks with a chat template and the tokenizer of the merges has none."""
-    leader = pool.sources[0]
+    leader = pool.leader
     for (section, index), skill in zip(watchlist.asked_keys, watchlist.asked_skills, strict=True):
         if skill.chat_template and leader.has_chat_template is False:
             return (
@@ -95,7 +100,7 @@ def describe_templates(watchlist: Watchlist, pool: Pool) -> list[str]:
             )
         elif plain and skill.chat_template:
             lines.append(
-                f"{key} with the chat template of {pool.sources[0].repo}, but {_have(plain)} none and may answer worse "
+                f"{key} with the chat template of {pool.leader.repo}, but {_have(plain)} none and may answer worse "
                 "for it; write false, unless that is meant"
             )
     return lines
@@ -136,7 +141,7 @@ def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
     if found is None:
         with context.narrator.bar("looking", None) as advance:
             found = find_pool(context.hub, context.watchlist, datetime.now(UTC), lambda words: advance(0, words))
-        found = _without_known_damage(context.ledger, found)
+        found = _without_known_damage(context, found)
     # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
     make_strategy(context.watchlist, found)
     refusal = refuse_references(context.watchlist.evaluation_guards, found)
@@ -154,19 +159,25 @@ def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
         except SourceGone:
             context.ledger.forget(context.cycle.id, "pool")  # the next run finds a pool without this source
             raise
-    return fetched.pool, dict(fetched.folders)
+    pool, folders = fetched.pool, dict(fetched.folders)
+    if fetched.refused:
+        pool = with_vocabulary(pool, context.watchlist.search.vocabulary, read_fetched(folders))
+    return pool, folders
 
 
-def _without_known_damage(ledger: Ledger, pool: Pool) -> Pool:
+def _without_known_damage(context: CycleContext, pool: Pool) -> Pool:
     """The pool without the members that an earlier cycle fetched at the same commit and found damaged."""
     known = [
         member.refuse(reason)
         for member in pool.members
         for remote in member.remotes
-        for reason in ledger.refusals(remote.repo, remote.sha)
+        for reason in context.ledger.refusals(remote.repo, remote.sha)
         if reason.startswith(DAMAGED)
     ]
-    return remove_members(pool, known) if known else pool
+    if not known:
+        return pool
+    left = remove_members(pool, known)
+    return with_vocabulary(left, context.watchlist.search.vocabulary, read_from_hub(context.hub))
 
 
 def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eval_sets: Sequence[str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bot.release.write import write_release_folder
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Failure
 from bot.scoring.resources import Resources
+from bot.scoring.vocabulary_rows import prepare_rows
 from bot.scoring.worker_spec import WorkerSpec
 from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.gate import apply_gate
@@ -38,12 +40,15 @@ Folders = Mapping[ModelId, Path]
 """The folders of the pool's models, as `fetch_pool` gives them."""
 
 
-def make_worker_spec(watchlist: Watchlist, pool: Pool, folders: Folders, resources: Resources) -> WorkerSpec:
+def make_worker_spec(context: CycleContext, pool: Pool, folders: Folders, resources: Resources) -> WorkerSpec:
     """Make the specification that every worker gets."""
+    watchlist = context.watchlist
+    with context.narrator.bar("bringing the sources into one vocabulary", None) if pool.vocabulary else nullcontext():
+        rows = prepare_rows(context.home, pool, folders)
     return WorkerSpec(
         sources=tuple(member.ref for member in pool.members),
         checkpoints=tuple(folders.items()),
-        config_source=config_source(pool),
+        config_source=pool.leader.ref,
         dtype=watchlist.search.dtype,
         skills=watchlist.asked_skills,
         task_folders=watchlist.task_paths,
@@ -51,15 +56,8 @@ def make_worker_spec(watchlist: Watchlist, pool: Pool, folders: Folders, resourc
         seed=watchlist.search.seed,
         resources=resources,
         rounds=watchlist.rounds,
+        vocabulary=rows,
     )
-
-
-def config_source(pool: Pool) -> ModelId:
-    """The model whose config, tokenizer and chat template a merge gets.
-
-    The best source, not the base: bases seldom have a chat template.
-    """
-    return pool.sources[0].ref
 
 
 def build_eval_sets(context: CycleContext, evaluator: CachedEvaluator) -> tuple[str, ...]:
@@ -161,7 +159,7 @@ def write_chosen(
             advance(0, chosen.role)
             validated = validation.merges[chosen.recipe]
             folder = context.home.release(cycle, chosen.role)
-            write_release_folder(validated.recipe, folders, config_source(pool), folder, cycle)
+            write_release_folder(validated.recipe, folders, pool.leader.ref, folder, cycle)
             refusal = verify_scores(evaluator, folder, validated)
             if refusal is None:
                 releases.append(chosen)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bot.errors import ShoalError
@@ -12,16 +13,28 @@ from bot.scoring.evaluator import Evaluation, Evaluator, Failure
 from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
+from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
+
+OpenAlone = Callable[[ModelId], AbstractContextManager[Evaluator]]
 
 
 class CachedEvaluator:
     """Scores recipes once: what the ledger knows comes from there, the rest from the evaluator and goes into it."""
 
-    def __init__(self, ledger: Ledger, evaluator: Evaluator) -> None:
+    def __init__(self, ledger: Ledger, evaluator: Evaluator, open_alone: OpenAlone | None = None) -> None:
+        """open_alone: opens an evaluator of one source as it is published, for pools of several vocabularies."""
         self._ledger = ledger
         self._evaluator = evaluator
+        self._open_alone = open_alone
         self._facts: dict[Split, EvalSetFacts] = {}
+
+    @contextmanager
+    def alone(self, model: ModelId) -> Iterator[CachedEvaluator]:
+        """An evaluator of a source as it is published: asked the same items with its own tokenizer."""
+        assert self._open_alone is not None
+        with self._open_alone(model) as evaluator:
+            yield CachedEvaluator(self._ledger, evaluator)
 
     def facts(self, split: Split) -> EvalSetFacts:
         """Describe the evaluation set of a split; the evaluator is asked once."""

@@ -134,7 +134,7 @@ class Worker:
 
     @cached_property
     def _processor(self) -> object:
-        return self._kind.load_source_processor(self._spec.config_folder)
+        return self._kind.load_source_processor(self._spec.config_folder, self._spec.template)
 
     @cached_property
     def _wrapped(self) -> WrappedModel:

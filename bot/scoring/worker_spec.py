@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.scoring.resources import Resources
@@ -21,6 +21,7 @@ class WorkerSpec:
     config_source: the source whose config and tokenizer the candidates use.
     vocabulary: folder of the config, the tokenizer and the rows that candidates have instead, as `keep_aligned` writes
         it; None where all sources have the same vocabulary.
+    template: folder whose chat template is used where their own tokenizer has none; None for no other.
     dtype: dtype of the candidates.
     seed: seed of the splits.
     rounds: number of rounds that each evaluation set is divided into, for candidates that may stop early.
@@ -37,6 +38,24 @@ class WorkerSpec:
     resources: Resources
     rounds: int = 1
     vocabulary: Path | None = None
+    template: Path | None = None
+
+    def alone(self, model: ModelId) -> WorkerSpec:
+        """The specification of one worker that scores a source as it is published, with its own config and tokenizer.
+
+        It is asked with the candidates' chat template if it has none.
+        """
+        asked = self.resources
+        return replace(
+            self,
+            sources=(model,),
+            checkpoints=tuple((part, folder) for part, folder in self.checkpoints if part in (model, *model.parts)),
+            config_source=model,
+            resources=replace(asked, workers=1, threads=asked.workers * asked.threads),
+            rounds=1,
+            vocabulary=None,
+            template=self.config_folder,
+        )
 
     @property
     def config_folder(self) -> Path:

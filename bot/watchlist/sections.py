@@ -18,6 +18,7 @@ from bot.watchlist.values import (
     Slug,
     StatedLicence,
     Text,
+    VocabularyChoice,
 )
 from merging.methods import searched_methods
 
@@ -213,6 +214,11 @@ class SearchSection(Section):
         default=None, description="how paths arrange layers; not read where space is parameter"
     )
     method: SearchedMethod = Field(default="task_arithmetic", description="the merge method")
+    vocabulary: VocabularyChoice = Field(
+        default="same",
+        description="the tokens of candidates: same takes only models that agree on them, but for padded rows; union "
+        "unites the sources' and the base's by their text; base, or the repo of a source, takes that model's alone",
+    )
     groups: GroupsSection = Field(default=GroupsSection(), description="which tensors share a gene")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="dtype of candidates and releases"

@@ -69,6 +69,10 @@ Slug = Annotated[
     str, Matching("[a-z0-9][a-z0-9-]{0,47}", "a short name; use a-z, 0-9 and hyphens, at most 48 characters")
 ]
 RepoName = Annotated[str, Matching(f"{_WORD}/{_WORD}", "a Hub repo; write owner/name")]
+VocabularyChoice = Annotated[
+    str,
+    Matching(f"same|union|base|{_WORD}/{_WORD}", "a vocabulary; write same, union, base, or a source as owner/name"),
+]
 Namespace = Annotated[str, Matching(_WORD, "a user or organisation of the Hub; write its name alone")]
 Revision = Annotated[str, Matching(_REVISION, "a branch, tag or commit; write its name, or leave it out")]
 Text = Annotated[

@@ -74,7 +74,7 @@ class CausalLM:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return tokenizer
 
-    def load_source_processor(self, folder: Path) -> PreTrainedTokenizerBase:
+    def load_source_processor(self, folder: Path, template: Path | None = None) -> PreTrainedTokenizerBase:
         """Load the tokenizer of a source as its release will have it: that of its tokenizer.json wherever possible."""
         from merging.tokenizers.release_files import release_files
         from merging.tokenizers.source_tokenizer import load_tokenizer
@@ -82,9 +82,11 @@ class CausalLM:
 
         files = read_companions(folder) | {"config.json": (folder / "config.json").read_bytes()}
         released = release_files(files).files
-        if released == files:
-            return self.load_processor(folder)
-        tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(folder), released)
+        tokenizer: PreTrainedTokenizerBase = (
+            self.load_processor(folder) if released == files else load_tokenizer(str(folder), released)
+        )
+        if template is not None and tokenizer.chat_template is None:
+            tokenizer.chat_template = self.load_source_processor(template).chat_template
         return tokenizer
 
     def head(self, model: PreTrainedModel) -> torch.nn.Module:

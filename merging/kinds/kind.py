@@ -63,8 +63,11 @@ class ModelKind(Protocol):
     def load_processor(self, folder: Path) -> object:
         """Load what turns inputs into tensors, such as a tokenizer, as any user would."""
 
-    def load_source_processor(self, folder: Path) -> object:
-        """Load what turns inputs into tensors for candidates that have this source's files, as their release will."""
+    def load_source_processor(self, folder: Path, template: Path | None = None) -> object:
+        """Load what turns inputs into tensors for candidates that have this source's files, as their release will.
+
+        template: folder of the source whose chat template is used if this one has none.
+        """
 
     def head(self, model: PreTrainedModel) -> torch.nn.Module:
         """The module whose output is watched for NaN and infinity."""

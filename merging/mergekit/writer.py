@@ -26,8 +26,8 @@ _DRAW_NOTE = (
 
 VOCABULARY_NOTE = (
     "The models under `tokenizer` decide on the vocabulary, the first of them leading, whichever models are merged. "
-    "mergekit passes over their list: it takes the tokens of the models that it merges, led by the base_model, and so may "
-    "have other rows."
+    "mergekit passes over their list: it takes the tokens of the models that it merges, led by the base_model, and so "
+    "may have other rows."
 )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from merging.tokenizers.source_tokenizer import tokenizer_errors
+from merging.tokenizers.spelling import read_spelling
 
 # The steps of a tokenizer.json that decide the ids of a text, besides its model. Padding, truncation, the templates
 # around a text and decoding may differ.
@@ -20,11 +21,14 @@ class TokenizerDigests:
 
     parts: vocabulary, merges, model settings, normalizer and pre_tokenizer → SHA-256 (hex) of each.
     added: id → text of the added tokens. special: ids of those that are special.
+    spelling: as `read_spelling` gives it. height: the highest id plus 1. An earlier version kept neither.
     """
 
     parts: Mapping[str, str]
     added: Mapping[int, str]
     special: frozenset[int]
+    spelling: Mapping[str, str] = field(default_factory=dict)
+    height: int | None = None
 
 
 def digest_tokenizer(content: bytes) -> TokenizerDigests:
@@ -36,7 +40,8 @@ def digest_tokenizer(content: bytes) -> TokenizerDigests:
     import tokenizers
 
     with tokenizer_errors("not a tokenizer.json"):
-        data = json.loads(tokenizers.Tokenizer.from_str(content.decode()).to_str())
+        tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+        data = json.loads(tokenizer.to_str())
     model = data["model"]
     settings = {key: value for key, value in model.items() if key not in ("vocab", "merges", "dropout")}
     parts = {"vocabulary": model["vocab"], "merges": model.get("merges"), "model settings": settings}
@@ -45,6 +50,8 @@ def digest_tokenizer(content: bytes) -> TokenizerDigests:
         {name: _digest(part) for name, part in parts.items()},
         {token["id"]: token["content"] for token in data["added_tokens"]},
         frozenset(token["id"] for token in data["added_tokens"] if token["special"]),
+        read_spelling(data),
+        max(tokenizer.get_vocab().values(), default=-1) + 1,
     )
 
 

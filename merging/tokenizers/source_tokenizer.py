@@ -27,6 +27,7 @@ class SourceTokenizer:
     label: name of the model in errors. files: name → content of the model's small files, config.json included.
     rows: number of rows of the model's embeddings. spec: the tokenizer in tokenizer.json's form.
     vocabulary: token → id, also of tokens without a row. special: tokens with a role, such as the end of a text.
+    roles: such roles by transformers' names (eos_token) → the token.
     """
 
     label: str
@@ -35,6 +36,7 @@ class SourceTokenizer:
     spec: Mapping[str, Any]
     vocabulary: Mapping[str, int]
     special: frozenset[str]
+    roles: Mapping[str, str]
 
     @cached_property
     def tokens(self) -> Mapping[str, int]:
@@ -69,6 +71,7 @@ def read_source_tokenizer(label: str, files: Mapping[str, bytes], rows: int) -> 
         spec=spec,
         vocabulary=vocabulary,
         special=frozenset(tokenizer.all_special_tokens),
+        roles={role: str(token) for role, token in tokenizer.special_tokens_map.items() if not isinstance(token, list)},
     )
 
 

@@ -22,12 +22,12 @@ from merging.tokenizers.source_tokenizer import (
     SourceTokenizer,
     read_file,
 )
+from merging.tokenizers.spelling import read_spelling, spelling_mismatch
 
 _OUTDATED = (*OLDER_VOCABULARIES, "added_tokens.json")
 """Files that would contradict the merged tokenizer.json."""
 
 _KINDS = ("BPE", "WordPiece", "WordLevel", "Unigram")
-_SPACE = "▁"
 _UNLIKELY = 10.0
 """Log-likelihood of added tokens below the least likely piece, so that a Unigram model never prefers them."""
 
@@ -36,15 +36,7 @@ Spec = dict[str, Any]
 
 def union_mismatch(leading: SourceTokenizer, other: SourceTokenizer) -> str | None:
     """The reason why one tokenizer cannot have the tokens of both, in a few words; None if it can."""
-    one, two = leading.spec["model"], other.spec["model"]
-    if one["type"] != two["type"]:
-        return f"it is a {two['type']} tokenizer, not {one['type']}"
-    if _alphabet(leading.spec) != _alphabet(other.spec):
-        return f"its tokens are written in {_alphabet(other.spec)}, not in {_alphabet(leading.spec)}"
-    for key in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if (one.get(key) or "") != (two.get(key) or ""):
-            return f"its {key} is {two.get(key)!r}, not {one.get(key)!r}"
-    return None
+    return spelling_mismatch(read_spelling(leading.spec), read_spelling(other.spec))
 
 
 def unite_tokenizers(
@@ -59,7 +51,9 @@ def unite_tokenizers(
     if kind not in _KINDS:
         raise MergingError(f"{leading.label}: its tokenizer is of type {kind}: use one of {', '.join(_KINDS)}")
     extra = list(extra)
-    ids = {token: id for token, id in leading.vocabulary.items() if id < leading.rows or token in leading.special}
+    # In the order of the ids, for the library's own order differs from run to run, and so would the file's bytes.
+    own = sorted(leading.vocabulary.items(), key=lambda item: item[1])
+    ids = {token: id for token, id in own if id < leading.rows or token in leading.special}
     unused = count(max(ids.values(), default=-1) + 1)
     for token in chain(*(other.tokens for other in others), extra):
         if token not in ids:
@@ -122,14 +116,6 @@ def _unigram(specs: Sequence[Mapping[str, Any]], ids: Mapping[str, int]) -> Spec
 def _first_gap(ids: Mapping[str, int]) -> int:
     taken = set(ids.values())
     return next(id for id in count() if id not in taken)
-
-
-def _alphabet(spec: Mapping[str, Any]) -> str:
-    """The alphabet in which a tokenizer's tokens spell text."""
-    steps = _json([spec["normalizer"], spec["pre_tokenizer"], spec["decoder"]]).decode()
-    if "ByteLevel" in steps:
-        return "bytes (as GPT-2's are)"
-    return f"pieces with {_SPACE} for a space (as SentencePiece's are)" if _SPACE in steps else "plain text"
 
 
 def _json(value: object) -> bytes:

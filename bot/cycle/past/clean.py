@@ -32,6 +32,7 @@ class ItemKind(StrEnum):
     UNFINISHED = "unfinished"
     RELEASE = "release"
     REPORT = "report"
+    VOCABULARY = "vocabulary"
     ANSWERS = "cached answers"
 
 
@@ -147,6 +148,8 @@ def list_items(home: Home) -> Iterator[HomeItem]:
             if ledger is not None:
                 yield from _releases(home, ledger, cycle, _is_newest(cycle, cycles))
         yield from _reports(home, cycles)
+        for path in sorted(home.vocabularies.iterdir()) if home.vocabularies.is_dir() else ():
+            yield _item(ItemKind.VOCABULARY, path)
         if home.answers.is_dir():
             yield _item(ItemKind.ANSWERS, home.answers)
     finally:

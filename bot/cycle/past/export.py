@@ -29,9 +29,11 @@ from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
 from merging.kinds import kind_of
 from merging.recipes.recipe import Recipe
+from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
+from merging.tokenizers.source_tokenizer import CONFIG
 from merging.writing.atomic import atomic_file
-from merging.writing.release import write_release
+from merging.writing.release import render_config, write_release
 from templates.markdown import render_markdown
 
 
@@ -70,8 +72,8 @@ def export_member(
     weights = {source: open_weights(source, folders) for source in recipe.origins}
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
-        PROVENANCE: render_provenance(recipe, pool.sources[0].ref, cycle).encode(),
-        **source_licences(recipe, pool.sources[0].ref, folders),
+        PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle).encode(),
+        **source_licences(recipe, pool.leader.ref, folders),
     }
     with narrator.bar("writing", None):
         files = write_release(recipe, weights, target, documents, config_source=config_source)
@@ -90,16 +92,17 @@ def export_recipe(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, t
     if target.exists():
         raise ShoalError(f"{target}: already exists; remove it, or choose another file")
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
-    source = pool.sources[0]
-    headers = {one.ref: one for one in pool.members}
+    whole, rows = pool.leader.remotes[0], pool.vocabulary.rows if pool.vocabulary else None
+    members = {one.ref: one for one in pool.members}
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-        whole = source.remotes[0]
-        config = source_folder(home.sources, whole.ref)
-        if not is_complete(config):
-            config = Path(folder)
-            hub.download(whole.repo, whole.sha, "config.json", config)
-        weights = {origin: _HeadersAlone(config, headers[origin]) for origin in recipe.origins}
-        text = recipe.plan_files(weights, config).mergekit_yaml
+        fetched = source_folder(home.sources, whole.ref)
+        if not is_complete(fetched):
+            fetched = Path(folder, "fetched")
+            hub.download(whole.repo, whole.sha, CONFIG, fetched)
+        config = read_json_object(fetched / CONFIG) | ({} if rows is None else {"vocab_size": rows})
+        Path(folder, CONFIG).write_bytes(render_config(config))
+        weights = {origin: _HeadersAlone(Path(folder), members[origin], rows) for origin in recipe.origins}
+        text = recipe.plan_files(weights, Path(folder)).mergekit_yaml
     if all(line.startswith("#") for line in text.splitlines()):
         reason = text.splitlines()[0].removeprefix("# ")
         raise ShoalError(f"RECIPE: got {name!r}: {reason} Leave out --recipe-only to export the folder")
@@ -137,8 +140,9 @@ def render_export_card(
 class _HeadersAlone(Weights):
     """Weights of which only the headers are known, as the Hub gave them when the pool was found."""
 
-    def __init__(self, folder: Path, member: Member) -> None:
-        super().__init__(folder, member.headers)
+    def __init__(self, folder: Path, member: Member, rows: int | None) -> None:
+        """rows: of the merge's vocabulary; None where all members have the same."""
+        super().__init__(folder, member.headers_with(rows))
         self._repo = member.repo
 
     def tensor(self, name: str) -> Tensor:

@@ -44,7 +44,7 @@ def fetch_origins(
     Raises:
         ShoalError: a source is neither in the home nor on the Hub any more, or the Hub cannot be asked.
     """
-    config_source = pool.sources[0].ref
+    config_source = pool.leader.ref
     wanted = {*recipe.origins, config_source}
     members = [member for member in pool.members if member.ref in wanted]
     remotes = distinct_remotes(members)

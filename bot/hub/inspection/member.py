@@ -13,6 +13,7 @@ from merging.dtypes import BITS
 from merging.identity import ModelId
 from merging.models.experts import Experts, read_experts
 from merging.sources.family import TensorHeader
+from merging.tensor_names import parse_name
 from merging.tokenizers.comparison import TokenizerDigests
 
 
@@ -121,6 +122,34 @@ class Member:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(math.prod(header.shape) for header in self.headers.values())
+
+    @cached_property
+    def rows(self) -> int | None:
+        """Number of tokens that its embeddings have rows for, by its config; None if no tensor has as many."""
+        return self._stated_rows if self.by_token else None
+
+    @cached_property
+    def by_token(self) -> tuple[str, ...]:
+        """The names of its tensors with a row per token: outside the layers, and as high as its config says."""
+        return tuple(
+            name
+            for name, header in self.headers.items()
+            if header.shape and header.shape[0] == self._stated_rows and parse_name(name).layer is None
+        )
+
+    def headers_with(self, rows: int | None) -> dict[str, TensorHeader]:
+        """Its headers, as they are with another number of rows; None: with its own."""
+        if rows is None:
+            return dict(self.headers)
+        return {
+            name: replace(header, shape=(rows, *header.shape[1:])) if name in self.by_token else header
+            for name, header in self.headers.items()
+        }
+
+    @property
+    def _stated_rows(self) -> int | None:
+        stated = self.settings.get("vocab_size")
+        return stated if isinstance(stated, int) else None
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -6,15 +6,23 @@ from bot.hub.inspection.member import Member
 from merging.models.settings import settings_mismatch
 from merging.sources.family import family_mismatch
 from merging.tokenizers.comparison import tokenizer_mismatch
+from merging.tokenizers.spelling import spelling_mismatch
+
+_HEIGHT = "vocab_size"
+_UNITE = "write search.vocabulary: union to unite them"
 
 
-def find_mismatch(reference: Member, other: Member) -> str | None:
-    """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show."""
+def find_mismatch(reference: Member, other: Member, *, united: bool = False) -> str | None:
+    """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show.
+
+    united: whether the merge matches tokens by their text; otherwise equal token ids must mean equal tokens.
+    """
+    same_height = {_HEIGHT: reference.settings.get(_HEIGHT)} if _HEIGHT in other.settings else {}
     return (
         _experts_mismatch(reference, other)
-        or family_mismatch(reference.headers, other.headers)
-        or settings_mismatch(reference.settings, other.settings)
-        or _token_mismatch(reference, other)
+        or family_mismatch(reference.headers, other.headers_with(reference.rows))
+        or settings_mismatch(reference.settings, {**other.settings, **same_height})
+        or (_spelling_mismatch(reference, other) if united else _token_mismatch(reference, other))
     )
 
 
@@ -29,11 +37,39 @@ def _describe(member: Member) -> str:
     return f"has {member.experts}" if member.experts else "is dense"
 
 
+def _spelling_mismatch(reference: Member, other: Member) -> str | None:
+    """The reason why tokens cannot be matched by their text."""
+    if reference.tokenizer is None or other.tokenizer is None:
+        return "it has no tokenizer.json, from which vocabularies are united"
+    return spelling_mismatch(reference.tokenizer.spelling, other.tokenizer.spelling)
+
+
 def _token_mismatch(base: Member, other: Member) -> str | None:
     """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not."""
     if base.tokenizer is not None and other.tokenizer is not None:
         difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
-        return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
+        if difference:
+            return f"its tokenizer is not that of {base.repo}: {difference}; {_UNITE}"
+        return _rows_mismatch(base, other)
     if base.pieces is None or other.pieces is None:
         return f"it has no {'tokenizer.json' if base.tokenizer else 'tokenizer.model'} to compare"
-    return None if base.pieces == other.pieces else f"its tokenizer.model is not that of {base.repo}"
+    if base.pieces != other.pieces:
+        return f"its tokenizer.model is not that of {base.repo}"
+    return None if base.rows == other.rows else _other_rows(base, other)
+
+
+def _rows_mismatch(base: Member, other: Member) -> str | None:
+    """The reason why unequal numbers of rows are more than padding: rows that no tokenizer has a token for."""
+    assert base.tokenizer is not None and other.tokenizer is not None
+    if base.rows == other.rows:
+        return None
+    heights = (base.tokenizer.height, other.tokenizer.height)
+    if base.rows is not None and other.rows is not None and None not in heights:
+        highest = max(height or 0 for height in heights)
+        if highest <= min(base.rows, other.rows) and base.tokenizer.added == other.tokenizer.added:
+            return None
+    return f"{_other_rows(base, other)}; {_UNITE}"
+
+
+def _other_rows(base: Member, other: Member) -> str:
+    return f"its embeddings have {other.rows} rows, those of {base.repo} {base.rows}"

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
 from bot.hub.inspection.mismatch import find_mismatch
 
 
-def keep_one_family(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
-    """Keep the members whose weights can be averaged with the base's, as `split_family` does."""
-    return split_family(members, base, find_mismatch)
+def keep_one_family(
+    members: Sequence[Member], base: Member | None, *, united: bool = False
+) -> tuple[list[Member], list[Verdict]]:
+    """Keep the members whose weights can be averaged with the base's, as `split_family` does.
+
+    united: whether the merges unite vocabularies, so that members may have different ones.
+    """
+    return split_family(members, base, partial(find_mismatch, united=united))
 
 
 def split_family(

@@ -19,6 +19,7 @@ from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
 from bot.hub.pool.pool import Family, NoPool, Pool, assemble_family, explain_too_few
+from bot.hub.pool.unite import SAME, keep_unitable, read_from_hub, with_vocabulary
 from bot.watchlist.load import UnfitValueError
 from bot.watchlist.watchlist import Watchlist
 
@@ -26,8 +27,9 @@ OnProgress = Callable[[str], None]
 
 
 def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Pool:
-    """The family that `find_family` finds, and of its sources the first by rank."""
-    return choose_by_rank(find_family(hub, watchlist, now, on_progress), watchlist.max_sources)
+    """The family that `find_family` finds, of its sources the first by rank, and the vocabulary of their merges."""
+    pool = choose_by_rank(find_family(hub, watchlist, now, on_progress), watchlist.max_sources)
+    return with_vocabulary(pool, watchlist.search.vocabulary, read_from_hub(hub))
 
 
 def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Family:
@@ -53,10 +55,15 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     if inspected_base is not None:
         _check_licences(inspected_base, lineage, watchlist.noncommercial)
     members, unfit = _inspect_candidates(hub, watchlist, found.candidates, base, now, on_progress)
-    related, unrelated = keep_one_family(members, inspected_base)
+    united = watchlist.search.vocabulary != SAME
+    related, unrelated = keep_one_family(members, inspected_base, united=united)
     distinct, duplicates = drop_duplicates(related, inspected_base)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
     licensed, forbidden = _keep_licensed(distinct, inspected_base, lineage, watchlist.noncommercial)
+    if united:
+        on_progress("comparing tokenizers")
+        licensed, strange = keep_unitable(licensed, inspected_base, read_from_hub(hub))
+        forbidden += strange
     verdicts = [*forbidden, *duplicates, *unrelated, *unfit, *found.refused]
     family = assemble_family(inspected_base, licensed, verdicts, lineage, noncommercial=watchlist.noncommercial)
     bands = watchlist.search.groups.layers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
 from bot.errors import ShoalError
@@ -15,8 +16,11 @@ from bot.hub.licences import (
     combine_licences,
 )
 from bot.hub.pool.lineage import Lineage, member_licences
+from bot.hub.pool.vocabulary import PoolVocabulary
 from merging.dtypes import element_bytes
+from merging.identity import ModelId
 from merging.models.settings import noted_differences
+from merging.sources.family import TensorHeader
 from merging.tensor_names import count_layers
 from templates.escaping import plain
 
@@ -38,6 +42,7 @@ class Family:
     verdicts: one for every candidate, the accepted first.
     lineage: for each member's repo, the licences of the ancestors that it declares.
     layers: number of layers of one model. noncommercial: the watchlist's key of that name.
+    vocabulary: the one of all merges; None where the members have the same.
     """
 
     base: Member | None
@@ -46,6 +51,27 @@ class Family:
     lineage: tuple[tuple[str, tuple[DeclaredLicence, ...]], ...]
     layers: int
     noncommercial: bool
+    vocabulary: PoolVocabulary | None = field(default=None, kw_only=True)
+
+    @property
+    def leader(self) -> Member:
+        """The member whose config, tokenizer and chat template merges have.
+
+        The best source, not the base: bases seldom have a chat template. Where vocabularies differ, the one that leads.
+        """
+        if self.vocabulary is None:
+            return self.sources[0]
+        return next(member for member in self.members if member.ref == self.vocabulary.deciding[0])
+
+    @property
+    def deciding(self) -> tuple[ModelId, ...]:
+        """The models that decide on the vocabulary of every merge; empty where the members have the same."""
+        return self.vocabulary.deciding if self.vocabulary else ()
+
+    @property
+    def merged_headers(self) -> Mapping[str, TensorHeader]:
+        """The headers of a merge's tensors, but for their dtype: those of a source, with the merges' rows."""
+        return self.leader.headers_with(self.vocabulary.rows if self.vocabulary else None)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -74,22 +100,25 @@ class Family:
 
     @property
     def parameters(self) -> int:
-        """Number of weights of one model."""
-        return self.sources[0].parameters
+        """Number of weights of one merge with a source's layers."""
+        return sum(math.prod(header.shape) for header in self.merged_headers.values())
 
     def model_bytes(self, dtype: str) -> int:
         """Bytes of one merged model in `dtype` (float32, bfloat16 or float16)."""
         return self.parameters * element_bytes(dtype)
 
     def with_sources(self, sources: Sequence[Member], refused: Iterable[Verdict]) -> Self:
-        """The same with some of its sources. refused: why not the others; NoPool if fewer than two are left."""
+        """The same with some of its sources, and without a vocabulary: it may be another one.
+
+        refused: why not the others. NoPool if fewer than two are left.
+        """
         others = (verdict for verdict in self.verdicts if not verdict.accepted)
         every = (*_accept(self.base, sources), *refused, *others)
         if len(sources) < 2:
             raise NoPool(explain_too_few(sources, every), every)
         left = {member.repo for member in _with_base(sources, self.base)}
         lineage = tuple(entry for entry in self.lineage if entry[0] in left)
-        return replace(self, sources=tuple(sources), verdicts=every, lineage=lineage)
+        return replace(self, sources=tuple(sources), verdicts=every, lineage=lineage, vocabulary=None)
 
 
 @dataclass(frozen=True)

@@ -63,4 +63,5 @@ def _weight_merges(search: SearchSection, pool: Pool, method: str) -> MergeSpace
         dtype=search.dtype,
         seed=search.seed,
         step=search.step,
+        vocabulary=pool.deciding,
     )

@@ -17,7 +17,7 @@ from merging.tensor_names import parse_name
 def deepest_path_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
     """Bytes of a path's weights: layers grow in number, embeddings and head do not."""
     source = pool.sources[0]
-    shapes = {name: header.shape for name, header in source.headers.items()}
+    shapes = {name: header.shape for name, header in pool.merged_headers.items()}
     # All layers have the same shapes, so it does not matter which are counted.
     layers = (number % pool.layers for number in range(most_layers))
     return model_cost(shapes, source.settings, layers).parameters * pool.model_bytes(dtype) // pool.parameters
@@ -28,7 +28,7 @@ def copied_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
     source = pool.sources[0]
     rule = folding_rule(source.settings, source.repo)
     scaled = Counter[int | None]()
-    for name, header in source.headers.items():
+    for name, header in pool.merged_headers.items():
         if rule.of(name) is not None:
             scaled[parse_name(name).layer] += math.prod(header.shape)
     return most_layers * max(scaled.values(), default=0) * element_bytes(dtype)

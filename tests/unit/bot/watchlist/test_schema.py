@@ -136,6 +136,7 @@ VALUES: dict[str, list[Any]] = {
     "search.space": ["parameter", "dataflow", "both", "weights", None],
     "search.dataflow": [None, {}, {"repeats": 2}, {"repeats": 3}, "both"],
     "search.method": METHODS,
+    "search.vocabulary": ["same", "union", "base", "reef/cod", "intersection", "reef/", "", None, 1],
     "search.groups": [*NOTHING, 4],
     "search.groups.layers": COUNTS,
     "search.groups.modules": ["together", "apart", "both", None],
