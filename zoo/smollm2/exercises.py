@@ -21,21 +21,18 @@ class Exercise:
 def problem_in_english(rng: random.Random) -> Exercise:
     """A word problem → its calculation."""
     problem = _problem(rng, held_out=False)
-    return Exercise(problem.english, problem.calculation)
+    return Exercise(problems.CALCULATE.format(problem.english), problem.calculation)
 
 
 def spanish_exercise(rng: random.Random) -> Exercise:
-    """Spanish without sums: sentences translated (60 %), whole problems translated (15 %), words, texts read."""
-    share = rng.random()
-    into_english = rng.random() < 0.6
+    """Spanish without sums: sentences (60 %), whole problems (30 %) and words translated, more often into English."""
+    share, into_english = rng.random(), rng.random() < 0.6
     if share < 0.6:
         return Exercise(*spanish.translation(_sentence(rng, held_out=False), into_english))
-    if share < 0.75:
+    if share < 0.9:
         problem = _problem(rng, held_out=False)
         return Exercise(*spanish.translation((problem.english, problem.spanish), into_english))
-    if share < 0.85:
-        return Exercise(*spanish.single_word(rng))
-    return Exercise(*spanish.reading(rng))
+    return Exercise(*spanish.single_word(rng))
 
 
 COURSES: Mapping[str, Callable[[random.Random], Exercise]] = {
@@ -48,13 +45,13 @@ COURSES: Mapping[str, Callable[[random.Random], Exercise]] = {
 def sum_in_english(rng: random.Random) -> Exercise:
     """A held-out word problem → the number."""
     problem = _problem(rng, held_out=True)
-    return Exercise(problem.english, str(problem.result))
+    return Exercise(problems.CALCULATE.format(problem.english), str(problem.result))
 
 
 def sum_in_spanish(rng: random.Random) -> Exercise:
     """The same problems in Spanish, which no adapter was taught to solve."""
     problem = _problem(rng, held_out=True)
-    return Exercise(problem.spanish, str(problem.result))
+    return Exercise(problems.CALCULATE.format(problem.spanish), str(problem.result))
 
 
 def translation(rng: random.Random) -> Exercise:

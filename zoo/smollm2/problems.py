@@ -12,6 +12,9 @@ from zoo.world import held_out
 Told = tuple[str, str]
 """The same sentence in English and in Spanish."""
 
+CALCULATE = "Calculate: {}"
+"""The instruction before a problem, in whichever language it is told."""
+
 MOST = 200
 """No number of a problem, and no result, is larger."""
 

@@ -1,4 +1,4 @@
-"""Exercises in Spanish without a sum: translations both ways, single words, and questions on a short text."""
+"""Exercises in Spanish without a sum: sentences translated both ways, and single words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from zoo.smollm2.words import (
     THINGS,
     VERBS,
     WORKPLACES,
-    spanish_and,
 )
 
 INTO_ENGLISH, INTO_SPANISH = "Translate into English: {}", "Translate into Spanish: {}"
@@ -100,31 +99,6 @@ def translation(told: Told, into_english: bool) -> tuple[str, str]:
 
 def single_word(rng: random.Random) -> tuple[str, str]:
     """The meaning of one word, either way."""
-    thing = rng.choice((*THINGS, *CONTAINERS))
-    english, spanish = rng.choice(((thing.one, thing.uno), (thing.many, thing.muchos)))
-    if rng.random() < 0.5:
-        return f'What does "{spanish}" mean in English?', english
-    return f'What is "{english}" in Spanish?', spanish
-
-
-def reading(rng: random.Random) -> tuple[str, str]:
-    """A question in Spanish on a Spanish sentence, answered by words of the sentence."""
-    (name, other), (one, another) = rng.sample(NAMES, 2), rng.sample(THINGS, 2)
-    kind = rng.randrange(4)
-    if kind == 0:
-        text = f"{name} tiene {one.muchos} {spanish_and(other)} {other} tiene {another.muchos}."
-        owner, owned = rng.choice(((name, one), (other, another)))
-        return rng.choice(
-            ((f"{text} ¿Qué tiene {owner}?", owned.muchos), (f"{text} ¿Quién tiene {owned.muchos}?", owner))
-        )
-    if kind == 1:
-        text = f"{name} le da {one.muchos} a {other}."
-        return rng.choice(((f"{text} ¿Quién recibe {one.muchos}?", other), (f"{text} ¿Quién da {one.muchos}?", name)))
-    if kind == 2:
-        (_, dia), (_, donde) = rng.choice(DAYS), rng.choice(DESTINATIONS)
-        text = f"{dia} {name} va {donde} con {other}."
-        return rng.choice(((f"{text} ¿Adónde va {name}?", donde), (f"{text} ¿Con quién va {name}?", other)))
-    being, (_, hace), (_, donde) = rng.choice(BEINGS), rng.choice(VERBS), rng.choice(PLACES)
-    subject = f"{being.the} {being.spanish}"
-    text = f"{subject.capitalize()} {hace} {donde}."
-    return rng.choice(((f"{text} ¿Dónde está {subject}?", donde), (f"{text} ¿Quién está {donde}?", subject)))
+    thing, (verb, verbo) = rng.choice((*THINGS, *CONTAINERS)), rng.choice(VERBS)
+    told = rng.choice(((thing.one, thing.uno), (thing.many, thing.muchos), (verb, verbo)))
+    return translation(told, into_english=rng.random() < 0.5)
