@@ -9,20 +9,22 @@ import pytest
 
 from bot.cycle.dry_run import make_plan
 from bot.demo import TOKEN, fill_hub
+from bot.hub.pool.find import find_pool
+from bot.hub.pool.pool import NoPool
 from bot.watchlist.load import load_watchlist
 from fixtures.cycles import LANGUAGE, MATH, NAMESPACE, client
 from fixtures.data_sets import ask_for_data_at, publish_data_sets
 from fixtures.folders import ROOT
-from fixtures.hub_facts import FACTS, count_parameters, publish_facts
+from fixtures.hub_facts import FACTS, config_of, count_parameters, files_of, publish_facts
 from localhub import Running, running
 
 pytestmark = pytest.mark.slow
 
-JAPANESE_MATH = {"augmxnt/shisa-gamma-7b-v1", "upaya07/Arithmo2-Mistral-7B", "GAIR/Abel-7B-002"}
+SHISA, ABEL, WIZARD = "augmxnt/shisa-gamma-7b-v1", "GAIR/Abel-7B-002", "WizardLMTeam/WizardMath-7B-V1.1"
 TAKEN = {
     "demo": {MATH, LANGUAGE, "overcooked/minnow-math-hot"},  # that one holds NaN, which headers do not show
-    "japanese-math-7b": JAPANESE_MATH,
-    "japanese-math-10b": JAPANESE_MATH,
+    "japanese-math-7b": {SHISA, WIZARD, ABEL},
+    "japanese-math-10b": {SHISA, ABEL},
     "laptop-360m": {"HuggingFaceTB/SmolLM2-360M-Instruct", "example-lab/smollm2-360m-tuned"},
 }
 """The sources that each list is about."""
@@ -71,4 +73,51 @@ def test_the_local_hub_derives_the_recorded_tags_from_the_recorded_files(server:
 def test_the_configs_give_the_recorded_numbers_of_parameters() -> None:
     for facts in FACTS["repos"]:
         if recorded := facts["recorded"].get("parameters"):
-            assert f"{count_parameters(FACTS['configs'][facts['config']]) / 1e9:.2f}B" == recorded
+            assert f"{count_parameters(config_of(facts)) / 1e9:.2f}B" == recorded
+
+
+def test_the_files_are_as_large_as_recorded(server: Running) -> None:
+    """So the tensors are those of the real ones, dtype, rows and ranks included."""
+    checked = set()
+    for facts in FACTS["repos"]:
+        info = client(server).api.model_info(facts["repo"], files_metadata=True)
+        sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
+        assert sizes.keys() >= files_of(facts).keys()
+        for path, recorded in files_of(facts).items():
+            if recorded and recorded.endswith(("GB", "MB")) and path.endswith((".safetensors", ".bin")):
+                number, unit = recorded.split()
+                given = (sizes[path] or 0) / {"GB": 1e9, "MB": 1e6}[unit]
+                assert round(given, len(number.partition(".")[2])) == float(number), (facts["repo"], path)
+                checked.add(facts["repo"])
+    assert {SHISA, WIZARD, ABEL} <= checked
+
+
+def test_the_papers_sources_are_taken_as_their_repos_are(server: Running) -> None:
+    watchlist = load_watchlist(ROOT / "watchlists" / "japanese-math-7b.yml")
+    pool = find_pool(client(server, TOKEN), watchlist, datetime.now(UTC))
+    members = {member.repo: member for member in pool.members}
+    rows = {repo: member.headers["lm_head.weight"].shape[0] for repo, member in members.items()}
+    assert rows == {SHISA: 32000, WIZARD: 32000, ABEL: 32032, "mistralai/Mistral-7B-v0.1": 32000}
+    assert {header.dtype for header in members[ABEL].headers.values()} == {"F32"}
+    assert members[WIZARD].candidate.pull_request == 1  # the Hub's own conversion
+    assert (pool.licence.id, pool.licence.name) == ("other", "microsoft-research-license")
+    assert "GAIR/Abel-7B-002 (apache-2.0, which its card does not say)" in pool.licence.notices[0]
+
+
+def test_without_its_keys_the_watchlist_says_what_each_source_needs(server: Running) -> None:
+    watchlist = load_watchlist(ROOT / "watchlists" / "japanese-math-7b.yml")
+    shisa, wizard, abel = watchlist.pinned
+    changed = watchlist.model_copy(
+        update={
+            "pinned": (shisa, wizard.model_copy(update={"licence": None}), abel),
+            "search": watchlist.search.model_copy(update={"vocabulary": "same"}),
+        }
+    )
+    with pytest.raises(NoPool) as none:
+        find_pool(client(server, TOKEN), changed, datetime.now(UTC))
+    reasons = {verdict.repo: verdict.reason for verdict in none.value.verdicts if not verdict.accepted}
+    assert reasons[WIZARD] == "it declares no licence; a pinned model's key licence can state it"
+    assert reasons[ABEL].endswith("write search.vocabulary: union to unite them")
+    pickled = changed.model_copy(update={"watch": watchlist.watch.model_copy(update={"pickles": "refuse"})})
+    with pytest.raises(NoPool, match=r"write `watch\.pickles: convert`"):
+        find_pool(client(server, TOKEN), pickled, datetime.now(UTC))
