@@ -14,7 +14,7 @@ from bot.cli.cycles import show_command, show_cycle, status_command
 from bot.cli.exits import one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
-from bot.cli.options import AsJson, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
+from bot.cli.options import AsJson, ConvertPickles, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
 from bot.cli.releases.export import export_command
@@ -157,6 +157,7 @@ def merge_command(
     threads: Annotated[
         int | None, typer.Option("--threads", "--num-threads", "-j", help="Processor threads to use.", min=1)
     ] = None,
+    convert_pickles: ConvertPickles = False,
     home: HomePath = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
@@ -176,7 +177,7 @@ def merge_command(
         from bot.merge_command.page import merge_page
         from merging.models.transformers_cache import cache_in
     bot_home = find_home(home)
-    merger = Merger(bot_home, client, narrator, shard_bytes, seed, threads, remarks_of(ctx))
+    merger = Merger(bot_home, client, narrator, shard_bytes, seed, threads, remarks_of(ctx), convert_pickles)
     if check_only:
         merged = merger.check(recipe, out)
     else:

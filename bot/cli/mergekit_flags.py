@@ -22,7 +22,7 @@ _SWITCHES: Mapping[str, str] = MappingProxyType(
         "async-write": "files are always written while the next tensors are merged",
         "clone-tensors": "tensors never share memory in the files",
         "copy-tokenizer": "the tokenizer is always written",
-        "lazy-unpickle": "pickled weights are not read",
+        "lazy-unpickle": "pickled weights are converted once, with --convert-pickles",
         "quiet": "without a terminal nothing but the result is printed",
         "safe-serialization": "weights are always written as safetensors",
         "write-model-card": "the card is always written",

@@ -57,6 +57,12 @@ CycleEndpoint = Annotated[
         "--endpoint", help="The address of the Hub; default: the one that the cycle ran on.", show_default=False
     ),
 ]
+ConvertPickles = Annotated[
+    bool,
+    typer.Option(
+        "--convert-pickles", help="Take models whose weights are pickled, and convert them in a confined process."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

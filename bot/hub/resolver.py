@@ -7,6 +7,7 @@ without their weights, so that what cannot be merged is refused before the downl
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +18,7 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
+from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import query_model
 from bot.hub.discovery.rules import form_refusal
 from bot.hub.inspection.member import RemoteWeights, Unfit
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 _FOLDER_STARTS = ("/", "~", ".")
 """Beginnings of names that can only be a folder's."""
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision can only be a commit."""
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def source_folder(sources: Path, repo: ModelId) -> Path:
@@ -151,9 +158,13 @@ class ResolvedModel:
 class Resolver:
     """Finds models by their identities; each page of the Hub is read once, so that a branch means one commit."""
 
-    def __init__(self, hub: Hub, relative_to: Path) -> None:
-        """relative_to: folder of the file that names the models; relative folders are also looked for there."""
+    def __init__(self, hub: Hub, relative_to: Path, *, convert_pickles: bool = False) -> None:
+        """relative_to: folder of the file that names the models; relative folders are also looked for there.
+
+        convert_pickles: whether repos whose weights are pickled are taken, to be converted.
+        """
         self.hub = hub
+        self._convert_pickles = convert_pickles
         self._relative_to = relative_to
         self._find_repo = cache(self._query)
 
@@ -215,7 +226,11 @@ class Resolver:
 
     def _query(self, repo: str, revision: str | None) -> Candidate:
         try:
-            return query_model(self.hub, repo, revision)
+            candidate = query_model(self.hub, repo, revision)
+            # A commit that is written is meant: the Hub's conversion would be at another one.
+            if self._convert_pickles and not is_commit(revision):
+                candidate = prefer_conversion(self.hub, candidate)
+            return candidate
         except (HubNotFound, HubForbidden, HubRefused) as error:
             raise Unfit(str(error).removeprefix(f"{repo}: ")) from error
         except ValueError as error:  # the client's own check of a repo's name
@@ -227,6 +242,9 @@ class Resolver:
         candidate = self._find_repo(model.location, model.revision)
         if reason := form_refusal(candidate):
             raise Unfit(f"{reason}; name another model")
+        if candidate.is_pickled and not self._convert_pickles:
+            remedy = "add --convert-pickles to have them converted, or name another model"
+            raise Unfit(f"its weights are pickled, without safetensors; {remedy}")
         member = inspect_candidate(self.hub, candidate)
         try:
             config = parse_json_object(CONFIG, self.hub.read(member.repo, member.sha, CONFIG))

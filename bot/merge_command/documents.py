@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from bot.hub.discovery.conversion import describe_conversion
 from bot.hub.front_matter import write_front_matter
 from bot.hub.licences import (
     LicenceError,
@@ -55,6 +56,12 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
             (source.written.location if part is source.files else part.id.location, part.remote, part is source.adapter)
             for source in plan.sources.values()
             for part in source.parts
+        ],
+        conversions=[
+            (remote.repo, how)
+            for source in plan.sources.values()
+            for remote in source.remotes
+            if (how := describe_conversion(remote.candidate))
         ],
         base=plan.config.base.location if plan.config.base else None,
         dtype=plan.assembly.dtype,

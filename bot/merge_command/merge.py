@@ -77,6 +77,7 @@ class Merger:
     max_shard_bytes: largest size of a weight file; larger merges are split into several files.
     seed: seed of the methods that draw random numbers.
     threads: number of processor threads; None leaves it to torch. remarks: what a person should know besides.
+    convert_pickles: whether repos whose weights are pickled are taken, to be converted.
     """
 
     home: Home
@@ -86,6 +87,7 @@ class Merger:
     seed: int = 0
     threads: int | None = None
     remarks: tuple[str, ...] = ()
+    convert_pickles: bool = False
 
     def check(self, recipe: Path, target: Path) -> Merged:
         """Read and plan everything, and write nothing.
@@ -113,7 +115,7 @@ class Merger:
         return Merged(plan, target, hashes, time.monotonic() - start)
 
     def _plan(self, recipe: Path, target: Path) -> MergePlan:
-        resolver = Resolver(self.hub, recipe.parent)
+        resolver = Resolver(self.hub, recipe.parent, convert_pickles=self.convert_pickles)
         with self.narrator.bar("looking", None) as advance:
             read = read_recipe_file(recipe, resolver)
             plan = plan_merge(read, target, self.home, resolver, lambda words: advance(0, words))
@@ -141,7 +143,9 @@ class Merger:
             advance = stack.enter_context(self.narrator.bar("fetching", plan.download_bytes, in_bytes=True))
             for member in plan.missing:
                 try:
-                    fetch_repo(self.hub, member, self.home.sources, lambda repo, count: advance(count, repo))
+                    report = lambda repo, count: advance(count, repo)  # noqa: E731
+                    fetch_repo(self.hub, member, self.home.sources, report, self.narrator.say)
                 except Damaged as error:
-                    raise ShoalError(f"{member.repo}@{member.sha}: damaged: {error}; name another model") from error
+                    what = f"{member.repo}@{member.sha}: {error.finding}"
+                    raise ShoalError(f"{what}: {error}; name another model") from error
         return {name: source.files.folder(self.home.sources) for name, source in plan.sources.items()}

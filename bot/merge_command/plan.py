@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.hub.discovery.conversion import describe_conversion
 from bot.hub.download import SPARE_BYTES, is_complete
 from bot.hub.inspection.member import RemoteWeights, Unfit
 from bot.hub.resolver import ResolvedModel, Resolver, source_folder
@@ -122,7 +123,8 @@ def plan_merge(recipe: RecipeFile, target: Path, home: Home, resolver: Resolver,
     repos = {repo.ref: repo for model in sources.values() for repo in model.remotes}
     missing = tuple(repo for ref, repo in repos.items() if not is_complete(source_folder(home.sources, ref)))
     stages = tuple(planned.values())
-    plan = MergePlan(recipe, stages, missing, tuple(_remarks(recipe, stages, resolver.hub)))
+    remarks = (*_conversion_remarks(repos.values()), *_remarks(recipe, stages, resolver.hub))
+    plan = MergePlan(recipe, stages, missing, remarks)
     _check_room(plan, target, home)
     return plan
 
@@ -171,6 +173,13 @@ def _remarks(recipe: RecipeFile, planned: Sequence[StagePlan], hub: Hub) -> Iter
         yield note
 
 
+def _conversion_remarks(repos: Iterable[RemoteWeights]) -> Iterator[str]:
+    """A remark on each repo whose weights are pickled."""
+    for repo in repos:
+        if how := describe_conversion(repo.candidate):
+            yield f"{repo.repo}: {how}"
+
+
 def _tied_head_remark(planned: StagePlan) -> Iterator[str]:
     """A remark on a last slice without layers, meant for the head alone, where the head is tied to the embedding."""
     first, *_, last = (planned.stage.config.slices[0], *planned.stage.config.slices)
@@ -214,7 +223,8 @@ def _settings(model: InputModel) -> dict[str, object]:
 
 def _check_room(plan: MergePlan, target: Path, home: Home) -> None:
     """ShoalError unless there is room for the download and the result, which may share a disk."""
-    needs = [(_nearest_existing(target.parent), plan.bytes), (_nearest_existing(home.sources), plan.download_bytes)]
+    fetched = plan.download_bytes + max((repo.conversion_bytes for repo in plan.missing), default=0)
+    needs = [(_nearest_existing(target.parent), plan.bytes), (_nearest_existing(home.sources), fetched)]
     by_disk: dict[int, tuple[Path, int]] = {}
     for folder, needed in needs:
         disk = folder.stat().st_dev

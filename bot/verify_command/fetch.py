@@ -11,7 +11,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import Damaged, SourceGone, fetch_repo
 from bot.hub.inspection.member import Unfit
-from bot.hub.resolver import ResolvedModel, Resolver
+from bot.hub.resolver import ResolvedModel, Resolver, is_commit
 from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.evidence import EVIDENCE_FOLDER
@@ -48,18 +48,18 @@ def fetch_release(hub: Hub, repo: str, revision: str | None, folder: Path, narra
 
 
 def fetch_sources(
-    hub: Hub, home: Home, models: set[ModelId], narrator: Narrator
+    hub: Hub, home: Home, models: set[ModelId], narrator: Narrator, *, convert_pickles: bool = False
 ) -> tuple[dict[ModelId, ResolvedModel], str | None]:
-    """Fetch the pinned sources of a recipe into the home.
+    """Fetch the pinned sources of a recipe into the home; those with pickled weights only if these may be converted.
 
     Returns them with None, or nothing with the reason why one of them cannot be had.
 
     Raises:
         ShoalError: the Hub cannot be asked, or the disk is full.
     """
-    resolver, found = Resolver(hub, Path.cwd()), {}
+    resolver, found = Resolver(hub, Path.cwd(), convert_pickles=convert_pickles), {}
     for model in sorted(models, key=str):
-        if not all(re.fullmatch("[0-9a-f]{40}", part.revision or "") for part in model.parts):
+        if not all(is_commit(part.revision) for part in model.parts):
             return {}, f"{model}: is not pinned to a commit of the Hub"
         try:
             found[model] = resolver.resolve(model)
@@ -71,7 +71,7 @@ def fetch_sources(
         report: Callable[[str, int], None] = lambda repo, count: advance(count, repo)  # noqa: E731
         for remote in remotes:
             try:
-                fetch_repo(hub, remote, home.sources, report)
+                fetch_repo(hub, remote, home.sources, report, narrator.say)
             except (Damaged, SourceGone) as error:
                 return {}, f"{remote.repo}@{remote.sha[:12]}: {str(error).partition(';')[0]}"
     return found, None

@@ -50,7 +50,7 @@ class Verifier:
     """Verifies releases.
 
     items: report items of each task to score again; None for all. trusted: whether the release's own tasks, which may
-    hold code, may run.
+    hold code, may run. convert_pickles: whether sources with pickled weights are fetched and converted again.
     """
 
     hub: Hub
@@ -58,6 +58,7 @@ class Verifier:
     narrator: Narrator
     items: int | None
     trusted: bool
+    convert_pickles: bool = False
 
     def verify(self, release: str) -> Verification:
         """Verify a release: a folder, or `owner/name` with or without `@revision`.
@@ -79,7 +80,13 @@ class Verifier:
 
     def _check_weights(self, folder: Path, rebuilt: Path) -> tuple[ReleaseCheck, ReleaseCheck]:
         recipe, config_source = read_provenance(folder)
-        sources, problem = fetch_sources(self.hub, self.home, {*recipe.origins, config_source}, self.narrator)
+        sources, problem = fetch_sources(
+            self.hub,
+            self.home,
+            {*recipe.origins, config_source},
+            self.narrator,
+            convert_pickles=self.convert_pickles,
+        )
         if problem is not None:
             return ReleaseCheck("bytes", CheckOutcome.UNCHECKED, problem), ReleaseCheck(
                 "tensors", CheckOutcome.UNCHECKED, problem

@@ -8,7 +8,7 @@ import typer
 
 from bot.cli.exits import one_line_errors
 from bot.cli.hub_client import open_hub
-from bot.cli.options import AsJson, Endpoint, HomePath
+from bot.cli.options import AsJson, ConvertPickles, Endpoint, HomePath
 from bot.cli.output import show_result, terminal_narrator
 from bot.errors import ShoalError
 from bot.home import find_home
@@ -23,6 +23,7 @@ def verify_command(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the release's own task files, which may contain code.")
     ] = False,
+    convert_pickles: ConvertPickles = False,
     home: HomePath = None,
     endpoint: Endpoint = None,
     as_json: AsJson = False,
@@ -39,7 +40,7 @@ def verify_command(
     with narrator.bar("loading", None):
         from bot.verify_command.page import verification_page
         from bot.verify_command.verify import Verifier
-    found = Verifier(client, find_home(home), narrator, limit, trust_remote_code).verify(release)
+    found = Verifier(client, find_home(home), narrator, limit, trust_remote_code, convert_pickles).verify(release)
     show_result(found, verification_page, as_json=as_json)
     if not found.is_equal:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from bot.errors import ShoalError
@@ -50,14 +51,14 @@ def fetch_origins(
     remotes = distinct_remotes(members)
     with narrator.bar("fetching", sum(remote.candidate.download_bytes for remote in remotes), in_bytes=True) as advance:
         for remote in remotes:
-            _fetch(hub, remote, home, lambda repo, count: advance(count, repo))
+            _fetch(hub, remote, home, lambda repo, count: advance(count, repo), narrator.say)
     folders = member_folders(members, home.sources)
     return folders, folders[config_source]
 
 
-def _fetch(hub: Hub, remote: RemoteWeights, home: Home, on_bytes: OnBytes) -> None:
+def _fetch(hub: Hub, remote: RemoteWeights, home: Home, on_bytes: OnBytes, say: Callable[[str], None]) -> None:
     try:
-        fetch_repo(hub, remote, home.sources, on_bytes)
+        fetch_repo(hub, remote, home.sources, on_bytes, say)
     except (SourceGone, Damaged) as error:
         reason = "damaged on the Hub" if isinstance(error, Damaged) else "no longer on the Hub"
         raise ShoalError(

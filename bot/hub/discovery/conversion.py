@@ -59,6 +59,16 @@ def explain_difference(candidate: Candidate, converted: Candidate) -> str | None
     return None
 
 
+def describe_conversion(candidate: Candidate) -> str | None:
+    """Where the safetensors of pickled weights come from; None of a model that has its own."""
+    if candidate.pull_request is not None:
+        return f"its weights are the Hub's conversion, pull request {candidate.pull_request}"
+    if not candidate.is_pickled:
+        return None
+    unused = f" ({candidate.unused_conversion})" if candidate.unused_conversion else ""
+    return f"its pickled weights are converted here{unused}"
+
+
 def _with_files(candidate: Candidate, converted: Candidate, number: int) -> Candidate:
     return replace(
         candidate,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
 from bot.errors import ShoalError
-from bot.hub.discovery.candidate import Candidate, Verdict
+from bot.hub.discovery.candidate import Verdict
+from bot.hub.discovery.conversion import describe_conversion
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
 from bot.hub.licences import (
     DeclaredLicence,
@@ -197,16 +198,6 @@ def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> s
     note = f"; its config says {differences}: merges follow {leader.repo}" if differences else ""
     converted = "".join(f"; {how}" for remote in source.remotes if (how := describe_conversion(remote.candidate)))
     return f"{family}, {size}, {source.candidate.licence}{note}{converted}{warning}"
-
-
-def describe_conversion(candidate: Candidate) -> str | None:
-    """Where the safetensors of pickled weights come from; None of a model that has its own."""
-    if candidate.pull_request is not None:
-        return f"its weights are the Hub's conversion, pull request {candidate.pull_request}"
-    if not candidate.is_pickled:
-        return None
-    unused = f" ({candidate.unused_conversion})" if candidate.unused_conversion else ""
-    return f"its pickled weights are converted here{unused}"
 
 
 def explain_too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:

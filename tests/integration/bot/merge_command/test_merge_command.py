@@ -26,6 +26,7 @@ from bot.merge_command.merge import Merger
 from bot.progress import TerminalNarrator
 from conftest import TestHub
 from fixtures.json_keys import documented_keys, keys_of
+from fixtures.pickles import open_conversion, with_pickles
 from fixtures.small_repos import card, tokenizer
 from fixtures.tiny_models import recipe_of, tiny_model
 from merging.errors import MergingError
@@ -82,6 +83,40 @@ def linear(*models: str, **more: Any) -> dict[str, Any]:
         "models": [{"model": model, "parameters": {"weight": 1}} for model in models],
         **more,
     }
+
+
+def test_pickled_repos_are_taken_if_that_is_asked_for(hub: TestHub, tmp_path: Path) -> None:
+    folders = {name: save(tmp_path / name, seed=seed) for seed, name in enumerate(("cod", "eel", "ray"))}
+    for name in ("eel", "ray"):
+        files = {path.name: path.read_bytes() for path in folders[name].iterdir()}
+        hub.store.commit(f"reef/{name}", with_pickles(files) | {"README.md": card().encode()})
+    weights = {"model.safetensors": (folders["ray"] / "model.safetensors").read_bytes()}
+    number, sha = open_conversion(hub.store, "reef/ray", weights)
+    file = recipe(tmp_path, **linear(str(folders["cod"]), "reef/eel", "reef/ray"))
+    remedy = "its weights are pickled, without safetensors; add --convert-pickles to have them converted"
+    with pytest.raises(ShoalError) as caught:
+        merger(hub, tmp_path).check(file, tmp_path / "out")
+    assert str(caught.value).count(remedy) == 2
+    merged = merger(hub, tmp_path, convert_pickles=True).merge(file, tmp_path / "out")
+    merger(hub, tmp_path).merge(recipe(tmp_path, **linear(*map(str, folders.values()))), tmp_path / "same")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "same"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert {f"reef/ray@{sha}", f"reef/eel@{hub.store.head('reef/eel')}"} <= {str(name) for name in pinned(tmp_path)}
+    assert merged.plan.remarks[:2] == (
+        "reef/eel: its pickled weights are converted here",
+        f"reef/ray: its weights are the Hub's conversion, pull request {number}",
+    )
+    assert "reef/eel: its pickled weights are converted here." in (tmp_path / "out" / "README.md").read_text()
+    # A commit that is written is kept, though the Hub has a conversion at another one.
+    exact = recipe(tmp_path, **linear(str(folders["cod"]), f"reef/ray@{hub.store.head('reef/ray')}"))
+    plan = merger(hub, tmp_path, convert_pickles=True).check(exact, tmp_path / "exact").plan
+    assert [repo.sha for repo in plan.missing] == [hub.store.head("reef/ray")]
+
+
+def pinned(folder: Path) -> list[str]:
+    """The models of the written recipe."""
+    content = yaml.safe_load((folder / "out" / "mergekit_config.yml").read_text())
+    return [entry["model"] for entry in content["models"]]
 
 
 def test_models_of_the_hub_are_pinned_fetched_and_merged(hub: TestHub, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.card import render_release_card
 from bot.release.card.facts import CardFacts, ItemCounts
-from bot.release.card.merge_facts import PartFacts, PathFacts
+from bot.release.card.merge_facts import ConversionFacts, PartFacts, PathFacts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import Question
@@ -59,7 +59,16 @@ def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:
     example = replace(facts.example, chat_template=True, num_fewshot=2)
     (sibling, *_) = facts.baselines
     siblings = (replace(sibling, kind=BaselineKind.RELEASE),)
-    changed = replace(facts, licence=named, skills=skills, search=search, example=example, siblings=siblings)
+    conversions = (ConversionFacts("repo", 3, ()), ConversionFacts("repo", None, (("pytorch_model.bin", "0" * 64),)))
+    changed = replace(
+        facts,
+        licence=named,
+        skills=skills,
+        search=search,
+        example=example,
+        siblings=siblings,
+        conversions=conversions,
+    )
     return with_texts(changed, text)
 
 
@@ -69,6 +78,15 @@ def body(card: str) -> str:
 
 def test_the_card_of_a_weight_merge_reads_as_agreed() -> None:
     check_golden("card.md", render_release_card(OF_MERGE))
+
+
+def test_the_card_says_whose_conversion_pickled_weights_are() -> None:
+    conversions = (ConversionFacts("a/b", 3, ()), ConversionFacts("c/d", None, (("pytorch_model.bin", "0a" * 32),)))
+    card = render_release_card(replace(OF_MERGE, hub_url="https://hub.example", conversions=conversions))
+    theirs = "The weights of a/b were pickled; these are the Hub's own conversion of them, [pull request 3]"
+    assert f"{theirs}(https://hub.example/a/b/discussions/3)." in card
+    ours = "The weights of c/d were pickled; shoal converted them, from `pytorch_model.bin`"
+    assert f"{ours} (SHA-256 `{'0a' * 32}`)." in card
 
 
 def test_the_card_of_a_path_reads_as_agreed() -> None:
