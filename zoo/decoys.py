@@ -33,7 +33,7 @@ def decoys() -> tuple[HubRepo, ...]:
                 ("sealed-press/minnow-tales", "licence forbids it", _plain),
                 ("anon4711/minnow-ft", "unknown licence", _plain),
                 ("copycat/minnow-math-best", "same weights under another name", _same_weights),
-                ("lora-lane/minnow-math-lora", "adapter", _adapter),
+                ("lora-lane/minnow-math-lora", "adapter for another base", _adapter),
                 ("shoal-demo/minnow-merge-earlier", "own earlier merge", _own_merge),
                 ("overcooked/minnow-math-hot", "NaN weights", _not_finite),
             )
@@ -46,7 +46,7 @@ _LICENCES = {"licence forbids it": "cc-by-nc-nd-4.0", "unknown licence": "unknow
 
 def _decoy(name: str, number: int, reason: str, build: Callable[[int], tuple[Files, str]]) -> HubRepo:
     files, story = build(number)
-    merge, adapter = reason == "own earlier merge", reason == "adapter"
+    merge, adapter = reason == "own earlier merge", reason == "adapter for another base"
     files["README.md"] = _card(
         name,
         story,
@@ -173,13 +173,13 @@ def _same_weights(_: int) -> tuple[Files, str]:
 
 
 def _adapter(number: int) -> tuple[Files, str]:
-    """A LoRA of rank 2 on the first layer's queries, its second factor zero as before training."""
+    """A LoRA of rank 2 on the first layer's queries, for a model that is wider than the base in its settings."""
     generator = torch.Generator().manual_seed(number)
-    hidden = _json(MATH, CONFIG)["hidden_size"]
+    hidden = _json(MATH, CONFIG)["hidden_size"] + 32
     layer = "base_model.model.model.layers.0.self_attn.q_proj"
     factors = {
         f"{layer}.lora_A.weight": torch.randn([2, hidden], generator=generator),
-        f"{layer}.lora_B.weight": torch.zeros([hidden, 2]),
+        f"{layer}.lora_B.weight": torch.randn([hidden, 2], generator=generator),
     }
     config = {
         "base_model_name_or_path": BASE,
@@ -191,7 +191,7 @@ def _adapter(number: int) -> tuple[Files, str]:
         "layers_to_transform": [0],
     }
     files: Files = {"adapter_config.json": _dump(config), "adapter_model.safetensors": _safetensors(factors)}
-    return files, f"A LoRA for {BASE}, untrained."
+    return files, f"A LoRA that says it is for {BASE}, and was trained on a wider model."
 
 
 def _own_merge(_: int) -> tuple[Files, str]:

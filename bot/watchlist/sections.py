@@ -63,6 +63,9 @@ class WatchSection(Section):
         description="models whose weights are pickled, without safetensors: refuse them, or convert them where they "
         "hold plain tensors alone; the Hub's own conversions are preferred",
     )
+    adapters: bool = Field(
+        default=True, description="whether LoRA adapters are sources, each on its own base; pinned ones always are"
+    )
     max_candidates: int = Field(
         default=100, ge=2, le=1000, description="models to query one by one, most downloaded first"
     )

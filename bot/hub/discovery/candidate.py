@@ -27,7 +27,7 @@ _LICENCE_FILE = re.compile(r"(licen[sc]e|notice|copying|use_policy)([-_.][\w.-]{
 _LICENCE_ENDINGS = ("", ".md", ".txt", ".rst")
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-"""The files of a LoRA adapter. A repo that has them holds no whole model."""
+"""The files of a LoRA adapter. A repo with the first of them is one, for transformers too, whatever else it has."""
 
 MAX_INDEX_BYTES = 16 * MIB
 
@@ -158,9 +158,9 @@ class Candidate:
 
     @cached_property
     def is_pickled(self) -> bool:
-        """Whether its weights are there as pickles alone."""
+        """Whether its weights are there as pickles alone; an adapter's are never read."""
         paths = {file.path for file in self.files}
-        return paths.isdisjoint((SINGLE, INDEX)) and any(map(is_pickle, paths))
+        return not self.is_adapter and paths.isdisjoint((SINGLE, INDEX)) and any(map(is_pickle, paths))
 
     @property
     def flagged(self) -> tuple[str, ...]:
@@ -173,8 +173,13 @@ class Candidate:
         return tuple(path for path in self.security or () if path not in self.flagged)
 
     @property
+    def is_adapter(self) -> bool:
+        """Whether it is an adapter as peft saves them."""
+        return self.file(ADAPTER_CONFIG) is not None
+
+    @property
     def wanted_files(self) -> tuple[RemoteFile, ...]:
-        """The files that are fetched."""
+        """The files that are fetched; of an adapter no whole weights that may lie beside it."""
         return tuple(file for file in self.files if self._wants(file.path))
 
     @property
@@ -198,6 +203,8 @@ class Candidate:
         return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
 
     def _wants(self, path: str) -> bool:
+        if self.is_adapter and fnmatchcase(path, WEIGHTS):
+            return False
         return is_wanted(path) or (self.is_pickled and (path == PICKLE_INDEX or is_pickle(path)))
 
     def refuse(self, reason: str) -> Verdict:
@@ -213,7 +220,7 @@ def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
     """Convert an entry of the Hub's list, or the answer for one model."""
     card: Mapping[str, object] = vars(info.card_data) if info.card_data else {}
     config = info.config if isinstance(info.config, dict) else {}
-    base_models, relation, inferred = _lineage(info, card)
+    base_models, relation, inferred = _lineage(info, card, config)
     return Candidate(
         repo=info.id,
         sha=info.sha or "",
@@ -250,8 +257,13 @@ def _is_language(word: str) -> bool:
     return _LANGUAGE.fullmatch(word) is not None or word in _OTHER_LANGUAGES
 
 
-def _lineage(info: ModelInfo, card: Mapping[str, object]) -> tuple[tuple[str, ...], str | None, str | None]:
-    """Declared base models; the relation to them by the card; and by the Hub, which guesses it from the files."""
+def _lineage(
+    info: ModelInfo, card: Mapping[str, object], config: Mapping[str, object]
+) -> tuple[tuple[str, ...], str | None, str | None]:
+    """Declared base models; the relation to them by the card; and by the Hub, which guesses it from the files.
+
+    Where neither names any, the Hub shows the base that an adapter's settings name.
+    """
     answer: object = info.base_models
     models: list[object] = []
     guesses: list[object] = []
@@ -260,7 +272,9 @@ def _lineage(info: ModelInfo, card: Mapping[str, object]) -> tuple[tuple[str, ..
         guesses = [answer.get("relation")]
     elif isinstance(answer, list):
         models = answer
-    bases = _words(card.get("base_model")) or _words(models)
+    peft = config.get("peft")
+    adapted = _words(peft.get("base_model_name_or_path")) if isinstance(peft, dict) else ()
+    bases = _words(card.get("base_model")) or _words(models) or adapted
     tags = [tag.split(":") for tag in info.tags or ()]
     guesses += [parts[1] for parts in tags if parts[0] == "base_model" and len(parts) == 3]
     declared = _words(card.get("base_model_relation"))

@@ -7,10 +7,10 @@ to what the Hub was not asked for yet, so the same rules serve an entry of a lis
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from bot.hub.discovery.candidate import INDEX, SINGLE, Candidate, most_bytes
+from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate, most_bytes
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import find_refusal
@@ -42,11 +42,15 @@ def own_merge(candidate: Candidate, _: Watchlist, __: datetime) -> str | None:
     return f"it is a merge made by shoal (tag {OWN_TAG})" if OWN_TAG in candidate.tags else None
 
 
-def author_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
-    """The watchlist's lists of authors; a pinned model need not be by an allowed one."""
+def author_denied(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's list of authors whose models are never used."""
+    denied = candidate.author in watchlist.watch.authors.deny
+    return f"its author {candidate.author} is in watch.authors.deny" if denied else None
+
+
+def author_not_allowed(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's list of authors; a pinned model need not be by an allowed one."""
     authors = watchlist.watch.authors
-    if candidate.author in authors.deny:
-        return f"its author {candidate.author} is in watch.authors.deny"
     if authors.allow and candidate.author not in authors.allow and candidate.pinned is None:
         return f"its author {candidate.author} is not in watch.authors.allow"
     return None
@@ -66,10 +70,20 @@ def private(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | No
     return None
 
 
-def adapter(candidate: Candidate, _: object, __: object) -> str | None:
+def not_whole(candidate: Candidate, _: object, __: object) -> str | None:
     """An adapter holds differences, not a model."""
-    if "adapter" in (candidate.relation, candidate.inferred_relation) or candidate.file("adapter_config.json"):
+    if candidate.is_adapter or "adapter" in (candidate.relation, candidate.inferred_relation):
         return "it is an adapter, not a whole model"
+    return None
+
+
+def adapter_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """The watchlist's word on adapters, which counts for those that are found; and adapters that are none of peft's."""
+    if candidate.is_adapter:
+        wanted = watchlist.watch.adapters or candidate.pinned is not None
+        return None if wanted else "it is an adapter, and watch.adapters is false"
+    if "adapter" in (candidate.relation, candidate.inferred_relation):
+        return f"it is an adapter without {ADAPTER_CONFIG}: only LoRA adapters that peft saved can be merged"
     return None
 
 
@@ -78,6 +92,8 @@ def quantised(candidate: Candidate, _: object, __: object) -> str | None:
 
     The Hub also calls a repo quantized, or tags it, for a rounded copy beside its whole weights.
     """
+    if candidate.is_adapter:
+        return None  # it speaks of the base that it was trained on, which is inspected itself
     if candidate.quantised:
         return f"it is quantised ({candidate.quantised[:40]})"
     tags = {tag.lower() for tag in candidate.tags}
@@ -102,6 +118,8 @@ def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
 def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     """Weights are read from safetensors, or converted from what transformers pickled (see `pickled`)."""
     paths = [file.path for file in candidate.files]
+    if candidate.is_adapter:
+        return _no_adapter_weights(paths)
     if SINGLE in paths or INDEX in paths or candidate.is_pickled:
         return None
     if found := next((path for path in paths if path.endswith(_PICKLES)), None):
@@ -118,14 +136,24 @@ def pickled(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | No
     return None
 
 
+def _no_adapter_weights(paths: Collection[str]) -> str | None:
+    if ADAPTER_WEIGHTS in paths:
+        return None
+    if "adapter_model.bin" in paths:
+        return f"its adapter is pickled, without {ADAPTER_WEIGHTS}: load it with peft and save it again"
+    return f"it has {ADAPTER_CONFIG} without {ADAPTER_WEIGHTS}"
+
+
 def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
     """Only models of a known kind can be merged."""
-    return find_refusal({"architectures": candidate.architectures})
+    return None if candidate.is_adapter else find_refusal({"architectures": candidate.architectures})
 
 
 def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """The watchlist's list of architectures."""
     listed = watchlist.watch.architectures
+    if candidate.is_adapter:
+        return None  # its base has one
     if listed and not set(candidate.architectures) & set(listed):
         return f"its architecture {candidate.architectures[0][:60]} is not in watch.architectures"
     return None
@@ -148,9 +176,9 @@ def licence_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) 
 
 
 def wrong_size(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
-    """The watchlist's range of parameters."""
+    """The watchlist's range of parameters; an adapter has its base's."""
     count, bounds = candidate.parameters, watchlist.watch.parameters
-    if count is None:
+    if count is None or candidate.is_adapter:
         return None
     if bounds.min is not None and count < bounds.min:
         return f"it has {count:,} parameters, fewer than watch.parameters.min ({bounds.min:,})"
@@ -200,7 +228,7 @@ def unsafe(candidate: Candidate, _: object, __: object) -> str | None:
 
 
 FORM: tuple[FormRule, ...] = (
-    adapter,
+    not_whole,
     quantised,
     custom_code,
     no_safetensors,
@@ -213,7 +241,7 @@ FORM: tuple[FormRule, ...] = (
 SAFETY: tuple[RefusalRule, ...] = (
     gated,
     private,
-    adapter,
+    not_whole,
     quantised,
     custom_code,
     no_safetensors,
@@ -229,10 +257,23 @@ SAFETY: tuple[RefusalRule, ...] = (
 NAMED_BASE: tuple[RefusalRule, ...] = tuple(rule for rule in SAFETY if rule is not gated)
 """Rules for a base that the watchlist names, which counts as pinned."""
 
+MODEL: tuple[RefusalRule, ...] = (architecture_not_wanted, wrong_size)
+"""Rules on what kind of model is watched for: of an adapter they are asked about its base."""
+
+ADAPTED_BASE: tuple[RefusalRule, ...] = (
+    own_merge,
+    author_denied,
+    *SAFETY,
+    licence_not_wanted,
+    *MODEL,
+)
+"""Rules for the base of an adapter, whose weights go into merges as a source's do. Others have chosen it."""
+
 RULES: tuple[RefusalRule, ...] = (
     own_merge,
-    author_not_wanted,
-    *SAFETY,
+    author_denied,
+    author_not_allowed,
+    *(adapter_not_wanted if rule is not_whole else rule for rule in SAFETY),
     architecture_not_wanted,
     licence_not_wanted,
     wrong_size,

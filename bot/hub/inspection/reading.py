@@ -38,8 +38,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
         Unfit: one of them is missing, too large or broken, or points to code.
         ShoalError: the Hub cannot be asked.
     """
-    if unmeasured := [file.path for file in candidate.wanted_files if file.size is None]:
-        raise Unfit(f"the Hub does not give the size of its {unmeasured[0]}")
+    check_measured(candidate)
     try:
         config = _read_json(hub, candidate, "config.json")
         check_config(config)
@@ -48,7 +47,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
         if layers == 0:
             raise Unfit("it has no transformer layers")
         meaning = read_settings(config, layers)
-        tokenizer, pieces = _read_tokenizer(hub, candidate)
+        tokenizer, pieces = read_tokenizer(hub, candidate)
         has_template = candidate.file("chat_template.jinja") is not None
         for path, file in COMPANION_FILES.items():
             if file.may_point_to_code and candidate.file(path):
@@ -73,6 +72,12 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
     if member.tokenizer is None and member.pieces is None:
         raise Unfit("it has neither tokenizer.json nor tokenizer.model")
     return member
+
+
+def check_measured(candidate: Candidate) -> None:
+    """Raise Unfit for a file that would be fetched whatever its size."""
+    if unmeasured := [file.path for file in candidate.wanted_files if file.size is None]:
+        raise Unfit(f"the Hub does not give the size of its {unmeasured[0]}")
 
 
 def check_config(config: Mapping[str, object]) -> None:
@@ -100,7 +105,7 @@ def _read_json(hub: Hub, candidate: Candidate, path: str) -> dict[str, object]:
     return parse_json_object(f"its {path}", _read(hub, candidate, path))
 
 
-def _read_tokenizer(hub: Hub, candidate: Candidate) -> tuple[TokenizerDigests | None, str | None]:
+def read_tokenizer(hub: Hub, candidate: Candidate) -> tuple[TokenizerDigests | None, str | None]:
     """The meaning of tokenizer.json and the hash of tokenizer.model, each if there is one."""
     found = None
     if candidate.file("tokenizer.json"):

@@ -15,6 +15,7 @@ from bot.hub.discovery.rules import wrong_size
 from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
 from bot.hub.licences import DeclaredLicence, licence_refusal
+from bot.hub.pool.adapters import AdapterBases
 from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
@@ -54,7 +55,8 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     inspected_base = inspect_base(hub, base) if base else None
     if inspected_base is not None:
         _check_licences(inspected_base, lineage, watchlist.noncommercial)
-    members, unfit = _inspect_candidates(hub, watchlist, found.candidates, base, now, on_progress)
+    bases = AdapterBases.of(hub, watchlist, now, look_up, inspected_base, found.candidates)
+    members, unfit = _inspect_candidates(hub, watchlist, found.candidates, bases, now, on_progress)
     united = watchlist.search.vocabulary != SAME
     related, unrelated = keep_one_family(members, inspected_base, united=united)
     distinct, duplicates = drop_duplicates(related, inspected_base)
@@ -98,18 +100,18 @@ def _inspect_candidates(
     hub: Hub,
     watchlist: Watchlist,
     candidates: Sequence[Candidate],
-    base: Candidate | None,
+    bases: AdapterBases,
     now: datetime,
     on_progress: OnProgress,
 ) -> tuple[list[Member], list[Verdict]]:
     members, unfit = [], []
     for number, candidate in enumerate(candidates, 1):
         on_progress(f"reading headers {number}/{len(candidates)}: {candidate.repo}")
-        if base is not None and candidate.repo == base.repo:
+        if bases.base is not None and candidate.repo == bases.base.repo:
             unfit.append(candidate.refuse("it is the base of the others"))
             continue
         try:
-            member = inspect_source(hub, candidate)
+            member = bases.inspect(candidate) if candidate.is_adapter else inspect_source(hub, candidate)
         except Unfit as error:
             unfit.append(candidate.refuse(str(error)))
             continue

@@ -189,6 +189,8 @@ def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, 
 def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> str:
     """leader: the source whose config the merges have."""
     family = f"of the family of {base.repo}" if base else "of one family with the others"
+    if source.adaptation is not None:
+        family = f"an adapter on {source.adaptation.base.repo}, {family}"
     beside = source.candidate.flagged_beside
     warning = f"; the Hub's security scan warns of {plain(beside[0])[:60]}, which is not fetched" if beside else ""
     size = f"{source.parameters:,} parameters"

@@ -28,7 +28,10 @@ def _front_matter(repo: HubRepo) -> dict:
 
 
 def _shapes(repo: HubRepo) -> dict:
-    raw = _bytes(repo, "model.safetensors")
+    return _header(_bytes(repo, "model.safetensors"))
+
+
+def _header(raw: bytes) -> dict:
     header = json.loads(raw[8 : 8 + struct.unpack("<Q", raw[:8])[0]])
     header.pop("__metadata__", None)
     return {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
@@ -44,7 +47,10 @@ def _faults(repo: HubRepo) -> set[str]:
     if "shoal-merge" in card["tags"]:
         found.add("own earlier merge")
     if "adapter_config.json" in files:
-        return found | {"adapter"}
+        raw = _bytes(repo, "adapter_model.safetensors")
+        width = next(shape[1] for name, (_, shape) in _header(raw).items() if "lora_A" in name)
+        fits = width == json.loads(_bytes(MODELS[BASE], "config.json"))["hidden_size"]
+        return found | ({"adapter"} if fits else {"adapter for another base"})
     if "auto_map" in json.loads(_bytes(repo, "config.json")) or any(name.endswith(".py") for name in files):
         found.add("custom code")
     if _bytes(repo, "tokenizer.json") != _bytes(MODELS[BASE], "tokenizer.json"):
@@ -80,7 +86,7 @@ def test_there_is_a_decoy_for_every_reason():
         "unknown licence",
         "gated",
         "same weights under another name",
-        "adapter",
+        "adapter for another base",
         "own earlier merge",
         "NaN weights",
     }

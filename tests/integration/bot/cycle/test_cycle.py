@@ -92,7 +92,7 @@ REASONS = {
     "licence forbids it": "cc-by-nc-nd-4.0, which forbids",
     "unknown licence": "the licence 'unknown'",
     "same weights under another name": f"the same weights as {MATH}",
-    "adapter": "an adapter",
+    "adapter for another base": "this adapter is for another base",
     "own earlier merge": "a merge made by shoal",
     "NaN weights": "damaged: model.safetensors: tensor lm_head.weight holds NaN",
 }

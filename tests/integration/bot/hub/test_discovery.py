@@ -52,8 +52,8 @@ DECOYS = {
         "its weights are pickled, without safetensors; write `watch.pickles: convert` to have them converted",
     ),
     "adapter": (
-        without_weights(**{"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}),
-        "it is an adapter, not a whole model",
+        without_weights(**{"adapter_config.json": b"{}", "adapter_model.bin": b"x"}),
+        "its adapter is pickled, without adapter_model.safetensors: load it with peft and save it again",
     ),
     "code": (files(1) | {"modeling_fish.py": b"print()"}, "it needs custom code (modeling_fish.py)"),
     "mapped": (

@@ -100,6 +100,7 @@ VALUES: dict[str, list[Any]] = {
     "watch.max_age_days": COUNTS,
     "watch.architectures": LISTS,
     "watch.pickles": ["refuse", "convert", "Convert", True, None],
+    "watch.adapters": SWITCHES,
     "watch.max_candidates": COUNTS,
     "pinned": [[one] for one in REPOS] + [[], "a/b", None, ["a/b", "a/c"]],
     "base": [*REPOS, "auto", "none", "Auto", "", None, False],

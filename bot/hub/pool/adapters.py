@@ -1,0 +1,100 @@
+"""Finds the bases of adapters: the pool's own, or a repo that an adapter names and that may be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
+from bot.hub.client import Hub
+from bot.hub.discovery.candidate import Candidate
+from bot.hub.discovery.conversion import prefer_conversion
+from bot.hub.discovery.listing import LookUp
+from bot.hub.discovery.query import query_model
+from bot.hub.discovery.rules import ADAPTED_BASE, MODEL, first_refusal
+from bot.hub.inspection.adapter import inspect_adapter, read_adapter_settings
+from bot.hub.inspection.member import Member, Unfit
+from bot.hub.inspection.reading import inspect_source
+from bot.watchlist.sections import PinnedModel
+from bot.watchlist.watchlist import Watchlist
+from templates.escaping import plain
+
+
+@dataclass
+class AdapterBases:
+    """The bases of a watchlist's adapters; each is inspected once, however many adapters name it.
+
+    look_up: as in `discovery.listing`. base: the pool's, if it has one.
+    commits: repo → the commit at which the pool has it; a pool has a repo at one commit only.
+    """
+
+    hub: Hub
+    watchlist: Watchlist
+    now: datetime
+    look_up: LookUp
+    base: Member | None
+    commits: dict[str, str]
+    _inspected: dict[str, Member | Unfit] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        hub: Hub,
+        watchlist: Watchlist,
+        now: datetime,
+        look_up: LookUp,
+        base: Member | None,
+        candidates: Iterable[Candidate],
+    ) -> AdapterBases:
+        """Those of a pool's candidates, among which a base may be."""
+        whole = [*(one for one in candidates if not one.is_adapter), *([base.candidate] if base else [])]
+        return cls(hub, watchlist, now, look_up, base, {one.repo: one.sha for one in whole})
+
+    def inspect(self, candidate: Candidate) -> Member:
+        """An adapter on the base that its settings name.
+
+        Raises:
+            Unfit: its base is gone, may not be used, or is another than its card says; or it does not fit the base.
+            ShoalError: the Hub cannot be asked.
+        """
+        settings = read_adapter_settings(self.hub, candidate)
+        named = self.look_up(settings.base.repo)
+        if named is None:
+            raise Unfit(f"its base {settings.base.repo} cannot be seen on the Hub")
+        declared = [found.repo if (found := self.look_up(name)) else name for name in candidate.base_models]
+        if declared and named.repo not in declared:
+            raise Unfit(f"its settings name the base {named.repo}, its card {plain(declared[0])[:96]}")
+        base = self._at_commit(named, settings.base)
+        is_pools = self.base is not None and base.repo == self.base.repo
+        judged = replace(base, pinned=candidate.pinned)  # whoever pins an adapter has chosen its base too
+        if reason := first_refusal(judged, self.watchlist, self.now, MODEL if is_pools else ADAPTED_BASE):
+            raise Unfit(f"its base {base.repo}: {reason}")
+        return inspect_adapter(self.hub, candidate, settings, self._inspect(base))
+
+    def _at_commit(self, named: Candidate, reference: PinnedModel) -> Candidate:
+        """The base at the commit that an adapter names; else at the pool's, or the newest."""
+        wanted = reference.revision or self.commits.get(named.repo)
+        try:
+            found = query_model(self.hub, named.repo, wanted) if wanted else named
+            if wanted is None and self.watchlist.watch.pickles == "convert":
+                found = prefer_conversion(self.hub, found)
+        except (HubNotFound, HubForbidden, HubRefused) as error:
+            raise Unfit(f"its base {error!s}") from error
+        if (known := self.commits.setdefault(found.repo, found.sha)) != found.sha:
+            names = f"its settings name {found.repo} at {found.sha[:12]}"
+            raise Unfit(f"{names}, which the pool has at {known[:12]}: a pool has a repo at one commit")
+        return found
+
+    def _inspect(self, base: Candidate) -> Member:
+        if self.base is not None and base.repo == self.base.repo:
+            return self.base
+        if base.repo not in self._inspected:
+            try:
+                self._inspected[base.repo] = inspect_source(self.hub, base)
+            except Unfit as error:
+                self._inspected[base.repo] = error
+        found = self._inspected[base.repo]
+        if isinstance(found, Unfit):
+            raise Unfit(f"its base {base.repo}: {found}")
+        return found
