@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.hub.inspection.member import Member
-from merging.models.settings import settings_mismatch
+from merging.models.settings import noted_differences, settings_mismatch
 from merging.sources.family import family_mismatch
 from merging.tokenizers.comparison import tokenizer_mismatch
 from merging.tokenizers.spelling import spelling_mismatch
@@ -24,6 +24,15 @@ def find_mismatch(reference: Member, other: Member, *, united: bool = False) -> 
         or settings_mismatch(reference.settings, {**other.settings, **same_height})
         or (_spelling_mismatch(reference, other) if united else _token_mismatch(reference, other))
     )
+
+
+def note_differences(leader: Member, other: Member) -> str | None:
+    """What a user meets in another source's config, though it changes nothing; None if there is nothing.
+
+    leader: the source whose config the merges have.
+    """
+    differences = ", and ".join(noted_differences(leader.settings, other.settings))
+    return f"its config says {differences}: merges follow {leader.repo}" if differences else None
 
 
 def _experts_mismatch(base: Member, other: Member) -> str | None:

@@ -11,6 +11,7 @@ from bot.errors import ShoalError
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.discovery.conversion import describe_conversion
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
+from bot.hub.inspection.mismatch import note_differences
 from bot.hub.licences import (
     DeclaredLicence,
     ReleaseLicence,
@@ -20,7 +21,6 @@ from bot.hub.pool.lineage import Lineage, member_licences
 from bot.hub.pool.vocabulary import PoolVocabulary
 from merging.dtypes import element_bytes
 from merging.identity import ModelId
-from merging.models.settings import noted_differences
 from merging.sources.family import TensorHeader
 from merging.tensor_names import count_layers
 from templates.escaping import plain
@@ -196,8 +196,7 @@ def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> s
     size = f"{source.parameters:,} parameters"
     if source.experts:
         size += f" in a mixture of experts ({source.experts})"
-    differences = ", and ".join(noted_differences(leader.settings, source.settings))
-    note = f"; its config says {differences}: merges follow {leader.repo}" if differences else ""
+    note = f"; {differences}" if (differences := note_differences(leader, source)) else ""
     converted = "".join(f"; {how}" for remote in source.remotes if (how := describe_conversion(remote.candidate)))
     return f"{family}, {size}, {source.candidate.licence}{note}{converted}{warning}"
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from merging.models.experts import Experts
 from merging.recipes.path import Hop
 
 
@@ -15,11 +16,15 @@ def check_lengths(unit: str, expected: int, columns: Iterable[tuple[str, tuple[o
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """A Hub repository at the commit whose weights went into the release."""
+    """A Hub repository at the commit whose weights went into the release.
+
+    note: what a user meets in its config, and not in the release's; "" if there is nothing.
+    """
 
     repo: str
     sha: str
     licence: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,16 @@ class PathFacts:
 
 @dataclass(frozen=True)
 class CostFacts:
-    """Number of weights of the release and of one source; cost per token of the release as a multiple of a source's."""
+    """Number of weights of the release and of one source; cost per token of the release as a multiple of a source's.
+
+    experts: those of a mixture of experts. per_token: number of the release's weights that a token passes through.
+    """
 
     parameters: int
     source_parameters: int
     times: float
+    experts: Experts | None = None
+    per_token: float = 0
 
 
 @dataclass(frozen=True)

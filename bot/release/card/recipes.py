@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bot.hub.inspection.member import Member, distinct_remotes
+from bot.hub.inspection.mismatch import note_differences
 from bot.hub.pool.pool import Pool
 from bot.release.card.merge_facts import (
     ConversionFacts,
@@ -34,18 +35,19 @@ def recipe_facts(recipe: Recipe, pool: Pool, mergekit_yaml: str) -> RecipeFacts:
 def base_facts(recipe: Recipe, pool: Pool) -> SourceFacts | None:
     """The pool's base if its weights went into the merge; some methods need none, nor does a path through sources."""
     base = pool.base
-    return source_facts(base) if base and base.ref in recipe.origins else None
+    return source_facts(base, pool) if base and base.ref in recipe.origins else None
 
 
 def sources_facts(recipe: Recipe, pool: Pool) -> tuple[SourceFacts, ...]:
     """The sources whose weights went into the merge, in the recipe's order."""
     members = {member.ref: member for member in pool.sources}
-    return tuple(source_facts(members[origin]) for origin in recipe.origins if origin in members)
+    return tuple(source_facts(members[origin], pool) for origin in recipe.origins if origin in members)
 
 
-def source_facts(member: Member) -> SourceFacts:
+def source_facts(member: Member, pool: Pool) -> SourceFacts:
     """A member of the pool as the card names it."""
-    return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown")
+    note = note_differences(pool.sources[0], member) or ""
+    return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown", note)
 
 
 def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:
@@ -65,7 +67,8 @@ def cost_facts(recipe: Recipe, pool: Pool, folder: Path) -> CostFacts:
     shapes = _weights(source, Checkpoint.open(folder))
     release = model_cost(shapes, source.settings, recipe.layers)
     alone = model_cost(shapes, source.settings, range(pool.layers))
-    return CostFacts(release.parameters, alone.parameters, release.per_token / alone.per_token)
+    times = release.per_token / alone.per_token
+    return CostFacts(release.parameters, alone.parameters, times, source.experts, release.per_token)
 
 
 def _weights(source: Member, release: Checkpoint) -> Mapping[str, Shape]:
