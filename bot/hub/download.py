@@ -192,6 +192,8 @@ def fetch_repo(
         _write_manifest(remote, partial)
         move_folder(partial, target)
         return target
+    except Unconverted:
+        raise  # what was fetched is whole
     except Damaged:
         shutil.rmtree(partial, ignore_errors=True)
         raise

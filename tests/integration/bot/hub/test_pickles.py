@@ -189,6 +189,22 @@ def test_a_pickle_whose_values_are_damaged_leaves_the_pool_and_nothing_stays(ree
     assert list((tmp_path / "reef--eel").iterdir()) == []
 
 
+def test_a_process_that_fails_leaves_what_was_fetched_for_the_next_cycle(
+    reef: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reef.store.commit("reef/ray", files(3, base="reef/base"))
+    pool = find(reef)
+    with monkeypatch.context() as patch:
+        patch.setattr("merging.pickles.conversion._START", "raise SystemExit('no torch here')")
+        (verdict,) = fetch_pool(client(reef), pool, tmp_path).refused
+    assert verdict.reason == (
+        "not converted: the process that converts its pickles ended with status 1 (no torch here)"
+    )
+    reef.faults.clear()
+    fetched = fetch_pool(client(reef), pool, tmp_path)
+    assert fetched.refused == () and not any(path.endswith(".bin") for _, path in reef.faults.seen)
+
+
 def test_other_limits_hold_for_pickles_too(reef: TestHub) -> None:
     size = reef.store.repo("reef/eel").entry("pytorch_model.bin", reef.store.head("reef/eel")).size
     assert "more than watch.max_bytes" in reason(reef, max_bytes=size)

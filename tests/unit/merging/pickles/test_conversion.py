@@ -158,6 +158,17 @@ def test_a_process_that_was_taken_over_can_do_no_more_than_is_said(
     assert (folder / "pytorch_model.bin").exists() and not (folder / "model.safetensors").exists()
 
 
+@pytest.mark.skipif(not LINUX, reason="elsewhere there is neither Landlock nor seccomp to be without")
+def test_a_kernel_without_landlock_and_seccomp_is_said_to_keep_the_process_from_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = saved(tmp_path, "llama")
+    lacking = "import merging.pickles.confinement as c; c._CREATE_RULESET = 9999; c._CALLS = {}; main(job)"
+    monkeypatch.setattr(conversion, "_START", conversion._START.replace("main(job)", lacking))
+    assert {"write other files", "read other files"} <= set(convert_pickles(tmp_path))
+    assert same(load_file(tmp_path / "model.safetensors"), expected)
+
+
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
