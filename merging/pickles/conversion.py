@@ -21,7 +21,7 @@ from merging.errors import MergingError
 from merging.pickles.archive import check_sums, read_archive
 from merging.pickles.confinement import ProcessLimits, command_prefix
 from merging.pickles.converter import REPORT
-from merging.pickles.names import PICKLE_INDEX, converted_name, is_pickle
+from merging.pickles.names import PICKLE_INDEX, SINGLE_PICKLE, converted_name, is_pickle
 from merging.pickles.plan import Plan, plan_conversion
 from merging.pickles.program import PickledTensor, read_tensors
 from merging.sources.checkpoint import INDEX_NAME, read_headers
@@ -63,7 +63,7 @@ def convert_pickles(folder: Path) -> tuple[str, ...]:
         ConverterFailed: the process ended without a report.
         OSError: as the file system raises it.
     """
-    pickles = sorted(path for path in folder.iterdir() if is_pickle(path.name))
+    pickles = _list_pickles(folder)
     tensors = {path.name: _read_whole(path) for path in pickles}
     plan = plan_conversion(read_json_object(folder / "config.json"), tensors, folder.name)
     plan = {name: headers for name, headers in plan.items() if headers}
@@ -77,13 +77,24 @@ def convert_pickles(folder: Path) -> tuple[str, ...]:
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     index = folder / PICKLE_INDEX
-    if index.exists():
+    if folder / SINGLE_PICKLE not in pickles:
         files = {header.name: converted_name(pickle) for pickle, headers in plan.items() for header in headers}
         (folder / INDEX_NAME).unlink(missing_ok=True)
         write_file(folder / INDEX_NAME, [encode_index(files, sum(map(_data_bytes, plan.values())))])
-    for path in (*pickles, index):
+    for path in [index, *(path for path in folder.iterdir() if is_pickle(path.name))]:
         path.unlink(missing_ok=True)
     return can
+
+
+def _list_pickles(folder: Path) -> list[Path]:
+    """The single file, else the shards that the index names."""
+    if (folder / SINGLE_PICKLE).is_file():
+        return [folder / SINGLE_PICKLE]
+    weight_map = read_json_object(folder / PICKLE_INDEX).get("weight_map")
+    names = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
+    if not names or not all(is_pickle(name) and (folder / name).is_file() for name in names):
+        raise MergingError(f"{PICKLE_INDEX}: it names other files than pickles that are there")
+    return [folder / name for name in names]
 
 
 def _read_whole(path: Path) -> dict[str, PickledTensor]:

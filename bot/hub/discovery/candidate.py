@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from merging.kinds import COMPANION_FILES
 from merging.kinds.kind import MIB
-from merging.pickles.names import PICKLE_INDEX, is_pickle
+from merging.pickles.names import PICKLE_INDEX, SINGLE_PICKLE, is_pickle
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -156,11 +156,19 @@ class Candidate:
         """Whether the Hub counts safetensors weights of it that are all plain floating-point numbers."""
         return bool(_WHOLE.intersection(self.dtypes)) and set(self.dtypes) <= _WHOLE | _BUFFERS
 
-    @cached_property
+    @property
     def is_pickled(self) -> bool:
-        """Whether its weights are there as pickles alone; an adapter's are never read."""
+        """Whether its weights are there as pickles alone."""
+        return bool(self._pickle_paths)
+
+    @cached_property
+    def _pickle_paths(self) -> frozenset[str]:
+        """The pickles that hold its weights, and their index; none of an adapter, or of a model with safetensors."""
         paths = {file.path for file in self.files}
-        return not self.is_adapter and paths.isdisjoint((SINGLE, INDEX)) and any(map(is_pickle, paths))
+        pickles = {path for path in paths if is_pickle(path)}
+        if self.is_adapter or not pickles or not paths.isdisjoint((SINGLE, INDEX)):
+            return frozenset()
+        return frozenset({SINGLE_PICKLE} if SINGLE_PICKLE in paths else {*pickles, PICKLE_INDEX})
 
     @property
     def flagged(self) -> tuple[str, ...]:
@@ -185,7 +193,7 @@ class Candidate:
     @property
     def weight_files(self) -> tuple[RemoteFile, ...]:
         """The files with its tensors."""
-        return tuple(file for file in self.wanted_files if file.path.endswith(".safetensors") or is_pickle(file.path))
+        return tuple(file for file in self.wanted_files if file.path.endswith((".safetensors", ".bin")))
 
     @property
     def pickle_files(self) -> tuple[RemoteFile, ...]:
@@ -205,7 +213,7 @@ class Candidate:
     def _wants(self, path: str) -> bool:
         if self.is_adapter and fnmatchcase(path, WEIGHTS):
             return False
-        return is_wanted(path) or (self.is_pickled and (path == PICKLE_INDEX or is_pickle(path)))
+        return is_wanted(path) or path in self._pickle_paths
 
     def refuse(self, reason: str) -> Verdict:
         """The verdict that refuses this candidate."""

@@ -61,6 +61,8 @@ def test_a_plan_reads_pickles_by_pieces_and_knows_what_the_conversion_will_have(
     reef.store.commit(
         "reef/eel", with_pickles(files(2, base="reef/base"), shards), deleted=["pytorch_model.bin"] * (shards > 1)
     )
+    # A shard that nothing names is not read, as among safetensors.
+    reef.store.commit("reef/eel", {"pytorch_model-00009-of-00009.bin": pickled(TENSORS)})
     reef.faults.clear()
     member = find(reef).sources[-1]
     assert member.repo == "reef/eel"
