@@ -13,6 +13,7 @@ from bot.cli.clean import clean_command
 from bot.cli.cycles import show_command, show_cycle, status_command
 from bot.cli.exits import one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
+from bot.cli.ledgers import read_ledger
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
 from bot.cli.options import AsJson, ConvertPickles, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
 from bot.cli.output import show_result, terminal_narrator
@@ -82,7 +83,9 @@ def schema_command(
 
 @app.command("plan")
 @one_line_errors
-def plan_command(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: AsJson = False) -> None:
+def plan_command(
+    watchlist: WatchlistPath, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False
+) -> None:
     """Show what a run would find, download and cost; nothing is written.
 
     Example: `shoal plan watchlists/laptop-360m.yml`
@@ -92,8 +95,9 @@ def plan_command(watchlist: WatchlistPath, endpoint: Endpoint = None, as_json: A
         from bot.cli import pages
         from bot.cycle.dry_run import make_plan
 
+        ledger = read_ledger(find_home(home)) if find_home(home).ledger.exists() else None
         with naming_lines(watchlist):
-            made = make_plan(client, loaded, datetime.now(UTC), lambda words: advance(0, words))
+            made = make_plan(client, loaded, datetime.now(UTC), lambda words: advance(0, words), ledger=ledger)
     show_result(made, pages.layout_plan, as_json=as_json)
     if made.refusal is not None:
         raise ShoalError(made.refusal)

@@ -16,6 +16,7 @@ from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool
+from bot.ledger.ledger import RESUMED, Ledger
 from bot.release.power import (
     ASSUMPTION,
     DetectableEffect,
@@ -29,6 +30,8 @@ from bot.scoring.dtype_speed import describe_slow_dtype
 from bot.scoring.resources import Resources, run_memory
 from bot.search.baselines import list_baselines
 from bot.search.guards import refuse_references
+from bot.search.recall import Recall, todays_models
+from bot.search.results import RecallPlan
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
@@ -85,6 +88,7 @@ class RunCost:
 class RunPlan:
     """The verdict on every candidate, the tasks, the differences that they can show, and the cost.
 
+    recall: what the run would recall of earlier cycles; None for nothing.
     visible_if: the assumption behind those differences. guards: what the items can show of each guard. warnings: what
     makes a run unlikely to publish anything, or may not be meant. refusal: why a run would be refused, for want of a
     pool, of items, of a chat template or of data, a line for each task without data; None if it would not. Without the
@@ -101,6 +105,7 @@ class RunPlan:
     warnings: tuple[str, ...]
     cost: RunCost | None
     refusal: str | None
+    recall: RecallPlan | None = None
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
@@ -117,10 +122,11 @@ def make_plan(
     now: datetime,
     on_progress: Callable[[str], None] = lambda _: None,
     measure: MeasureSpeed = measure_speed,
+    ledger: Ledger | None = None,
 ) -> RunPlan:
     """Check everything that a run checks before it downloads weights, and estimate what it costs.
 
-    on_progress: called with a few words on the current step.
+    on_progress: called with a few words on the current step. ledger: that of the run's home, where there is one.
 
     Raises:
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
@@ -128,7 +134,7 @@ def make_plan(
     suite, no_data = _load_suite(watchlist)
     facts = suite.describe() if suite else ()
     refusal = refuse_counts(watchlist, facts) if suite else None
-    cost, warnings = None, []
+    cost, recalled, warnings = None, None, []
     try:
         pool = find_pool(hub, watchlist, now, on_progress)
     except NoPool as error:
@@ -142,6 +148,7 @@ def make_plan(
         if suite and no_template is None:
             on_progress("measuring the speed of this machine")
             cost = estimate_cost(hub, watchlist, pool, suite, measure)
+            recalled = plan_recall(watchlist, pool, ledger) if ledger else None
     baselines = cost.baselines if cost else watchlist.max_sources + 1  # with a base
     visible = detectable_effects(watchlist, facts, baselines, front=watchlist.search.population) if suite else ()
     if suite and (hopeless := describe_hopelessness(visible)):
@@ -159,6 +166,7 @@ def make_plan(
         warnings=tuple(warnings),
         cost=cost,
         refusal="\n".join(filter(None, (refusal, no_data))) or None,
+        recall=recalled,
     )
 
 
@@ -200,6 +208,15 @@ def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, 
         seconds=_sum_known(stage.seconds for stage in stages),
         stages=stages,
     )
+
+
+def plan_recall(watchlist: Watchlist, pool: Pool, ledger: Ledger) -> RecallPlan | None:
+    """What a run over a pool would recall of the watchlist's earlier cycles; None for nothing."""
+    if not watchlist.search.warm_start:
+        return None
+    strategy, cycles = make_strategy(watchlist, pool), ledger.cycles(watchlist.name)
+    earlier = tuple(one for one in cycles if not (one.state in RESUMED and one.digest == watchlist.digest))
+    return Recall(ledger, earlier, watchlist, strategy, todays_models(pool, strategy)).plan()
 
 
 def _sum_known(values: Iterable[float | None]) -> float | None:

@@ -10,7 +10,7 @@ from bot.hub.discovery.candidate import Verdict
 from bot.ledger.decisions import ReviewDecision, cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.lock import is_home_held
-from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.search.results import GateResult, MeasuredRow, Recalled, RecallSummary, SearchSummary
 from bot.watchlist.watchlist import Watchlist
 
 INTERRUPTED = "interrupted: the next run resumes it"
@@ -32,6 +32,7 @@ class CycleSummary:
 class CyclePage:
     """Everything about one cycle. Fields of stages that it has not reached are empty or None.
 
+    recalled: what the search began with from earlier cycles.
     front: (recipe digest, scores on the search split) after the newest generation. decisions: the reviewers', one for
     each release at most.
     """
@@ -39,6 +40,7 @@ class CyclePage:
     cycle: Cycle
     skills: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
+    recalled: RecallSummary | None
     search: SearchSummary | None
     front: tuple[tuple[str, tuple[float, ...]], ...]
     gate_results: tuple[GateResult, ...]
@@ -55,6 +57,7 @@ class CyclePage:
         return _cycle_json(self.cycle) | {
             "skills": list(self.skills),
             "candidates": [asdict(verdict) for verdict in self.verdicts],
+            "recalled": asdict(self.recalled) if self.recalled else None,
             "search": search,
             "front": [{"recipe": recipe, "scores": list(scores)} for recipe, scores in self.front],
             "gate": [asdict(gate_result) for gate_result in self.gate_results],
@@ -92,11 +95,13 @@ def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
     """One cycle by its id; ShoalError if there is none."""
     entry = _with_note(ledger.cycle(cycle), ledger)
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    recalled = ledger.kept(cycle, Recalled.STAGE, Recalled)
     report = home.report(cycle)
     return CyclePage(
         cycle=entry,
         skills=tuple(skill.name for skill in watchlist.skills) if watchlist else (),
         verdicts=ledger.verdicts(cycle),
+        recalled=recalled.summary if recalled else None,
         search=ledger.kept(cycle, "search", SearchSummary),
         front=ledger.front(cycle),
         gate_results=ledger.kept(cycle, "gate", tuple[GateResult, ...]) or (),

@@ -20,6 +20,7 @@ from bot.cycle.steps import (
     make_worker_spec,
     pass_gate,
     read_report_split,
+    recall_earlier,
     search_merges,
     write_cards,
     write_chosen,
@@ -108,9 +109,10 @@ def search_and_choose(
     watchlist = context.watchlist
     baselines = list_baselines(strategy, pool)
 
-    # The search sees the search split alone.
+    # The search sees the search split alone, and what earlier cycles learned on it.
+    recalled, warm = recall_earlier(context, evaluator, strategy, pool, baselines)
     search = evaluate_split(context, evaluator, Split.SEARCH, (), baselines)
-    found, summary = search_merges(context, evaluator, strategy, search)
+    found, summary = search_merges(context, evaluator, strategy, search, warm)
 
     # The gate and the choice use the validation split.
     front = [scored.recipe for scored in found.front]
@@ -135,4 +137,5 @@ def search_and_choose(
         baselines=baselines,
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
         samples=samples,
+        recalled=recalled,
     )

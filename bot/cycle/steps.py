@@ -25,10 +25,12 @@ from bot.scoring.vocabulary_rows import prepare_rows
 from bot.scoring.worker_spec import WorkerSpec
 from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.gate import apply_gate
-from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.search.recall import Recall, todays_models
+from bot.search.results import GateResult, MeasuredRow, RecallSummary, SearchSummary
 from bot.search.run import search_recipes, summarise_search
 from bot.search.selection import Chosen, choose_releases
 from bot.search.strategies.strategy import SearchStrategy
+from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import Sample
 from evaluation.splits import Split
@@ -100,8 +102,31 @@ def evaluate_split(
         )
 
 
+def recall_earlier(
+    context: CycleContext,
+    evaluator: CachedEvaluator,
+    strategy: SearchStrategy,
+    pool: Pool,
+    baselines: Sequence[Baseline],
+) -> tuple[RecallSummary | None, WarmStart]:
+    """What the search begins with from the watchlist's earlier cycles; None and nothing where there are none."""
+    cycle = context.cycle
+    if not context.watchlist.search.warm_start:
+        return None, COLD
+    earlier = [one for one in context.ledger.cycles(cycle.watchlist) if one.number < cycle.number]
+    recall = Recall(context.ledger, tuple(earlier), context.watchlist, strategy, todays_models(pool, strategy))
+    recalled = recall.recalled(cycle.id, evaluator, baselines)
+    for line in recalled.summary.describe():
+        context.narrator.say(line)
+    return recalled.summary, recall.warm_start(recalled, evaluator)
+
+
 def search_merges(
-    context: CycleContext, evaluator: CachedEvaluator, strategy: SearchStrategy, split: SplitResults
+    context: CycleContext,
+    evaluator: CachedEvaluator,
+    strategy: SearchStrategy,
+    split: SplitResults,
+    warm: WarmStart,
 ) -> tuple[SearchResult, SearchSummary]:
     """Search on the search split, whose baselines candidates are raced against; keeps the summary."""
     watchlist, ledger, narrator, cycle = context.watchlist, context.ledger, context.narrator, context.cycle.id
@@ -109,7 +134,7 @@ def search_merges(
         left_out = ", ".join(source.name for source in strategy.left_out)
         narrator.say(f"the layers of {left_out} are left out; to use them, raise search.dataflow.models")
     baselines = [evaluation for _, evaluation in split.baselines]
-    found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator)
+    found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator, warm)
     items = len(split.eval_set.items)
     summary = summarise_search(found, items, len(watchlist.skills))
     ledger.keep(cycle, "search", summary, SearchSummary)

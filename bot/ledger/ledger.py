@@ -325,6 +325,13 @@ class Ledger:
         front = [(row.recipe, tuple(json.loads(row.objectives))) for row in rows if row.generation == last]
         return tuple(sorted(front, key=lambda member: (member[1], member[0]), reverse=True))
 
+    def once_on_front(self, cycle: str) -> tuple[str, ...]:
+        """Every recipe that was on a cycle's front after some generation, those of the newest generation first."""
+        newest = func.max(FrontRow.generation)
+        query = select(FrontRow.recipe).where(FrontRow.cycle == cycle).group_by(FrontRow.recipe)
+        with Session(self._engine) as session:
+            return tuple(session.scalars(query.order_by(newest.desc(), FrontRow.recipe)))
+
     def record_release(self, release: ReleaseEntry, published: datetime | None) -> None:
         """Record a release as written, or as published when it has a commit."""
         row = vars(release) | {

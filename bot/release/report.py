@@ -16,7 +16,7 @@ from bot.release.card.facts import SearchFacts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
 from bot.release.review import Ending
-from bot.search.results import GateResult, GuardResult
+from bot.search.results import GateResult, GuardResult, RecallSummary
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
 from merging.writing.atomic import atomic_file
@@ -69,7 +69,7 @@ class CycleFacts:
     `outcome` is one line, which says how releases are reviewed that wait. `hypervolumes` has one value per generation.
     `baselines` are the sources and plain merges, with the validation scores that the gate compares with. `visible`
     are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
-    see any.
+    see any. `recalled` is what the search began with from earlier cycles.
     """
 
     watchlist: str
@@ -87,6 +87,7 @@ class CycleFacts:
     releases: tuple[ReleaseFacts, ...]
     visible: tuple[DetectableEffect, ...]
     warning: str | None
+    recalled: RecallSummary | None = None
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -160,6 +161,7 @@ def cycle_facts(
         releases=tuple(map(release, releases)),
         visible=tuple(effect for effect in visible if effect.split is Split.VALIDATION),
         warning=describe_hopelessness(visible),
+        recalled=results.recalled,
     )
 
 
@@ -168,6 +170,7 @@ def render_report(facts: CycleFacts) -> str:
     return render_markdown(
         "cycle_report.md.j2",
         facts=facts,
+        recalled=facts.recalled.describe() if facts.recalled else [],
         taken=sum(verdict.accepted for verdict in facts.verdicts),
         passed=sum(member.passed for member in facts.front),
         front_guards=[(member.digest[:12], member.guards) for member in facts.front if member.guards],

@@ -103,6 +103,16 @@ class CachedEvaluator:
             [recipes[index] for index in missing], split, [asked[index] for index in missing], record
         )
 
+    def recorded(self, recipe: str, split: Split) -> tuple[ItemScore, ...]:
+        """The scores on a split's items that the ledger has of a recipe (its digest), in the order of the items.
+
+        It does not matter for which evaluation set, round or watchlist they were asked.
+        """
+        items = self.facts(split).items
+        known = self._ledger.item_values(recipe, {item.digest for item in items})
+        found = [(item, known.get((item.digest, item.item))) for item in items]
+        return tuple(item.scored(score.value, score.flag) for item, score in found if score is not None)
+
     def evaluate_folder(self, folder: Path, split: Split) -> tuple[ItemScore, ...] | Failure:
         """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""
         results = self._evaluator.evaluate_folder(folder, split)

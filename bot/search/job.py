@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from merging.evolution.evolve import evolve
-from merging.evolution.outcomes import Evaluate, Generation, Outcome, SearchResult, SearchSettings
+from merging.evolution.outcomes import Evaluate, Generation, Outcome, Scored, SearchResult, SearchSettings
 from merging.recipes.recipe import Recipe
 from merging.spaces.space import SearchSpace
 
@@ -22,6 +22,8 @@ class SearchJob:
     evaluate: outcomes on the search split, with one objective for each skill.
     skills: number of skills.
     on_generation: called after every generation.
+    carried: recipes of earlier cycles, the most important first, for the first population of every space that has them.
+    known: recipes whose scores on all items were known before the search: they cost nothing, and compete for the front.
     """
 
     settings: SearchSettings
@@ -29,6 +31,8 @@ class SearchJob:
     validate: Validate
     skills: int
     on_generation: Callable[[Generation], None]
+    carried: tuple[Recipe, ...] = ()
+    known: tuple[Scored, ...] = ()
 
     def evolve(
         self,
@@ -53,9 +57,20 @@ class SearchJob:
             settings,
             evaluate,
             objectives=self.skills + (layers is not None),
-            earlier=earlier,
+            earlier=earlier or self._before(layers),
+            carried=self.carried,
             on_generation=self.on_generation,
         )
+
+    def _before(self, layers: int | None) -> SearchResult | None:
+        """What is known before the first stage, as the result of an earlier search; None for nothing."""
+        if not self.known:
+            return None
+        recipes, outcomes = [one.recipe for one in self.known], [one.outcome for one in self.known]
+        if layers is not None:
+            outcomes = add_depth(outcomes, recipes, layers)
+        scored = tuple(replace(one, outcome=outcome) for one, outcome in zip(self.known, outcomes, strict=True))
+        return SearchResult(scored, (), (), "", None)
 
 
 def add_depth(outcomes: Sequence[Outcome], recipes: Sequence[Recipe], layers: int) -> list[Outcome]:

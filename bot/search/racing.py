@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Evaluation
+from bot.search.warm_start import COLD, WarmStart
 from evaluation.eval_set import EvalItem, EvalSetFacts
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill
@@ -94,12 +95,14 @@ class Race:
         baselines: Sequence[Evaluation],
         confidence: float,
         on_answered: Callable[[int], None],
+        warm: WarmStart = COLD,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """baselines: complete from the start; the first models that candidates are compared with.
 
         confidence: confidence of the test by which a candidate is stopped.
         on_answered: called with the number of items that a candidate has just answered.
+        warm: complete recipes of earlier cycles, and the scores of other models.
         """
         self._evaluator = evaluator
         self._facts = evaluator.facts(Split.SEARCH)
@@ -113,7 +116,8 @@ class Race:
         self._baselines = {one.recipe.digest: one for one in baselines}
         # A row of item scores for every complete model. Its order decides nothing but the last bits of the estimates;
         # a replay fills it in the same order.
-        self._rows = {one.recipe.digest: self._row(_scores_by_item(one.scores)) for one in baselines}
+        self._rows = {one.recipe.digest: self._row(_scores_by_item(one.scores)) for one in (*baselines, *warm.known)}
+        self._models = [self._row(_scores_by_item(scores)) for scores in warm.models]
         self._candidates: dict[str, _Candidate] = {}
 
     def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
@@ -245,27 +249,29 @@ class Race:
         complete = np.array(list(self._rows.values()))
         points = dict(zip(self._rows, self._panel.skills(complete).tolist(), strict=True))
         opponents = np.array([self._rows[digest] for digest in select_opponents(points, self._baselines)])
-        return _Standings(self._panel, complete, opponents, self._confidence)
+        learnt = np.array([*self._rows.values(), *self._models])
+        return _Standings(self._panel, learnt, opponents, self._confidence)
 
 
 class _Standings:
     """The complete models at the start of a generation, by which its candidates are judged.
 
-    complete: scores (models × items) of all of them, from which the item response model learns.
+    learnt: scores (models × items, NaN where there is none) from which the item response model learns: those of all
+        complete models, and of other models of earlier cycles.
     opponents: models × items, those that candidates are compared with.
     """
 
     def __init__(
         self,
         panel: Panel,
-        complete: NDArray[np.float64],
+        learnt: NDArray[np.float64],
         opponents: NDArray[np.float64],
         confidence: float,
     ) -> None:
         from evaluation.racing.estimates import fit_item_model
 
         self._panel, self._opponents, self._confidence = panel, opponents, confidence
-        self._model = fit_item_model(complete, panel.tasks, seed=0)
+        self._model = fit_item_model(learnt, panel.tasks, seed=0)
 
     def decide(self, row: Sequence[float]) -> Decision:
         """Decide on a candidate by its row."""

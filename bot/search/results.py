@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from evaluation.statistics.values import Interval
 
@@ -45,6 +46,99 @@ class SearchSummary:
     reasons: tuple[tuple[str, int], ...]
     fully_scored: int = 0
     item_scores: int = 0
+
+
+@dataclass(frozen=True)
+class RecallSummary:
+    """What a cycle recalled of earlier cycles, in numbers.
+
+    cycles: the ids of those that its recipes are from, newest first. repeats: the cycle whose search this one repeats,
+    with all that it recalled; None for a new search.
+    recipes: members of earlier fronts. carried: those of them in the first population. renewed: number of these in
+    which a newer commit took a model's place. reduced: in which a model is gone. left_out: (why others are not in the
+    first population, how many).
+    known, known_baselines: recipes and baselines with known scores on all search items. item_scores: their number.
+    models: number of other models with known scores on the same items.
+    """
+
+    cycles: tuple[str, ...]
+    repeats: str | None
+    recipes: int
+    carried: int
+    renewed: int
+    reduced: int
+    known: int
+    known_baselines: int
+    item_scores: int
+    models: int
+    left_out: tuple[tuple[str, int], ...]
+
+    def describe(self) -> list[str]:
+        """The numbers in words, a line each; nothing where there was nothing to recall."""
+        if self.repeats is not None:
+            return [f"the search of {self.repeats} again, whose scores are known"]
+        if not self.recipes:
+            return []
+        notes = [
+            *([f"{self.renewed} with a newer commit of a model"] if self.renewed else []),
+            *([f"{self.reduced} without a model that is gone"] if self.reduced else []),
+        ]
+        of = f"{self.recipes} recipes on the fronts of {', '.join(self.cycles)}"
+        lines = [f"carried over: {self.carried} of {of}{'; ' if notes else ''}{', '.join(notes)}"]
+        lines += [f"not carried over: {count}: {reason}" for reason, count in self.left_out]
+        known = f"{self.known} recipes and {self.known_baselines} baselines"
+        lines.append(f"known before: {self.item_scores:,} item scores, those of {known}")
+        if self.models:
+            lines.append(f"the estimates may learn from {self.models} other models that answered the same items")
+        return lines
+
+
+@dataclass(frozen=True)
+class RecallPlan:
+    """What a run would recall of earlier cycles.
+
+    cycles, recipes, carried: as RecallSummary's. repeats: the cycle whose search it would repeat, unless a task or a
+    version has changed since; None for a new search.
+    """
+
+    cycles: tuple[str, ...]
+    repeats: str | None
+    recipes: int
+    carried: int
+
+    def describe(self) -> str:
+        """The numbers in words."""
+        if self.repeats is not None:
+            return f"the search of {self.repeats} again, at no cost, unless a task or a version has changed since"
+        of = f"{self.recipes} recipes on the fronts of {', '.join(self.cycles)}"
+        return f"{self.carried} of {of} in the first population"
+
+
+@dataclass(frozen=True)
+class EarlierMember:
+    """A recipe, by its digest, on the front of an earlier cycle."""
+
+    cycle: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What a cycle recalled, by digests, so that it sees the same when it is resumed.
+
+    search: digest of what decides its search besides the budget and the items. eval_set: digest of the search split's
+    evaluation set. members: earlier recipes to carry over, the most important first. known: digests of today's recipes
+    that had all their scores. models: digests of other recipes whose scores the estimates may learn from.
+    """
+
+    STAGE: ClassVar = "recall"
+
+    search: str
+    eval_set: str
+    members: tuple[EarlierMember, ...]
+    known: tuple[str, ...]
+    models: tuple[str, ...]
+    summary: RecallSummary
 
 
 @dataclass(frozen=True)

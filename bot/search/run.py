@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from bot.errors import ShoalError
 from bot.ledger.ledger import Ledger
@@ -16,11 +17,12 @@ from bot.search.job import SearchJob, Validate
 from bot.search.racing import Race
 from bot.search.results import SearchSummary
 from bot.search.strategies.strategy import SearchStrategy
+from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
 from evaluation.scores import skill_scores
 from evaluation.skills import Skill
 from evaluation.splits import Split
-from merging.evolution.outcomes import Evaluate, Generation, Outcome, SearchResult
+from merging.evolution.outcomes import Evaluate, Generation, Outcome, Scored, SearchResult
 from merging.recipes.recipe import Recipe
 
 
@@ -32,10 +34,12 @@ def search_recipes(
     ledger: Ledger,
     cycle: str,
     narrator: Narrator,
+    warm: WarmStart = COLD,
 ) -> SearchResult:
     """Evolve recipes on the search split. Resuming means doing it again: known scores come from the ledger.
 
     baselines: their evaluations on the search split, which candidates of a race are compared with.
+    warm: what the search begins with from earlier cycles.
     """
     skills = watchlist.evaluation_skills
     items = len(evaluator.facts(Split.SEARCH).items)
@@ -55,12 +59,14 @@ def search_recipes(
         if racing is None:
             evaluate = _full_evaluation(evaluator, skills, lambda: advance(items, ""))
         else:
-            race = Race(evaluator, skills, baselines, racing.confidence, lambda answered: advance(answered, ""))
+            race = Race(evaluator, skills, baselines, racing.confidence, lambda answered: advance(answered, ""), warm)
             evaluate = race.evaluate
         if clock is not None:
             evaluate = clock.timed(evaluate)
         validate = _validation(evaluator, skills)
-        return strategy.run(SearchJob(watchlist.search_settings, evaluate, validate, len(skills), on_generation))
+        known = _known_recipes(warm, skills, dict(evaluator.facts(Split.SEARCH).directions))
+        settings = watchlist.search_settings
+        return strategy.run(SearchJob(settings, evaluate, validate, len(skills), on_generation, warm.carried, known))
 
 
 class BudgetClock:
@@ -147,6 +153,13 @@ def _validation(evaluator: CachedEvaluator, skills: Sequence[Skill]) -> Validate
         return [make_outcome(one, skills, higher_is_better).objectives for one in evaluations]
 
     return validate
+
+
+def _known_recipes(warm: WarmStart, skills: Sequence[Skill], directions: Mapping[str, bool]) -> tuple[Scored, ...]:
+    """The recipes whose scores were known before the search; they cost it nothing."""
+    outcomes = [make_outcome(one, skills, directions) for one in warm.known]
+    free = [replace(outcome, seconds=0.0, share=0.0, answered=0.0) for outcome in outcomes]
+    return tuple(Scored(one.recipe, outcome, 0) for one, outcome in zip(warm.known, free, strict=True))
 
 
 def _front_rows(generation: Generation, skills: int) -> list[tuple[str, tuple[float, ...]]]:

@@ -232,6 +232,10 @@ class SearchSection(Section):
         default=RacingSection(),
         description="drop weak candidates early, to try more; null: score all on all items",
     )
+    warm_start: bool = Field(
+        default=True,
+        description="begin with what earlier cycles of this watchlist found; false: as if there were none",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from merging.evolution.budget import Budget, remaining_budget, sum_shares
+from merging.evolution.carrying import carried_genomes
 from merging.evolution.optimizer import Individual, Optimizer
 from merging.evolution.outcomes import (
     Evaluate,
@@ -37,6 +38,7 @@ def evolve(
     objectives: int,
     reference: Sequence[float] | None = None,
     earlier: SearchResult | None = None,
+    carried: Sequence[Recipe] = (),
     on_generation: Callable[[Generation], None] | None = None,
 ) -> SearchResult:
     """Search a space for recipes that are not dominated in `objectives` scores.
@@ -50,8 +52,16 @@ def evolve(
         first generation that has a success (see `_choose_reference`).
     earlier: a search in another space that this one continues, with as many objectives. What it scored competes
         for the front, is in the result and is not scored again; the budget is this search's own.
+    carried: recipes of earlier searches, the most important first, which part of the first population is made of.
     """
-    search = _Search(space, settings, evaluate, objectives, tuple(reference) if reference else None, earlier)
+    optimizer = Optimizer(
+        space,
+        objectives,
+        population=settings.population,
+        seed=settings.seed,
+        carried=carried_genomes(space, carried, settings.population),
+    )
+    search = _Search(space, optimizer, evaluate, objectives, tuple(reference) if reference else None, earlier)
     while (budget := remaining_budget(settings, search.scored)).candidates:
         batch, waiting = search.next_candidates(budget)
         if not (batch or waiting):
@@ -72,14 +82,13 @@ class _Search:
     def __init__(
         self,
         space: SearchSpace,
-        settings: SearchSettings,
+        optimizer: Optimizer,
         evaluate: Evaluate,
         objectives: int,
         reference: Point | None,
         earlier: SearchResult | None,
     ) -> None:
-        self._space, self._evaluate, self._objectives = space, evaluate, objectives
-        self._optimizer = Optimizer(space, objectives, population=settings.population, seed=settings.seed)
+        self._space, self._optimizer, self._evaluate, self._objectives = space, optimizer, evaluate, objectives
         self._earlier = earlier.scored if earlier else ()
         # What an earlier search has measured costs this one nothing: neither time nor budget.
         self._known = {

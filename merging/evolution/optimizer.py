@@ -31,7 +31,10 @@ class Optimizer:
     It is also the duplicate elimination that pymoo calls: two individuals are duplicates if their recipes are equal.
     """
 
-    def __init__(self, space: SearchSpace, objectives: int, *, population: int, seed: int) -> None:
+    def __init__(
+        self, space: SearchSpace, objectives: int, *, population: int, seed: int, carried: Sequence[Genome] = ()
+    ) -> None:
+        """carried: genomes of earlier recipes, which the first population has beside the space's seeds."""
         self._space = space
         self._size = population
         self._recipes: dict[Genome, Recipe] = {}
@@ -49,7 +52,7 @@ class Optimizer:
         )
         self._nsga2 = NSGA2(
             pop_size=population,
-            sampling=np.array(space.seeds()[:population]),
+            sampling=np.array([*space.seeds()[: population - len(carried)], *carried]),
             crossover=GenomeCrossover(space),
             mutation=GenomeMutation(space),
             repair=GenomeRepair(space.repaired),

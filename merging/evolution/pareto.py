@@ -47,6 +47,35 @@ def hypervolume(points: Points, reference: Sequence[float]) -> float:
     return float(HV(ref_point=-corner)(-above)) if len(above) else 0.0
 
 
+def spread_order(points: Points) -> tuple[int, ...]:
+    """The indices of a front's points in an order of which every beginning is spread over the front.
+
+    It is the reverse of the order in which points are dropped, always the one with the smallest crowding distance among
+    those left (the first of equals): Kukkonen and Deb, "Improved pruning of non-dominated solutions based on crowding
+    distance for bi-objective optimization problems", 2006.
+    """
+    matrix = _as_matrix(points)
+    left, dropped = list(range(len(matrix))), []
+    while left:
+        distances = _crowding_distances(matrix[left])
+        # Rounded, or the last bit of a sum would decide between points that are equally crowded.
+        dropped.append(left.pop(int(np.argmin(distances.round(9)))))
+    return tuple(reversed(dropped))
+
+
+def _crowding_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each point's distance between its neighbours, as shares of the front's extent, summed over the objectives.
+
+    Infinite for the ends of every objective (Deb et al. 2002, NSGA-II).
+    """
+    distances = np.zeros(len(points))
+    for column in points.T:
+        order, extent = np.argsort(column, kind="stable"), np.ptp(column) or 1.0
+        distances[order[[0, -1]]] = np.inf
+        distances[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / extent
+    return distances
+
+
 def extremes_and_knee(points: Points, limit: int) -> tuple[int, ...]:
     """At most `limit` indices that represent a front: its knee, then the best point in each objective.
 

@@ -45,6 +45,8 @@ def layout_plan(plan: RunPlan) -> RenderableType:
     if plan.guards:
         sections.append(("Guards at the gate", _guard_powers(plan)))
     sections += [("Warning", Text(printable(warning), style="bold")) for warning in plan.warnings]
+    if plan.recall is not None:
+        sections.append(("From earlier cycles", Text(printable(plan.recall.describe()))))
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
         sections.append(("Scoring, stage by stage", _stages(plan.cost)))
@@ -65,7 +67,7 @@ def layout_cycle(page: CyclePage, parts: Sequence[PagePart] = tuple(PagePart)) -
         PagePart.RELEASES: [(f"Releases ({len(page.releases)})", _releases(page))] if page.releases else [],
         PagePart.SCORES: _score_sections(page),
         PagePart.GATE: _gate_sections(page),
-        PagePart.SEARCH: [] if page.search is None else [("Search", _search(page.search))],
+        PagePart.SEARCH: _search_sections(page),
         PagePart.CANDIDATES: _verdicts(page.verdicts) if page.verdicts else [],
     }
     head = [] if tuple(parts) == (PagePart.SCORES,) else [_head(page)]
@@ -80,6 +82,13 @@ def _score_sections(page: CyclePage) -> list[Section]:
     """The report split's scores, and the guards' where the watchlist has guards."""
     guards = [("Guards on the report split", _guards(page.measured))]
     return [*([_scores(page)] if page.measured else []), *(guards if any(row.guards for row in page.measured) else [])]
+
+
+def _search_sections(page: CyclePage) -> list[Section]:
+    """What the search began with, and how it went."""
+    recalled = page.recalled.describe() if page.recalled else []
+    before = [("From earlier cycles", Text(printable("\n".join(recalled))))] if recalled else []
+    return [*before, *([] if page.search is None else [("Search", _search(page.search))])]
 
 
 def _gate_sections(page: CyclePage) -> list[Section]:

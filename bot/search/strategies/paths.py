@@ -12,7 +12,7 @@ from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
 from merging.spaces.paths import PathSpace
-from merging.spaces.space import MergeSpace
+from merging.spaces.space import MergeSpace, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class PathSearch:
     def paths(self) -> PathSpace:
         """The paths through the sources."""
         return self.layout.source_space(self.weight_merges)
+
+    @property
+    def first_space(self) -> SearchSpace:
+        """The paths."""
+        return self.paths
 
     @property
     def smaller(self) -> bool:

@@ -16,6 +16,7 @@ from merging.evolution.pareto import extremes_and_knee, hypervolume
 from merging.identity import ModelId
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.paths import PathSpace
+from merging.spaces.space import SearchSpace
 
 
 class StagedSearch(PathSearch):
@@ -23,6 +24,11 @@ class StagedSearch(PathSearch):
 
     It differs from the search among paths through the sources in the models whose layers are laid out.
     """
+
+    @property
+    def first_space(self) -> SearchSpace:
+        """The weight merges."""
+        return self.weight_merges
 
     @property
     def staged(self) -> bool:

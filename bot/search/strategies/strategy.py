@@ -14,7 +14,7 @@ from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.paths import PathSpace
-from merging.spaces.space import MergeSpace
+from merging.spaces.space import MergeSpace, SearchSpace
 
 
 class SearchStrategy(Protocol):
@@ -23,6 +23,10 @@ class SearchStrategy(Protocol):
     @property
     def weight_merges(self) -> MergeSpace:
         """Merges of the sources' weights. Every strategy has them: sources, base and plain merges are baselines."""
+
+    @property
+    def first_space(self) -> SearchSpace:
+        """The space that the search begins with."""
 
     @property
     def smaller(self) -> bool:

@@ -9,7 +9,7 @@ from bot.search.job import SearchJob
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
-from merging.spaces.space import MergeSpace
+from merging.spaces.space import MergeSpace, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,11 @@ class WeightMergeSearch:
     """One stage; every candidate has the sources' own layers."""
 
     weight_merges: MergeSpace
+
+    @property
+    def first_space(self) -> SearchSpace:
+        """The only space."""
+        return self.weight_merges
 
     @property
     def smaller(self) -> bool:

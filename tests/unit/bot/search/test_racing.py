@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,30 +10,27 @@ import pytest
 
 from bot.ledger.ledger import Ledger
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.evaluator import Failure, NextRound
 from bot.search.racing import MAX_WAITING, Race, make_panel, select_opponents
 from bot.search.run import search_recipes, summarise_search
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
-from evaluation.racing.decisions import round_ends
+from evaluation.eval_set import EvalItem, EvalSetFacts
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from fixtures.cycles import Listener
-from fixtures.rounds import ask_in_rounds
+from fixtures.synthetic import BASE, ITEMS, LANGUAGE, MATH, ROUNDS, Synthetic, solved
 from merging.evolution.outcomes import Outcome, SearchResult
-from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
 
 pytestmark = pytest.mark.slow
 
-ITEMS, ROUNDS, BUDGET = 64, 4, 60
+BUDGET = 60
 SPACE = WeightMergeSpace.build(
     method="task_arithmetic",
-    sources=[ModelId("org/math", "0" * 40), ModelId("org/language", "0" * 40)],
-    base=ModelId("org/base", "0" * 40),
+    sources=[MATH, LANGUAGE],
+    base=BASE,
     groups=Partition.even(4, 2, modules_apart=False, ends_apart=False),
     dtype="float32",
     seed=0,
@@ -67,73 +63,6 @@ def watchlist(racing: bool = True, budget: int = BUDGET) -> Watchlist:
             "publish": {"mode": "off"},
         }
     )
-
-
-class Synthetic:
-    """Models whose weights' distances to two points decide which of the items, from easy to hard, they solve."""
-
-    def __init__(self, faulty: bool = False) -> None:
-        self.asked = 0
-        self._faulty = faulty
-
-    @property
-    def width(self) -> int:
-        return 1
-
-    def facts(self, split: Split) -> EvalSetFacts:
-        assert split is Split.SEARCH
-        items = tuple(
-            EvalItem(name, f"{name}:acc", name, str(item)) for name in ("one", "two") for item in range(ITEMS)
-        )
-        ends = (0, *round_ends(ITEMS, ROUNDS))
-        rounds = tuple(
-            RoundFacts(
-                f"round {part}",
-                tuple(one for one in items if ends[part] <= int(one.item) < ends[part + 1]),
-                (ends[part + 1] - ends[part]) / ITEMS,
-            )
-            for part in range(ROUNDS)
-        )
-        return EvalSetFacts("whole", items, (("one:acc", True), ("two:acc", True)), (), "", rounds)
-
-    def evaluate(self, recipes: Sequence[WeightMerge], split: Split) -> Iterator[tuple[int, ItemResults | Failure]]:
-        facts = self.facts(split)
-        for index, recipe in enumerate(recipes):
-            yield index, self._answer(recipe, RoundFacts(facts.digest, facts.items))
-
-    def evaluate_rounds(
-        self, recipes: Sequence[WeightMerge], split: Split, first: Sequence[int], next_round: NextRound
-    ) -> None:
-        rounds = self.facts(split).rounds
-
-        def answer(index: int, number: int) -> ItemResults | Failure:
-            if self._faulty and number == 1 and int(recipes[index].digest, 16) % 3 == 0:
-                self.asked += len(rounds[number].items)
-                return Failure("the merge is not finite", seconds=1.0)
-            return self._answer(recipes[index], rounds[number])
-
-        ask_in_rounds(first, answer, next_round)
-
-    def _answer(self, recipe: WeightMerge, asked: RoundFacts) -> ItemResults:
-        self.asked += len(asked.items)
-        scores = tuple(item.scored(solved(recipe, item), None) for item in asked.items)
-        return ItemResults(asked.digest, scores, len(scores) / 100)
-
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
-        raise NotImplementedError
-
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
-        raise NotImplementedError
-
-
-def solved(recipe: WeightMerge, item: EvalItem) -> float:
-    weights = np.zeros((2, 2))
-    for source, row in zip(recipe.sources, dict(recipe.parameters)["weight"], strict=True):
-        if source in SPACE.sources:
-            weights[SPACE.sources.index(source)] = np.resize(row, 2)
-    target = {"one": 0.9, "two": 0.5}[item.skill]
-    difficulty = np.random.default_rng([len(item.skill), int(item.item)]).random()
-    return float(np.exp(-((weights - target) ** 2).sum()) > difficulty)
 
 
 def searched(ledger: Ledger, evaluator: Synthetic, wanted: Watchlist, space: WeightMergeSpace = SPACE) -> SearchResult:

@@ -150,6 +150,7 @@ VALUES: dict[str, list[Any]] = {
     "search.racing": [None, {}, {"rounds": None}, {"rounds": 3}, {"confidence": 0.9}, False, "off"],
     "search.racing.rounds": COUNTS,
     "search.racing.confidence": SHARES,
+    "search.warm_start": SWITCHES,
     "search.seed": [*COUNTS, 2**32, 2**32 - 1],
     "search.step": [*SHARES, 0.001, 0.0001],
     "workers": NOTHING,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from merging.errors import MergingError
-from merging.evolution.pareto import extremes_and_knee, hypervolume, nondominated
+from merging.evolution.pareto import extremes_and_knee, hypervolume, nondominated, spread_order
 
 
 def dominates(a, b):
@@ -119,3 +119,19 @@ def test_the_order_of_a_front_and_the_units_of_its_objectives_do_not_change_the_
     stretched = front[order] * (1000, 0.01) + (-7, 3)
     again = {tuple(front[order][index]) for index in extremes_and_knee(stretched.tolist(), 3)}
     assert chosen == again and len(chosen) == 3
+
+
+def test_every_beginning_of_the_order_is_spread_over_the_front():
+    crowded = [(x, 100 - x) for x in (0, 1, 2, 3, 4, 5, 50, 51, 90, 100)]
+    chosen = [{crowded[index][0] for index in spread_order(crowded)[:count]} for count in (2, 3, 4)]
+    assert chosen[0] == {0, 100}
+    assert chosen[1] - chosen[0] <= {50, 51} and chosen[2] - chosen[1] == {90}
+    assert sorted(spread_order(crowded)) == list(range(len(crowded)))
+    stretched = [(1000 * x - 7, y / 100) for x, y in crowded]
+    assert spread_order(stretched) == spread_order(crowded)
+
+
+def test_equal_points_come_last_and_few_points_are_all_taken():
+    assert spread_order([]) == () and spread_order([(0.5, 0.5)]) == (0,)
+    same = [(0.0, 1.0), (0.5, 0.5), (0.5, 0.5), (1.0, 0.0)]
+    assert set(spread_order(same)[:3]) in ({0, 1, 3}, {0, 2, 3})
