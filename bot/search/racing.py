@@ -117,7 +117,7 @@ class Race:
         # A row of item scores for every complete model. Its order decides nothing but the last bits of the estimates;
         # a replay fills it in the same order.
         self._rows = {one.recipe.digest: self._row(_scores_by_item(one.scores)) for one in (*baselines, *warm.known)}
-        self._models = [self._row(_scores_by_item(scores)) for scores in warm.models]
+        self._earlier = self._choose_earlier([self._row(_scores_by_item(scores)) for scores in warm.models])
         self._candidates: dict[str, _Candidate] = {}
 
     def evaluate(self, recipes: Sequence[Recipe]) -> list[Outcome]:
@@ -140,6 +140,19 @@ class Race:
         for recipe in self._in_state(recipes, CandidateState.COMPLETE):
             self._rows[recipe.digest] = self._row(self._candidates[recipe.digest].scores)
         return [self._outcome(recipe) for recipe in recipes]
+
+    def _choose_earlier(self, rows: list[list[float]]) -> list[list[float]]:
+        """The rows of earlier models, if estimates are better with them: the models that are complete now decide."""
+        import numpy as np
+
+        from evaluation.racing.transfer import earlier_scores_help
+
+        if not rows:
+            return []
+        first = {_item_key(item) for item in self._facts.rounds[0].items}
+        asked = np.array([key in first for key in self._keys])
+        helped = earlier_scores_help(np.array(list(self._rows.values())), np.array(rows), self._panel.tasks, asked)
+        return rows if helped else []
 
     def _in_state(self, recipes: Sequence[Recipe], *states: CandidateState) -> list[Recipe]:
         """The recipes whose candidates are in one of these states; a baseline is not a candidate."""
@@ -249,7 +262,7 @@ class Race:
         complete = np.array(list(self._rows.values()))
         points = dict(zip(self._rows, self._panel.skills(complete).tolist(), strict=True))
         opponents = np.array([self._rows[digest] for digest in select_opponents(points, self._baselines)])
-        learnt = np.array([*self._rows.values(), *self._models])
+        learnt = np.array([*self._rows.values(), *self._earlier])
         return _Standings(self._panel, learnt, opponents, self._confidence)
 
 
