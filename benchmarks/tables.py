@@ -135,6 +135,19 @@ def racing() -> list[list[str]]:
     return [head, *rows]
 
 
+def warm_start() -> list[list[str]]:
+    """What a search needs that begins with what an earlier cycle found."""
+    found: Any = load("warm_start")
+    rows = [["new in the second cycle", "searches that came to the goal", "share of the item scores, mean", "range"]]
+    for row in found["changes"]:
+        counts = f"{row['reached']} of {row['searches']}"
+        shares = ["", ""]
+        if row["reached"]:
+            shares = [f"{row['mean']:.0%} ± {row['half_width']:.0%}", f"{row['lowest']:.0%} to {row['highest']:.0%}"]
+        rows.append([row["change"], counts, *shares])
+    return rows
+
+
 _SHARES = ("needed", "all")
 
 
@@ -238,6 +251,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             turnaround,
             candidate,
             racing,
+            warm_start,
             rounds,
             plan,
             coverage,

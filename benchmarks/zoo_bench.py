@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,12 @@ class Examined:
         return self._known[key]
 
 
-def demo_space(zoo: Path = WEIGHTS) -> WeightMergeSpace:
-    """The demo's search space."""
+def demo_space(zoo: Path = WEIGHTS, sources: Sequence[ModelId] | None = None) -> WeightMergeSpace:
+    """The demo's search space, over other sources than its two specialists if they are given."""
     search = demo_watchlist().search
     return WeightMergeSpace.build(
         method=search.method,
-        sources=[ModelId(MATH, "0" * 40), ModelId(LANGUAGE, "0" * 40)],
+        sources=sources or [ModelId(MATH, "0" * 40), ModelId(LANGUAGE, "0" * 40)],
         base=ModelId(BASE, "0" * 40),
         groups=Partition.even(depth(zoo), search.groups.layers, modules_apart=True, ends_apart=True),
         dtype=search.dtype,
