@@ -55,7 +55,7 @@ class Counter:
 
 @pytest.mark.parametrize("kind", ASKED)
 @pytest.mark.parametrize("limits", [TIGHT, ROOMY], ids=["tight", "roomy"])
-@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "mixtral"])
 def test_parts_have_the_answers_of_the_whole_whatever_was_asked_before(
     family: str, limits: BatchLimits, kind: str
 ) -> None:

@@ -220,3 +220,84 @@ def test_what_a_user_meets_is_noted_though_it_changes_nothing() -> None:
     assert noted_differences(base, chat) == ["max_position_embeddings 32768, not 4096", "eos_token_id [2, 7], not [2]"]
     assert noted_differences(base, read_settings(LLAMA | {"max_position_embeddings": 4096}, 2)) == []
     assert noted_differences(chat, chat) == []
+
+
+# -- configs as they were published, cut to two layers ---------------------------------------------------------------
+
+_LLAMA_3 = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "bos_token_id": 128000,
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "max_position_embeddings": 8192,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 8,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": None,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "vocab_size": 128256,
+}
+LLAMA_3_BASE = _LLAMA_3 | {"eos_token_id": 128001, "transformers_version": "4.36.2", "torch_dtype": "bfloat16"}
+LLAMA_3_CHAT = _LLAMA_3 | {
+    **{"eos_token_id": 128009, "transformers_version": "4.45.2", "head_dim": 128},
+    **{"attention_bias": False, "attention_dropout": 0.0, "mlp_bias": False, "use_cache": True},
+}
+_QWEN = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "attention_dropout": 0.0,
+    "bos_token_id": 151643,
+    "hidden_act": "silu",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "max_window_layers": 28,
+    "num_attention_heads": 28,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 4,
+    "rms_norm_eps": 1e-06,
+    "tie_word_embeddings": False,
+    "use_sliding_window": False,
+    "vocab_size": 152064,
+}
+QWEN_BASE = _QWEN | {
+    **{"eos_token_id": 151643, "max_position_embeddings": 131072, "sliding_window": 131072},
+    **{"rope_theta": 1000000.0, "use_mrope": False},
+}
+QWEN_CHAT = _QWEN | {
+    **{"eos_token_id": 151645, "max_position_embeddings": 32768, "sliding_window": None},
+    **{"rope_theta": 1000000.0, "rope_scaling": None},
+}
+QWEN_MATH = _QWEN | {
+    **{"eos_token_id": 151643, "max_position_embeddings": 4096, "sliding_window": 4096, "rope_theta": 10000},
+}
+REASONER = QWEN_MATH | {"max_position_embeddings": 131072, "bos_token_id": 151646, "use_mrope": False}
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "notes"),
+    [
+        (LLAMA_3_BASE, LLAMA_3_CHAT, ["eos_token_id [128009], not [128001]"]),
+        (
+            QWEN_BASE,
+            QWEN_CHAT,
+            ["max_position_embeddings 32768, not 131072", "eos_token_id [151645], not [151643]"],
+        ),
+        (QWEN_MATH, REASONER, ["max_position_embeddings 131072, not 4096"]),
+    ],
+    ids=["llama 3", "qwen 2.5", "qwen 2.5 math and a reasoner"],
+)
+def test_published_fine_tunes_are_of_one_family_with_their_bases(
+    base: dict[str, Any], other: dict[str, Any], notes: list[str]
+) -> None:
+    settings = [read_settings(config, 2) for config in (base, other)]
+    assert settings_mismatch(*settings) is None and noted_differences(*settings) == notes
+
+
+def test_published_models_with_another_rotary_base_are_of_another_family() -> None:
+    reason = settings_mismatch(read_settings(QWEN_BASE, 2), read_settings(QWEN_MATH, 2))
+    assert reason == "its config says rope_parameters.rope_theta 10000, not 1000000.0"
