@@ -95,7 +95,7 @@ def measure_speed(
     depths = sorted({min(depth, pool.layers) for depth in DEPTHS})
     if _probe_bytes(pool, depths[-1], recipe.dtype) > inspect_machine(resources.device).free_memory:
         return None
-    config_source = pool.sources[0].remotes[0]
+    config_source = pool.leader.remotes[0]
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder, _thread_limit(resources.threads):
         for name, content in ModelFiles(config_source.ref, config_source).read_small_files(hub).items():
             (Path(folder) / name).write_bytes(content)
@@ -148,9 +148,11 @@ class _Probe:
         from merging.sources.random_weights import RandomWeights
 
         config = stack_config(self._config, [[(self._config, layer)] for layer in range(depth)], CONFIG)
+        rows = self._pool.vocabulary.rows if self._pool.vocabulary else None
+        config |= {} if rows is None else {"vocab_size": rows}
         (self._folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
         weights = {
-            member.ref: RandomWeights(self._folder, member.headers, depth, seed)
+            member.ref: RandomWeights(self._folder, member.headers_with(rows), depth, seed)
             for seed, member in enumerate(self._pool.members)
         }
         return LiveModels(self._folder, weights, dtype=self._recipe.dtype, device=self._resources.device)
@@ -181,7 +183,7 @@ def _measure_seconds(work: Callable[[], object], before: Callable[[], object] = 
 
 def _probe_bytes(pool: Pool, layers: int, dtype: str) -> int:
     """Bytes of the live model, of all members' random weights, and as much again for what scoring needs."""
-    kept = [header for name, header in pool.sources[0].headers.items() if (parse_name(name).layer or 0) < layers]
+    kept = [header for name, header in pool.merged_headers.items() if (parse_name(name).layer or 0) < layers]
     values = sum(math.prod(header.shape) for header in kept)
     return 2 * values * (element_bytes(dtype) + 4 * len(pool.members))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bot.home import Home
 from bot.hub.discovery.candidate import Verdict
+from bot.hub.pool.vocabulary import PoolVocabulary
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.collect import search_facts
@@ -69,7 +70,8 @@ class CycleFacts:
     `outcome` is one line, which says how releases are reviewed that wait. `hypervolumes` has one value per generation.
     `baselines` are the sources and plain merges, with the validation scores that the gate compares with. `visible`
     are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
-    see any. `recalled` is what the search began with from earlier cycles.
+    see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the
+    merges; None where all sources have the same.
     """
 
     watchlist: str
@@ -88,6 +90,7 @@ class CycleFacts:
     visible: tuple[DetectableEffect, ...]
     warning: str | None
     recalled: RecallSummary | None = None
+    vocabulary: PoolVocabulary | None = None
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -162,6 +165,7 @@ def cycle_facts(
         visible=tuple(effect for effect in visible if effect.split is Split.VALIDATION),
         warning=describe_hopelessness(visible),
         recalled=results.recalled,
+        vocabulary=results.pool.vocabulary,
     )
 
 

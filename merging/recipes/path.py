@@ -105,6 +105,11 @@ class PathRecipe:
         return self.parts[0].vocabulary
 
     @cached_property
+    def merged_models(self) -> tuple[ModelId, ...]:
+        """Every model that a part of the path merges or is, each once."""
+        return tuple(dict.fromkeys(model for part in self.parts for model in part.merged_models))
+
+    @cached_property
     def origins(self) -> tuple[ModelId, ...]:
         """Every checkpoint that the merge reads, each once, in the order of the parts."""
         return tuple(dict.fromkeys(origin for part in self.parts for origin in part.origins))

@@ -95,12 +95,15 @@ class WeightMerge:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property
-    def origins(self) -> tuple[ModelId, ...]:
-        """Every model that the merge reads: the base, if any, the sources, then those that give a whole component, and
-        those that may give rows for tokens that others lack.
-        """
+    def merged_models(self) -> tuple[ModelId, ...]:
+        """Every model that is merged: the base, if any, the sources, then those that give a whole component."""
         base = () if self.base is None else (self.base,)
-        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources, *self.vocabulary)))
+        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources)))
+
+    @cached_property
+    def origins(self) -> tuple[ModelId, ...]:
+        """Every model that the merge reads: those merged, and those that may give rows for tokens that others lack."""
+        return tuple(dict.fromkeys((*self.merged_models, *self.vocabulary)))
 
     @property
     def depth(self) -> int:

@@ -42,6 +42,11 @@ class PoolVocabulary:
     remarks: tuple[str, ...]
 
     @property
+    def leader(self) -> str:
+        """The repo whose ids, special tokens and chat template the merges have."""
+        return self.deciding[0].name
+
+    @property
     def parted(self) -> tuple[str, ...]:
         """The repos whose own tokenizer is another one than the merges', so that they are asked with their own."""
         return tuple(share.repo for share in self.shares if not share.is_whole)

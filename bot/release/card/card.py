@@ -73,7 +73,7 @@ def render_release_card(facts: CardFacts) -> str:
 def _front_matter(facts: CardFacts) -> str:
     return write_front_matter(
         facts.licence,
-        [source.repo for source in (*facts.sources, *([facts.base] if facts.base else []))],
+        [source.repo for source in (*facts.sources, *([facts.base] if facts.base else []), *facts.token_sources)],
         ["merge", "evolutionary-merge", OWN_TAG],
         KINDS[facts.kind].library,
         facts.pipeline_tag,

@@ -22,7 +22,14 @@ from bot.release.card.facts import (
     SkillFacts,
     TaskFacts,
 )
-from bot.release.card.recipes import base_facts, conversion_facts, cost_facts, recipe_facts, sources_facts
+from bot.release.card.recipes import (
+    base_facts,
+    conversion_facts,
+    cost_facts,
+    recipe_facts,
+    sources_facts,
+    token_sources_facts,
+)
 from bot.release.results import CycleResults, SplitResults
 from bot.release.scores import SEED, ModelScores
 from bot.release.verify import hash_files
@@ -60,9 +67,10 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         skills=skill_facts(report, report.merges[chosen.recipe].scores),
         scores=own.intervals,
         baselines=_baselines(report, own),
-        siblings=same_cost_siblings(report, recipe, releases, pool.layers) if cost.times > 1 else (),
+        siblings=same_cost_siblings(report, recipe, releases, pool.layers) if recipe.hops and cost.times > 1 else (),
         base=base_facts(recipe, pool),
         sources=sources_facts(recipe, pool),
+        token_sources=token_sources_facts(recipe, pool),
         licence=pool.licence,
         recipe=recipe_facts(recipe, pool, (folder / RECIPE_NAME).read_text(encoding="utf-8")),
         cost=cost,

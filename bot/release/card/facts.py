@@ -185,6 +185,7 @@ class CardFacts:
     of the pool. `siblings` are releases of the same cycle that cost as much as a source, beside one that costs more.
     `kind` is the kind of model, `files` are (name, sha256) of the weights, `packages` (name, version). `guards` are in
     the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled.
+    `token_sources` are models that were not merged, and gave rows of tokens that others lack.
     """
 
     repo: str
@@ -212,6 +213,7 @@ class CardFacts:
     example: ExampleFacts
     guards: tuple[GuardFacts, ...] = ()
     conversions: tuple[ConversionFacts, ...] = ()
+    token_sources: tuple[SourceFacts, ...] = ()
 
     @property
     def table(self) -> ScoreTable:
@@ -220,8 +222,8 @@ class CardFacts:
 
     @property
     def costs_more(self) -> bool:
-        """Whether a token costs more than in a source."""
-        return self.cost.times > 1
+        """Whether a token costs more than in a source, because of further layers and not of further tokens."""
+        return self.recipe.path is not None and self.cost.times > 1
 
     @property
     def items(self) -> ItemCounts:

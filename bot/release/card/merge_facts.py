@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bot.hub.pool.vocabulary import PoolVocabulary
 from merging.models.experts import Experts
 from merging.recipes.path import Hop
 
@@ -116,12 +117,16 @@ class CostFacts:
 
 @dataclass(frozen=True)
 class RecipeFacts:
-    """The merge; `mergekit_yaml` is the whole recipe in mergekit's format."""
+    """The merge; `mergekit_yaml` is the whole recipe in mergekit's format.
+
+    `vocabulary` says whose tokens it has; None where all sources have the same.
+    """
 
     merge: WeightMergeFacts | PathFacts
     dtype: str
     digest: str
     mergekit_yaml: str
+    vocabulary: PoolVocabulary | None = None
 
     @property
     def path(self) -> PathFacts | None:

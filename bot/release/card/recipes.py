@@ -23,30 +23,37 @@ from merging.paths.folding import folding_rule
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+from merging.sources.family import TensorHeader
 from merging.tensor_names import renumber
 
 
 def recipe_facts(recipe: Recipe, pool: Pool, mergekit_yaml: str) -> RecipeFacts:
     """The recipe's facts; `mergekit_yaml` is the text of its file for mergekit."""
     merge = _path_facts(recipe, pool) if recipe.hops else _weight_merge_facts(recipe.parts[0])
-    return RecipeFacts(merge, recipe.dtype, recipe.digest, mergekit_yaml)
+    return RecipeFacts(merge, recipe.dtype, recipe.digest, mergekit_yaml, pool.vocabulary)
 
 
 def base_facts(recipe: Recipe, pool: Pool) -> SourceFacts | None:
     """The pool's base if its weights went into the merge; some methods need none, nor does a path through sources."""
     base = pool.base
-    return source_facts(base, pool) if base and base.ref in recipe.origins else None
+    return source_facts(base, pool) if base and base.ref in recipe.merged_models else None
 
 
 def sources_facts(recipe: Recipe, pool: Pool) -> tuple[SourceFacts, ...]:
     """The sources whose weights went into the merge, in the recipe's order."""
     members = {member.ref: member for member in pool.sources}
-    return tuple(source_facts(members[origin], pool) for origin in recipe.origins if origin in members)
+    return tuple(source_facts(members[origin], pool) for origin in recipe.merged_models if origin in members)
+
+
+def token_sources_facts(recipe: Recipe, pool: Pool) -> tuple[SourceFacts, ...]:
+    """The members that were read for their tokens' rows alone."""
+    given = [member for member in pool.members if member.ref in recipe.origins]
+    return tuple(source_facts(member, pool) for member in given if member.ref not in recipe.merged_models)
 
 
 def source_facts(member: Member, pool: Pool) -> SourceFacts:
     """A member of the pool as the card names it."""
-    note = note_differences(pool.sources[0], member) or ""
+    note = note_differences(pool.leader, member) or ""
     return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown", note)
 
 
@@ -63,18 +70,17 @@ def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:
 
 def cost_facts(recipe: Recipe, pool: Pool, folder: Path) -> CostFacts:
     """Size and cost of a release in relation to a source's. folder: the written release."""
-    source = pool.sources[0]
-    shapes = _weights(source, Checkpoint.open(folder))
-    release = model_cost(shapes, source.settings, recipe.layers)
-    alone = model_cost(shapes, source.settings, range(pool.layers))
+    source, checkpoint = pool.leader, Checkpoint.open(folder)
+    release = model_cost(_weights(pool.merged_headers, checkpoint), source.settings, recipe.layers)
+    alone = model_cost(_weights(source.headers, checkpoint), source.settings, range(pool.layers))
     times = release.per_token / alone.per_token
     return CostFacts(release.parameters, alone.parameters, times, source.experts, release.per_token)
 
 
-def _weights(source: Member, release: Checkpoint) -> Mapping[str, Shape]:
-    """Shapes of a source's tensors, without the buffers that older versions stored: a release does not have them."""
+def _weights(headers: Mapping[str, TensorHeader], release: Checkpoint) -> Mapping[str, Shape]:
+    """Shapes of tensors, without the buffers that older versions stored: a release does not have them."""
     kept = {renumber(name, 0) for name in release.names}
-    return {name: header.shape for name, header in source.headers.items() if renumber(name, 0) in kept}
+    return {name: header.shape for name, header in headers.items() if renumber(name, 0) in kept}
 
 
 def _path_facts(path: Recipe, pool: Pool) -> PathFacts:
