@@ -25,6 +25,11 @@ TAKEN = {
     "demo": {MATH, LANGUAGE, "overcooked/minnow-math-hot"},  # that one holds NaN, which headers do not show
     "japanese-math-7b": {SHISA, WIZARD, ABEL},
     "japanese-math-10b": {SHISA, ABEL},
+    "adapters-360m": {
+        "mrs83/Kurtis-SmolLM2-360M-Instruct-PEFT",
+        "lucaelin/SmolLM2-360M-Instruct-fc-cn-lora",
+        "example-lab/smollm2-360m-adapter",
+    },
     "laptop-360m": {"HuggingFaceTB/SmolLM2-360M-Instruct", "example-lab/smollm2-360m-tuned"},
 }
 """The sources that each list is about."""
