@@ -73,12 +73,31 @@ def merges() -> list[list[str]]:
 
 def engine() -> list[list[str]]:
     """The engine against lm-eval's HFLM."""
-    found: Any = load("engine")
+    return _engine_rows(load("engine"))
+
+
+def gpu() -> list[list[str]]:
+    """The same on a GPU."""
+    return _engine_rows(load("gpu"))
+
+
+def _engine_rows(found: Any) -> list[list[str]]:
     rows = [["model", "task", "engine, items/s", "HFLM, items/s (best batch)", "ratio"]]
     for row in found["tasks"]:
         name = f"{row['model']}, {row['weights'] / 1e6:.1f} M"
         ours, theirs = row["engine_per_s"], row["hflm_per_s"]
         rows.append([name, row["task"], f"{ours:.1f}", f"{theirs:.1f} ({row['hflm_batch']})", f"{ours / theirs:.1f}"])
+    return rows
+
+
+def gpu_candidates() -> list[list[str]]:
+    """A candidate on a GPU, in memory and by the peers' way."""
+    found: Any = load("gpu")
+    rows = [["models", *_COSTS]]
+    for row in found["candidates"]:
+        size = f", {row['parameters'] / 1e9:g} B" if "parameters" in row else ""
+        costs = _pair(row["shoal_s"], row["peers_s"], row["of_it_describing_the_machine_s"], 3)
+        rows.append([f"{row['models']}{size}", *costs])
     return rows
 
 
@@ -98,7 +117,7 @@ def candidate() -> list[list[str]]:
     """A candidate, and a whole search, in memory and by the peers' way."""
     one: Any = load("candidate_cost")
     search: Any = load("whole_search")
-    rows = [["", "shoal", "mergekit, disk, lm-eval", "of it describing the machine", "ratio", "ratio without that"]]
+    rows = [["", *_COSTS]]
     told = one["of_it_describing_the_machine_s"]
     rows.append(["one candidate", *_pair(one["shoal_s"], one["peers_s"], told, 3)])
     peers = search["peers"]
@@ -109,6 +128,8 @@ def candidate() -> list[list[str]]:
 
 
 _DESCRIBING = "describing_the_machine_s"
+
+_COSTS = ("shoal", "mergekit, disk, lm-eval", "of it describing the machine", "ratio", "ratio without that")
 
 
 def _pair(ours: float, theirs: float, described: float, digits: int) -> list[str]:
@@ -248,6 +269,8 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             demo,
             merges,
             engine,
+            gpu,
+            gpu_candidates,
             turnaround,
             candidate,
             racing,
