@@ -1,7 +1,8 @@
 """Measures how fast one worker of this machine is with a pool's models, before any of their weights are there.
 
-Random models of the pool's config with one layer and with a few are rewritten, and answer a sample of the items. Time
-grows linearly with the layers, so two depths give the time at any depth, and even a large model takes seconds.
+Random models of the pool's config with one layer of each make and with a few more are rewritten, and answer a sample of
+the items. Time grows linearly with the layers, so two depths give the time at any depth, and even a large model takes
+seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from evaluation.splits import Split
 from evaluation.suites import TaskSuite
 from merging.dtypes import element_bytes
 from merging.recipes.weight_merge import WeightMerge
-from merging.tensor_names import parse_name
+from merging.tensor_names import parse_name, renumber
 from merging.tokenizers.source_tokenizer import CONFIG
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from evaluation.suites import WrappedModel
     from merging.models.live import LiveModels
 
-DEPTHS = (1, 3)
-"""Numbers of layers that differ enough to show a layer's time, and are few enough for any machine."""
+MORE_LAYERS = 2
+"""Layers by which two depths differ: enough to show a layer's time, and few enough for any machine."""
 
 SAMPLE_ITEMS = 8
 """Item scores of the smallest sample, about. Larger ones follow, up to the whole set, until LONG_ENOUGH is reached."""
@@ -92,7 +94,7 @@ def measure_speed(
     Raises MergingError or EvaluationError for a model or task with which a run would fail too.
     """
     recipe = strategy.weight_merges.plain_recipes()[-1][1]
-    depths = sorted({min(depth, pool.layers) for depth in DEPTHS})
+    depths = choose_depths({name: header.shape for name, header in pool.sources[0].headers.items()}, pool.layers)
     if _probe_bytes(pool, depths[-1], recipe.dtype) > inspect_machine(resources.device).free_memory:
         return None
     config_source = pool.leader.remotes[0]
@@ -108,6 +110,23 @@ def measure_speed(
         for split in times[depths[0]].item
     }
     return MeasuredSpeed(build, item | {Split.REPORT: item[Split.VALIDATION]})
+
+
+def choose_depths(shapes: Mapping[str, tuple[int, ...]], layers: int) -> list[int]:
+    """The depths to measure: the least that has a layer of each make, and one of a few more layers, if there are any.
+
+    A mixture of experts may begin with dense layers, and a hybrid with layers that cannot run without attention.
+    shapes: of a model's tensors, by name. layers: its depth.
+    """
+    makes: dict[int, set[tuple[str, tuple[int, ...]]]] = defaultdict(set)
+    for name, shape in shapes.items():
+        if (layer := parse_name(name).layer) is not None:
+            makes[layer].add((renumber(name, 0), shape))
+    firsts: dict[frozenset[tuple[str, tuple[int, ...]]], int] = {}
+    for layer in range(layers):
+        firsts.setdefault(frozenset(makes[layer]), layer)
+    least = max(firsts.values(), default=0) + 1
+    return sorted({least, min(least + MORE_LAYERS, layers)})
 
 
 class _Probe:

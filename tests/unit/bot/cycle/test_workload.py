@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from bot.cycle.probe import LinearTime
+from bot.cycle.probe import LinearTime, choose_depths
 from bot.cycle.workload import StageWork, cost_stages, list_stages
 from evaluation.splits import Split
 from fixtures.small_repos import watchlist
+from fixtures.tiny_models import tiny_model
+from merging.models.building import stored_weights
 
 ITEMS = {Split.SEARCH: 10, Split.VALIDATION: 20, Split.REPORT: 30}
 
@@ -70,3 +72,19 @@ def test_a_machine_that_was_not_measured_has_counts_and_no_time() -> None:
 def test_two_depths_give_the_time_of_any(measured: dict[int, float], layers: int, seconds: float) -> None:
     """A deeper model that was faster by chance does not make a deep one take no time."""
     assert LinearTime.through(measured).at(layers) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "depths"),
+    [
+        ("llama", 6, [1, 3]),
+        ("llama", 2, [1, 2]),
+        ("mixtral", 6, [1, 3]),
+        ("deepseek-v3", 6, [2, 4]),  # the first layer is dense
+        ("jamba", 6, [2, 4]),  # the second has attention
+        ("jamba", 2, [2]),
+    ],
+)
+def test_a_layer_of_each_make_is_measured(kind: str, layers: int, depths: list[int]) -> None:
+    shapes = {name: tuple(one.shape) for name, one in stored_weights(tiny_model(kind, seed=0, layers=layers)).items()}
+    assert choose_depths(shapes, layers) == depths
