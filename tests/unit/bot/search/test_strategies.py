@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import DataflowSection
-from merging.evolution.outcomes import Outcome, SearchSettings
+from merging.evolution.outcomes import Outcome, Scored, SearchSettings
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.path import PathRecipe
@@ -132,3 +133,33 @@ def test_fewer_layers_can_be_an_objective() -> None:
     passed = [GateResult(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
     chosen = {one.role: depths[one.recipe] for one in choose_releases(passed, ["a", "b"], 4, depths)}
     assert chosen["smallest"] == min(depths.values()) < max(chosen.values())
+
+
+def test_what_an_earlier_search_found_is_where_two_stages_begin_and_costs_nothing_if_it_is_known() -> None:
+    strategy = StagedSearch(WEIGHTS, layout(models=2, smaller=True, min_layers=2))
+    before = strategy.run(job(Asked(), 120))
+    earlier = tuple(one.recipe for one in before.front)
+    assert {bool(recipe.hops) for recipe in earlier} == {True, False}
+    free = tuple(Scored(recipe, Outcome(skills(recipe), None, 0.0, share=0.0, answered=0.0), 0) for recipe in earlier)
+
+    known, unknown = Asked(), Asked()
+    found = strategy.run(replace(job(known), carried=earlier, known=free))
+    strategy.run(replace(job(unknown), carried=earlier))
+    digests = {recipe.digest for recipe in earlier}
+    assert len(known.recipes) == 60 and not digests & {recipe.digest for recipe in known.recipes}
+    assert {one.recipe.digest for one in found.scored} == digests | {recipe.digest for recipe in known.recipes}
+    assert all(one.outcome.objectives == (*skills(one.recipe), -one.recipe.depth / LAYERS) for one in found.front)
+    merges = [recipe.digest for recipe in earlier if not recipe.hops]
+    assert set(merges[:3]) <= {recipe.digest for recipe in unknown.recipes[:10]}  # the first generation
+
+
+def test_a_path_is_only_taken_up_if_its_models_are_laid_out() -> None:
+    sources, others = (PathSearch(WEIGHTS, layout(models=2)), StagedSearch(WEIGHTS, layout(models=2)))
+    front = [one.recipe for one in sources.run(job(Asked())).front if one.recipe.hops]
+    again = Asked()
+    sources.run(replace(job(again), carried=tuple(front)))
+    assert {recipe.digest for recipe in front[:5]} <= {recipe.digest for recipe in again.recipes[:10]}
+    path = front[0]
+    assert sources.first_space.encode(path) is not None and others.first_space.encode(path) is None
+    elsewhere = path.with_models({source: replace(source, location="tiny/gone") for source in SOURCES})
+    assert sources.first_space.encode(elsewhere) is None
