@@ -215,7 +215,9 @@ class PathSpace:
         Steps are put into the earliest slots.
         """
         places = {part.digest: place for place, part in enumerate(self.parts)}
-        parts = [places.get(replace(part, dtype=self.parts[0].dtype).digest) for part in recipe.parts]
+        # Dtype and vocabulary are this space's, whatever the recipe's were.
+        dtype, vocabulary = self.parts[0].dtype, self.parts[0].vocabulary
+        parts = [places.get(replace(part, dtype=dtype, vocabulary=vocabulary).digest) for part in recipe.parts]
         if None in parts:
             return None
         hops = recipe.hops or tuple(Hop(0, layer, 1.0) for layer in range(self.depth))
