@@ -272,7 +272,8 @@ def _write_manifest(remote: RemoteWeights, folder: Path) -> None:
     hashes = {file.path: file.content_id for file in remote.candidate.wanted_files if file not in pickles}
     record: dict[str, object] = {"repo": remote.repo, "sha": remote.sha}
     if pickles:
-        made = [path for path in folder.iterdir() if path.name == INDEX or fnmatchcase(path.name, WEIGHTS)]
+        written = {INDEX, ADAPTER_WEIGHTS}
+        made = [path for path in folder.iterdir() if path.name in written or fnmatchcase(path.name, WEIGHTS)]
         hashes |= {path.name: file_content_id(path, git=False) for path in made}
         origins = {file.path: {"size": file.size, "hash": file.content_id} for file in pickles}
         record["converted_from"] = {"files": origins, "by": f"shoal {shoal_version()}"}

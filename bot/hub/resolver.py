@@ -22,7 +22,7 @@ from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import query_model
 from bot.hub.discovery.rules import form_refusal
 from bot.hub.inspection.member import RemoteWeights, Unfit
-from bot.hub.inspection.reading import check_config, inspect_candidate, read_remote_headers
+from bot.hub.inspection.reading import check_config, inspect_candidate, read_adapter_headers
 from merging.dtypes import BITS
 from merging.errors import MergingError
 from merging.identity import ModelId
@@ -242,9 +242,7 @@ class Resolver:
         candidate = self._find_repo(model.location, model.revision)
         if reason := form_refusal(candidate):
             raise Unfit(f"{reason}; name another model")
-        if candidate.is_pickled and not self._convert_pickles:
-            remedy = "add --convert-pickles to have them converted, or name another model"
-            raise Unfit(f"its weights are pickled, without safetensors; {remedy}")
+        self._check_pickles(candidate)
         member = inspect_candidate(self.hub, candidate)
         try:
             config = parse_json_object(CONFIG, self.hub.read(member.repo, member.sha, CONFIG))
@@ -253,15 +251,21 @@ class Resolver:
             raise Unfit(plain(str(error))) from error
         return ResolvedModel(model, ModelFiles(member.ref, *member.remotes), stored_model, member.tokenizer)
 
+    def _check_pickles(self, candidate: Candidate) -> None:
+        if candidate.is_pickled and not self._convert_pickles:
+            remedy = "add --convert-pickles to have them converted, or name another model"
+            raise Unfit(f"its weights are pickled, without safetensors; {remedy}")
+
     def _read_adapter_repo(self, adapter: ModelId, base: ResolvedModel) -> ModelFiles:
         from merging.sources.adapter_plan import plan_adapter
 
         try:
             candidate = self._find_repo(adapter.location, adapter.revision)
-            for path in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-                if candidate.file(path) is None:
-                    raise Unfit(f"{adapter} has no {path}; name an adapter saved by peft in safetensors")
-            headers = read_remote_headers(self.hub, candidate, ADAPTER_WEIGHTS)
+            self._check_pickles(candidate)
+            if not (candidate.is_adapter and candidate.weight_files):
+                lacking = ADAPTER_WEIGHTS if candidate.is_adapter else ADAPTER_CONFIG
+                raise Unfit(f"{adapter} has no {lacking}; name an adapter saved by peft in safetensors")
+            headers = read_adapter_headers(self.hub, candidate)
             content = self.hub.read(candidate.repo, candidate.sha, ADAPTER_CONFIG)
             plan_adapter(
                 str(adapter), parse_json_object(f"{adapter}: {ADAPTER_CONFIG}", content), headers, base.headers

@@ -21,7 +21,7 @@ from merging.errors import MergingError
 from merging.pickles.archive import check_sums, read_archive
 from merging.pickles.confinement import ProcessLimits, command_prefix
 from merging.pickles.converter import REPORT
-from merging.pickles.names import PICKLE_INDEX, SINGLE_PICKLE, converted_name, is_pickle
+from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE, converted_name, is_pickle
 from merging.pickles.plan import Plan, plan_conversion
 from merging.pickles.program import PickledTensor, read_tensors
 from merging.sources.checkpoint import INDEX_NAME, read_headers
@@ -53,7 +53,7 @@ class ConverterFailed(MergingError):  # noqa: N818 - named after the finding
 
 
 def convert_pickles(folder: Path) -> tuple[str, ...]:
-    """Convert the pickles in a model's folder to safetensors, and delete them; the other files stay as they are.
+    """Convert the pickles in a model's or adapter's folder, and delete them; the other files stay as they are.
 
     Returns what the process that read them could do on this machine and should not, in words. After an error the
     pickles are as they were.
@@ -65,7 +65,8 @@ def convert_pickles(folder: Path) -> tuple[str, ...]:
     """
     pickles = _list_pickles(folder)
     tensors = {path.name: _read_whole(path) for path in pickles}
-    plan = plan_conversion(read_json_object(folder / "config.json"), tensors, folder.name)
+    config = None if PICKLED_ADAPTER in tensors else read_json_object(folder / "config.json")
+    plan = plan_conversion(config, tensors, folder.name)
     plan = {name: headers for name, headers in plan.items() if headers}
     workshop = folder / _WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)  # left by a run that was killed
@@ -77,19 +78,20 @@ def convert_pickles(folder: Path) -> tuple[str, ...]:
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     index = folder / PICKLE_INDEX
-    if folder / SINGLE_PICKLE not in pickles:
+    if index.exists():
         files = {header.name: converted_name(pickle) for pickle, headers in plan.items() for header in headers}
         (folder / INDEX_NAME).unlink(missing_ok=True)
         write_file(folder / INDEX_NAME, [encode_index(files, sum(map(_data_bytes, plan.values())))])
-    for path in [index, *(path for path in folder.iterdir() if is_pickle(path.name))]:
+    for path in [index, *pickles, *(path for path in folder.iterdir() if is_pickle(path.name))]:
         path.unlink(missing_ok=True)
     return can
 
 
 def _list_pickles(folder: Path) -> list[Path]:
     """The single file, else the shards that the index names."""
-    if (folder / SINGLE_PICKLE).is_file():
-        return [folder / SINGLE_PICKLE]
+    for single in (folder / PICKLED_ADAPTER, folder / SINGLE_PICKLE):
+        if single.is_file():
+            return [single]
     weight_map = read_json_object(folder / PICKLE_INDEX).get("weight_map")
     names = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
     if not names or not all(is_pickle(name) and (folder / name).is_file() for name in names):

@@ -1,4 +1,4 @@
-"""The names of files with pickled weights, as transformers wrote them, and of what they are converted to."""
+"""The names of files with pickled weights, as transformers and peft wrote them, and of what they are converted to."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 
 PICKLE_INDEX = "pytorch_model.bin.index.json"
 SINGLE_PICKLE = "pytorch_model.bin"
+PICKLED_ADAPTER = "adapter_model.bin"
 
-_PICKLE = re.compile(r"pytorch_(model(-[0-9]+-of-[0-9]+)?)\.bin")
+_PICKLE = re.compile(r"pytorch_model(-[0-9]+-of-[0-9]+)?\.bin")
 
 
 def is_pickle(name: str) -> bool:
@@ -17,4 +18,4 @@ def is_pickle(name: str) -> bool:
 
 def converted_name(pickle: str) -> str:
     """The name of the safetensors file that a pickle is converted to."""
-    return _PICKLE.sub(r"\1.safetensors", pickle)
+    return f"{pickle.removeprefix('pytorch_').removesuffix('.bin')}.safetensors"

@@ -16,13 +16,19 @@ Plan = Mapping[str, tuple[TensorHeader, ...]]
 """What is written of each pickle: its name → the tensors' headers, in the order of writing."""
 
 
-def plan_conversion(config: Mapping[str, object], files: Mapping[str, Mapping[str, PickledTensor]], label: str) -> Plan:
+_TIES_NOTHING = ModelSchema("", "", {}, frozenset(), {}, frozenset(), None)
+
+
+def plan_conversion(
+    config: Mapping[str, object] | None, files: Mapping[str, Mapping[str, PickledTensor]], label: str
+) -> Plan:
     """Choose the tensors to write, each once: a tied weight under the name that transformers keeps, no old buffers.
 
-    config: the content of config.json. files: name of each pickle → its tensors. label: name of the model in errors.
+    config: the content of config.json; None for an adapter, which ties nothing. files: name of each pickle → its
+    tensors. label: name of the model in errors.
     MergingError for tensors that share memory without being tied, or are in two files.
     """
-    schema = build_schema(config, label)
+    schema = _TIES_NOTHING if config is None else build_schema(config, label)
     plan: dict[str, tuple[TensorHeader, ...]] = {}
     places: dict[str, str] = {}
     for file, tensors in sorted(files.items()):

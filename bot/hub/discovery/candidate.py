@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from merging.kinds import COMPANION_FILES
 from merging.kinds.kind import MIB
-from merging.pickles.names import PICKLE_INDEX, SINGLE_PICKLE, is_pickle
+from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE, is_pickle
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -163,10 +163,12 @@ class Candidate:
 
     @cached_property
     def _pickle_paths(self) -> frozenset[str]:
-        """The pickles that hold its weights, and their index; none of an adapter, or of a model with safetensors."""
+        """The pickles that hold its weights, and their index; none where there are safetensors."""
         paths = {file.path for file in self.files}
+        if self.is_adapter:
+            return frozenset({PICKLED_ADAPTER} & paths if ADAPTER_WEIGHTS not in paths else ())
         pickles = {path for path in paths if is_pickle(path)}
-        if self.is_adapter or not pickles or not paths.isdisjoint((SINGLE, INDEX)):
+        if not pickles or not paths.isdisjoint((SINGLE, INDEX)):
             return frozenset()
         return frozenset({SINGLE_PICKLE} if SINGLE_PICKLE in paths else {*pickles, PICKLE_INDEX})
 

@@ -14,7 +14,7 @@ from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, 
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import find_refusal
-from merging.pickles.names import SINGLE_PICKLE
+from merging.pickles.names import PICKLED_ADAPTER, SINGLE_PICKLE
 from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
@@ -137,10 +137,8 @@ def pickled(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | No
 
 
 def _no_adapter_weights(paths: Collection[str]) -> str | None:
-    if ADAPTER_WEIGHTS in paths:
+    if ADAPTER_WEIGHTS in paths or PICKLED_ADAPTER in paths:
         return None
-    if "adapter_model.bin" in paths:
-        return f"its adapter is pickled, without {ADAPTER_WEIGHTS}: load it with peft and save it again"
     return f"it has {ADAPTER_CONFIG} without {ADAPTER_WEIGHTS}"
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
+from bot.hub.discovery.candidate import ADAPTER_CONFIG, Candidate
 from bot.hub.inspection.member import Adaptation, Member, RemoteWeights, Unfit
-from bot.hub.inspection.reading import check_measured, read_remote_headers, read_tokenizer
+from bot.hub.inspection.reading import check_measured, read_adapter_headers, read_tokenizer
 from bot.watchlist.sections import PinnedModel
 from merging.errors import MergingError
 from merging.sources.adapter_plan import plan_adapter
@@ -54,7 +54,7 @@ def inspect_adapter(hub: Hub, candidate: Candidate, settings: AdapterSettings, b
         ShoalError: the Hub cannot be asked.
     """
     try:
-        headers = read_remote_headers(hub, candidate, ADAPTER_WEIGHTS)
+        headers = read_adapter_headers(hub, candidate)
         plan_adapter(f"on its base {base.repo}", settings.config, headers, base.headers)
         if candidate.file("tokenizer.json") and base.tokenizer is not None:
             own, _ = read_tokenizer(hub, candidate)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import INDEX, SINGLE, Candidate
+from bot.hub.discovery.candidate import ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate
 from bot.hub.inspection.member import Member, Unfit
 from merging.errors import MergingError
 from merging.kinds import COMPANION_FILES
 from merging.models.settings import read_settings
-from merging.pickles.names import PICKLE_INDEX, SINGLE_PICKLE
+from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.sources.family import TensorHeader
 from merging.sources.json_object import parse_json_object
 from merging.tensor_names import count_layers
@@ -159,6 +159,17 @@ def _read_shards(
     if listed is not None and (missing := sorted(listed.keys() - found_names)):
         raise Unfit(f"its {index} lists tensor {missing[0][:60]!r}, which no shard has")
     return shards
+
+
+def read_adapter_headers(hub: Hub, candidate: Candidate) -> dict[str, TensorHeader]:
+    """Tensor name → header of an adapter's repo; if it is pickled, as its conversion will have them."""
+    if not candidate.is_pickled:
+        return read_remote_headers(hub, candidate, ADAPTER_WEIGHTS)
+    from merging.pickles.plan import plan_conversion
+
+    pickles = {PICKLED_ADAPTER: read_remote_pickle(hub, candidate, PICKLED_ADAPTER)}
+    (headers,) = plan_conversion(None, pickles, candidate.repo).values()
+    return {header.name: header for header in headers}
 
 
 def read_remote_pickle(hub: Hub, candidate: Candidate, path: str) -> dict[str, PickledTensor]:

@@ -172,7 +172,7 @@ BAD: dict[str, tuple[Mapping[str, bytes], str]] = {
     "pickled": (
         {name: content for name, content in adapter_files(3).items() if not name.endswith("safetensors")}
         | {"adapter_model.bin": b"x"},
-        "its adapter is pickled, without adapter_model.safetensors: load it with peft and save it again",
+        "its weights are pickled, without safetensors; write `watch.pickles: convert` to have them converted",
     ),
     "empty": (
         {name: content for name, content in adapter_files(3).items() if not name.endswith("safetensors")},

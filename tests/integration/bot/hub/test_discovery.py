@@ -53,7 +53,7 @@ DECOYS = {
     ),
     "adapter": (
         without_weights(**{"adapter_config.json": b"{}", "adapter_model.bin": b"x"}),
-        "its adapter is pickled, without adapter_model.safetensors: load it with peft and save it again",
+        "its weights are pickled, without safetensors; write `watch.pickles: convert` to have them converted",
     ),
     "code": (files(1) | {"modeling_fish.py": b"print()"}, "it needs custom code (modeling_fish.py)"),
     "mapped": (

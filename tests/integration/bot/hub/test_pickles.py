@@ -18,6 +18,7 @@ from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import source_folder
 from conftest import TestHub
 from fixtures.pickles import open_conversion, pickled, with_pickles
+from fixtures.small_adapters import adapter_files
 from fixtures.small_repos import files, watchlist
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -205,6 +206,22 @@ def test_a_process_that_fails_leaves_what_was_fetched_for_the_next_cycle(
     reef.faults.clear()
     fetched = fetch_pool(client(reef), pool, tmp_path)
     assert fetched.refused == () and not any(path.endswith(".bin") for _, path in reef.faults.seen)
+
+
+def test_a_pickled_adapter_is_converted_too(reef: TestHub, tmp_path: Path) -> None:
+    tensors = load(adapter_files(4)["adapter_model.safetensors"])
+    lora = {path: content for path, content in adapter_files(4).items() if not path.endswith(".safetensors")}
+    reef.store.commit("reef/lora", lora | {"adapter_model.bin": pickled(tensors)})
+    reef.store.commit("reef/trap", lora | {"adapter_model.bin": pickled({**tensors, "x": Running()})})
+    assert reason(reef, "reef/lora", pickles="refuse").endswith("write `watch.pickles: convert` to have them converted")
+    assert reason(reef, "reef/trap").startswith("its adapter_model.bin: it holds posix.system")
+    pool = find(reef)
+    member = next(source for source in pool.sources if source.repo == "reef/lora")
+    folder = fetch_pool(client(reef), pool, tmp_path).folders[member.remotes[1].ref]
+    found = load_file(folder / "adapter_model.safetensors")
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert not (folder / "adapter_model.bin").exists()
+    assert set(json.loads((folder / MANIFEST).read_bytes())["converted_from"]["files"]) == {"adapter_model.bin"}
 
 
 def test_other_limits_hold_for_pickles_too(reef: TestHub) -> None:
