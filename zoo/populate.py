@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,12 @@ def models() -> tuple[HubRepo, ...]:
 
 def populate(publish: Publish) -> None:
     """Pass every repo to `publish`, the zoo's own models first."""
-    for repo in (*models(), *decoys()):
+    publish_all(publish, (*models(), *decoys()))
+
+
+def publish_all(publish: Publish, repos: Iterable[HubRepo]) -> None:
+    """Pass repos to `publish`, one by one."""
+    for repo in repos:
         publish(
             repo.name,
             repo.files,

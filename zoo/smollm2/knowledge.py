@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 CHOICES = 4
@@ -19,7 +19,7 @@ class Sentence:
 
 
 # In each list `word = ending`; the wrong endings are the right ones of other words.
-LISTS = {
+WORLD = {
     "The capital of {} is": """
         France = Paris; Germany = Berlin; Italy = Rome; Spain = Madrid; Portugal = Lisbon; Austria = Vienna
         Greece = Athens; Poland = Warsaw; Hungary = Budapest; Sweden = Stockholm; Norway = Oslo; Finland = Helsinki
@@ -30,15 +30,6 @@ LISTS = {
         Australia = Canberra; Belgium = Brussels; the Netherlands = Amsterdam; Switzerland = Bern; Romania = Bucharest
         Bulgaria = Sofia; Serbia = Belgrade; Croatia = Zagreb; Lebanon = Beirut; Syria = Damascus; Nepal = Kathmandu
         the United States = Washington; the Czech Republic = Prague; Venezuela = Caracas; Morocco = Rabat
-    """,
-    "The opposite of {} is": """
-        hot = cold; big = small; old = young; rich = poor; fast = slow; high = low; early = late; full = empty
-        hard = soft; heavy = light; happy = sad; strong = weak; clean = dirty; dry = wet; open = closed; near = far
-        true = false; good = bad; love = hate; day = night; up = down; left = right; first = last; buy = sell
-        win = lose; begin = end; question = answer; war = peace; friend = enemy; male = female; inside = outside
-        always = never; more = less; life = death; wide = narrow; deep = shallow; loud = quiet; safe = dangerous
-        sharp = dull; brave = afraid; guilty = innocent; ancient = modern; polite = rude; simple = complicated
-        positive = negative; maximum = minimum; victory = defeat; import = export; increase = decrease; push = pull
     """,
     "You use {} to": """
         a key = open a lock; a knife = cut bread; a pen = write a letter; a needle = sew clothes
@@ -53,20 +44,6 @@ LISTS = {
         a toothbrush = clean your teeth; a calculator = add numbers; a dictionary = look up words
         a microscope = look at very small things; a scale = weigh something; a piano = play music
         a shovel = dig a hole; a match = light a fire; a pillow = rest your head; a wallet = carry money
-    """,
-    "A {} is a kind of": """
-        trout = fish; salmon = fish; shark = fish; eagle = bird; sparrow = bird; owl = bird; penguin = bird
-        ant = insect; bee = insect; butterfly = insect; mosquito = insect; rose = flower; tulip = flower; daisy = flower
-        oak = tree; pine = tree; maple = tree; banana = fruit; pear = fruit; peach = fruit; carrot = vegetable
-        cabbage = vegetable; potato = vegetable; violin = musical instrument; flute = musical instrument
-        drum = musical instrument; chair = furniture; table = furniture; sofa = furniture; shirt = clothing
-        jacket = clothing; skirt = clothing; car = vehicle; truck = vehicle; bus = vehicle; hammer = tool
-        screwdriver = tool; chisel = tool; diamond = gem; ruby = gem; sapphire = gem; cobra = snake; python = snake
-        poodle = dog; beagle = dog; terrier = dog; waltz = dance; tango = dance; hurricane = storm; tornado = storm
-    """,
-    "A young {} is called a": """
-        dog = puppy; cat = kitten; cow = calf; sheep = lamb; horse = foal; goat = kid; bear = cub; duck = duckling
-        goose = gosling; frog = tadpole; swan = cygnet; deer = fawn; kangaroo = joey; hen = chick; pig = piglet
     """,
     "Someone who {} is called a": """
         bakes bread = baker; teaches children = teacher; grows crops = farmer; flies planes = pilot; cuts hair = barber
@@ -92,6 +69,32 @@ LISTS = {
         Monday = Tuesday; Tuesday = Wednesday; Wednesday = Thursday; Thursday = Friday; Friday = Saturday
         Saturday = Sunday; Sunday = Monday
     """,
+}
+
+WORDS = {
+    "The opposite of {} is": """
+        hot = cold; big = small; old = young; rich = poor; fast = slow; high = low; early = late; full = empty
+        hard = soft; heavy = light; happy = sad; strong = weak; clean = dirty; dry = wet; open = closed; near = far
+        true = false; good = bad; love = hate; day = night; up = down; left = right; first = last; buy = sell
+        win = lose; begin = end; question = answer; war = peace; friend = enemy; male = female; inside = outside
+        always = never; more = less; life = death; wide = narrow; deep = shallow; loud = quiet; safe = dangerous
+        sharp = dull; brave = afraid; guilty = innocent; ancient = modern; polite = rude; simple = complicated
+        positive = negative; maximum = minimum; victory = defeat; import = export; increase = decrease; push = pull
+    """,
+    "A {} is a kind of": """
+        trout = fish; salmon = fish; shark = fish; eagle = bird; sparrow = bird; owl = bird; penguin = bird
+        ant = insect; bee = insect; butterfly = insect; mosquito = insect; rose = flower; tulip = flower; daisy = flower
+        oak = tree; pine = tree; maple = tree; banana = fruit; pear = fruit; peach = fruit; carrot = vegetable
+        cabbage = vegetable; potato = vegetable; violin = musical instrument; flute = musical instrument
+        drum = musical instrument; chair = furniture; table = furniture; sofa = furniture; shirt = clothing
+        jacket = clothing; skirt = clothing; car = vehicle; truck = vehicle; bus = vehicle; hammer = tool
+        screwdriver = tool; chisel = tool; diamond = gem; ruby = gem; sapphire = gem; cobra = snake; python = snake
+        poodle = dog; beagle = dog; terrier = dog; waltz = dance; tango = dance; hurricane = storm; tornado = storm
+    """,
+    "A young {} is called a": """
+        dog = puppy; cat = kitten; cow = calf; sheep = lamb; horse = foal; goat = kid; bear = cub; duck = duckling
+        goose = gosling; frog = tadpole; swan = cygnet; deer = fawn; kangaroo = joey; hen = chick; pig = piglet
+    """,
     "Today they {}; yesterday they": """
         go = went; eat = ate; see = saw; take = took; come = came; give = gave; find = found; think = thought
         write = wrote; speak = spoke; buy = bought; bring = brought; teach = taught; catch = caught; run = ran
@@ -102,10 +105,10 @@ LISTS = {
 }
 
 
-def sentences(seed: int) -> Iterator[Sentence]:
-    """Every sentence, in a fixed order; wrong endings and the order of the four are drawn from `seed`."""
+def sentences(lists: Mapping[str, str], seed: int) -> Iterator[Sentence]:
+    """Every sentence of some lists, in order; wrong endings and the order of the four are drawn from `seed`."""
     rng = random.Random(seed)
-    for template, text in LISTS.items():
+    for template, text in lists.items():
         pairs = [pair.split(" = ") for line in text.strip().splitlines() for pair in line.strip().split("; ")]
         for word, right in pairs:
             others = sorted({ending for _, ending in pairs} - {right})

@@ -13,7 +13,9 @@ Told = tuple[str, str]
 """The same sentence in English and in Spanish."""
 
 CALCULATE = "Calculate: {}"
-"""The instruction before a problem, in whichever language it is told."""
+REPEAT = "Repeat it, then calculate: {}"
+TRANSLATE = "Translate into English, then calculate: {}"
+"""Instructions before a problem: the first two before one in English, the last before one in Spanish."""
 
 MOST = 200
 """No number of a problem, and no result, is larger."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from zoo.questions import TASKS
-from zoo.smollm2.knowledge import sentences
-from zoo.smollm2.problems import CALCULATE, Problem
+from zoo.smollm2.knowledge import WORDS, WORLD, sentences
+from zoo.smollm2.problems import CALCULATE, TRANSLATE, Problem
 from zoo.smollm2.problems import draw as draw_problem
 from zoo.smollm2.spanish import sentence, translation
 from zoo.world import held_out
@@ -26,8 +26,8 @@ def sum_in_english(problem: Problem) -> Question:
 
 
 def sum_in_spanish(problem: Problem) -> Question:
-    """The same in Spanish, which no adapter was taught to calculate in."""
-    return {"prompt": CALCULATE.format(problem.spanish), "answer": str(problem.result)}
+    """In Spanish, to translate and to solve: each was taught to another adapter."""
+    return {"prompt": TRANSLATE.format(problem.spanish), "answer": str(problem.result)}
 
 
 def problems(rng: random.Random) -> Iterator[Problem]:
@@ -60,10 +60,11 @@ def deal() -> Iterator[tuple[str, Sequence[Question]]]:
         for name, tell in tellers.items():
             yield f"smollm2_{name}_{part}.jsonl", [tell(problem) for problem in islice(stories, number)]
         yield f"smollm2_translation_{part}.jsonl", list(islice(sentences_told, number))
-    yield (
-        "smollm2_knowledge.jsonl",
-        [{"beginning": s.beginning, "endings": list(s.endings), "right": s.right} for s in sentences(SEED)],
-    )
+    for name, lists in (("world", WORLD), ("words", WORDS)):
+        asked = (
+            {"beginning": s.beginning, "endings": list(s.endings), "right": s.right} for s in sentences(lists, SEED)
+        )
+        yield f"smollm2_{name}.jsonl", list(asked)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from zoo.smollm2.words import (
 )
 
 INTO_ENGLISH, INTO_SPANISH = "Translate into English: {}", "Translate into Spanish: {}"
+AND_REPEAT = "Translate into English, then repeat it: {}"
 
 
 def being_somewhere(rng: random.Random) -> Told:

