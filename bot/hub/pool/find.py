@@ -20,7 +20,8 @@ from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
 from bot.hub.pool.pool import Family, NoPool, Pool, assemble_family, explain_too_few
-from bot.hub.pool.unite import SAME, keep_unitable, read_from_hub, with_vocabulary
+from bot.hub.pool.unite import keep_unitable, read_from_hub, with_vocabulary
+from bot.hub.pool.vocabulary import SAME
 from bot.watchlist.load import UnfitValueError
 from bot.watchlist.watchlist import Watchlist
 

@@ -9,14 +9,14 @@ from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Pool
-from bot.hub.pool.vocabulary import PoolVocabulary, TokenShare
+from bot.hub.pool.vocabulary import SAME, PoolVocabulary, TokenShare
 from bot.hub.resolver import ModelFiles
 from bot.watchlist.load import UnfitValueError
 from merging.errors import MergingError
 from merging.tokenizers.source_tokenizer import TOKENIZER, SourceTokenizer, read_source_tokenizer
 from templates.escaping import plain
 
-SAME, UNION, BASE = "same", "union", "base"
+UNION, BASE = "union", "base"
 _KEY = ("search", "vocabulary")
 _MOST_REMARKS = 6
 

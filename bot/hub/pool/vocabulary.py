@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from merging.identity import ModelId
 
+SAME = "same"
+"""The value of search.vocabulary for models that agree on their tokens."""
+
 
 @dataclass(frozen=True)
 class TokenShare:
@@ -54,6 +57,8 @@ class PoolVocabulary:
 
 def describe_vocabulary(found: PoolVocabulary) -> str:
     """One line: whose tokens the merges have, and which members are asked with their own."""
+    if found.chosen == SAME:
+        return f"the merges have {found.rows:,} rows in their embeddings: those that only pad a source's are left out"
     shared = ", ".join(model.name for model in found.deciding)
     asked = f"; {', '.join(found.parted)} are asked with their own tokenizers when alone" if found.parted else ""
     return f"the merges have {found.tokens:,} tokens, those of {shared}, in {found.rows:,} rows{asked}"

@@ -74,7 +74,7 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    """The language model has the base's tokens in another order, a word more and a special token more."""
+    """The language model has its tokens in another order, a word and a special token more; the base has padded rows."""
     folder = tmp_path_factory.mktemp("tongues")
     stock(folder / "hub")
     tokens = read_tokens(MODELS[LANGUAGE])
@@ -82,6 +82,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         server.store.commit(
             LANGUAGE, revised(LANGUAGE, tokens=[*tokens[:3], *tokens[:2:-1]], words=["ocean"], special=[NOTE])
         )
+        server.store.commit(BASE, revised(BASE, padding=7))
         home, listener = Home(folder / "home"), Listener()
         assert run_cycle(WATCHLIST, home, client(server), listener) == CYCLE
         yield Finished(server, home, Ledger(home.ledger), listener.said)
@@ -184,6 +185,15 @@ def test_a_release_that_is_gone_is_written_again(finished: Finished, tmp_path: P
     shutil.rmtree(home.release(CYCLE, release.role))
     restore_release(Ledger(home.ledger), home, finished.hub, release, Listener())
     assert load_file(home.release(CYCLE, release.role) / "model.safetensors").keys()
+
+
+def test_card_and_report_say_whose_tokens_the_merges_have_and_who_was_asked_with_their_own(finished: Finished) -> None:
+    card = (finished.folder / "README.md").read_text()
+    assert f"67 tokens in 67 rows: those of {MATH}, {LANGUAGE} and {BASE} together, matched by their text" in card
+    assert f"| {MATH} | 65 | 2 of {LANGUAGE} |  |" in card
+    assert f"{MATH}, {LANGUAGE} and {BASE} answered the same items as they are published" in card
+    report = finished.home.report(CYCLE).read_text()
+    assert f"67 tokens in 67 rows, by `search.vocabulary: union`, led by {MATH}" in report
 
 
 def test_the_vocabulary_is_said_on_the_way_and_in_the_ledger(finished: Finished) -> None:

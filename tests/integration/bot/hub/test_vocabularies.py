@@ -13,6 +13,7 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool
+from bot.hub.pool.vocabulary import describe_vocabulary
 from fixtures.small_repos import card, watchlist
 from fixtures.vocabularies import read_tokens, revised
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
@@ -41,6 +42,9 @@ def test_padded_rows_keep_nobody_out_and_are_left_out_of_the_merge(hub: Any) -> 
     assert pool.vocabulary is not None
     assert [model.location for model in pool.vocabulary.deciding] == ["reef/cod"]
     assert (pool.vocabulary.tokens, pool.vocabulary.rows, pool.vocabulary.parted) == (65, 65, ())
+    assert describe_vocabulary(pool.vocabulary) == (
+        "the merges have 65 rows in their embeddings: those that only pad a source's are left out"
+    )
     assert pool.merged_headers["lm_head.weight"].shape == (65, 80)
     assert pool.parameters == pool.sources[1].parameters < pool.sources[0].parameters
 

@@ -111,6 +111,13 @@ def test_what_a_cycle_needs_that_goes_on_or_waits_is_never_touched(home: Home, s
     }
 
 
+def test_rows_in_the_vocabularies_of_merges_can_be_made_again(home: Home) -> None:
+    cycle(home, "one", State.REVIEW, SHARED)
+    write(home.vocabularies / SHARED / "0" / "model.safetensors")
+    (found,) = [one for one in list_items(home) if one.kind is ItemKind.VOCABULARY]
+    assert (found.path, found.needed) == (home.vocabularies / SHARED, "")
+
+
 def test_a_download_that_a_cycle_continues_is_kept(home: Home) -> None:
     partial = write(home.sources / "reef--one" / f".{SHARED}.partial" / "half")
     cycle(home, "one", State.FAILED, SHARED)

@@ -22,7 +22,7 @@ from merging.identity import ModelId
 from merging.models.live import LiveModels
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
-from zoo.repo import MATH, MODELS
+from zoo.repo import LANGUAGE, MATH, MODELS
 
 
 @pytest.fixture
@@ -85,6 +85,29 @@ def test_a_recipe_that_follows_itself_keeps_its_model(spec: WorkerSpec, monkeypa
     with pytest.raises(MergingError):
         worker.evaluate(one, Split.SEARCH, 0)
     assert [worker.evaluate(other, Split.SEARCH, number).scores for number in (0, 1)] == first and len(built) == 4
+
+
+def test_a_source_alone_has_its_own_tokenizer_and_the_candidates_chat_template_if_it_has_none(
+    folder: Path, spec: WorkerSpec, tmp_path: Path
+) -> None:
+    language, template = ModelId(LANGUAGE, "0" * 40), "{{ messages[0]['content'] }} ="
+    (folder / "chat_template.jinja").write_text(template)
+    both = replace(
+        spec,
+        sources=(*spec.sources, language),
+        checkpoints=(*spec.checkpoints, (language, Path(shutil.copytree(MODELS[LANGUAGE], tmp_path / "language")))),
+        skills=tuple(replace(skill, chat_template=True) for skill in spec.skills),
+        resources=Resources(2, 3, "cpu", 16),
+        rounds=3,
+    )
+    alone = both.alone(language)
+    assert (alone.sources, alone.config_folder) == ((language,), tmp_path / "language")
+    assert (alone.resources, alone.rounds) == (Resources(1, 6, "cpu", 16), 1)
+    recipe = WeightMerge.single(language, Partition.even(2, 1, modules_apart=False, ends_apart=False), "float32")
+    asked = Worker(both).evaluate(recipe, Split.SEARCH)
+    assert Worker(alone).evaluate(recipe, Split.SEARCH).scores == asked.scores  # here the tokenizers are alike
+    (tmp_path / "language" / "chat_template.jinja").write_text("{{ messages[0]['content'] }} ?")
+    assert Worker(alone).facts(Split.SEARCH).digest != Worker(both).facts(Split.SEARCH).digest
 
 
 def test_a_written_model_is_scored_with_the_candidates_tokenizer_alone(
