@@ -8,7 +8,7 @@ from merging.sources.family import family_mismatch
 from merging.tokenizers.comparison import tokenizer_mismatch
 from merging.tokenizers.spelling import spelling_mismatch
 
-_HEIGHT = "vocab_size"
+_HEIGHT, _END = "vocab_size", "eos_token_id"
 _UNITE = "write search.vocabulary: union to unite them"
 
 
@@ -31,7 +31,10 @@ def note_differences(leader: Member, other: Member) -> str | None:
 
     leader: the source whose config the merges have.
     """
-    differences = ", and ".join(noted_differences(leader.settings, other.settings))
+    settings = other.settings
+    if leader.tokenizer and other.tokenizer and leader.tokenizer.parts != other.tokenizer.parts:
+        settings = {**settings, _END: leader.settings.get(_END)}  # ids of another vocabulary say nothing
+    differences = ", and ".join(noted_differences(leader.settings, settings))
     return f"its config says {differences}: merges follow {leader.repo}" if differences else None
 
 

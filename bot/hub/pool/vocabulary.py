@@ -60,5 +60,5 @@ def describe_vocabulary(found: PoolVocabulary) -> str:
     if found.chosen == SAME:
         return f"the merges have {found.rows:,} rows in their embeddings: those that only pad a source's are left out"
     shared = ", ".join(model.name for model in found.deciding)
-    asked = f"; {', '.join(found.parted)} are asked with their own tokenizers when alone" if found.parted else ""
+    asked = f"; asked with their own tokenizers when alone: {', '.join(found.parted)}" if found.parted else ""
     return f"the merges have {found.tokens:,} tokens, those of {shared}, in {found.rows:,} rows{asked}"
