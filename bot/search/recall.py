@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from bot.ledger.ledger import Cycle, Ledger
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Evaluation
 from bot.search.baselines import Baseline
-from bot.search.results import EarlierMember, Recalled, RecallPlan, RecallSummary
+from bot.search.results import EarlierMember, Recalled, RecallPlan, RecallSummary, ScoredModel
 from bot.search.strategies.strategy import SearchStrategy
 from bot.search.warm_start import CarriedOver, TodaysModels, WarmStart, carry_over
 from bot.watchlist.watchlist import Watchlist
@@ -74,11 +75,14 @@ class Recall:
             self.ledger.keep(cycle, Recalled.STAGE, found, Recalled)
         return found
 
-    def repeated_search(self) -> tuple[Recalled, str] | None:
-        """What an earlier cycle recalled whose search this one repeats unless the items differ, and that cycle's id."""
+    def repeated_search(self, eval_set: str | None = None) -> tuple[Recalled, str] | None:
+        """What the newest earlier cycle recalled whose search this one repeats, and that cycle's id.
+
+        eval_set: digest of the search split's evaluation set; None where it is not known, and any will do.
+        """
         for cycle in self.earlier:
             found = self.ledger.kept(cycle.id, Recalled.STAGE, Recalled)
-            if found is not None and found.search == self.search_digest:
+            if found and found.search == self.search_digest and eval_set in (None, found.eval_set):
                 return found, cycle.id
         return None
 
@@ -118,13 +122,16 @@ class Recall:
         return WarmStart(
             carried=self.carry(recalled.members).recipes,
             known=tuple(Evaluation(recipe, scores, None, 0.0) for recipe, scores in known if recipe is not None),
-            models=tuple(evaluator.recorded(digest, Split.SEARCH) for digest in recalled.models),
+            models=tuple(
+                tuple(score for score in evaluator.recorded(model.recipe, Split.SEARCH) if score.task in model.tasks)
+                for model in recalled.models
+            ),
         )
 
     def _repeat(self, eval_set: str) -> Recalled | None:
         """What an earlier cycle recalled whose search this one repeats."""
-        found = self.repeated_search()
-        if found is None or found[0].eval_set != eval_set:
+        found = self.repeated_search(eval_set)
+        if found is None:
             return None
         same, cycle = found
         return replace(same, summary=replace(same.summary, repeats=cycle))
@@ -156,12 +163,18 @@ class Recall:
         )
         return Recalled(self.search_digest, facts.digest, members, known, models, summary)
 
-    def _other_models(self, evaluator: CachedEvaluator, known: set[str]) -> tuple[str, ...]:
-        """Recipes that were once on a front and have scores on half of today's items, those of newer cycles first."""
+    def _other_models(self, evaluator: CachedEvaluator, known: set[str]) -> tuple[ScoredModel, ...]:
+        """Recipes that were once on a front, with whole tasks of at least half of today's items, newer cycles first."""
         once = (digest for cycle in self.earlier for digest in self.ledger.once_on_front(cycle.id))
-        enough = len(evaluator.facts(Split.SEARCH).items) / 2
         others = [digest for digest in dict.fromkeys(once) if digest not in known][:MOST_MODELS]
-        return tuple(digest for digest in others if len(evaluator.recorded(digest, Split.SEARCH)) >= enough)
+        asked = Counter(item.task for item in evaluator.facts(Split.SEARCH).items)
+        found = []
+        for digest in others:
+            answered = Counter(score.task for score in evaluator.recorded(digest, Split.SEARCH))
+            tasks = tuple(task for task, count in asked.items() if answered[task] == count)
+            if sum(asked[task] for task in tasks) >= asked.total() / 2:
+                found.append(ScoredModel(digest, tasks))
+        return tuple(found)
 
     def _read(self, digest: str) -> Recipe | None:
         """A recipe of the ledger; None if this shoal does not read it any more."""

@@ -123,12 +123,23 @@ class EarlierMember:
 
 
 @dataclass(frozen=True)
+class ScoredModel:
+    """A recipe, by its digest, and the tasks (`SkillTask.key`) of which all items of the search split had scores.
+
+    Whole tasks, by name, because more of its scores may be known when a cycle is resumed.
+    """
+
+    recipe: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recalled:
     """What a cycle recalled, by digests, so that it sees the same when it is resumed.
 
     search: digest of what decides its search besides the budget and the items. eval_set: digest of the search split's
     evaluation set. members: earlier recipes to carry over, the most important first. known: digests of today's recipes
-    that had all their scores. models: digests of other recipes whose scores the estimates may learn from.
+    that had all their scores. models: other recipes whose scores the estimates may learn from.
     """
 
     STAGE: ClassVar = "recall"
@@ -137,7 +148,7 @@ class Recalled:
     eval_set: str
     members: tuple[EarlierMember, ...]
     known: tuple[str, ...]
-    models: tuple[str, ...]
+    models: tuple[ScoredModel, ...]
     summary: RecallSummary
 
 

@@ -231,3 +231,23 @@ def test_a_recipe_that_cannot_be_read_is_left_out_with_a_line(ledger: Ledger) ->
     warm = run(ledger, sources=(MATH, NEWER))
     assert ("this version of shoal does not read it", 1) in warm.recalled.summary.left_out
     assert any("this version of shoal" in line for line in warm.recalled.summary.describe())
+
+
+def test_scores_that_an_earlier_model_gets_while_a_cycle_is_interrupted_are_not_learnt_from(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    sources = (NEWER, OTHER)  # all earlier merges of both specialists are other models
+    with sqlite3.connect(ledger.path) as database:
+        later = database.execute("SELECT * FROM item_scores WHERE task = 'two'").fetchall()
+        database.execute("DELETE FROM item_scores WHERE task = 'two'")
+        database.execute("DELETE FROM evaluations")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # for the copy
+    untouched = Ledger(Path(shutil.copy(ledger.path, tmp_path / "untouched.sqlite")))
+    expected = run(untouched, sources=sources)
+    assert {model.tasks for model in expected.recalled.models} == {("one:acc",)}
+    with pytest.raises(KilledError):
+        run(ledger, sources=sources, dies_at=20)
+    with sqlite3.connect(ledger.path) as database:
+        database.executemany("INSERT OR IGNORE INTO item_scores VALUES (?, ?, ?, ?, ?)", later)
+    assert run(ledger, sources=sources).found == expected.found
