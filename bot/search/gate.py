@@ -8,13 +8,19 @@ from types import MappingProxyType
 
 from bot.errors import ShoalError
 from bot.scoring.evaluator import Evaluation
+from bot.search.comparisons import (
+    SkillValues,
+    compare_with_each,
+    find_best_skills,
+    p_value_of_all,
+    read_skill_values,
+)
 from bot.search.results import Comparison, GateResult, GuardResult
 from bot.watchlist.domain import GateSettings
 from evaluation.answers.degenerate import degenerate_share
-from evaluation.scores import make_strata, weighted_mean
+from evaluation.scores import weighted_mean
 from evaluation.skills import Skill
-from evaluation.statistics.paired import holm, holm_thresholds, paired_difference
-from evaluation.statistics.values import Stratum
+from evaluation.statistics.paired import holm, holm_thresholds
 
 RULE = (
     "For every baseline (each source, the base, each plain merge) there is a skill in which the merge is better, by a "
@@ -24,10 +30,6 @@ RULE = (
     "watchlist's minimum scores, give no more empty or looping answers than the watchlist allows, and keep each guard: "
     "the lower confidence limit of its difference to the guard's reference must be above the drop that is allowed."
 )
-
-
-SkillValues = Mapping[str, tuple[Stratum, ...]]
-"""A model's item values by skill."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ def apply_gate(
     """
     if unscored := [name for name, baseline in baselines if baseline.failure is not None]:
         raise ShoalError(f"{unscored[0]}: was not scored, so no merge can be compared with it; run the cycle again")
-    known = [(name, _skill_values(baseline, skills, directions)) for name, baseline in baselines]
-    values = [None if member.failure else _skill_values(member, skills, directions) for member in members]
-    tests = _test_front([() if own is None else _compare(own, known) for own in values], len(skills), settings)
+    known = [(name, read_skill_values(baseline, skills, directions)) for name, baseline in baselines]
+    values = [None if member.failure else read_skill_values(member, skills, directions) for member in members]
+    tests = _test_front([() if own is None else compare_with_each(own, known) for own in values], len(skills), settings)
     return tuple(
         _gate_result(member, own, test, settings, guards.get(member.recipe.digest, ()))
         for member, own, test in zip(members, values, tests, strict=True)
@@ -87,43 +89,11 @@ def first_threshold(confidence: float, skills: int, members: int) -> float:
     return (1 - confidence) / (skills * members)
 
 
-def _skill_values(
-    evaluation: Evaluation, skills: Sequence[Skill], directions: Mapping[str, bool]
-) -> dict[str, tuple[Stratum, ...]]:
-    return {skill.name: make_strata(skill, directions, evaluation.scores) for skill in skills}
-
-
-def _compare(own: SkillValues, baselines: Sequence[tuple[str, SkillValues]]) -> tuple[Comparison, ...]:
-    """A member against every baseline in every skill."""
-    comparisons = []
-    for name, theirs in baselines:
-        for skill in own:
-            paired = paired_difference(own[skill], theirs[skill], seed=0)
-            comparisons.append(Comparison(name, skill, paired.mean, paired.low, paired.high, paired.p_value))
-    return tuple(comparisons)
-
-
 def _test_front(compared: Sequence[tuple[Comparison, ...]], skills: int, settings: GateSettings) -> list[_Test]:
-    p_values = [_p_value(comparisons, skills) for comparisons in compared]
+    p_values = [p_value_of_all(comparisons, skills) for comparisons in compared]
     alphas = holm_thresholds(p_values, 1 - settings.confidence)
     better = holm(p_values, 1 - settings.confidence)
     return [_Test(*values) for values in zip(compared, p_values, alphas, better, strict=True)]
-
-
-def _p_value(comparisons: Sequence[Comparison], skills: int) -> float:
-    """p-value of "some baseline is not beaten in any skill": the largest over the baselines of the smallest p-value,
-    corrected for the number of skills; 1 without baselines.
-    """
-    return max((min(1.0, best.p_value * skills) for best in _best_skills(comparisons)), default=1.0)
-
-
-def _best_skills(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """For each baseline, the comparison in the skill in which the member is most clearly better."""
-    best: dict[str, Comparison] = {}
-    for comparison in comparisons:
-        if comparison.baseline not in best or comparison.p_value < best[comparison.baseline].p_value:
-            best[comparison.baseline] = comparison
-    return tuple(best.values())
 
 
 def _gate_result(
@@ -184,7 +154,7 @@ def _describe_test(test: _Test, skills: int) -> str:
     """The reason that names the decisive baseline: the one that is beaten least clearly."""
     if not test.comparisons:
         return "there is no baseline to compare it with"
-    closest = max(_best_skills(test.comparisons), key=lambda best: best.p_value)
+    closest = max(find_best_skills(test.comparisons), key=lambda best: best.p_value)
     numbers = f"{closest.difference:+.3f} in {closest.skill}, p = {min(1.0, closest.p_value * skills):.2g}"
     if test.is_better:
         return f"beats every baseline in some skill; the closest is {closest.baseline} ({numbers})"
