@@ -112,6 +112,15 @@ def _method_of_two(watchlist: Watchlist) -> Iterator[Contradiction]:
         yield ("max_sources",), f"does not fit {search.method}, which merges exactly two; write max_sources: 2"
 
 
+def _audition_of_too_few(watchlist: Watchlist) -> Iterator[Contradiction]:
+    asked = watchlist.audition.sources if watchlist.audition else None
+    if asked is not None and asked <= watchlist.max_sources:
+        yield (
+            ("audition", "sources"),
+            f"leaves nothing to choose with max_sources: {watchlist.max_sources}; give more, or write audition: null",
+        )
+
+
 def _unread_dataflow(watchlist: Watchlist) -> Iterator[Contradiction]:
     if watchlist.search.space == "parameter" and watchlist.search.dataflow is not None:
         yield (
@@ -273,6 +282,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _empty_parameter_range,
     _pinned_twice,
     _method_of_two,
+    _audition_of_too_few,
     _unread_dataflow,
     _empty_layer_range,
     _depth_in_a_race,

@@ -130,6 +130,23 @@ class ItemsSection(Section):
     report: int | None = Field(default=400, ge=1, description="items of a task for the card")
 
 
+AUDITIONED_A_PLACE = 3
+"""How many models audition for a place where the watchlist does not say."""
+
+
+class AuditionSection(Section):
+    """How sources are chosen where more models fit than max_sources: by what they add to the base and each other."""
+
+    sources: int | None = Field(
+        default=None,
+        ge=3,
+        le=100,
+        description="most models that are downloaded and compared: pinned ones, then the most downloaded; null: "
+        f"{AUDITIONED_A_PLACE} for each of max_sources",
+    )
+    share: float = Field(default=0.5, gt=0, le=1, description="share of the search items that each of them answers")
+
+
 class GroupsSection(Section):
     """Which tensors share a gene. More groups make the search finer and slower."""
 

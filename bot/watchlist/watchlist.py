@@ -10,7 +10,9 @@ from pydantic import Field
 
 from bot.watchlist.domain import GateSettings, Guard, Reference
 from bot.watchlist.sections import (
+    AUDITIONED_A_PLACE,
     ROUNDS,
+    AuditionSection,
     Base,
     GateSection,
     GuardSection,
@@ -48,6 +50,10 @@ class Watchlist(Section):
         description="the common ancestor: owner/name or with keys, auto (the one that models declare), or null",
     )
     max_sources: int = Field(default=4, ge=2, le=16, description="most models in one merge")
+    audition: AuditionSection | None = Field(
+        default=AuditionSection(),
+        description="choose by their scores where more models fit than max_sources; null: take the most downloaded",
+    )
     noncommercial: bool = Field(
         default=False, description="accept licences that forbid commercial use; releases then take them over"
     )
@@ -125,6 +131,13 @@ class Watchlist(Section):
     def split_sizes(self) -> SplitSizes:
         """The largest number of items of a task in each split."""
         return SplitSizes(self.items.search, self.items.validation, self.items.report)
+
+    @property
+    def most_auditioned(self) -> int:
+        """The most sources that are compared; as many as a merge may have, if none are."""
+        if self.audition is None:
+            return self.max_sources
+        return self.audition.sources or AUDITIONED_A_PLACE * self.max_sources
 
     @property
     def rounds(self) -> int:
