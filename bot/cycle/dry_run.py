@@ -11,11 +11,13 @@ from datetime import datetime
 from bot.cycle.probe import measure_speed
 from bot.cycle.resources import fit_resources
 from bot.cycle.sources import describe_templates, find_missing_template
-from bot.cycle.workload import Speed, StageCost, cost_stages, list_stages
+from bot.cycle.workload import AuditionWork, Speed, StageCost, cost_stages, list_stages
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
-from bot.hub.pool.find import find_pool
-from bot.hub.pool.pool import NoPool, Pool
+from bot.hub.pool.choice import choose_by_rank, invite_to_audition, needs_audition
+from bot.hub.pool.find import find_family
+from bot.hub.pool.pool import Family, NoPool, Pool
+from bot.hub.pool.unite import read_from_hub, with_vocabulary
 from bot.ledger.ledger import RESUMED, Ledger
 from bot.release.power import (
     ASSUMPTION,
@@ -57,15 +59,18 @@ class TaskPlan:
 class RunCost:
     """The cost of a run, in bytes and counts.
 
-    disk: bytes of the downloads, and of the releases or, if that is more, of the conversion of pickles before them.
-    memory: bytes that all processes need at once, without the sources, which are memory-mapped. largest: bytes of the
-    largest merge, which has `layers` layers.
-    genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
-    may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
+    auditioned: number of sources that are compared for the places in the pool; 0 if no more fit than there are places.
+    places: most sources of a merge. disk: bytes of the downloads, and of the releases or, if that is more, of the
+    conversion of pickles before them. memory: bytes that all processes need at once, without the sources, which are
+    memory-mapped. largest: bytes of the largest merge, which has `layers` layers. genes: number of genes in the largest
+    stage, at most. space_log10: decimal logarithm of the number of genomes, which may have thousands of digits; at
+    most. left_out: sources whose layers the paths cannot use, because
     search.dataflow.models asks for fewer. stages: what the run scores, in its order. seconds: of all scoring; None
     where the machine was not measured.
     """
 
+    auditioned: int
+    places: int
     download: int
     disk: int
     memory: int
@@ -136,19 +141,23 @@ def make_plan(
     refusal = refuse_counts(watchlist, facts) if suite else None
     cost, recalled, warnings = None, None, []
     try:
-        pool = find_pool(hub, watchlist, now, on_progress)
+        family = find_family(hub, watchlist, now, on_progress)
+        pool = choose_by_rank(family, watchlist.max_sources)
+        pool = with_vocabulary(pool, watchlist.search.vocabulary, read_from_hub(hub))
+        entrants = invite_to_audition(watchlist, family) if needs_audition(watchlist, family) else pool
     except NoPool as error:
         verdicts, licence = error.verdicts, None
         refusal = refusal or str(error)
     else:
-        verdicts, licence = pool.verdicts, pool.licence.id
+        verdicts, licence = entrants.verdicts, pool.licence.id
         warnings += describe_templates(watchlist, pool)
         no_template = find_missing_template(watchlist, pool)
         refusal = refusal or refuse_references(watchlist.evaluation_guards, pool) or no_template
         if suite and no_template is None:
             on_progress("measuring the speed of this machine")
-            cost = estimate_cost(hub, watchlist, pool, suite, measure)
-            recalled = plan_recall(watchlist, pool, ledger) if ledger else None
+            cost = estimate_cost(hub, watchlist, pool, entrants, suite, measure)
+            # Before an audition nobody knows the sources.
+            recalled = plan_recall(watchlist, pool, ledger) if ledger and entrants is pool else None
     baselines = cost.baselines if cost else watchlist.max_sources + 1  # with a base
     visible = detectable_effects(watchlist, facts, baselines, front=watchlist.search.population) if suite else ()
     if suite and (hopeless := describe_hopelessness(visible)):
@@ -179,8 +188,13 @@ def _load_suite(watchlist: Watchlist) -> tuple[TaskSuite | None, str | None]:
         return None, str(error)
 
 
-def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, measure: MeasureSpeed) -> RunCost:
-    """The cost of a run over a pool on this machine."""
+def estimate_cost(
+    hub: Hub, watchlist: Watchlist, pool: Pool, entrants: Family, suite: TaskSuite, measure: MeasureSpeed
+) -> RunCost:
+    """The cost of a run over a pool on this machine.
+
+    entrants: the family that auditions for a place in it; the pool itself without an audition.
+    """
     strategy = make_strategy(watchlist, pool)
     resources, needed = fit_resources(watchlist, strategy, pool)
     largest = strategy.largest_bytes(pool, watchlist.search.dtype)
@@ -188,11 +202,19 @@ def estimate_cost(hub: Hub, watchlist: Watchlist, pool: Pool, suite: TaskSuite, 
     items = Counter[Split]()
     for task in suite.describe():
         items.update(task.items)
+    audition = None
+    if watchlist.audition is not None and entrants is not pool:
+        share = watchlist.audition.share
+        asked = sum(math.ceil(share * task.items[Split.SEARCH]) for task in suite.describe())
+        audition = AuditionWork(len(entrants.members), asked)
     speed = measure(hub, pool, strategy, resources, suite)
-    stages = cost_stages(list_stages(watchlist, items, baselines, staged=strategy.staged), resources.workers, speed)
+    work = list_stages(watchlist, items, baselines, audition, staged=strategy.staged)
+    stages = cost_stages(work, resources.workers, speed)
     return RunCost(
-        download=pool.download_bytes,
-        disk=pool.download_bytes + max(pool.conversion_bytes, watchlist.publish.max_releases * largest),
+        auditioned=0 if entrants is pool else len(entrants.sources),
+        places=watchlist.max_sources,
+        download=entrants.download_bytes,
+        disk=entrants.download_bytes + max(entrants.conversion_bytes, watchlist.publish.max_releases * largest),
         memory=run_memory(resources.workers + bool(pool.vocabulary and pool.vocabulary.parted), needed),
         workers=resources.workers,
         threads=resources.threads,

@@ -72,7 +72,7 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         warning = check_before(watchlist, hub)
     if warning is not None:
         context.narrator.say(f"warning: {warning}")
-    pool, folders = prepare_pool(context)
+    pool, folders = prepare_pool(context, make_evaluator)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
     if watchlist.publish.mode != "off":
         check_repos(hub, set(repos.values()), watchlist.publish, context.narrator)

@@ -7,20 +7,24 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bot.cycle.audition import hold_audition
 from bot.cycle.context import CycleContext
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
-from bot.hub.download import SourceGone, fetch_pool
-from bot.hub.pool.find import find_pool
-from bot.hub.pool.pool import NoPool, Pool, remove_members
+from bot.hub.download import Fetched, SourceGone, fetch_pool, member_folders
+from bot.hub.pool.choice import choose_by_rank, invite_to_audition, needs_audition
+from bot.hub.pool.find import find_family
+from bot.hub.pool.pool import AnyFamily, Family, NoPool, Pool, remove_members
 from bot.hub.pool.unite import read_from_hub, with_vocabulary
 from bot.hub.pool.vocabulary import describe_vocabulary
 from bot.ledger.decisions import cycle_decisions
-from bot.ledger.ledger import Cycle, Ledger, SourceEntry, State
+from bot.ledger.ledger import AUDITIONED, Cycle, Ledger, SourceEntry, State
 from bot.release.hints import shoal_command
 from bot.release.power import describe_hopelessness, detectable_effects, refuse_counts
 from bot.release.review import is_waiting
+from bot.scoring.evaluator import EvaluatorFactory
+from bot.scoring.process_pool import ProcessPool
 from bot.scoring.vocabulary_rows import read_fetched
 from bot.search.guards import refuse_references
 from bot.search.strategies.make import make_strategy
@@ -49,14 +53,19 @@ def check_before(watchlist: Watchlist, hub: Hub) -> str | None:
     return describe_hopelessness(detectable_effects(watchlist, tasks, baselines, front))
 
 
-def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
+def prepare_pool(
+    context: CycleContext, make_evaluator: EvaluatorFactory = ProcessPool
+) -> tuple[Pool, dict[ModelId, Path]]:
     """Find and fetch the cycle's pool, which stays the same once it is found; returns it with its checkpoints' folders.
 
-    Raises as `make_strategy` for a pool that does not fit the search, before any weights are fetched.
+    make_evaluator: for the audition of more sources than a merge may have.
+
+    Raises as `make_strategy` for a pool that does not fit the search, before any weights are fetched; and as
+    `hold_audition`.
     """
     ledger, cycle = context.ledger, context.cycle.id
     try:
-        pool, folders = _find_and_fetch(context)
+        pool, folders = _find_and_fetch(context, make_evaluator)
     except NoPool as error:
         ledger.record_pool(cycle, error.verdicts, ())
         raise
@@ -65,7 +74,7 @@ def prepare_pool(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
     for line in describe_changes(pool.verdicts, _newest_verdicts(ledger, context.watchlist.name)):
         context.narrator.say(line)
     ledger.keep(cycle, "pool", pool, Pool)
-    ledger.record_pool(cycle, pool.verdicts, _source_entries(pool))
+    ledger.record_pool(cycle, pool.verdicts, _source_entries(pool, ledger.kept(cycle, "family", Family)))
     leader = pool.leader
     if pool.vocabulary is not None:
         context.narrator.say(describe_vocabulary(pool.vocabulary))
@@ -136,48 +145,65 @@ def _newest_verdicts(ledger: Ledger, watchlist: str) -> tuple[Verdict, ...]:
     return next((verdicts for verdicts in found if verdicts), ())
 
 
-def _find_and_fetch(context: CycleContext) -> tuple[Pool, dict[ModelId, Path]]:
-    found = context.ledger.kept(context.cycle.id, "pool", Pool)
-    if found is None:
-        with context.narrator.bar("looking", None) as advance:
-            found = find_pool(context.hub, context.watchlist, datetime.now(UTC), lambda words: advance(0, words))
-        found = _without_known_damage(context, found)
+def _find_and_fetch(context: CycleContext, make_evaluator: EvaluatorFactory) -> tuple[Pool, dict[ModelId, Path]]:
+    ledger, cycle, watchlist = context.ledger, context.cycle.id, context.watchlist
+    vocabulary = watchlist.search.vocabulary
+    pool = ledger.kept(cycle, "pool", Pool)
+    family = pool or ledger.kept(cycle, "family", Family) or _find(context)
+    if pool is None:
+        pool = choose_by_rank(family, watchlist.max_sources)
+        pool = with_vocabulary(pool, vocabulary, read_from_hub(context.hub))
     # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
-    make_strategy(context.watchlist, found)
-    refusal = refuse_references(context.watchlist.evaluation_guards, found)
-    if refusal := refusal or find_missing_template(context.watchlist, found):
+    check_pool(watchlist, pool)
+    if not needs_audition(watchlist, family):
+        found = _fetch(context, pool)
+        pool, folders = found.pool, dict(found.folders)
+        return (with_vocabulary(pool, vocabulary, read_fetched(folders)) if found.refused else pool), folders
+    invited = _fetch(context, invite_to_audition(watchlist, family))
+    ledger.keep(cycle, "family", invited.pool, Family)
+    pool = hold_audition(context, invited.pool, invited.folders, make_evaluator)
+    pool = with_vocabulary(pool, vocabulary, read_fetched(invited.folders))
+    check_pool(watchlist, pool)
+    return pool, member_folders(pool.members, context.home.sources)
+
+
+def _find(context: CycleContext) -> Family:
+    with context.narrator.bar("looking", None) as advance:
+        found = find_family(context.hub, context.watchlist, datetime.now(UTC), lambda words: advance(0, words))
+    return _without_known_damage(context.ledger, found)
+
+
+def check_pool(watchlist: Watchlist, pool: Pool) -> None:
+    """Raise ShoalError or MergingError for a pool that cannot be searched as the watchlist asks."""
+    make_strategy(watchlist, pool)
+    refusal = refuse_references(watchlist.evaluation_guards, pool)
+    if refusal := refusal or find_missing_template(watchlist, pool):
         raise ShoalError(refusal)
-    with context.narrator.bar("fetching", found.download_bytes, in_bytes=True) as advance:
+
+
+def _fetch(context: CycleContext, family: AnyFamily) -> Fetched[AnyFamily]:
+    narrator = context.narrator
+    with narrator.bar("fetching", family.download_bytes, in_bytes=True) as advance:
         try:
-            fetched = fetch_pool(
-                context.hub,
-                found,
-                context.home.sources,
-                lambda repo, count: advance(count, repo),
-                context.narrator.say,
+            return fetch_pool(
+                context.hub, family, context.home.sources, lambda repo, count: advance(count, repo), narrator.say
             )
         except SourceGone:
-            context.ledger.forget(context.cycle.id, "pool")  # the next run finds a pool without this source
+            for stage in ("pool", "family", "audition"):  # the next run finds others, without this source
+                context.ledger.forget(context.cycle.id, stage)
             raise
-    pool, folders = fetched.pool, dict(fetched.folders)
-    if fetched.refused:
-        pool = with_vocabulary(pool, context.watchlist.search.vocabulary, read_fetched(folders))
-    return pool, folders
 
 
-def _without_known_damage(context: CycleContext, pool: Pool) -> Pool:
-    """The pool without the members that an earlier cycle fetched at the same commit and found damaged."""
+def _without_known_damage(ledger: Ledger, family: Family) -> Family:
+    """The family without the members that an earlier cycle fetched at the same commit and found damaged."""
     known = [
         member.refuse(reason)
-        for member in pool.members
+        for member in family.members
         for remote in member.remotes
-        for reason in context.ledger.refusals(remote.repo, remote.sha)
+        for reason in ledger.refusals(remote.repo, remote.sha)
         if reason.startswith(DAMAGED)
     ]
-    if not known:
-        return pool
-    left = remove_members(pool, known)
-    return with_vocabulary(left, context.watchlist.search.vocabulary, read_from_hub(context.hub))
+    return remove_members(family, known) if known else family
 
 
 def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eval_sets: Sequence[str]) -> str | None:
@@ -227,17 +253,19 @@ def _is_settled(ledger: Ledger, earlier: Cycle, settings: PublishSection) -> boo
     return (settings.namespace, settings.name) == (then.namespace, then.name)
 
 
-def _source_entries(pool: Pool) -> list[SourceEntry]:
+def _source_entries(pool: Pool, auditioned: Family | None) -> list[SourceEntry]:
+    """The pool's models, and what else was fetched for it. auditioned: those of which it was chosen, if it was."""
     entries = [SourceEntry(one.repo, one.sha, "source", one.candidate.licence or "") for one in pool.sources]
     if pool.base is not None:
         entries.append(SourceEntry(pool.base.repo, pool.base.sha, "base", pool.base.candidate.licence or ""))
-    known = {entry.repo for entry in entries}
-    return entries + [
-        SourceEntry(one.repo, one.sha, "adapted", one.candidate.licence or "")
-        for one in pool.remotes
-        if one.repo not in known
-    ]
+    beside = [(one, "adapted") for one in pool.remotes]
+    beside += [(one, AUDITIONED) for one in auditioned.remotes] if auditioned else []
+    for one, role in beside:
+        if one.repo not in {entry.repo for entry in entries}:
+            entries.append(SourceEntry(one.repo, one.sha, role, one.candidate.licence or ""))
+    return entries
 
 
 def _members(ledger: Ledger, cycle: str) -> set[tuple[str, str, str]]:
-    return {(entry.repo, entry.sha, entry.role) for entry in ledger.sources(cycle)}
+    """What decides a cycle's merges: a model that auditioned in vain leaves everything as it was."""
+    return {(one.repo, one.sha, one.role) for one in ledger.sources(cycle) if one.role != AUDITIONED}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.cycle.context import CycleContext
-from bot.hub.pool.pool import Pool
+from bot.hub.pool.pool import Family, Pool
 from bot.ledger.decisions import keep_documents
 from bot.ledger.ledger import ReleaseEntry
 from bot.release.card.example import choose_example_items
@@ -42,7 +42,7 @@ Folders = Mapping[ModelId, Path]
 """The folders of the pool's models, as `fetch_pool` gives them."""
 
 
-def make_worker_spec(context: CycleContext, pool: Pool, folders: Folders, resources: Resources) -> WorkerSpec:
+def make_worker_spec(context: CycleContext, pool: Family, folders: Folders, resources: Resources) -> WorkerSpec:
     """Make the specification that every worker gets."""
     watchlist = context.watchlist
     with context.narrator.bar("bringing the sources into one vocabulary", None) if pool.vocabulary else nullcontext():

@@ -40,6 +40,14 @@ class StageWork:
 
 
 @dataclass(frozen=True)
+class AuditionWork:
+    """The models that audition, the base among them, and the item scores of each."""
+
+    models: int
+    items: int
+
+
+@dataclass(frozen=True)
 class StageCost:
     """The work of a stage, and its time with the workers of a run.
 
@@ -54,20 +62,27 @@ class StageCost:
 
 
 def list_stages(
-    watchlist: Watchlist, items: Mapping[Split, int], baselines: int, *, staged: bool
+    watchlist: Watchlist,
+    items: Mapping[Split, int],
+    baselines: int,
+    audition: AuditionWork | None = None,
+    *,
+    staged: bool,
 ) -> tuple[StageWork, ...]:
     """The stages of a run in their order.
 
     items: item scores of one model on each split. baselines: number of models that merges must beat.
-    staged: whether validation scores choose what the search does next. The size of the front is not known before the
-    search; it is taken to be that of the population.
+    audition: None where there is none. staged: whether validation scores choose what the search does next. The size of
+    the front is not known before the search; it is taken to be that of the population.
     """
     front, releases = watchlist.search.population, watchlist.publish.max_releases
     budget = watchlist.search.budget
     search, validation, report = (items[split] for split in (Split.SEARCH, Split.VALIDATION, Split.REPORT))
     limit = None if budget.minutes is None else 60 * budget.minutes
+    first = [StageWork("audition, search split", Split.SEARCH, audition.models, audition.items)] if audition else []
     choice = [StageWork("choice between the stages", Split.VALIDATION, front, validation)] if staged else []
     return (
+        *first,
         StageWork("baselines, search split", Split.SEARCH, baselines, search),
         StageWork("search", Split.SEARCH, budget.candidates, search, limit=limit),
         *choice,

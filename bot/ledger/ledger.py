@@ -70,9 +70,13 @@ class Cycle:
     finished: datetime | None
 
 
+AUDITIONED = "auditioned"
+"""The role of a model that was fetched to audition for a cycle's pool, and was not chosen."""
+
+
 @dataclass(frozen=True)
 class SourceEntry:
-    """One member of a cycle's pool."""
+    """One model of a cycle's pool, or one that auditioned for it."""
 
     repo: str
     sha: str

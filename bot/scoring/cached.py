@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class CachedEvaluator:
     ) -> tuple[Evaluation, ...]:
         """Score recipes on a split; the evaluations are in the order of `recipes`.
 
+        A recipe that has answered the first rounds of the split, in an audition say, is scored on the others alone.
+
         on_done: called for each recipe, once its scores are in the ledger.
         retry_transient: score those again whose recorded failure may have been the machine's.
         """
@@ -61,6 +63,9 @@ class CachedEvaluator:
         missing = [index for index, evaluation in found.items() if evaluation is None]
         for _ in range(len(recipes) - len(missing)):
             on_done()
+        begun = {index: known for index in missing if (known := self._count_known_rounds(recipes[index], split))}
+        found |= self._complete({index: recipes[index] for index in begun}, begun, split, on_done)
+        missing = [index for index in missing if index not in begun]
         answers = self._evaluator.evaluate([recipes[index] for index in missing], split)
         for position, results in answers:
             index = missing[position]
@@ -121,6 +126,45 @@ class CachedEvaluator:
     def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
         """Ask a written checkpoint the one of some items that has the shortest prompt; the answer is not recorded."""
         return self._evaluator.ask(folder, items)
+
+    def _count_known_rounds(self, recipe: Recipe, split: Split) -> int:
+        """How many of a split's first rounds have all their items' scores in the ledger, however they were asked."""
+        rounds = self.facts(split).rounds
+        known = self._ledger.item_values(recipe.digest, {item.digest for asked in rounds for item in asked.items})
+        missing = (any((item.digest, item.item) not in known for item in asked.items) for asked in rounds)
+        return next((number for number, is_missing in enumerate(missing) if is_missing), len(rounds))
+
+    def _complete(
+        self, recipes: Mapping[int, Recipe], begun: Mapping[int, int], split: Split, on_done: Callable[[], None]
+    ) -> dict[int, Evaluation]:
+        """Score recipes on the rounds that each has left; their evaluations on the whole split, which are recorded."""
+        facts = self.facts(split)
+        indices = [index for index, known in begun.items() if known < len(facts.rounds)]
+        failed: dict[int, Evaluation] = {}
+        reached = dict(begun)
+
+        def next_round(position: int, evaluation: Evaluation) -> int | None:
+            index = indices[position]
+            reached[index] += 1
+            if evaluation.failure is not None:
+                failed[index] = evaluation
+            return reached[index] if evaluation.failure is None and reached[index] < len(facts.rounds) else None
+
+        self.evaluate_rounds([recipes[index] for index in indices], split, [begun[one] for one in indices], next_round)
+        asked = RoundFacts(facts.digest, facts.items)
+        for index in recipes.keys() - failed.keys():
+            self._record_whole(recipes[index], asked, facts.rounds)
+        for _ in recipes:
+            on_done()
+        whole = {index: self._look_up(recipes[index], asked, False) for index in recipes.keys() - failed.keys()}
+        return failed | {index: evaluation for index, evaluation in whole.items() if evaluation is not None}
+
+    def _record_whole(self, recipe: Recipe, whole: RoundFacts, rounds: Sequence[RoundFacts]) -> None:
+        """Record that a recipe has answered all rounds; seconds: of those that were asked as rounds."""
+        entries = [self._ledger.evaluation(recipe.digest, one.digest) for one in rounds]
+        seconds = sum(entry.seconds for entry in entries if entry is not None)
+        text = json.dumps(recipe.to_json(), sort_keys=True)
+        self._ledger.record_evaluation(text, EvaluationEntry(recipe.digest, whole.digest, seconds, None), ())
 
     def _look_up(self, recipe: Recipe, asked: RoundFacts, retry_transient: bool) -> Evaluation | None:
         entry = self._ledger.evaluation(recipe.digest, asked.digest)

@@ -10,7 +10,7 @@ from pathlib import Path
 import merging
 from bot.home import Home
 from bot.hub.inspection.member import Member
-from bot.hub.pool.pool import Pool
+from bot.hub.pool.pool import Family
 from bot.hub.pool.unite import ReadFiles
 from bot.hub.resolver import open_weights
 from evaluation.fingerprint import sources_digest
@@ -29,7 +29,7 @@ def read_fetched(folders: Mapping[ModelId, Path]) -> ReadFiles:
     return read
 
 
-def prepare_rows(home: Home, pool: Pool, folders: Mapping[ModelId, Path]) -> Path | None:
+def prepare_rows(home: Home, pool: Family, folders: Mapping[ModelId, Path]) -> Path | None:
     """The folder of a pool's rows, which is made if it is not there yet; None where all members have one vocabulary.
 
     MergingError for a full disk, or for weights that do not fit their tokenizer.

@@ -104,7 +104,9 @@ class Worker:
 
     def _eval_set(self, split: Split) -> EvalSet[WrappedModel]:
         if split not in self._eval_sets:
-            self._eval_sets[split] = self._suite.build(split, self._processor, self._setting)
+            whole = self._suite.build(split, self._processor, self._setting)
+            share = self._spec.search_share if split is Split.SEARCH else 1.0
+            self._eval_sets[split] = whole if share == 1 else whole.sample(share)
         return self._eval_sets[split]
 
     def _round_sets(self, split: Split) -> Sequence[EvalSet[WrappedModel]]:

@@ -25,6 +25,7 @@ class WorkerSpec:
     dtype: dtype of the candidates.
     seed: seed of the splits.
     rounds: number of rounds that each evaluation set is divided into, for candidates that may stop early.
+    search_share: share of each task's search items that is asked, the first ones; an audition asks only a part.
     """
 
     sources: tuple[ModelId, ...]
@@ -37,6 +38,7 @@ class WorkerSpec:
     seed: int
     resources: Resources
     rounds: int = 1
+    search_share: float = 1.0
     vocabulary: Path | None = None
     template: Path | None = None
 

@@ -72,8 +72,8 @@ def choose_sources(
     """Choose contenders that add to those kept and to each other; a placement for each, in their order.
 
     contenders: best first by rank, which decides between equals. kept: the base, and sources that are in anyway.
-    places: most contenders to choose. least: fewest; where fewer add anything, those fill up that add most by their
-    bare scores. Where all scores are equal, the choice is by rank.
+    places: most contenders to choose. least: fewest; where fewer add anything for certain, the best ones by their bare
+    scores fill up. Where all scores are equal, the choice is by rank.
     """
     field = _Field([*kept, *contenders])
     chosen: dict[Contender, str] = {}
@@ -88,7 +88,9 @@ def choose_sources(
             entering = [one for one in fitting if may_enter(one)]
             if not entering:
                 break
-            best = max(entering, key=lambda one: field.gain(one, [*kept, *chosen]))  # the first of equals
+            rivals = [*kept, *chosen]
+            # The first of equals. Of those that add nothing, the one that covers most by itself is the least harmful.
+            best = max(entering, key=lambda one: (field.gain(one, rivals), field.gain(one, ())))
             chosen[best] = f"{reason} ({best.describe()})"
 
     if field.is_level:

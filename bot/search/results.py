@@ -23,6 +23,40 @@ class BaselineKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class AuditionRow:
+    """A model in the audition.
+
+    repo, sha: the model at its commit. role: `base`, `pinned`, or `candidate` for a place. scores: one per skill; empty
+    if it could not be scored. chosen: whether it is a source of the cycle. reason: why, or why not.
+    """
+
+    repo: str
+    sha: str
+    role: str
+    scores: tuple[float, ...]
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class AuditionSummary:
+    """How the sources were chosen among more than may be merged.
+
+    items: number of items of the search split that each model answered. places: most sources of a merge. rows: the
+    base, then the others, best first by rank.
+    """
+
+    items: int
+    places: int
+    rows: tuple[AuditionRow, ...]
+
+    @property
+    def candidates(self) -> tuple[AuditionRow, ...]:
+        """The models that could be chosen or not."""
+        return tuple(row for row in self.rows if row.role == "candidate")
+
+
+@dataclass(frozen=True)
 class SearchSummary:
     """A search in numbers.
 

@@ -156,7 +156,9 @@ def _cost(cost: RunCost, licence: str) -> Table:
     workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''} on {cost.device}, {threads}"
     table = Table.grid(padding=(0, 2, 0, 0))
     left_out = f"the layers of {', '.join(cost.left_out)}: raise search.dataflow.models"
+    audition = f"{cost.auditioned} candidates audition for {cost.places} places; the others are downloaded in vain"
     for name, value in (
+        *((("audition", audition),) if cost.auditioned else ()),
         ("download", decimal(cost.download)),
         ("disk", f"{decimal(cost.disk)}, with the releases"),
         ("memory", f"{decimal(cost.memory)} for all processes: {workers}"),

@@ -14,7 +14,7 @@ from bot.home import Home
 from bot.hub.download import MANIFEST
 from bot.hub.resolver import source_folder
 from bot.ledger.decisions import cycle_decisions
-from bot.ledger.ledger import RESUMED, Cycle, Ledger, State
+from bot.ledger.ledger import AUDITIONED, RESUMED, Cycle, Ledger, State
 from bot.release.review import is_waiting
 from merging.identity import ModelId
 
@@ -168,7 +168,7 @@ def _source_uses(
         for source in ledger.sources(cycle.id) if ledger else ():
             folder = source_folder(home.sources, ModelId(source.repo, source.sha))
             used[folder] = max(used.get(folder, cycle.started), cycle.finished or cycle.started)
-            if why:
+            if why and source.role != AUDITIONED:
                 needed.setdefault(folder, why)
     return used, needed
 

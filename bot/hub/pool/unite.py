@@ -63,7 +63,7 @@ def with_vocabulary(pool: Pool, chosen: str, read: ReadFiles) -> Pool:
     Raises:
         UnfitValueError: the model that is to decide is not in the pool, or the vocabularies cannot be united.
     """
-    if _agree(pool.members, chosen):
+    if share_vocabulary(pool.members, chosen):
         return replace(pool, vocabulary=None)
     deciding = _choose_deciding(pool, chosen)
     try:
@@ -72,7 +72,7 @@ def with_vocabulary(pool: Pool, chosen: str, read: ReadFiles) -> Pool:
         raise UnfitValueError(_KEY, chosen, f"{plain(str(error))}; leave the model out, or choose another") from error
 
 
-def _agree(members: Sequence[Member], chosen: str) -> bool:
+def share_vocabulary(members: Sequence[Member], chosen: str) -> bool:
     """Whether every member has the same tokens at the same rows, so that any choice is the same."""
     heights = {member.rows for member in members}
     if chosen == SAME:

@@ -142,23 +142,23 @@ def test_a_tokenizer_that_transformers_would_rebuild_is_reported_in_one_line(ser
 def test_a_source_that_leaves_between_discovery_and_fetch_is_named_and_the_next_run_goes_on(
     server: Running, home: Home, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = cycle_sources.find_pool
+    genuine = cycle_sources.find_family
 
     def find_and_lose(*arguments: object) -> object:
-        pool = genuine(*arguments)  # type: ignore[arg-type]
+        family = genuine(*arguments)  # type: ignore[arg-type]
         if what == "moved":
             server.store.move_repo(LANGUAGE, "kotoba-lab/kotoba-two")
         else:
             server.store.delete_repo(DAMAGED)
-        return pool
+        return family
 
-    monkeypatch.setattr(cycle_sources, "find_pool", find_and_lose)
+    monkeypatch.setattr(cycle_sources, "find_family", find_and_lose)
     with pytest.raises(SourceGone) as raised:
         prepare_pool(context(server, home, small_watchlist()))
     assert isinstance(raised.value, ShoalError) and "\n" not in str(raised.value)
     assert str(raised.value).startswith(LANGUAGE if what == "moved" else DAMAGED)
 
-    monkeypatch.setattr(cycle_sources, "find_pool", genuine)
+    monkeypatch.setattr(cycle_sources, "find_family", genuine)
     again = context(server, home, small_watchlist())
     pool, _ = prepare_pool(again)
     kept = "kotoba-lab/kotoba-two" if what == "moved" else LANGUAGE

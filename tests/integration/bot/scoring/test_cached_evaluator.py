@@ -128,6 +128,33 @@ def test_a_recipe_that_fails_in_a_round_is_asked_no_more(evaluator: CachedEvalua
     assert faulty.asked.count("a/one") == 1
 
 
+def test_a_recipe_that_has_answered_some_items_is_asked_only_the_others(
+    evaluator: CachedEvaluator, faulty: Faulty
+) -> None:
+    (begun,) = in_rounds(evaluator, ["a/one"], last=0).values()
+    assert faulty.asked == ["a/one"]
+    both = evaluator.evaluate([single("b/two"), single("a/one")], Split.SEARCH)
+    assert sorted(faulty.asked) == ["a/one", "a/one", "b/two"]
+    assert [(score.item, score.value) for score in both[1].scores] == [("search-0", 1.0), ("search-1", 0.0)]
+    assert both[1].seconds == 2 * begun[0].seconds and both[1].failure is None
+    assert evaluator.evaluate([single("a/one"), single("b/two")], Split.SEARCH) == (both[1], both[0])
+    in_rounds(evaluator, ["c/three"], last=1)
+    evaluator.evaluate([single("c/three")], Split.SEARCH)
+    assert faulty.asked.count("c/three") == 2 and faulty.asked.count("a/one") == 2
+
+
+def test_a_recipe_that_fails_at_the_items_it_has_left_has_failed_and_a_replay_says_so_too(
+    evaluator: CachedEvaluator, faulty: Faulty
+) -> None:
+    in_rounds(evaluator, ["a/one"], last=0)
+    faulty.faults["a/one"] = Failure("not finite")
+    done: list[None] = []
+    (failed,) = evaluator.evaluate([single("a/one")], Split.SEARCH, lambda: done.append(None))
+    assert failed.failure == "not finite" and failed.scores == () and len(done) == 1
+    faulty.faults.clear()
+    assert evaluator.evaluate([single("a/one")], Split.SEARCH) == (failed,) and faulty.asked == ["a/one"] * 2
+
+
 def test_scores_of_other_items_are_refused_and_not_kept(evaluator: CachedEvaluator, faulty: Faulty) -> None:
     faulty.other_digest = "digest of documents in another order"
     with pytest.raises(ShoalError, match="a worker scored other items than it was asked to"):

@@ -120,9 +120,11 @@ def test_a_merge_needs_two_so_the_one_that_adds_most_by_its_bare_scores_fills_up
         )
 
 
-def test_where_none_adds_anything_at_all_those_that_fill_up_are_the_first_by_rank() -> None:
-    worse = [contender(f"reef/{name}", *scores) for name, *scores in (("a", 5, 6), ("b", 25, 26), ("c", 20, 1))]
-    assert chosen(worse, 3) == ["a", "b"]
+def test_where_none_adds_anything_at_all_those_fill_up_that_are_the_least_harmful() -> None:
+    worse = [contender(f"reef/{name}", *scores) for name, *scores in (("a", 5, 6), ("b", 25, 26), ("c", 20, 20))]
+    assert chosen(worse, 3) == ["b", "c"]
+    twins = [contender(f"reef/{name}", 20, 20) for name in "abc"]
+    assert chosen(twins, 3) == ["a", "b"]
 
 
 def test_where_the_audition_tells_no_models_apart_the_choice_is_by_rank_for_all_places() -> None:
