@@ -55,7 +55,8 @@ def hold_audition(context: CycleContext, family: Family, folders: Folders, make_
 def describe_audition(summary: AuditionSummary) -> list[str]:
     """A line on the audition, and one for each model that it chose."""
     chosen = [row for row in summary.candidates if row.chosen]
-    head = f"audition: {len(summary.candidates)} candidates on {summary.items} items each; {len(chosen)} chosen"
+    found = f"{len(summary.candidates)} candidates for {summary.places} places, {summary.items} items each"
+    head = f"audition: {found}; {len(chosen)} chosen"
     return [head, *(f"chosen   {row.repo}: {row.reason}" for row in chosen)]
 
 
@@ -131,8 +132,7 @@ def _choose(
     """Who is chosen, and the verdicts on the others."""
     lineage = dict(family.lineage)
     base = [family.base] if family.base else []
-    pinned = [source for source in family.sources if role_of(family, source) == PINNED]
-    pinned, conflicting = keep_compatible_licences(pinned, family.base, lineage, family.noncommercial)
+    pinned, conflicting = keep_compatible_licences(family.pinned, family.base, lineage, family.noncommercial)
     others = {source.repo: source for source in family.sources if role_of(family, source) == CANDIDATE}
     kept = [_require(models, member, role_of(family, member)) for member in (*base, *pinned)]
     contenders = [model for repo in others if isinstance(model := models[repo], Contender)]
@@ -161,7 +161,7 @@ def _choose(
         for member in (*base, *family.sources)
     )
     refused = [source.refuse(reasons[source.repo]) for source in family.sources if source.repo not in chosen]
-    return AuditionSummary(contenders[0].items, watchlist.max_sources, rows), refused
+    return AuditionSummary(contenders[0].items, places, rows), refused
 
 
 def _require(models: Mapping[str, Contender | str], member: Member, role: str) -> Contender:

@@ -59,8 +59,8 @@ class TaskPlan:
 class RunCost:
     """The cost of a run, in bytes and counts.
 
-    auditioned: number of sources that are compared for the places in the pool; 0 if no more fit than there are places.
-    places: most sources of a merge. disk: bytes of the downloads, and of the releases or, if that is more, of the
+    auditioned: number of models that compete for the places in a merge; 0 if no more fit than there are places.
+    places: places beside pinned models. disk: bytes of the downloads, and of the releases or, if that is more, of the
     conversion of pickles before them. memory: bytes that all processes need at once, without the sources, which are
     memory-mapped. largest: bytes of the largest merge, which has `layers` layers. genes: number of genes in the largest
     stage, at most. space_log10: decimal logarithm of the number of genomes, which may have thousands of digits; at
@@ -211,8 +211,8 @@ def estimate_cost(
     work = list_stages(watchlist, items, baselines, audition, staged=strategy.staged)
     stages = cost_stages(work, resources.workers, speed)
     return RunCost(
-        auditioned=0 if entrants is pool else len(entrants.sources),
-        places=watchlist.max_sources,
+        auditioned=0 if entrants is pool else len(entrants.sources) - len(entrants.pinned),
+        places=watchlist.max_sources - len(entrants.pinned),
         download=entrants.download_bytes,
         disk=entrants.download_bytes + max(entrants.conversion_bytes, watchlist.publish.max_releases * largest),
         memory=run_memory(resources.workers + bool(pool.vocabulary and pool.vocabulary.parted), needed),

@@ -10,7 +10,7 @@ from bot.hub.discovery.candidate import Verdict
 from bot.ledger.decisions import ReviewDecision, cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.lock import is_home_held
-from bot.search.results import GateResult, MeasuredRow, Recalled, RecallSummary, SearchSummary
+from bot.search.results import AuditionSummary, GateResult, MeasuredRow, Recalled, RecallSummary, SearchSummary
 from bot.watchlist.watchlist import Watchlist
 
 INTERRUPTED = "interrupted: the next run resumes it"
@@ -41,6 +41,7 @@ class CyclePage:
     skills: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     recalled: RecallSummary | None
+    audition: AuditionSummary | None
     search: SearchSummary | None
     front: tuple[tuple[str, tuple[float, ...]], ...]
     gate_results: tuple[GateResult, ...]
@@ -58,6 +59,7 @@ class CyclePage:
             "skills": list(self.skills),
             "candidates": [asdict(verdict) for verdict in self.verdicts],
             "recalled": asdict(self.recalled) if self.recalled else None,
+            "audition": None if self.audition is None else asdict(self.audition),
             "search": search,
             "front": [{"recipe": recipe, "scores": list(scores)} for recipe, scores in self.front],
             "gate": [asdict(gate_result) for gate_result in self.gate_results],
@@ -102,6 +104,7 @@ def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         skills=tuple(skill.name for skill in watchlist.skills) if watchlist else (),
         verdicts=ledger.verdicts(cycle),
         recalled=recalled.summary if recalled else None,
+        audition=ledger.kept(cycle, "audition", AuditionSummary),
         search=ledger.kept(cycle, "search", SearchSummary),
         front=ledger.front(cycle),
         gate_results=ledger.kept(cycle, "gate", tuple[GateResult, ...]) or (),

@@ -41,6 +41,7 @@ from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources
 from bot.search.baselines import list_baselines
 from bot.search.gate import describe_refusals
+from bot.search.results import AuditionSummary
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
@@ -138,4 +139,5 @@ def search_and_choose(
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
         samples=samples,
         recalled=recalled,
+        audition=context.ledger.kept(context.cycle.id, "audition", AuditionSummary),
     )

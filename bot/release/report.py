@@ -17,7 +17,7 @@ from bot.release.card.facts import SearchFacts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
 from bot.release.review import Ending
-from bot.search.results import GateResult, GuardResult, RecallSummary
+from bot.search.results import AuditionSummary, GateResult, GuardResult, RecallSummary
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
 from merging.writing.atomic import atomic_file
@@ -72,6 +72,8 @@ class CycleFacts:
     are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
     see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the
     merges; None where all sources have the same.
+    see any. `recalled` is what the search began with from earlier cycles. `audition` is None where no more sources
+    fitted than a merge may have.
     """
 
     watchlist: str
@@ -91,6 +93,7 @@ class CycleFacts:
     warning: str | None
     recalled: RecallSummary | None = None
     vocabulary: PoolVocabulary | None = None
+    audition: AuditionSummary | None = None
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -166,6 +169,7 @@ def cycle_facts(
         warning=describe_hopelessness(visible),
         recalled=results.recalled,
         vocabulary=results.pool.vocabulary,
+        audition=results.audition,
     )
 
 

@@ -12,7 +12,7 @@ from bot.scoring.evaluator import Evaluation
 from bot.scoring.resources import Resources
 from bot.search.baselines import Baseline
 from bot.search.guards import compare_guards
-from bot.search.results import GateResult, GuardResult, RecallSummary, SearchSummary
+from bot.search.results import AuditionSummary, GateResult, GuardResult, RecallSummary, SearchSummary
 from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.domain import Guard
@@ -67,6 +67,7 @@ class CycleResults:
     splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
     samples: recipe digest → the written release's answer to a report item that shows what it can do; without those
     that could not be asked. recalled: what the search began with from earlier cycles, in numbers; None for nothing.
+    audition: how the sources were chosen, where more fitted than a merge may have.
     """
 
     watchlist: Watchlist
@@ -83,6 +84,7 @@ class CycleResults:
     splits: Mapping[Split, SplitResults]
     samples: Mapping[str, Sample]
     recalled: RecallSummary | None = None
+    audition: AuditionSummary | None = None
 
     def recipe(self, digest: str) -> Recipe:
         """A front member's recipe."""

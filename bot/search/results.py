@@ -42,7 +42,7 @@ class AuditionRow:
 class AuditionSummary:
     """How the sources were chosen among more than may be merged.
 
-    items: number of items of the search split that each model answered. places: most sources of a merge. rows: the
+    items: number of items of the search split that each model answered. places: how many could be chosen. rows: the
     base, then the others, best first by rank.
     """
 

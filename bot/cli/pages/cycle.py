@@ -68,7 +68,7 @@ def layout_cycle(page: CyclePage, parts: Sequence[PagePart] = tuple(PagePart)) -
         PagePart.SCORES: _score_sections(page),
         PagePart.GATE: _gate_sections(page),
         PagePart.SEARCH: _search_sections(page),
-        PagePart.CANDIDATES: _verdicts(page.verdicts) if page.verdicts else [],
+        PagePart.CANDIDATES: [*_audition_sections(page), *(_verdicts(page.verdicts) if page.verdicts else [])],
     }
     head = [] if tuple(parts) == (PagePart.SCORES,) else [_head(page)]
     return _page([*head, *(section for part in sections if part in parts for section in sections[part])])
@@ -101,6 +101,22 @@ def _gate_sections(page: CyclePage) -> list[Section]:
         if found:
             sections.append((f"{heading} ({len(found)}), scores on the validation split", _gate(found, page)))
     return sections
+
+
+def _audition_sections(page: CyclePage) -> list[Section]:
+    """The scores by which the sources were chosen; the verdicts have the reasons."""
+    found = page.audition
+    if found is None:
+        return []
+    table = _table("model", "", *page.skills, "")
+    for row in found.rows:
+        scores = [f"{score:.3f}" for score in row.scores] or ["-"] * len(page.skills)
+        _add(table, row.repo, row.role, *scores, "chosen" if row.chosen else "")
+    places = f"{found.places} place{'s' if found.places > 1 else ''}"
+    heading = (
+        f"Audition of {len(found.candidates)} models for {places}, scores on {found.items} items of the search split"
+    )
+    return [(heading, table)]
 
 
 def _page(sections: Iterable[Section]) -> Group:
@@ -156,7 +172,9 @@ def _cost(cost: RunCost, licence: str) -> Table:
     workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''} on {cost.device}, {threads}"
     table = Table.grid(padding=(0, 2, 0, 0))
     left_out = f"the layers of {', '.join(cost.left_out)}: raise search.dataflow.models"
-    audition = f"{cost.auditioned} candidates audition for {cost.places} places; the others are downloaded in vain"
+    places = f"{cost.places} place{'s' if cost.places > 1 else ''}"
+    audition = f"{cost.auditioned} candidates compete for {places}, and all of them are downloaded; audition: null: "
+    audition += "the most downloaded take them"
     for name, value in (
         *((("audition", audition),) if cost.auditioned else ()),
         ("download", decimal(cost.download)),

@@ -19,8 +19,7 @@ def choose_by_rank(family: Family, places: int) -> Pool:
 
 def needs_audition(watchlist: Watchlist, family: Family) -> bool:
     """Whether an audition chooses the sources: more fit than there are places, and pinned ones leave a place."""
-    pinned = sum(source.candidate.pinned is not None for source in family.sources)
-    return watchlist.audition is not None and pinned < watchlist.max_sources < len(family.sources)
+    return watchlist.audition is not None and len(family.pinned) < watchlist.max_sources < len(family.sources)
 
 
 def invite_to_audition(watchlist: Watchlist, family: Family) -> Family:

@@ -80,6 +80,11 @@ class Family:
         return (*self.sources, self.base) if self.base else self.sources
 
     @property
+    def pinned(self) -> tuple[Member, ...]:
+        """The sources that the watchlist pins."""
+        return tuple(source for source in self.sources if source.candidate.pinned is not None)
+
+    @property
     def remotes(self) -> tuple[RemoteWeights, ...]:
         """The repos that are fetched, each once."""
         return distinct_remotes(self.members)

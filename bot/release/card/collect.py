@@ -12,6 +12,7 @@ from bot.hub.pool.pool import Pool
 from bot.release.card.example import choose_example_items, example_facts
 from bot.release.card.facts import (
     AnswerCounts,
+    AuditionFacts,
     BaselineScores,
     CardFacts,
     ExampleFacts,
@@ -35,7 +36,7 @@ from bot.release.scores import SEED, ModelScores
 from bot.release.verify import hash_files
 from bot.release.write import package_versions
 from bot.search.gate import RULE
-from bot.search.results import BaselineKind
+from bot.search.results import AuditionSummary, BaselineKind
 from bot.search.selection import Chosen
 from evaluation.answers.ask import MAX_TOKENS
 from evaluation.answers.degenerate import CUT_OFF, EMPTY, LOOPING, NO_LANGUAGE, OTHER_LANGUAGE
@@ -84,7 +85,16 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         example=_example(results, chosen),
         guards=guard_facts(results, chosen),
         conversions=conversion_facts(recipe, pool),
+        audition=_audition_facts(results.audition),
     )
+
+
+def _audition_facts(found: AuditionSummary | None) -> AuditionFacts | None:
+    if found is None:
+        return None
+    chosen = sum(row.chosen for row in found.candidates)
+    pinned = sum(row.chosen for row in found.rows) - chosen
+    return AuditionFacts(len(found.candidates), chosen, pinned, found.items)
 
 
 def _baselines(report: SplitResults, own: ModelScores) -> tuple[BaselineScores, ...]:

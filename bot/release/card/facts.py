@@ -133,6 +133,18 @@ class SearchFacts:
 
 
 @dataclass(frozen=True)
+class AuditionFacts:
+    """How the sources were chosen among more. candidates: number of models compared for a place; pinned: of those that
+    were in anyway. items: number of items of the search split that each answered.
+    """
+
+    candidates: int
+    chosen: int
+    pinned: int
+    items: int
+
+
+@dataclass(frozen=True)
 class ExampleFacts:
     """The prompt in the card's code: of the report items that show a new ability, the one with the shortest prompt.
 
@@ -186,6 +198,8 @@ class CardFacts:
     `kind` is the kind of model, `files` are (name, sha256) of the weights, `packages` (name, version). `guards` are in
     the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled.
     `token_sources` are models that were not merged, and gave rows of tokens that others lack.
+    the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled. `audition` is
+    None where no more sources fitted than a merge may have.
     """
 
     repo: str
@@ -214,6 +228,7 @@ class CardFacts:
     guards: tuple[GuardFacts, ...] = ()
     conversions: tuple[ConversionFacts, ...] = ()
     token_sources: tuple[SourceFacts, ...] = ()
+    audition: AuditionFacts | None = None
 
     @property
     def table(self) -> ScoreTable:

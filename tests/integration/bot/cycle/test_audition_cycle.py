@@ -182,7 +182,7 @@ def test_the_ledger_keeps_the_audition_and_the_bot_says_it(finished: Finished) -
         LANGUAGE: "candidate",
     }
     assert all(len(row.scores) == 2 for row in found.rows)
-    assert f"audition: 4 candidates on {ANSWERED:.0f} items each; 2 chosen" in finished.listener.said
+    assert f"audition: 4 candidates for 2 places, {ANSWERED:.0f} items each; 2 chosen" in finished.listener.said
     assert finished.listener.bars["audition"] == [5, 5]
 
 

@@ -22,7 +22,7 @@ from bot.ledger.decisions import ReviewDecision, ReviewVerdict, record_decision
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
 from bot.lock import hold_home
 from bot.release.power import DetectableEffect, GuardPower
-from bot.search.results import GateResult, GuardResult, MeasuredRow, SearchSummary
+from bot.search.results import AuditionRow, AuditionSummary, GateResult, GuardResult, MeasuredRow, SearchSummary
 from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
@@ -41,7 +41,7 @@ STAGES = (
     StageCost("releases and baselines, report split", 9, 12_375, 5.4 * 3600),
 )
 COST = RunCost(
-    2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 135_975, 6.4 * 3600 + 40, STAGES
+    6, 4, 2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 135_975, 6.4 * 3600 + 40, STAGES
 )
 SEEN_IF = "  If they differ on half."
 SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
@@ -167,6 +167,24 @@ def test_a_cycle_that_has_not_come_far_shows_what_there_is(ledger: Ledger, home:
         read_cycle(ledger, home, "small-9")
 
 
+def test_an_audition_is_shown_with_the_scores_of_all_who_took_part(ledger: Ledger, home: Home) -> None:
+    row = AuditionRow("reef/base", "b1" * 20, "base", (0.25, 0.5), False, "base")
+    lost = replace(row, repo="reef/lost", role="candidate", scores=(), reason="could not be scored")
+    won = replace(row, repo="reef/won", role="candidate", scores=(0.75, 0.5), chosen=True)
+    ledger.keep("small-1", "audition", AuditionSummary(24, 1, (row, lost, won)), AuditionSummary)
+    screen = shown(pages.layout_cycle(read_cycle(ledger, home, "small-1"), [PagePart.CANDIDATES]))
+    assert "Audition of 2 models for 1 place, scores on 24 items of the search split" in screen
+    lines = [line.split() for line in screen.splitlines()]
+    assert ["reef/base", "base", "0.250", "0.500"] in lines
+    assert ["reef/lost", "candidate", "-", "-"] in lines and [
+        "reef/won",
+        "candidate",
+        "0.750",
+        "0.500",
+        "chosen",
+    ] in lines
+
+
 def test_guards_are_shown_with_the_limit_in_plan_and_result(ledger: Ledger, home: Home) -> None:
     own, base, difference = Interval(0.6, 0.5, 0.7, 40), Interval(0.58, 0.5, 0.7, 40), Interval(0.02, -0.04, 0.08, 40)
     kept = GuardResult("trivia", "reef/base", 0.05, own, base, difference, -0.03)
@@ -221,6 +239,9 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  This assumes that the whole budget is used, and that the front is as large as",
         "  a generation.",
     ]
+    assert "6 candidates compete for 4 places, and all of them are downloaded" in shown(pages.layout_plan(plan))
+    alone = shown(pages.layout_plan(replace(plan, cost=replace(COST, auditioned=0))))
+    assert "audition" not in alone
     unmeasured = shown(pages.layout_plan(replace(plan, cost=replace(COST, seconds=None))))
     assert "  time      not measured: too little memory is free for even a few layers" in unmeasured
     assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", (), (), None, "no candidate"))).startswith(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from fixtures.pools import find_pool
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import get_session
 from transformers import AutoModelForCausalLM
@@ -28,7 +29,6 @@ from bot.cycle.sources import describe_equal_cycle
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import Pool, remove_members
 from bot.ledger.decisions import cycle_decisions, keep_documents, rejected_recipes
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from fixtures.pools import find_pool
 
 from bot.cycle.dry_run import make_plan
 from bot.demo import TOKEN, fill_hub
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool
 from bot.watchlist.load import load_watchlist
 from fixtures.cycles import LANGUAGE, MATH, NAMESPACE, client

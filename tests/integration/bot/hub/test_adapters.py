@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fixtures.pools import find_pool
 from pydantic import TypeAdapter
 
 from bot.hub.client import Hub
 from bot.hub.discovery.query import query_model
 from bot.hub.download import fetch_pool
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import open_weights
 from conftest import TestHub

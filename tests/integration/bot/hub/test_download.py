@@ -3,11 +3,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from fixtures.pools import find_pool
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.download import MANIFEST, SourceGone, fetch_pool
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool
 from bot.hub.resolver import source_folder
 from bot.watchlist.watchlist import Watchlist

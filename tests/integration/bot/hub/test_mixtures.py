@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.pools import find_pool
 
 from bot.hub.client import Hub
 from bot.hub.download import fetch_pool
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import Pool
 from conftest import TestHub
 from fixtures.mixtures import fine_tune, mixture_kinds, reorder_experts, replace_routers, repo_files

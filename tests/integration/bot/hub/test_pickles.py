@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures.pools import find_pool
 from safetensors.torch import load, load_file
 
 from bot.hub.client import Hub
 from bot.hub.discovery.conversion import CONVERSION_BOT, CONVERSION_TITLE
 from bot.hub.download import MANIFEST, fetch_pool, is_complete
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import source_folder
 from conftest import TestHub

@@ -3,13 +3,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from fixtures.pools import find_pool
 from pydantic import TypeAdapter
 from safetensors.numpy import save
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.listing import MAX_ANCESTORS
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.staged import StagedSearch

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fixtures.pools import find_pool
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.pool.find import find_pool
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.pool.vocabulary import describe_vocabulary
 from fixtures.small_repos import card, watchlist

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from fixtures.pools import find_pool
 from safetensors.numpy import save
 
 from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
@@ -13,7 +14,6 @@ from bot.hub.discovery.query import query_model
 from bot.hub.download import fetch_pool, fetch_repo
 from bot.hub.inspection.member import Unfit
 from bot.hub.inspection.reading import inspect_candidate
-from bot.hub.pool.find import find_pool
 from bot.release.publish import ReleaseUpload, publish_release
 from fixtures.noise import noise
 from fixtures.small_repos import files, tokenizer, watchlist, weights

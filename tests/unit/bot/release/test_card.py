@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.card import render_release_card
-from bot.release.card.facts import CardFacts, ItemCounts
+from bot.release.card.facts import AuditionFacts, CardFacts, ItemCounts
 from bot.release.card.merge_facts import ConversionFacts, PartFacts, PathFacts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
@@ -204,6 +204,17 @@ def test_a_card_says_when_the_report_split_does_not_confirm_the_gate() -> None:
     confirmed = body(render_release_card(replace(OF_MERGE, baselines=better)))
     assert "confirms the gate: this model is better than every baseline" in confirmed
     assert "does not confirm" not in confirmed and confirmed.count("- **better** at") == 3
+
+
+def test_a_card_says_that_an_audition_chose_the_sources() -> None:
+    card = render_release_card(replace(OF_MERGE, audition=AuditionFacts(candidates=6, chosen=1, pinned=2, items=300)))
+    assert (
+        "The sources were chosen by an audition: 6 models answered 300 items of the search split, and 1 was taken "
+        "beside 2 that were named in advance, by how much they add"
+    ) in card
+    card = render_release_card(replace(OF_MERGE, audition=AuditionFacts(candidates=6, chosen=2, pinned=0, items=300)))
+    assert "and 2 were taken, by how much they add" in card
+    assert "audition" not in render_release_card(OF_MERGE)
 
 
 def test_a_release_that_costs_more_is_shown_beside_one_that_does_not() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bot.ledger.ledger import State
 from bot.release.report import CycleFacts, render_report
+from bot.search.results import AuditionRow, AuditionSummary
 from fixtures.golden import report_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
@@ -21,6 +22,19 @@ def nothing_passed() -> CycleFacts:
     broken = replace(first, scores=(), guards=(), reason="could not be scored: the worker died")
     outcome = f"{State.NOTHING}: no merge beat its sources and the plain merges"
     return replace(PUBLISHED, outcome=outcome, front=(broken, *others), releases=())
+
+
+def auditioned() -> CycleFacts:
+    """Four candidates, one of them pinned, for two places; one could not be scored."""
+    row = AuditionRow("reef/base", "b" * 40, "base", (0.31, 0.62, 0.05), False, "base")
+    rows = (
+        row,
+        replace(row, repo="reef/named", role="pinned", chosen=True, reason="pinned"),
+        replace(row, repo="reef/math", role="candidate", chosen=True, reason="adds most in the audition"),
+        replace(row, repo="reef/more", role="candidate", reason="adds nothing to reef/math (math 0.31 against 0.31)"),
+        replace(row, repo="reef/lost", role="candidate", scores=(), reason="could not be scored in the audition"),
+    )
+    return replace(PUBLISHED, audition=AuditionSummary(300, 1, rows))
 
 
 def mixed() -> CycleFacts:
@@ -46,6 +60,21 @@ def test_a_release_says_whether_it_is_published_waits_or_was_rejected() -> None:
     assert "`, published by anna |" in report and "| rejected by bert: too &#124; small |" in report
 
 
+def test_an_audition_has_the_scores_and_the_reasons_of_all_who_took_part() -> None:
+    section = render_report(auditioned()).partition("## The audition")[2].partition("## The pool")[0]
+    assert section.startswith(
+        "\n\n3 models competed for 1 place in a merge. Each answered 300 items of the search split;"
+    )
+    lines = [line for line in section.splitlines() if "reef/" in line]
+    assert [line.count("|") for line in lines] == [8] * 5
+    assert lines[0].startswith(
+        f"| [reef/base]({PUBLISHED.hub_url}/reef/base) | base | 0.310 | 0.620 | 0.050 |  | base |"
+    )
+    assert "| pinned | 0.310 | 0.620 | 0.050 | chosen | pinned |" in lines[1]
+    assert "| candidate | | | |  | could not be scored" in lines[4]
+    assert "audition" not in render_report(PUBLISHED)
+
+
 def test_a_search_that_took_no_time_has_no_rate() -> None:
     search = replace(PUBLISHED.search, candidates=0, fully_scored=0, failed=0, generations=0, seconds=0.0)
     report = render_report(replace(PUBLISHED, search=search))
@@ -54,5 +83,6 @@ def test_a_search_that_took_no_time_has_no_rate() -> None:
 
 @pytest.mark.parametrize("attack", [POISON, *ATTACKS])
 def test_an_injection_in_every_text_changes_words_and_nothing_else(attack: str) -> None:
-    report = render_report(with_texts(mixed(), attack))
-    assert structure(report) == structure(render_report(with_texts(mixed(), "word")))
+    facts = replace(mixed(), audition=auditioned().audition)
+    report = render_report(with_texts(facts, attack))
+    assert structure(report) == structure(render_report(with_texts(facts, "word")))
