@@ -192,6 +192,17 @@ def _median_and_range(shares: Sequence[float]) -> str:
     return f"{_median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})"
 
 
+def audition() -> list[list[str]]:
+    """Sources chosen by an audition beside other choices, on the same budget."""
+    found: Any = load("audition")
+    rows = [["sources", "item scores", "hypervolume, search split", "validation split", "lead of the audition there"]]
+    for arm in found["arms"]:
+        volumes = [_volume(arm[split]) for split in ("search", "validation")]
+        lead = arm["validation"]["lead_of_the_audition"]
+        rows.append([arm["arm"], f"{arm['item_scores']:,}", *volumes, _volume(lead, "+") if lead else ""])
+    return rows
+
+
 def rounds() -> list[list[str]]:
     """What rounds cost beside the whole evaluation."""
     found: Any = load("rounds")
@@ -261,6 +272,10 @@ def processes() -> list[list[str]]:
     return rows + [[name, f"{rate:.0f}"] for name, rate in found["candidates_per_minute"].items()]
 
 
+def _volume(value: Mapping[str, float], sign: str = "") -> str:
+    return f"{value['mean']:{sign}.3f} ± {value['half_width']:.3f}"
+
+
 def _points(value: Mapping[str, float], sign: str = "") -> str:
     return f"{value['mean']:{sign}.1f} ± {value['half_width']:.1f}"
 
@@ -285,6 +300,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             candidate,
             racing,
             warm_start,
+            audition,
             rounds,
             plan,
             coverage,

@@ -14,10 +14,9 @@ from bot.cycle.sources import describe_templates, find_missing_template
 from bot.cycle.workload import AuditionWork, Speed, StageCost, cost_stages, list_stages
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
-from bot.hub.pool.choice import choose_by_rank, invite_to_audition, needs_audition
-from bot.hub.pool.find import find_family
+from bot.hub.pool.choice import invite_to_audition, needs_audition
+from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Family, NoPool, Pool
-from bot.hub.pool.unite import read_from_hub, with_vocabulary
 from bot.ledger.ledger import RESUMED, Ledger
 from bot.release.power import (
     ASSUMPTION,
@@ -142,8 +141,7 @@ def make_plan(
     cost, recalled, warnings = None, None, []
     try:
         family = find_family(hub, watchlist, now, on_progress)
-        pool = choose_by_rank(family, watchlist.max_sources)
-        pool = with_vocabulary(pool, watchlist.search.vocabulary, read_from_hub(hub))
+        pool = take_first(hub, watchlist, family)
         entrants = invite_to_audition(watchlist, family) if needs_audition(watchlist, family) else pool
     except NoPool as error:
         verdicts, licence = error.verdicts, None

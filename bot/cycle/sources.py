@@ -13,10 +13,10 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.download import Fetched, SourceGone, fetch_pool, member_folders
-from bot.hub.pool.choice import choose_by_rank, invite_to_audition, needs_audition
-from bot.hub.pool.find import find_family
+from bot.hub.pool.choice import invite_to_audition, needs_audition
+from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import AnyFamily, Family, NoPool, Pool, remove_members
-from bot.hub.pool.unite import read_from_hub, with_vocabulary
+from bot.hub.pool.unite import with_vocabulary
 from bot.hub.pool.vocabulary import describe_vocabulary
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import AUDITIONED, Cycle, Ledger, SourceEntry, State
@@ -150,9 +150,7 @@ def _find_and_fetch(context: CycleContext, make_evaluator: EvaluatorFactory) -> 
     vocabulary = watchlist.search.vocabulary
     pool = ledger.kept(cycle, "pool", Pool)
     family = pool or ledger.kept(cycle, "family", Family) or _find(context)
-    if pool is None:
-        pool = choose_by_rank(family, watchlist.max_sources)
-        pool = with_vocabulary(pool, vocabulary, read_from_hub(context.hub))
+    pool = pool or take_first(context.hub, watchlist, family)
     # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
     check_pool(watchlist, pool)
     if not needs_audition(watchlist, family):

@@ -29,8 +29,13 @@ OnProgress = Callable[[str], None]
 
 
 def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Pool:
-    """The family that `find_family` finds, of its sources the first by rank, and the vocabulary of their merges."""
-    pool = choose_by_rank(find_family(hub, watchlist, now, on_progress), watchlist.max_sources)
+    """The pool of the first sources by rank, whoever may audition."""
+    return take_first(hub, watchlist, find_family(hub, watchlist, now, on_progress))
+
+
+def take_first(hub: Hub, watchlist: Watchlist, family: Family) -> Pool:
+    """The pool of a family's first sources by rank, with the vocabulary of their merges."""
+    pool = choose_by_rank(family, watchlist.max_sources)
     return with_vocabulary(pool, watchlist.search.vocabulary, read_from_hub(hub))
 
 

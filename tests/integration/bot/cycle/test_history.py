@@ -41,7 +41,7 @@ STAGES = (
     StageCost("releases and baselines, report split", 9, 12_375, 5.4 * 3600),
 )
 COST = RunCost(
-    6, 4, 2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 135_975, 6.4 * 3600 + 40, STAGES
+    0, 4, 2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 135_975, 6.4 * 3600 + 40, STAGES
 )
 SEEN_IF = "  If they differ on half."
 SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
@@ -239,9 +239,9 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  This assumes that the whole budget is used, and that the front is as large as",
         "  a generation.",
     ]
-    assert "6 candidates compete for 4 places, and all of them are downloaded" in shown(pages.layout_plan(plan))
-    alone = shown(pages.layout_plan(replace(plan, cost=replace(COST, auditioned=0))))
-    assert "audition" not in alone
+    audition = shown(pages.layout_plan(replace(plan, cost=replace(COST, auditioned=6))))
+    assert "6 candidates compete for 4 places, and all of them are downloaded" in audition
+    assert "audition" not in shown(pages.layout_plan(plan))
     unmeasured = shown(pages.layout_plan(replace(plan, cost=replace(COST, seconds=None))))
     assert "  time      not measured: too little memory is free for even a few layers" in unmeasured
     assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", (), (), None, "no candidate"))).startswith(
