@@ -53,13 +53,15 @@ WATCHLIST = small_watchlist(
 )
 
 
-def perturbed(repo: str, size: float, seed: int) -> bytes:
-    """A model's weights, moved at random by so much of each tensor's own spread."""
+def perturbed(repo: str, size: float, seed: int, padding: int = 0) -> bytes:
+    """A model's weights, moved at random by so much of each tensor's own spread; padding: further rows for tokens."""
     generator = torch.Generator().manual_seed(seed)
     weights = load_file(MODELS[repo] / "model.safetensors")
     moved = {
         name: one + size * one.std() * torch.randn(one.shape, generator=generator) for name, one in weights.items()
     }
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        moved[name] = torch.nn.functional.pad(moved[name], (0, 0, 0, padding))
     return bytes(save(moved, metadata={"format": "pt"}))
 
 
@@ -224,18 +226,24 @@ def test_an_interrupted_audition_goes_on_to_the_same_pool(
     assert audition_of(again.ledger, again.cycle.id) == audition_of(finished.ledger, finished.cycle)
 
 
-def test_a_source_with_a_new_commit_auditions_anew_and_the_others_do_not(
+def test_a_source_with_a_new_commit_auditions_anew_as_it_is_published_and_the_others_do_not(
     server: Running, home: Home, workers: SharedWorkers
 ) -> None:
+    """Its embeddings have other rows than the others'."""
     first = begin(server, home)
     prepare_pool(first, workers.get)
     first.finish(State.NOTHING, "")
-    server.store.commit(ECHO, {"model.safetensors": perturbed(LANGUAGE, 0.001, seed=3)}, "Train it on")
+    config = json.loads(server.store.read(ECHO, "config.json"))
+    padded = json.dumps({**config, "vocab_size": config["vocab_size"] + 8}).encode()
+    weights = perturbed(LANGUAGE, 0.001, seed=3, padding=8)
+    server.store.commit(ECHO, {"model.safetensors": weights, "config.json": padded}, "Train it on")
     second, counting = begin(server, home), Counting(workers)
     prepare_pool(second, counting.get)
     assert counting.asked == 1
     shas = {row.repo: row.sha for row in audition_of(second.ledger, second.cycle.id).rows}
     assert shas[ECHO] == server.store.head(ECHO)
+    scores = {row.repo: row.scores for row in _rows(second)}
+    assert scores[ECHO] == pytest.approx(scores[LANGUAGE], abs=0.1) != scores[YOUNG]
     assert {repo for repo, sha in shas.items() if sha not in {row.sha for row in _rows(first)}} == {ECHO}
 
 
