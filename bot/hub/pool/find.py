@@ -28,11 +28,6 @@ from bot.watchlist.watchlist import Watchlist
 OnProgress = Callable[[str], None]
 
 
-def find_pool(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnProgress = lambda _: None) -> Pool:
-    """The pool of the first sources by rank, whoever may audition."""
-    return take_first(hub, watchlist, find_family(hub, watchlist, now, on_progress))
-
-
 def take_first(hub: Hub, watchlist: Watchlist, family: Family) -> Pool:
     """The pool of a family's first sources by rank, with the vocabulary of their merges."""
     pool = choose_by_rank(family, watchlist.max_sources)

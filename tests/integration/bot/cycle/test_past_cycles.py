@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from fixtures.pools import find_pool
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import get_session
 from transformers import AutoModelForCausalLM
@@ -41,6 +40,7 @@ from bot.watchlist.watchlist import Watchlist
 from fixtures import cycles
 from fixtures.cycles import MATH, NAMESPACE, Listener, client, published, small_watchlist
 from fixtures.golden import report_facts
+from fixtures.pools import find_pool
 from localhub import Running
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.partition import Partition

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from fixtures.pools import find_pool
 
 from bot.cycle.dry_run import make_plan
 from bot.demo import TOKEN, fill_hub
@@ -16,6 +15,7 @@ from fixtures.cycles import LANGUAGE, MATH, NAMESPACE, client
 from fixtures.data_sets import ask_for_data_at, publish_data_sets
 from fixtures.folders import ROOT
 from fixtures.hub_facts import FACTS, config_of, count_parameters, files_of, publish_facts
+from fixtures.pools import find_pool
 from localhub import Running, running
 from zoo.smollm2.populate import SPANISH, SUMS, adapters
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fixtures.pools import find_pool
 from pydantic import TypeAdapter
 
 from bot.hub.client import Hub
@@ -18,6 +17,7 @@ from bot.hub.download import fetch_pool
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import open_weights
 from conftest import TestHub
+from fixtures.pools import find_pool
 from fixtures.small_adapters import adapter_files, factors
 from fixtures.small_repos import CONFIG, card, files, tokenizer, watchlist, weights
 

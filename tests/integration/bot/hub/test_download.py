@@ -3,7 +3,6 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from fixtures.pools import find_pool
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
@@ -11,6 +10,7 @@ from bot.hub.download import MANIFEST, SourceGone, fetch_pool
 from bot.hub.pool.pool import NoPool
 from bot.hub.resolver import source_folder
 from bot.watchlist.watchlist import Watchlist
+from fixtures.pools import find_pool
 from fixtures.small_repos import files, weights
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

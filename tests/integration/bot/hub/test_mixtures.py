@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.pools import find_pool
 
 from bot.hub.client import Hub
 from bot.hub.download import fetch_pool
 from bot.hub.pool.pool import Pool
 from conftest import TestHub
 from fixtures.mixtures import fine_tune, mixture_kinds, reorder_experts, replace_routers, repo_files
+from fixtures.pools import find_pool
 from fixtures.small_repos import watchlist
 from fixtures.tiny_models import tiny_model
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.pools import find_pool
 from safetensors.torch import load, load_file
 
 from bot.hub.client import Hub
@@ -18,6 +17,7 @@ from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import source_folder
 from conftest import TestHub
 from fixtures.pickles import open_conversion, pickled, with_pickles
+from fixtures.pools import find_pool
 from fixtures.small_adapters import adapter_files
 from fixtures.small_repos import files, watchlist
 

@@ -3,7 +3,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from fixtures.pools import find_pool
 from pydantic import TypeAdapter
 from safetensors.numpy import save
 
@@ -13,6 +12,7 @@ from bot.hub.discovery.listing import MAX_ANCESTORS
 from bot.hub.pool.pool import NoPool, Pool
 from bot.search.strategies.make import make_strategy
 from bot.search.strategies.staged import StagedSearch
+from fixtures.pools import find_pool
 from fixtures.small_repos import CONFIG, DEEPER, files, special, tokenizer, watchlist, weights
 from merging.errors import MergingError
 from merging.tokenizers.comparison import digest_tokenizer, tokenizer_mismatch

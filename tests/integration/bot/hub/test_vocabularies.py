@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fixtures.pools import find_pool
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.pool.vocabulary import describe_vocabulary
+from fixtures.pools import find_pool
 from fixtures.small_repos import card, watchlist
 from fixtures.vocabularies import read_tokens, revised
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS

@@ -5,7 +5,6 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from fixtures.pools import find_pool
 from safetensors.numpy import save
 
 from bot.hub.answers.failures import HubNotFound, HubUnavailable, TransferFailed
@@ -16,6 +15,7 @@ from bot.hub.inspection.member import Unfit
 from bot.hub.inspection.reading import inspect_candidate
 from bot.release.publish import ReleaseUpload, publish_release
 from fixtures.noise import noise
+from fixtures.pools import find_pool
 from fixtures.small_repos import files, tokenizer, watchlist, weights
 from localhub import Fault
 
