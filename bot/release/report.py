@@ -70,10 +70,8 @@ class CycleFacts:
     `outcome` is one line, which says how releases are reviewed that wait. `hypervolumes` has one value per generation.
     `baselines` are the sources and plain merges, with the validation scores that the gate compares with. `visible`
     are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
-    see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the
-    merges; None where all sources have the same.
-    see any. `recalled` is what the search began with from earlier cycles. `audition` is None where no more sources
-    fitted than a merge may have.
+    see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the merges; None
+    where all sources have the same. `audition` is None where no more sources fitted than a merge may have.
     """
 
     watchlist: str

@@ -197,9 +197,8 @@ class CardFacts:
     of the pool. `siblings` are releases of the same cycle that cost as much as a source, beside one that costs more.
     `kind` is the kind of model, `files` are (name, sha256) of the weights, `packages` (name, version). `guards` are in
     the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled.
-    `token_sources` are models that were not merged, and gave rows of tokens that others lack.
-    the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled. `audition` is
-    None where no more sources fitted than a merge may have.
+    `token_sources` are models that were not merged, and gave rows of tokens that others lack. `audition` is None where
+    no more sources fitted than a merge may have.
     """
 
     repo: str
