@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from merging.identity import ModelId
 from merging.kernels.inputs import Draw, Inputs, Measurements
 from merging.methods import METHODS
 from merging.recipes.weight_merge import WeightMerge
-from merging.sources.weights import Weights
+from merging.sources.weights import AdaptedTensor, Weights
 
 
 @torch.no_grad()
@@ -27,9 +28,11 @@ def merge_tensor(
 ) -> Tensor:
     """The merged tensor `name` in the recipe's dtype, on the CPU: summed in float32, rounded once.
 
-    load: loads a source's tensor of that name, which is only read. measurements: kept by callers that merge the same
-    sources again. into: a contiguous tensor of the result's shape and dtype that may be overwritten with it; use the
-    returned tensor, whether it is this one or not.
+    load: loads a source's tensor of that name, which is only read. A `SourceLoader` tells adapters' changes as well;
+        with them a merge has other bits than without.
+    measurements: kept by callers that merge the same sources again.
+    into: a contiguous tensor of the result's shape and dtype that may be overwritten with it; use the returned tensor,
+        whether it is this one or not.
     The result depends on nothing but the recipe, the name and the loaded values, so the bytes that are scored are
     the bytes that are published.
 
@@ -38,6 +41,7 @@ def merge_tensor(
     """
     merge = recipe.tensor_merge(name)
     base = merge.base
+    change = load.adapted if isinstance(load, SourceLoader) else _not_adapted
     inputs = Inputs(
         values=merge.values,
         load=lambda source: load(merge.sources[source], name),
@@ -45,6 +49,8 @@ def merge_tensor(
         draw=Draw(recipe.seed, name, tuple(map(str, merge.sources))),
         dtype=torch_dtype(recipe.dtype),
         base=str(base or ""),
+        starts=tuple(str(source.plain) for source in merge.sources),
+        load_adapted=lambda source: change(merge.sources[source], name),
         measurements=measurements or Measurements(),
         into=into,
     )
@@ -57,9 +63,28 @@ def merge_inputs(method: str, inputs: Inputs) -> Tensor:
     return METHODS[method].formula(inputs)
 
 
-def make_loader(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> Callable[[ModelId, str], Tensor]:
+@dataclass(frozen=True)
+class SourceLoader:
+    """Loads tensors of some models, and what their adapters change in them."""
+
+    weights: Mapping[ModelId, Weights]
+
+    def __call__(self, source: ModelId, name: str) -> Tensor:
+        """A source's tensor."""
+        return self.weights[source].tensor(name)
+
+    def adapted(self, source: ModelId, name: str) -> AdaptedTensor | None:
+        """The change that a source's adapter makes to a tensor, if it is one."""
+        return self.weights[source].adapted(name)
+
+
+def make_loader(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> SourceLoader:
     """Return the function that merge_tensor loads tensors with; MergingError if an origin's weights are missing."""
     for origin in recipe.origins:
         if origin not in weights:
             raise MergingError(f"sources: got {origin}: its checkpoint was not given")
-    return lambda source, name: weights[source].tensor(name)
+    return SourceLoader(weights)
+
+
+def _not_adapted(_: ModelId, __: str) -> None:
+    return None

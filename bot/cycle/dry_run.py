@@ -59,11 +59,11 @@ class RunCost:
     """The cost of a run, in bytes and counts.
 
     auditioned: number of models that compete for the places in a merge; 0 if no more fit than there are places.
-    places: places beside pinned models. disk: bytes of the downloads, and of the releases or, if that is more, of the
-    conversion of pickles before them. memory: bytes that all processes need at once, without the sources, which are
-    memory-mapped. largest: bytes of the largest merge, which has `layers` layers. genes: number of genes in the largest
-    stage, at most. space_log10: decimal logarithm of the number of genomes, which may have thousands of digits; at
-    most. left_out: sources whose layers the paths cannot use, because
+    places: places beside pinned models. disk: bytes of the downloads, of what adapters add to their bases, and of the
+    releases or, if that is more, of the conversion of pickles before them. memory: bytes that all processes need at
+    once, without the sources, which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
+    genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
+    may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
     search.dataflow.models asks for fewer. stages: what the run scores, in its order. seconds: of all scoring; None
     where the machine was not measured.
     """
@@ -212,7 +212,9 @@ def estimate_cost(
         auditioned=0 if entrants is pool else len(entrants.sources) - len(entrants.pinned),
         places=watchlist.max_sources - len(entrants.pinned),
         download=entrants.download_bytes,
-        disk=entrants.download_bytes + max(entrants.conversion_bytes, watchlist.publish.max_releases * largest),
+        disk=entrants.download_bytes
+        + sum(member.difference_bytes for member in entrants.members)
+        + max(entrants.conversion_bytes, watchlist.publish.max_releases * largest),
         memory=run_memory(resources.workers + bool(pool.vocabulary and pool.vocabulary.parted), needed),
         workers=resources.workers,
         threads=resources.threads,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic
 
 from bot.errors import ShoalError
+from bot.hub.adapters import store_adapters
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WEIGHTS, RemoteFile, Verdict
@@ -89,7 +90,8 @@ def fetch_pool(
     for remote in missing:
         _check_still_there(hub, remote)
     conversion = max((remote.conversion_bytes for remote in missing), default=0)
-    _check_room(folder, sum(remote.candidate.download_bytes for remote in missing) + conversion)
+    stored = sum(member.difference_bytes for member in pool.members)
+    _check_room(folder, sum(remote.candidate.download_bytes for remote in missing) + max(conversion, stored))
     damaged: dict[ModelId, Damaged] = {}
     for remote in missing:
         try:
@@ -98,9 +100,11 @@ def fetch_pool(
             damaged[remote.ref] = error
     bad = [verdict for member in pool.members if (verdict := _refuse_damaged(member, damaged))]
     left = remove_members(pool, bad) if bad else pool
-    other = refuse_other_experts(left, member_folders(left.members, folder))
-    left = remove_members(left, other) if other else left
-    return Fetched(left, member_folders(left.members, folder), (*bad, *other))
+    for check in (store_adapters, refuse_other_experts):
+        unfit = check(left, member_folders(left.members, folder))
+        left = remove_members(left, unfit) if unfit else left
+        bad += unfit
+    return Fetched(left, member_folders(left.members, folder), tuple(bad))
 
 
 def member_folders(members: Sequence[Member], sources: Path) -> dict[ModelId, Path]:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from merging.sources.weights import Weights
 
 _PICKLES = ("*.bin", "*.pt", "*.pth")
+ON = ".on."
+"""Stands between an adapter's commit and its base's in the name of the folder with what the one adds to the other."""
+
 _FOLDER_STARTS = ("/", "~", ".")
 """Beginnings of names that can only be a folder's."""
 
@@ -63,6 +66,31 @@ def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
 
     weights = Checkpoint.open(folders[model.plain])
     return weights if model.adapter is None else AdapterCheckpoint.open(weights, folders[model.adapter])
+
+
+def differences_folder(adapter: Path, base: ModelId) -> Path:
+    """The folder of what a fetched adapter adds to its base. adapter: the adapter's folder."""
+    return adapter.with_name(f"{adapter.name}{ON}{base.revision}")
+
+
+def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> dict[ModelId, Weights]:
+    """The weights of a pool's models, as `open_weights` opens them: each base once, and what adapters add from a file.
+
+    folders: as `fetch_pool` gives them. What an adapter adds is computed where it is not stored; the bits are the same.
+    """
+    from merging.sources.adapter import AdapterCheckpoint
+    from merging.sources.checkpoint import Checkpoint
+
+    whole: dict[ModelId, Weights] = {}
+    found: dict[ModelId, Weights] = {}
+    for model in models:
+        base = whole.setdefault(model.plain, Checkpoint.open(folders[model.plain]))
+        if model.adapter is None:
+            found[model] = base
+            continue
+        stored = differences_folder(folders[model.adapter], model.plain)
+        found[model] = AdapterCheckpoint.open(base, folders[model.adapter], stored if stored.is_dir() else None)
+    return found
 
 
 @dataclass(frozen=True)

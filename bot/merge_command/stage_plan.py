@@ -92,11 +92,11 @@ class StagePlan:
             ShoalError: models whose weights show that they cannot be merged.
         """
         weights = self._open_models(sources, seed)
-        keys = {name: str(model.id) for name, model in self.models.items()}
+        ids = {name: model.id for name, model in self.models.items()}
         if self.vocabulary is None:
-            return self.assembly.maker(lambda model, tensor: weights[model].tensor(tensor), keys, seed)
+            return self.assembly.maker(weights, ids, seed)
         views = vocabulary_views(self.vocabulary, weights, rows_by_token(self.models))
-        make = self.assembly.maker(lambda model, tensor: views[model].tensor(tensor), keys, seed)
+        make = self.assembly.maker(views, ids, seed)
         return _one_at_a_time(make, self.assembly.vocabulary)
 
     def open_weights(self, sources: Path, seed: int) -> Weights:

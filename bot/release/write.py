@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bot.hub.licences import collect_licence_files
-from bot.hub.resolver import open_weights
+from bot.hub.resolver import open_sources
 from bot.release.publish import PROVENANCE
 from bot.version import shoal_version
 from merging.identity import ModelId
@@ -33,7 +33,7 @@ def write_release_folder(
         if _written_digest(target) == recipe.digest:
             return
         shutil.rmtree(target)
-    checkpoints = {source: open_weights(source, folders) for source in recipe.origins}
+    checkpoints = open_sources(recipe.origins, folders)
     provenance = render_provenance(recipe, config_source, cycle)
     documents = {PROVENANCE: provenance.encode(), **source_licences(recipe, config_source, folders)}
     write_release(recipe, checkpoints, target, documents, config_source=folders[config_source])

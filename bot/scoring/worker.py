@@ -145,13 +145,13 @@ class Worker:
 
     @cached_property
     def _models(self) -> LiveModels:
-        from bot.hub.resolver import open_weights
+        from bot.hub.resolver import open_sources
         from merging.models.live import LiveModels
         from merging.tokenizers.aligned import open_kept
 
         spec = self._spec
         folders = dict(spec.checkpoints)
-        sources = {source: open_weights(source, folders) for source in spec.sources}
+        sources = open_sources(spec.sources, folders)
         if spec.vocabulary is not None:
             sources = open_kept(spec.vocabulary, sources)
         return LiveModels(spec.config_folder, sources, dtype=spec.dtype, device=spec.resources.device)

@@ -41,10 +41,12 @@ class Trims(NamedTuple):
 class Terms(NamedTuple):
     """The changes of each source's difference d from the base, in this order; a row per source.
 
+    are_differences: whether a source's tensor is d itself, and no base is to be subtracted (bool).
     Elements below `lower` become zero, elements that reach `upper` too; then d is multiplied by `factors` (float32,
     one per element; no rows: not at all), by `scales` and by `weights` (float32).
     """
 
+    are_differences: Array
     lower: Trims
     upper: Trims
     factors: Array

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from merging.sources.weights import AdaptedTensor
+
 Found = TypeVar("Found")
 
 
@@ -59,6 +61,9 @@ class Inputs:
     load_base: the base's tensor; None where the merge has no base.
     dtype: dtype of the merged tensor, which is rounded once.
     base: the base's name; `draw` has those of the sources.
+    starts: each source's name without its adapter. load_adapted: source's index → the change that its adapter makes to
+        the tensor of that model; None where it has no adapter, or one that replaces the tensor. Merges of adapters'
+        changes are faster and more exact than merges of sums, so both must be given wherever they are known.
     measurements: a cache to share between merges of the same sources.
     into: a contiguous tensor of the merged one's shape and dtype that may be written to instead of a new one.
     """
@@ -69,6 +74,8 @@ class Inputs:
     draw: Draw
     dtype: torch.dtype
     base: str = ""
+    starts: tuple[str, ...] = ()
+    load_adapted: Callable[[int], AdaptedTensor | None] = lambda _: None
     measurements: Measurements = field(default_factory=Measurements)
     into: Tensor | None = None
 
@@ -82,6 +89,21 @@ class Inputs:
         if self.load_base is None:
             raise ValueError("this method needs a base")
         return self.load_base()
+
+    def difference(self, source: int) -> Tensor | None:
+        """What a source adds to the base, where it is stored as such: the source is an adapter on the merge's base."""
+        change = self._adapted_base(source)
+        return None if change is None else change.difference
+
+    def equals_base(self, source: int) -> bool:
+        """Whether a source is an adapter on the merge's base that leaves this tensor as it is."""
+        change = self._adapted_base(source)
+        return change is not None and change.difference is None
+
+    def _adapted_base(self, source: int) -> AdaptedTensor | None:
+        if self.load_base is None or self.starts[source : source + 1] != (self.base,):
+            return None
+        return self.load_adapted(source)
 
     def all_tensors(self) -> list[Tensor]:
         """Every source's tensor, in the sources' order."""

@@ -20,9 +20,10 @@ from merging.kernels.arguments import BF16, F16, F32, F64, Array, Pointers, Rule
 BLOCK = 1 << 11  # elements: some float32 blocks of this length stay in the first caches
 _APART = 80  # elements between blocks, because addresses a power of two apart share few places of a cache
 _LANES = 16  # sums that are added up side by side
-_BASE, _ROW, _SPARE, _TOTAL, _POSITIVE, _NEGATIVE, _WEIGHT_POSITIVE, _WEIGHT_NEGATIVE, _BLOCKS = range(9)
-"""Blocks: the base; a source's differences; what is read before it is used; and sums. Those of the positive and of the
-negative terms (the latter as magnitudes) are doubled, for |v| + v is exact, and cheaper than a choice."""
+_BASE, _NONE, _ROW, _SPARE, _TOTAL, _POSITIVE, _NEGATIVE, _WEIGHT_POSITIVE, _WEIGHT_NEGATIVE, _BLOCKS = range(10)
+"""Blocks: the base; zeros, which are subtracted from what is a difference already; a source's differences; what is read
+before it is used; and sums. Those of the positive and of the negative terms (the latter as magnitudes) are doubled, for
+|v| + v is exact, and cheaper than a choice."""
 
 
 @compiled
@@ -44,11 +45,11 @@ def merge(sources: Pointers, base: Pointers, terms: Terms, rule: Rule, target: P
         for number in range(_POSITIVE, _BLOCKS if rule.by_weight else _NEGATIVE + 1 if rule.elect else _POSITIVE):
             _fill(blocks[number][:count], 0)
         if simple and not rule.elect:
-            _sum_in_pairs(sources, here, terms.weights, first, total)
+            _sum_in_pairs(sources, here, blocks[_NONE][:count], terms, first, total)
         elif simple and _limits(terms.lower, first, count, limits):
-            _vote_in_pairs(sources, here, limits, terms.weights, first, blocks)
+            _vote_in_pairs(sources, here, limits, terms, first, blocks)
             if rule.by_weight:
-                _weigh_in_pairs(sources, here, limits, terms.weights, first, blocks)
+                _weigh_in_pairs(sources, here, limits, terms, first, blocks)
         else:
             _add_up(sources, here, terms, rule, first, start, blocks)
         if rule.elect:
@@ -63,11 +64,13 @@ def merge(sources: Pointers, base: Pointers, terms: Terms, rule: Rule, target: P
 
 @compiled
 def magnitudes(source: Pointers, base: Pointers, start: int, stop: int, out: Array) -> None:
-    """|x - b| of the elements from start to stop, in float32. out: float32 (stop - start)."""
-    spare = np.empty((2, BLOCK), np.float32)
+    """|x - b| of the elements from start to stop, in float32; base: one, or none. out: float32 (stop - start)."""
+    spare = np.zeros((2, BLOCK), np.float32)
     for first in range(start, stop, BLOCK):
         count = min(BLOCK, stop - first)
-        here = _read(base.addresses[0], base.kinds[0], first, spare[0][:count])
+        here = spare[0][:count]
+        if len(base.addresses):
+            here = _read(base.addresses[0], base.kinds[0], first, here)
         part = out[first - start : first - start + count]
         _subtract(source.addresses[0], source.kinds[0], first, here, spare[1][:count], part)
         for place in range(count):
@@ -143,6 +146,52 @@ def products(sources: Pointers, base: Pointers, start: int, stop: int, out: Arra
 
 
 @compiled
+def low_rank(up: Array, down: Array, scaling: float, out: Array) -> None:
+    """s · Σₖ up[i, k] · down[k, j], added up in the order of k.
+
+    up, down, out: float32 of (rows, rank), (rank, columns) and (rows, columns).
+    """
+    rows, columns = out.shape
+    rank, factor = len(down), np.float32(scaling)
+    for first in range(0, columns, BLOCK):
+        last = min(first + BLOCK, columns)
+        for row in range(rows):
+            sums = out[row, first:last]
+            _fill(sums, 0)
+            fours = rank - rank % 4
+            for k in range(0, fours, 4):
+                a, b, c, d = up[row, k], up[row, k + 1], up[row, k + 2], up[row, k + 3]
+                one, two, three, four = (
+                    down[k, first:last],
+                    down[k + 1, first:last],
+                    down[k + 2, first:last],
+                    down[k + 3, first:last],
+                )
+                for place in range(len(sums)):
+                    sums[place] = sums[place] + a * one[place] + b * two[place] + c * three[place] + d * four[place]
+            for k in range(fours, rank):
+                a, one = up[row, k], down[k, first:last]
+                for place in range(len(sums)):
+                    sums[place] += a * one[place]
+            if factor != 1:
+                for place in range(len(sums)):
+                    sums[place] *= factor
+
+
+@compiled
+def squares(values: Array, of_rows: bool, out: Array) -> None:
+    """Add the squares of each row, or of each column, to out, in float64. values: float32 (rows, columns)."""
+    for row in range(len(values)):
+        line = values[row]
+        if of_rows:
+            for place in range(len(line)):
+                out[row] += np.float64(line[place]) * np.float64(line[place])
+        else:
+            for place in range(len(line)):
+                out[place] += np.float64(line[place]) * np.float64(line[place])
+
+
+@compiled
 def _dot(one: Array, other: Array) -> float:
     """The scalar product of two float64 blocks, in an order of summation that is always the same."""
     sums = np.zeros(_LANES)
@@ -187,62 +236,79 @@ def _limits(trims: Trims, first: int, count: int, out: Array) -> bool:
 
 
 @compiled
-def _sum_in_pairs(sources: Pointers, base: Array, weights: Array, first: int, total: Array) -> None:
-    """Add up a block's weighted differences, two sources at a time: half as many passes over the sums."""
+def _sum_in_pairs(sources: Pointers, base: Array, none: Array, terms: Terms, first: int, total: Array) -> None:
+    """Add up a block's weighted differences, two sources at a time: half as many passes over the sums.
+
+    none: zeros.
+    """
+    weights, are_differences = terms.weights, terms.are_differences
     count, even = len(base), len(weights) - len(weights) % 2
     for one in range(0, even, 2):
         bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
         weight, more_weight = weights[one], weights[one + 1]
+        start = none if are_differences[one] else base
+        more_start = none if are_differences[one + 1] else base
         for place in range(count):
-            value = (_brain(bits[place]) - base[place]) * weight
-            total[place] = total[place] + value + (_brain(more_bits[place]) - base[place]) * more_weight
+            value = (_brain(bits[place]) - start[place]) * weight
+            total[place] = total[place] + value + (_brain(more_bits[place]) - more_start[place]) * more_weight
     if even < len(weights):
         bits, weight = _bits(sources, even, first, count), weights[even]
+        start = none if are_differences[even] else base
         for place in range(count):
-            total[place] += (_brain(bits[place]) - base[place]) * weight
+            total[place] += (_brain(bits[place]) - start[place]) * weight
 
 
 @compiled
-def _vote_in_pairs(sources: Pointers, base: Array, limits: Array, weights: Array, first: int, blocks: Array) -> None:
+def _vote_in_pairs(sources: Pointers, base: Array, limits: Array, terms: Terms, first: int, blocks: Array) -> None:
     """As `_sum_in_pairs`, of the differences that reach their source's limit, each to the sum of its side."""
+    weights, are_differences = terms.weights, terms.are_differences
     count, even = len(base), len(weights) - len(weights) % 2
+    nothing = blocks[_NONE][:count]
     positive, negative = blocks[_POSITIVE][:count], blocks[_NEGATIVE][:count]
     for one in range(0, even, 2):
         bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
         limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
+        start = nothing if are_differences[one] else base
+        more_start = nothing if are_differences[one + 1] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - base[place], limit) * weight
-            more = _above(_brain(more_bits[place]) - base[place], more_limit) * more_weight
+            value = _above(_brain(bits[place]) - start[place], limit) * weight
+            more = _above(_brain(more_bits[place]) - more_start[place], more_limit) * more_weight
             positive[place] = positive[place] + (abs(value) + value) + (abs(more) + more)
             negative[place] = negative[place] + (abs(value) - value) + (abs(more) - more)
     if even < len(weights):
         bits, limit, weight = _bits(sources, even, first, count), limits[even], weights[even]
+        start = nothing if are_differences[even] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - base[place], limit) * weight
+            value = _above(_brain(bits[place]) - start[place], limit) * weight
             positive[place] += abs(value) + value
             negative[place] += abs(value) - value
 
 
 @compiled
-def _weigh_in_pairs(sources: Pointers, base: Array, limits: Array, weights: Array, first: int, blocks: Array) -> None:
+def _weigh_in_pairs(sources: Pointers, base: Array, limits: Array, terms: Terms, first: int, blocks: Array) -> None:
     """As `_vote_in_pairs`, of the weights of the votes."""
+    weights, are_differences = terms.weights, terms.are_differences
     count, even = len(base), len(weights) - len(weights) % 2
+    nothing = blocks[_NONE][:count]
     positive, negative = blocks[_WEIGHT_POSITIVE][:count], blocks[_WEIGHT_NEGATIVE][:count]
     none = np.float32(0)
     for one in range(0, even, 2):
         bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
         limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
+        start = nothing if are_differences[one] else base
+        more_start = nothing if are_differences[one + 1] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - base[place], limit) * weight
-            more = _above(_brain(more_bits[place]) - base[place], more_limit) * more_weight
+            value = _above(_brain(bits[place]) - start[place], limit) * weight
+            more = _above(_brain(more_bits[place]) - more_start[place], more_limit) * more_weight
             behind, more_behind = (weight if value > 0 else none), (more_weight if more > 0 else none)
             against, more_against = (weight if value < 0 else none), (more_weight if more < 0 else none)
             positive[place] = positive[place] + behind + more_behind
             negative[place] = negative[place] + against + more_against
     if even < len(weights):
         bits, limit, weight = _bits(sources, even, first, count), limits[even], weights[even]
+        start = nothing if are_differences[even] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - base[place], limit) * weight
+            value = _above(_brain(bits[place]) - start[place], limit) * weight
             positive[place] += weight if value > 0 else none
             negative[place] += weight if value < 0 else none
 
@@ -261,15 +327,16 @@ def _above(difference: np.float32, limit: np.float32) -> np.float32:
 
 
 @compiled
-def _add_up(sources: Pointers, base: Array, terms: Terms, rule: Rule, first: int, start: int, blocks: Array) -> None:
+def _add_up(sources: Pointers, base: Array, terms: Terms, rule: Rule, first: int, begin: int, blocks: Array) -> None:
     """Add a block's terms, whatever they are, to the sums."""
     count = len(base)
     row, spare = blocks[_ROW][:count], blocks[_SPARE][:count]
     total, positive, negative = blocks[_TOTAL][:count], blocks[_POSITIVE][:count], blocks[_NEGATIVE][:count]
     weight_positive, weight_negative = blocks[_WEIGHT_POSITIVE][:count], blocks[_WEIGHT_NEGATIVE][:count]
     for number in range(len(sources.addresses)):
-        _subtract(sources.addresses[number], sources.kinds[number], first, base, spare, row)
-        _thin(row, terms, number, first, first - start)
+        start = blocks[_NONE][:count] if terms.are_differences[number] else base
+        _subtract(sources.addresses[number], sources.kinds[number], first, start, spare, row)
+        _thin(row, terms, number, first, first - begin)
         _scale(row, terms.scales[number])
         _scale(row, terms.weights[number])
         if rule.elect:

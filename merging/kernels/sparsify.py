@@ -78,7 +78,7 @@ def drop_by_rank(inputs: Inputs, source: int) -> Thinning:
     levels = np.clip(np.rint((density - epsilon + rank * 2 * epsilon) * _LEVELS), 1, _LEVELS - 1).astype(np.uint16)
     scales = (_LEVELS / levels if inputs.shared("rescale") else np.ones(width)).astype(np.float32)
 
-    sizes = Magnitudes(inputs.load(source), base)
+    sizes = _magnitudes(inputs, source)
 
     def factors(out: NDArray[np.float32], start: int) -> None:
         order = _rank_rows(sizes.part(start, start + len(out), np.empty_like(out)), width)
@@ -102,13 +102,20 @@ def _keep_between(inputs: Inputs, source: int, dropped: int, kept: int) -> Thinn
     if kept == count:
         return Thinning()
     wanted = tuple(number for number in (dropped, dropped + kept) if 0 < number < count)
-    sizes = Magnitudes(inputs.load(source), inputs.base_tensor())
+    sizes = _magnitudes(inputs, source)
     found = inputs.once(("largest", wanted), (source,), lambda: find_thresholds(inputs.draw.tensor_name, sizes, wanted))
     limits = dict(zip(wanted, found, strict=True))
     thin = Thinning(limits.get(dropped + kept, EVERYTHING), limits.get(dropped, NOTHING))
     if not inputs.shared("rescale"):
         return thin
     return replace(thin, scale=inputs.once(("same sum", wanted), (source,), lambda: _scale_to_same_sum(sizes, thin)))
+
+
+def _magnitudes(inputs: Inputs, source: int) -> Magnitudes:
+    difference = inputs.difference(source)
+    if difference is not None:
+        return Magnitudes(difference, None)
+    return Magnitudes(inputs.load(source), inputs.base_tensor())
 
 
 def _scale_to_same_sum(sizes: Magnitudes, thin: Thinning) -> float:

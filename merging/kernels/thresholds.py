@@ -70,10 +70,10 @@ class MeasuredSizes:
 
 
 class Magnitudes:
-    """The magnitudes of a tensor's differences from a base."""
+    """The magnitudes of a tensor's differences from a base, or of the tensor where there is none."""
 
-    def __init__(self, tensor: Tensor, base: Tensor) -> None:
-        self._flat = [tensor.reshape(-1), base.reshape(-1)]
+    def __init__(self, tensor: Tensor, base: Tensor | None) -> None:
+        self._flat = [tensor.reshape(-1), *([] if base is None else [base.reshape(-1)])]
         self._where = pointers_to(self._flat[:1]), pointers_to(self._flat[1:])
 
     @property
@@ -88,8 +88,10 @@ class Magnitudes:
 
     def at(self, places: NDArray[np.int64]) -> Values:
         """The sizes of single elements, given by their flat indices."""
-        tensor, base = (flat[torch.from_numpy(places)].to(torch.float32) for flat in self._flat)
-        return tensor.sub_(base).abs_().numpy()
+        tensor, *bases = (flat[torch.from_numpy(places)].to(torch.float32) for flat in self._flat)
+        for base in bases:
+            tensor = tensor.sub_(base)
+        return tensor.abs().numpy()
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,9 @@ def _add_task_vectors(inputs: Inputs, thinner: Thinner, *, elect: bool) -> Tenso
     normalize = bool(inputs.shared("normalize"))
     divisor = _divisor(list(weights.values())) if normalize and not elect else 1.0
     rule = Combination(elect, elect and normalize, divisor, inputs.shared("lambda"))
+    weights = {source: weight for source, weight in weights.items() if not inputs.equals_base(source)}
+    if not weights:
+        return blend(inputs, {}, base)
     thinnings = [thinner(inputs, source) for source in weights]
     return blend(inputs, weights, base, thinnings, rule, segment=segment_of(thinner, base.shape))
 

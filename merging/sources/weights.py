@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from merging.errors import MergingError
 from merging.sources.family import TensorHeader
 from merging.tensor_names import count_layers
+
+
+@dataclass(frozen=True)
+class AdaptedTensor:
+    """A tensor of an adapter as a sum: start + difference, in float32.
+
+    start: the base's tensor. difference: of the same shape; None where the adapter leaves the tensor as it is.
+    """
+
+    start: Tensor
+    difference: Tensor | None
+
+    def total(self) -> Tensor:
+        """The sum; the start itself where there is no difference."""
+        if self.difference is None:
+            return self.start
+        return self.start.to(torch.promote_types(self.start.dtype, torch.float32), copy=True).add_(self.difference)
 
 
 class Weights(ABC):
@@ -44,6 +63,10 @@ class Weights(ABC):
     @abstractmethod
     def tensor(self, name: str) -> Tensor:
         """A tensor of the header's shape, on the CPU; it must not be written to."""
+
+    def adapted(self, name: str) -> AdaptedTensor | None:  # noqa: ARG002 - for adapters
+        """A tensor as the change of another model's, of the same shape; None where it is none."""
+        return None
 
     @abstractmethod
     def verify(self) -> None:

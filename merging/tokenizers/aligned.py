@@ -17,7 +17,7 @@ from merging.mergekit.config import UNION
 from merging.models.stored_model import StoredModel, read_stored_model
 from merging.sources.checkpoint import SINGLE_NAME, Checkpoint
 from merging.sources.json_object import read_json_object
-from merging.sources.weights import Weights
+from merging.sources.weights import AdaptedTensor, Weights
 from merging.tokenizers.source_tokenizer import CONFIG, SourceTokenizer, read_source_tokenizer
 from merging.tokenizers.view import VocabularyView, vocabulary_views
 from merging.tokenizers.vocabulary import Vocabulary, plan_vocabulary
@@ -120,6 +120,10 @@ class _KeptRows(Weights):
         if name not in self._by_token:
             return self._own.tensor(name)
         return self._kept.tensor(name) if self._kept else self._own.tensor(name)[: self._count]
+
+    def adapted(self, name: str) -> AdaptedTensor | None:
+        """What the model's adapter changes in a tensor that has the model's own rows."""
+        return None if name in self._by_token else self._own.adapted(name)
 
     def verify(self) -> None:
         """Read every weight of the model as it is stored."""

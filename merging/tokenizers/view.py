@@ -11,7 +11,7 @@ from torch import Tensor
 
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.sources.weights import Weights
+from merging.sources.weights import AdaptedTensor, Weights
 from merging.tokenizers.vocabulary import Vocabulary
 
 _ROWS = 1 << 12
@@ -84,6 +84,10 @@ class VocabularyView(Weights):
     def rearranged(self) -> tuple[str, ...]:
         """The stored names of the tensors that are made anew at each call."""
         return () if self.is_prefix else tuple(sorted(self._meanings))
+
+    def adapted(self, name: str) -> AdaptedTensor | None:
+        """What the model's adapter changes in a tensor that has the model's own rows."""
+        return None if name in self._meanings else self._own.adapted(name)
 
     def verify(self) -> None:
         """Read every weight of the model as it is stored."""

@@ -6,7 +6,7 @@ and the models as transformers builds them; no model family is known by name her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,13 +25,10 @@ from merging.models.stored_model import HeaderOnlyWeights, StoredModel
 from merging.models.traits import Traits
 from merging.sources.checkpoint import is_finite
 from merging.sources.family import TensorHeader
+from merging.sources.weights import AdaptedTensor, Weights
 from merging.tokenizers.vocabulary import Vocabulary
 from merging.writing.shards import Merge
 from merging.writing.tensor_planner import ResultLayer, TensorPlanner, TensorTask
-
-Load = Callable[[ModelId, str], Tensor]
-"""Reads a model's tensor by its stored name."""
-
 
 _UNTIED = (
     "tie_word_embeddings: some of the models tie their head to their embeddings, others do not: the result has a head "
@@ -69,31 +66,43 @@ class Assembly:
         headers = {name: TensorHeader(name, shape, CODES[self.dtype]) for name, shape in self.shapes.items()}
         return StoredModel(self.config, headers, self.vocabulary, self.traits, self.tied)
 
-    def maker(self, load: Load, names: Mapping[ModelId, str], seed: int) -> Merge:
+    def maker(self, weights: Mapping[ModelId, Weights], names: Mapping[ModelId, ModelId], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
 
-        names: model → key of its random draws, besides the seed and the tensor's name. The function raises MergingError
-        for a tensor whose values are not finite, in a model (some methods would drop them silently) or in the result.
+        names: model → its identity, which keys its random draws besides seed and tensor name. The function raises
+        MergingError for a tensor whose values are not finite, in a model (some methods would drop them silently) or in
+        the result.
         """
 
-        def load_finite(model: ModelId, name: str) -> Tensor:
-            tensor = load(model, name)
+        def check(tensor: Tensor, model: ModelId, name: str) -> Tensor:
             if not is_finite(tensor):
                 raise MergingError(f"{names[model]}: its tensor {name} holds NaN or infinity: name another model")
             return tensor
+
+        def load(model: ModelId, name: str) -> Tensor:
+            return check(weights[model].tensor(name), model, name)
+
+        def load_adapted(model: ModelId, name: str) -> AdaptedTensor | None:
+            change = weights[model].adapted(name)
+            for tensor in (change.start, change.difference) if change else ():
+                if tensor is not None:
+                    check(tensor, model, name)
+            return change
 
         def make(name: str, memory: Tensor) -> Tensor:
             task = self.tasks[name]
             base = task.base
             # Methods load a tensor several times; adapters and vocabularies would compute it each time.
-            once = cache(load_finite)
+            once, adapted_once = cache(load), cache(load_adapted)
             inputs = Inputs(
                 values=task.values,
                 load=lambda source: once(*task.sources[source]),
                 load_base=None if base is None else lambda: once(*base),
-                draw=Draw(seed, name, tuple(names[model] for model, _ in task.sources)),
+                draw=Draw(seed, name, tuple(str(names[model]) for model, _ in task.sources)),
                 dtype=torch_dtype(self.dtype),
-                base="" if base is None else names[base[0]],
+                base="" if base is None else str(names[base[0]]),
+                starts=tuple(str(names[model].plain) for model, _ in task.sources),
+                load_adapted=lambda source: adapted_once(*task.sources[source]),
                 into=memory,
             )
             return merge_inputs(self.method, inputs)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.home import Home
 from bot.hub.download import MANIFEST
-from bot.hub.resolver import source_folder
+from bot.hub.resolver import ON, source_folder
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import AUDITIONED, RESUMED, Cycle, Ledger, State
 from bot.release.review import is_waiting
@@ -21,8 +21,12 @@ from merging.identity import ModelId
 _DELETED = ".deleted"
 """End of the hidden name of a folder that is being deleted."""
 
-_COMMIT = re.compile(rf"\.?(?P<sha>[0-9a-f]{{40}})(\.partial)?({re.escape(_DELETED)})?")
-"""The name of a source's folder, of its unfinished download, or of what is left of either: no other is looked at."""
+_COMMIT = re.compile(
+    rf"\.?(?P<name>(?P<sha>[0-9a-f]{{40}})(?P<on>{re.escape(ON)}[0-9a-f]{{40}})?)(\.partial)?({re.escape(_DELETED)})?"
+)
+"""The name of a source's folder, of one with what an adapter adds to a base, or of what is unfinished or left of them.
+
+No other is looked at."""
 
 
 class ItemKind(StrEnum):
@@ -183,14 +187,14 @@ def _sources(home: Home, used: Mapping[Path, datetime], needed: Mapping[Path, st
     for path in (one for one in folders if one.is_dir() and not one.is_symlink()):
         if (found := _COMMIT.fullmatch(path.name)) is None:
             continue
-        whole = path.with_name(found["sha"])
-        if path == whole and not (path / MANIFEST).is_file():
+        whole, source = path.with_name(found["name"]), path.with_name(found["sha"])
+        if path == source and not (path / MANIFEST).is_file():
             continue  # shoal did not fetch this
         if path.name.endswith(_DELETED):
             yield _item(ItemKind.UNFINISHED, path)
         else:
             kind = ItemKind.SOURCE if path == whole else ItemKind.UNFINISHED
-            yield _item(kind, path, used.get(whole), needed.get(whole, ""))
+            yield _item(kind, path, used.get(source), needed.get(source, ""))
 
 
 def _releases(home: Home, ledger: Ledger, cycle: Cycle, newest: bool) -> Iterator[HomeItem]:

@@ -19,7 +19,7 @@ from bot.hub.download import is_complete
 from bot.hub.front_matter import write_front_matter
 from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Pool
-from bot.hub.resolver import open_weights, source_folder
+from bot.hub.resolver import open_sources, source_folder
 from bot.ledger.ledger import Ledger
 from bot.lock import hold_home
 from bot.progress import Narrator
@@ -69,7 +69,7 @@ def export_member(
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
     with hold_home(home):  # a cycle that fetches the same source would write the same files
         folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
-    weights = {source: open_weights(source, folders) for source in recipe.origins}
+    weights = open_sources(recipe.origins, folders)
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
         PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle).encode(),

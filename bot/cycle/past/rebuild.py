@@ -13,7 +13,7 @@ from bot.hub.client import Hub
 from bot.hub.download import Damaged, OnBytes, SourceGone, fetch_repo, member_folders
 from bot.hub.inspection.member import RemoteWeights, distinct_remotes
 from bot.hub.pool.pool import Pool
-from bot.hub.resolver import open_weights
+from bot.hub.resolver import open_sources
 from bot.ledger.decisions import kept_documents
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.progress import Narrator
@@ -97,7 +97,7 @@ def _write_weights(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry, 
     folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
     folder = home.release(release.cycle, release.role)
     shutil.rmtree(folder, ignore_errors=True)
-    weights = {source: open_weights(source, folders) for source in recipe.origins}
+    weights = open_sources(recipe.origins, folders)
     write_release(recipe, weights, folder, {}, config_source=config_source)
 
 

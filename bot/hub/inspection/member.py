@@ -157,6 +157,17 @@ class Member:
         return _stored_bytes(self.headers)
 
     @cached_property
+    def difference_bytes(self) -> int:
+        """Bytes of what its adapter adds to its base, which is stored once it is fetched; 0 of a whole model."""
+        if self.adaptation is None:
+            return 0
+        shapes = {name: header.shape for name, header in self.adaptation.adapter.headers.items()}
+        pairs = [(name, name.replace("lora_A", "lora_B")) for name in shapes if "lora_A" in name]
+        pairs += [(name, name.replace("ding_A", "ding_B")) for name in shapes if "lora_embedding_A" in name]
+        width = 2 if BITS[self.dtype] == 16 else 4
+        return width * sum(shapes[down][-1] * shapes[up][0] for down, up in pairs)
+
+    @cached_property
     def dtype(self) -> str:
         """The safetensors name of the dtype of most tensors, such as BF16."""
         counts = Counter(header.dtype for header in self.headers.values())

@@ -13,7 +13,7 @@ from bot.hub.front_matter import write_front_matter
 from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
 from bot.release.card.facts import CardFacts, TaskFacts
 from bot.release.card.kinds import USAGE
-from bot.release.card.merge_facts import WeightMergeFacts
+from bot.release.card.merge_facts import BaseFacts, WeightMergeFacts
 from bot.release.hints import PUBLIC_HUB
 from merging.kinds import KINDS
 from templates.escaping import plain
@@ -60,6 +60,7 @@ def render_release_card(facts: CardFacts) -> str:
         usage=USAGE[facts.kind],
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
         coefficient_columns=coefficient_columns,
+        adapted=adapted_bases(facts),
         address=lambda repo, sha=None: _address(facts.hub_url, repo, sha),
         scores=REPORT_PICTURE,
         pareto=PARETO_PICTURE,
@@ -70,10 +71,18 @@ def render_release_card(facts: CardFacts) -> str:
     return _front_matter(facts) + body
 
 
+def adapted_bases(facts: CardFacts) -> list[BaseFacts]:
+    """The bases of adapters, each once, but for the base of the merge."""
+    bases = {source.adapted.repo: source.adapted for source in facts.sources if source.adapted}
+    return [base for repo, base in bases.items() if facts.base is None or repo != facts.base.repo]
+
+
 def _front_matter(facts: CardFacts) -> str:
+    merged = (*facts.sources, *([facts.base] if facts.base else []), *facts.token_sources)
+    parents = [*(source.repo for source in merged), *(base.repo for base in adapted_bases(facts))]
     return write_front_matter(
         facts.licence,
-        [source.repo for source in (*facts.sources, *([facts.base] if facts.base else []), *facts.token_sources)],
+        parents,
         ["merge", "evolutionary-merge", OWN_TAG],
         KINDS[facts.kind].library,
         facts.pipeline_tag,

@@ -16,16 +16,27 @@ def check_lengths(unit: str, expected: int, columns: Iterable[tuple[str, tuple[o
 
 
 @dataclass(frozen=True)
+class BaseFacts:
+    """The base under an adapter, at the commit whose weights went into the release."""
+
+    repo: str
+    sha: str
+    licence: str
+
+
+@dataclass(frozen=True)
 class SourceFacts:
     """A Hub repository at the commit whose weights went into the release.
 
     note: what a user meets in its config, and not in the release's; "" if there is nothing.
+    adapted: its base, if it is an adapter.
     """
 
     repo: str
     sha: str
     licence: str
     note: str = ""
+    adapted: BaseFacts | None = None
 
 
 @dataclass(frozen=True)

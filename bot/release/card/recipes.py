@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bot.hub.inspection.member import Member, distinct_remotes
 from bot.hub.inspection.mismatch import note_differences
 from bot.hub.pool.pool import Pool
 from bot.release.card.merge_facts import (
+    BaseFacts,
     ConversionFacts,
     CostFacts,
     PartFacts,
@@ -54,7 +56,11 @@ def token_sources_facts(recipe: Recipe, pool: Pool) -> tuple[SourceFacts, ...]:
 def source_facts(member: Member, pool: Pool) -> SourceFacts:
     """A member of the pool as the card names it."""
     note = note_differences(pool.leader, member) or ""
-    return SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown", note)
+    own = SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown", note)
+    if member.adaptation is None:
+        return own
+    base = member.adaptation.base
+    return replace(own, adapted=BaseFacts(base.repo, base.sha, base.candidate.licence or "unknown"))
 
 
 def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:

@@ -37,6 +37,7 @@ def copied_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
 def held_bytes(pool: Pool, laid_out: Sequence[Member], dtype: str, device: str) -> int:
     """Bytes of the sources that a worker keeps in memory of its own, to refer to their layers.
 
-    A source on the CPU that is stored in the candidates' dtype needs none: it stays mapped.
+    A source on the CPU that is stored in the candidates' dtype needs none: it stays mapped. An adapter's sum does not.
     """
-    return pool.model_bytes(dtype) * sum(device != "cpu" or CODES[dtype] != source.dtype for source in laid_out)
+    own = (device != "cpu" or CODES[dtype] != one.dtype or one.adaptation is not None for one in laid_out)
+    return pool.model_bytes(dtype) * sum(own)

@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM
 
 from fixtures.tiny_models import FAMILIES, pool, tiny_model
 from merging.errors import MergingError
-from merging.identity import ModelId
 from merging.mergekit.reader import parse_merge_config
 from merging.models.layer_config import stack_config
 from merging.models.stored_model import read_stored_model
@@ -45,7 +44,7 @@ def shoal(text: str, folder: Path, target: Path) -> Path:
     config = parse_merge_config(yaml.safe_load(text))
     checkpoints = {name: Checkpoint.open(folder / name.location) for name in config.models}
     assembly = assemble(config, {name: read_stored_model(checkpoint) for name, checkpoint in checkpoints.items()})
-    make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)
+    make = assembly.maker(checkpoints, {name: name for name in checkpoints}, 0)
     files = read_companions(checkpoints[config.config_source].folder) | {"config.json": render_config(assembly.config)}
     write_folder(target, Contents(assembly.shapes, assembly.dtype, make, files))
     return target
@@ -185,14 +184,16 @@ def test_a_model_gives_a_tensor_once_however_often_the_method_asks_for_it(models
     assembly = assemble(config, {name: read_stored_model(checkpoint) for name, checkpoint in checkpoints.items()})
     given = []
 
-    def load(model: ModelId, tensor: str) -> Tensor:
-        given.append(model)
-        return checkpoints[model].tensor(tensor)
+    class Counted(Checkpoint):
+        def tensor(self, name: str) -> Tensor:
+            given.append(self.folder.name)
+            return super().tensor(name)
 
+    counted = {name: Counted.open(models / name.location) for name in config.models}
     name = "model.layers.1.mlp.up_proj.weight"
-    make = assembly.maker(load, {model: str(model) for model in checkpoints}, 0)
+    make = assembly.maker(counted, {model: model for model in checkpoints}, 0)
     make(name, torch.empty(assembly.shapes[name]))
-    assert sorted(model.location for model in given) == ["m0", "m1", "m2"]
+    assert sorted(given) == ["m0", "m1", "m2"]
 
 
 def made(text: str, folder: Path) -> dict[str, Tensor]:
@@ -200,7 +201,7 @@ def made(text: str, folder: Path) -> dict[str, Tensor]:
     config = parse_merge_config(yaml.safe_load(text))
     checkpoints = {name: Checkpoint.open(folder / name.location) for name in config.models}
     assembly = plan(text, folder)
-    make = assembly.maker(lambda model, tensor: checkpoints[model].tensor(tensor), {n: str(n) for n in checkpoints}, 0)
+    make = assembly.maker(checkpoints, {name: name for name in checkpoints}, 0)
     return {name: make(name, torch.empty(task.shape)) for name, task in assembly.tasks.items()}
 
 

@@ -42,7 +42,7 @@ def merge(target: Path, weights: dict[str, float], **more: Any) -> Assembly:
     config = parse_merge_config({"merge_method": "linear", "models": models, **more})
     files = {name: Checkpoint.open(Path(name.location)) for name in config.models}
     assembly = assemble(config, {name: read_stored_model(file) for name, file in files.items()})
-    make = assembly.maker(lambda model, tensor: files[model].tensor(tensor), {name: str(name) for name in files}, 0)
+    make = assembly.maker(files, {name: name for name in files}, 0)
     settings = {"config.json": render_config(assembly.config)}
     write_folder(target, Contents(assembly.shapes, assembly.dtype, make, settings))
     return assembly

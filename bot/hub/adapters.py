@@ -1,0 +1,45 @@
+"""What fetched adapters add to their bases: computed and checked once, and stored for all candidates to come."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from bot.hub.discovery.candidate import Verdict
+from bot.hub.inspection.member import Member
+from bot.hub.pool.pool import Family
+from bot.hub.resolver import differences_folder
+from merging.errors import MergingError
+from merging.identity import ModelId
+
+
+def store_adapters(pool: Family, folders: Mapping[ModelId, Path]) -> list[Verdict]:
+    """Store what each adapter adds, where it is not stored yet; the verdicts on adapters that cannot be used.
+
+    folders: those of the fetched repos, by commit. An adapter is refused that makes a weight infinite or changes none.
+    """
+    return [verdict for member in pool.members if (verdict := _store(member, folders))]
+
+
+def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
+    from merging.sources.adapter import AdapterCheckpoint
+    from merging.sources.checkpoint import Checkpoint
+    from merging.writing.differences import store_differences
+
+    model = member.ref
+    if model.adapter is None:
+        return None
+    folder, target = folders[model.adapter], differences_folder(folders[model.adapter], model.plain)
+    if target.is_dir():
+        return None
+    base = Checkpoint.open(folders[model.plain])
+    try:
+        adapter = AdapterCheckpoint.open(base, folder)
+        store_differences(adapter, target)
+        AdapterCheckpoint.open(base, folder, target).verify_changes()
+    except MergingError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        return member.refuse(f"damaged: {str(error).replace(f'{folder}{os.sep}', '')}")
+    return None
