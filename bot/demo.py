@@ -15,6 +15,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.lock import hold_home
 from bot.progress import Narrator
+from bot.scoring.dtype_speed import describe_slow_dtype
 from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
 from bot.service.live import live_narrator
@@ -44,6 +45,14 @@ def demo_watchlist(space: SpaceKind) -> Watchlist:
     return watchlist.model_copy(update={"name": f"{watchlist.name}-{space}", "search": search})
 
 
+def real_demo_watchlist() -> Watchlist:
+    """The real demo's watchlist; its dtype is float32 on processors that are slow with that of its file."""
+    watchlist = load_watchlist(REAL_WATCHLIST)
+    if describe_slow_dtype(watchlist.search.dtype, "cpu") is None:
+        return watchlist
+    return watchlist.model_copy(update={"search": watchlist.search.model_copy(update={"dtype": "float32"})})
+
+
 def run_demo(
     folder: Path,
     narrator: Narrator,
@@ -71,7 +80,7 @@ def run_real_demo(folder: Path, narrator: Narrator, make_evaluator: EvaluatorFac
         with redirect_stderr(io.StringIO()):
             populate_real(publish, folder)
 
-    return _run_on_own_hub(folder, narrator, load_watchlist(REAL_WATCHLIST), fill, make_evaluator)
+    return _run_on_own_hub(folder, narrator, real_demo_watchlist(), fill, make_evaluator)
 
 
 def _run_on_own_hub(
