@@ -1,14 +1,16 @@
 """What an audition finds beside choosing sources by downloads, on the same total budget of item scores.
 
-    python -m benchmarks audition [--seeds N] [--candidates N]
+    python -m benchmarks audition [--seeds N] [--candidates N] [--bases half whole]
 
-For every seed a zoo is trained anew: the demo's base, trained half as long, because the demo's is hardly worse at sums
-than its specialist; the two specialists; and six models that nobody needs, of which three are irrelevant (tuned to
-digits, tuned to single words, shaken a little) and three are harmful (tuned far too hotly, noised, pruned). All eight
-fit, a merge may have four, and the six are downloaded more often. Every arm has the same budget of item scores, those
-of the audition and of the baselines included; sources, base and plain merges are scored in every arm. Hypervolume is
-that of the front above 0 in every skill: on the search split, and of the same front on the validation split, which no
-arm has seen.
+For every seed a zoo is trained anew: a base; the demo's two specialists of it; and six models that nobody needs, of
+which three are irrelevant (tuned to digits, tuned to single words, shaken a little) and three are harmful (tuned far
+too hotly, noised, pruned). All eight fit, a merge may have four, and the six are downloaded more often. Every arm has
+the same budget of item scores, those of the audition and of the baselines included. Hypervolume is that of the front
+above 0 in every skill: on the search split, and of the same front on the validation split, which no arm has seen.
+
+There are two bases. The demo's whole one does sums almost as well as its specialist, so that this one adds hardly
+anything by itself, though its merges gain by it: the case that an audition of single models cannot see. The other one
+is trained half as long, and both specialists know more than it does.
 
 Arms: the audition; the four most downloaded; four of the eight at random (downloads that say nothing); and the two
 specialists alone, as if a person had known them. Differences are paired by seed, with 95 % t-intervals.
@@ -60,7 +62,7 @@ BAD = ("hot", "digits", "noise", "words", "pruned", "shaken")
 PLACES = 4
 MODELS = ("base", *GOOD, *BAD)
 
-_ZOO = {**COURSES, "base": replace(COURSES["base"], steps=COURSES["base"].steps // 2)}
+BASE_STEPS = {"half": COURSES["base"].steps // 2, "whole": COURSES["base"].steps}
 _TUNED: Mapping[str, Course] = {
     "digits": replace(COURSES["math"], mix={"bare_sum": 1.0}, steps=60),
     "words": replace(COURSES["language"], mix={"basic_language": 1.0}, steps=60),
@@ -83,22 +85,21 @@ def main() -> Figures:
     parser = argparse.ArgumentParser(prog="python -m benchmarks audition")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--candidates", type=int, default=200, help="full scorings of the whole budget")
+    parser.add_argument("--bases", nargs="+", choices=BASE_STEPS, default=list(BASE_STEPS))
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for seed in range(1, asked.seeds + 1):
-        with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-            train_models(seed, Path(folder))
-            rows.append(compare(Path(folder), seed, asked.candidates))
-    figures = summarise(rows)
-    for arm in figures:
-        print(arm)
-    return {"seeds": asked.seeds, "candidates": asked.candidates, "places": PLACES, "arms": figures}
+    zoos = []
+    for base in asked.bases:
+        arms = summarise([compare(base, seed, asked.candidates) for seed in range(1, asked.seeds + 1)])
+        for arm in arms:
+            print(f"{base} base: {arm}")
+        zoos.append({"base": base, "arms": arms})
+    return {"seeds": asked.seeds, "candidates": asked.candidates, "places": PLACES, "zoos": zoos}
 
 
-def train_models(seed: int, folder: Path) -> None:
+def train_models(base: str, seed: int, folder: Path) -> None:
     """Write the zoo of a seed and the six others."""
-    models = train_zoo(seed, _ZOO)
+    models = train_zoo(seed, {**COURSES, "base": replace(COURSES["base"], steps=BASE_STEPS[base])})
     for name, course in _TUNED.items():
         models[name] = copy.deepcopy(models["base"])
         train(name, course, models[name], seed)
@@ -119,8 +120,15 @@ def _spoil(model: LlamaForCausalLM, seed: int, *, noise: float = 0.0, pruned: fl
     return spoilt
 
 
-def compare(zoo: Path, seed: int, candidates: int) -> dict[str, Found]:
-    """All arms of one seed."""
+def compare(base: str, seed: int, candidates: int) -> dict[str, Found]:
+    """All arms of one seed, on a zoo that is trained for it."""
+    with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
+        train_models(base, seed, Path(folder))
+        return run_arms(Path(folder), seed, candidates)
+
+
+def run_arms(zoo: Path, seed: int, candidates: int) -> dict[str, Found]:
+    """All arms on one zoo."""
     worker = Worker(worker_spec(zoo))
     examined = Examined(worker)
     facts = worker.facts(Split.SEARCH)

@@ -195,11 +195,12 @@ def _median_and_range(shares: Sequence[float]) -> str:
 def audition() -> list[list[str]]:
     """Sources chosen by an audition beside other choices, on the same budget."""
     found: Any = load("audition")
-    rows = [["sources", "item scores", "hypervolume, search split", "validation split", "lead of the audition there"]]
-    for arm in found["arms"]:
+    head = ["base", "sources", "item scores", "hypervolume, search split", "validation split"]
+    rows = [[*head, "lead of the audition there"]]
+    for base, arm in ((zoo["base"], arm) for zoo in found["zoos"] for arm in zoo["arms"]):
         volumes = [_volume(arm[split]) for split in ("search", "validation")]
         lead = arm["validation"]["lead_of_the_audition"]
-        rows.append([arm["arm"], f"{arm['item_scores']:,}", *volumes, _volume(lead, "+") if lead else ""])
+        rows.append([base, arm["arm"], f"{arm['item_scores']:,}", *volumes, _volume(lead, "+") if lead else ""])
     return rows
 
 
