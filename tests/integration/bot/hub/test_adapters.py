@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -222,6 +223,23 @@ def test_an_adapter_made_for_one_commit_of_its_base_gets_that_commit_or_none(hub
     assert lora.ref.plain.revision == old
     hub.store.commit("reef/lora", adapter_files(2, settings={"revision": "0" * 40}))
     assert reasons(pool_of(hub))["lora"].startswith("its base reef/base")
+
+
+def test_an_adapter_that_changes_nothing_or_makes_weights_infinite_leaves_the_pool(hub: TestHub, tmp_path: Any) -> None:
+    made = factors(3)
+    for name in made:
+        made[name] = made[name] * (0 if "lora_B" in name else 1)
+    huge = {name: factor * np.float32(1e30) for name, factor in factors(4).items()}
+    stock(hub, eel=files(6, base="reef/base"), idle=adapter_files(3, tensors=made), huge=adapter_files(4, tensors=huge))
+    fetched = fetch_pool(client(hub), pool_of(hub, max_sources=5), tmp_path)
+    assert {source.repo for source in fetched.pool.sources} == {"reef/cod", "reef/eel", "reef/lora"}
+    found = {verdict.repo: verdict.reason for verdict in fetched.refused}
+    assert found["reef/idle"] == (
+        "damaged: adapter_model.safetensors: it changes nothing: all that it adds to its base is zero"
+    )
+    assert found["reef/huge"].startswith("damaged: adapter_model.safetensors: tensor model.layers.0.self_attn.q_proj")
+    assert found["reef/huge"].endswith("becomes NaN or infinite with this adapter")
+    assert len(list(tmp_path.glob("*/*.on.*"))) == 1
 
 
 def test_pools_kept_before_there_were_adapters_are_read(hub: TestHub) -> None:

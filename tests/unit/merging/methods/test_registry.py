@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -104,4 +105,4 @@ def test_a_method_in_a_file_of_its_own_is_searched_merged_and_explained(median: 
     models = [{"model": source.location} for source in SOURCES]
     config = parse_merge_config({"merge_method": "median", "models": models, "parameters": {"t": 0.5}})
     assert config.method == "median" and not config.remarks
-    assert recipe_facts(best.recipe, None, "").merge.sentence == median.sentence
+    assert recipe_facts(best.recipe, SimpleNamespace(vocabulary=None), "").merge.sentence == median.sentence
