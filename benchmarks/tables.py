@@ -204,6 +204,26 @@ def audition() -> list[list[str]]:
     return rows
 
 
+def adapters() -> list[list[str]]:
+    """A candidate of three adapters beside one of three whole models."""
+    found: Any = load("adapters")
+    rows = [["parameters", "rank", "method", "whole", "adapters", "time ratio", "memory: whole", "adapters", "once"]]
+    for one in found["candidates"]:
+        seconds, sizes = ([one[f"{side}_{unit}"] for side in ("whole", "adapters")] for unit in ("s", "bytes"))
+        rows.append(
+            [
+                f"{one['parameters'] / 1e6:.0f} M",
+                str(one["rank"]),
+                one["method"],
+                *(f"{second:.3f} s" for second in seconds),
+                f"{seconds[1] / seconds[0]:.2f}",
+                *(f"{size / 2**20:,.0f} MiB" for size in sizes),
+                f"{one['prepared_s']:.1f} s",
+            ]
+        )
+    return rows
+
+
 def rounds() -> list[list[str]]:
     """What rounds cost beside the whole evaluation."""
     found: Any = load("rounds")
@@ -301,6 +321,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             candidate,
             racing,
             warm_start,
+            adapters,
             audition,
             rounds,
             plan,

@@ -77,6 +77,16 @@ def test_an_adapter_is_a_source_on_the_pool_s_base_which_is_fetched_and_counted_
     assert kept.validate_json(kept.dump_json(pool)) == pool
 
 
+def test_the_base_of_adapters_alone_is_found_by_what_their_settings_name(hub: TestHub) -> None:
+    hub.store.commit("reef/base", files(0, tags=("ancestor",)))
+    for seed, name in enumerate(("one", "two"), 1):
+        hub.store.commit(f"reef/{name}", adapter_files(seed, declared=None))
+    pool = pool_of(hub)
+    assert pool.base is not None and pool.base.repo == "reef/base"
+    assert [source.repo for source in pool.sources] == ["reef/one", "reef/two"]
+    assert [entry.repo for entry in dict(pool.lineage)["reef/one"]] == ["reef/base"]
+
+
 def test_a_fine_tune_under_an_adapter_is_fetched_and_its_licences_count(hub: TestHub) -> None:
     tuned = files(4, base="reef/base", licence="mit", tags=("hidden",))
     stock(hub, tuned=tuned, above=adapter_files(5, "reef/tuned"))
