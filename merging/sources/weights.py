@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +31,28 @@ class AdaptedTensor:
         """The sum; the start itself where there is no difference."""
         if self.difference is None:
             return self.start
-        return self.start.to(torch.promote_types(self.start.dtype, torch.float32), copy=True).add_(self.difference)
+        dtype = torch.promote_types(self.start.dtype, torch.float32)
+        found = _apart(self.start.shape, dtype)
+        flat = (found, self.start, self.difference)
+        for total, start, difference in zip(*(torch.split(one.reshape(-1), _PIECE) for one in flat), strict=True):
+            total.copy_(start).add_(difference)
+        return found
+
+
+_PIECE = 1 << 16
+"""Elements added at once: torch converts them in memory of their size."""
+
+
+def _apart(shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """A tensor in memory of its own, which goes back to the system with it.
+
+    In the heap, whatever small comes to lie behind it and stays would keep its memory from being used again.
+    """
+    size = shape.numel() * dtype.itemsize
+    if not size:
+        return torch.empty(shape, dtype=dtype)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
 class Weights(ABC):
