@@ -17,7 +17,8 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "style-src-attr 'unsafe-inline'; script-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
+        # Not no-referrer: with that, browsers name no origin for forms, either, and `read_form` would refuse them.
+        "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
 )
