@@ -64,7 +64,8 @@ class CachedEvaluator:
         for _ in range(len(recipes) - len(missing)):
             on_done()
         begun = {index: known for index in missing if (known := self._count_known_rounds(recipes[index], split))}
-        found |= self._complete({index: recipes[index] for index in begun}, begun, split, on_done)
+        some = {index: recipes[index] for index in begun}
+        found |= self._complete(some, begun, split, on_done, retry_transient=retry_transient)
         missing = [index for index in missing if index not in begun]
         answers = self._evaluator.evaluate([recipes[index] for index in missing], split)
         for position, results in answers:
@@ -79,17 +80,23 @@ class CachedEvaluator:
         split: Split,
         first: Sequence[int],
         next_round: Callable[[int, Evaluation], int | None],
+        *,
+        retry_transient: bool = False,
     ) -> None:
         """Score recipes on rounds of a split, each on one round after the other.
 
         first: the round (counted from 0) that each recipe begins with. next_round: given a recipe's index and its
         evaluation, once that is in the ledger, the round that it is scored on next; None for no more.
+        retry_transient: as in `evaluate`.
         """
         rounds = self.facts(split).rounds
 
         def find_unknown(index: int, number: int | None) -> int | None:
             """Go on while the ledger knows the scores; the first round of which it does not, None after the last."""
-            while number is not None and (known := self._look_up(recipes[index], rounds[number], False)) is not None:
+            while number is not None:
+                known = self._look_up(recipes[index], rounds[number], retry_transient)
+                if known is None:
+                    break
                 number = next_round(index, known)
             return number
 
@@ -135,7 +142,13 @@ class CachedEvaluator:
         return next((number for number, is_missing in enumerate(missing) if is_missing), len(rounds))
 
     def _complete(
-        self, recipes: Mapping[int, Recipe], begun: Mapping[int, int], split: Split, on_done: Callable[[], None]
+        self,
+        recipes: Mapping[int, Recipe],
+        begun: Mapping[int, int],
+        split: Split,
+        on_done: Callable[[], None],
+        *,
+        retry_transient: bool,
     ) -> dict[int, Evaluation]:
         """Score recipes on the rounds that each has left; their evaluations on the whole split, which are recorded."""
         facts = self.facts(split)
@@ -150,7 +163,8 @@ class CachedEvaluator:
                 failed[index] = evaluation
             return reached[index] if evaluation.failure is None and reached[index] < len(facts.rounds) else None
 
-        self.evaluate_rounds([recipes[index] for index in indices], split, [begun[one] for one in indices], next_round)
+        some, first = [recipes[index] for index in indices], [begun[index] for index in indices]
+        self.evaluate_rounds(some, split, first, next_round, retry_transient=retry_transient)
         asked = RoundFacts(facts.digest, facts.items)
         for index in recipes.keys() - failed.keys():
             self._record_whole(recipes[index], asked, facts.rounds)

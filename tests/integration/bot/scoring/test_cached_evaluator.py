@@ -155,6 +155,19 @@ def test_a_recipe_that_fails_at_the_items_it_has_left_has_failed_and_a_replay_sa
     assert evaluator.evaluate([single("a/one")], Split.SEARCH) == (failed,) and faulty.asked == ["a/one"] * 2
 
 
+def test_what_the_machine_failed_at_in_the_items_left_is_tried_again_where_that_is_asked(
+    evaluator: CachedEvaluator, faulty: Faulty
+) -> None:
+    in_rounds(evaluator, ["a/one"], last=0)
+    faulty.faults["a/one"] = Failure("out of memory", transient=True)
+    (failed,) = evaluator.evaluate([single("a/one")], Split.SEARCH, retry_transient=True)
+    assert failed.failure == "out of memory" and faulty.asked == ["a/one"] * 2
+    faulty.faults.clear()
+    assert evaluator.evaluate([single("a/one")], Split.SEARCH) == (failed,) and faulty.asked == ["a/one"] * 2
+    (scored,) = evaluator.evaluate([single("a/one")], Split.SEARCH, retry_transient=True)
+    assert scored.failure is None and len(scored.scores) == 2 and faulty.asked == ["a/one"] * 3
+
+
 def test_scores_of_other_items_are_refused_and_not_kept(evaluator: CachedEvaluator, faulty: Faulty) -> None:
     faulty.other_digest = "digest of documents in another order"
     with pytest.raises(ShoalError, match="a worker scored other items than it was asked to"):
