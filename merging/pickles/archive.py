@@ -22,6 +22,9 @@ _MOST_BLOCKS = 256
 _BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 """The first bytes of what torch.save wrote before it wrote archives: a pickled number."""
 
+_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OverflowError)
+"""What zipfile raises for archives that are broken, encrypted, or of a kind that it does not read."""
+
 _REMEDY = "ask its author to save it again with save_pretrained"
 
 
@@ -49,7 +52,7 @@ def read_archive(read: ReadAt, size: int) -> Archive:
                 limit = f"more than the {MAX_PROGRAM_BYTES:,} that are read"
                 raise MergingError(f"its data.pkl is {program.file_size:,} bytes, {limit}")
             content = opened.read(program)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OverflowError) as error:
+    except _UNREADABLE as error:
         if read(0, len(_BEFORE_1_6)) == _BEFORE_1_6:
             raise MergingError(f"it is in the format of torch before 1.6, which is not read; {_REMEDY}") from error
         raise MergingError(f"it is cut short, or torch.save did not write it ({error})") from error
@@ -67,7 +70,7 @@ def check_sums(path: Path) -> None:
                 with opened.open(record) as content:
                     while content.read(1 << 24):
                         pass
-            except (zipfile.BadZipFile, EOFError, OSError) as error:
+            except (*_UNREADABLE, OSError) as error:
                 raise MergingError(f"its record {record.filename[:60]!r} is damaged ({error})") from error
 
 

@@ -40,6 +40,7 @@ _KNOWN = frozenset({*_STORAGES, _DICTIONARY, _TENSOR, _PARAMETER})
 
 _KEY = re.compile("[0-9]{1,9}")
 _LONGEST_NAME = 512
+_MOST_DIMENSIONS = 64  # those of a tensor of torch; the product of millions would take hours
 
 _CONSTANTS: Mapping[str, object] = MappingProxyType({"NONE": None, "NEWTRUE": True, "NEWFALSE": False})
 
@@ -231,7 +232,9 @@ def _call(function: object, arguments: object) -> object:
             text == _TENSOR and not any(more)
         ):
             sizes = (offset, *shape, *strides)
-            if len(shape) == len(strides) and all(type(one) is int and 0 <= one < 2**63 for one in sizes):
+            if len(shape) == len(strides) <= _MOST_DIMENSIONS and all(
+                type(one) is int and 0 <= one < 2**63 for one in sizes
+            ):
                 return _Tensor(storage, offset, shape, strides)
         case _Name(text), (_Tensor() as tensor, bool(), dict()) if text == _PARAMETER:
             return tensor

@@ -153,6 +153,7 @@ def tensor_program(offset: int, size: tuple[int, ...], stride: tuple[int, ...], 
         ((-5, (4, 5), (5, 1), 20), "otherwise than for a plain tensor"),
         ((0, (4, 5), (5, -1), 20), "otherwise than for a plain tensor"),
         ((0, (4, 5), (1,), 20), "otherwise than for a plain tensor"),
+        ((0, (2**62,) * 65, (1,) * 65, 20), "otherwise than for a plain tensor"),
         ((0, (4, 5), (5, 1), 20, "1"), "tensor a: its values, data/1, are not in the file"),
         ((0, (4, 5), (5, 1), 20, "../../etc/passwd"), "refers to a tuple where the values of a tensor should be"),
     ],
@@ -240,6 +241,12 @@ def test_damaged_values_are_found_by_their_check_sums_where_there_are_any(tmp_pa
     content[content.index(bytes(2000)) + 1000] = 1
     path.write_bytes(content)
     with pytest.raises(MergingError, match="its record 'archive/data/0' is damaged"):
+        check_sums(path)
+    # A record that claims to be encrypted.
+    content = bytearray(pickled({"a": TENSOR}))
+    content[content.rindex(b"archive/data/0") - 46 + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(MergingError, match=r"its record 'archive/data/0' is damaged .*encrypted"):
         check_sums(path)
     torch.serialization.set_crc32_options(False)
     try:
