@@ -35,13 +35,20 @@ _CALL_NUMBER, _MACHINE = 0, 4  # offsets in what a filter sees
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # with EPERM
 
 _CALLS = {
-    "x86_64": (0xC000003E, (41, 53, 56, 57, 58, 59, 62, 101, 272, 308, 310, 311, 322, 425, 435, 438)),
-    "aarch64": (0xC00000B7, (198, 199, 220, 221, 129, 117, 97, 268, 270, 271, 281, 425, 435, 438)),
+    "x86_64": (
+        0xC000003E,
+        (41, 53, 56, 57, 58, 59, 62, 200, 234, 129, 297, 424, 101, 272, 308, 310, 311, 322, 425, 435, 438),
+    ),
+    "aarch64": (
+        0xC00000B7,
+        (198, 199, 220, 221, 129, 130, 131, 138, 240, 424, 117, 97, 268, 270, 271, 281, 425, 435, 438),
+    ),
 }
 """Machine → its number in filters, and those of the calls that are refused there.
 
-They are socket, socketpair, clone, fork, vfork, execve, kill, ptrace, unshare, setns, process_vm_readv,
-process_vm_writev, execveat, io_uring_setup, clone3, pidfd_getfd; aarch64 has no fork and vfork.
+They are socket, socketpair, clone, fork, vfork, execve, kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo,
+pidfd_send_signal, ptrace, unshare, setns, process_vm_readv, process_vm_writev, execveat, io_uring_setup, clone3,
+pidfd_getfd; aarch64 has no fork and vfork.
 """
 _SECOND_SET = 0x40000000
 """From this number on, x86_64 has all of its calls once more."""
