@@ -135,6 +135,22 @@ def query_declared(hub: Hub, name: str) -> Candidate | None:
         return None
 
 
+def with_statements(look_up: LookUp, known: Iterable[Candidate]) -> LookUp:
+    """The same look-up, with the licences that the watchlist states for known models whose cards do not.
+
+    So they hold for whatever descends from these models, too.
+    """
+    stated = {candidate.repo: candidate.licence for candidate in known if candidate.stated}
+
+    def look_up_stated(name: str) -> Candidate | None:
+        found = look_up(name)
+        if found is None or found.repo not in stated or found.licence not in (None, "other"):
+            return found
+        return replace(found, licence=stated[found.repo], stated=True)
+
+    return look_up_stated
+
+
 def _is_repo_name(name: str) -> bool:
     """Whether a base model that a card declares can be a repo at all."""
     try:

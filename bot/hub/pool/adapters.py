@@ -26,7 +26,7 @@ class AdapterBases:
     """The bases of a watchlist's adapters; each is inspected once, however many adapters name it.
 
     look_up: as in `discovery.listing`. base: the pool's, if it has one.
-    commits: repo → the commit at which the pool has it; a pool has a repo at one commit only.
+    known: repo → the whole model that the pool has of it; a pool has a repo at one commit only.
     """
 
     hub: Hub
@@ -34,7 +34,7 @@ class AdapterBases:
     now: datetime
     look_up: LookUp
     base: Member | None
-    commits: dict[str, str]
+    known: dict[str, Candidate]
     _inspected: dict[str, Member | Unfit] = field(default_factory=dict)
 
     @classmethod
@@ -49,7 +49,7 @@ class AdapterBases:
     ) -> AdapterBases:
         """Those of a pool's candidates, among which a base may be."""
         whole = [*(one for one in candidates if not one.is_adapter), *([base.candidate] if base else [])]
-        return cls(hub, watchlist, now, look_up, base, {one.repo: one.sha for one in whole})
+        return cls(hub, watchlist, now, look_up, base, {one.repo: one for one in whole})
 
     def inspect(self, candidate: Candidate) -> Member:
         """An adapter on the base that its settings name.
@@ -74,17 +74,20 @@ class AdapterBases:
 
     def _at_commit(self, named: Candidate, reference: PinnedModel) -> Candidate:
         """The base at the commit that an adapter names; else at the pool's, or the newest."""
-        wanted = reference.revision or self.commits.get(named.repo)
+        known = self.known.get(named.repo)
+        if known is not None and reference.revision in (None, known.sha):
+            return known
         try:
-            found = query_model(self.hub, named.repo, wanted) if wanted else named
-            if wanted is None and self.watchlist.watch.pickles == "convert":
+            found = query_model(self.hub, named.repo, reference.revision) if reference.revision else named
+            if reference.revision is None and self.watchlist.watch.pickles == "convert":
                 found = prefer_conversion(self.hub, found)
         except (HubNotFound, HubForbidden, HubRefused) as error:
             raise Unfit(f"its base {error!s}") from error
-        if (known := self.commits.setdefault(found.repo, found.sha)) != found.sha:
+        known = self.known.setdefault(found.repo, found)
+        if known.sha != found.sha:
             names = f"its settings name {found.repo} at {found.sha[:12]}"
-            raise Unfit(f"{names}, which the pool has at {known[:12]}: a pool has a repo at one commit")
-        return found
+            raise Unfit(f"{names}, which the pool has at {known.sha[:12]}: a pool has a repo at one commit")
+        return known
 
     def _inspect(self, base: Candidate) -> Member:
         if self.base is not None and base.repo == self.base.repo:

@@ -10,7 +10,13 @@ from functools import cache, partial
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate, Verdict
-from bot.hub.discovery.listing import LookUp, discover_candidates, find_base, query_declared
+from bot.hub.discovery.listing import (
+    LookUp,
+    discover_candidates,
+    find_base,
+    query_declared,
+    with_statements,
+)
 from bot.hub.discovery.rules import wrong_size
 from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
@@ -47,11 +53,12 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     found = discover_candidates(hub, watchlist, now)
     if not found.candidates:
         raise NoPool(explain_too_few((), found.refused), found.refused)
-    look_up = cache(partial(query_declared, hub))
+    look_up: LookUp = cache(partial(query_declared, hub))
     base = find_base(hub, watchlist, found.candidates, look_up, now)
     if base is None and watchlist.base == "auto" and watchlist.needs_base:
         why = f"base: got 'auto': no candidate declares one, and {watchlist.search.method} needs it; name it"
         raise NoPool(why, found.refused)
+    look_up = with_statements(look_up, [*found.candidates, *([base] if base else [])])
     lineage = {base.repo: find_ancestors(look_up, base)} if base else {}
     inspected_base = inspect_base(hub, base) if base else None
     if inspected_base is not None:
