@@ -13,6 +13,7 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.download import Fetched, SourceGone, fetch_pool, member_folders
+from bot.hub.inspection.member import Member, RemoteWeights
 from bot.hub.pool.choice import invite_to_audition, needs_audition
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import AnyFamily, Family, NoPool, Pool, remove_members
@@ -35,7 +36,8 @@ from merging.identity import ModelId
 from merging.tokenizers.release_files import release_note
 
 DAMAGED = "damaged: "
-"""Prefix of `fetch_pool`'s refusals for corrupt content. A commit never changes, so later cycles can reuse them."""
+"""Prefix of `fetch_pool`'s refusals for corrupt content. A commit never changes, so later cycles can reuse them; of an
+adapter those alone that name the commit of its base, which may be another one by then."""
 
 
 def check_before(watchlist: Watchlist, hub: Hub) -> str | None:
@@ -199,9 +201,15 @@ def _without_known_damage(ledger: Ledger, family: Family) -> Family:
         for member in family.members
         for remote in member.remotes
         for reason in ledger.refusals(remote.repo, remote.sha)
-        if reason.startswith(DAMAGED)
+        if reason.startswith(DAMAGED) and _is_of_base(member, remote, reason)
     ]
     return remove_members(family, known) if known else family
+
+
+def _is_of_base(member: Member, remote: RemoteWeights, reason: str) -> bool:
+    """Whether a refusal of an adapter is about the commit of its base that it has now; True of whole models."""
+    adaptation = member.adaptation
+    return adaptation is None or remote != adaptation.adapter or adaptation.base.sha[:12] in reason
 
 
 def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eval_sets: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Family
-from bot.hub.resolver import differences_folder
+from bot.hub.resolver import differences_folder, source_folder
 from merging.errors import MergingError
 from merging.identity import ModelId
 
@@ -21,6 +21,12 @@ def store_adapters(pool: Family, folders: Mapping[ModelId, Path]) -> list[Verdic
     folders: those of the fetched repos, by commit. An adapter is refused that makes a weight infinite or changes none.
     """
     return [verdict for member in pool.members if (verdict := _store(member, folders))]
+
+
+def is_stored(member: Member, sources: Path) -> bool:
+    """Whether what a member's adapter adds is stored already. sources: the folder of all that is fetched."""
+    model = member.ref
+    return model.adapter is not None and differences_folder(source_folder(sources, model.adapter), model.plain).is_dir()
 
 
 def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
@@ -41,5 +47,6 @@ def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
         AdapterCheckpoint.open(base, folder, target).verify_changes()
     except MergingError as error:
         shutil.rmtree(target, ignore_errors=True)
-        return member.refuse(f"damaged: {str(error).replace(f'{folder}{os.sep}', '')}")
+        what = str(error).replace(f"{folder}{os.sep}", "")
+        return member.refuse(f"damaged: on its base at {str(model.revision)[:12]}: {what}")
     return None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Generic
 
 from bot.errors import ShoalError
-from bot.hub.adapters import store_adapters
+from bot.hub.adapters import is_stored, store_adapters
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WEIGHTS, RemoteFile, Verdict
@@ -90,7 +90,7 @@ def fetch_pool(
     for remote in missing:
         _check_still_there(hub, remote)
     conversion = max((remote.conversion_bytes for remote in missing), default=0)
-    stored = sum(member.difference_bytes for member in pool.members)
+    stored = sum(member.difference_bytes for member in pool.members if not is_stored(member, folder))
     _check_room(folder, sum(remote.candidate.download_bytes for remote in missing) + max(conversion, stored))
     damaged: dict[ModelId, Damaged] = {}
     for remote in missing:
@@ -117,7 +117,7 @@ def _refuse_damaged(member: Member, damaged: Mapping[ModelId, Damaged]) -> Verdi
     """The verdict on a member of which a repo is damaged; None if none is."""
     for remote in member.remotes:
         if (what := damaged.get(remote.ref)) is not None:
-            whose = "" if remote.repo == member.repo else f"its base {remote.repo}: "
+            whose = "" if remote.repo == member.repo else f"its base {remote.repo} at {remote.sha[:12]}: "
             return member.refuse(f"{what.finding}: {whose}{what}")
     return None
 

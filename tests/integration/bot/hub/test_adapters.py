@@ -103,6 +103,15 @@ def test_a_fine_tune_under_an_adapter_is_fetched_and_its_licences_count(hub: Tes
     )
 
 
+def test_a_licence_that_is_stated_for_a_model_holds_for_what_descends_from_it(hub: TestHub) -> None:
+    stock(hub, tuned=files(4, base="reef/base", licence=None), above=adapter_files(5, "reef/tuned"))
+    hub.store.commit("reef/base", files(0, tags=("ancestor",), licence=None))
+    pins = ({"repo": "reef/tuned", "licence": "mit"},)
+    pool = pool_of(hub, base={"repo": "reef/base", "licence": "apache-2.0"}, pinned=pins)
+    assert {source.repo for source in pool.sources} == {"reef/cod", "reef/lora", "reef/tuned", "reef/above"}
+    assert "reef/tuned (mit, which its card does not say)" in pool.licence.notices[0]
+
+
 def test_the_fetched_pool_has_a_folder_for_each_repo_and_for_each_source_s_config(hub: TestHub, tmp_path: Any) -> None:
     stock(hub)
     fetched = fetch_pool(client(hub), pool_of(hub), tmp_path)
@@ -244,10 +253,9 @@ def test_an_adapter_that_changes_nothing_or_makes_weights_infinite_leaves_the_po
     fetched = fetch_pool(client(hub), pool_of(hub, max_sources=5), tmp_path)
     assert {source.repo for source in fetched.pool.sources} == {"reef/cod", "reef/eel", "reef/lora"}
     found = {verdict.repo: verdict.reason for verdict in fetched.refused}
-    assert found["reef/idle"] == (
-        "damaged: adapter_model.safetensors: it changes nothing: all that it adds to its base is zero"
-    )
-    assert found["reef/huge"].startswith("damaged: adapter_model.safetensors: tensor model.layers.0.self_attn.q_proj")
+    on = f"damaged: on its base at {hub.store.head('reef/base')[:12]}: adapter_model.safetensors: "
+    assert found["reef/idle"] == f"{on}it changes nothing: all that it adds to its base is zero"
+    assert found["reef/huge"].startswith(f"{on}tensor model.layers.0.self_attn.q_proj")
     assert found["reef/huge"].endswith("becomes NaN or infinite with this adapter")
     assert len(list(tmp_path.glob("*/*.on.*"))) == 1
 
