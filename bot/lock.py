@@ -25,6 +25,7 @@ def hold_home(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator
     """
     busy = "another shoal process is using this home; wait for it, or choose another --home"
     with _hold_file(home, home.lock, busy, on_wait):
+        home.progress.unlink(missing_ok=True)  # of a cycle that was killed; it would pass for what runs now
         yield
 
 

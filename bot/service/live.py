@@ -1,4 +1,4 @@
-"""The progress of the cycle that runs, in a small file, for the page and for `shoal status` in other processes."""
+"""The progress of the cycle that runs, in a small file: the page may be in another process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,11 +140,12 @@ def live_narrator(narrator: Narrator, home: Home, watchlist: str) -> Iterator[Li
 
 
 def _replace_file(path: Path, text: str) -> None:
-    """Replace a file at once. It is not synced: after a crash nobody needs it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a file at once, if the disk lets us: no cycle fails for it. After a crash nobody needs it, so no sync."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
 
 
 def _now() -> str:

@@ -35,6 +35,8 @@ def test_steps_and_lines_can_be_read_while_the_home_is_held(tmp_path: Path) -> N
     # The process is gone without having removed its file.
     assert home.progress.exists()
     assert read_progress(home) is None
+    with hold_home(home):  # another command
+        assert read_progress(home) is None
 
 
 def test_only_the_newest_lines_are_kept_and_the_file_goes_at_the_end(tmp_path: Path) -> None:
