@@ -16,6 +16,8 @@ from bot.ledger.requests import RequestKind, ReviewRequest, next_request, settle
 from bot.lock import HomeIsBusyError, hold_home
 from bot.progress import Narrator
 
+_LOGGER = logging.getLogger("shoal.serve")
+
 LOOK_SECONDS = 2.0
 """Seconds between looks for a request, or for the end of the cycle that holds the home."""
 
@@ -61,8 +63,10 @@ class ReviewWorker:
                 reject_releases(
                     ledger, self._home, hub, request.cycle, names, request.note, self._narrator, who=request.who
                 )
-        except EXPECTED as error:
+        except Exception as error:  # a bug, too, settles its request: tried again for ever, it would hold up the others
             self._narrator.say(f"{request.cycle}, {request.role}: {request.kind} failed: {failure_reason(error)}")
+            if not isinstance(error, EXPECTED):
+                _LOGGER.exception("reviews: a request failed")
             return failure_reason(error)
         return None
 
@@ -73,12 +77,16 @@ def review_worker_in_thread(worker: ReviewWorker) -> Iterator[None]:
     stopped = threading.Event()
 
     def run() -> None:
+        told = ""
         while not stopped.is_set():
+            busy, fault = False, ""
             try:
                 busy = worker.work_off()
-            except Exception:  # a fault must not end the thread: the next request may be another
-                logging.getLogger("shoal.serve").exception("reviews: a request could not be worked off")
-                busy = False
+            except Exception as error:  # the ledger cannot be used now; that must not end the thread
+                fault = failure_reason(error)
+                if fault != told:
+                    _LOGGER.error(f"reviews: {fault}", exc_info=not isinstance(error, EXPECTED))
+            told = fault
             if not busy:
                 stopped.wait(LOOK_SECONDS)
 
