@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from bot.service.live import LiveProgress
 
@@ -34,26 +37,37 @@ class Streams:
         self._places.release()
 
 
-async def stream_progress(
-    read: Callable[[], LiveProgress | None], streams: Streams, poll: float = POLL_SECONDS
-) -> AsyncIterator[str]:
-    """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs.
+class EventStream(StreamingResponse):
+    """An answer with server-sent events, which gives its place in `streams` back when it ends.
 
-    The caller has taken a place in `streams`; it is given back when the stream ends, however it ends.
+    Not the iterator does that: its reader may leave before it begins.
     """
-    try:
-        yield _RETRY
-        last, quiet = None, 0.0
-        while True:
-            progress = await asyncio.to_thread(read)
-            data = json.dumps(None if progress is None else asdict(progress), ensure_ascii=False)
-            if data != last:
-                last, quiet = data, 0.0
-                yield f"data: {data}\n\n"
-            elif quiet >= BEAT_SECONDS:
-                quiet = 0.0
-                yield ": still here\n\n"
-            await asyncio.sleep(poll)
-            quiet += poll
-    finally:
-        streams.give_back()
+
+    def __init__(self, events: AsyncIterator[str], streams: Streams, headers: Mapping[str, str]) -> None:
+        """streams: the caller has taken a place there."""
+        super().__init__(events, media_type="text/event-stream", headers={**headers, "X-Accel-Buffering": "no"})
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events until their reader leaves."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.give_back()
+
+
+async def stream_progress(read: Callable[[], LiveProgress | None], poll: float = POLL_SECONDS) -> AsyncIterator[str]:
+    """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs."""
+    yield _RETRY
+    last, quiet = None, 0.0
+    while True:
+        progress = await asyncio.to_thread(read)
+        data = json.dumps(None if progress is None else asdict(progress), ensure_ascii=False)
+        if data != last:
+            last, quiet = data, 0.0
+            yield f"data: {data}\n\n"
+        elif quiet >= BEAT_SECONDS:
+            quiet = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(poll)
+        quiet += poll

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
-from bot.service.page.events import stream_progress
+from bot.service.page.events import EventStream, stream_progress
 from bot.service.page.routes.access import PageStateOf, Person
 from bot.service.page.routes.responses import HEADERS, render_page
 from bot.service.page.views import NotFoundError
@@ -24,7 +24,14 @@ def get_overview(state: PageStateOf, person: Person) -> HTMLResponse:
     schedule = state.controls.schedule if state.controls else None
     scheduled = frozenset(schedule.names()) if schedule else frozenset[str]()
     paused = frozenset(schedule.paused()) if schedule else frozenset[str]()
-    return render_page("overview", person, view=state.desk.overview(), scheduled=scheduled, paused=paused)
+    return render_page(
+        "overview",
+        person,
+        view=state.desk.overview(),
+        scheduled=scheduled,
+        paused=paused,
+        can_review=state.controls is not None,
+    )
 
 
 @router.get("/cycles/{cycle}")
@@ -63,8 +70,7 @@ async def follow_progress(state: PageStateOf, _: Person) -> Response:
     if not state.streams.take():
         busy = {**HEADERS, "Retry-After": "60"}
         return PlainTextResponse("too many pages are open; close some", 503, headers=busy)
-    events = stream_progress(state.desk.progress, state.streams)
-    return StreamingResponse(events, media_type="text/event-stream", headers={**HEADERS, "X-Accel-Buffering": "no"})
+    return EventStream(stream_progress(state.desk.progress), state.streams, HEADERS)
 
 
 @router.get("/assets/{name}")

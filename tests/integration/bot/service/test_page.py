@@ -16,7 +16,7 @@ from bot.hub.client import Hub
 from bot.lock import hold_home
 from bot.service.live import LiveProgress, live_narrator
 from bot.service.page.app import create_page_app
-from bot.service.page.events import Streams, stream_progress
+from bot.service.page.events import EventStream, Streams, stream_progress
 from bot.service.page.login.sessions import Sessions
 from bot.service.page.views import Desk
 from fixtures.cycles import Listener
@@ -163,15 +163,13 @@ def test_the_probes_say_what_is_wrong(home: Home, tmp_path: Path) -> None:
     assert browser_of(broken).get("/metrics").text.count("shoal_well 0\n") == 1
 
 
-def test_a_stream_sends_snapshots_of_what_changes_and_gives_its_place_back() -> None:
+def test_a_stream_sends_snapshots_of_what_changes() -> None:
     first = LiveProgress("fish", "searching", 1, 10, False, "", None, (), "2026-11-26T12:00:00+00:00")
     answers = iter([None, first, first, replace(first, done=2)])
-    streams = Streams(1)
-    assert streams.take()
 
     async def follow() -> list[str]:
         events: list[str] = []
-        stream = stream_progress(lambda: next(answers), streams, poll=0)
+        stream = stream_progress(lambda: next(answers), poll=0)
         async for event in stream:
             events.append(event)
             if len(events) == 4:
@@ -182,6 +180,19 @@ def test_a_stream_sends_snapshots_of_what_changes_and_gives_its_place_back() -> 
     assert retry == "retry: 5000\n\n"
     snapshots = [json.loads(event.removeprefix("data: ")) for event in data]
     assert [snapshot and snapshot["done"] for snapshot in snapshots] == [None, 1, 2]
+
+
+def test_a_stream_whose_reader_left_before_it_began_gives_its_place_back() -> None:
+    streams = Streams(1)
+    assert streams.take()
+
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def ignore(_: object) -> None: ...
+
+    answer = EventStream(stream_progress(lambda: None), streams, {})
+    asyncio.run(answer({"type": "http"}, gone, ignore))
     assert streams.take()
 
 
