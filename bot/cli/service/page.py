@@ -80,7 +80,8 @@ def page_of(
 
     host, port = parse_place(place)
     builder = _page_builder(home, hub, endpoint, narrator, watchlists)
-    return partial(builder.beside_schedule, PageOptions(host, port, tuple(names)))
+    options = PageOptions(host, port, tuple(names), host_option="--page", port_option="--page")
+    return partial(builder.beside_schedule, options)
 
 
 def parse_place(text: str) -> tuple[str, int]:

@@ -34,13 +34,16 @@ HubOf = Callable[[str], Hub]
 class PageOptions:
     """Where the page is, and what can be done there.
 
-    names: further names by which browsers reach it. review: whether releases can be decided on.
+    names: further names by which browsers reach it. review: whether releases can be decided on. host_option,
+    port_option: the options that gave the two, for errors.
     """
 
     host: str
     port: int
     names: tuple[str, ...] = ()
     review: bool = True
+    host_option: str = "--host"
+    port_option: str = "--port"
 
 
 class PageBuilder:
@@ -65,8 +68,8 @@ class PageBuilder:
         password = read_password(self._home.page_password)
         if not is_loopback(options.host) and password is None:
             raise ShoalError(
-                f"--host: got {options.host}: others could reach the page, and it has no password; set one with "
-                "`shoal page --set-password`"
+                f"{options.host_option}: got {options.host}: others could reach the page, and it has no password; "
+                "set one with `shoal page --set-password`"
             )
         controls = None
         if options.review:
@@ -80,7 +83,11 @@ class PageBuilder:
         )
         worker = ReviewWorker(self._home, self._hub_of, self._narrator)
         with ExitStack() as stack:
-            listener = stack.enter_context(open_listener(options.host, options.port))
+            listener = stack.enter_context(
+                open_listener(
+                    options.host, options.port, host_option=options.host_option, port_option=options.port_option
+                )
+            )
             if options.review:
                 stack.enter_context(review_worker_in_thread(worker))
             yield app, listener
