@@ -1,1 +1,1 @@
-"""A page in the browser that shows what the bot does and has done; it changes nothing."""
+"""A page in the browser that shows what the bot does and has done, and takes what people decide."""

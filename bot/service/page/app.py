@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from bot.errors import ShoalError
+from bot.errors import EXPECTED, error_message
 from bot.service.page.controls import ConflictError, Controls
 from bot.service.page.events import Streams
 from bot.service.page.health import check_health, render_metrics
@@ -49,8 +49,8 @@ def create_page_app(
     if sessions.needs_login:
         app.include_router(login)
     app.exception_handler(LoginNeeded)(lambda request, _: _ask_to_log_in(request))
-    for kind, status in ((NotFoundError, 404), (ConflictError, 409), (ShoalError, 500)):
-        app.exception_handler(kind)(lambda _, error, status=status: render_failure(status, str(error)))
+    for kind, status in ((NotFoundError, 404), (ConflictError, 409), *((expected, 500) for expected in EXPECTED)):
+        app.exception_handler(kind)(lambda _, error, status=status: render_failure(status, error_message(error)))
     app.exception_handler(HTTPException)(_on_http_error)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     return app

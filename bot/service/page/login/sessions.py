@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
         self._logins: dict[str, float] = {}
         self._wrong: list[float] = []
+        self._trying = threading.Lock()  # one at a time, so that many at once cannot pass the limit
 
     @property
     def needs_login(self) -> bool:
@@ -80,12 +82,13 @@ class Sessions:
     def log_in(self, password: str) -> Session | None:
         """A new session for the right password; None for a wrong one, or after too many wrong ones."""
         now = self._clock()
-        self._wrong = [moment for moment in self._wrong if moment > now - TRIES_SECONDS]
-        if self._password is None or len(self._wrong) >= TRIES:
-            return None
-        if not is_password(password, self._password):
-            self._wrong.append(now)
-            return None
+        with self._trying:
+            self._wrong = [moment for moment in self._wrong if moment > now - TRIES_SECONDS]
+            if self._password is None or len(self._wrong) >= TRIES:
+                return None
+            if not is_password(password, self._password):
+                self._wrong.append(now)
+                return None
         session = self.session(None)
         self._logins[session.id] = now + SESSION_SECONDS
         while len(self._logins) > MOST_SESSIONS:

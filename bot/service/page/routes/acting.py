@@ -26,7 +26,7 @@ login = APIRouter()
 async def ask_to_publish_all(request: Request, state: PageStateOf, person: Person, cycle: str) -> Response:
     """Ask for all releases that wait to be published."""
     await read_form(request, person)
-    _controls(state).ask(RequestKind.PUBLISH, cycle, None, _name(person))
+    await _ask(state, RequestKind.PUBLISH, cycle, None, _name(person))
     return _see(f"/cycles/{quote(cycle)}")
 
 
@@ -34,7 +34,7 @@ async def ask_to_publish_all(request: Request, state: PageStateOf, person: Perso
 async def ask_to_publish(request: Request, state: PageStateOf, person: Person, cycle: str, role: str) -> Response:
     """Ask for one release to be published; `edited` allows its edited card."""
     form = await read_form(request, person)
-    _controls(state).ask(RequestKind.PUBLISH, cycle, role, _name(person), edited=form.get("edited") == "yes")
+    await _ask(state, RequestKind.PUBLISH, cycle, role, _name(person), edited=form.get("edited") == "yes")
     return _see(f"/cycles/{quote(cycle)}")
 
 
@@ -44,7 +44,7 @@ async def ask_to_reject(request: Request, state: PageStateOf, person: Person, cy
     note = " ".join((await read_form(request, person)).get("note", "").split())
     if not note:
         raise HTTPException(400, "A rejection needs a note: say in a line why.")
-    _controls(state).ask(RequestKind.REJECT, cycle, role, _name(person), note=note[:500])
+    await _ask(state, RequestKind.REJECT, cycle, role, _name(person), note=note[:500])
     return _see(f"/cycles/{quote(cycle)}")
 
 
@@ -81,6 +81,13 @@ async def log_out(request: Request, state: PageStateOf, person: Person) -> Respo
     await read_form(request, person)
     state.sessions.log_out(person)
     return _see("/login")
+
+
+async def _ask(
+    state: PageState, kind: RequestKind, cycle: str, role: str | None, who: str, *, note: str = "", edited: bool = False
+) -> None:
+    """`Controls.ask` in a thread: the ledger may be busy, and the other pages must not wait for it."""
+    await asyncio.to_thread(_controls(state).ask, kind, cycle, role, who, note=note, edited=edited)
 
 
 def _controls(state: PageState) -> Controls:

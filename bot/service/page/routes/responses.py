@@ -34,8 +34,11 @@ def render_page(name: str, session: Session | None, status: int = 200, **values:
 
 
 def set_session(response: Response, session: Session) -> None:
-    """Give the browser its session: unreadable for scripts, and sent only from our own pages."""
-    response.set_cookie(COOKIE, session.id, httponly=True, samesite="strict", path="/")
+    """Give the browser its session: unreadable for scripts, and not sent with the forms of other sites.
+
+    "strict" would log a person out who follows a link from a mail: without the cookie, they would get another one.
+    """
+    response.set_cookie(COOKIE, session.id, httponly=True, samesite="lax", path="/")
 
 
 def render_failure(status: int, message: str) -> HTMLResponse:

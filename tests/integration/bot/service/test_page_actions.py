@@ -163,6 +163,18 @@ def test_a_hub_that_refuses_is_shown_and_the_release_still_waits(home: Home) -> 
     assert f'action="{RELEASE}/publish"' in page
 
 
+def test_a_bug_fails_its_request_alone(home: Home) -> None:
+    browser = browser_of(home)
+    send(browser, f"{RELEASE}/reject", note="no")
+
+    def hub_of(_: str) -> Hub:
+        raise KeyError("hub")
+
+    while ReviewWorker(home, hub_of, Listener()).work_off():
+        pass
+    assert "could not reject it: a bug in shoal: KeyError" in browser.get("/cycles/small-1").text
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "status", "reason"),
     [
@@ -204,7 +216,7 @@ def test_a_forged_form_is_refused(home: Home) -> None:
     own, elsewhere = {"token": form_token(browser)}, {"origin": "https://evil.example"}
     assert browser.post(f"{RELEASE}/publish", data=own, headers=elsewhere).status_code == 403
     cookie = browser.get("/").headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert "httponly" in cookie and "samesite=lax" in cookie
 
 
 def test_a_schedule_can_be_told_to_run_and_to_pause(home: Home) -> None:
@@ -258,11 +270,12 @@ def test_an_address_that_others_reach_needs_a_password(tmp_path: Path) -> None:
         pass
 
 
-def test_a_taken_port_is_a_line_that_names_the_option(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--page"])
+def test_a_taken_port_is_a_line_that_names_the_option(tmp_path: Path, option: str) -> None:
     builder = PageBuilder(Home(tmp_path), NOWHERE, lambda _: NOWHERE, Listener(), ())
     with (
         builder.opened(PageOptions("127.0.0.1", 0)) as (_, listener),
-        pytest.raises(ShoalError, match=r"--port: got \d+: Address already in use; choose another"),
-        builder.opened(PageOptions("127.0.0.1", listener.getsockname()[1])),
+        pytest.raises(ShoalError, match=rf"{option}: got \d+: Address already in use; choose another"),
+        builder.opened(PageOptions("127.0.0.1", listener.getsockname()[1], port_option=option)),
     ):
         pass
