@@ -77,9 +77,10 @@ class AdapterConfig:
         return isinstance(self.targets, str) or self.layers is None or self._layer_of(module) in self.layers
 
     def _layer_of(self, module: str) -> int | None:
-        patterns = [rf"(?:^|.*?\.){stack}\.(\d+)\." for stack in self.layer_stacks] or [r".*?\.[^.]*\.(\d+)\."]
+        stacks = [rf"(?:^|.*?\.){stack}" for stack in self.layer_stacks] or [r".*?\.[^.]*"]
+        patterns = [rf"{stack}\.(?P<layer>\d+)\." for stack in stacks]
         found = next(filter(None, (re.match(pattern, module) for pattern in patterns)), None)
-        return int(found[1]) if found else None
+        return int(found["layer"]) if found else None
 
 
 def read_adapter_config(label: str, config: Mapping[str, object]) -> AdapterConfig:
@@ -129,9 +130,13 @@ class _Reader:
         return value
 
     def finite(self, key: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        try:
+            found = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        except OverflowError:  # a whole number of hundreds of digits
+            found = math.inf
+        if not math.isfinite(found):
             raise self.wrong(key, value, "a finite number")
-        return float(value)
+        return found
 
     def by_pattern(self, key: str, read: Callable[[str, object], _Number]) -> dict[str, _Number]:
         values = self.config.get(key) or {}
@@ -159,10 +164,13 @@ class _Reader:
 
     def check_patterns(self, config: AdapterConfig) -> None:
         whole = [names for names in (config.targets, config.excluded) if isinstance(names, str)]
-        for pattern in (*whole, *config.ranks, *config.alphas, *config.saved, *config.layer_stacks):
+        parts = [*config.ranks, *config.alphas, *config.saved, *config.layer_stacks]
+        # As they are used: some patterns are none within another.
+        used = [(pattern, pattern) for pattern in whole] + [(part, rf"(.*\.)?({part})(?P<layer>\d+)") for part in parts]
+        for pattern, wrapped in used:
             try:
-                re.compile(pattern)
-            except re.error as error:
+                re.compile(wrapped)
+            except (re.error, OverflowError, RecursionError) as error:
                 why = f"no regular expression ({error})"
                 raise MergingError(f"{self.label}: pattern {_short(pattern)}: {why}") from error
 

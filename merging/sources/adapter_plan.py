@@ -171,7 +171,7 @@ def _product(
 def _no_weight_of_its_own(module: str, parts: Mapping[str, TensorHeader], base: Mapping[str, TensorHeader]) -> str:
     """The reason why the base lacks a module's weight: it may be a head that is tied to the embeddings."""
     up, down = (parts.get(name) for name in reversed(_LINEAR))
-    sizes = (up.shape[0], down.shape[-1]) if up and down and up.shape else None
+    sizes = (up.shape[0], down.shape[-1]) if up and down and up.shape and down.shape else None
     embeddings = [own for own, header in base.items() if header.shape == sizes and parse_name(own).is_embedding]
     if embeddings and parse_name(f"{module}.weight").layer is None:
         why = f"the base has no {module}.weight of its own, it ties it to {embeddings[0]}, which LoRA would change too"

@@ -192,6 +192,12 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "no rank": ({"r": 0}, "r: got 0: it must be a whole number above 0"),
     "alpha": ({"alpha_pattern": {"q_proj": "x"}}, "alpha_pattern.q_proj: got 'x': it must be a finite number"),
     "pattern": ({"target_modules": "("}, r"pattern '\(': no regular expression"),
+    "pattern of its own start": (
+        {"rank_pattern": {"(?i)q_proj": 4}},
+        r"pattern '\(\?i\)q_proj': no regular expression",
+    ),
+    "pattern without end": ({"target_modules": f"q{{{'9' * 20}}}"}, "no regular expression"),
+    "endless alpha": ({"lora_alpha": 10**400}, "lora_alpha: got 1000+: it must be a finite number"),
     "no target": ({"target_modules": ["v_proj"]}, "q_proj has LoRA weights, yet target_modules leaves it out"),
     "no weights": ({"target_modules": ["q_proj", "v_proj"]}, "v_proj has no LoRA weights"),
     "not saved": ({"modules_to_save": ["lm_head"]}, "modules_to_save: got 'lm_head': the file has no weights of it"),
