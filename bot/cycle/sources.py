@@ -158,7 +158,10 @@ def _find_and_fetch(context: CycleContext, make_evaluator: EvaluatorFactory) -> 
     if not needs_audition(watchlist, family):
         found = _fetch(context, pool)
         pool, folders = found.pool, dict(found.folders)
-        return (with_vocabulary(pool, vocabulary, read_fetched(folders)) if found.refused else pool), folders
+        if found.refused:
+            pool = with_vocabulary(pool, vocabulary, read_fetched(folders))
+            check_pool(watchlist, pool)
+        return pool, folders
     invited = _fetch(context, invite_to_audition(watchlist, family))
     ledger.keep(cycle, "family", invited.pool, Family)
     pool = hold_audition(context, invited.pool, invited.folders, make_evaluator)
