@@ -20,6 +20,9 @@ VARIABLE = "SHOAL_NOTIFY"
 
 _SCHEMA = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}(?=://)")
 
+_WEBHOOKS = ("json", "xml", "form")
+"""Schemes of plain webhooks. Whoever knows the path of one can often write to it, as with those of chats."""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -67,5 +70,13 @@ def _parse(text: str, place: str) -> Address:
         scheme = _SCHEMA.match(text)
         got = f"an address that begins with {scheme[0]}://" if scheme else "a text without scheme://"
         raise ShoalError(f"{place}: got {got}: apprise does not know it; see `shoal notify --help` for examples")
+    return Address(_hide_secrets(str(service.url(privacy=True))), service)  # type: ignore[no-untyped-call]
+
+
+def _hide_secrets(url: str) -> str:
+    """An address as apprise shows it, without what apprise takes for none of the secrets."""
     # What follows the ? are apprise's own settings of the connection.
-    return Address(str(service.url(privacy=True)).partition("?")[0], service)  # type: ignore[no-untyped-call]
+    scheme, _, place = url.partition("?")[0].partition("://")
+    host, _, path = place.partition("/")
+    hidden = f"{host}/****" if path and scheme.removesuffix("s") in _WEBHOOKS else place
+    return f"{scheme}://{hidden}"

@@ -29,11 +29,11 @@ def test_without_addresses_the_error_says_where_to_write_them(
 def test_addresses_are_listed_without_their_secrets_and_nothing_is_sent(
     shoal: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SHOAL_NOTIFY", f"json://me:s3cret@127.0.0.1:{closed_port()}/x xml://127.0.0.1:1")
+    monkeypatch.setenv("SHOAL_NOTIFY", f"json://me:s3cret@127.0.0.1:{closed_port()}/p4th xml://127.0.0.1:1")
     status, out, err = shoal("notify", "--home", str(tmp_path))
     assert (status, err) == (0, "")
     assert [line.rpartition(":")[0] for line in out.splitlines()] == ["json://me:****@127.0.0.1", "xml://127.0.0.1"]
-    assert "s3cret" not in out
+    assert "s3cret" not in out and "p4th" not in out
 
 
 def test_a_test_message_that_is_lost_is_an_error(shoal: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_addresses_come_from_a_private_file(tmp_path: Path) -> None:
     home.notify.write_text("# the team\njson://token@127.0.0.1:9/team\n\nxml://127.0.0.1:9\n", encoding="utf-8")
     home.notify.chmod(0o600)
     assert [address.name for address in read_addresses(home, {})] == [
-        "json://token@127.0.0.1:9/team",
+        "json://token@127.0.0.1:9/****",
         "xml://127.0.0.1:9/",
     ]
     home.notify.chmod(0o644)
