@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,9 @@ from bot.service.page.server import page_in_thread
 from bot.service.page.views import Desk
 from bot.service.review_worker import ReviewWorker, review_worker_in_thread
 from bot.service.scheduler import CronJobs, DueWatchlists
+
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+"""A name as it stands in a browser's address, without scheme and port; or all names below one."""
 
 HubOf = Callable[[str], Hub]
 """The Hub that a cycle ran on, by the cycle's id."""
@@ -63,7 +67,7 @@ class PageBuilder:
         """The page's application and its socket; its reviews are carried out while the block runs.
 
         Raises:
-            ShoalError: the address cannot be used, or others could reach the page and there is no password.
+            ShoalError: the address or a name cannot be used, or others could reach the page and it has no password.
         """
         password = read_password(self._home.page_password)
         if not is_loopback(options.host) and password is None:
@@ -71,6 +75,8 @@ class PageBuilder:
                 f"{options.host_option}: got {options.host}: others could reach the page, and it has no password; "
                 "set one with `shoal page --set-password`"
             )
+        if wrong := [name for name in options.names if not _HOST_NAME.fullmatch(name)]:
+            raise ShoalError(f"--name: got {wrong[0]!r}: write a host's name alone, as in shoal.example.org")
         controls = None
         if options.review:
             controls = Controls(self._home, schedule_controls(*schedule) if schedule else None)

@@ -270,6 +270,16 @@ def test_an_address_that_others_reach_needs_a_password(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["https://shoal.example.org", "shoal.example.org:8400", "*", "a*b", ""])
+def test_a_name_that_no_browser_would_send_is_refused(tmp_path: Path, name: str) -> None:
+    builder = PageBuilder(Home(tmp_path), NOWHERE, lambda _: NOWHERE, Listener(), ())
+    with (
+        pytest.raises(ShoalError, match=r"--name: got .*: write a host's name alone"),
+        builder.opened(PageOptions("127.0.0.1", 0, (name,))),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("option", ["--port", "--page"])
 def test_a_taken_port_is_a_line_that_names_the_option(tmp_path: Path, option: str) -> None:
     builder = PageBuilder(Home(tmp_path), NOWHERE, lambda _: NOWHERE, Listener(), ())
