@@ -78,10 +78,10 @@ def _score_models(
     assert watchlist.audition is not None  # otherwise nobody auditions
     pool = choose_by_rank(family, watchlist.max_sources)  # as large as the one that will be chosen
     strategy = make_strategy(watchlist, pool)
-    resources, _ = fit_resources(watchlist, strategy, pool)
     alike = [
         member for member in family.members if share_vocabulary((family.leader, member), watchlist.search.vocabulary)
     ]
+    resources, _ = fit_resources(watchlist, strategy, pool, parted=len(alike) < len(family.members))
     spec = replace(
         make_worker_spec(context, family, folders, resources),
         sources=tuple(member.ref for member in alike),
