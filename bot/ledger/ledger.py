@@ -70,6 +70,8 @@ class Cycle:
     finished: datetime | None
 
 
+_OTHER_WATCHLIST = "the watchlist, or the keys that this shoal reads in it, changed before the cycle was done"
+
 AUDITIONED = "auditioned"
 """The role of a model that was fetched to audition for a cycle's pool, and was not chosen."""
 
@@ -158,7 +160,7 @@ class Ledger:
                 if newest.digest == digest or _has_not_begun(session, newest):
                     newest.digest, newest.state, newest.note, newest.finished = digest, State.RUNNING, "", None
                     return _cycle(newest)
-                newest.state, newest.note = State.ABANDONED, "the watchlist changed before the cycle was done"
+                newest.state, newest.note = State.ABANDONED, _OTHER_WATCHLIST
                 newest.finished = now.isoformat()
             session.execute(delete(EvaluationRow).where(EvaluationRow.transient))
             number = 1 if newest is None else newest.number + 1
