@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from bot.cycle import sources
 from bot.hub.client import Hub
 from bot.hub.discovery.query import query_model
 from bot.hub.download import fetch_pool
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import open_weights
+from bot.ledger.ledger import Ledger
 from conftest import TestHub
 from fixtures.pools import find_pool
 from fixtures.small_adapters import adapter_files, factors
@@ -258,6 +260,22 @@ def test_an_adapter_that_changes_nothing_or_makes_weights_infinite_leaves_the_po
     assert found["reef/huge"].startswith(f"{on}tensor model.layers.0.self_attn.q_proj")
     assert found["reef/huge"].endswith("becomes NaN or infinite with this adapter")
     assert len(list(tmp_path.glob("*/*.on.*"))) == 1
+
+
+def test_an_adapter_that_was_refused_is_judged_anew_on_another_commit_of_its_base(hub: TestHub, tmp_path: Any) -> None:
+    made = {name: factor * np.float32("lora_A" in name) for name, factor in factors(3).items()}
+    stock(hub, eel=files(6, base="reef/base"), idle=adapter_files(3, tensors=made))
+    fetched = fetch_pool(client(hub), pool_of(hub), tmp_path)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.record_pool(ledger.begin("fish", "digest", NOW).id, fetched.refused, ())
+
+    def names() -> set[str]:
+        return {source.repo for source in sources._without_known_damage(ledger, pool_of(hub)).sources}
+
+    assert [verdict.repo for verdict in fetched.refused] == ["reef/idle"]
+    assert names() == {"reef/cod", "reef/eel", "reef/lora"}
+    hub.store.commit("reef/base", files(8, tags=("ancestor",)))
+    assert names() == {"reef/cod", "reef/eel", "reef/lora", "reef/idle"}
 
 
 def test_pools_kept_before_there_were_adapters_are_read(hub: TestHub) -> None:
