@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bot.cycle.past.review import publish_releases, reject_releases
-from bot.errors import EXPECTED, failure_reason
+from bot.errors import EXPECTED, ShoalError, failure_reason
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.ledger.decisions import ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger
 from bot.ledger.requests import RequestKind, ReviewRequest, next_request, settle_request
 from bot.lock import HomeIsBusyError, hold_home
@@ -55,6 +56,7 @@ class ReviewWorker:
         try:
             hub, names = self._hub_of(request.cycle), [request.role]
             if request.kind is RequestKind.PUBLISH:
+                _check_not_rejected(ledger, request)
                 publish_releases(
                     ledger, self._home, hub, request.cycle, names, self._narrator,
                     edited=request.edited, who=request.who,
@@ -69,6 +71,14 @@ class ReviewWorker:
                 _LOGGER.exception("reviews: a request failed")
             return failure_reason(error)
         return None
+
+
+def _check_not_rejected(ledger: Ledger, request: ReviewRequest) -> None:
+    """ShoalError if a release was rejected since it was asked for: whoever names one publishes it even then."""
+    decision = cycle_decisions(ledger, request.cycle).get(request.role)
+    if decision is not None and decision.verdict is ReviewVerdict.REJECTED:
+        again = f"`shoal publish {request.cycle} {request.role}`"
+        raise ShoalError(f"meanwhile {decision.describe()}; {again} publishes it all the same")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 from httpx import Response
 from starlette.testclient import TestClient
 
+from bot.cycle.past.review import reject_releases
 from bot.demo import BOT_USER, TOKEN
 from bot.errors import ShoalError
 from bot.home import Home
@@ -161,6 +162,17 @@ def test_a_hub_that_refuses_is_shown_and_the_release_still_waits(home: Home) -> 
     assert "could not publish it: http://127.0.0.1:9: no token; set HF_TOKEN" in page
     assert state_of(home) is State.REVIEW
     assert f'action="{RELEASE}/publish"' in page
+
+
+def test_a_release_that_was_rejected_elsewhere_meanwhile_is_not_published(home: Home, server: Running) -> None:
+    hub, browser = Hub(server.endpoint, TOKEN), browser_of(home)
+    send(browser, f"{RELEASE}/publish")
+    ledger = Ledger(home.ledger)
+    reject_releases(ledger, home, hub, "small-1", ["balanced"], "on second thoughts", Listener(), who="berta")
+    ledger.close()
+    work_off(home, hub)
+    assert state_of(home) is State.REJECTED
+    assert "meanwhile rejected by berta" in browser.get("/cycles/small-1").text
 
 
 def test_a_bug_fails_its_request_alone(home: Home) -> None:
