@@ -118,6 +118,7 @@ def render_export_card(
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
     released = [entry for entry in ledger.releases(cycle) if entry.recipe == member.recipe]
+    parts = dict.fromkeys(part for origin in recipe.origins for part in origin.parts)  # adapters may share a base
     body = render_markdown(
         "export_card.md.j2",
         cycle=cycle,
@@ -127,13 +128,13 @@ def render_export_card(
         skills=watchlist.skill_names,
         merge=recipe.describe(),
         released=released[0] if released else None,
-        sources=[(part.location, str(part.revision)) for origin in recipe.origins for part in origin.parts],
+        sources=[(part.location, str(part.revision)) for part in parts],
         dtype=recipe.dtype,
         notices=pool.licence.notices,
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
     )
     kind = kind_of(pool.sources[0].settings)
-    parents = [part.location for origin in recipe.origins for part in origin.parts]
+    parents = [part.location for part in parts]
     return write_front_matter(pool.licence, parents, ["merge", OWN_TAG], kind.library, kind.pipeline_tag) + body
 
 

@@ -13,7 +13,7 @@ from bot.hub.front_matter import write_front_matter
 from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
 from bot.release.card.facts import CardFacts, TaskFacts
 from bot.release.card.kinds import USAGE
-from bot.release.card.merge_facts import BaseFacts, WeightMergeFacts
+from bot.release.card.merge_facts import BaseFacts, SourceFacts, WeightMergeFacts
 from bot.release.hints import PUBLIC_HUB
 from merging.kinds import KINDS
 from templates.escaping import plain
@@ -72,14 +72,18 @@ def render_release_card(facts: CardFacts) -> str:
 
 
 def adapted_bases(facts: CardFacts) -> list[BaseFacts]:
-    """The bases of adapters, each once, but for the base of the merge."""
-    bases = {source.adapted.repo: source.adapted for source in facts.sources if source.adapted}
-    return [base for repo, base in bases.items() if facts.base is None or repo != facts.base.repo]
+    """The bases of adapters, each once, but for those that the card names as sources or as the base."""
+    named = _named_sources(facts)
+    bases = {source.adapted.repo: source.adapted for source in named if source.adapted}
+    return [base for repo, base in bases.items() if repo not in {source.repo for source in named}]
+
+
+def _named_sources(facts: CardFacts) -> tuple[SourceFacts, ...]:
+    return (*facts.sources, *([facts.base] if facts.base else []), *facts.token_sources)
 
 
 def _front_matter(facts: CardFacts) -> str:
-    merged = (*facts.sources, *([facts.base] if facts.base else []), *facts.token_sources)
-    parents = [*(source.repo for source in merged), *(base.repo for base in adapted_bases(facts))]
+    parents = [*(source.repo for source in _named_sources(facts)), *(base.repo for base in adapted_bases(facts))]
     return write_front_matter(
         facts.licence,
         parents,

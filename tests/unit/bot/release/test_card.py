@@ -22,7 +22,7 @@ from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.card import render_release_card
 from bot.release.card.facts import AuditionFacts, CardFacts, ItemCounts
-from bot.release.card.merge_facts import ConversionFacts, PartFacts, PathFacts
+from bot.release.card.merge_facts import BaseFacts, ConversionFacts, PartFacts, PathFacts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import Question
@@ -74,6 +74,16 @@ def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:
 
 def body(card: str) -> str:
     return card.split("\n---\n", 1)[1]
+
+
+def test_the_base_of_adapters_is_named_once_whatever_else_it_is() -> None:
+    one, two, *_ = OF_MERGE.sources
+    on_source = replace(two, adapted=BaseFacts(one.repo, one.sha, one.licence))
+    card = render_release_card(replace(OF_MERGE, sources=(one, on_source)))
+    assert "LoRA adapter on" in card and "base of an adapter" not in card
+    elsewhere = BaseFacts("reef/elsewhere", "a" * 40, "mit")
+    card = render_release_card(replace(OF_MERGE, sources=tuple(replace(it, adapted=elsewhere) for it in (one, two))))
+    assert card.count("base of an adapter") == 1
 
 
 def test_the_card_of_a_weight_merge_reads_as_agreed() -> None:
