@@ -27,6 +27,7 @@ class Streams:
 
     def __init__(self, most: int = MOST_STREAMS) -> None:
         self._places = threading.BoundedSemaphore(most)
+        self.are_ending = False
 
     def take(self) -> bool:
         """Take a place; False if none is left."""
@@ -35,6 +36,10 @@ class Streams:
     def give_back(self) -> None:
         """Give a place back."""
         self._places.release()
+
+    def end(self) -> None:
+        """Let each stream end at its next look: the server stops."""
+        self.are_ending = True
 
 
 class EventStream(StreamingResponse):
@@ -56,11 +61,16 @@ class EventStream(StreamingResponse):
             self._streams.give_back()
 
 
-async def stream_progress(read: Callable[[], LiveProgress | None], poll: float = POLL_SECONDS) -> AsyncIterator[str]:
-    """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs."""
+async def stream_progress(
+    read: Callable[[], LiveProgress | None], streams: Streams, poll: float = POLL_SECONDS
+) -> AsyncIterator[str]:
+    """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs.
+
+    They go on until `streams` are ending.
+    """
     yield _RETRY
     last, quiet = None, 0.0
-    while True:
+    while not streams.are_ending:
         progress = await asyncio.to_thread(read)
         data = json.dumps(None if progress is None else asdict(progress), ensure_ascii=False)
         if data != last:

@@ -10,20 +10,23 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from bot.service.page.events import Streams
+
 HOST = "127.0.0.1"
 
-STOP_SECONDS = 5.0
+STOP_SECONDS, SHUTDOWN_SECONDS = 5.0, 3
+"""Seconds that a stop waits for the server, and the server for its open answers: a stream takes up to one to end."""
 
 
 def serve_page(app: FastAPI, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, which then has its usual effect."""
-    uvicorn.Server(_make_config(app)).run(sockets=[listener])
+    _PageServer(app).run(sockets=[listener])
 
 
 @contextmanager
 def page_in_thread(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     """Serve in a thread while the block runs. Signals stay with the main thread."""
-    server = uvicorn.Server(_make_config(app))
+    server = _PageServer(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="page", daemon=True)
     thread.start()
     try:
@@ -33,8 +36,23 @@ def page_in_thread(app: FastAPI, listener: socket.socket) -> Iterator[None]:
         thread.join(STOP_SECONDS)
 
 
-def _make_config(app: FastAPI) -> uvicorn.Config:
-    # An open page's stream never ends by itself, so a shutdown waits only a moment for it.
-    return uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
-    )
+class _PageServer(uvicorn.Server):
+    """A server that ends the streams of open pages before it stops; cancelled ones would be errors in the log."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="error",
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+                server_header=False,
+            )
+        )
+        self._streams: Streams = app.state.page.streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop taking connections, and close those that are open."""
+        self._streams.end()
+        await super().shutdown(sockets)

@@ -70,7 +70,7 @@ async def follow_progress(state: PageStateOf, _: Person) -> Response:
     if not state.streams.take():
         busy = {**HEADERS, "Retry-After": "60"}
         return PlainTextResponse("too many pages are open; close some", 503, headers=busy)
-    return EventStream(stream_progress(state.desk.progress), state.streams, HEADERS)
+    return EventStream(stream_progress(state.desk.progress, state.streams), state.streams, HEADERS)
 
 
 @router.get("/assets/{name}")

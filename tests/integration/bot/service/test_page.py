@@ -8,16 +8,19 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.lock import hold_home
+from bot.service.listener import open_listener
 from bot.service.live import LiveProgress, live_narrator
 from bot.service.page.app import create_page_app
 from bot.service.page.events import EventStream, Streams, stream_progress
 from bot.service.page.login.sessions import Sessions
+from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
 from fixtures.cycles import Listener
 from fixtures.past_cycles import FRONT, PIXEL, write_past_cycles
@@ -169,7 +172,7 @@ def test_a_stream_sends_snapshots_of_what_changes() -> None:
 
     async def follow() -> list[str]:
         events: list[str] = []
-        stream = stream_progress(lambda: next(answers), poll=0)
+        stream = stream_progress(lambda: next(answers), Streams(), poll=0)
         async for event in stream:
             events.append(event)
             if len(events) == 4:
@@ -191,9 +194,20 @@ def test_a_stream_whose_reader_left_before_it_began_gives_its_place_back() -> No
 
     async def ignore(_: object) -> None: ...
 
-    answer = EventStream(stream_progress(lambda: None), streams, {})
+    answer = EventStream(stream_progress(lambda: None, streams), streams, {})
     asyncio.run(answer({"type": "http"}, gone, ignore))
     assert streams.take()
+
+
+def test_a_page_that_is_open_does_not_make_errors_of_a_stop(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    app = create_page_app(Desk(home, HUB), Sessions("anna"))
+    with open_listener(HOST, 0) as listener, httpx.Client() as client:
+        with page_in_thread(app, listener):
+            events = client.build_request("GET", f"http://{HOST}:{listener.getsockname()[1]}/events")
+            lines = client.send(events, stream=True).iter_lines()
+            assert next(lines) == "retry: 5000"
+        assert [line for line in lines if line] == ["data: null"]  # a whole answer, not one that was cut off
+    assert capsys.readouterr().err == ""
 
 
 def test_too_many_streams_are_refused_and_the_page_still_works(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
