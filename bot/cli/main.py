@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,9 +29,6 @@ from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.load import load_watchlist, naming_lines
 from bot.watchlist.sections import SpaceKind
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="shoal",
