@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+import regex
+
 from merging.errors import MergingError
+from merging.sources.patterns import PatternMatcher
 
 _Number = TypeVar("_Number", int, float)
 
@@ -54,24 +57,26 @@ class AdapterConfig:
     layers: tuple[int, ...] | None
     layer_stacks: tuple[str, ...]
     saved: tuple[str, ...]
+    matcher: PatternMatcher = field(compare=False, repr=False)
 
     def rank_of(self, module: str) -> int:
         """The rank of a module's two matrices."""
-        return self.ranks.get(_pattern_for(module, self.ranks), self.rank)
+        return self.ranks.get(self._pattern_for(module, self.ranks), self.rank)
 
     def scaling_of(self, module: str) -> float:
         """The factor of a module's product of matrices: α/r, or α/√r (rsLoRA, arXiv:2312.03732)."""
         rank = self.rank_of(module)
-        alpha = self.alphas.get(_pattern_for(module, self.alphas), self.alpha)
+        alpha = self.alphas.get(self._pattern_for(module, self.alphas), self.alpha)
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
     def targets_module(self, module: str) -> bool | None:
         """Whether the adapter changes a module of this name; None if names alone do not decide it."""
-        if _named(self.excluded, module) or any(re.match(rf"(^|.*\.){name}($|\..*)", module) for name in self.saved):
+        match = self.matcher.match
+        if self._named(self.excluded, module) or any(match(rf"(^|.*\.){name}($|\..*)", module) for name in self.saved):
             return False
         if self.targets == _EVERY_LINEAR:
             return None
-        if not _named(self.targets, module):
+        if not self._named(self.targets, module):
             return False
         # Given a pattern, peft does not look at the layers.
         return isinstance(self.targets, str) or self.layers is None or self._layer_of(module) in self.layers
@@ -79,8 +84,18 @@ class AdapterConfig:
     def _layer_of(self, module: str) -> int | None:
         stacks = [rf"(?:^|.*?\.){stack}" for stack in self.layer_stacks] or [r".*?\.[^.]*"]
         patterns = [rf"{stack}\.(?P<layer>\d+)\." for stack in stacks]
-        found = next(filter(None, (re.match(pattern, module) for pattern in patterns)), None)
+        found = next(filter(None, (self.matcher.match(pattern, module) for pattern in patterns)), None)
         return int(found["layer"]) if found else None
+
+    def _pattern_for(self, module: str, patterns: Collection[str]) -> str:
+        """The first pattern that a module's name ends with, at a dot; else the name itself."""
+        match = self.matcher.match
+        return next((pattern for pattern in patterns if match(rf"(.*\.)?({pattern})$", module)), module)
+
+    def _named(self, names: str | tuple[str, ...], module: str) -> bool:
+        if isinstance(names, str):
+            return bool(names) and self.matcher.match(names, module, whole=True) is not None
+        return any(module == name or module.endswith(f".{name}") for name in names)
 
 
 def read_adapter_config(label: str, config: Mapping[str, object]) -> AdapterConfig:
@@ -112,6 +127,7 @@ def read_adapter_config(label: str, config: Mapping[str, object]) -> AdapterConf
         layers=reader.layers(),
         layer_stacks=reader.listed("layers_pattern"),
         saved=reader.listed("modules_to_save"),
+        matcher=PatternMatcher(label),
     )
     reader.check_patterns(found)
     return found
@@ -170,23 +186,13 @@ class _Reader:
         for pattern, wrapped in used:
             try:
                 re.compile(wrapped)
-            except (re.error, OverflowError, RecursionError) as error:
+                regex.compile(wrapped)
+            except (re.error, regex.error, OverflowError, RecursionError) as error:
                 why = f"no regular expression ({error})"
                 raise MergingError(f"{self.label}: pattern {_short(pattern)}: {why}") from error
 
     def wrong(self, key: str, value: object, wanted: str) -> MergingError:
         return MergingError(f"{self.label}: {key}: got {_short(value)}: it must be {wanted}")
-
-
-def _pattern_for(module: str, patterns: Collection[str]) -> str:
-    """The first pattern that a module's name ends with, at a dot; else the name itself."""
-    return next((pattern for pattern in patterns if re.match(rf"(.*\.)?({pattern})$", module)), module)
-
-
-def _named(names: str | tuple[str, ...], module: str) -> bool:
-    if isinstance(names, str):
-        return bool(names) and re.fullmatch(names, module) is not None
-    return any(module == name or module.endswith(f".{name}") for name in names)
 
 
 def _short(value: object) -> str:

@@ -224,7 +224,7 @@ def _check_complete(
         if in_layers and len(header.shape) == 2 and name not in stored and config.targets_module(module):
             raise MergingError(f"{config.label}: module {module} has no LoRA weights, yet target_modules names it")
     for saved in config.saved:
-        if not any(re.match(rf"(^|.*\.){saved}\.", name) for name in whole):
+        if not any(config.matcher.match(rf"(^|.*\.){saved}\.", name) for name in whole):
             raise MergingError(f"{config.label}: modules_to_save: got {saved!r}: the file has no weights of it")
 
 
