@@ -31,7 +31,7 @@ def test_matches_are_those_of_re(pattern: str, whole: bool) -> None:
 
 def test_a_pattern_that_would_take_years_is_refused() -> None:
     pattern = "(?:(?:a|b|ab)+)+c"
-    with pytest.raises(MergingError, match="^evil/adapter: pattern .* takes too long to match") as error:
+    with pytest.raises(MergingError, match=r"^evil/adapter: pattern .* takes too long to match") as error:
         PatternMatcher("evil/adapter", 0.1).match(pattern, "ab" * 40 + "dc")
     assert repr(pattern) in str(error.value)
 
