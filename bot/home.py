@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.errors import ShoalError
+
 
 @dataclass(frozen=True)
 class Home:
@@ -77,6 +79,8 @@ class Home:
 
 
 def find_home(chosen: Path | None) -> Home:
-    """The chosen folder, else `SHOAL_HOME`, else `~/.shoal`."""
-    folder = chosen or Path(os.environ.get("SHOAL_HOME") or Path.home() / ".shoal")
-    return Home(folder.expanduser().absolute())
+    """The chosen folder, else `SHOAL_HOME`, else `~/.shoal`; it need not exist. ShoalError for a file."""
+    folder = (chosen or Path(os.environ.get("SHOAL_HOME") or Path.home() / ".shoal")).expanduser().absolute()
+    if folder.is_file():
+        raise ShoalError(f"--home: got {str(folder)!r}: is a file; choose a folder")
+    return Home(folder)

@@ -46,7 +46,7 @@ def read_addresses(home: Home, environment: Mapping[str, str] = os.environ) -> t
     try:
         _check_private(path)
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):  # whoever needs the home says what is wrong with it
+    except FileNotFoundError:
         return ()
     except UnicodeDecodeError as error:
         raise ShoalError(f"{path}: is not text in UTF-8; write one address a line") from error

@@ -7,6 +7,10 @@ import os
 import pytest
 import torch
 
+from fixtures.stocked import server, stocked
+
+__all__ = ["device", "server", "stocked"]
+
 
 @pytest.fixture(scope="session")
 def device() -> str:

@@ -21,19 +21,6 @@ CYCLE = "small-1"
 ON_CPU = small_watchlist()
 
 
-@pytest.fixture(scope="module")
-def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stocked") / "hub"
-    cycles.stock(folder)
-    return folder
-
-
-@pytest.fixture
-def server(stocked: Path, tmp_path: Path) -> Iterator[Running]:
-    with cycles.copy_of(stocked, tmp_path / "hub") as server:
-        yield server
-
-
 @pytest.fixture
 def server_of_cpu(stocked: Path, tmp_path: Path) -> Iterator[Running]:
     with cycles.copy_of(stocked, tmp_path / "hub-cpu") as server:

@@ -32,7 +32,7 @@ def read_password(path: Path) -> str | None:
     """
     try:
         mode, text = stat.S_IMODE(path.stat().st_mode), path.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ShoalError(f"{path}: got mode {mode:04o}: only you may read it: chmod 600 {path}")

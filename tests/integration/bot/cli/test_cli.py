@@ -126,7 +126,8 @@ def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_pat
 def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(tmp_path: Path) -> None:
     path = write_watchlist(tmp_path / "w.yml")
     (tmp_path / "file").write_text("")
-    assert "--home: got" in one_line_error(shoal("run", path, "--home", tmp_path / "file"))
+    for with_file in (["run", path], ["status"], ["page"], ["notify"]):
+        assert "is a file; choose a folder" in one_line_error(shoal(*with_file, "--home", tmp_path / "file"))
     for command in (["status"], ["show", "small-1"], ["publish", "small-1"]):
         assert "no ledger here yet" in one_line_error(shoal(*command, "--home", tmp_path / "typo"))
     assert not (tmp_path / "typo").exists()
