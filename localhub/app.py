@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from localhub.datasets import routes_datasets
 from localhub.errors import HubError
+from localhub.jobs import routes_jobs
 from localhub.pages import routes_pages
 from localhub.protocol import (
     routes_account,
@@ -24,14 +24,15 @@ from localhub.protocol import (
 from localhub.protocol.access import Limits
 from localhub.protocol.faults import Faults, InjectFaults
 from localhub.protocol.url_paths import KeepEscapedSlashes
+from localhub.shelves import routes_reading, routes_spaces, routes_writing
 from localhub.store.store import Store
 from localhub.xet import routes_xet
 from localhub.xet.storage import XetStorage
 
 # The first route that matches answers, so the pages, which match almost any path, come last.
 ROUTES = (
-    routes_account, routes_collections, routes_datasets, routes_discussions, routes_xet, routes_models, routes_repos,
-    routes_files, routes_pages,
+    routes_account, routes_collections, routes_reading, routes_writing, routes_spaces, routes_jobs, routes_discussions,
+    routes_xet, routes_models, routes_repos, routes_files, routes_pages,
 )  # fmt: skip
 
 

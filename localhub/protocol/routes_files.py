@@ -105,6 +105,13 @@ def offer_uploads(
     transfers: Annotated[list[str], Body()] = ["basic"],  # noqa: B006  FastAPI copies it
 ) -> JsonObject:
     """The address to upload each file to; a file without `actions` need not be uploaded."""
+    return describe_uploads(caller, repo, operation, objects, transfers, "")
+
+
+def describe_uploads(
+    caller: Caller, repo: Repo, operation: str, objects: Sequence[LfsObject], transfers: Sequence[str], place: str
+) -> JsonObject:
+    """How to upload each file; `place` stands before the repo's id in its address."""
     caller.author("upload files")
     if operation != "upload":
         raise bad_request(f'"operation" must be "upload", not {operation!r}: download from resolve/')
@@ -112,12 +119,12 @@ def offer_uploads(
     uploaded = caller.find_uploaded((wanted.oid for wanted in objects), repo)
     answers: list[JsonValue] = []
     for wanted in objects:
-        actions = {} if wanted.oid in uploaded else _describe_upload(caller, repo, wanted, multipart)
+        actions = {} if wanted.oid in uploaded else _describe_upload(caller, f"{place}{repo.id}", wanted, multipart)
         answers.append({"oid": wanted.oid, "size": wanted.size, **actions})
     return {"transfer": "multipart" if multipart else "basic", "objects": answers}
 
 
-def _describe_upload(caller: Caller, repo: Repo, wanted: LfsObject, multipart: bool) -> JsonObject:
+def _describe_upload(caller: Caller, address: str, wanted: LfsObject, multipart: bool) -> JsonObject:
     upload: JsonObject = {"href": _sign_address(caller, wanted, ""), "header": {}}
     if multipart and wanted.size > caller.limits.multipart_above:
         # In the protocol, the "headers" of an upload in parts are the size of a part and the address of each.
@@ -126,7 +133,7 @@ def _describe_upload(caller: Caller, repo: Repo, wanted: LfsObject, multipart: b
         parts = {str(i): _sign_address(caller, wanted, f"/part/{length}/{i}") for i in range(1, count + 1)}
         header: JsonObject = {"chunk_size": str(length), **parts}
         upload = {"href": _sign_address(caller, wanted, f"/complete/{length}"), "header": header}
-    verify: JsonObject = {"href": f"{caller.endpoint}/{repo.id}.git/info/lfs/objects/verify"}
+    verify: JsonObject = {"href": f"{caller.endpoint}/{address}.git/info/lfs/objects/verify"}
     return {"authenticated": True, "actions": {"upload": upload, "verify": verify}}
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from localhub.errors import bad_request, entry_not_found
-from localhub.protocol.access import CurrentCaller, VisibleRepo
+from localhub.protocol.access import Caller, CurrentCaller, VisibleRepo
 from localhub.protocol.json_views import JsonObject, describe_commit, describe_entries, describe_model, describe_refs
 from localhub.protocol.model_list import ListQuery, select_page
 from localhub.store.history import find_last_changes
@@ -143,10 +143,15 @@ def list_commits(
     caller: CurrentCaller, repo: VisibleRepo, revision: str, p: Annotated[int, Query(ge=0)] = 0
 ) -> JSONResponse:
     """The history of a revision, newest first, a page (number `p`) at a time."""
+    return list_commit_page(caller, repo, revision, p, "models")
+
+
+def list_commit_page(caller: Caller, repo: Repo, revision: str, p: int, kinds: str) -> JSONResponse:
+    """A page of a repo's history; `kinds` is the repo's place in the API, such as "models"."""
     start = p * COMMITS_PER_PAGE
     rows = list(islice(repo.history(repo.resolve(revision)), start, start + COMMITS_PER_PAGE + 1))
     headers = {}
     if len(rows) > COMMITS_PER_PAGE:
-        path = f"/api/models/{repo.id}/commits/{quote(revision, safe='')}"
+        path = f"/api/{kinds}/{repo.id}/commits/{quote(revision, safe='')}"
         headers["Link"] = f'<{caller.endpoint}{path}?p={p + 1}>; rel="next"'
     return JSONResponse([describe_commit(id, commit) for id, commit in rows[:COMMITS_PER_PAGE]], headers=headers)

@@ -16,12 +16,21 @@ from localhub.names import check_repo_id
 from localhub.protocol.access import BodyText, Caller, CurrentCaller, ReadableRepo, WritableRepo
 from localhub.protocol.commit_body import read_draft, read_lines
 from localhub.protocol.json_views import JsonObject
+from localhub.shelves.shelf import Shelf
+from localhub.shelves.space_settings import FREE_HARDWARE, SpaceSettings, change_space_settings
 from localhub.store.commits import belongs_in_lfs
 from localhub.store.discussions import Pull
-from localhub.store.repo import MAIN, Repo
+from localhub.store.repo import MAIN, Draft, Repo
 
 router = APIRouter(prefix="/api")
 OK = {"message": "ok"}
+
+
+class KeyValue(BaseModel):
+    """A variable or a secret."""
+
+    key: str
+    value: str
 
 
 class RepoName(BaseModel):
@@ -29,20 +38,43 @@ class RepoName(BaseModel):
 
     name: str
     organization: str | None = None
-    type: str = "model"
+    type: Literal["model", "dataset", "space"] = "model"
 
     def id(self, caller: Caller) -> str:
-        """The repo's id, owner/name; a 400 for anything but a model."""
-        if self.type != "model":
-            raise bad_request(f"Invalid type {self.type!r}: the local Hub keeps models only")
+        """The repo's id, owner/name."""
         return check_repo_id(f"{self.organization or caller.require_identity().name}/{self.name}")
 
 
 class NewRepo(RepoName):
-    """A repo to be made."""
+    """A repo to be made; the last four are a Space's."""
 
     private: bool = False
     visibility: Literal["public", "private"] | None = None
+    sdk: Literal["docker", "gradio", "static"] | None = None
+    hardware: str = FREE_HARDWARE
+    secrets: list[KeyValue] = []
+    variables: list[KeyValue] = []
+
+    def create(self, caller: Caller, id: str) -> None:
+        """Make the repo; a 409 if there is one of its name."""
+        private, author = self.private or self.visibility == "private", caller.require_identity().name
+        if self.type == "model":
+            caller.store.create_repo(id, private=private, author=author)
+        elif self.type == "dataset":
+            Shelf(caller.store, "datasets").create(id, private=private, author=author)
+        else:
+            settings = self.space_settings()
+            space = Shelf(caller.store, "spaces").create(id, private=private, author=author)
+            change_space_settings(space, lambda _: settings)
+
+    def space_settings(self) -> SpaceSettings:
+        """The settings that a new Space begins with; a 400 without an SDK."""
+        if self.sdk is None:
+            raise bad_request('"sdk" is missing: a Space needs one')
+        settings = SpaceSettings(self.sdk, self.hardware, variables={one.key: one.value for one in self.variables})
+        for secret in self.secrets:
+            settings = settings.with_secret(secret.key, secret.value)
+        return settings
 
 
 class SettingsChange(BaseModel):
@@ -63,14 +95,13 @@ class AnnouncedFile(BaseModel):
 
 @router.post("/repos/create")
 def create_repo(caller: CurrentCaller, request: NewRepo) -> dict[str, str]:
-    """Make a model repo; a 409 that carries the URL, which the client needs for `exist_ok`, if it exists."""
+    """Make a repo; a 409 that carries the URL, which the client needs for `exist_ok`, if it exists."""
     id = request.id(caller)
     owner = id.partition("/")[0]
-    identity = caller.check_writes(owner, f"create a model under the namespace {owner}")
-    url = f"{caller.endpoint}/{id}"
+    caller.check_writes(owner, f"create a {request.type} under the namespace {owner}")
+    url = f"{caller.endpoint}/{'' if request.type == 'model' else f'{request.type}s/'}{id}"
     try:
-        private = request.private or request.visibility == "private"
-        caller.store.create_repo(id, private=private, author=identity.name)
+        request.create(caller, id)
     except HubError as error:
         if error.status == 409:
             error.body["url"] = url
@@ -82,7 +113,14 @@ def create_repo(caller: CurrentCaller, request: NewRepo) -> dict[str, str]:
 def delete_repo(caller: CurrentCaller, request: RepoName) -> dict[str, str]:
     """Delete a repo."""
     owner, _, name = request.id(caller).partition("/")
-    caller.store.delete_repo(caller.writable_repo(owner, name).id)
+    if request.type == "model":
+        caller.store.delete_repo(caller.writable_repo(owner, name).id)
+        return OK
+    shelf = Shelf(caller.store, "datasets" if request.type == "dataset" else "spaces")
+    caller.check_writes(owner, f"delete {owner}/{name}", repo=f"{owner}/{name}")
+    if (found := shelf.find(f"{owner}/{name}")) is None:
+        raise repo_not_found(known_caller=True)
+    shelf.delete(found)
     return OK
 
 
@@ -144,23 +182,35 @@ async def create_commit(
     caller: CurrentCaller, repo: CommittableRepo, revision: str, request: Request, create_pr: bool = False
 ) -> JsonObject:
     """One atomic commit, to a branch or pull request, or as a new pull request."""
+    body = await read_commit_body(caller, request)
+    return await run_in_threadpool(_open_pull if create_pr else make_commit, caller, repo, revision, body)
+
+
+async def read_commit_body(caller: Caller, request: Request) -> list[bytes]:
+    """The lines of a commit request, within the limits."""
     line_bytes = caller.limits.inline_file * 4 // 3 + 65_536  # base64, and the rest of the line
-    body = await read_lines(request.stream(), line_bytes=line_bytes, body_bytes=caller.limits.commit_body)
-    return await run_in_threadpool(_make_commit, caller, repo, revision, body, create_pr)
+    return await read_lines(request.stream(), line_bytes=line_bytes, body_bytes=caller.limits.commit_body)
 
 
-def _make_commit(caller: Caller, repo: Repo, revision: str, body: list[bytes], create_pr: bool) -> JsonObject:
+def make_commit(caller: Caller, repo: Repo, revision: str, body: list[bytes], place: str = "") -> JsonObject:
+    """Commit to a branch or pull request; `place` stands before the repo's id in its address."""
+    draft = _read_draft(caller, repo, body)
+    return _describe_made(f"{caller.endpoint}/{place}{repo.id}", repo.advance(revision, draft))
+
+
+def _read_draft(caller: Caller, repo: Repo, body: list[bytes]) -> Draft:
     author = caller.store.author(caller.require_identity().name)
     find_uploaded = partial(caller.find_uploaded, likely=repo)
-    draft = read_draft(body, author, caller.store.blobs, find_uploaded, caller.receive_from_xet)
-    url = f"{caller.endpoint}/{repo.id}"
-    if not create_pr:
-        return _describe_made(url, repo.advance(revision, draft))
+    return read_draft(body, author, caller.store.blobs, find_uploaded, caller.receive_from_xet)
+
+
+def _open_pull(caller: Caller, repo: Repo, revision: str, body: list[bytes]) -> JsonObject:
+    draft, url = _read_draft(caller, repo, body), f"{caller.endpoint}/{repo.id}"
 
     def start_pull(number: int) -> Pull:
         return Pull(revision, repo.resolve(revision), repo.open_pull(number, revision, draft))
 
-    thread = caller.store.discussions(repo).open(draft.title, draft.message, author, start_pull)
+    thread = caller.store.discussions(repo).open(draft.title, draft.message, draft.author, start_pull)
     assert thread.pull is not None
     return _describe_made(url, thread.pull.first) | {"pullRequestUrl": f"{url}/discussions/{thread.num}"}
 

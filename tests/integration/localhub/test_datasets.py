@@ -16,13 +16,15 @@ from huggingface_hub.errors import (
 )
 
 from conftest import TestHub
-from localhub import Datasets
+from localhub import Shelf
 
 CARD = "---\nlicense: mit\ntags: [sums]\nconfigs: []\n---\n# Sums\n"
 
 
 def add_data_set(hub: TestHub, id: str = "ada/sums") -> str:
-    return Datasets(hub.store).commit(id, {"README.md": CARD, "main/test.parquet": b"PAR1", "a.jsonl": '{"a": 1}\n'})
+    return Shelf(hub.store, "datasets").commit(
+        id, {"README.md": CARD, "main/test.parquet": b"PAR1", "a.jsonl": '{"a": 1}\n'}
+    )
 
 
 def test_a_data_set_is_described_with_its_card_and_files(hub: TestHub) -> None:
@@ -40,7 +42,7 @@ def test_a_data_set_is_described_with_its_card_and_files(hub: TestHub) -> None:
 
 def test_a_data_set_is_read_at_a_revision_and_by_folder(hub: TestHub) -> None:
     old = add_data_set(hub)
-    new = Datasets(hub.store).commit("ada/sums", {"a.jsonl": '{"a": 2}\n'})
+    new = Shelf(hub.store, "datasets").commit("ada/sums", {"a.jsonl": '{"a": 2}\n'})
     api = hub.api()
     assert api.dataset_info("ada/sums").sha == new
     assert api.dataset_info("ada/sums", revision=old).sha == old
@@ -69,7 +71,7 @@ def test_what_is_absent_private_or_gated_raises_the_client_s_own_exceptions(hub:
     with pytest.raises(RemoteEntryNotFoundError) as caught:
         api.hf_hub_download("ada/sums", "sums.py", repo_type="dataset", cache_dir=hub.cache)
     assert caught.value.response.headers["X-Repo-Commit"] == sha
-    repo = Datasets(hub.store).find("ada/sums")
+    repo = Shelf(hub.store, "datasets").find("ada/sums")
     assert repo is not None
     repo.change_settings(lambda old: replace(old, gated="auto"))
     assert hub.api(hub.other_token).dataset_info("ada/sums").gated == "auto"

@@ -224,7 +224,7 @@ def test_revisions_and_paths_with_slashes_arrive_whole(hub: TestHub) -> None:
 
 
 def test_unknown_routes_answer_404_with_one_clear_line(hub: TestHub) -> None:
-    for path in ("/api/spaces/ada/d", "/api/nonsense", "/datasets/ada/d", "/api/agent-harnesses"):
+    for path in ("/api/buckets/ada/d", "/api/nonsense", "/datasets/ada/d", "/api/agent-harnesses"):
         answer = httpx.get(hub.endpoint + path)
         assert answer.status_code == 404
         assert answer.json()["error"].startswith("No such route on the local Hub")

@@ -1,0 +1,1 @@
+"""Jobs and scheduled Jobs, as records alone: the local Hub runs none of them."""
