@@ -65,6 +65,11 @@ class Home:
         """The password of the page, scrambled; a private file."""
         return self.folder / "page-password"
 
+    @property
+    def page_oauth(self) -> Path:
+        """The OAuth app of the page's login, a private file that a person writes."""
+        return self.folder / "page-oauth"
+
     def releases(self, cycle: str) -> Path:
         """The folder of a cycle's releases."""
         return self.folder / "releases" / cycle

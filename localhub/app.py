@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localhub.errors import HubError
 from localhub.jobs import routes_jobs
+from localhub.oauth import routes_oauth
+from localhub.oauth.apps import OAuthApps
+from localhub.oauth.grants import Grants
 from localhub.pages import routes_pages
 from localhub.protocol import (
     routes_account,
@@ -31,8 +34,8 @@ from localhub.xet.storage import XetStorage
 
 # The first route that matches answers, so the pages, which match almost any path, come last.
 ROUTES = (
-    routes_account, routes_collections, routes_reading, routes_writing, routes_spaces, routes_jobs, routes_discussions,
-    routes_xet, routes_models, routes_repos, routes_files, routes_pages,
+    routes_account, routes_oauth, routes_collections, routes_reading, routes_writing, routes_spaces, routes_jobs,
+    routes_discussions, routes_xet, routes_models, routes_repos, routes_files, routes_pages,
 )  # fmt: skip
 
 
@@ -46,6 +49,7 @@ def create_app(
     """
     app = FastAPI(title="Local Hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.store = Store(root)
+    app.state.oauth_apps, app.state.grants = OAuthApps(app.state.store.root), Grants()
     app.state.limits = limits or Limits()
     app.state.xet = XetStorage(app.state.store) if xet else None
     for module in ROUTES:

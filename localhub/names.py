@@ -13,7 +13,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 # First segments of the server's own URLs, which no owner may have.
 RESERVED_OWNERS = frozenset(
-    {"api", "collections", "datasets", "spaces", "models", "uploads", "-", "docs", "settings", "static"}
+    {"api", "collections", "datasets", "spaces", "models", "uploads", "-", "docs", "settings", "static", "oauth"}
 )
 
 

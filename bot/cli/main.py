@@ -194,6 +194,14 @@ def hub_command(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8300,
     new_token: Annotated[bool, typer.Option(help="Make another token that may write everywhere, and show it.")] = False,
+    oauth_app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REDIRECT_URI",
+            help="Make an OAuth app for logins at a page, and show its secret: http://127.0.0.1:8400/login/callback.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve a local Hub from a folder.
 
@@ -206,7 +214,7 @@ def hub_command(
 
     narrator = terminal_narrator()
     try:
-        serve_folder(folder, host, port, narrator, new_token=new_token)
+        serve_folder(folder, host, port, narrator, new_token=new_token, oauth_app=oauth_app)
     except KeyboardInterrupt:
         narrator.say("stopped")
 

@@ -42,12 +42,13 @@ def render_error(error: HubError) -> Response:
     """The page of an error. Clients get 401 for a repo that is absent or private; for people, it is not found."""
     status = 404 if error.code == "RepoNotFound" else error.status
     message = "There is nothing here that you may see." if status == 404 else error.message
-    page = _render_page("error", title="Not found" if status == 404 else str(status), message=message)
+    page = render_hub_page("error", title="Not found" if status == 404 else str(status), message=message)
     page.status_code = status
     return page
 
 
-def _render_page(name: str, **values: object) -> HTMLResponse:
+def render_hub_page(name: str, **values: object) -> HTMLResponse:
+    """The page of `templates/hub_NAME.html.j2`."""
     return HTMLResponse(render_html(f"hub_{name}.html.j2", style=STYLE, **values), headers=_HEADERS)
 
 
@@ -63,7 +64,9 @@ def show_index(caller: CurrentCaller, search: str = "", tag: str = "", sort: str
     query = ListQuery(filter=[tag], search=search, sort=sort)
     models, more = select_page(caller.visible_models(), query, size=SHOWN_MODELS)
     collections = caller.visible_collections()
-    return _render_page("index", models=models, more=more, search=search, tag=tag, sort=sort, collections=collections)
+    return render_hub_page(
+        "index", models=models, more=more, search=search, tag=tag, sort=sort, collections=collections
+    )
 
 
 @router.get("/{owner}")
@@ -74,7 +77,7 @@ def show_owner(caller: CurrentCaller, owner: str) -> HTMLResponse:
     collections = [collection for collection in caller.visible_collections() if collection.owner == owner]
     if not models and not collections:
         raise HubError(404, f"No such owner: {owner}")
-    return _render_page("owner", owner=owner, models=models, more=more, collections=collections)
+    return render_hub_page("owner", owner=owner, models=models, more=more, collections=collections)
 
 
 @router.get("/collections/{owner}/{slug}")
@@ -82,7 +85,7 @@ def show_collection(caller: CurrentCaller, owner: str, slug: str) -> HTMLRespons
     """One collection and its models."""
     [collection] = caller.without_hidden_items([caller.whole_collection(owner, slug)])
     items = [(caller.store.model(caller.store.repo(item.id)), item.note) for item in collection.items]
-    return _render_page("collection", collection=collection, items=items)
+    return render_hub_page("collection", collection=collection, items=items)
 
 
 @router.get("/{owner}/{name}")
@@ -150,7 +153,7 @@ def show_discussion(caller: CurrentCaller, repo: VisibleRepo, number: int) -> HT
 
 def _render_model(page: str, caller: Caller, model: Model, revision: str, **values: object) -> HTMLResponse:
     """A page of one model: `values`, and what all of a model's pages show."""
-    return _render_page(
+    return render_hub_page(
         page,
         model=model,
         revision=revision,

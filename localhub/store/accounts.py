@@ -150,6 +150,14 @@ class Accounts:
         """Whether nobody has an account yet."""
         return not self._read().users
 
+    def memberships(self) -> dict[str, dict[str, str]]:
+        """User → their role in each organisation."""
+        accounts = self._read()
+        return {
+            user: {org: members[user] for org, members in accounts.orgs.items() if user in members}
+            for user in accounts.users
+        }
+
     def find_admin(self) -> str | None:
         """A user who may write everywhere; None without one."""
         return next((name for name, user in self._read().users.items() if user.admin), None)

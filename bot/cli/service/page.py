@@ -18,16 +18,34 @@ from bot.home import Home, find_home
 if TYPE_CHECKING:
     from bot.hub.client import Hub
     from bot.progress import Narrator
-    from bot.service.page.open import PageBuilder
+    from bot.service.page.open import PageBuilder, PageOptions
     from bot.service.serve import OpenPage
 
 PORT = 8400
 LOOPBACK = "127.0.0.1"
 
-Host = Annotated[str, typer.Option(help="Address to listen on; another than this machine's needs a password.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; another than this machine's needs a login.")]
 Names = Annotated[
     list[str] | None,
     typer.Option("--name", help="A further name by which browsers reach the page.", show_default=False),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="user:NAME|org:NAME[:ROLE]",
+        envvar="SHOAL_ALLOW",
+        help="An account of the Hub that may log in, or the members of an organisation. Needs an OAuth app.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="Where browsers reach the page through a proxy with TLS.", show_default=False),
+]
+Proxies = Annotated[
+    list[str] | None,
+    typer.Option("--proxy", metavar="ADDRESS", help="A proxy whose X-Forwarded-For is believed.", show_default=False),
 ]
 
 
@@ -40,6 +58,9 @@ def page_command(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = PORT,
     host: Host = LOOPBACK,
     names: Names = None,
+    allow: Allow = None,
+    url: Url = None,
+    proxies: Proxies = None,
     set_password: Annotated[bool, typer.Option("--set-password", help="Set the page's password, and exit.")] = False,
     home: HomePath = None,
     endpoint: Endpoint = None,
@@ -60,9 +81,12 @@ def page_command(
     from bot.service.page.server import serve_page
 
     builder = _page_builder(bot_home, open_hub(endpoint), endpoint, narrator, watchlists or ())
-    with builder.opened(PageOptions(host, port, tuple(names or ()), review)) as (app, listener):
+    options = PageOptions(
+        host, port, tuple(names or ()), review, url, tuple(allow or ()), tuple(proxies or ())
+    )  # fmt: skip
+    with builder.opened(options) as (app, listener):
         shown = f"[{host}]" if ":" in host else host
-        narrator.say(f"open http://{shown}:{port} in a browser; Ctrl-C stops it")
+        narrator.say(f"open {url or f'http://{shown}:{port}'} in a browser; Ctrl-C stops it")
         try:
             serve_page(app, listener)
         except KeyboardInterrupt:
@@ -70,18 +94,33 @@ def page_command(
 
 
 def page_of(
-    home: Home, hub: Hub, endpoint: str | None, narrator: Narrator, watchlists: Sequence[Path], place: str | None,
-    names: Sequence[str],
+    home: Home, hub: Hub, endpoint: str | None, narrator: Narrator, watchlists: Sequence[Path],
+    options: PageOptions | None,
 ) -> OpenPage | None:  # fmt: skip
-    """What opens the page of `shoal serve` at a place, PORT or HOST:PORT; None without one."""
+    """What opens the page of `shoal serve`; None without options."""
+    if options is None:
+        return None
+    builder = _page_builder(home, hub, endpoint, narrator, watchlists)
+    return partial(builder.beside_schedule, options)
+
+
+def served_page(
+    place: str | None,
+    names: Sequence[str] | None,
+    allow: Sequence[str] | None,
+    url: str | None,
+    proxies: Sequence[str] | None,
+) -> PageOptions | None:
+    """The options of the page of `shoal serve` at a place, PORT or HOST:PORT; None without one."""
     if place is None:
         return None
     from bot.service.page.open import PageOptions
 
     host, port = parse_place(place)
-    builder = _page_builder(home, hub, endpoint, narrator, watchlists)
-    options = PageOptions(host, port, tuple(names), host_option="--page", port_option="--page")
-    return partial(builder.beside_schedule, options)
+    return PageOptions(
+        host, port, tuple(names or ()), url=url, allow=tuple(allow or ()), proxies=tuple(proxies or ()),
+        host_option="--page", port_option="--page",
+    )  # fmt: skip
 
 
 def parse_place(text: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from bot.cli.hub_client import open_hub
 from bot.cli.options import Endpoint, HomePath
 from bot.cli.output import terminal_narrator
 from bot.cli.service.notifications import open_notifier
-from bot.cli.service.page import Names, page_of
+from bot.cli.service.page import Allow, Names, Proxies, Url, page_of, served_page
 from bot.home import find_home
 
 if TYPE_CHECKING:
@@ -31,11 +31,14 @@ def serve_command(
         typer.Option(
             "--page",
             metavar="[HOST:]PORT",
-            help="Show a page there; another HOST than this machine needs a password.",
+            help="Show a page there; another HOST than this machine needs a login.",
             show_default=False,
         ),
     ] = None,
     names: Names = None,
+    allow: Allow = None,
+    url: Url = None,
+    proxies: Proxies = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
 ) -> None:
     """Run watchlists on their schedules until SIGTERM.
@@ -54,7 +57,7 @@ def serve_command(
     bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
     notifier = open_notifier(bot_home, client)
     narrator = LogNarrator(log_of("page"))
-    open_page = page_of(bot_home, client, endpoint, narrator, watchlists, page, names or ())
+    open_page = page_of(bot_home, client, endpoint, narrator, watchlists, served_page(page, names, allow, url, proxies))
     log_to_stderr(as_json=log_json)
     signal.signal(signal.SIGHUP, request.make)
 

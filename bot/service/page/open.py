@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -20,6 +22,9 @@ from bot.progress import Narrator
 from bot.service.listener import open_listener
 from bot.service.page.app import LOOPBACK_NAMES, create_page_app
 from bot.service.page.controls import Controls, schedule_controls
+from bot.service.page.login.allow_list import parse_allow_list
+from bot.service.page.login.hub_login import HubLogin
+from bot.service.page.login.oauth_app import CLIENT_ID, CLIENT_SECRET, read_oauth_app
 from bot.service.page.login.password import read_password
 from bot.service.page.login.sessions import Sessions
 from bot.service.page.server import page_in_thread
@@ -30,15 +35,19 @@ from bot.service.scheduler import CronJobs, DueWatchlists
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 """A name as it stands in a browser's address, without scheme and port; or all names below one."""
 
+_AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
 HubOf = Callable[[str], Hub]
 """The Hub that a cycle ran on, by the cycle's id."""
 
 
 @dataclass(frozen=True)
 class PageOptions:
-    """Where the page is, and what can be done there.
+    """Where the page is, whom it lets in, and what can be done there.
 
-    names: further names by which browsers reach it. review: whether releases can be decided on. host_option,
+    names: further names by which browsers reach it. url: the address by which they reach it through a proxy. allow:
+    the accounts of the Hub that are let in, as `parse_allow_list` reads them. proxies: addresses or networks of
+    proxies whose word for a client's address is taken. review: whether releases can be decided on. host_option,
     port_option: the options that gave the two, for errors.
     """
 
@@ -46,6 +55,9 @@ class PageOptions:
     port: int
     names: tuple[str, ...] = ()
     review: bool = True
+    url: str | None = None
+    allow: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     host_option: str = "--host"
     port_option: str = "--port"
 
@@ -67,25 +79,35 @@ class PageBuilder:
         """The page's application and its socket; its reviews are carried out while the block runs.
 
         Raises:
-            ShoalError: the address or a name cannot be used, or others could reach the page and it has no password.
+            ShoalError: an option cannot be used, or others could reach the page and nobody would have to log in.
         """
-        password = read_password(self._home.page_password)
-        if not is_loopback(options.host) and password is None:
+        public_url, password = read_public_url(options.url), read_password(self._home.page_password)
+        hub_login = self._hub_login(options, public_url)
+        if not is_loopback(options.host) and password is None and hub_login is None:
             raise ShoalError(
-                f"{options.host_option}: got {options.host}: others could reach the page, and it has no password; "
-                "set one with `shoal page --set-password`"
+                f"{options.host_option}: got {options.host}: others could reach the page, and nobody would have to log "
+                "in; set a password with `shoal page --set-password`, or let accounts of the Hub in: --allow user:NAME"
             )
-        if wrong := [name for name in options.names if not _HOST_NAME.fullmatch(name)]:
-            raise ShoalError(f"--name: got {wrong[0]!r}: write a host's name alone, as in shoal.example.org")
+        check_names(options.names)
+        check_proxies(options.proxies)
         controls = None
         if options.review:
             controls = Controls(self._home, schedule_controls(*schedule) if schedule else None)
+        own_name = [name] if public_url and (name := urlsplit(public_url).hostname) else []
         app = create_page_app(
             Desk(self._home, self._hub, self._watchlists),
-            Sessions(current_user(), password),
+            Sessions(
+                current_user(),
+                password,
+                hub_accounts=hub_login is not None,
+                is_secure=public_url is not None and public_url.startswith("https:"),
+            ),
             controls,
             scheduler_runs=schedule[0].is_running if schedule else None,
-            hosts=(*LOOPBACK_NAMES, options.host, *options.names),
+            hosts=(*LOOPBACK_NAMES, options.host, *options.names, *own_name),
+            hub_login=hub_login,
+            public_url=public_url,
+            proxies=options.proxies,
         )
         worker = ReviewWorker(self._home, self._hub_of, self._narrator)
         with ExitStack() as stack:
@@ -98,11 +120,61 @@ class PageBuilder:
                 stack.enter_context(review_worker_in_thread(worker))
             yield app, listener
 
+    def _hub_login(self, options: PageOptions, public_url: str | None) -> HubLogin | None:
+        """The login with accounts of the Hub; None where none is let in."""
+        if not options.allow:
+            return None
+        allowed = parse_allow_list(options.allow)
+        app = read_oauth_app(self._home.page_oauth, self._hub.endpoint)
+        if app is None:
+            raise ShoalError(
+                f"--allow: got {options.allow[0]!r}, but there is no OAuth app: make one in the settings of your Hub "
+                f"account, and write {CLIENT_ID}=… and {CLIENT_SECRET}=… into {self._home.page_oauth} (chmod 600) or "
+                "the environment"
+            )
+        if public_url is None and not is_loopback(options.host):
+            raise ShoalError("--allow: the Hub must know where it sends browsers back to: add --url https://HOST")
+        return HubLogin(app, allowed)
+
     @contextmanager
     def beside_schedule(self, options: PageOptions, cron_jobs: CronJobs, due: DueWatchlists) -> Iterator[None]:
         """Serve the page of a schedule in a thread while the block runs."""
         with self.opened(options, (cron_jobs, due)) as (app, listener), page_in_thread(app, listener):
             yield
+
+
+def read_public_url(given: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The address by which browsers reach the page, without a slash at its end; in a Space, the Space's by default.
+
+    None: whatever address they ask for. ShoalError for one that is more than scheme, host and port.
+    """
+    if given is None:
+        space = environment.get("SPACE_HOST")
+        return f"https://{space}" if space else None
+    parts = urlsplit(given)
+    whole = f"{parts.scheme}://{parts.netloc}"
+    if given.rstrip("/") != whole or parts.scheme not in ("http", "https") or not _AUTHORITY.fullmatch(parts.netloc):
+        raise ShoalError(f"--url: got {given!r}: write scheme and host alone, as in https://shoal.example.org")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ShoalError(f"--url: got {given!r}: logins need https:// on the way to the proxy")
+    return whole
+
+
+def check_names(names: Sequence[str]) -> None:
+    """ShoalError unless each can be the host of a browser's address."""
+    if wrong := [name for name in names if not _HOST_NAME.fullmatch(name)]:
+        raise ShoalError(f"--name: got {wrong[0]!r}: write a host's name alone, as in shoal.example.org")
+
+
+def check_proxies(proxies: Sequence[str]) -> None:
+    """ShoalError unless each is an address or a network."""
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise ShoalError(
+                f"--proxy: got {proxy!r}: write the proxy's address or network, as in 10.0.0.0/8"
+            ) from error
 
 
 def is_loopback(host: str) -> bool:

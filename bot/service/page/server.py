@@ -46,6 +46,7 @@ class _PageServer(uvicorn.Server):
                 log_level="error",
                 access_log=False,
                 lifespan="off",
+                proxy_headers=False,  # the application takes the word of those proxies alone that it is told of
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 server_header=False,
             )

@@ -1,4 +1,4 @@
-"""Lets requests in: whose session they belong to, and whether a form was sent from a page of ours."""
+"""Lets requests in: where they come from, whose session they belong to, and whether a form is from a page of ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from starlette.exceptions import HTTPException
 
 from bot.service.page.controls import Controls
 from bot.service.page.events import Streams
-from bot.service.page.login.sessions import COOKIE, Session, Sessions, is_form_token
+from bot.service.page.login.hub_login import HubLogin
+from bot.service.page.login.sessions import Session, Sessions, is_form_token
+from bot.service.page.login.targets import local_target
 from bot.service.page.views import Desk
 
 MOST_FORM_BYTES = 16_384
@@ -19,16 +21,30 @@ MOST_FORM_BYTES = 16_384
 
 @dataclass(frozen=True)
 class PageState:
-    """What the routes use. controls: None where the page only shows."""
+    """What the routes use.
+
+    controls: None where the page only shows. hub_login: None where people cannot log in with an account of the Hub.
+    public_url: where browsers reach the page, without a slash at its end; None: at the address they asked for.
+    """
 
     desk: Desk
     sessions: Sessions
     controls: Controls | None
     streams: Streams
+    hub_login: HubLogin | None = None
+    public_url: str | None = None
 
 
 class LoginNeeded(Exception):  # noqa: N818 - a finding, not a fault
     """Nobody has logged in; the request goes to the login page."""
+
+
+class CameFromElsewhere(Exception):  # noqa: N818 - a finding, not a fault
+    """A link of another site led here, so the browser did not send its cookie. It will, when the page sends it on."""
+
+
+class IsFramed(Exception):  # noqa: N818 - a finding, not a fault
+    """Another site shows the page within its own; it is only shown in a window of its own."""
 
 
 def page_state(request: Request) -> PageState:
@@ -37,9 +53,35 @@ def page_state(request: Request) -> PageState:
     return state
 
 
-def any_session(request: Request) -> Session:
+def check_fetch(request: Request) -> None:
+    """Let other sites do no more than link to a page; a dependency of every route.
+
+    Browsers say what a request is for (Fetch Metadata). Without this, any site could hold streams of a page on this
+    machine open. Other clients send no such headers, and have no cookies that could be misused.
+
+    Raises:
+        HTTPException: 403 for anything but a link. IsFramed: the page would be part of another.
+    """
+    site, purpose = request.headers.get("sec-fetch-site", "none"), request.headers.get("sec-fetch-dest", "")
+    if site in ("same-origin", "none"):
+        return
+    if purpose in ("iframe", "frame", "embed", "object"):
+        raise IsFramed
+    if request.method not in ("GET", "HEAD") or request.headers.get("sec-fetch-mode") != "navigate":
+        raise HTTPException(403, "The request was sent from another site.")
+
+
+def request_session(request: Request) -> Session:
     """The request's session, logged in or not."""
-    return page_state(request).sessions.session(request.cookies.get(COOKIE))
+    sessions = page_state(request).sessions
+    return sessions.session(request.cookies.get(sessions.cookie))
+
+
+def any_session(request: Request) -> Session:
+    """The session of somebody who may not have logged in; CameFromElsewhere if their cookie is still missing."""
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
+        raise CameFromElsewhere
+    return request_session(request)
 
 
 def person_session(request: Request) -> Session:
@@ -48,6 +90,17 @@ def person_session(request: Request) -> Session:
     if session.who is None:
         raise LoginNeeded
     return session
+
+
+def requested_target(request: Request) -> str:
+    """The path of the page that was asked for, with its query."""
+    query = request.url.query
+    return local_target(request.scope.get("raw_path", b"/").decode("latin-1") + (f"?{query}" if query else ""))
+
+
+def client_address(request: Request) -> str:
+    """The address of the client, as the nearest proxy that we trust gives it."""
+    return request.client.host if request.client else ""
 
 
 async def read_form(request: Request, session: Session) -> dict[str, str]:

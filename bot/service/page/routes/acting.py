@@ -1,4 +1,4 @@
-"""The forms: decide on releases, run or pause a watchlist, log in and out."""
+"""The forms: decide on releases, run or pause a watchlist."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import asyncio
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from bot.ledger.requests import RequestKind
 from bot.service.page.controls import Controls
 from bot.service.page.login.sessions import Session
-from bot.service.page.routes.access import Anyone, PageState, PageStateOf, Person, read_form
-from bot.service.page.routes.responses import render_page, set_session
+from bot.service.page.routes.access import PageState, PageStateOf, Person, read_form
+from bot.service.page.routes.responses import see_other
 
 acting = APIRouter()
 """Routes of a page that can be used to decide something."""
-
-login = APIRouter()
-"""Routes of a page with a password."""
 
 
 @acting.post("/cycles/{cycle}/publish")
@@ -27,7 +24,7 @@ async def ask_to_publish_all(request: Request, state: PageStateOf, person: Perso
     """Ask for all releases that wait to be published."""
     await read_form(request, person)
     await _ask(state, RequestKind.PUBLISH, cycle, None, _name(person))
-    return _see(f"/cycles/{quote(cycle)}")
+    return see_other(f"/cycles/{quote(cycle)}")
 
 
 @acting.post("/cycles/{cycle}/releases/{role}/publish")
@@ -35,7 +32,7 @@ async def ask_to_publish(request: Request, state: PageStateOf, person: Person, c
     """Ask for one release to be published; `edited` allows its edited card."""
     form = await read_form(request, person)
     await _ask(state, RequestKind.PUBLISH, cycle, role, _name(person), edited=form.get("edited") == "yes")
-    return _see(f"/cycles/{quote(cycle)}")
+    return see_other(f"/cycles/{quote(cycle)}")
 
 
 @acting.post("/cycles/{cycle}/releases/{role}/reject")
@@ -45,7 +42,7 @@ async def ask_to_reject(request: Request, state: PageStateOf, person: Person, cy
     if not note:
         raise HTTPException(400, "A rejection needs a note: say in a line why.")
     await _ask(state, RequestKind.REJECT, cycle, role, _name(person), note=note[:500])
-    return _see(f"/cycles/{quote(cycle)}")
+    return see_other(f"/cycles/{quote(cycle)}")
 
 
 @acting.post("/watchlists/{name}/{order}")
@@ -53,34 +50,7 @@ async def order_schedule(request: Request, state: PageStateOf, person: Person, n
     """Run a watchlist now, or pause or resume its schedule."""
     await read_form(request, person)
     _controls(state).tell_schedule(name, order)
-    return _see("/")
-
-
-@login.get("/login")
-def get_login_page(session: Anyone) -> Response:
-    """The form for the password."""
-    return render_page("login", session, refused=False)
-
-
-@login.post("/login")
-async def log_in(request: Request, state: PageStateOf, session: Anyone) -> Response:
-    """Log in with the password."""
-    form = await read_form(request, session)
-    # In a thread, because a password takes a tenth of a second to check.
-    found = await asyncio.to_thread(state.sessions.log_in, form.get("password", ""))
-    if found is None:
-        return render_page("login", session, 403, refused=True)
-    answer = _see("/")
-    set_session(answer, found)
-    return answer
-
-
-@login.post("/logout")
-async def log_out(request: Request, state: PageStateOf, person: Person) -> Response:
-    """Log out."""
-    await read_form(request, person)
-    state.sessions.log_out(person)
-    return _see("/login")
+    return see_other("/")
 
 
 async def _ask(
@@ -98,7 +68,3 @@ def _controls(state: PageState) -> Controls:
 def _name(session: Session) -> str:
     assert session.who is not None  # `Person` is somebody
     return session.who
-
-
-def _see(path: str) -> Response:
-    return RedirectResponse(path, 303)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from bot.service.page.login.sessions import COOKIE, Session
+from bot.service.page.login.sessions import Session
 from templates.html import render_html
 
 HEADERS: Mapping[str, str] = MappingProxyType(
@@ -19,6 +19,8 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Content-Type-Options": "nosniff",
         # Not no-referrer: with that, browsers name no origin for forms, either, and `read_form` would refuse them.
         "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
 )
@@ -34,13 +36,37 @@ def render_page(name: str, session: Session | None, status: int = 200, **values:
 
 
 def set_session(response: Response, session: Session) -> None:
-    """Give the browser its session: unreadable for scripts, and not sent with the forms of other sites.
+    """Give the browser its session: unreadable for scripts, and not sent with anything that begins on another site."""
+    response.set_cookie(
+        session.cookie, session.id, httponly=True, samesite="strict", secure=session.is_secure, path="/"
+    )
 
-    "strict" would log a person out who follows a link from a mail: without the cookie, they would get another one.
+
+def render_sent_on(target: str, session: Session | None = None) -> HTMLResponse:
+    """A page that sends the browser on to one of ours.
+
+    What a link of another site leads to gets no cookie of ours, and neither do redirects from there; what a page of
+    ours leads to does. session: a new one to give it.
     """
-    response.set_cookie(COOKIE, session.id, httponly=True, samesite="lax", path="/")
+    response = render_page("sent_on", None, target=target)
+    if session is not None:
+        set_session(response, session)
+    return response
+
+
+def render_framed(url: str) -> HTMLResponse:
+    """What is shown of a page within another site's page: a link that opens it in a window of its own."""
+    response = render_page("framed", None, url=url)
+    policy = HEADERS["Content-Security-Policy"].replace("frame-ancestors 'none'", "frame-ancestors *")
+    response.headers["Content-Security-Policy"] = policy
+    return response
 
 
 def render_failure(status: int, message: str) -> HTMLResponse:
     """The page of an error."""
     return render_page("error", None, status, code=status, message=message)
+
+
+def see_other(path: str) -> Response:
+    """Send the browser to another page of ours, after a form."""
+    return RedirectResponse(path, 303, headers=dict(HEADERS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from httpx import Response
@@ -21,7 +22,8 @@ from bot.ledger.requests import RequestState, newest_requests
 from bot.lock import hold_home
 from bot.service.page.app import create_page_app
 from bot.service.page.controls import Controls, ScheduleControls
-from bot.service.page.login.sessions import TRIES, Sessions, hash_password
+from bot.service.page.login.attempts import TRIES
+from bot.service.page.login.sessions import Sessions, hash_password
 from bot.service.page.open import PageBuilder, PageOptions
 from bot.service.page.views import Desk
 from bot.service.review_worker import ReviewWorker
@@ -228,7 +230,7 @@ def test_a_forged_form_is_refused(home: Home) -> None:
     own, elsewhere = {"token": form_token(browser)}, {"origin": "https://evil.example"}
     assert browser.post(f"{RELEASE}/publish", data=own, headers=elsewhere).status_code == 403
     cookie = browser.get("/").headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=lax" in cookie
+    assert "httponly" in cookie and "samesite=strict" in cookie
 
 
 def test_a_schedule_can_be_told_to_run_and_to_pause(home: Home) -> None:
@@ -252,14 +254,15 @@ def test_a_schedule_can_be_told_to_run_and_to_pause(home: Home) -> None:
 
 def test_with_a_password_nothing_is_shown_or_done_before_the_login(home: Home) -> None:
     browser = browser_of(home, password="correct horse")
-    for path in ("/", "/cycles/small-1", RELEASE):
-        assert (browser.get(path).status_code, browser.get(path).headers["location"]) == (303, "/login")
+    for path, place in (("/", "/login"), (RELEASE, f"/login?next={quote(RELEASE, safe='')}")):
+        assert (browser.get(path).status_code, browser.get(path).headers["location"]) == (303, place)
     assert browser.get("/events").status_code == 401
     assert browser.post(f"{RELEASE}/publish").status_code == 401
     assert browser.get("/healthz").json() == {"well": True}
     refused = send(browser, "/login", page="/login", password="wrong horse")
     assert refused.status_code == 403 and "not the password" in refused.text
-    assert send(browser, "/login", page="/login", password="correct horse").status_code == 303
+    answer = send(browser, "/login", page="/login", password="correct horse", next=RELEASE)
+    assert (answer.status_code, answer.headers["location"]) == (303, RELEASE)
     assert "small-1" in browser.get("/").text
     assert "faults" in browser.get("/healthz").json()
     assert send(browser, "/logout", page="/").status_code == 303
@@ -270,7 +273,8 @@ def test_too_many_wrong_passwords_close_the_door_for_a_while(home: Home) -> None
     browser = browser_of(home, password="correct horse")
     for _ in range(TRIES):
         assert send(browser, "/login", page="/login", password="guess").status_code == 403
-    assert send(browser, "/login", page="/login", password="correct horse").status_code == 403
+    refused = send(browser, "/login", page="/login", password="correct horse")
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) in range(50, 61)
 
 
 def test_an_address_that_others_reach_needs_a_password(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from bot.errors import ShoalError
+from bot.service.page.login.attempts import ALL_TRIES, TRIES, TRIES_SECONDS, Attempts
 from bot.service.page.login.password import read_password, write_password
 from bot.service.page.login.sessions import (
     SESSION_SECONDS,
-    TRIES,
-    TRIES_SECONDS,
     Sessions,
+    TooManyTriesError,
     hash_password,
     is_form_token,
     is_password,
@@ -66,13 +66,29 @@ def test_a_login_gets_a_session_of_its_own_that_ends() -> None:
     assert sessions.session(again.id).who is None
 
 
-def test_guessing_is_slowed_down_even_for_the_right_password() -> None:
+def test_guessing_is_slowed_down_for_the_client_alone_who_guesses() -> None:
     now = [0.0]
     sessions = Sessions("anna", hash_password(PASSWORD), lambda: now[0])
-    assert [sessions.log_in("wrong") for _ in range(TRIES)] == [None] * TRIES
-    assert sessions.log_in(PASSWORD) is None
+    assert [sessions.log_in("wrong", "10.0.0.1") for _ in range(TRIES)] == [None] * TRIES
+    with pytest.raises(TooManyTriesError) as wait:
+        sessions.log_in(PASSWORD, "::ffff:10.0.0.1")
+    assert wait.value.seconds == TRIES_SECONDS
+    assert sessions.log_in(PASSWORD, "10.0.0.2") is not None
     now[0] = TRIES_SECONDS + 1
-    assert sessions.log_in(PASSWORD) is not None
+    assert sessions.log_in(PASSWORD, "10.0.0.1") is not None
+
+
+def test_many_clients_that_guess_do_not_keep_out_who_has_been_in() -> None:
+    attempts = Attempts(lambda: 0.0)
+    attempts.succeed("10.0.0.1")
+    for number in range(TRIES):
+        attempts.fail(f"2001:db8::{number}")
+    assert attempts.seconds_to_wait("2001:db8::ffff") > 0  # of the same network
+    for number in range(ALL_TRIES - TRIES):
+        assert attempts.seconds_to_wait(f"10.1.0.{number}") == 0
+        attempts.fail(f"10.1.0.{number}")
+    assert attempts.seconds_to_wait("10.2.0.1") == TRIES_SECONDS
+    assert attempts.seconds_to_wait("10.0.0.1") == 0
 
 
 def test_the_password_file_is_private_and_checked(tmp_path: Path) -> None:
