@@ -41,6 +41,16 @@ class Home:
         return self.folder / "progress.json"
 
     @property
+    def restored_times(self) -> Path:
+        """When watchlists are due, from a snapshot; gone when the schedule has taken it over."""
+        return self.folder / "schedule.json"
+
+    @property
+    def state(self) -> Path:
+        """Which snapshot on the Hub the ledger goes on from, where there is one."""
+        return self.folder / "state.json"
+
+    @property
     def sources(self) -> Path:
         """Fetched checkpoints, one folder for each repo and commit."""
         return self.folder / "sources"
@@ -78,9 +88,14 @@ class Home:
         """The folder of one release: its weights, card and pictures."""
         return self.releases(cycle) / role
 
+    @property
+    def reports(self) -> Path:
+        """The reports of cycles."""
+        return self.folder / "reports"
+
     def report(self, cycle: str) -> Path:
         """The report of a cycle."""
-        return self.folder / "reports" / f"{cycle}.md"
+        return self.reports / f"{cycle}.md"
 
 
 def find_home(chosen: Path | None) -> Home:

@@ -15,7 +15,7 @@ from bot.cli.exits import one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.ledgers import read_ledger
 from bot.cli.mergekit_flags import MergeCommand, remarks_of
-from bot.cli.options import AsJson, ConvertPickles, Endpoint, HomePath, PagePart, WatchlistPath, parse_size
+from bot.cli.options import AsJson, ConvertPickles, Endpoint, HomePath, PagePart, StateName, WatchlistPath, parse_size
 from bot.cli.output import show_result, terminal_narrator
 from bot.cli.prompt import prompt_command
 from bot.cli.releases.export import export_command
@@ -24,6 +24,7 @@ from bot.cli.releases.verify import verify_command
 from bot.cli.service.notifications import notify_command, open_notifier
 from bot.cli.service.page import page_command
 from bot.cli.service.serve import serve_command
+from bot.cli.service.state import open_state
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
@@ -106,7 +107,11 @@ app.command("prompt")(prompt_command)
 @app.command("run")
 @one_line_errors
 def run_command(
-    watchlist: WatchlistPath, home: HomePath = None, endpoint: Endpoint = None, as_json: AsJson = False
+    watchlist: WatchlistPath,
+    home: HomePath = None,
+    endpoint: Endpoint = None,
+    state: StateName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run one cycle, or continue an interrupted one.
 
@@ -120,12 +125,13 @@ def run_command(
     loaded, bot_home = load_watchlist(watchlist, with_tasks=True), find_home(home)
     client, narrator = open_hub(endpoint), terminal_narrator()
     notifier = open_notifier(bot_home, client)
-    with hold_home(bot_home):
+    with open_state(state, client, bot_home, narrator.say) as keeper, hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.run import run_cycle
             from bot.service.live import live_narrator
+        save = keeper.save if keeper else lambda: None
         with naming_lines(watchlist), live_narrator(narrator, bot_home, loaded.name) as live:
-            cycle = notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live), live.say)
+            cycle = notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live, save=save), live.say)
     show_cycle(bot_home, cycle, as_json, (PagePart.SCORES,))
 
 

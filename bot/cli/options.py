@@ -13,6 +13,7 @@ import typer
 from bot.errors import ShoalError
 
 _SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?(?P<unit>B|[KMGT]i?B|)", re.IGNORECASE)
+_REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
 _UNITS = {
     "": 1,
     "B": 1,
@@ -57,6 +58,16 @@ CycleEndpoint = Annotated[
         "--endpoint", help="The address of the Hub; default: the one that the cycle ran on.", show_default=False
     ),
 ]
+StateName = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="OWNER/NAME",
+        envvar="SHOAL_STATE",
+        help="Go on from the state in this private data set repo, and keep it there: for machines without a disk.",
+        show_default=False,
+    ),
+]
 ConvertPickles = Annotated[
     bool,
     typer.Option(
@@ -64,6 +75,13 @@ ConvertPickles = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def parse_repo_name(key: str, text: str) -> str:
+    """A repo's name, OWNER/NAME; ShoalError, which names the option or argument `key`, for anything else."""
+    if not _REPO.fullmatch(text):
+        raise ShoalError(f"{key}: got {text!r}: is not a repo of the Hub; write OWNER/NAME")
+    return text
 
 
 def parse_size(key: str, text: str) -> int:

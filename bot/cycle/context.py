@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,10 @@ from bot.watchlist.watchlist import Watchlist
 
 @dataclass(frozen=True)
 class CycleContext:
-    """One cycle: its watchlist, its Hub and home, the ledger, and its entry in the ledger."""
+    """One cycle: its watchlist, its Hub and home, the ledger, and its entry in the ledger.
+
+    save: keeps the home's state elsewhere, where it is kept elsewhere; returns when that is done.
+    """
 
     watchlist: Watchlist
     home: Home
@@ -25,6 +28,7 @@ class CycleContext:
     ledger: Ledger
     narrator: Narrator
     cycle: Cycle
+    save: Callable[[], None] = lambda: None
 
     def finish(self, state: State, note: str) -> None:
         """Close the cycle with one line on how it ended."""

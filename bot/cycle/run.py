@@ -6,6 +6,7 @@ was killed runs again from the top and soon reaches the point where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bot.cycle.context import CycleContext
@@ -49,17 +50,23 @@ from evaluation.splits import Split
 
 
 def run_cycle(
-    watchlist: Watchlist, home: Home, hub: Hub, narrator: Narrator, make_evaluator: EvaluatorFactory = ProcessPool
+    watchlist: Watchlist,
+    home: Home,
+    hub: Hub,
+    narrator: Narrator,
+    make_evaluator: EvaluatorFactory = ProcessPool,
+    save: Callable[[], None] = lambda: None,
 ) -> str:
     """Run a cycle, or resume the interrupted one; returns its id. The caller holds the home's lock.
 
     make_evaluator: opens an evaluator of candidates, from what each worker is sent and the time limit per candidate.
+    save: called before anything is published, so that whoever goes on elsewhere publishes the same bytes.
     """
     ledger = Ledger(home.ledger)
     cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC))
     ledger.keep(cycle.id, "watchlist", watchlist, Watchlist)
     ledger.keep(cycle.id, "hub", hub.endpoint, str)
-    context = CycleContext(watchlist, home, hub, ledger, narrator, cycle)
+    context = CycleContext(watchlist, home, hub, ledger, narrator, cycle, save)
     with context.failure_recorded():
         complete_cycle(context, make_evaluator)
     return cycle.id
@@ -92,6 +99,7 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         results = search_and_choose(context, evaluator, strategy, pool, folders, resources)
 
     write_cards(context, results, repos)
+    context.save()
     publisher = Publisher(hub, home, ledger, context.narrator, watchlist.publish, cycle.id)
     ending = publisher.release_or_hold(describe_refusals(results.gate_results))
     write_cycle_report(ledger, home, results, ending)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from bot.cycle.context import CycleContext
 from bot.hub.pool.pool import Family, Pool
-from bot.ledger.decisions import keep_documents
+from bot.ledger.decisions import keep_documents, kept_documents
 from bot.ledger.ledger import ReleaseEntry
 from bot.release.card.example import choose_example_items
 from bot.release.card.write import write_card_files
 from bot.release.evidence import write_evidence
-from bot.release.folder import read_release_documents
+from bot.release.folder import read_release_documents, write_missing_documents
 from bot.release.results import CycleResults, SplitResults
-from bot.release.verify import hash_files, is_finished, verify_scores
+from bot.release.verify import hash_files, is_finished, is_recorded, verify_scores
 from bot.release.write import write_release_folder
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Failure
@@ -256,6 +256,8 @@ def write_cards(context: CycleContext, results: CycleResults, repos: Mapping[str
     ledger, home, cycle = context.ledger, context.home, context.cycle.id
     for chosen in results.chosen:
         repo, folder = repos[chosen.role], home.release(cycle, chosen.role)
+        if is_recorded(ledger.releases(cycle), chosen, repo):  # in a new home its card is not written anew
+            write_missing_documents(folder, kept_documents(ledger, cycle, chosen.role))
         if not is_finished(ledger.releases(cycle), chosen, repo, folder):
             for line in write_evidence(results, chosen.recipe, folder):
                 context.narrator.say(f"{chosen.role}: left out of the release: {line}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bot.release.verify import sha256_of
 from merging.kinds import COMPANION_FILES
+from merging.writing.atomic import atomic_file
 from merging.writing.release import RECIPE_NAME
 
 EDITABLE = ("README.md", "*.png", "*.svg")
@@ -59,6 +60,14 @@ def read_release_documents(folder: Path, files: Mapping[str, str]) -> dict[str, 
     """The release's files that its recipe does not determine, by name."""
     names = [name for name in files if not any(fnmatchcase(name, pattern) for pattern in _REBUILT)]
     return {name: (folder / name).read_bytes() for name in names}
+
+
+def write_missing_documents(folder: Path, documents: Mapping[str, bytes]) -> None:
+    """Write those files of a release that are gone from its folder."""
+    for name, content in documents.items():
+        if not (folder / name).exists():
+            with atomic_file(folder / name) as file:
+                file.write(content)
 
 
 def _inspect_file(name: str, path: Path | None, sha256: str, with_weights: bool) -> ReleaseFile:

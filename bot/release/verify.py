@@ -33,10 +33,13 @@ def is_finished(releases: Iterable[ReleaseEntry], chosen: Chosen, repo: str, fol
 
     Such a folder is left alone: a card written again would describe another run, and would be published again.
     """
-    entries = [
-        entry for entry in releases if (entry.role, entry.recipe, entry.repo) == (chosen.role, chosen.recipe, repo)
-    ]
+    entries = [entry for entry in releases if is_recorded([entry], chosen, repo)]
     return any(folder.is_dir() and hash_files(folder) == dict(entry.files) for entry in entries)
+
+
+def is_recorded(releases: Iterable[ReleaseEntry], chosen: Chosen, repo: str) -> bool:
+    """Whether the ledger has this release for this repo."""
+    return any((one.role, one.recipe, one.repo) == (chosen.role, chosen.recipe, repo) for one in releases)
 
 
 def hash_files(folder: Path) -> dict[str, str]:

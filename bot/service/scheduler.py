@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bot.home import Home
 from bot.ledger.ledger import RESUMED, Ledger
+from bot.service.schedule_times import ScheduleTimes, missed_names, paused_names, take_restored_times
 from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.watchlist import Watchlist
 
@@ -104,6 +105,15 @@ class CronJobs:
         """Run a watchlist on its schedule again, from its next time on."""
         self._scheduler.resume_job(watchlist)
 
+    def take_over(self, times: ScheduleTimes) -> None:
+        """Go on as another schedule did: what was paused there is paused, and what it missed is due."""
+        now = datetime.now(UTC)
+        for job in self._scheduler.get_jobs():
+            if job.id in paused_names(times):
+                job.pause()
+            elif job.id in missed_names(times, now.timestamp()):
+                job.modify(next_run_time=now)
+
     def _update_one(self, path: Path, watchlist: Watchlist) -> None:
         assert watchlist.schedule is not None  # `load_scheduled` refuses it
         trigger = standard_trigger(watchlist.schedule.cron, watchlist.schedule.timezone)
@@ -154,6 +164,7 @@ def running_schedule(watchlists: Mapping[Path, Watchlist], home: Home, due: DueW
     cron_jobs = CronJobs(scheduler)
     try:
         cron_jobs.update(watchlists)
+        cron_jobs.take_over(take_restored_times(home))
         for path in find_resumable(watchlists, home):
             due.add(str(path))
         scheduler.resume()

@@ -74,3 +74,10 @@ def give_shelved_write_token(caller: CurrentCaller, repo: WritableShelved, revis
 def update_shelved_settings(repo: WritableShelved, request: SettingsChange) -> JsonObject:
     """Set privacy and gating; returns what was set."""
     return routes_repos.update_settings(repo, request)
+
+
+@router.post("/api/{kind:shelf}/{owner}/{name}/super-squash/{branch:revision}")
+def squash_history(caller: CurrentCaller, repo: WritableShelved, branch: str, message: BodyText) -> dict[str, str]:
+    """Replace a branch by one commit that has its files and no parent."""
+    repo.squash(branch, caller.author("squash a branch"), message)
+    return routes_repos.OK

@@ -208,6 +208,11 @@ class Repo:
         self.write_refs(refs)
         return commit
 
+    def squash(self, branch: str, author: Author, title: str) -> None:
+        """Replace a branch by one commit that has its files and no parent."""
+        with self._changing_refs() as refs:
+            refs.branches[branch] = self.write_commit(self.tree(_find_head(refs, branch, None)), (), author, title)
+
     def create_branch(self, name: str, revision: str) -> None:
         """Make a branch at a revision; a 409 if there is one of that name."""
         with self._changing_refs() as refs:

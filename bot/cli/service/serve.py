@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +12,11 @@ import typer
 
 from bot.cli.exits import Terminated, one_line_errors
 from bot.cli.hub_client import open_hub
-from bot.cli.options import Endpoint, HomePath
+from bot.cli.options import Endpoint, HomePath, StateName
 from bot.cli.output import terminal_narrator
 from bot.cli.service.notifications import open_notifier
 from bot.cli.service.page import Allow, Names, Proxies, Url, page_of, served_page
+from bot.cli.service.state import open_state
 from bot.home import find_home
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ def serve_command(
     watchlists: Annotated[list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists with a schedule.")],
     home: HomePath = None,
     endpoint: Endpoint = None,
+    state: StateName = None,
     page: Annotated[
         str | None,
         typer.Option(
@@ -61,13 +65,15 @@ def serve_command(
     log_to_stderr(as_json=log_json)
     signal.signal(signal.SIGHUP, request.make)
 
-    def run_one(loaded: Watchlist, narrator: Narrator) -> None:
+    def run_one(loaded: Watchlist, narrator: Narrator, save: Callable[[], None]) -> None:
         from bot.cycle.run import run_cycle
 
         with live_narrator(narrator, bot_home, loaded.name) as live:
-            notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live), live.say)
+            notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live, save=save), live.say)
 
     try:
-        serve_watchlists(watchlists, bot_home, run_one, request, open_page)
+        with open_state(state, client, bot_home, log_of("state").info) as keeper:
+            run = partial(run_one, save=keeper.save if keeper else lambda: None)
+            serve_watchlists(watchlists, bot_home, run, request, open_page)
     except Terminated:
         terminal_narrator().say("stopped")

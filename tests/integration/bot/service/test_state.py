@@ -1,0 +1,157 @@
+"""The state of a home in a private data set repo, with the genuine client against a local Hub."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.decisions import keep_documents
+from bot.ledger.ledger import Ledger, State
+from bot.ledger.snapshot import read_mark
+from bot.service.scheduler import DueWatchlists, running_schedule
+from bot.service.state import keeper as keeping
+from bot.service.state.keeper import StateKeeper, kept_state
+from bot.service.state.repo import MANIFEST, StateRepo, StateTakenError
+from bot.watchlist.load import load_watchlist
+from conftest import TestHub
+from fixtures.past_cycles import CARD, PIXEL, write_past_cycles
+from fixtures.shoal_process import write_watchlist
+from localhub import Shelf
+
+REPO = "reef/state"
+
+
+def state_of(hub: TestHub, token: str | None = None) -> StateRepo:
+    return StateRepo(Hub(hub.endpoint, token or hub.token, sleep=lambda _: None), REPO)
+
+
+def keeper(hub: TestHub, home: Home, who: str = "ada", said: list[str] | None = None) -> StateKeeper:
+    return StateKeeper(state_of(hub), home, who, (said if said is not None else []).append)
+
+
+def titles(hub: TestHub) -> list[str]:
+    return [commit.title for commit in hub.api().list_repo_commits(REPO, repo_type="dataset")]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = write_past_cycles(tmp_path / "home")
+    ledger = Ledger(home.ledger)
+    keep_documents(ledger, "small-1", "balanced", {"README.md": CARD.encode(), "scores.png": PIXEL})
+    ledger.close()
+    home.notify.write_text("mailto://user:secret@example.org")
+    home.page_password.write_text("scrambled")
+    home.reports.mkdir()
+    home.report("other-1").write_text("# It failed")
+    return home
+
+
+def test_an_empty_home_goes_on_with_cycles_cards_reports_and_times(hub: TestHub, home: Home, tmp_path: Path) -> None:
+    files = [write_watchlist(tmp_path / f"{name}.yml", name=name, schedule={"cron": "0 0 1 1 *"}) for name in "pqr"]
+    watchlists = {path: load_watchlist(path) for path in files}
+    with running_schedule(watchlists, home, DueWatchlists()) as cron_jobs:
+        cron_jobs.pause("p")
+    with closing(sqlite3.connect(home.schedule)) as jobs, jobs:
+        jobs.execute("UPDATE apscheduler_jobs SET next_run_time = 1.0 WHERE id = 'q'")  # its time came and went
+    keeper(hub, home).begin()
+    info = hub.api().dataset_info(REPO)
+    assert info.private and {one.rfilename for one in info.siblings} == {
+        ".gitattributes", "README.md", MANIFEST, "ledger.sqlite", "schedule.json", "reports/other-1.md",
+    }  # fmt: skip
+
+    said: list[str] = []
+    new = Home(tmp_path / "new")
+    keeper(hub, new, "bob", said).begin()
+    assert said[0].startswith(f"goes on from the state {REPO}, of ada at 2")
+    assert read_mark(new.ledger) == read_mark(home.ledger)
+    assert (new.release("small-1", "balanced") / "README.md").read_text() == CARD
+    assert (new.release("small-1", "balanced") / "scores.png").read_bytes() == PIXEL
+    assert new.report("other-1").read_text() == "# It failed"
+    assert not new.notify.exists() and not new.page_password.exists()
+    due = DueWatchlists()
+    with running_schedule(watchlists, new, due) as cron_jobs:
+        assert cron_jobs.paused() == {"p"}
+        assert due.wait_for_next(20) == str(files[1])  # missed while nothing ran
+        assert "next at" in cron_jobs.next_run("r")
+    assert not new.restored_times.exists()
+
+
+def test_of_two_at_once_the_second_stops_and_says_who_was_first(hub: TestHub, home: Home, tmp_path: Path) -> None:
+    first, other = keeper(hub, home), Home(tmp_path / "other")
+    first.begin()
+    with kept_state(state_of(hub), other, "the Job 687fb7", lambda _: None) as second:
+        for _ in range(2):
+            with pytest.raises(
+                StateTakenError, match=r"^--state: reef/state: the Job 687fb7 at 2.* was first .*stop one"
+            ):
+                first.save()
+        second.save()
+    assert titles(hub)[:3] == ["Snapshot 2 of the Job 687fb7", "Snapshot 1 of the Job 687fb7", "Snapshot 1 of ada"]
+    # The first one's home had nothing that was not saved, so it may go on from there.
+    keeper(hub, home).begin()
+    ledger = Ledger(home.ledger)
+    ledger.finish("other-1", State.ABANDONED, "by hand", datetime.now(UTC))
+    ledger.close()
+    keeper(hub, other, "bob").begin()
+    with pytest.raises(ShoalError, match=r"reef/state: is of bob at .*ledger.sqlite has what it does not have; move"):
+        keeper(hub, home).begin()
+    assert titles(hub)[0] == "Snapshot 1 of bob"
+
+
+def test_lost_answers_and_a_history_that_is_cut_are_no_strangers(
+    hub: TestHub, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "SQUASH_EVERY", 2)
+    kept = keeper(hub, home)
+    kept.begin()
+    hub.faults.drop("*/commit/main", after=0, method="POST")
+    kept.save()
+    assert titles(hub) == ["Snapshot"]  # made although its answer was lost, and then squashed
+    kept.save()
+    hub.faults.drop("*/super-squash/main", after=0, method="POST")
+    kept.save()
+    kept.save()
+    assert titles(hub)[0] == "Snapshot 5 of ada"
+    assert Shelf(hub.store, "datasets").read(REPO, "reports/other-1.md") == b"# It failed"
+
+
+def test_a_busy_hub_delays_a_snapshot_and_stops_nothing(
+    hub: TestHub, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(keeping, "PAUSE_AFTER_FAILURE", 0.01)
+    said: list[str] = []
+    with kept_state(state_of(hub), home, "ada", said.append):
+        hub.faults.unavailable("*/commit/main", times=7)
+        ledger = Ledger(home.ledger)
+        ledger.finish("other-1", State.ABANDONED, "by hand", datetime.now(UTC))
+        ledger.close()
+        for _ in range(1000):
+            if titles(hub)[0] == "Snapshot 3 of ada":
+                break
+    assert titles(hub)[0] == "Snapshot 3 of ada"
+    assert [line.partition(":")[0] for line in said] == ["the state was not saved, and will be again"]
+
+
+def test_a_repo_that_is_public_or_something_else_is_refused_in_one_line(hub: TestHub, tmp_path: Path) -> None:
+    new = Home(tmp_path / "new")
+    Shelf(hub.store, "datasets").commit(REPO, {"data.csv": "1"})
+    with pytest.raises(ShoalError, match=r"^--state: got 'reef/state': is public on the Hub; make it private"):
+        keeper(hub, new).begin()
+    hub.api().update_repo_settings(REPO, repo_type="dataset", private=True)
+    with pytest.raises(ShoalError, match=r"^--state: got 'reef/state': holds data.csv and no state of shoal; choose"):
+        keeper(hub, new).begin()
+    manifest = '{"format": 2, "session": "s", "number": 1, "who": "x", "when": "y", "shoal": "9.0"}'
+    Shelf(hub.store, "datasets").commit(REPO, {MANIFEST: manifest})
+    with pytest.raises(ShoalError, match=r"reef/state: is a state of format 2, written by shoal 9.0; use that version"):
+        keeper(hub, new).begin()
+    with pytest.raises(ShoalError, match=r"reef/state: the Hub answers 403"):
+        StateKeeper(state_of(hub, hub.other_token), new, "bob", print).begin()
+    assert not new.ledger.exists()
