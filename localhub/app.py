@@ -29,13 +29,16 @@ from localhub.protocol.faults import Faults, InjectFaults
 from localhub.protocol.url_paths import KeepEscapedSlashes
 from localhub.shelves import routes_reading, routes_spaces, routes_writing
 from localhub.store.store import Store
+from localhub.webhooks import routes_webhooks
+from localhub.webhooks.deliveries import Deliveries
+from localhub.webhooks.kept import Webhooks
 from localhub.xet import routes_xet
 from localhub.xet.storage import XetStorage
 
 # The first route that matches answers, so the pages, which match almost any path, come last.
 ROUTES = (
     routes_account, routes_oauth, routes_collections, routes_reading, routes_writing, routes_spaces, routes_jobs,
-    routes_discussions, routes_xet, routes_models, routes_repos, routes_files, routes_pages,
+    routes_discussions, routes_webhooks, routes_xet, routes_models, routes_repos, routes_files, routes_pages,
 )  # fmt: skip
 
 
@@ -48,10 +51,13 @@ def create_app(
     process at a time can use it.
     """
     app = FastAPI(title="Local Hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.state.store = Store(root)
-    app.state.oauth_apps, app.state.grants = OAuthApps(app.state.store.root), Grants()
+    store = app.state.store = Store(root)
+    app.state.oauth_apps, app.state.grants = OAuthApps(store.root), Grants()
     app.state.limits = limits or Limits()
-    app.state.xet = XetStorage(app.state.store) if xet else None
+    app.state.deliveries = Deliveries(
+        Webhooks(store.root), lambda user, repo: store.accounts.belongs(user, repo.partition("/")[0])
+    )
+    app.state.xet = XetStorage(store) if xet else None
     for module in ROUTES:
         app.include_router(module.router)
     app.exception_handler(HubError)(_on_hub_error)

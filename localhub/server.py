@@ -17,6 +17,7 @@ from localhub.app import create_app
 from localhub.protocol.access import Limits
 from localhub.protocol.faults import Faults
 from localhub.store.store import Store
+from localhub.webhooks.deliveries import Deliveries
 from localhub.xet.storage import XetStorage
 
 START_SECONDS = 30.0
@@ -25,11 +26,12 @@ ADMIN = "admin"
 
 @dataclass(frozen=True)
 class Running:
-    """A running Hub: its address, its store, its Xet storage if it has one, and the faults to make it misbehave."""
+    """A running Hub: address, store, the faults to make it misbehave, webhooks, and Xet storage if it has one."""
 
     endpoint: str
     store: Store
     faults: Faults
+    deliveries: Deliveries
     xet: XetStorage | None = None
 
 
@@ -50,7 +52,9 @@ def running(
     thread.start()
     try:
         _wait_for_start(server, thread)
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.store, faults, app.state.xet)
+        state = app.state
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Running(endpoint, state.store, faults, state.deliveries, state.xet)
     finally:
         server.should_exit = True
         thread.join(timeout=START_SECONDS)

@@ -26,6 +26,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 from localhub import Faults, Limits, Store, running
+from localhub.webhooks.deliveries import Deliveries
 from localhub.xet.storage import XetStorage
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class TestHub:
     store: Store
     faults: Faults
     cache: Path
+    deliveries: Deliveries
     xet: XetStorage | None = None
     token: str = ADA_TOKEN
     other_token: str = BOB_TOKEN
@@ -86,7 +88,7 @@ def run_hub(folder: Path, *, xet: bool = False) -> Iterator[TestHub]:
         server.store.add_user("ada", ADA_TOKEN, full_name="Ada")
         server.store.add_user("bob", BOB_TOKEN, full_name="Bob")
         server.store.add_org("reef", {"ada": "admin"})
-        yield TestHub(server.endpoint, server.store, server.faults, folder / "cache", server.xet)
+        yield TestHub(server.endpoint, server.store, server.faults, folder / "cache", server.deliveries, server.xet)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,12 +19,14 @@ from localhub.store.collections import Collection
 from localhub.store.facts import Model
 from localhub.store.repo import Author, Repo, Settings
 from localhub.store.store import Store
+from localhub.webhooks.deliveries import Deliveries
 from localhub.xet.storage import XetStorage
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes in bytes; `page_items` is the longest page of a list.
+    """Sizes in bytes; `page_items` is the longest page of a list, `watched_items` the most that a webhook
+    watches.
 
     Files above `multipart_above` are uploaded in parts of `part_bytes`.
     """
@@ -34,17 +36,19 @@ class Limits:
     inline_file: int = 10 * 1024 * 1024
     commit_body: int = 256 * 1024 * 1024
     page_items: int = 1000
+    watched_items: int = 100
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who sent a request (`identity` is None without a token), with the store and the server's own address.
 
-    xet: the storage of large files in Xet's form, where the server has one.
+    deliveries: the calls to webhooks. xet: the storage of large files in Xet's form, where the server has one.
     """
 
     store: Store
     limits: Limits
+    deliveries: Deliveries
     identity: Identity | None
     endpoint: str
     path: str
@@ -181,6 +185,7 @@ def _identify_caller(request: Request) -> Caller:
     return Caller(
         store=store,
         limits=request.app.state.limits,
+        deliveries=request.app.state.deliveries,
         identity=store.accounts.identify(token.strip()) if token else None,
         endpoint=str(request.base_url).rstrip("/"),
         path=request.scope[PLAIN_PATH],

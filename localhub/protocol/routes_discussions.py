@@ -13,6 +13,7 @@ from localhub.protocol.json_views import JsonObject
 from localhub.store.commits import Changes
 from localhub.store.discussions import Pull, Thread, make_comment, make_event
 from localhub.store.repo import MAIN, Author, Draft, Repo
+from localhub.webhooks.events import tell_comment, tell_commit, tell_thread
 
 router = APIRouter(prefix="/api/models/{owner}/{name}/discussions")
 PER_PAGE = 10
@@ -73,6 +74,7 @@ def open_thread(
 
     discussions = caller.store.discussions(repo)
     thread = discussions.open(title, description, author, start if pullRequest else None)
+    tell_thread(caller, repo, "create", thread)
     return {"num": thread.num, "pullRequest": pullRequest}
 
 
@@ -80,7 +82,9 @@ def open_thread(
 def add_comment(caller: CurrentCaller, repo: VisibleRepo, number: int, comment: BodyText) -> JsonObject:
     """Add a comment."""
     event = make_comment(comment, _check_author(caller))
-    caller.store.discussions(repo).add(number, event)
+    discussions = caller.store.discussions(repo)
+    discussions.add(number, event)
+    tell_comment(caller, repo, discussions.get(number))
     return {"newMessage": event}
 
 
@@ -103,6 +107,7 @@ def change_status(
     comments = [make_comment(comment, author)] if comment else []
     changed = make_event("status-change", author, {"status": status})
     discussions.add(number, *comments, changed, status=status)
+    tell_thread(caller, repo, "update", discussions.get(number))
     return {"newStatus": changed}
 
 
@@ -125,6 +130,8 @@ def merge_pull_request(
         merged = make_event("status-change", author, {"status": "merged"})
         events = [*thread.events, *comments, merged]
         discussions.replace(replace(thread, status="merged", pull=replace(pull, merged_as=commit), events=events))
+    tell_thread(caller, repo, "update", discussions.get(number))
+    tell_commit(caller, repo, pull.base, commit)
     return {"newStatus": merged, "mergeCommitId": commit}
 
 

@@ -15,12 +15,13 @@ from localhub.errors import HubError, bad_request, repo_not_found
 from localhub.names import check_repo_id
 from localhub.protocol.access import BodyText, Caller, CurrentCaller, ReadableRepo, WritableRepo
 from localhub.protocol.commit_body import read_draft, read_lines
-from localhub.protocol.json_views import JsonObject
+from localhub.protocol.json_views import JsonObject, make_object_id
 from localhub.shelves.shelf import Shelf
 from localhub.shelves.space_settings import FREE_HARDWARE, SpaceSettings, change_space_settings
 from localhub.store.commits import belongs_in_lfs
 from localhub.store.discussions import Pull
 from localhub.store.repo import MAIN, Draft, Repo
+from localhub.webhooks.events import CONFIG, REPO, describe_event, tell, tell_commit, tell_refs, tell_thread
 
 router = APIRouter(prefix="/api")
 OK = {"message": "ok"}
@@ -106,6 +107,8 @@ def create_repo(caller: CurrentCaller, request: NewRepo) -> dict[str, str]:
         if error.status == 409:
             error.body["url"] = url
         raise
+    if request.type == "model":
+        tell(caller, caller.store.repo(id), "create", REPO)
     return {"url": url, "name": id}
 
 
@@ -114,7 +117,10 @@ def delete_repo(caller: CurrentCaller, request: RepoName) -> dict[str, str]:
     """Delete a repo."""
     owner, _, name = request.id(caller).partition("/")
     if request.type == "model":
-        caller.store.delete_repo(caller.writable_repo(owner, name).id)
+        repo = caller.writable_repo(owner, name)
+        deleted = describe_event(caller, repo, "delete", REPO)
+        caller.store.delete_repo(repo.id)
+        caller.deliveries.send(deleted)
         return OK
     shelf = Shelf(caller.store, "datasets" if request.type == "dataset" else "spaces")
     caller.check_writes(owner, f"delete {owner}/{name}", repo=f"{owner}/{name}")
@@ -131,17 +137,22 @@ def move_repo(caller: CurrentCaller, fromRepo: BodyText, toRepo: BodyText) -> di
     target = check_repo_id(toRepo)
     repo = caller.writable_repo(owner, name)
     caller.check_writes(target.partition("/")[0], f"move a model to {target}")
+    moved_to: JsonObject = {"name": target, "owner": {"id": make_object_id(target.partition("/")[0])}}
+    moved = describe_event(caller, repo, "move", REPO, movedTo=moved_to)
     caller.store.move_repo(repo.id, target)
+    caller.deliveries.send(moved)
     return OK
 
 
 @router.put("/models/{owner}/{name}/settings")
-def update_settings(repo: WritableRepo, request: SettingsChange) -> JsonObject:
+def update_settings(caller: CurrentCaller, repo: WritableRepo, request: SettingsChange) -> JsonObject:
     """Set privacy and gating; returns what was set."""
     changes = request.model_dump(exclude_none=True, include={"private", "gated"})
     if request.visibility is not None:
         changes["private"] = request.visibility == "private"
     repo.change_settings(lambda old: replace(old, **changes))
+    told: JsonObject = {key: value for key, value in changes.items() if key == "private"}
+    tell(caller, repo, "update", CONFIG, updatedConfig=told)
     return changes
 
 
@@ -195,7 +206,10 @@ async def read_commit_body(caller: Caller, request: Request) -> list[bytes]:
 def make_commit(caller: Caller, repo: Repo, revision: str, body: list[bytes], place: str = "") -> JsonObject:
     """Commit to a branch or pull request; `place` stands before the repo's id in its address."""
     draft = _read_draft(caller, repo, body)
-    return _describe_made(f"{caller.endpoint}/{place}{repo.id}", repo.advance(revision, draft))
+    made = repo.advance(revision, draft)
+    if not place:  # webhooks are told of models alone
+        tell_commit(caller, repo, revision, made)
+    return _describe_made(f"{caller.endpoint}/{place}{repo.id}", made)
 
 
 def _read_draft(caller: Caller, repo: Repo, body: list[bytes]) -> Draft:
@@ -212,6 +226,7 @@ def _open_pull(caller: Caller, repo: Repo, revision: str, body: list[bytes]) -> 
 
     thread = caller.store.discussions(repo).open(draft.title, draft.message, draft.author, start_pull)
     assert thread.pull is not None
+    tell_thread(caller, repo, "create", thread)
     return _describe_made(url, thread.pull.first) | {"pullRequestUrl": f"{url}/discussions/{thread.num}"}
 
 
@@ -220,30 +235,41 @@ def _describe_made(url: str, id: str) -> JsonObject:
 
 
 @router.post("/models/{owner}/{name}/branch/{branch:revision}")
-def create_branch(repo: WritableRepo, branch: str, startingPoint: BodyText = MAIN) -> dict[str, str]:  # noqa: N803
+def create_branch(
+    caller: CurrentCaller,
+    repo: WritableRepo,
+    branch: str,
+    startingPoint: BodyText = MAIN,  # noqa: N803  as sent
+) -> dict[str, str]:
     """Make a branch; a 409 if there is one of that name."""
     repo.create_branch(branch, startingPoint)
+    tell_refs(caller, repo, [(f"refs/heads/{branch}", None, repo.resolve(branch))])
     return OK
 
 
 @router.delete("/models/{owner}/{name}/branch/{branch:revision}")
-def delete_branch(repo: WritableRepo, branch: str) -> dict[str, str]:
+def delete_branch(caller: CurrentCaller, repo: WritableRepo, branch: str) -> dict[str, str]:
     """Delete a branch; its commits stay."""
+    old = repo.refs().branches.get(branch)
     repo.delete_branch(branch)
+    tell_refs(caller, repo, [(f"refs/heads/{branch}", old, None)])
     return OK
 
 
 @router.post("/models/{owner}/{name}/tag/{revision:revision}")
-def create_tag(repo: WritableRepo, revision: str, tag: BodyText) -> dict[str, str]:
+def create_tag(caller: CurrentCaller, repo: WritableRepo, revision: str, tag: BodyText) -> dict[str, str]:
     """Make a tag at a revision; a 409 if there is one of that name."""
     repo.create_tag(tag, revision)
+    tell_refs(caller, repo, [(f"refs/tags/{tag}", None, repo.resolve(tag))])
     return OK
 
 
 @router.delete("/models/{owner}/{name}/tag/{tag:revision}")
-def delete_tag(repo: WritableRepo, tag: str) -> dict[str, str]:
+def delete_tag(caller: CurrentCaller, repo: WritableRepo, tag: str) -> dict[str, str]:
     """Delete a tag."""
+    old = repo.refs().tags.get(tag)
     repo.delete_tag(tag)
+    tell_refs(caller, repo, [(f"refs/tags/{tag}", old, None)])
     return OK
 
 

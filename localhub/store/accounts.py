@@ -18,6 +18,7 @@ from localhub.store.disk import hold_lock, read_json, write_json
 FINE_GRAINED = "fineGrained"
 TOKEN_ROLES = ("read", "write", FINE_GRAINED)
 REPO_READ, REPO_WRITE, COLLECTION_WRITE = "repo.content.read", "repo.write", "collection.write"
+WEBHOOKS_READ, WEBHOOKS_WRITE = "user.webhooks.read", "user.webhooks.write"
 """Permissions of fine-grained tokens, in the Hub's words."""
 
 
@@ -95,6 +96,10 @@ class Identity:
         belongs = self.admin or owner == self.name or self.orgs.get(owner, "read") != "read"
         return belongs and self.role != "read" and self._allows(right, owner, repo)
 
+    def allows(self, right: str) -> bool:
+        """Whether the token has a right to the user's own settings; whether it may write is another question."""
+        return self._allows(right, self.name)
+
     def _allows(self, right: str, owner: str, repo: str | None = None) -> bool:
         if self.role != FINE_GRAINED:
             return True
@@ -161,6 +166,17 @@ class Accounts:
     def find_admin(self) -> str | None:
         """A user who may write everywhere; None without one."""
         return next((name for name, user in self._read().users.items() if user.admin), None)
+
+    def find_type(self, name: str) -> str | None:
+        """ "user" or "org"; None for a name that no account has."""
+        accounts = self._read()
+        return "user" if name in accounts.users else "org" if name in accounts.orgs else None
+
+    def belongs(self, user: str, owner: str) -> bool:
+        """Whether a user is this owner, or a member of this organisation, or an admin of the whole Hub."""
+        accounts = self._read()
+        record = accounts.users.get(user)
+        return record is not None and (record.admin or user == owner or user in accounts.orgs.get(owner, {}))
 
     def identify(self, token: str) -> Identity:
         """The identity behind a token; a 401 for an unknown one."""
