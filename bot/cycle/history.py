@@ -10,7 +10,15 @@ from bot.hub.discovery.candidate import Verdict
 from bot.ledger.decisions import ReviewDecision, cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.lock import is_home_held
-from bot.search.results import AuditionSummary, GateResult, MeasuredRow, Recalled, RecallSummary, SearchSummary
+from bot.search.results import (
+    AuditionSummary,
+    GateResult,
+    GeneralisationGap,
+    MeasuredRow,
+    Recalled,
+    RecallSummary,
+    SearchSummary,
+)
 from bot.watchlist.watchlist import Watchlist
 
 INTERRUPTED = "interrupted: the next run resumes it"
@@ -33,7 +41,8 @@ class CyclePage:
     """Everything about one cycle. Fields of stages that it has not reached are empty or None.
 
     recalled: what the search began with from earlier cycles.
-    front: (recipe digest, scores on the search split) after the newest generation. decisions: the reviewers', one for
+    front: (recipe digest, scores on the search split) after the newest generation. gap: how much of the search's gain
+    is there on the validation split. decisions: the reviewers', one for
     each release at most.
     """
 
@@ -45,6 +54,7 @@ class CyclePage:
     search: SearchSummary | None
     front: tuple[tuple[str, tuple[float, ...]], ...]
     gate_results: tuple[GateResult, ...]
+    gap: GeneralisationGap | None
     measured: tuple[MeasuredRow, ...]
     releases: tuple[ReleaseEntry, ...]
     decisions: tuple[ReviewDecision, ...]
@@ -63,6 +73,7 @@ class CyclePage:
             "search": search,
             "front": [{"recipe": recipe, "scores": list(scores)} for recipe, scores in self.front],
             "gate": [asdict(gate_result) for gate_result in self.gate_results],
+            "generalisation": asdict(self.gap) if self.gap else None,
             "measured": [asdict(row) for row in self.measured],
             "releases": [asdict(release) for release in self.releases],
             "decisions": [
@@ -108,6 +119,7 @@ def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         search=ledger.kept(cycle, "search", SearchSummary),
         front=ledger.front(cycle),
         gate_results=ledger.kept(cycle, "gate", tuple[GateResult, ...]) or (),
+        gap=ledger.kept(cycle, GeneralisationGap.STAGE, GeneralisationGap),
         measured=ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or (),
         releases=ledger.releases(cycle),
         decisions=tuple(cycle_decisions(ledger, cycle).values()),

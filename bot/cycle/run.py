@@ -17,6 +17,7 @@ from bot.cycle.steps import (
     Folders,
     ask_releases,
     build_eval_sets,
+    compare_splits,
     evaluate_split,
     make_worker_spec,
     pass_gate,
@@ -126,6 +127,7 @@ def search_and_choose(
     # The gate and the choice use the validation split.
     front = [scored.recipe for scored in found.front]
     validation = evaluate_split(context, evaluator, Split.VALIDATION, front, baselines)
+    gap = compare_splits(context, found, search, validation)
     gate_results = refuse_rejected(pass_gate(watchlist, validation), rejected_recipes(context.ledger, watchlist.name))
     chosen, gate_results = write_chosen(context, evaluator, strategy, pool, folders, gate_results, validation)
 
@@ -146,6 +148,7 @@ def search_and_choose(
         baselines=baselines,
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
         samples=samples,
+        gap=gap,
         recalled=recalled,
         audition=context.ledger.kept(context.cycle.id, "audition", AuditionSummary),
     )

@@ -24,10 +24,11 @@ from bot.scoring.resources import Resources
 from bot.scoring.vocabulary_rows import prepare_rows
 from bot.scoring.worker_spec import WorkerSpec
 from bot.search.baselines import Baseline, evaluate_baselines
+from bot.search.front.generalisation import measure_gap
 from bot.search.gate import apply_gate
 from bot.search.recall import Recall, todays_models
-from bot.search.results import GateResult, MeasuredRow, RecallSummary, SearchSummary
-from bot.search.run import search_recipes, summarise_search
+from bot.search.results import GateResult, GeneralisationGap, MeasuredRow, RecallSummary, SearchSummary
+from bot.search.run import make_outcome, search_recipes, summarise_search
 from bot.search.selection import Chosen, choose_releases
 from bot.search.strategies.strategy import SearchStrategy
 from bot.search.warm_start import COLD, WarmStart
@@ -156,6 +157,33 @@ def pass_gate(watchlist: Watchlist, validation: SplitResults) -> tuple[GateResul
         watchlist.gate_settings,
         {digest: validation.guard_results(digest) for digest in validation.merges},
     )
+
+
+def compare_splits(
+    context: CycleContext, found: SearchResult, search: SplitResults, validation: SplitResults
+) -> GeneralisationGap | None:
+    """How much of what the front gains on the search split is there on the validation split; keeps it.
+
+    None where no member of the front could be scored there.
+    """
+    skills, directions = validation.skills, dict(validation.eval_set.directions)
+    baselines = [make_outcome(evaluation, skills, directions) for _, evaluation in search.baselines]
+    gap = measure_gap(
+        {scored.recipe.digest: scored.point[: len(skills)] for scored in found.front},  # depth may be one more
+        {
+            evaluation.recipe.digest: outcome.objectives
+            for (_, evaluation), outcome in zip(search.baselines, baselines, strict=True)
+            if outcome.objectives is not None
+        },
+        [*validation.merges.values(), *(evaluation for _, evaluation in validation.baselines)],
+        skills,
+        directions,
+        (found.reference or ())[: len(skills)],
+    )
+    if gap is not None:
+        context.ledger.keep(context.cycle.id, GeneralisationGap.STAGE, gap, GeneralisationGap)
+        context.narrator.say(f"search: {gap.describe()}")
+    return gap
 
 
 def write_chosen(

@@ -17,7 +17,7 @@ from bot.release.card.facts import SearchFacts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
 from bot.release.review import Ending
-from bot.search.results import AuditionSummary, GateResult, GuardResult, RecallSummary
+from bot.search.results import AuditionSummary, GateResult, GeneralisationGap, GuardResult, RecallSummary
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
 from merging.writing.atomic import atomic_file
@@ -71,7 +71,8 @@ class CycleFacts:
     `baselines` are the sources and plain merges, with the validation scores that the gate compares with. `visible`
     are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
     see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the merges; None
-    where all sources have the same. `audition` is None where no more sources fitted than a merge may have.
+    where all sources have the same. `audition` is None where no more sources fitted than a merge may have. `gap` says
+    how much of the search's gain is there on the validation split.
     """
 
     watchlist: str
@@ -92,6 +93,7 @@ class CycleFacts:
     recalled: RecallSummary | None = None
     vocabulary: PoolVocabulary | None = None
     audition: AuditionSummary | None = None
+    gap: GeneralisationGap | None = None
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -168,6 +170,7 @@ def cycle_facts(
         recalled=results.recalled,
         vocabulary=results.pool.vocabulary,
         audition=results.audition,
+        gap=results.gap,
     )
 
 
@@ -177,6 +180,7 @@ def render_report(facts: CycleFacts) -> str:
         "cycle_report.md.j2",
         facts=facts,
         recalled=facts.recalled.describe() if facts.recalled else [],
+        gap=facts.gap.describe() if facts.gap else "",
         taken=sum(verdict.accepted for verdict in facts.verdicts),
         passed=sum(member.passed for member in facts.front),
         front_guards=[(member.digest[:12], member.guards) for member in facts.front if member.guards],

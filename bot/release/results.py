@@ -12,7 +12,7 @@ from bot.scoring.evaluator import Evaluation
 from bot.scoring.resources import Resources
 from bot.search.baselines import Baseline
 from bot.search.guards import compare_guards
-from bot.search.results import AuditionSummary, GateResult, GuardResult, RecallSummary, SearchSummary
+from bot.search.results import AuditionSummary, GateResult, GeneralisationGap, GuardResult, RecallSummary, SearchSummary
 from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.domain import Guard
@@ -66,8 +66,9 @@ class CycleResults:
     hub_url: the Hub that the cycle works with. front: recipe digest → recipe and its outcome on the search split.
     splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
     samples: recipe digest → the written release's answer to a report item that shows what it can do; without those
-    that could not be asked. recalled: what the search began with from earlier cycles, in numbers; None for nothing.
-    audition: how the sources were chosen, where more fitted than a merge may have.
+    that could not be asked. gap: how much of the search's gain is there on the validation split. recalled: what the
+    search began with from earlier cycles, in numbers; None for nothing. audition: how the sources were chosen, where
+    more fitted than a merge may have.
     """
 
     watchlist: Watchlist
@@ -83,6 +84,7 @@ class CycleResults:
     baselines: tuple[Baseline, ...]
     splits: Mapping[Split, SplitResults]
     samples: Mapping[str, Sample]
+    gap: GeneralisationGap | None = None
     recalled: RecallSummary | None = None
     audition: AuditionSummary | None = None
 

@@ -83,6 +83,43 @@ class SearchSummary:
 
 
 @dataclass(frozen=True)
+class GeneralisationGap:
+    """How much of what a search gained is there on items that it has not seen.
+
+    search, validation: hypervolume of the front on each split. search_gain, validation_gain: what the front adds to the
+    hypervolume of the baselines there. low, high: 95 % limits of the difference of these gains.
+    """
+
+    STAGE: ClassVar = "generalisation"
+
+    search: float
+    validation: float
+    search_gain: float
+    validation_gain: float
+    low: float
+    high: float
+
+    @property
+    def gap(self) -> float:
+        """What the search gained by the luck of its items; below 0 if the front gains more on others."""
+        return self.search_gain - self.validation_gain
+
+    def describe(self) -> str:
+        """The comparison in words."""
+        covers = (
+            f"the front covers {self.search:.4f} on the search split, which it was chosen by, and "
+            f"{self.validation:.4f} on the validation split; beyond sources, base and plain merges these are "
+            f"{self.search_gain:.4f} and {self.validation_gain:.4f}"
+        )
+        limits = f"{self.gap:+.4f}, 95 % from {self.low:+.4f} to {self.high:+.4f}"
+        if self.low <= 0 <= self.high:
+            return f"{covers}: a difference that these items cannot tell from none ({limits})"
+        if self.gap < 0:
+            return f"{covers}: more where it was not chosen ({limits}), as validation has the easier items for it"
+        return f"{covers}: {min(1.0, self.gap / self.search_gain):.0%} of the search's gain was luck ({limits})"
+
+
+@dataclass(frozen=True)
 class RecallSummary:
     """What a cycle recalled of earlier cycles, in numbers.
 

@@ -88,7 +88,10 @@ def _search_sections(page: CyclePage) -> list[Section]:
     """What the search began with, and how it went."""
     recalled = page.recalled.describe() if page.recalled else []
     before = [("From earlier cycles", Text(printable("\n".join(recalled))))] if recalled else []
-    return [*before, *([] if page.search is None else [("Search", _search(page.search))])]
+    lines = [] if page.search is None else _search(page.search)
+    if page.gap is not None:
+        lines.append(page.gap.describe())
+    return [*before, *([("Search", Text(printable("\n".join(lines))))] if lines else [])]
 
 
 def _gate_sections(page: CyclePage) -> list[Section]:
@@ -223,12 +226,12 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def _search(found: SearchSummary) -> Text:
+def _search(found: SearchSummary) -> list[str]:
     summary = (
         f"{found.candidates} candidates in {len(found.generations)} generations, {len(found.front)} on the front, "
         f"hypervolume {found.generations[-1][1]:.4f}; {clock_time(found.seconds)} of scoring; {found.stopped}"
     )
-    return Text(printable("\n".join([summary, *(f"{count} failed: {reason}" for reason, count in found.reasons)])))
+    return [summary, *(f"{count} failed: {reason}" for reason, count in found.reasons)]
 
 
 def _front(page: CyclePage) -> Table:

@@ -378,6 +378,17 @@ def test_the_run_does_what_the_plan_announced(finished: Finished) -> None:
     assert cost.download > lying > 3 * min(path.stat().st_size for path in weights.rglob("*.safetensors"))
 
 
+def test_the_front_s_gain_is_compared_with_that_on_items_that_the_search_has_not_seen(finished: Finished) -> None:
+    page = read_cycle(finished.ledger, finished.home, CYCLE)
+    gap, search = page.gap, page.search
+    assert gap is not None and search is not None
+    # The search's own reference is below all scores of single models, and the last generation's front is the front.
+    assert gap.search == pytest.approx(search.generations[-1][1])
+    assert 0 < gap.search_gain < gap.search and gap.low < gap.high and gap.validation_gain < gap.validation
+    assert f"search: {gap.describe()}" in finished.listener.said
+    assert gap.describe()[1:] in finished.home.report(CYCLE).read_text()
+
+
 def test_every_stage_that_takes_long_shows_how_far_it_is(finished: Finished) -> None:
     bars = finished.listener.bars
     front, releases = len(finished.ledger.front(CYCLE)), len(finished.ledger.releases(CYCLE))

@@ -8,7 +8,7 @@ import pytest
 
 from bot.ledger.ledger import State
 from bot.release.report import CycleFacts, render_report
-from bot.search.results import AuditionRow, AuditionSummary
+from bot.search.results import AuditionRow, AuditionSummary, GeneralisationGap
 from fixtures.golden import report_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
@@ -73,6 +73,13 @@ def test_an_audition_has_the_scores_and_the_reasons_of_all_who_took_part() -> No
     assert "| pinned | 0.310 | 0.620 | 0.050 | chosen | pinned |" in lines[1]
     assert "| candidate | | | |  | could not be scored" in lines[4]
     assert "audition" not in render_report(PUBLISHED)
+
+
+def test_the_search_says_how_much_of_its_gain_was_luck() -> None:
+    gap = GeneralisationGap(0.5, 0.46, 0.08, 0.06, 0.01, 0.03)
+    section = render_report(replace(PUBLISHED, gap=gap)).partition("## The search")[2].partition("## The pool")[0]
+    assert f"\n\n{gap.describe().capitalize()}.\n" in section
+    assert "luck" not in render_report(replace(PUBLISHED, gap=None))
 
 
 def test_a_search_that_took_no_time_has_no_rate() -> None:
