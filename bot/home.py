@@ -80,6 +80,11 @@ class Home:
         """The OAuth app of the page's login, a private file that a person writes."""
         return self.folder / "page-oauth"
 
+    @property
+    def webhook_secret(self) -> Path:
+        """What the Hub sends with its calls, so that nobody else can make them; a private file."""
+        return self.folder / "webhook-secret"
+
     def releases(self, cycle: str) -> Path:
         """The folder of a cycle's releases."""
         return self.folder / "releases" / cycle

@@ -36,14 +36,16 @@ def status_command(
     from bot.cli import pages
     from bot.cycle.history import list_cycles
     from bot.ledger.ledger import State
+    from bot.ledger.webhook_calls import newest_call
 
     if state is not None and state not in set(State):
         raise ShoalError(f"--state: got {state!r}: is not a state; choose from {', '.join(State)}")
-    rows = list_cycles(read_ledger(find_home(home)), watchlist, state, most)
+    ledger = read_ledger(find_home(home))
+    rows, call = list_cycles(ledger, watchlist, state, most), newest_call(ledger)
     if as_json:
-        show_json({"cycles": [row.as_json() for row in rows]})
+        show_json({"cycles": [row.as_json() for row in rows], "last_call": call.as_json() if call else None})
     else:
-        show_page(pages.layout_status(rows))
+        show_page(pages.layout_status(rows, call))
 
 
 @one_line_errors

@@ -25,6 +25,7 @@ from bot.cli.service.notifications import notify_command, open_notifier
 from bot.cli.service.page import page_command
 from bot.cli.service.serve import serve_command
 from bot.cli.service.state import open_state
+from bot.cli.service.webhook import webhook_commands
 from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
@@ -137,6 +138,7 @@ def run_command(
 
 app.command("serve")(serve_command)
 app.command("page")(page_command)
+app.add_typer(webhook_commands)
 app.command("notify")(notify_command)
 app.command("status")(status_command)
 app.command("show")(show_command)

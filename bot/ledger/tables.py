@@ -155,3 +155,27 @@ class DocumentRow(Table):
     role: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     content: Mapped[bytes]
+
+
+class WebhookCallRow(Table):
+    """A call of the Hub that was taken. The same event may come again: the Hub's own page can replay it."""
+
+    __tablename__ = "webhook_calls"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    """Digest of the repo and its new commits, or of the call itself where it names none."""
+    received: Mapped[str]
+    event: Mapped[str]
+    decision: Mapped[str]
+
+
+class WakeRow(Table):
+    """A watchlist that calls woke, until a cycle has begun after them."""
+
+    __tablename__ = "webhook_wakes"
+    watchlist: Mapped[str] = mapped_column(primary_key=True)
+    cause: Mapped[str]
+    first: Mapped[str]
+    last: Mapped[str]
+    newest_cycle: Mapped[int | None]
+    """Number of the newest cycle (0: none) when a run that answers the calls began; null before that."""

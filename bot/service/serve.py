@@ -6,7 +6,7 @@ Failed cycles are tried again with growing pauses, and edited watchlists are rea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from bot.service.log import LogNarrator, log_of
 from bot.service.retries import Retries
 from bot.service.scheduler import CronJobs, DueWatchlists, running_schedule
 from bot.service.watchlist_files import FileEdit, ScheduledFile, find_edits, read_scheduled
+from bot.service.webhooks.wakes import Wakes
 from bot.watchlist.watchlist import Watchlist
 
-OpenPage = Callable[[CronJobs, DueWatchlists], AbstractContextManager[object]]
-"""Opens the page of a schedule for as long as a block runs."""
+OpenPage = Callable[[CronJobs, DueWatchlists, Wakes], AbstractContextManager[object]]
+"""Opens the page of a schedule, and the way in for the Hub's calls, for as long as a block runs."""
 
 RunCycle = Callable[[Watchlist, Narrator], None]
 
@@ -63,12 +64,13 @@ def serve_watchlists(
     """
     files, due = read_scheduled(paths), DueWatchlists()
     watchlists = {file.path: file.watchlist for file in files}
-    with (
-        hold_schedule(home),
-        running_schedule(watchlists, home, due) as cron_jobs,
-        open_page(cron_jobs, due) if open_page else nullcontext(),
-    ):
-        service = Service(files, home, run, due, cron_jobs, Retries(lambda: datetime.now(UTC)))
+    with ExitStack() as stack:
+        stack.enter_context(hold_schedule(home))
+        wakes = Wakes(home, watchlists.values())
+        cron_jobs = stack.enter_context(running_schedule(watchlists, home, due))
+        if open_page is not None:
+            stack.enter_context(open_page(cron_jobs, due, wakes))
+        service = Service(files, home, run, due, cron_jobs, Retries(lambda: datetime.now(UTC)), wakes)
         service.announce()
         while True:
             service.follow_edits(every=request.take())
@@ -86,6 +88,7 @@ class Service:
         due: DueWatchlists,
         cron_jobs: CronJobs,
         retries: Retries,
+        wakes: Wakes,
     ) -> None:
         self._files = {file.path: file for file in files}
         self._home = home
@@ -93,6 +96,7 @@ class Service:
         self._due = due
         self._cron_jobs = cron_jobs
         self._retries = retries
+        self._wakes = wakes
 
     def announce(self) -> None:
         """Log when each watchlist is due."""
@@ -104,6 +108,7 @@ class Service:
         edits = find_edits(tuple(self._files.values()), every=every)
         self._files |= {edit.file.path: edit.file for edit in edits}
         if any(edit.fault is None for edit in edits):
+            self._wakes.follow([file.watchlist for file in self._files.values()])
             self._cron_jobs.update({path: file.watchlist for path, file in self._files.items()})
         for edit in edits:
             self._log_edit(edit)
@@ -112,6 +117,7 @@ class Service:
         """Run the watchlist that is due next; wait for one this long."""
         for path in self._retries.take_due():
             self._due.add(str(path))
+        self._add_woken()
         if (waiting := self._due.wait_for_next(seconds)) is None:
             return
         watchlist = self._files[path := Path(waiting)].watchlist
@@ -132,11 +138,20 @@ class Service:
         log = log_of(watchlist.name)
         try:
             with hold_home(self._home, lambda: log.info("due; waiting for another shoal process to end")):
+                self._wakes.begin(watchlist.name)
                 self._run(watchlist, LogNarrator(log))
+                self._wakes.end(watchlist.name)
         except Exception as error:  # a fault in shoal itself must not end the schedule of the other watchlists
             log.error(f"failed: {failure_reason(error)}", exc_info=not isinstance(error, EXPECTED))
             return False
         return True
+
+    def _add_woken(self) -> None:
+        """Make due what the Hub's calls have woken."""
+        paths = {file.watchlist.name: path for path, file in self._files.items()}
+        for wake in self._wakes.take_due(self._cron_jobs.paused):
+            log_of(wake.watchlist).info(f"woken by {wake.cause}")
+            self._due.add(str(paths[wake.watchlist]))
 
     def _plan_retry(self, path: Path, name: str) -> None:
         again = self._retries.fail(path)

@@ -34,7 +34,7 @@ class HubEvent:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class MadeCall:
     """A call that was made. status: of the answer; None where there was none, with the reason in `fault`."""
 
     webhook: str
@@ -51,7 +51,7 @@ class Deliveries:
 
     def __init__(self, webhooks: Webhooks, may_see: Callable[[str, str], bool], seconds: float = CALL_SECONDS) -> None:
         self.webhooks = webhooks
-        self.made: deque[Delivery] = deque(maxlen=KEPT_DELIVERIES)
+        self.made: deque[MadeCall] = deque(maxlen=KEPT_DELIVERIES)
         self._may_see = may_see
         self._seconds = seconds
         self._waiting: queue.SimpleQueue[tuple[Webhook, bytes]] = queue.SimpleQueue()
@@ -63,8 +63,8 @@ class Deliveries:
         for webhook in self.webhooks.all():
             seen = not event.private or self._may_see(webhook.user, event.repo)
             if seen and webhook.wants(event.repo, event.scope):
-                body = {**event.payload, "webhook": {"id": webhook.id, "version": VERSION}}
-                self._waiting.put((webhook, json.dumps(body).encode()))
+                own: JsonValue = {"id": webhook.id, "version": VERSION}
+                self._waiting.put((webhook, json.dumps({**event.payload, "webhook": own}).encode()))
                 self._start()
 
     def _start(self) -> None:
@@ -84,7 +84,7 @@ class _NoRedirects(HTTPRedirectHandler):
         """A secret goes to the address that its owner named, and to no other."""
 
 
-def call_webhook(webhook: Webhook, body: bytes, seconds: float = CALL_SECONDS) -> Delivery:
+def call_webhook(webhook: Webhook, body: bytes, seconds: float = CALL_SECONDS) -> MadeCall:
     """POST a payload to a webhook with its secret, as the Hub does: verbatim, in a header."""
     headers = {"Content-Type": "application/json", "User-Agent": "localhub"}
     if webhook.secret is not None:
@@ -92,8 +92,8 @@ def call_webhook(webhook: Webhook, body: bytes, seconds: float = CALL_SECONDS) -
     opener = build_opener(ProxyHandler({}), _NoRedirects)
     try:
         with opener.open(Request(webhook.url, body, headers, method="POST"), timeout=seconds) as answer:
-            return Delivery(webhook.id, body, answer.status)
+            return MadeCall(webhook.id, body, answer.status)
     except HTTPError as error:
-        return Delivery(webhook.id, body, error.code)
+        return MadeCall(webhook.id, body, error.code)
     except (OSError, HTTPException, ValueError) as error:
-        return Delivery(webhook.id, body, None, str(error))
+        return MadeCall(webhook.id, body, None, str(error))

@@ -13,6 +13,7 @@ from bot.cli.exits import one_line_errors
 from bot.cli.hub_client import open_cycle_hub, open_hub
 from bot.cli.options import Endpoint, HomePath
 from bot.cli.output import terminal_narrator
+from bot.errors import ShoalError
 from bot.home import Home, find_home
 
 if TYPE_CHECKING:
@@ -95,13 +96,28 @@ def page_command(
 
 def page_of(
     home: Home, hub: Hub, endpoint: str | None, narrator: Narrator, watchlists: Sequence[Path],
-    options: PageOptions | None,
+    options: PageOptions | None, webhook: str | None,
 ) -> OpenPage | None:  # fmt: skip
-    """What opens the page of `shoal serve`; None without options."""
-    if options is None:
+    """What opens the page of `shoal serve`, and the way in for the Hub's calls; None if neither is wanted.
+
+    webhook: the place for the calls, PORT or HOST:PORT. None: where there is a secret, they come to the page.
+
+    Raises:
+        ShoalError: `webhook` is given, and there is no secret.
+    """
+    from bot.service.page.open import WebhookOptions
+    from bot.service.webhooks.secret import SECRET_VARIABLE, read_webhook_secret
+
+    place, secret = None if webhook is None else parse_place(webhook, "--webhook"), read_webhook_secret(home)
+    if place is not None and secret is None:
+        raise ShoalError(
+            f"--webhook: got {webhook}: there is no secret in {home.webhook_secret} or {SECRET_VARIABLE}; "
+            "`shoal webhook register` makes one"
+        )
+    if options is None and place is None:
         return None
     builder = _page_builder(home, hub, endpoint, narrator, watchlists)
-    return partial(builder.beside_schedule, options)
+    return partial(builder.beside_schedule, options, WebhookOptions(secret, place) if secret else None)
 
 
 def served_page(
@@ -116,18 +132,18 @@ def served_page(
         return None
     from bot.service.page.open import PageOptions
 
-    host, port = parse_place(place)
+    host, port = parse_place(place, "--page")
     return PageOptions(
         host, port, tuple(names or ()), url=url, allow=tuple(allow or ()), proxies=tuple(proxies or ()),
         host_option="--page", port_option="--page",
     )  # fmt: skip
 
 
-def parse_place(text: str) -> tuple[str, int]:
+def parse_place(text: str, option: str) -> tuple[str, int]:
     """(host, port) of `PORT`, `HOST:PORT` or `[IPV6]:PORT`; an error of wrong usage for anything else."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise typer.BadParameter(f"got {text!r}, should be PORT or HOST:PORT", param_hint="'--page'")
+        raise typer.BadParameter(f"got {text!r}, should be PORT or HOST:PORT", param_hint=f"'{option}'")
     return host.strip("[]") or LOOPBACK, int(port)
 
 

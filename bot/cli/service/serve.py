@@ -43,6 +43,15 @@ def serve_command(
     allow: Allow = None,
     url: Url = None,
     proxies: Proxies = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            "--webhook",
+            metavar="[HOST:]PORT",
+            help="Take the Hub's calls there, see `shoal webhook`; default: at the page, if there is a secret.",
+            show_default=False,
+        ),
+    ] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
 ) -> None:
     """Run watchlists on their schedules until SIGTERM.
@@ -61,7 +70,8 @@ def serve_command(
     bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
     notifier = open_notifier(bot_home, client)
     narrator = LogNarrator(log_of("page"))
-    open_page = page_of(bot_home, client, endpoint, narrator, watchlists, served_page(page, names, allow, url, proxies))
+    options = served_page(page, names, allow, url, proxies)
+    open_page = page_of(bot_home, client, endpoint, narrator, watchlists, options, webhook)
     log_to_stderr(as_json=log_json)
     signal.signal(signal.SIGHUP, request.make)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, params
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from bot.errors import EXPECTED, error_message
@@ -38,7 +39,9 @@ from bot.service.page.routes.responses import (
     render_sent_on,
     see_other,
 )
+from bot.service.page.routes.webhook import WEBHOOK_PATH, webhook_route
 from bot.service.page.views import Desk, NotFoundError
+from bot.service.webhooks.receiver import Receiver
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 """Names by which a browser on this machine reaches the page; any other may be an attempt at DNS rebinding."""
@@ -56,26 +59,27 @@ def create_page_app(
     hub_login: HubLogin | None = None,
     public_url: str | None = None,
     proxies: Sequence[str] = (),
+    receiver: Receiver | None = None,
 ) -> FastAPI:
     """The page of a home.
 
     controls: what people may do; None: they only look. scheduler_runs: whether the schedule of this process is alive;
     None where it has none. hosts: names by which browsers may ask for the page. hub_login, public_url: as in
-    `PageState`. proxies: addresses and networks of the proxies whose word for a client's address is taken.
+    `PageState`. proxies: addresses and networks of the proxies whose word for a client's address is taken. receiver:
+    takes the Hub's calls, where they come to this port.
     """
-    app = FastAPI(
-        title="shoal", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
-        dependencies=[Depends(check_fetch)],
-    )  # fmt: skip
-    app.state.page = PageState(desk, sessions, controls, Streams(), hub_login, public_url)
-    app.include_router(_make_probes(desk, scheduler_runs))
+    app = _make_app([Depends(check_fetch)])
+    app.state.page = PageState(desk, sessions, controls, app.state.streams, hub_login, public_url)
+    app.include_router(_make_probes(desk, scheduler_runs, lambda request: request_session(request).who is not None))
+    if receiver is not None:
+        app.include_router(webhook_route(receiver))
     app.include_router(reading)
     if controls is not None:
         app.include_router(acting)
     if sessions.needs_login:
         app.include_router(logging_in)
     _handle_errors(app)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(HostCheck, allowed_hosts=list(hosts), www_redirect=False)
     if proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(proxies))
     return app
@@ -94,15 +98,42 @@ def _handle_errors(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(_on_http_error)
 
 
-def _make_probes(desk: Desk, scheduler_runs: SchedulerRuns | None) -> APIRouter:
+def create_webhook_app(desk: Desk, receiver: Receiver, scheduler_runs: SchedulerRuns) -> FastAPI:
+    """A port for the Hub's calls alone, which everybody may reach: it shows no page, and says nothing of the bot."""
+    app = _make_app()
+    app.include_router(_make_probes(desk, scheduler_runs, lambda _: False))
+    app.include_router(webhook_route(receiver))
+    app.exception_handler(HTTPException)(_on_http_error)
+    return app
+
+
+class HostCheck(TrustedHostMiddleware):
+    """Lets browsers in only by the names that the page has. The Hub's calls carry a secret, and may use any name."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        is_call = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == WEBHOOK_PATH
+        await (self.app if is_call else super().__call__)(scope, receive, send)
+
+
+def _make_app(dependencies: Sequence[params.Depends] = ()) -> FastAPI:
+    """An application without routes. dependencies: what every route of it asks first."""
+    app = FastAPI(
+        title="shoal", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
+        dependencies=list(dependencies),
+    )  # fmt: skip
+    app.state.streams = Streams()
+    return app
+
+
+def _make_probes(desk: Desk, scheduler_runs: SchedulerRuns | None, may_know: Callable[[Request], bool]) -> APIRouter:
     """Routes for monitoring. They are open: they say whether all is well, and why not only to whoever may log in."""
     router = APIRouter()
 
     @router.get("/healthz")
     def get_health(request: Request) -> JSONResponse:
         health = check_health(desk, scheduler_runs, datetime.now(UTC))
-        may_know = request_session(request).who is not None
-        content = health.as_json() if may_know else {"well": health.is_well}
+        content = health.as_json() if may_know(request) else {"well": health.is_well}
         return JSONResponse(content, 200 if health.is_well else 503, headers=dict(HEADERS))
 
     @router.get("/metrics")

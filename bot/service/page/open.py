@@ -20,7 +20,8 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.progress import Narrator
 from bot.service.listener import open_listener
-from bot.service.page.app import LOOPBACK_NAMES, create_page_app
+from bot.service.log import log_of
+from bot.service.page.app import LOOPBACK_NAMES, create_page_app, create_webhook_app
 from bot.service.page.controls import Controls, schedule_controls
 from bot.service.page.login.allow_list import parse_allow_list
 from bot.service.page.login.hub_login import HubLogin
@@ -31,6 +32,8 @@ from bot.service.page.server import page_in_thread
 from bot.service.page.views import Desk
 from bot.service.review_worker import ReviewWorker, review_worker_in_thread
 from bot.service.scheduler import CronJobs, DueWatchlists
+from bot.service.webhooks.receiver import Receiver
+from bot.service.webhooks.wakes import Wakes
 
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 """A name as it stands in a browser's address, without scheme and port; or all names below one."""
@@ -62,6 +65,14 @@ class PageOptions:
     port_option: str = "--port"
 
 
+@dataclass(frozen=True)
+class WebhookOptions:
+    """How the Hub's calls come in. place: (host, port) of their own; None: they come to the page's port."""
+
+    secret: str
+    place: tuple[str, int] | None
+
+
 class PageBuilder:
     """Makes pages of one home."""
 
@@ -74,7 +85,10 @@ class PageBuilder:
 
     @contextmanager
     def opened(
-        self, options: PageOptions, schedule: tuple[CronJobs, DueWatchlists] | None = None
+        self,
+        options: PageOptions,
+        schedule: tuple[CronJobs, DueWatchlists] | None = None,
+        receiver: Receiver | None = None,
     ) -> Iterator[tuple[FastAPI, socket.socket]]:
         """The page's application and its socket; its reviews are carried out while the block runs.
 
@@ -108,6 +122,7 @@ class PageBuilder:
             hub_login=hub_login,
             public_url=public_url,
             proxies=options.proxies,
+            receiver=receiver,
         )
         worker = ReviewWorker(self._home, self._hub_of, self._narrator)
         with ExitStack() as stack:
@@ -137,9 +152,27 @@ class PageBuilder:
         return HubLogin(app, allowed)
 
     @contextmanager
-    def beside_schedule(self, options: PageOptions, cron_jobs: CronJobs, due: DueWatchlists) -> Iterator[None]:
-        """Serve the page of a schedule in a thread while the block runs."""
-        with self.opened(options, (cron_jobs, due)) as (app, listener), page_in_thread(app, listener):
+    def beside_schedule(
+        self,
+        page: PageOptions | None,
+        webhook: WebhookOptions | None,
+        cron_jobs: CronJobs,
+        due: DueWatchlists,
+        wakes: Wakes,
+    ) -> Iterator[None]:
+        """Serve the page of a schedule, and the Hub's calls to it, in threads while the block runs."""
+        receiver = Receiver(webhook.secret, wakes, log_of("webhook")) if webhook else None
+        with ExitStack() as stack:
+            if receiver is not None and webhook is not None and webhook.place is not None:
+                host, port = webhook.place
+                listener = open_listener(host, port, host_option="--webhook", port_option="--webhook")
+                desk = Desk(self._home, self._hub, self._watchlists)
+                app = create_webhook_app(desk, receiver, cron_jobs.is_running)
+                stack.enter_context(page_in_thread(app, stack.enter_context(listener)))
+                receiver = None  # the page's port is not for the Hub then
+            if page is not None:
+                app, listener = stack.enter_context(self.opened(page, (cron_jobs, due), receiver))
+                stack.enter_context(page_in_thread(app, listener))
             yield
 
 

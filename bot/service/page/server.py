@@ -51,7 +51,7 @@ class _PageServer(uvicorn.Server):
                 server_header=False,
             )
         )
-        self._streams: Streams = app.state.page.streams
+        self._streams: Streams = app.state.streams
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop taking connections, and close those that are open."""

@@ -18,6 +18,7 @@ from bot.hub.client import Hub
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
 from bot.ledger.reading import open_to_read
 from bot.ledger.requests import RequestState, ReviewRequest, newest_requests
+from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState
 from bot.release.hints import shoal_command
 from bot.service.live import LiveProgress, read_progress
@@ -54,13 +55,18 @@ class WatchlistLine:
 
 @dataclass(frozen=True)
 class Overview:
-    """The first page. waiting: ids of cycles with releases that wait for review. cycles: the newest ones."""
+    """The first page. waiting: ids of cycles with releases that wait for review. cycles: the newest ones.
+
+    call: the Hub's last call; None before the first. wakes: watchlists that calls woke, until they run.
+    """
 
     running: LiveProgress | None
     watchlists: tuple[WatchlistLine, ...]
     waiting: tuple[str, ...]
     cycles: tuple[CycleSummary, ...]
     review_command: str
+    call: WebhookCall | None
+    wakes: tuple[Wake, ...]
 
 
 @dataclass(frozen=True)
@@ -143,12 +149,15 @@ class Desk:
         with self._ledger() as ledger:
             cycles = list_cycles(ledger) if ledger else ()
             waiting = waiting_cycles(ledger) if ledger else ()
+            call, wakes = (newest_call(ledger), kept_wakes(ledger)) if ledger else (None, ())
         newest = {summary.cycle.watchlist: summary for summary in reversed(cycles)}
         lines = [_watchlist_line(path, newest) for path in self._paths]
         named = {line.name for line in lines}
         others = [WatchlistLine(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
         command = shoal_command("review", home=self.home, hub=self._hub)
-        return Overview(read_progress(self.home), (*lines, *others), waiting, cycles[:SHOWN_CYCLES], command)
+        return Overview(
+            read_progress(self.home), (*lines, *others), waiting, cycles[:SHOWN_CYCLES], command, call, wakes
+        )
 
     def cycles(self) -> tuple[Cycle, ...]:
         """Every cycle, newest first."""

@@ -22,6 +22,8 @@ from bot.cycle.history import CyclePage, CycleSummary
 from bot.cycle.past.clean import Cleaning
 from bot.cycle.past.export import Exported
 from bot.cycle.past.review import CycleReview
+from bot.ledger.webhook_calls import WebhookCall
+from bot.service.webhooks.registration import RegisteredWebhook, Registration
 from bot.verify_command.verdicts import Verification
 from evaluation.eval_set import ExamplePrompt
 from fixtures.folders import ROOT
@@ -55,7 +57,10 @@ def example_of(kind: Any) -> Any:
         ("verify", example_of(Verification).as_json()),
         ("clean", example_of(Cleaning).as_json()),
         ("export", example_of(Exported).as_json()),
-        ("status", {"cycles": [example_of(CycleSummary).as_json()]}),
+        ("status", {"cycles": [example_of(CycleSummary).as_json()], "last_call": example_of(WebhookCall).as_json()}),
+        ("webhook register", example_of(Registration).as_json()),
+        ("webhook list", {"webhooks": [example_of(RegisteredWebhook).as_json()]}),
+        ("webhook remove", example_of(RegisteredWebhook).as_json()),
         *((command, {"reviews": [example_of(CycleReview).as_json()]}) for command in ("review", "publish", "reject")),
         *((command, example_of(CyclePage).as_json()) for command in ("run", "show", "demo")),
     ],
@@ -68,9 +73,12 @@ def test_every_key_is_documented_and_every_documented_key_is_there(command: str,
 
 
 def test_every_command_that_prints_json_is_documented() -> None:
+    groups = [group.typer_instance for group in app.registered_groups]
+    commands = [("", app), *((f"{group.info.name} ", group) for group in groups if group is not None)]
     printing = {
-        command.name
-        for command in app.registered_commands
+        f"{prefix}{command.name}"
+        for prefix, group in commands
+        for command in group.registered_commands
         if command.callback is not None and "as_json" in inspect.signature(command.callback).parameters
     }
     assert printing == set(documented_keys())

@@ -20,6 +20,7 @@ from bot.service.retries import MOST_RETRIES, Retries, retry_pause
 from bot.service.scheduler import CronJobs, DueWatchlists
 from bot.service.serve import RereadRequest, Service
 from bot.service.watchlist_files import find_edits, read_scheduled
+from bot.service.webhooks.wakes import Wakes
 from bot.watchlist.watchlist import Watchlist
 from fixtures.shoal_process import write_watchlist
 
@@ -41,7 +42,9 @@ class Rig:
         jobs = CronJobs(self.scheduler)
         jobs.update({file.path: file.watchlist for file in files})
         retries = Retries(lambda: self.now)
-        self.service = Service(files, Home(folder / "home"), self._run, self.due, jobs, retries)
+        self.home = Home(folder / "home")
+        self.wakes = Wakes(self.home, [file.watchlist for file in files], lambda: self.now)
+        self.service = Service(files, self.home, self._run, self.due, jobs, retries, self.wakes)
 
     def _run(self, watchlist: Watchlist, narrator: Narrator) -> None:
         self.ran.append(watchlist)
