@@ -147,12 +147,18 @@ def move_repo(caller: CurrentCaller, fromRepo: BodyText, toRepo: BodyText) -> di
 @router.put("/models/{owner}/{name}/settings")
 def update_settings(caller: CurrentCaller, repo: WritableRepo, request: SettingsChange) -> JsonObject:
     """Set privacy and gating; returns what was set."""
+    changes = apply_settings(repo, request)
+    told: JsonObject = {key: value for key, value in changes.items() if key == "private"}
+    tell(caller, repo, "update", CONFIG, updatedConfig=told)
+    return changes
+
+
+def apply_settings(repo: Repo, request: SettingsChange) -> JsonObject:
+    """Set privacy and gating of a repo of any kind; returns what was set."""
     changes = request.model_dump(exclude_none=True, include={"private", "gated"})
     if request.visibility is not None:
         changes["private"] = request.visibility == "private"
     repo.change_settings(lambda old: replace(old, **changes))
-    told: JsonObject = {key: value for key, value in changes.items() if key == "private"}
-    tell(caller, repo, "update", CONFIG, updatedConfig=told)
     return changes
 
 

@@ -73,7 +73,7 @@ def give_shelved_write_token(caller: CurrentCaller, repo: WritableShelved, revis
 @router.put("/api/{kind:shelf}/{owner}/{name}/settings")
 def update_shelved_settings(repo: WritableShelved, request: SettingsChange) -> JsonObject:
     """Set privacy and gating; returns what was set."""
-    return routes_repos.update_settings(repo, request)
+    return routes_repos.apply_settings(repo, request)
 
 
 @router.post("/api/{kind:shelf}/{owner}/{name}/super-squash/{branch:revision}")
