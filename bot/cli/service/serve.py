@@ -24,34 +24,38 @@ if TYPE_CHECKING:
     from bot.watchlist.watchlist import Watchlist
 
 
+PagePlace = Annotated[
+    str | None,
+    typer.Option(
+        "--page",
+        metavar="[HOST:]PORT",
+        help="Show a page there; another HOST than this machine needs a login.",
+        show_default=False,
+    ),
+]
+WebhookPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--webhook",
+        metavar="[HOST:]PORT",
+        help="Take the Hub's calls there, see `shoal webhook`; default: at the page, if there is a secret.",
+        show_default=False,
+    ),
+]
+
+
 @one_line_errors
 def serve_command(
     watchlists: Annotated[list[Path], typer.Argument(metavar="WATCHLISTS", help="Watchlists with a schedule.")],
     home: HomePath = None,
     endpoint: Endpoint = None,
     state: StateName = None,
-    page: Annotated[
-        str | None,
-        typer.Option(
-            "--page",
-            metavar="[HOST:]PORT",
-            help="Show a page there; another HOST than this machine needs a login.",
-            show_default=False,
-        ),
-    ] = None,
+    page: PagePlace = None,
     names: Names = None,
     allow: Allow = None,
     url: Url = None,
     proxies: Proxies = None,
-    webhook: Annotated[
-        str | None,
-        typer.Option(
-            "--webhook",
-            metavar="[HOST:]PORT",
-            help="Take the Hub's calls there, see `shoal webhook`; default: at the page, if there is a secret.",
-            show_default=False,
-        ),
-    ] = None,
+    webhook: WebhookPlace = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
 ) -> None:
     """Run watchlists on their schedules until SIGTERM.
