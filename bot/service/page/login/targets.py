@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PAGE = re.compile(r"/(?:cycles/[A-Za-z0-9._~%-]+(?:/releases/[A-Za-z0-9._~%-]+)?)?")
+_PAGE = re.compile(r"/(?:cycles(?:/[A-Za-z0-9._~%-]+){1,5})?")
 _QUERY = re.compile(r"[A-Za-z0-9._~%=&+-]*")
 
 LONGEST_TARGET = 500
