@@ -45,9 +45,23 @@ function show(progress) {
   part("lines").replaceChildren(...progress.lines.toReversed().map(lineItem));
 }
 
+function follow(onMessage) {
+  let source = null;
+  function open() {
+    if (document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
+    source = new EventSource("/events");
+    source.addEventListener("message", onMessage);
+    // Refused, because too many are open: a browser gives up then.
+    source.addEventListener("error", () => source.readyState === EventSource.CLOSED && setTimeout(open, 60000));
+  }
+  // A browser has few connections to a server, so only the pages that somebody sees hold one.
+  document.addEventListener("visibilitychange", () => (document.hidden ? source?.close() : open()));
+  open();
+}
+
 if (live) {
   let running = !live.hidden;
-  new EventSource("/events").addEventListener("message", (event) => {
+  follow((event) => {
     const progress = JSON.parse(event.data);
     // A cycle began or ended: everything else on the page has changed, too.
     if ((progress !== null) !== running) return location.reload();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 
@@ -16,26 +17,37 @@ from bot.service.live import LiveProgress
 POLL_SECONDS, BEAT_SECONDS = 1.0, 15.0
 """Seconds between looks at the progress file, and between comments that keep an idle connection open."""
 
-MOST_STREAMS = 16
-"""Streams at once: a browser with very many tabs must not use up the server's connections."""
+MOST_STREAMS, MOST_OF_A_CLIENT = 64, 12
+"""Streams at once, of all and of one client: a browser with very many tabs must not use up the server's connections."""
 
 _RETRY = "retry: 5000\n\n"
 
 
 class Streams:
-    """The streams that are open, at most so many."""
+    """The streams that are open, at most so many, and at most so many of one client."""
 
-    def __init__(self, most: int = MOST_STREAMS) -> None:
-        self._places = threading.BoundedSemaphore(most)
+    def __init__(self, most: int = MOST_STREAMS, most_of_a_client: int = MOST_OF_A_CLIENT) -> None:
+        self._most = most
+        self._most_of_a_client = most_of_a_client
+        self._open: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self.are_ending = False
 
-    def take(self) -> bool:
-        """Take a place; False if none is left."""
-        return self._places.acquire(blocking=False)
+    def take(self, client: str) -> str | None:
+        """Take a place; why there is none, or None if there was one."""
+        with self._counting:
+            if self._open[client] >= self._most_of_a_client:
+                return "too many of your pages are open; close some"
+            if self._open.total() >= self._most:
+                return "too many people look at this page; try again later"
+            self._open[client] += 1
+        return None
 
-    def give_back(self) -> None:
+    def give_back(self, client: str) -> None:
         """Give a place back."""
-        self._places.release()
+        with self._counting:
+            self._open[client] -= 1
+            self._open += Counter()  # forgets clients without a stream
 
     def end(self) -> None:
         """Let each stream end at its next look: the server stops."""
@@ -48,17 +60,18 @@ class EventStream(StreamingResponse):
     Not the iterator does that: its reader may leave before it begins.
     """
 
-    def __init__(self, events: AsyncIterator[str], streams: Streams, headers: Mapping[str, str]) -> None:
-        """streams: the caller has taken a place there."""
+    def __init__(self, events: AsyncIterator[str], streams: Streams, client: str, headers: Mapping[str, str]) -> None:
+        """streams: the caller has taken a place there for the client."""
         super().__init__(events, media_type="text/event-stream", headers={**headers, "X-Accel-Buffering": "no"})
         self._streams = streams
+        self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until their reader leaves."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.give_back()
+            self._streams.give_back(self._client)
 
 
 async def stream_progress(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from bot.service.page.connections import PageProtocol
 from bot.service.page.events import Streams
 
 HOST = "127.0.0.1"
@@ -46,6 +47,7 @@ class _PageServer(uvicorn.Server):
                 log_level="error",
                 access_log=False,
                 lifespan="off",
+                http=PageProtocol,
                 proxy_headers=False,  # the application takes the word of those proxies alone that it is told of
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 server_header=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
@@ -16,7 +17,7 @@ from bot.service.page.login.sessions import Session, Sessions, is_form_token
 from bot.service.page.login.targets import local_target
 from bot.service.page.views import Desk
 
-MOST_FORM_BYTES = 16_384
+MOST_FORM_BYTES, FORM_SECONDS = 16_384, 15.0
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,21 @@ async def read_form(request: Request, session: Session) -> dict[str, str]:
     """The fields of a form. Browsers say where a form comes from; the token is for those that do not.
 
     Raises:
-        HTTPException: 403 for one that was not sent from a page of this session, 413 for a large one.
+        HTTPException: 403 for one that was not sent from a page of this session, 408 for a slow one, 413 for a large
+            one.
     """
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, "The form was sent from another site.")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_FORM_BYTES:
-            raise HTTPException(413, "The form is too large.")
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MOST_FORM_BYTES:
+                    raise HTTPException(413, "The form is too large.")
+    except TimeoutError:
+        raise HTTPException(408, "The form took too long.") from None
     fields = dict(parse_qsl(body.decode("utf-8", errors="replace"), keep_blank_values=True))
     if not is_form_token(session, fields.pop("token", "")):
         raise HTTPException(403, "The page is too old for this; load it again.")

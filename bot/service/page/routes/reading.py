@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from bot.service.page.events import EventStream, stream_progress
-from bot.service.page.routes.access import PageStateOf, Person
+from bot.service.page.routes.access import PageStateOf, Person, client_address
 from bot.service.page.routes.responses import HEADERS, render_page
 from bot.service.page.views import NotFoundError
 from localhub.pages.markup import render_card
@@ -65,12 +65,13 @@ def get_picture(state: PageStateOf, _: Person, cycle: str, role: str, name: str)
 
 
 @router.get("/events")
-async def follow_progress(state: PageStateOf, _: Person) -> Response:
+async def follow_progress(request: Request, state: PageStateOf, person: Person) -> Response:
     """What the running cycle does, as server-sent events."""
-    if not state.streams.take():
-        busy = {**HEADERS, "Retry-After": "60"}
-        return PlainTextResponse("too many pages are open; close some", 503, headers=busy)
-    return EventStream(stream_progress(state.desk.progress, state.streams), state.streams, HEADERS)
+    # Whoever has not logged in could have any number of sessions.
+    client = person.id if person.is_login else client_address(request)
+    if (full := state.streams.take(client)) is not None:
+        return PlainTextResponse(full, 503, headers={**HEADERS, "Retry-After": "60"})
+    return EventStream(stream_progress(state.desk.progress, state.streams), state.streams, client, HEADERS)
 
 
 @router.get("/assets/{name}")

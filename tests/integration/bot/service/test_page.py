@@ -187,16 +187,16 @@ def test_a_stream_sends_snapshots_of_what_changes() -> None:
 
 def test_a_stream_whose_reader_left_before_it_began_gives_its_place_back() -> None:
     streams = Streams(1)
-    assert streams.take()
+    assert streams.take("anna") is None
 
     async def gone() -> dict[str, str]:
         return {"type": "http.disconnect"}
 
     async def ignore(_: object) -> None: ...
 
-    answer = EventStream(stream_progress(lambda: None, streams), streams, {})
+    answer = EventStream(stream_progress(lambda: None, streams), streams, "anna", {})
     asyncio.run(answer({"type": "http"}, gone, ignore))
-    assert streams.take()
+    assert streams.take("berta") is None
 
 
 def test_a_page_that_is_open_does_not_make_errors_of_a_stop(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,11 +208,3 @@ def test_a_page_that_is_open_does_not_make_errors_of_a_stop(home: Home, capsys: 
             assert next(lines) == "retry: 5000"
         assert [line for line in lines if line] == ["data: null"]  # a whole answer, not one that was cut off
     assert capsys.readouterr().err == ""
-
-
-def test_too_many_streams_are_refused_and_the_page_still_works(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.service.page.events.Streams.take", lambda _: False)
-    browser = browser_of(home)
-    answer = browser.get("/events")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
-    assert browser.get("/").status_code == 200
