@@ -74,7 +74,11 @@ def _add_states(_: Connection) -> None:
     """From shoal 0.2.0: cycles may have states that it cannot read. The tables are the same."""
 
 
-MIGRATIONS: tuple[Migration, ...] = (_add_schema_version, _add_states)
+def _add_request_states(_: Connection) -> None:
+    """From ledgers before requests could be withdrawn: they may have states that older programs cannot read."""
+
+
+MIGRATIONS: tuple[Migration, ...] = (_add_schema_version, _add_states, _add_request_states)
 """MIGRATIONS[n] turns schema n into n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -21,18 +21,26 @@ class RequestKind(StrEnum):
 
 
 class RequestState(StrEnum):
-    """The state of a request."""
+    """The state of a request. One that has begun goes on after a crash, so it cannot be withdrawn any more."""
 
     WAITING = "waiting"
+    BEGUN = "begun"
+    WITHDRAWN = "withdrawn"
     DONE = "done"
     FAILED = "failed"
+
+
+OPEN = (RequestState.BEGUN, RequestState.WAITING)
+"""The states of requests that are still to be carried out."""
+
+_IS_OPEN = RequestRow.state.in_(OPEN)
 
 
 @dataclass(frozen=True)
 class ReviewRequest:
     """A person's request about one release. edited: whether its card may be published as it was edited.
 
-    outcome: why it failed; empty before that.
+    outcome: why it failed, or who withdrew it when; empty before that.
     """
 
     id: int
@@ -46,6 +54,11 @@ class ReviewRequest:
     state: RequestState
     outcome: str
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be carried out."""
+        return self.state in OPEN
+
 
 def make_requests(
     ledger: Ledger, kind: RequestKind, cycle: str, roles: Sequence[str], *, note: str, edited: bool, who: str
@@ -53,8 +66,7 @@ def make_requests(
     """Ask for releases of a cycle to be published or rejected. What waits already for a release is not asked twice."""
     now = datetime.now(UTC).isoformat()
     with ledger.transaction() as session:
-        waiting = select(RequestRow.role).where(RequestRow.cycle == cycle, RequestRow.state == RequestState.WAITING)
-        known = set(session.scalars(waiting))
+        known = set(session.scalars(select(RequestRow.role).where(RequestRow.cycle == cycle, _IS_OPEN)))
         rows = [
             {
                 "kind": kind, "cycle": cycle, "role": role, "note": " ".join(note.split()), "edited": edited,
@@ -75,12 +87,32 @@ def settle_request(ledger: Ledger, request: ReviewRequest, failure: str | None) 
         session.execute(change)
 
 
-def next_request(ledger: Ledger) -> ReviewRequest | None:
-    """The oldest request that waits; None if there is none."""
-    query = select(RequestRow).where(RequestRow.state == RequestState.WAITING).order_by(RequestRow.id).limit(1)
+def withdraw_request(ledger: Ledger, id: int, who: str) -> ReviewRequest | None:
+    """Withdraw a request that waits; it stays on record. Returns the request as it is then; None for an unknown one."""
+    outcome = f"{who} withdrew it on {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    waits = (RequestRow.id == id, RequestRow.state == RequestState.WAITING)
+    change = update(RequestRow).where(*waits).values(state=RequestState.WITHDRAWN, outcome=outcome)
     with ledger.transaction() as session:
-        row = session.scalar(query)
+        session.execute(change)
+        row = session.get(RequestRow, id, populate_existing=True)
         return None if row is None else _request(row)
+
+
+def has_requests(ledger: Ledger) -> bool:
+    """Whether there is a request to be carried out."""
+    with ledger.transaction() as session:
+        return session.scalar(select(RequestRow.id).where(_IS_OPEN).limit(1)) is not None
+
+
+def begin_request(ledger: Ledger) -> ReviewRequest | None:
+    """The request to be carried out now: the one that had begun before a crash, else the oldest; None without one."""
+    has_begun = RequestRow.state == RequestState.BEGUN
+    with ledger.transaction() as session:
+        row = session.scalar(select(RequestRow).where(_IS_OPEN).order_by(has_begun.desc(), RequestRow.id).limit(1))
+        if row is None:
+            return None
+        row.state = RequestState.BEGUN
+        return _request(row)
 
 
 def newest_requests(ledger: Ledger, cycle: str) -> dict[str, ReviewRequest]:

@@ -13,7 +13,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger
-from bot.ledger.requests import RequestKind, ReviewRequest, next_request, settle_request
+from bot.ledger.requests import RequestKind, ReviewRequest, begin_request, has_requests, settle_request
 from bot.lock import HomeIsBusyError, hold_home
 from bot.progress import Narrator
 
@@ -38,11 +38,11 @@ class ReviewWorker:
             return False
         ledger = Ledger(self._home.ledger)
         try:
-            if next_request(ledger) is None:
+            if not has_requests(ledger):
                 return False
             with hold_home(self._home):
-                # Read again: another process may have carried it out meanwhile.
-                request = next_request(ledger)
+                # None: another process may have carried it out meanwhile, or somebody withdrew it.
+                request = begin_request(ledger)
                 if request is not None:
                     settle_request(ledger, request, self._carry_out(ledger, request))
             return request is not None

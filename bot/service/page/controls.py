@@ -9,7 +9,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger
-from bot.ledger.requests import RequestKind, make_requests
+from bot.ledger.requests import RequestKind, RequestState, make_requests, withdraw_request
 from bot.release.review import is_waiting
 from bot.service.page.views import NotFoundError
 from bot.service.scheduler import CronJobs, DueWatchlists
@@ -67,6 +67,22 @@ class Controls:
             make_requests(ledger, kind, cycle, roles, note=note, edited=edited, who=who)
         finally:
             ledger.close()
+
+    def withdraw(self, request: int, who: str) -> str:
+        """Withdraw a request; returns the id of its cycle.
+
+        NotFoundError if there is none of that number, ConflictError if it does not wait any more.
+        """
+        ledger = Ledger(self._home.ledger)
+        try:
+            found = withdraw_request(ledger, request, who)
+        finally:
+            ledger.close()
+        if found is None:
+            raise NotFoundError(f"there is no request {request}")
+        if found.state is not RequestState.WITHDRAWN:
+            raise ConflictError(f"{found.cycle}, {found.role}: it is too late, the request is {found.state}")
+        return found.cycle
 
     def tell_schedule(self, watchlist: str, order: str) -> None:
         """`run`, `pause` or `resume` a watchlist; NotFoundError if this process does not schedule it."""

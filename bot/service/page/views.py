@@ -17,7 +17,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
 from bot.ledger.reading import open_to_read
-from bot.ledger.requests import RequestState, ReviewRequest, newest_requests
+from bot.ledger.requests import ReviewRequest, newest_requests
 from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState
 from bot.release.hints import shoal_command
@@ -128,7 +128,7 @@ class ReleaseView:
 
 
 def _is_open(request: ReviewRequest | None) -> bool:
-    return request is not None and request.state is RequestState.WAITING
+    return request is not None and request.is_open
 
 
 def _edited_files(review: ReleaseReview) -> tuple[str, ...]:

@@ -45,6 +45,14 @@ async def ask_to_reject(request: Request, state: PageStateOf, person: Person, cy
     return see_other(f"/cycles/{quote(cycle)}")
 
 
+@acting.post("/requests/{number}/withdraw")
+async def withdraw(request: Request, state: PageStateOf, person: Person, number: int) -> Response:
+    """Withdraw a request before it is carried out, whoever made it."""
+    await read_form(request, person)
+    cycle = await asyncio.to_thread(_controls(state).withdraw, number, _name(person))
+    return see_other(f"/cycles/{quote(cycle)}")
+
+
 @acting.post("/watchlists/{name}/{order}")
 async def order_schedule(request: Request, state: PageStateOf, person: Person, name: str, order: str) -> Response:
     """Run a watchlist now, or pause or resume its schedule."""

@@ -18,7 +18,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, State
-from bot.ledger.requests import RequestState, newest_requests
+from bot.ledger.requests import RequestState, begin_request, newest_requests
 from bot.lock import hold_home
 from bot.service.page.app import create_page_app
 from bot.service.page.controls import Controls, ScheduleControls
@@ -97,13 +97,42 @@ def test_a_rejection_waits_while_a_cycle_runs_and_is_carried_out_once(home: Home
         assert decisions(home) == []
         page = browser.get("/cycles/small-1").text
         assert "anna asked to reject it" in page
-        assert '<form class="decide"' not in page  # one decision at a time
+        assert f'action="{RELEASE}/publish"' not in page  # one decision at a time
         browser.post(f"{RELEASE}/publish", data={"token": token})  # a form of the page that was loaded before
     work_off(home)
     work_off(home)
     assert decisions(home) == ["balanced rejected anna in the wrong language"]
     assert state_of(home) is State.REJECTED
     assert "asked to" not in browser.get("/cycles/small-1").text
+
+
+def test_a_request_can_be_withdrawn_by_whoever_decides_until_it_is_carried_out(home: Home, server: Running) -> None:
+    hub, browser = Hub(server.endpoint, TOKEN), browser_of(home)
+    send(browser, f"{RELEASE}/publish")
+    page, token = browser.get(RELEASE).text, {"token": form_token(browser)}
+    assert "Withdraw this: publish balanced" in page and 'action="/requests/1/withdraw"' in page
+    assert f'action="{RELEASE}/publish"' not in page
+    answer = send(browser, "/requests/1/withdraw")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/cycles/small-1")
+    page = browser.get(RELEASE).text
+    assert re.search(r"anna asked to publish it at .*; anna withdrew it on 20\d\d-", page)
+    assert f'action="{RELEASE}/publish"' in page  # it can be decided on again
+    work_off(home, hub)
+    assert state_of(home) is State.REVIEW and decisions(home) == []
+    assert send(browser, "/requests/1/withdraw").status_code == 303  # it is withdrawn, so nothing is wrong
+    assert send(browser, "/requests/7/withdraw").status_code == 404
+    send(browser, f"{RELEASE}/reject", note="after all")
+    ledger = Ledger(home.ledger)
+    begun = begin_request(ledger)
+    assert begun is not None and begun.id == 2
+    assert "being done now" in browser.get("/cycles/small-1").text
+    assert browser.post("/requests/2/withdraw", data=token).status_code == 409
+    assert begin_request(ledger) == begun  # as after a crash
+    ledger.close()
+    work_off(home, hub)
+    answer = browser.post("/requests/2/withdraw", data=token)
+    assert answer.status_code == 409 and "it is too late, the request is done" in answer.text
+    assert state_of(home) is State.REJECTED
 
 
 def test_an_approved_release_is_on_the_hub_once(home: Home, server: Running) -> None:
