@@ -237,6 +237,28 @@ def rounds() -> list[list[str]]:
     return rows
 
 
+def searches() -> list[list[str]]:
+    """Searches beside each other on several landscapes."""
+    found: Any = load("searches")
+    budget, counts = found["budget"], found["checkpoints"]
+    head = ["landscape", "search", *(f"at {count}" for count in counts), *(f"held out at {count}" for count in counts)]
+    rows = [[*head, "evaluations to the goal"]]
+    for landscape, arm in ((one, arm) for one in found["landscapes"] for arm in one["arms"]):
+        name = f"{landscape['landscape']}, {landscape['genes']} genes"
+        keys = [f"{key}_{count}" for key in ("search", "held_out") for count in counts]
+        reached = [budget + 1 if count is None else count for count in arm["evaluations_to_goal"]]
+        median = _median(reached)
+        told = f"{median:.0f}" if median <= budget else f"not in {budget}"
+        rows.append([name, arm["arm"], *(_mean_and_lead(arm, key) for key in keys), told])
+    return rows
+
+
+def _mean_and_lead(arm: Mapping[str, Any], key: str) -> str:
+    """A mean, and its lead over plain search if it is not that itself."""
+    mean, lead = f"{arm[key]['mean']:.1f}", arm.get(f"{key}_lead")
+    return mean if lead is None else f"{mean} ({_points(lead, '+')})"
+
+
 def plan() -> list[list[str]]:
     """What a plan announces beside what the run takes."""
     found: Any = load("plan")
@@ -324,6 +346,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             adapters,
             audition,
             rounds,
+            searches,
             plan,
             coverage,
             false_publications,

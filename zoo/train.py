@@ -7,7 +7,7 @@ import copy
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,9 @@ THREADS = 1
 SHOWN = 400
 IDS = {token: number for number, token in enumerate(world.vocabulary())}
 TOKEN = re.compile(r"</s>|[a-z]+|[ぁ-ん]+|\S")
+
+ItemKinds = Mapping[str, Callable[[random.Random], world.Item]]
+"""Kinds of training items: each draws one."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,11 @@ def ids(text: str) -> list[int]:
     return [IDS[token] for token in TOKEN.findall(text)]
 
 
-def items(mix: Mapping[str, float], rng: random.Random) -> Iterator[world.Item]:
+def items(mix: Mapping[str, float], rng: random.Random, kinds: ItemKinds = world.KINDS) -> Iterator[world.Item]:
     """An endless stream of training items, drawn by the shares of `mix`."""
-    kinds, shares = list(mix), list(mix.values())
+    names, shares = list(mix), list(mix.values())
     while True:
-        yield world.KINDS[rng.choices(kinds, shares)[0]](rng)
+        yield kinds[rng.choices(names, shares)[0]](rng)
 
 
 def batch(drawn: list[world.Item], prompt_loss: float) -> tuple[Tensor, Tensor]:
@@ -144,14 +147,14 @@ def newborn(seed: int, layers: int = LAYERS) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def train(name: str, course: Course, model: LlamaForCausalLM, seed: int) -> None:
+def train(name: str, course: Course, model: LlamaForCausalLM, seed: int, kinds: ItemKinds = world.KINDS) -> None:
     """Train `model` in place through `course`, printing its loss from time to time."""
     inside = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in n)]
     adamw = torch.optim.AdamW(rest, course.adamw, (0.9, 0.98), weight_decay=0)
     optimisers = (Muon(inside, course.muon), adamw)
     peaks = (course.muon, course.adamw)
-    stream = items(course.mix, random.Random(f"{seed} {name}"))
+    stream = items(course.mix, random.Random(f"{seed} {name}"), kinds)
     for step in range(course.steps):
         drawn = [next(stream) for _ in range(BATCH)]
         loss = loss_of(model, *batch(drawn, course.prompt_loss))
@@ -166,7 +169,9 @@ def train(name: str, course: Course, model: LlamaForCausalLM, seed: int) -> None
             print(f"{name:9} step {step + 1:4}/{course.steps}  loss {loss.item():.4f}", flush=True)
 
 
-def train_zoo(seed: int, courses: Mapping[str, Course] = COURSES, layers: int = LAYERS) -> dict[str, LlamaForCausalLM]:
+def train_zoo(
+    seed: int, courses: Mapping[str, Course] = COURSES, layers: int = LAYERS, kinds: ItemKinds = world.KINDS
+) -> dict[str, LlamaForCausalLM]:
     """All models of the zoo, trained from scratch in the order of `courses`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -174,7 +179,7 @@ def train_zoo(seed: int, courses: Mapping[str, Course] = COURSES, layers: int = 
         models: dict[str, LlamaForCausalLM] = {}
         for name, course in courses.items():
             model = newborn(seed, layers) if course.parent is None else copy.deepcopy(models[course.parent])
-            train(name, course, model, seed)
+            train(name, course, model, seed, kinds)
             models[name] = model
         return models
     finally:
