@@ -67,7 +67,6 @@ def register_command(
         )
     secret = read_webhook_secret(bot_home)
     if secret is None and not dry_run:
-        registrar.list()  # a token that may not do this must leave no secret behind
         secret = make_webhook_secret(bot_home)
     outcome, id = registrar.register(url, watched, secret, dry_run=dry_run)
     made = Registration(outcome, dry_run, id, url, watched, missing, blind_spots(loaded))

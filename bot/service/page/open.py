@@ -164,15 +164,20 @@ class PageBuilder:
         receiver = Receiver(webhook.secret, wakes, log_of("webhook")) if webhook else None
         with ExitStack() as stack:
             if receiver is not None and webhook is not None and webhook.place is not None:
-                host, port = webhook.place
-                listener = open_listener(host, port, host_option="--webhook", port_option="--webhook")
-                desk = Desk(self._home, self._hub, self._watchlists)
-                app = create_webhook_app(desk, receiver, cron_jobs.is_running)
-                stack.enter_context(page_in_thread(app, stack.enter_context(listener)))
+                stack.enter_context(self._webhook_port(*webhook.place, receiver, cron_jobs))
                 receiver = None  # the page's port is not for the Hub then
             if page is not None:
                 app, listener = stack.enter_context(self.opened(page, (cron_jobs, due), receiver))
                 stack.enter_context(page_in_thread(app, listener))
+            yield
+
+    @contextmanager
+    def _webhook_port(self, host: str, port: int, receiver: Receiver, cron_jobs: CronJobs) -> Iterator[None]:
+        app = create_webhook_app(Desk(self._home, self._hub, self._watchlists), receiver, cron_jobs.is_running)
+        with (
+            open_listener(host, port, host_option="--webhook", port_option="--webhook") as listener,
+            page_in_thread(app, listener),
+        ):
             yield
 
 

@@ -105,6 +105,7 @@ def parse_call(body: bytes) -> HubChange:
     try:
         values = json.loads(body)
         payload = _Payload.model_validate(values)
+        told = json.dumps({key: part for key, part in values.items() if key != "webhook"}, sort_keys=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -112,13 +113,12 @@ def parse_call(body: bytes) -> HubChange:
     except (ValueError, RecursionError):
         raise MalformedCallError("the body is not JSON") from None
     scope, action = _known_event(payload.event.scope, payload.event.action)
-    refs = tuple((one.ref, _commit(one.new)) for one in payload.refs or ())
+    kind, repo, refs = payload.repo.type, payload.repo.name, _changed_refs(payload)
     moved_to = payload.moved_to.name if payload.moved_to else None
-    tags = frozenset(payload.repo.tags or ())
-    key = _digest(
-        [payload.repo.type, payload.repo.name, sorted(refs, key=str)] if any(sha for _, sha in refs) else values
-    )
-    return HubChange(scope, action, payload.repo.type, payload.repo.name, moved_to, refs, tags, key)
+    if any(commit for _, commit in refs):
+        told = json.dumps([kind, repo, sorted(refs, key=str)])
+    key = hashlib.sha256(told.encode()).hexdigest()
+    return HubChange(scope, action, kind, repo, moved_to, refs, frozenset(payload.repo.tags or ()), key)
 
 
 def _known_event(scope: str, action: str) -> tuple[str | None, str]:
@@ -133,11 +133,5 @@ def _known_event(scope: str, action: str) -> tuple[str | None, str]:
     return broader, "update"
 
 
-def _commit(sha: str | None) -> str | None:
-    return sha if sha is not None and _COMMIT.fullmatch(sha) else None
-
-
-def _digest(value: object) -> str:
-    """Digest of what is told. A call to another webhook of ours tells the same."""
-    told = {key: part for key, part in value.items() if key != "webhook"} if isinstance(value, dict) else value
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _changed_refs(payload: _Payload) -> tuple[tuple[str, str | None], ...]:
+    return tuple((one.ref, one.new if one.new and _COMMIT.fullmatch(one.new) else None) for one in payload.refs or ())
