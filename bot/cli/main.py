@@ -11,6 +11,8 @@ import typer
 
 from bot.cli.clean import clean_command
 from bot.cli.cycles import show_command, show_cycle, status_command
+from bot.cli.deployment.deploy import deploy_app
+from bot.cli.deployment.job import job_app
 from bot.cli.exits import one_line_errors, quiet_libraries, run_command_line
 from bot.cli.hub_client import open_hub, prepare_client
 from bot.cli.ledgers import read_ledger
@@ -150,6 +152,10 @@ app.command("reject")(reject_command)
 app.command("export")(export_command)
 app.command("clean")(clean_command)
 app.command("verify")(verify_command)
+
+
+app.add_typer(deploy_app, name="deploy")
+app.add_typer(job_app, name="job")
 
 
 @app.command("merge", cls=MergeCommand)

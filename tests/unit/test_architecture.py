@@ -36,7 +36,7 @@ FLOORS = (
 )
 """The rooms of `bot`, lowest floor first: a room may import its own floor and those below it."""
 
-SIDE_ROOMS = {"merge_command": "ledger", "verify_command": "release"}
+SIDE_ROOMS = {"deployment": "hub", "merge_command": "ledger", "verify_command": "release"}
 """A room beside the way of a cycle → the floor up to which it may import; only the command line imports it."""
 
 MOST_FILES, MOST_LOOSE_FILES = 13, 8

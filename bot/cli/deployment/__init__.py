@@ -1,0 +1,1 @@
+"""`shoal deploy` and `shoal job`: shoal on other machines."""
