@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Request, params
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -45,6 +46,8 @@ from bot.service.webhooks.receiver import Receiver
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 """Names by which a browser on this machine reaches the page; any other may be an attempt at DNS rebinding."""
+
+NOTHING_HERE = "There is nothing here."
 
 SchedulerRuns = Callable[[], bool]
 
@@ -96,6 +99,7 @@ def _handle_errors(app: FastAPI) -> None:
     for kind, status in ((NotFoundError, 404), (ConflictError, 409), *((expected, 500) for expected in EXPECTED)):
         app.exception_handler(kind)(lambda _, error, status=status: render_failure(status, error_message(error)))
     app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(RequestValidationError)(lambda *_: render_failure(404, NOTHING_HERE))
 
 
 def create_webhook_app(desk: Desk, receiver: Receiver, scheduler_runs: SchedulerRuns) -> FastAPI:
@@ -153,4 +157,4 @@ def _ask_to_log_in(request: Request) -> Response:
 
 def _on_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return render_failure(error.status_code, "There is nothing here." if error.status_code == 404 else error.detail)
+    return render_failure(error.status_code, NOTHING_HERE if error.status_code == 404 else error.detail)

@@ -1,4 +1,4 @@
-"""Slows down who guesses passwords, each client for itself."""
+"""Slows down who guesses passwords or codes of logins, each client for itself."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 
 TRIES, TRIES_SECONDS = 5, 60.0
-"""Wrong passwords of one client that are looked at within so many seconds."""
+"""Wrong guesses of one client that are looked at within so many seconds."""
 
 ALL_TRIES = 100
-"""Wrong passwords of all clients within these seconds: each costs a tenth of a second. Clients that have logged in
+"""Wrong guesses of all clients within these seconds: a password costs a tenth of a second. Clients that have logged in
 before are not counted out by it."""
 
 MOST_KNOWN = 1000
@@ -18,7 +18,7 @@ MOST_KNOWN = 1000
 
 
 class Attempts:
-    """The wrong passwords of the last minute, by client."""
+    """The wrong guesses of the last minute, by client."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -26,7 +26,7 @@ class Attempts:
         self._known: dict[str, None] = {}
 
     def seconds_to_wait(self, address: str) -> float:
-        """Seconds until a client's next password is looked at; 0 if it is now."""
+        """Seconds until a client's next guess is looked at; 0 if it is now."""
         now, client = self._clock(), _client_of(address)
         while self._wrong and self._wrong[0][0] <= now - TRIES_SECONDS:
             self._wrong.popleft()
@@ -37,11 +37,11 @@ class Attempts:
         return max(waits, default=0.0)
 
     def fail(self, address: str) -> None:
-        """Count a wrong password."""
+        """Count a wrong guess."""
         self._wrong.append((self._clock(), _client_of(address)))
 
     def succeed(self, address: str) -> None:
-        """Remember a client that knew the password."""
+        """Remember a client that has logged in."""
         client = _client_of(address)
         self._known.pop(client, None)
         self._known[client] = None

@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from bot.errors import ShoalError
 from bot.service.page.login.allow_list import HUB_NAME, AllowList, HubPerson, Membership
+from bot.service.page.login.attempts import Attempts
 from bot.service.page.login.oauth_app import OAuthApp
 from bot.service.page.login.targets import local_target
 
@@ -115,13 +116,16 @@ class HubLogin:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._provider: HubProvider | None = None
+        self._attempts = Attempts(clock)
 
     async def begin(self, redirect_uri: str, target: str) -> BegunLogin:
         """Begin a login. redirect_uri: where the Hub sends the browser back to. target: the path to show afterwards."""
         return self._begin(await self._find_provider(), redirect_uri, target, ())
 
-    async def finish(self, cookie: str | None, answer: Mapping[str, str], redirect_uri: str) -> FinishedLogin:
-        """Find out who has come back. answer: the query that the Hub sent the browser with.
+    async def finish(
+        self, cookie: str | None, answer: Mapping[str, str], redirect_uri: str, address: str
+    ) -> FinishedLogin:
+        """Find out who has come back. answer: the query that the Hub sent the browser with. address: the client's.
 
         Raises:
             LoginFailedError: the login was begun elsewhere or too long ago, or the Hub does not say who it is.
@@ -131,7 +135,15 @@ class HubLogin:
             refused = answer.get("error") == "access_denied"
             raise LoginFailedError("the login was refused on the Hub" if refused else "the Hub did not log you in")
         provider = await self._find_provider()
-        person = await self._identify(provider, cookie, answer["code"], redirect_uri)
+        # Each code is a question to the Hub, in this app's name.
+        if self._attempts.seconds_to_wait(address) > 0:
+            raise LoginFailedError("there were too many failed logins; try again in a minute", 429)
+        try:
+            person = await self._identify(provider, cookie, answer["code"], redirect_uri)
+        except LoginFailedError:
+            self._attempts.fail(address)
+            raise
+        self._attempts.succeed(address)
         target, asked = _read_cookie(cookie)
         unseen = () if asked or self.allowed.admits(person) else self.allowed.find_unseen_orgs(person)
         again = self._begin(provider, redirect_uri, target, unseen) if unseen else None

@@ -73,7 +73,8 @@ async def begin_hub_login(request: Request, state: PageStateOf, next: Next = "/"
 async def finish_hub_login(request: Request, state: PageStateOf) -> Response:
     """Take the browser back from the Hub: a session for whoever is let in."""
     login, address = _hub_login(state), client_address(request)
-    found = await login.finish(request.cookies.get(LOGIN_COOKIE), request.query_params, _callback_url(request, state))
+    cookie, way_back = request.cookies.get(LOGIN_COOKIE), _callback_url(request, state)
+    found = await login.finish(cookie, request.query_params, way_back, address)
     name = found.person.name
     if found.again is not None:
         return _send_to_hub(state, found.again)
