@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bot.cycle.context import CycleContext
-from bot.cycle.rejections import refuse_rejected
+from bot.cycle.rejections import look_up_pull_requests, refuse_rejected
 from bot.cycle.resources import fit_resources
 from bot.cycle.sources import check_before, describe_equal_cycle, find_equal_cycle, prepare_pool
 from bot.cycle.steps import (
@@ -81,6 +81,7 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
         warning = check_before(watchlist, hub)
     if warning is not None:
         context.narrator.say(f"warning: {warning}")
+    look_up_pull_requests(context)
     pool, folders = prepare_pool(context, make_evaluator)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
     if watchlist.publish.mode != "off":

@@ -120,13 +120,21 @@ class Hub:
         return self._me
 
     def check_can_write(
-        self, namespace: str, *, collections: bool = False, repos: Collection[str] | None = None
+        self,
+        namespace: str,
+        *,
+        collections: bool = False,
+        discussions: bool = False,
+        repos: Collection[str] | None = None,
     ) -> tuple[str, ...]:
         """Raise HubForbidden if the token may not publish to a namespace; returns what cannot be known beforehand.
 
-        collections: whether to a collection as well. repos: those that releases may go to, None while not known.
+        collections: whether to a collection as well. discussions: whether by pull requests. repos: those that releases
+        may go to, None while not known.
         """
-        access = check_write_access(read_account(self.whoami()), namespace, collections=collections, repos=repos)
+        access = check_write_access(
+            read_account(self.whoami()), namespace, collections=collections, discussions=discussions, repos=repos
+        )
         if access.refusal is not None:
             raise HubForbidden(access.refusal)
         return access.warnings

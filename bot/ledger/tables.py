@@ -147,6 +147,19 @@ class RequestRow(Table):
     outcome: Mapped[str] = mapped_column(default="")
 
 
+class PullRequestRow(Table):
+    """A pull request on the Hub that offers a release to its reviewers, until a person merges or closes it."""
+
+    __tablename__ = "pull_requests"
+    cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    repo: Mapped[str]
+    number: Mapped[int]
+    url: Mapped[str]
+    opened: Mapped[str]
+    settled: Mapped[bool]
+
+
 class DocumentRow(Table):
     """A file of a release that its recipe does not determine: its card, its pictures, its provenance."""
 

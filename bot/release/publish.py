@@ -56,12 +56,12 @@ def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
     hub.call(hub.api.create_repo, upload.repo, private=upload.private, exist_ok=True)
     head = hub.call(hub.api.model_info, upload.repo, files_metadata=True)
     commit = head.sha or ""
-    if not _has_all_files(head, upload):
+    if not has_all_files(head, upload):
         try:
             commit = hub.call(
                 hub.api.create_commit,
                 upload.repo,
-                operations=_commit_operations(head, upload),
+                operations=commit_operations(head, upload),
                 commit_message=upload.message,
                 parent_commit=head.sha,
             ).oid
@@ -72,7 +72,7 @@ def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
                 f"{upload.repo}: changed on the Hub while the release was uploaded; nothing was overwritten: "
                 "look at its newest commit, then run `shoal publish` again"
             ) from error
-    _move_tag(hub, upload.repo, upload.tag, commit)
+    move_tag(hub, upload.repo, upload.tag, commit)
     return commit
 
 
@@ -87,8 +87,9 @@ def check_free(hub: Hub, repo: str, private: bool) -> None:
     except HubNotFound:
         return
     names = {sibling.rfilename for sibling in info.siblings or ()}
-    fresh = names <= {".gitattributes"}
-    if not fresh and not (OWN_TAG in (info.tags or ()) and PROVENANCE in names):
+    # A card alone is there while the first release waits in a pull request.
+    ours = OWN_TAG in (info.tags or ()) and (PROVENANCE in names or names <= {".gitattributes", "README.md"})
+    if not is_fresh(info) and not ours:
         raise ShoalError(
             f"publish.name: got {repo!r}: the Hub has this repo, and it is not a release of shoal: "
             "choose another name, or move that repo"
@@ -97,7 +98,12 @@ def check_free(hub: Hub, repo: str, private: bool) -> None:
         raise ShoalError(f"publish.private: got true: {repo} is public on the Hub; make it private there, or rename")
 
 
-def _move_tag(hub: Hub, repo: str, tag: str, commit: str) -> None:
+def is_fresh(info: ModelInfo) -> bool:
+    """Whether a repo holds nothing but what the Hub put there."""
+    return {sibling.rfilename for sibling in info.siblings or ()} <= {".gitattributes"}
+
+
+def move_tag(hub: Hub, repo: str, tag: str, commit: str) -> None:
     """Point the cycle's tag at the commit; it moves when the card was written anew."""
     tags = hub.call(hub.api.list_repo_refs, repo).tags
     current = next((ref.target_commit for ref in tags if ref.name == tag), None)
@@ -140,7 +146,7 @@ def _git_blob_id(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _has_all_files(head: ModelInfo, upload: ReleaseUpload) -> bool:
+def has_all_files(head: ModelInfo, upload: ReleaseUpload) -> bool:
     """Whether the repo's head has all of the release's files, by their hashes."""
     there = {
         sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in head.siblings or ()
@@ -148,7 +154,7 @@ def _has_all_files(head: ModelInfo, upload: ReleaseUpload) -> bool:
     return all(there.get(name) in (sha256, _git_blob_id(upload.folder / name)) for name, sha256 in upload.files.items())
 
 
-def _commit_operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOperationAdd | CommitOperationDelete]:
+def commit_operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOperationAdd | CommitOperationDelete]:
     """Add the release's files; delete those that only an earlier release had."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

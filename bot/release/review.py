@@ -10,9 +10,11 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
+from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, record_pull_request
 from bot.progress import Narrator
 from bot.release.hints import shoal_command
 from bot.release.publish import ReleaseUpload, add_to_collection, check_free, publish_release
+from bot.release.pull_requests import merge_release, open_pull_request
 from bot.search.selection import list_roles, make_repo_name
 from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
@@ -35,8 +37,8 @@ def check_repos(hub: Hub, repos: Collection[str], settings: PublishSection, narr
     What cannot be known before the upload is said as a warning.
     """
     if settings.namespace is not None:
-        wanted = bool(settings.collection)
-        for warning in hub.check_can_write(settings.namespace, collections=wanted, repos=repos):
+        wanted, offers = bool(settings.collection), settings.mode == "pull_request"
+        for warning in hub.check_can_write(settings.namespace, collections=wanted, discussions=offers, repos=repos):
             narrator.say(f"warning: {warning}")
     for repo in sorted(repos):
         check_free(hub, repo, settings.private)
@@ -70,15 +72,34 @@ class Publisher:
             return Ending(State.WRITTEN, f"{_count(len(releases))} written to {self.home.releases(self.cycle)}")
         if self.settings.mode == "auto":
             self.publish(releases)
+        if self.settings.mode == "pull_request":
+            self.offer(releases)
         return self.find_ending()
+
+    def offer(self, releases: Sequence[ReleaseEntry]) -> None:
+        """Offer releases that wait as pull requests on the Hub; those that are there already are not sent again."""
+        decisions = cycle_decisions(self.ledger, self.cycle)
+        offered = cycle_pull_requests(self.ledger, self.cycle)
+        for release in releases:
+            if is_waiting(release, decisions) and release.role not in offered and not self._record_if_on_hub(release):
+                number, url = open_pull_request(self.hub, self._upload(release))
+                now = datetime.now(UTC)
+                record_pull_request(self.ledger, PullRequest(self.cycle, release.role, release.repo, number, url, now))
+                self.narrator.say(f"{release.repo}: waits for review in pull request {number}, {url}")
 
     def publish(self, releases: Sequence[ReleaseEntry], *, edited: bool = False) -> None:
         """Publish releases of the cycle and add them to the collection; those on the Hub are not sent again.
 
-        edited: send them although the repo holds their recipe, because a person changed their cards.
+        A release that is offered in a pull request is published by merging that. edited: send them although the repo
+        holds their recipe, because a person changed their cards.
         """
         for release in releases:
-            self._publish_one(release, edited)
+            if edited or not self._record_if_on_hub(release):
+                self._publish_one(release)
+        self.collect(releases)
+
+    def collect(self, releases: Sequence[ReleaseEntry]) -> None:
+        """Add releases to the watchlist's collection, if it names one."""
         if self.settings.collection and self.settings.namespace:
             notes = {release.repo: f"{release.role}, cycle {self.cycle}" for release in releases}
             add_to_collection(self.hub, self.settings.namespace, self.settings.collection, notes, self.settings.private)
@@ -88,17 +109,28 @@ class Publisher:
         ending = find_ending(self.ledger.releases(self.cycle), cycle_decisions(self.ledger, self.cycle))
         if ending.state is not State.REVIEW:
             return ending
+        offered = ", ".join(pull.url for pull in cycle_pull_requests(self.ledger, self.cycle).values())
+        where = f" in pull requests ({offered})" if offered else ""
         command = shoal_command("review", self.cycle, home=self.home, hub=self.hub)
-        return replace(ending, note=f"{ending.note}: {command}")
+        return replace(ending, note=f"{ending.note}{where}: {command}")
 
-    def _publish_one(self, release: ReleaseEntry, edited: bool) -> None:
-        """Publish one release unless the ledger says that its repo holds this recipe."""
+    def _publish_one(self, release: ReleaseEntry) -> None:
+        pull, upload = cycle_pull_requests(self.ledger, self.cycle).get(release.role), self._upload(release)
+        commit = merge_release(self.hub, upload, pull) if pull else publish_release(self.hub, upload)
+        self.ledger.record_release(replace(release, commit=commit), datetime.now(UTC))
+        self.narrator.say(f"published {release.repo} at {commit[:12]}")
+
+    def _record_if_on_hub(self, release: ReleaseEntry) -> bool:
+        """Whether the ledger says that a release's repo holds its recipe; if so, that is recorded of it."""
         earlier = self.ledger.last_published(release.repo)
-        if earlier is not None and earlier.recipe == release.recipe and not edited:
-            self.ledger.record_release(replace(release, commit=earlier.commit), datetime.now(UTC))
-            self.narrator.say(f"{release.repo}: this recipe is on the Hub already")
-            return
-        upload = ReleaseUpload(
+        if earlier is None or earlier.recipe != release.recipe:
+            return False
+        self.ledger.record_release(replace(release, commit=earlier.commit), datetime.now(UTC))
+        self.narrator.say(f"{release.repo}: this recipe is on the Hub already")
+        return True
+
+    def _upload(self, release: ReleaseEntry) -> ReleaseUpload:
+        return ReleaseUpload(
             folder=self.home.release(self.cycle, release.role),
             files=release.files,
             repo=release.repo,
@@ -106,9 +138,6 @@ class Publisher:
             tag=self.cycle,
             message=f"Release {release.role} of cycle {self.cycle}",
         )
-        commit = publish_release(self.hub, upload)
-        self.ledger.record_release(replace(release, commit=commit), datetime.now(UTC))
-        self.narrator.say(f"published {release.repo} at {commit[:12]}")
 
 
 def _count(releases: int) -> str:

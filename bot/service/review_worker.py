@@ -1,26 +1,33 @@
-"""Carries out the decisions that people ask for on the page, one at a time, whenever no cycle holds the home."""
+"""Carries out the decisions that people ask for on the page, one at a time, whenever no cycle holds the home.
+
+It also looks up what they did on the Hub with pull requests.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bot.cycle.past.pull_requests import settle_pull_requests
 from bot.cycle.past.review import publish_releases, reject_releases
 from bot.errors import EXPECTED, ShoalError, failure_reason
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger
+from bot.ledger.pull_requests import cycles_with_pull_requests
 from bot.ledger.requests import RequestKind, ReviewRequest, begin_request, has_requests, settle_request
 from bot.lock import HomeIsBusyError, hold_home
 from bot.progress import Narrator
 
 _LOGGER = logging.getLogger("shoal.serve")
 
-LOOK_SECONDS = 2.0
-"""Seconds between looks for a request, or for the end of the cycle that holds the home."""
+LOOK_SECONDS, LOOK_UP_SECONDS = 2.0, 60.0
+"""Seconds between looks for a request, or for the end of the cycle that holds the home; and between questions to the
+Hub about open pull requests."""
 
 
 class ReviewWorker:
@@ -31,6 +38,7 @@ class ReviewWorker:
         self._home = home
         self._hub_of = hub_of
         self._narrator = narrator
+        self._faults: list[str] = []
 
     def work_off(self) -> bool:
         """Carry out one request, if there is one and the home is free; returns whether there may be more."""
@@ -51,6 +59,25 @@ class ReviewWorker:
         finally:
             ledger.close()
 
+    def look_up_pull_requests(self) -> None:
+        """Take over what people did with pull requests on the Hub, if there are any and the home is free."""
+        if not self._home.ledger.exists():
+            return
+        ledger = Ledger(self._home.ledger)
+        faults: list[str] = []
+        try:
+            for cycle in cycles_with_pull_requests(ledger):
+                with hold_home(self._home):
+                    faults += settle_pull_requests(ledger, self._home, self._hub_of(cycle), cycle, self._narrator)
+        except HomeIsBusyError:
+            return
+        finally:
+            ledger.close()
+        for fault in faults:
+            if fault not in self._faults:  # said once, not every minute
+                self._narrator.say(f"warning: {fault}")
+        self._faults = faults
+
     def _carry_out(self, ledger: Ledger, request: ReviewRequest) -> str | None:
         """Do what a request asks; returns why it failed, None if it did not."""
         try:
@@ -65,6 +92,7 @@ class ReviewWorker:
                 reject_releases(
                     ledger, self._home, hub, request.cycle, names, request.note, self._narrator, who=request.who
                 )
+                settle_pull_requests(ledger, self._home, hub, request.cycle, self._narrator)
         except Exception as error:  # a bug, too, settles its request: tried again for ever, it would hold up the others
             self._narrator.say(f"{request.cycle}, {request.role}: {request.kind} failed: {failure_reason(error)}")
             if not isinstance(error, EXPECTED):
@@ -87,11 +115,14 @@ def review_worker_in_thread(worker: ReviewWorker) -> Iterator[None]:
     stopped = threading.Event()
 
     def run() -> None:
-        told = ""
+        told, looked_up = "", -LOOK_UP_SECONDS
         while not stopped.is_set():
             busy, fault = False, ""
             try:
                 busy = worker.work_off()
+                if not busy and time.monotonic() - looked_up >= LOOK_UP_SECONDS:
+                    looked_up = time.monotonic()
+                    worker.look_up_pull_requests()
             except Exception as error:  # the ledger cannot be used now; that must not end the thread
                 fault = failure_reason(error)
                 if fault != told:

@@ -289,8 +289,9 @@ class GateSection(Section):
 class PublishSection(Section):
     """Where releases go."""
 
-    mode: Literal["auto", "review", "off"] = Field(
-        default="review", description="upload, wait for a person's review, or do not publish"
+    mode: Literal["auto", "review", "pull_request", "off"] = Field(
+        default="review",
+        description="upload, wait for a person's review, open a pull request on the Hub for it, or do not publish",
     )
     namespace: Namespace | None = Field(default=None, description="user or organisation to publish under")
     name: Text = Field(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query
+from pydantic import JsonValue
 
 from localhub.errors import HubError
 from localhub.protocol.access import BodyText, Caller, CurrentCaller, VisibleRepo, WritableRepo
@@ -54,7 +55,10 @@ def get_thread(caller: CurrentCaller, repo: VisibleRepo, number: int) -> JsonObj
         changes: JsonObject = {"base": f"refs/heads/{thread.pull.base}"}
         if thread.pull.merged_as:
             changes["mergeCommitId"] = thread.pull.merged_as
-        shown |= {"changes": changes, "filesWithConflicts": []}
+        conflicts: list[JsonValue] = []
+        if thread.status == "open":
+            conflicts += repo.find_conflicts(number, thread.pull.started_at, thread.pull.base)
+        shown |= {"changes": changes, "filesWithConflicts": conflicts}
     return shown
 
 

@@ -228,7 +228,7 @@ def _open_pull(caller: Caller, repo: Repo, revision: str, body: list[bytes]) -> 
     draft, url = _read_draft(caller, repo, body), f"{caller.endpoint}/{repo.id}"
 
     def start_pull(number: int) -> Pull:
-        return Pull(revision, repo.resolve(revision), repo.open_pull(number, revision, draft))
+        return Pull(revision, repo.resolve(draft.parent or revision), repo.open_pull(number, revision, draft))
 
     thread = caller.store.discussions(repo).open(draft.title, draft.message, draft.author, start_pull)
     assert thread.pull is not None

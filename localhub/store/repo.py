@@ -179,9 +179,12 @@ class Repo:
         return commit
 
     def open_pull(self, number: int, base: str, draft: Draft) -> str:
-        """Commit to a new `refs/pr/N` that starts from the branch `base`; the caller holds the lock."""
+        """Commit to a new `refs/pr/N`; the caller holds the lock.
+
+        It starts from the draft's parent if it names one, as the Hub's clients say, else from the branch `base`.
+        """
         refs = self.refs()
-        commit = _find_head(refs, base, draft.parent)
+        commit = self.resolve(draft.parent or base)
         changes = draft.changes
         if changes.files or changes.deleted_files or changes.deleted_folders:
             commit = self._write_draft(draft, commit)
@@ -196,10 +199,8 @@ class Repo:
         """
         refs = self.refs()
         head, tip = refs.branches[base], refs.pulls[str(number)]
-        start = self.tree(started_at)
-        theirs = diff_trees(start, self.tree(tip))
-        conflicts = sorted(theirs.keys() & diff_trees(start, self.tree(head)).keys())
-        if conflicts:
+        theirs = diff_trees(self.tree(started_at), self.tree(tip))
+        if conflicts := self.find_conflicts(number, started_at, base):
             raise HubError(409, f"Merge conflicts in {', '.join(conflicts)}")
         files = {path: entry for path, entry in theirs.items() if entry is not None}
         changes = Changes(files, deleted_files=[path for path in theirs if path not in files])
@@ -212,6 +213,12 @@ class Repo:
         """Replace a branch by one commit that has its files and no parent."""
         with self._changing_refs() as refs:
             refs.branches[branch] = self.write_commit(self.tree(_find_head(refs, branch, None)), (), author, title)
+
+    def find_conflicts(self, number: int, started_at: str, base: str) -> list[str]:
+        """The files that both a pull request and the branch `base` have changed since the commit `started_at`."""
+        refs, start = self.refs(), self.tree(started_at)
+        changed = [diff_trees(start, self.tree(tip)) for tip in (refs.pulls[str(number)], refs.branches[base])]
+        return sorted(changed[0].keys() & changed[1].keys())
 
     def create_branch(self, name: str, revision: str) -> None:
         """Make a branch at a revision; a 409 if there is one of that name."""

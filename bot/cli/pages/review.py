@@ -38,6 +38,7 @@ def _facts(release: ReleaseReview, skills: Sequence[str]) -> Table:
     scores = ", ".join(f"{skill} {score:.3f}" for skill, score in zip(skills, release.scores, strict=False))
     for name, value in (
         ("address", release.url),
+        ("pull request", release.pull_request),
         ("folder", release.folder),
         ("gate", release.reason),
         ("report split", scores),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,7 @@ from bot.cli.output import show_json, show_page, terminal_narrator
 from bot.home import Home, find_home
 
 if TYPE_CHECKING:
+    from bot.hub.client import Hub
     from bot.ledger.ledger import Ledger
 
 ReleaseNames = Annotated[
@@ -39,6 +42,7 @@ def review_command(
     Example: `shoal review tiny-math-1`
     """
     bot_home = find_home(home)
+    _look_up_all(bot_home, endpoint)
     _show_reviews(read_ledger(bot_home), bot_home, endpoint, cycle, as_json)
 
 
@@ -65,6 +69,7 @@ def publish_command(
     with hold_home(bot_home):
         with narrator.bar("loading", None):
             from bot.cycle.past.review import publish_releases
+        _look_up(ledger, bot_home, client, cycle)
         publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
     _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
@@ -89,8 +94,36 @@ def reject_command(
     ledger = open_ledger(bot_home)
     client = open_cycle_hub(ledger, cycle, endpoint)
     with hold_home(bot_home):
+        _look_up(ledger, bot_home, client, cycle)
         reject_releases(ledger, bot_home, client, cycle, releases, note, narrator)
+        _look_up(ledger, bot_home, client, cycle)
     _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
+
+
+def _look_up(ledger: Ledger, home: Home, hub: Hub, cycle: str) -> None:
+    """Take over what became of a cycle's pull requests on the Hub; says what cannot be looked up."""
+    from bot.cycle.past.pull_requests import settle_pull_requests
+
+    narrator = terminal_narrator()
+    for fault in settle_pull_requests(ledger, home, hub, cycle, narrator):
+        narrator.say(f"warning: {fault}")
+
+
+def _look_up_all(home: Home, endpoint: str | None) -> None:
+    """Take over what became of every pull request, unless the home is busy or cannot be written."""
+    from bot.ledger.pull_requests import cycles_with_pull_requests
+    from bot.lock import HomeIsBusyError, hold_home
+
+    reader = read_ledger(home)
+    cycles = cycles_with_pull_requests(reader)
+    reader.close()
+    if not cycles or not os.access(home.ledger, os.W_OK):
+        return
+    with suppress(HomeIsBusyError), hold_home(home):
+        ledger = open_ledger(home)
+        for cycle in cycles:
+            _look_up(ledger, home, open_cycle_hub(ledger, cycle, endpoint), cycle)
+        ledger.close()
 
 
 def _show_reviews(ledger: Ledger, home: Home, endpoint: str | None, cycle: str | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions, record_decision
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
+from bot.ledger.pull_requests import PullRequest, cycle_pull_requests
 from bot.progress import Narrator
 from bot.release.folder import FileState, ReleaseFile, inspect_folder, is_editable
 from bot.release.hints import shoal_command
@@ -32,6 +33,7 @@ class ReleaseReview:
     """A release as its reviewer sees it.
 
     url: its address on the Hub, now or once it is published. state: "waiting", or who decided what, when and why.
+    pull_request: address of the pull request that offers it on the Hub; "" where there is none that is open.
     reason: the gate's. scores: mean of each skill on the report split.
     """
 
@@ -42,6 +44,7 @@ class ReleaseReview:
     recipe: str
     state: str
     waiting: bool
+    pull_request: str
     reason: str
     scores: tuple[float, ...]
     files: tuple[ReleaseFile, ...]
@@ -75,24 +78,26 @@ def waiting_cycles(ledger: Ledger) -> tuple[str, ...]:
 def review_cycle(ledger: Ledger, home: Home, hub: Hub, cycle: str) -> CycleReview:
     """The releases of a cycle as a reviewer sees them; ShoalError if there are none to decide on."""
     entry, decisions = _reviewed_cycle(ledger, cycle), cycle_decisions(ledger, cycle)
-    watchlist = _kept_watchlist(ledger, cycle)
+    watchlist = kept_watchlist(ledger, cycle)
     reasons = {one.recipe: one.reason for one in ledger.kept(cycle, "gate", tuple[GateResult, ...]) or ()}
     measured = ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or ()
     scores = {row.name: tuple(score.mean for score in row.scores) for row in measured}
+    pulls = cycle_pull_requests(ledger, cycle)
 
     def command(verb: str, *words: str) -> str:
         return shoal_command(verb, cycle, *words, home=home, hub=hub)
 
     def review(release: ReleaseEntry) -> ReleaseReview:
-        folder = home.release(cycle, release.role)
+        folder, pull = home.release(cycle, release.role), pulls.get(release.role)
         return ReleaseReview(
             role=release.role,
             repo=release.repo,
             url=f"{hub.endpoint.rstrip('/')}/{release.repo}",
             folder=str(folder),
             recipe=release.recipe,
-            state=_describe_state(release, decisions.get(release.role)),
+            state=_describe_state(release, decisions.get(release.role), pull),
             waiting=is_waiting(release, decisions),
+            pull_request=pull.url if pull else "",
             reason=reasons.get(release.recipe, ""),
             scores=scores.get(release.role, ()),
             files=inspect_folder(folder, release.files, with_weights=False),
@@ -123,7 +128,7 @@ def publish_releases(
         ShoalError: a name is wrong, or a file was changed that may not be, or not without `edited`. Nothing is sent.
     """
     _reviewed_cycle(ledger, cycle)
-    watchlist, decisions = _kept_watchlist(ledger, cycle), cycle_decisions(ledger, cycle)
+    watchlist, decisions = kept_watchlist(ledger, cycle), cycle_decisions(ledger, cycle)
     wanted = _named(ledger.releases(cycle), names) if names else ledger.releases(cycle)
     wanted = [one for one in wanted if not one.commit and (names or is_waiting(one, decisions))]
     if not wanted:
@@ -143,7 +148,7 @@ def publish_releases(
             note = f"with an edited {' and '.join(changes)}" if changes else ""
             _decide(ledger, release, ReviewVerdict.PUBLISHED, note, who)
     finally:
-        _close(ledger, home, publisher)
+        update_cycle(ledger, home, publisher)
 
 
 def reject_releases(
@@ -167,8 +172,8 @@ def reject_releases(
         raise ShoalError(f"{published[0].repo}: is on the Hub already; delete it there if it should not be")
     for release in wanted:
         _decide(ledger, release, ReviewVerdict.REJECTED, " ".join(note.split()), who)
-    watchlist = _kept_watchlist(ledger, cycle)
-    _close(ledger, home, Publisher(hub, home, ledger, narrator, watchlist.publish, cycle))
+    watchlist = kept_watchlist(ledger, cycle)
+    update_cycle(ledger, home, Publisher(hub, home, ledger, narrator, watchlist.publish, cycle))
 
 
 def current_user() -> str:
@@ -179,7 +184,7 @@ def current_user() -> str:
         return f"user {os.getuid()}"
 
 
-def _close(ledger: Ledger, home: Home, publisher: Publisher) -> None:
+def update_cycle(ledger: Ledger, home: Home, publisher: Publisher) -> None:
     """Bring the cycle's state and its report up to date."""
     ending, finished = publisher.find_ending(), ledger.cycle(publisher.cycle).finished
     ledger.finish(publisher.cycle, ending.state, ending.note, finished or datetime.now(UTC))
@@ -202,7 +207,8 @@ def _reviewed_cycle(ledger: Ledger, cycle: str) -> Cycle:
     return entry
 
 
-def _kept_watchlist(ledger: Ledger, cycle: str) -> Watchlist:
+def kept_watchlist(ledger: Ledger, cycle: str) -> Watchlist:
+    """The watchlist with which a cycle was run."""
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
     return watchlist
@@ -236,8 +242,9 @@ def _find_edits(home: Home, release: ReleaseEntry, allowed: bool) -> dict[str, s
     return {name: sha256_of(folder / name) for name in names}
 
 
-def _describe_state(release: ReleaseEntry, decision: ReviewDecision | None) -> str:
+def _describe_state(release: ReleaseEntry, decision: ReviewDecision | None, pull: PullRequest | None) -> str:
     if release.commit:
         return decision.describe() if decision is not None else "published"
-    rejected = decision is not None and is_rejected(release, {release.role: decision})
-    return decision.describe() if decision is not None and rejected else "waiting"
+    if decision is not None and is_rejected(release, {release.role: decision}):
+        return decision.describe()
+    return f"waiting in pull request {pull.number}" if pull else "waiting"

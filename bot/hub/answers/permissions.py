@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-REPO_WRITE, COLLECTION_WRITE = "repo.write", "collection.write"
+REPO_WRITE, COLLECTION_WRITE, DISCUSSION_WRITE = "repo.write", "collection.write", "discussion.write"
 
 _WRITING_ROLES, _READING_ROLES = frozenset({"admin", "write", "contributor"}), frozenset({"read", "no_access"})
 _FINE_GRAINED = "fineGrained"
@@ -58,16 +58,26 @@ def read_account(me: Mapping[str, object]) -> TokenAccount:
 
 
 def check_write_access(
-    account: TokenAccount, namespace: str, *, collections: bool = False, repos: Collection[str] | None = None
+    account: TokenAccount,
+    namespace: str,
+    *,
+    collections: bool = False,
+    discussions: bool = False,
+    repos: Collection[str] | None = None,
 ) -> WriteAccess:
     """Whether the token may publish to a namespace.
 
-    collections: whether to a collection as well. repos: those that releases may go to, None while they are not known.
+    collections: whether to a collection as well. discussions: whether by pull requests. repos: those that releases may
+    go to, None while they are not known.
     """
     if account.role == "read":
         return WriteAccess(f"publish.namespace: got {namespace!r}: the token may only read; use one that writes")
     if account.role == _FINE_GRAINED:
-        return _check_fine_grained(account, namespace, collections, repos)
+        access = _check_fine_grained(account, namespace, collections, repos)
+        if not discussions or access.refusal or DISCUSSION_WRITE in _list_permissions(account, namespace):
+            return access
+        lacking = f"publish.mode: the token may lack {DISCUSSION_WRITE} in {namespace}: only the upload shows whether "
+        return WriteAccess(None, (*access.warnings, f"{lacking}it may open pull requests"))
     own = namespace == account.owner
     role = account.orgs.get(namespace)
     unlisted = namespace not in account.orgs and account.role == "write"
@@ -95,12 +105,17 @@ def _check_fine_grained(
         if not covered:
             return WriteAccess(_refuse_namespace(account, namespace, places))
         warnings = (f"the token may write only to {', '.join(covered)}: releases for other repos would be refused",)
-    if collections and COLLECTION_WRITE not in account.everywhere | account.scoped.get(namespace, frozenset()):
+    if collections and COLLECTION_WRITE not in _list_permissions(account, namespace):
         return WriteAccess(
             f"publish.collection: the token may not write to collections of {namespace}; "
             f"give it the permission {COLLECTION_WRITE} there, or remove publish.collection"
         )
     return WriteAccess(None, warnings)
+
+
+def _list_permissions(account: TokenAccount, namespace: str) -> frozenset[str]:
+    """A fine-grained token's permissions in a namespace."""
+    return account.everywhere | account.scoped.get(namespace, frozenset())
 
 
 def _refuse_namespace(account: TokenAccount, namespace: str, places: Collection[str]) -> str:

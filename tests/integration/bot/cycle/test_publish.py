@@ -77,13 +77,13 @@ def test_a_repo_that_somebody_changes_meanwhile_is_not_overwritten(
     hub: TestHub, upload: ReleaseUpload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.api().create_repo("reef/merge")
-    genuine = publishing._commit_operations
+    genuine = publishing.commit_operations
 
     def meddled(head: object, upload: ReleaseUpload) -> list:
         hub.store.commit("reef/merge", {"note.txt": b"mine"}, "Somebody else's")
         return genuine(head, upload)
 
-    monkeypatch.setattr(publishing, "_commit_operations", meddled)
+    monkeypatch.setattr(publishing, "commit_operations", meddled)
     with pytest.raises(ShoalError, match="reef/merge: changed on the Hub while the release was uploaded"):
         publish_release(client(hub), upload)
     names = {sibling.rfilename for sibling in hub.api().model_info("reef/merge").siblings}

@@ -72,6 +72,13 @@ def test_a_collection_needs_a_permission_of_its_own():
     )
 
 
+def test_pull_requests_without_their_permission_are_warned_of():
+    assert check(fine(("reef", WRITE)), "reef").warnings == ()
+    (warning,) = check(fine(("reef", WRITE)), "reef", discussions=True).warnings
+    assert warning.startswith("publish.mode: the token may lack discussion.write in reef")
+    assert check(fine(("reef", [*WRITE, "discussion.write"])), "reef", discussions=True).warnings == ()
+
+
 def test_a_token_for_single_repos_is_accepted_for_these_alone():
     single = fine(("ada/fish-math", WRITE))
     warning = "the token may write only to ada/fish-math: releases for other repos would be refused"

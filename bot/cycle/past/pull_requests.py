@@ -1,0 +1,96 @@
+"""What became on the Hub of releases that were offered in pull requests: merged is published, closed is rejected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from bot.cycle.past.review import kept_watchlist, update_cycle
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions, record_decision
+from bot.ledger.ledger import Ledger, ReleaseEntry
+from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, settle_pull_request
+from bot.progress import Narrator
+from bot.release.folder import is_editable
+from bot.release.publish import move_tag
+from bot.release.pull_requests import PullOutcome, PullState, close_pull_request, hash_merged_files, read_outcome
+from bot.release.review import Publisher, is_waiting
+
+
+def settle_pull_requests(ledger: Ledger, home: Home, hub: Hub, cycle: str, narrator: Narrator) -> tuple[str, ...]:
+    """Take over what people did with a cycle's pull requests, and close those whose releases were decided on here.
+
+    Returns a line about each that cannot be looked up now; it is the next time. The caller holds the home's lock.
+    """
+    publisher = Publisher(hub, home, ledger, narrator, kept_watchlist(ledger, cycle).publish, cycle)
+    faults = []
+    for pull in cycle_pull_requests(ledger, cycle).values():
+        try:
+            if _settle(publisher, pull):
+                settle_pull_request(ledger, pull)
+                update_cycle(ledger, home, publisher)
+        except ShoalError as error:
+            faults.append(f"{pull.url}: {error}")
+    return tuple(faults)
+
+
+def _settle(publisher: Publisher, pull: PullRequest) -> bool:
+    """Take over what became of a pull request; returns whether that is all there is to know of it.
+
+    ShoalError if the Hub does not say, or does not close it.
+    """
+    outcome, release = read_outcome(publisher.hub, pull), _find_release(publisher, pull)
+    decision = cycle_decisions(publisher.ledger, pull.cycle).get(pull.role)
+    waits = is_waiting(release, {pull.role: decision} if decision else {})
+    if outcome.state is PullState.MERGED:
+        if not release.commit:
+            _take_merged(publisher, pull, release, outcome)
+        return True
+    if outcome.state is PullState.CLOSED:
+        if waits:
+            _decide(publisher, release, ReviewVerdict.REJECTED, outcome, f"closed pull request {pull.number}")
+            publisher.narrator.say(f"{release.repo}: rejected: {pull.url} was closed")
+        return True
+    if waits and outcome.state is PullState.GONE:
+        raise ShoalError("is gone, or the token may not see it; publish or reject the release here")
+    if not waits and outcome.state is PullState.OPEN:
+        said = decision.describe() if decision else "published by a commit of its own"
+        close_pull_request(publisher.hub, pull, said)
+    return not waits
+
+
+def _take_merged(publisher: Publisher, pull: PullRequest, release: ReleaseEntry, outcome: PullOutcome) -> None:
+    """Record a merged release as published, with what was merged."""
+    merged = hash_merged_files(publisher.hub, release.repo, outcome.commit, release.files)
+    note = describe_merged(release, merged)
+    move_tag(publisher.hub, release.repo, release.cycle, outcome.commit)
+    publisher.collect([release])
+    taken = replace(release, commit=outcome.commit, files=dict(release.files) | merged)
+    publisher.ledger.record_release(taken, outcome.when or datetime.now(UTC))
+    _decide(publisher, release, ReviewVerdict.PUBLISHED, outcome, f"merged pull request {pull.number}{note}")
+    publisher.narrator.say(f"published {release.repo} at {outcome.commit[:12]}: {pull.url} was merged{note}")
+
+
+def describe_merged(release: ReleaseEntry, merged: dict[str, str]) -> str:
+    """What of a merged release is not as it was scored and written; merged: SHA-256 by name of what is on the Hub."""
+    changed = [name for name, sha256 in release.files.items() if merged.get(name) != sha256]
+    edited = [name for name in changed if is_editable(name) and name in merged]
+    others = [name for name in changed if name not in edited]
+    words = [f"with an edited {' and '.join(edited)}"] if edited else []
+    if others:
+        words.append(f"{' and '.join(others)} there {'is' if len(others) == 1 else 'are'} not what was scored")
+    return "".join(f"; {word}" for word in words)
+
+
+def _decide(
+    publisher: Publisher, release: ReleaseEntry, verdict: ReviewVerdict, outcome: PullOutcome, note: str
+) -> None:
+    when = outcome.when or datetime.now(UTC)
+    decision = ReviewDecision(release.cycle, release.role, release.recipe, verdict, outcome.who, when, note)
+    record_decision(publisher.ledger, decision)
+
+
+def _find_release(publisher: Publisher, pull: PullRequest) -> ReleaseEntry:
+    return next(one for one in publisher.ledger.releases(pull.cycle) if one.role == pull.role)
