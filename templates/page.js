@@ -1,4 +1,5 @@
-// Keeps the running cycle's part of the first page up to date. Without JavaScript the page shows it as it was loaded.
+// Keeps the running cycle's part of the first page up to date, and lets long parts of any page be scrolled by keyboard.
+// Without JavaScript the pages show everything as it was when they were loaded.
 "use strict";
 
 const live = document.getElementById("live");
@@ -7,34 +8,22 @@ function part(name) {
   return live.querySelector(`[data-live="${name}"]`);
 }
 
-function clockTime(seconds) {
-  const whole = Math.round(seconds);
-  const minutes = Math.floor(whole / 60) % 60;
-  const hours = Math.floor(whole / 3600);
-  const padded = (number) => String(number).padStart(2, "0");
-  return hours ? `${hours}:${padded(minutes)}:${padded(whole % 60)}` : `${minutes}:${padded(whole % 60)}`;
-}
-
-function count(progress) {
-  if (progress.total === null) return "";
-  const unit = progress.in_bytes ? 1e6 : 1;
-  const shown = (number) => (number / unit).toLocaleString("en", { maximumFractionDigits: progress.in_bytes ? 1 : 0 });
-  const left = progress.seconds_left === null ? "" : `, ${clockTime(progress.seconds_left)} left`;
-  return `${shown(progress.done)}/${shown(progress.total)}${progress.in_bytes ? " MB" : ""}${left}`;
-}
-
 function lineItem(line) {
   const item = document.createElement("li");
   const time = document.createElement("time");
   time.dateTime = line.moment;
   time.textContent = line.moment.slice(11, 19);
-  item.append(time, ` ${line.text}`);
+  item.append(time, line.text);
   return item;
 }
 
-function show(progress) {
-  for (const name of ["watchlist", "step", "words"]) part(name).textContent = progress[name];
-  part("count").textContent = count(progress);
+function show({ progress, count, cycle }) {
+  for (const name of ["watchlist", "words"]) part(name).textContent = progress[name];
+  part("step").textContent = progress.step || "working…";
+  part("count").textContent = count;
+  const link = part("cycle");
+  link.hidden = !cycle;
+  link.href = `/cycles/${encodeURIComponent(cycle)}`;
   const bar = part("bar");
   if (progress.total) {
     bar.max = progress.total;
@@ -59,12 +48,25 @@ function follow(onMessage) {
   open();
 }
 
+async function showFront() {
+  const answer = await fetch("/running/front");
+  if (answer.ok) part("front").innerHTML = await answer.text();
+}
+
 if (live) {
   let running = !live.hidden;
+  let generation = part("front").querySelector("[data-generation]")?.dataset.generation ?? "0";
   follow((event) => {
-    const progress = JSON.parse(event.data);
+    const now = JSON.parse(event.data);
     // A cycle began or ended: everything else on the page has changed, too.
-    if ((progress !== null) !== running) return location.reload();
-    if (progress) show(progress);
+    if ((now !== null) !== running) return location.reload();
+    if (!now) return;
+    show(now);
+    if (String(now.generation) !== generation) {
+      generation = String(now.generation);
+      showFront();
+    }
   });
 }
+
+for (const block of document.querySelectorAll(".card pre, .card table")) block.tabIndex = 0;

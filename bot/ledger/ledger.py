@@ -324,12 +324,26 @@ class Ledger:
 
     def front(self, cycle: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
         """The newest front of a cycle: (recipe digest, objectives), best in the first objective first."""
-        query = select(FrontRow).where(FrontRow.cycle == cycle)
+        fronts = self.fronts(cycle)
+        return fronts[max(fronts)] if fronts else ()
+
+    def fronts(self, cycle: str) -> dict[int, tuple[tuple[str, tuple[float, ...]], ...]]:
+        """Generation → its front, as `front` gives it, for every generation of a cycle's search so far."""
+        query = select(FrontRow).where(FrontRow.cycle == cycle).order_by(FrontRow.generation)
+        found: dict[int, list[tuple[str, tuple[float, ...]]]] = {}
         with Session(self._engine) as session:
-            rows = session.scalars(query).all()
-        last = max((row.generation for row in rows), default=0)
-        front = [(row.recipe, tuple(json.loads(row.objectives))) for row in rows if row.generation == last]
-        return tuple(sorted(front, key=lambda member: (member[1], member[0]), reverse=True))
+            for row in session.scalars(query):
+                found.setdefault(row.generation, []).append((row.recipe, tuple(json.loads(row.objectives))))
+        return {
+            generation: tuple(sorted(front, key=lambda member: (member[1], member[0]), reverse=True))
+            for generation, front in found.items()
+        }
+
+    def newest_generation(self, cycle: str) -> int:
+        """The number of the newest generation whose front is recorded; 0 before the first."""
+        query = select(func.max(FrontRow.generation)).where(FrontRow.cycle == cycle)
+        with Session(self._engine) as session:
+            return session.scalar(query) or 0
 
     def once_on_front(self, cycle: str) -> tuple[str, ...]:
         """Every recipe that was on a cycle's front after some generation, those of the newest generation first."""

@@ -51,6 +51,9 @@ class LiveProgress:
     updated: str
 
 
+_PROGRESS = TypeAdapter(LiveProgress)
+
+
 def read_progress(home: Home) -> LiveProgress | None:
     """What the home's cycle is doing; None if none runs. Nothing is written."""
     try:
@@ -60,7 +63,7 @@ def read_progress(home: Home) -> LiveProgress | None:
     if not is_home_held(home):  # left behind by a process that was killed
         return None
     try:
-        return TypeAdapter(LiveProgress).validate_json(content)
+        return _PROGRESS.validate_json(content)
     except ValidationError:
         return None
 

@@ -45,6 +45,10 @@ class Retries:
         self._times[path] = self._clock() + pause
         return self._times[path]
 
+    def planned(self) -> dict[Path, datetime]:
+        """When each is tried again; any thread may ask."""
+        return dict(self._times)
+
     def hurry(self, path: Path) -> None:
         """Try it again at once, if it is to be tried again at all: its watchlist was edited."""
         if path in self._times:

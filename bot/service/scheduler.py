@@ -46,6 +46,11 @@ class DueWatchlists:
         except queue.Empty:
             return None
 
+    def waiting(self) -> tuple[str, ...]:
+        """The paths that are waiting, the first due first."""
+        with self._adding:
+            return tuple(self._queue.queue)
+
     def take_all(self) -> set[str]:
         """Take every path that is waiting."""
         waiting = set()

@@ -21,7 +21,7 @@ from bot.service.watchlist_files import FileEdit, ScheduledFile, find_edits, rea
 from bot.service.webhooks.wakes import Wakes
 from bot.watchlist.watchlist import Watchlist
 
-OpenPage = Callable[[CronJobs, DueWatchlists, Wakes], AbstractContextManager[object]]
+OpenPage = Callable[[CronJobs, DueWatchlists, Retries, Wakes], AbstractContextManager[object]]
 """Opens the page of a schedule, and the way in for the Hub's calls, for as long as a block runs."""
 
 RunCycle = Callable[[Watchlist, Narrator], None]
@@ -62,15 +62,15 @@ def serve_watchlists(
     Raises:
         ShoalError: a watchlist cannot be scheduled, or another process runs the home's schedule.
     """
-    files, due = read_scheduled(paths), DueWatchlists()
+    files, due, retries = read_scheduled(paths), DueWatchlists(), Retries(lambda: datetime.now(UTC))
     watchlists = {file.path: file.watchlist for file in files}
     with ExitStack() as stack:
         stack.enter_context(hold_schedule(home))
         wakes = Wakes(home, watchlists.values())
         cron_jobs = stack.enter_context(running_schedule(watchlists, home, due))
         if open_page is not None:
-            stack.enter_context(open_page(cron_jobs, due, wakes))
-        service = Service(files, home, run, due, cron_jobs, Retries(lambda: datetime.now(UTC)), wakes)
+            stack.enter_context(open_page(cron_jobs, due, retries, wakes))
+        service = Service(files, home, run, due, cron_jobs, retries, wakes)
         service.announce()
         while True:
             service.follow_edits(every=request.take())

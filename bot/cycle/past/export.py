@@ -81,16 +81,28 @@ def export_member(
 
 
 def export_recipe(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, target: Path) -> Exported:
-    """Write a front member's recipe as YAML that mergekit reads. No weights are read or fetched.
+    """Write a front member's recipe as YAML that mergekit reads.
 
-    The Hub is asked for the config of a source that is no longer in the home.
-
-    Raises:
-        ShoalError, MergingError: no such member, mergekit cannot make the merge, or the file exists.
+    Raises as `render_mergekit_yaml`; ShoalError if the file exists.
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     if target.exists():
         raise ShoalError(f"{target}: already exists; remove it, or choose another file")
+    text = render_mergekit_yaml(ledger, home, hub, cycle, name)
+    with atomic_file(target) as file:
+        file.write(text.encode())
+    return Exported(cycle, member.number, member.recipe, str(target), {})
+
+
+def render_mergekit_yaml(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str) -> str:
+    """A front member's recipe as YAML that mergekit reads. No weights are read or fetched.
+
+    The Hub is asked for the config of a source that is no longer in the home.
+
+    Raises:
+        ShoalError, MergingError: no such member, or mergekit cannot make the merge.
+    """
+    member = find_member(front_members(ledger, cycle), cycle, name)
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
     whole, rows = pool.leader.remotes[0], pool.vocabulary.rows if pool.vocabulary else None
     members = {one.ref: one for one in pool.members}
@@ -106,9 +118,7 @@ def export_recipe(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, t
     if all(line.startswith("#") for line in text.splitlines()):
         reason = text.splitlines()[0].removeprefix("# ")
         raise ShoalError(f"RECIPE: got {name!r}: {reason} Leave out --recipe-only to export the folder")
-    with atomic_file(target) as file:
-        file.write(text.encode())
-    return Exported(cycle, member.number, member.recipe, str(target), {})
+    return text
 
 
 def render_export_card(

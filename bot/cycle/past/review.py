@@ -44,10 +44,10 @@ class ReleaseReview:
     recipe: str
     state: str
     waiting: bool
-    pull_request: str
     reason: str
     scores: tuple[float, ...]
     files: tuple[ReleaseFile, ...]
+    pull_request: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ def review_cycle(ledger: Ledger, home: Home, hub: Hub, cycle: str) -> CycleRevie
             recipe=release.recipe,
             state=_describe_state(release, decisions.get(release.role), pull),
             waiting=is_waiting(release, decisions),
-            pull_request=pull.url if pull else "",
             reason=reasons.get(release.recipe, ""),
             scores=scores.get(release.role, ()),
             files=inspect_folder(folder, release.files, with_weights=False),
+            pull_request=pull.url if pull else "",
         )
 
     releases = tuple(map(review, ledger.releases(cycle)))
@@ -129,9 +129,15 @@ def publish_releases(
     """
     _reviewed_cycle(ledger, cycle)
     watchlist, decisions = kept_watchlist(ledger, cycle), cycle_decisions(ledger, cycle)
-    wanted = _named(ledger.releases(cycle), names) if names else ledger.releases(cycle)
-    wanted = [one for one in wanted if not one.commit and (names or is_waiting(one, decisions))]
+    named = _named(ledger.releases(cycle), names) if names else ledger.releases(cycle)
+    wanted = [one for one in named if not one.commit and (names or is_waiting(one, decisions))]
+    publisher = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle)
+    if watchlist.publish.mode != "auto":
+        # A process that was killed after the upload has left these without their decision.
+        for release in (one for one in named if one.commit and not _is_published_by(decisions.get(one.role))):
+            _decide(ledger, release, ReviewVerdict.PUBLISHED, "", who)
     if not wanted:
+        update_cycle(ledger, home, publisher)
         narrator.say(f"{cycle}: nothing to publish: {ledger.cycle(cycle).note}")
         return
     check_repos(hub, {release.repo for release in wanted}, watchlist.publish, narrator)
@@ -139,7 +145,6 @@ def publish_releases(
     for release in wanted:
         restore_release(ledger, home, hub, release, narrator)
         ready.append((release, _find_edits(home, release, edited)))
-    publisher = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle)
     try:
         for release, changes in ready:
             taken = replace(release, files=dict(release.files) | changes)
@@ -170,8 +175,11 @@ def reject_releases(
     wanted = _named(ledger.releases(cycle), names)
     if published := [release for release in wanted if release.commit]:
         raise ShoalError(f"{published[0].repo}: is on the Hub already; delete it there if it should not be")
+    decisions, note = cycle_decisions(ledger, cycle), " ".join(note.split())
     for release in wanted:
-        _decide(ledger, release, ReviewVerdict.REJECTED, " ".join(note.split()), who)
+        holding = decisions.get(release.role)
+        if holding is None or (holding.verdict, holding.note) != (ReviewVerdict.REJECTED, note):
+            _decide(ledger, release, ReviewVerdict.REJECTED, note, who)
     watchlist = kept_watchlist(ledger, cycle)
     update_cycle(ledger, home, Publisher(hub, home, ledger, narrator, watchlist.publish, cycle))
 
@@ -195,6 +203,11 @@ def update_cycle(ledger: Ledger, home: Home, publisher: Publisher) -> None:
 def _decide(ledger: Ledger, release: ReleaseEntry, verdict: ReviewVerdict, note: str, who: str | None) -> None:
     person, now = who or current_user(), datetime.now(UTC)
     record_decision(ledger, ReviewDecision(release.cycle, release.role, release.recipe, verdict, person, now, note))
+
+
+def _is_published_by(decision: ReviewDecision | None) -> bool:
+    """Whether somebody is recorded as having published a release."""
+    return decision is not None and decision.verdict is ReviewVerdict.PUBLISHED
 
 
 def _reviewed_cycle(ledger: Ledger, cycle: str) -> Cycle:

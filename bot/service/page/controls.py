@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.errors import ShoalError
@@ -11,7 +11,9 @@ from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger
 from bot.ledger.requests import RequestKind, RequestState, make_requests, withdraw_request
 from bot.release.review import is_waiting
+from bot.service.page.standing import ScheduleSnapshot
 from bot.service.page.views import NotFoundError
+from bot.service.retries import Retries
 from bot.service.scheduler import CronJobs, DueWatchlists
 
 
@@ -21,20 +23,28 @@ class ConflictError(ShoalError):
 
 @dataclass(frozen=True)
 class ScheduleControls:
-    """What the schedule of this process can be told, by a watchlist's name. paused: the names that are paused."""
+    """What the schedule of this process can be told, by a watchlist's name, and what it is about to do."""
 
-    names: Callable[[], Collection[str]]
-    paused: Callable[[], Collection[str]]
+    snapshot: Callable[[], ScheduleSnapshot]
     run_now: Callable[[str], None]
     pause: Callable[[str], None]
     resume: Callable[[str], None]
 
 
-def schedule_controls(cron_jobs: CronJobs, due: DueWatchlists) -> ScheduleControls:
+def schedule_controls(cron_jobs: CronJobs, due: DueWatchlists, retries: Retries) -> ScheduleControls:
     """The controls of a running schedule."""
+
+    def take_snapshot() -> ScheduleSnapshot:
+        names = {path: name for name, path in cron_jobs.paths().items()}
+        return ScheduleSnapshot(
+            names=frozenset(names.values()),
+            paused=cron_jobs.paused(),
+            waiting=tuple(names[path] for path in due.waiting() if path in names),
+            retries={names[str(path)]: when for path, when in retries.planned().items() if str(path) in names},
+        )
+
     return ScheduleControls(
-        names=lambda: cron_jobs.paths().keys(),
-        paused=cron_jobs.paused,
+        snapshot=take_snapshot,
         run_now=lambda name: due.add(cron_jobs.paths()[name]),
         pause=cron_jobs.pause,
         resume=cron_jobs.resume,
@@ -87,7 +97,7 @@ class Controls:
     def tell_schedule(self, watchlist: str, order: str) -> None:
         """`run`, `pause` or `resume` a watchlist; NotFoundError if this process does not schedule it."""
         schedule = self.schedule
-        if schedule is None or watchlist not in schedule.names():
+        if schedule is None or watchlist not in schedule.snapshot().names:
             raise NotFoundError(f"{watchlist[:60]}: is not a watchlist of this service")
         orders = {"run": schedule.run_now, "pause": schedule.pause, "resume": schedule.resume}
         if order not in orders:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from bot.service.live import LiveProgress
+from bot.service.page.running import RunningCycle
 
 POLL_SECONDS, BEAT_SECONDS = 1.0, 15.0
 """Seconds between looks at the progress file, and between comments that keep an idle connection open."""
@@ -75,7 +75,7 @@ class EventStream(StreamingResponse):
 
 
 async def stream_progress(
-    read: Callable[[], LiveProgress | None], streams: Streams, poll: float = POLL_SECONDS
+    read: Callable[[], RunningCycle | None], streams: Streams, poll: float = POLL_SECONDS
 ) -> AsyncIterator[str]:
     """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs.
 
@@ -84,8 +84,8 @@ async def stream_progress(
     yield _RETRY
     last, quiet = None, 0.0
     while not streams.are_ending:
-        progress = await asyncio.to_thread(read)
-        data = json.dumps(None if progress is None else asdict(progress), ensure_ascii=False)
+        running = await asyncio.to_thread(read)
+        data = json.dumps(None if running is None else asdict(running), ensure_ascii=False)
         if data != last:
             last, quiet = data, 0.0
             yield f"data: {data}\n\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44
 TICKS = 5
+"""Most spaces between the lines of an axis, about."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ class _Axis:
         return round(self.start + (score - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
     def ticks(self) -> tuple[Tick, ...]:
-        scores = (self.low + index * (self.high - self.low) / (TICKS - 1) for index in range(TICKS))
-        return tuple(Tick(self.place(score), f"{score:.3g}") for score in scores)
+        """Lines at round scores, and what is written there."""
+        step = _round_step((self.high - self.low) / TICKS)
+        scores = [round(index * step, 9) for index in range(math.ceil(self.low / step), int(self.high / step) + 1)]
+        return tuple(Tick(self.place(score), f"{score:g}") for score in scores)
 
 
 def plot_front(
@@ -108,6 +112,12 @@ def plot_front(
         across.ticks(),
         up.ticks(),
     )
+
+
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2, 2.5 or 5 times a power of ten that is not below `least` (above 0)."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * 0.999)
 
 
 def _axis(scores: Sequence[float], start: float, end: float) -> _Axis:

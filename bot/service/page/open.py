@@ -30,6 +30,7 @@ from bot.service.page.login.password import read_password
 from bot.service.page.login.sessions import Sessions
 from bot.service.page.server import page_in_thread
 from bot.service.page.views import Desk
+from bot.service.retries import Retries
 from bot.service.review_worker import ReviewWorker, review_worker_in_thread
 from bot.service.scheduler import CronJobs, DueWatchlists
 from bot.service.webhooks.receiver import Receiver
@@ -87,7 +88,7 @@ class PageBuilder:
     def opened(
         self,
         options: PageOptions,
-        schedule: tuple[CronJobs, DueWatchlists] | None = None,
+        schedule: tuple[CronJobs, DueWatchlists, Retries] | None = None,
         receiver: Receiver | None = None,
     ) -> Iterator[tuple[FastAPI, socket.socket]]:
         """The page's application and its socket; its reviews are carried out while the block runs.
@@ -158,6 +159,7 @@ class PageBuilder:
         webhook: WebhookOptions | None,
         cron_jobs: CronJobs,
         due: DueWatchlists,
+        retries: Retries,
         wakes: Wakes,
     ) -> Iterator[None]:
         """Serve the page of a schedule, and the Hub's calls to it, in threads while the block runs."""
@@ -167,7 +169,7 @@ class PageBuilder:
                 stack.enter_context(self._webhook_port(*webhook.place, receiver, cron_jobs))
                 receiver = None  # the page's port is not for the Hub then
             if page is not None:
-                app, listener = stack.enter_context(self.opened(page, (cron_jobs, due), receiver))
+                app, listener = stack.enter_context(self.opened(page, (cron_jobs, due, retries), receiver))
                 stack.enter_context(page_in_thread(app, listener))
             yield
 

@@ -5,29 +5,40 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.cycle.history import CyclePage, CycleSummary, list_cycles, read_cycle
-from bot.cycle.past.front import FrontMember, number_front
+from bot.cycle.past.export import render_mergekit_yaml
+from bot.cycle.past.front import FrontMember, front_members, number_front
 from bot.cycle.past.review import REVIEWED, ReleaseReview, review_cycle, waiting_cycles
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry
+from bot.ledger.pull_requests import cycle_pull_requests
 from bot.ledger.reading import open_to_read
 from bot.ledger.requests import ReviewRequest, newest_requests
 from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState
 from bot.release.hints import shoal_command
-from bot.service.live import LiveProgress, read_progress
+from bot.release.review import is_waiting
+from bot.service.live import read_progress
+from bot.service.page.front_member import MemberView, render_member_card, view_member
 from bot.service.page.front_plot import FrontPlot, plot_front
+from bot.service.page.running import GrowingFront, RunningCycle, SharedReading, describe_running, read_growing_front
+from bot.service.page.standing import ScheduleSnapshot, explain_state, explain_watchlist, list_steps
 from bot.watchlist.load import load_watchlist
 from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.watchlist import Watchlist
+from merging.errors import MergingError
 
 SHOWN_CYCLES = 50
+
+RUNNING_SECONDS = 0.9
+"""Seconds for which all open pages share one look at the running cycle; each asks once a second."""
 
 PICTURES = (".png", ".svg")
 """Endings of the files of a release's folder that its card shows."""
@@ -41,8 +52,9 @@ class NotFoundError(ShoalError):
 class WatchlistLine:
     """A watchlist on the first page.
 
-    fault: why its file cannot be used; None if it can. next_run: its next time by its schedule; None without one.
-    newest: its newest cycle; None before the first.
+    fault: why its file cannot be used; None if it can. schedule: in words; "" where its file is not known here.
+    next_run: its next time by its schedule; None without one. newest: its newest cycle; None before the first.
+    standing: what it waits for, or how its newest cycle ended.
     """
 
     name: str
@@ -51,18 +63,29 @@ class WatchlistLine:
     schedule: str
     next_run: datetime | None
     newest: CycleSummary | None
+    standing: str = ""
+
+
+@dataclass(frozen=True)
+class WaitingCycle:
+    """A cycle with releases that wait for review: their roles, and the open pull requests that offer some of them."""
+
+    cycle: str
+    roles: tuple[str, ...]
+    pull_requests: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The first page. waiting: ids of cycles with releases that wait for review. cycles: the newest ones.
+    """The first page. front: of the running cycle's search. cycles: the newest ones.
 
     call: the Hub's last call; None before the first. wakes: watchlists that calls woke, until they run.
     """
 
-    running: LiveProgress | None
+    running: RunningCycle | None
+    front: GrowingFront | None
     watchlists: tuple[WatchlistLine, ...]
-    waiting: tuple[str, ...]
+    waiting: tuple[WaitingCycle, ...]
     cycles: tuple[CycleSummary, ...]
     review_command: str
     call: WebhookCall | None
@@ -73,17 +96,17 @@ class Overview:
 class CycleView:
     """A cycle's page.
 
-    plot: its search in two skills; None before there is a front. members: its front. chosen: the member that is shown,
-    with its recipe as indented JSON. export: the command that writes it. reviews: its releases as a reviewer sees them.
+    meaning: what its state means. steps: what it did and decided. plot: its search in two skills; None before there is
+    a front. members: its front. chosen: the member that is shown. reviews: its releases as a reviewer sees them.
     requests: the newest request about a release, by role.
     """
 
     page: CyclePage
+    meaning: str
+    steps: tuple[str, ...]
     plot: FrontPlot | None
     members: tuple[FrontMember, ...]
-    chosen: FrontMember | None
-    recipe: str
-    export: str
+    chosen: MemberView | None
     reached: tuple[tuple[int, float], ...]
     reviews: tuple[ReleaseReview, ...]
     requests: Mapping[str, ReviewRequest]
@@ -100,6 +123,16 @@ class CycleView:
     def edited(self, review: ReleaseReview) -> tuple[str, ...]:
         """The names of the files that a person edited."""
         return _edited_files(review)
+
+
+@dataclass(frozen=True)
+class MemberCard:
+    """A front member's card, as `shoal export` writes it: its Markdown without front matter, and that part."""
+
+    cycle: str
+    member: FrontMember
+    front_matter: str
+    card: str
 
 
 @dataclass(frozen=True)
@@ -143,53 +176,89 @@ class Desk:
         self.home = home
         self._hub = hub
         self._paths = tuple(watchlists)
+        self._running = SharedReading(self._read_running, RUNNING_SECONDS)
 
-    def overview(self) -> Overview:
-        """The first page."""
+    def overview(self, schedule: ScheduleSnapshot) -> Overview:
+        """The first page. schedule: what the schedule of this process is about to do."""
+        running = self._read_running()
         with self._ledger() as ledger:
             cycles = list_cycles(ledger) if ledger else ()
-            waiting = waiting_cycles(ledger) if ledger else ()
+            waiting = _waiting(ledger) if ledger else ()
             call, wakes = (newest_call(ledger), kept_wakes(ledger)) if ledger else (None, ())
+            front = read_growing_front(ledger, running.cycle) if ledger and running and running.cycle else None
         newest = {summary.cycle.watchlist: summary for summary in reversed(cycles)}
         lines = [_watchlist_line(path, newest) for path in self._paths]
         named = {line.name for line in lines}
-        others = [WatchlistLine(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
-        command = shoal_command("review", home=self.home, hub=self._hub)
-        return Overview(
-            read_progress(self.home), (*lines, *others), waiting, cycles[:SHOWN_CYCLES], command, call, wakes
-        )
+        lines += [WatchlistLine(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
+        explained = tuple(_explain(line, running, schedule) for line in lines)
+        command = self._command("review")
+        return Overview(running, front, explained, waiting, cycles[:SHOWN_CYCLES], command, call, wakes)
 
     def cycles(self) -> tuple[Cycle, ...]:
         """Every cycle, newest first."""
         with self._ledger() as ledger:
             return ledger.cycles() if ledger else ()
 
-    def progress(self) -> LiveProgress | None:
-        """What the running cycle is doing; None if none runs."""
-        return read_progress(self.home)
+    def running(self) -> RunningCycle | None:
+        """What the running cycle is doing, as of a moment ago; None if none runs. Many may ask."""
+        return self._running.get()
+
+    def growing_front(self) -> GrowingFront | None:
+        """The front of the running cycle's search; None if there is none."""
+        running = self.running()
+        with self._ledger() as ledger:
+            return read_growing_front(ledger, running.cycle) if ledger and running and running.cycle else None
 
     def cycle(self, cycle: str, x_skill: str | None, y_skill: str | None, member: str | None) -> CycleView:
         """A cycle's page; NotFoundError for a cycle, skill or member that there is not.
 
         x_skill, y_skill: the axes of the picture; by default the first two skills. member: a front member's digest.
         """
-        with self._ledger() as ledger:
-            if ledger is None:
-                raise NotFoundError(f"cycle {cycle}: there is no ledger yet")
-            try:
-                page = read_cycle(ledger, self.home, cycle)
-            except ShoalError as error:
-                raise NotFoundError(str(error)) from error
+        with self._cycle_ledger(cycle) as ledger:
+            page = read_cycle(ledger, self.home, cycle)
             members = number_front(page.front, page.gate_results)
-            chosen = next((one for one in members if one.recipe == member), None)
-            if member is not None and chosen is None:
-                raise NotFoundError(f"cycle {cycle}: its front has no member {member[:12]}")
+            picked = _find_picked(members, cycle, member) if member is not None else None
+            chosen = view_member(ledger, page, picked, self._exports(cycle, picked)) if picked else None
             reviews, requests = self._reviews(ledger, page.cycle), newest_requests(ledger, cycle)
-            recipe = json.dumps(json.loads(ledger.recipe(chosen.recipe)), indent=1) if chosen else ""
-        plot = _plot(page, x_skill, y_skill, chosen)
-        export = self._command("export", cycle, str(chosen.number), "OUT") if chosen else ""
-        reached = page.search.generations if page.search else ()
-        return CycleView(page, plot, members, chosen, recipe, export, reached, reviews, requests)
+        return CycleView(
+            page=page,
+            meaning=explain_state(page.cycle),
+            steps=list_steps(page),
+            plot=_plot(page, x_skill, y_skill, picked),
+            members=members,
+            chosen=chosen,
+            reached=page.search.generations if page.search else (),
+            reviews=reviews,
+            requests=requests,
+        )
+
+    def member_card(self, cycle: str, member: str) -> MemberCard:
+        """The card of a front member; NotFoundError if there is none, or it cannot be written any more."""
+        with self._cycle_ledger(cycle) as ledger:
+            picked = _find_picked(front_members(ledger, cycle), cycle, member)
+            try:
+                text = render_member_card(ledger, self._hub.endpoint, cycle, picked)
+            except (ShoalError, MergingError, KeyError) as error:
+                raise NotFoundError(f"{cycle}, front member {picked.number}: {error}") from error
+        return MemberCard(cycle, picked, *_split_card(text))
+
+    def member_recipe(self, cycle: str, member: str) -> str:
+        """A front member's recipe as JSON; NotFoundError if there is none."""
+        with self._cycle_ledger(cycle) as ledger:
+            picked = _find_picked(front_members(ledger, cycle), cycle, member)
+            return json.dumps(json.loads(ledger.recipe(picked.recipe)), indent=1) + "\n"
+
+    def member_mergekit(self, cycle: str, member: str) -> str:
+        """A front member's recipe as mergekit's YAML.
+
+        NotFoundError if there is none, or mergekit cannot make the merge. The Hub may be asked for a config.
+        """
+        with self._cycle_ledger(cycle) as ledger:
+            picked = _find_picked(front_members(ledger, cycle), cycle, member)
+            try:
+                return render_mergekit_yaml(ledger, self.home, self._hub, cycle, picked.recipe)
+            except (ShoalError, MergingError, KeyError) as error:
+                raise NotFoundError(f"{cycle}, front member {picked.number}: {error}") from error
 
     def release(self, cycle: str, role: str) -> ReleaseView:
         """A release's page; NotFoundError if the cycle has no such release, or its card is gone."""
@@ -223,6 +292,17 @@ class Desk:
             return ()
         return review_cycle(ledger, self.home, self._hub, cycle.id).releases
 
+    def _exports(self, cycle: str, member: FrontMember) -> tuple[str, str]:
+        words = ("export", cycle, str(member.number))
+        return self._command(*words, "OUT"), self._command(*words, "OUT.yml", "--recipe-only")
+
+    def _read_running(self) -> RunningCycle | None:
+        progress = read_progress(self.home)
+        if progress is None:
+            return None
+        with self._ledger() as ledger:
+            return describe_running(progress, ledger)
+
     def _command(self, *words: str) -> str:
         return shoal_command(*words, home=self.home, hub=self._hub)
 
@@ -237,6 +317,43 @@ class Desk:
             yield ledger
         finally:
             ledger.close()
+
+    @contextmanager
+    def _cycle_ledger(self, cycle: str) -> Iterator[Ledger]:
+        """The ledger with a cycle; NotFoundError if it has none of that name."""
+        with self._ledger() as ledger:
+            if ledger is None:
+                raise NotFoundError(f"cycle {cycle}: there is no ledger yet")
+            try:
+                ledger.cycle(cycle)
+            except ShoalError as error:
+                raise NotFoundError(str(error)) from error
+            yield ledger
+
+
+def _explain(line: WatchlistLine, running: RunningCycle | None, schedule: ScheduleSnapshot) -> WatchlistLine:
+    """A watchlist's line with its sentence."""
+    newest, busy = line.newest.cycle if line.newest else None, running.progress.watchlist if running else None
+    return replace(line, standing=explain_watchlist(line.name, line.fault, newest, busy, schedule))
+
+
+def _waiting(ledger: Ledger) -> tuple[WaitingCycle, ...]:
+    """The cycles with releases that wait, the oldest first."""
+
+    def describe(cycle: str) -> WaitingCycle:
+        decisions = cycle_decisions(ledger, cycle)
+        roles = tuple(one.role for one in ledger.releases(cycle) if is_waiting(one, decisions))
+        pulls = cycle_pull_requests(ledger, cycle)
+        return WaitingCycle(cycle, roles, tuple(pulls[role].url for role in roles if role in pulls))
+
+    return tuple(map(describe, waiting_cycles(ledger)))
+
+
+def _find_picked(members: Sequence[FrontMember], cycle: str, digest: str) -> FrontMember:
+    found = next((one for one in members if one.recipe == digest), None)
+    if found is None:
+        raise NotFoundError(f"cycle {cycle}: its front has no member {digest[:12]}")
+    return found
 
 
 def _find_release(ledger: Ledger | None, cycle: str, role: str) -> ReleaseEntry:

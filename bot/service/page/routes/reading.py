@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from bot.service.page.events import EventStream, stream_progress
 from bot.service.page.routes.access import PageStateOf, Person, client_address
 from bot.service.page.routes.responses import HEADERS, render_page
+from bot.service.page.standing import ScheduleSnapshot
 from bot.service.page.views import NotFoundError
 from localhub.pages.markup import render_card
 from templates import FOLDER
@@ -22,16 +23,15 @@ _PICTURE_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
 def get_overview(state: PageStateOf, person: Person) -> HTMLResponse:
     """Watchlists, the running cycle, past cycles."""
     schedule = state.controls.schedule if state.controls else None
-    scheduled = frozenset(schedule.names()) if schedule else frozenset[str]()
-    paused = frozenset(schedule.paused()) if schedule else frozenset[str]()
-    return render_page(
-        "overview",
-        person,
-        view=state.desk.overview(),
-        scheduled=scheduled,
-        paused=paused,
-        can_review=state.controls is not None,
-    )
+    snapshot = schedule.snapshot() if schedule else ScheduleSnapshot()
+    view = state.desk.overview(snapshot)
+    return render_page("overview", person, view=view, schedule=snapshot, can_review=state.controls is not None)
+
+
+@router.get("/running/front")
+def get_growing_front(state: PageStateOf, person: Person) -> HTMLResponse:
+    """The part of the first page with the running cycle's front, for a page that is open."""
+    return render_page("growing_front", person, front=state.desk.growing_front())
 
 
 @router.get("/cycles/{cycle}")
@@ -46,6 +46,26 @@ def get_cycle_page(
     """One cycle. x, y: the axes of the front's picture. member: the digest of the front member that is shown."""
     view = state.desk.cycle(cycle, x, y, member)
     return render_page("cycle", person, view=view, can_review=state.controls is not None)
+
+
+@router.get("/cycles/{cycle}/front/{member}")
+def get_member_card(state: PageStateOf, person: Person, cycle: str, member: str) -> HTMLResponse:
+    """The card of a front member that was not released, as it is exported. member: its digest."""
+    view = state.desk.member_card(cycle, member)
+    here = f"/cycles/{cycle}/front/{member}/"
+    return render_page("member", person, view=view, card=render_card(view.card, here, here))
+
+
+@router.get("/cycles/{cycle}/front/{member}/recipe.json")
+def get_recipe(state: PageStateOf, _: Person, cycle: str, member: str) -> Response:
+    """A front member's recipe, as the ledger has it."""
+    return _download(state.desk.member_recipe(cycle, member), "application/json", f"{cycle}-{member[:12]}.json")
+
+
+@router.get("/cycles/{cycle}/front/{member}/mergekit.yml")
+def get_mergekit_recipe(state: PageStateOf, _: Person, cycle: str, member: str) -> Response:
+    """A front member's recipe for mergekit."""
+    return _download(state.desk.member_mergekit(cycle, member), "application/yaml", f"{cycle}-{member[:12]}.yml")
 
 
 @router.get("/cycles/{cycle}/releases/{role}")
@@ -71,7 +91,7 @@ async def follow_progress(request: Request, state: PageStateOf, person: Person) 
     client = person.id if person.is_login else client_address(request)
     if (full := state.streams.take(client)) is not None:
         return PlainTextResponse(full, 503, headers={**HEADERS, "Retry-After": "60"})
-    return EventStream(stream_progress(state.desk.progress, state.streams), state.streams, client, HEADERS)
+    return EventStream(stream_progress(state.desk.running, state.streams), state.streams, client, HEADERS)
 
 
 @router.get("/assets/{name}")
@@ -80,3 +100,9 @@ def get_asset(name: str) -> Response:
     if name not in _ASSETS:
         raise NotFoundError(f"there is no {name[:60]}")
     return Response((FOLDER / name).read_bytes(), media_type=_ASSETS[name], headers=dict(HEADERS))
+
+
+def _download(text: str, kind: str, name: str) -> Response:
+    """A text that a browser keeps as a file; the name is a cycle's id and a digest, so plain."""
+    kept = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type=kind, headers=kept)

@@ -75,7 +75,6 @@ def offered(hub: TestHub, tmp_path: Path) -> Offered:
     settings = {"mode": "pull_request", "namespace": "reef", "private": True, "collection": "Small merges"}
     ledger.keep(CYCLE, "watchlist", small_watchlist(publish=settings), Watchlist)
     (folder / "README.md").write_text(CARD)
-    (folder / "shoal.json").write_text("{}")
     ledger.record_release(replace(ledger.releases(CYCLE)[0], files=hash_files(folder)), None)
     client = Hub(hub.endpoint, hub.token, sleep=lambda _: None)
     made = Offered(home, client, hub.api(), Listener())

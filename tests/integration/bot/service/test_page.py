@@ -20,6 +20,7 @@ from bot.service.live import LiveProgress, live_narrator
 from bot.service.page.app import create_page_app
 from bot.service.page.events import EventStream, Streams, stream_progress
 from bot.service.page.login.sessions import Sessions
+from bot.service.page.running import RunningCycle
 from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
 from fixtures.cycles import Listener
@@ -55,8 +56,10 @@ def test_the_first_page_shows_watchlists_what_waits_and_past_cycles(home: Home, 
     bad.write_text("name: bad\nskils: []\n", encoding="utf-8")
     shown = words(browser_of(home, good, bad, tmp_path / "gone.yml").get("/").text)
     assert "No cycle is running" in shown
-    assert f"small-1 Decide in a terminal: shoal review --home {home.folder} --endpoint {HUB.endpoint}" in shown
-    assert re.search(r"fish 0 3 1 1 \* Asia/Tokyo 20\d\d-12-31 18:00 none yet", shown)
+    review = f"shoal review --home {home.folder} --endpoint {HUB.endpoint}"
+    assert f"small-1 : balanced Decide in a terminal: {review}" in shown
+    line = r"fish It has not run yet. schedule: 0 3 1 1 \* Asia/Tokyo next run 20\d\d-12-31 18:00"
+    assert re.search(line, shown)
     assert "skils" in shown and "gone.yml" in shown
     assert "other-1 failed" in shown and "the Hub cannot be reached (the next run resumes it)" in shown
 
@@ -75,7 +78,7 @@ def test_a_running_cycle_is_shown_as_it_is_now(tmp_path: Path) -> None:
         narrator.say("2 accepted")
         with narrator.bar("searching", 40):
             shown = words(browser_of(home).get("/").text)
-    assert "Running: fish searching" in shown
+    assert "Running: fish its page searching 0/40" in shown
     assert "2 accepted" in shown
 
 
@@ -167,8 +170,9 @@ def test_the_probes_say_what_is_wrong(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_stream_sends_snapshots_of_what_changes() -> None:
-    first = LiveProgress("fish", "searching", 1, 10, False, "", None, (), "2026-11-26T12:00:00+00:00")
-    answers = iter([None, first, first, replace(first, done=2)])
+    progress = LiveProgress("fish", "searching", 1, 10, False, "", None, (), "2026-11-26T12:00:00+00:00")
+    first = RunningCycle(progress, "1/10", "fish-1", 3)
+    answers = iter([None, first, first, replace(first, progress=replace(progress, done=2))])
 
     async def follow() -> list[str]:
         events: list[str] = []
@@ -182,7 +186,7 @@ def test_a_stream_sends_snapshots_of_what_changes() -> None:
     retry, *data = asyncio.run(follow())
     assert retry == "retry: 5000\n\n"
     snapshots = [json.loads(event.removeprefix("data: ")) for event in data]
-    assert [snapshot and snapshot["done"] for snapshot in snapshots] == [None, 1, 2]
+    assert [snapshot and snapshot["progress"]["done"] for snapshot in snapshots] == [None, 1, 2]
 
 
 def test_a_stream_whose_reader_left_before_it_began_gives_its_place_back() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
@@ -25,6 +29,7 @@ from bot.service.page.controls import Controls, ScheduleControls
 from bot.service.page.login.attempts import TRIES
 from bot.service.page.login.sessions import Sessions, hash_password
 from bot.service.page.open import PageBuilder, PageOptions
+from bot.service.page.standing import ScheduleSnapshot
 from bot.service.page.views import Desk
 from bot.service.review_worker import ReviewWorker
 from fixtures.cycles import NAMESPACE, Listener
@@ -148,23 +153,45 @@ def test_an_approved_release_is_on_the_hub_once(home: Home, server: Running) -> 
     assert commits.count("Release balanced of cycle small-1") == 1
 
 
-def test_a_request_that_was_being_carried_out_at_a_crash_is_carried_out_again(home: Home, server: Running) -> None:
+KILLED_AT = {
+    "before the upload": "bot.release.review.publish_release",
+    "between the upload and its record": "bot.release.review.Ledger.record_release",
+    "between the record and the decision": "bot.cycle.past.review._decide",
+    "before the state of the cycle": "bot.cycle.past.review.update_cycle",
+    "before the request is settled": "bot.service.review_worker.settle_request",
+}
+
+
+def work_off_and_die(home: Home, hub: Hub, point: str) -> None:
+    """Work off the requests in a process of its own that is killed at a point."""
+    genuine = Ledger.record_release
+
+    def die(*arguments: Any) -> None:
+        if point == "between the upload and its record" and arguments[-1] is None:
+            return genuine(*arguments)  # as written, not yet as published
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    if (child := os.fork()) == 0:
+        try:
+            with mock.patch(KILLED_AT[point], die):
+                work_off(home, hub)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+def test_wherever_it_is_killed_a_release_is_published_once_by_the_person_who_asked(
+    home: Home, server: Running, point: str
+) -> None:
     hub = Hub(server.endpoint, TOKEN)
     send(browser_of(home), f"{RELEASE}/publish")
-
-    class Crash(BaseException):
-        pass
-
-    class Dying(Listener):
-        def say(self, text: str) -> None:
-            if text.startswith("published"):
-                raise Crash
-
-    with pytest.raises(Crash):
-        ReviewWorker(home, lambda _: hub, Dying()).work_off()
+    work_off_and_die(home, hub, point)
     work_off(home, hub)
     commits = [commit.title for commit in hub.api.list_repo_commits(f"{NAMESPACE}/small-balanced")]
     assert commits.count("Release balanced of cycle small-1") == 1
+    assert decisions(home) == ["balanced published anna "]
     assert state_of(home) is State.PUBLISHED
 
 
@@ -265,8 +292,7 @@ def test_a_forged_form_is_refused(home: Home) -> None:
 def test_a_schedule_can_be_told_to_run_and_to_pause(home: Home) -> None:
     told: list[str] = []
     schedule = ScheduleControls(
-        names=lambda: {"small"},
-        paused=lambda: {"small"} if "pause" in told else set(),
+        snapshot=lambda: ScheduleSnapshot(frozenset({"small"}), frozenset({"small"} if "pause" in told else ())),
         run_now=lambda name: told.append(f"run {name}"),
         pause=lambda _: told.append("pause"),
         resume=lambda _: told.append("resume"),

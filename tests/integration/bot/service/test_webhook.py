@@ -236,8 +236,8 @@ class Serving:
         with ExitStack() as stack:
             jobs = stack.enter_context(running_schedule(watchlists, self.home, due))
             door = WebhookOptions(secret, (HOST, self.port))
-            stack.enter_context(builder.beside_schedule(None, door, jobs, due, wakes))
             retries = Retries(lambda: datetime.now(UTC))
+            stack.enter_context(builder.beside_schedule(None, door, jobs, due, retries, wakes))
             self.service = Service(files, self.home, self._run, due, jobs, retries, wakes)
             self._stack = stack.pop_all()
         return self

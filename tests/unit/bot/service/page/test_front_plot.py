@@ -29,12 +29,13 @@ def test_better_scores_lie_further_right_and_further_up() -> None:
     assert top.title == "front member 1: math 0.500, cross 1.000"
 
 
-def test_ticks_run_over_the_whole_axis_with_the_scores_there() -> None:
+def test_ticks_stand_at_round_scores_within_the_axis() -> None:
     plot = plot_front(SKILLS, [(0.0, 0.2), (1.0, 0.2)], [], x_skill="math", y_skill="cross", chosen=None)
-    assert [tick.label for tick in plot.x_ticks] == ["-0.05", "0.225", "0.5", "0.775", "1.05"]
-    assert (plot.x_ticks[0].place, plot.x_ticks[-1].place) == (LEFT, WIDTH - RIGHT)
+    assert [tick.label for tick in plot.x_ticks] == ["0", "0.25", "0.5", "0.75", "1"]
+    assert LEFT < plot.x_ticks[0].place < plot.x_ticks[-1].place < WIDTH - RIGHT
+    assert plot.x_ticks[2].place == pytest.approx((LEFT + WIDTH - RIGHT) / 2)
     # All equal: there is an axis nevertheless.
-    assert [tick.label for tick in plot.y_ticks] == ["0.15", "0.175", "0.2", "0.225", "0.25"]
+    assert [tick.label for tick in plot.y_ticks] == ["0.16", "0.18", "0.2", "0.22", "0.24"]
 
 
 def test_one_skill_can_be_both_axes() -> None:

@@ -1,0 +1,104 @@
+"""The cycle that runs now, as the first page shows it and an open page follows it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from bot.ledger.ledger import Ledger, State
+from bot.progress import clock_time
+from bot.service.live import LiveProgress
+from bot.service.page.front_plot import FrontPlot, plot_front
+from bot.watchlist.watchlist import Watchlist
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunningCycle:
+    """What the running cycle does.
+
+    count: how far its step is, with an estimate, in words. cycle: its id; "" before it has one. generation: number of
+    the newest generation of its search whose front is known.
+    """
+
+    progress: LiveProgress
+    count: str
+    cycle: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class GrowingFront:
+    """The front of the running cycle's search so far.
+
+    best: (skill, best score of any member). plot: the members of the newest front, and those of earlier ones.
+    """
+
+    cycle: str
+    generation: int
+    members: int
+    best: tuple[tuple[str, float], ...]
+    plot: FrontPlot
+
+
+class SharedReading(Generic[T]):
+    """A value that several threads ask for, and that is read at most once in so many seconds for all of them."""
+
+    def __init__(self, read: Callable[[], T], seconds: float) -> None:
+        self._read, self._seconds = read, seconds
+        self._lock = threading.Lock()
+        self._value: T | None = None
+        self._moment = -seconds
+
+    def get(self) -> T:
+        """The value, as it was at most so many seconds ago."""
+        with self._lock:
+            if self._value is None or time.monotonic() - self._moment >= self._seconds:
+                self._value, self._moment = self._read(), time.monotonic()
+            return self._value
+
+
+def describe_running(progress: LiveProgress, ledger: Ledger | None) -> RunningCycle:
+    """The running cycle."""
+    cycle = _find_cycle(ledger, progress.watchlist) if ledger else ""
+    generation = ledger.newest_generation(cycle) if ledger and cycle else 0
+    return RunningCycle(progress, describe_count(progress), cycle, generation)
+
+
+def describe_count(progress: LiveProgress) -> str:
+    """`10/40, 1:20 left`; empty where a step cannot be counted."""
+    if progress.total is None:
+        return ""
+    unit, ending = (1e6, " MB") if progress.in_bytes else (1, "")
+    digits = ".1f" if progress.in_bytes else ".0f"
+    done, total = (format(number / unit, f",{digits}") for number in (progress.done, progress.total))
+    left = "" if progress.seconds_left is None else f", {clock_time(progress.seconds_left)} left"
+    return f"{done}/{total}{ending}{left}"
+
+
+def read_growing_front(ledger: Ledger, cycle: str) -> GrowingFront | None:
+    """The front of a cycle whose search is under way; None before its first generation is scored."""
+    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    fronts = ledger.fronts(cycle)
+    if watchlist is None or not fronts:
+        return None
+    skills, newest = watchlist.skill_names, fronts[max(fronts)]
+    plot = plot_front(
+        skills,
+        sorted({scores for front in fronts.values() for _, scores in front}),
+        newest,
+        x_skill=skills[0],
+        y_skill=skills[min(1, len(skills) - 1)],
+        chosen=None,
+    )
+    best = tuple((skill, max(scores[place] for _, scores in newest)) for place, skill in enumerate(skills))
+    return GrowingFront(cycle, max(fronts), len(newest), best, plot)
+
+
+def _find_cycle(ledger: Ledger, watchlist: str) -> str:
+    cycles = ledger.cycles(watchlist)
+    return cycles[0].id if cycles and cycles[0].state is State.RUNNING else ""
