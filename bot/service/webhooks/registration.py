@@ -107,30 +107,17 @@ class Registrar:
         secret: None only in a dry run, before there is one.
         """
         present = next((one for one in self._all() if one.url == url), None)
-        wanted = [{"type": one.type, "name": one.name} for one in watched]
+        keys = {"watched": [{"type": one.type, "name": one.name} for one in watched], "domains": list(DOMAINS)}
         if present is None:
-            if dry_run:
-                return RegistrationOutcome.CREATED, None
-            made = self._change(
-                self._hub.api.create_webhook, url=url, watched=wanted, domains=list(DOMAINS), secret=secret
-            )
-            return RegistrationOutcome.CREATED, made.id
-        same = (
-            {(one.type, one.name) for one in present.watched} == {(one.type, one.name) for one in watched}
-            and tuple(present.domains) == DOMAINS
-            and present.secret is not None
-            and present.secret == secret
-        )
+            made = None if dry_run else self._ask(self._hub.api.create_webhook, url=url, secret=secret, **keys)
+            return RegistrationOutcome.CREATED, made.id if made else None
+        same = _is_same(present, watched, secret)
         if same and not present.disabled:
             return RegistrationOutcome.UNCHANGED, present.id
-        if not dry_run:
-            if not same:
-                self._change(
-                    self._hub.api.update_webhook, present.id, url=url, watched=wanted, domains=list(DOMAINS),
-                    secret=secret,
-                )  # fmt: skip
-            if present.disabled:
-                self._change(self._hub.api.enable_webhook, present.id)
+        if not same and not dry_run:
+            self._ask(self._hub.api.update_webhook, present.id, url=url, secret=secret, **keys)
+        if present.disabled and not dry_run:
+            self._ask(self._hub.api.enable_webhook, present.id)
         return RegistrationOutcome.UPDATED, present.id
 
     def remove(self, which: str) -> RegisteredWebhook:
@@ -140,11 +127,11 @@ class Registrar:
         if found is None:
             known = ", ".join(one.url or one.id for one in webhooks) or "none"
             raise ShoalError(f"{which}: is no webhook of this account on {self._hub.endpoint}; there are: {known}")
-        self._change(self._hub.api.delete_webhook, found.id)
+        self._ask(self._hub.api.delete_webhook, found.id)
         return _registered(found)
 
     def _all(self) -> Sequence[WebhookInfo]:
-        return self._change(self._hub.api.list_webhooks)
+        return self._ask(self._hub.api.list_webhooks)
 
     def _type_of(self, owner: str) -> str | None:
         api = self._hub.api
@@ -156,7 +143,7 @@ class Registrar:
             return kind
         return None
 
-    def _change(self, function: Callable[..., T], *arguments: object, **options: Any) -> T:
+    def _ask(self, function: Callable[..., T], *arguments: object, **options: Any) -> T:
         try:
             return self._hub.call(function, *arguments, **options)
         except HubForbidden as error:
@@ -198,6 +185,13 @@ def check_url(url: str, endpoint: str) -> str:
             f"URL: got {url!r}: {endpoint} cannot reach this machine's loopback; give the address of a proxy or tunnel"
         )
     return urlunsplit(parts._replace(path="/webhook")) if parts.path in ("", "/") else url
+
+
+def _is_same(webhook: WebhookInfo, watched: Sequence[WatchedByHub], secret: str | None) -> bool:
+    """Whether a webhook is as it should be. A secret that the Hub does not tell is not known to be the right one."""
+    items = {(one.type, one.name) for one in webhook.watched}
+    told = webhook.secret is not None and webhook.secret == secret
+    return told and items == {(one.type, one.name) for one in watched} and tuple(webhook.domains) == DOMAINS
 
 
 def _is_of_this_machine(host: str) -> bool:

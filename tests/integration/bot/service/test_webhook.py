@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from huggingface_hub import CommitOperationAdd
 from starlette.testclient import TestClient
 
 from bot.cycle.run import run_cycle
+from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.ledger import Ledger, State
@@ -149,6 +151,27 @@ def test_forged_huge_and_malformed_calls_are_refused_with_the_reason(door: Door)
     assert httpx.get(f"{door.address}/healthz").json() == {"well": True}
     assert "shoal_well 1" in httpx.get(f"{door.address}/metrics").text
     assert door.call().status_code == 202
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow() -> Iterator[bytes]:
+        yield b"{"
+        time.sleep(0.3)
+
+    monkeypatch.setattr("bot.service.page.routes.webhook.BODY_SECONDS", 0.05)
+    assert door.call(slow()).status_code == 408
+    assert door.lines() == ["WARNING webhook: refused (408) from 127.0.0.1: the call's body did not come in time"]
+
+
+def test_a_taken_port_is_a_line_that_names_the_option(door: Door, tmp_path: Path) -> None:
+    builder = PageBuilder(Home(tmp_path), NOWHERE, lambda _: NOWHERE, Listener(), ())
+    taken = WebhookOptions(SECRET, (HOST, int(door.address.rpartition(":")[2])))
+    jobs = cast("Any", SimpleNamespace(is_running=lambda: True))
+    with (
+        pytest.raises(ShoalError, match=r"--webhook: got \d+: Address already in use; choose another"),
+        builder.beside_schedule(None, taken, jobs, DueWatchlists(), door.wakes),
+    ):
+        pass
 
 
 def test_a_flood_is_refused_cheaply_and_one_of_forged_calls_keeps_no_genuine_one_out(door: Door) -> None:
