@@ -43,10 +43,12 @@ from bot.scoring.worker_spec import WorkerSpec
 from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import ROUNDS, RacingSection
+from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import Generation
 from merging.recipes.weight_merge import WeightMerge
+from merging.spaces.space import MergeSpace
 from zoo.repo import WEIGHTS
 
 CLOSE = 0.99
@@ -159,9 +161,14 @@ class Notes:
 
 def search(zoo: Path, seed: int, racing: RacingSection | None, evaluator: Recalled) -> list[tuple[Generation, Spent]]:
     """A search of the demo by a seed, from a ledger that knows nothing but the baselines."""
-    space, watchlist, notes = demo_space(zoo), demo_watchlist(), Notes(evaluator)
+    watchlist = demo_watchlist()
     settings = watchlist.search.model_copy(update={"seed": seed, "racing": racing})
-    watchlist = watchlist.model_copy(update={"search": settings})
+    return search_space(demo_space(zoo), watchlist.model_copy(update={"search": settings}), evaluator)
+
+
+def search_space(space: MergeSpace, watchlist: Watchlist, evaluator: Recalled) -> list[tuple[Generation, Spent]]:
+    """A search as a watchlist has it, from a ledger that knows nothing but the baselines."""
+    notes = Notes(evaluator)
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC)).id

@@ -242,19 +242,29 @@ def searches() -> list[list[str]]:
     found: Any = load("searches")
     budget, counts = found["budget"], found["checkpoints"]
     head = ["landscape", "search", *(f"at {count}" for count in counts), *(f"held out at {count}" for count in counts)]
-    rows = [[*head, "evaluations to the goal"]]
+    rows = [[*head, "full scorings to the goal"]]
     for landscape, arm in ((one, arm) for one in found["landscapes"] for arm in one["arms"]):
         name = f"{landscape['landscape']}, {landscape['genes']} genes"
         keys = [f"{key}_{count}" for key in ("search", "held_out") for count in counts]
-        reached = [budget + 1 if count is None else count for count in arm["evaluations_to_goal"]]
+        reached = [budget + 1 if count is None else count for count in arm["to_goal"]]
         median = _median(reached)
         told = f"{median:.0f}" if median <= budget else f"not in {budget}"
-        rows.append([name, arm["arm"], *(_mean_and_lead(arm, key) for key in keys), told])
+        rows.append([name, arm["name"], *(_mean_and_lead(arm, key) for key in keys), told])
+    return rows
+
+
+def groupings() -> list[list[str]]:
+    """Groups of tensors beside one group for all."""
+    found: Any = load("groupings")
+    rows = [["models", "groups", "genes", *(f"held out at {count}" for count in found["checkpoints"])]]
+    for zoo, row in ((one, row) for one in found["zoos"] for row in one["groupings"]):
+        cells = [_mean_and_lead(row, f"held_out_{count}") for count in found["checkpoints"]]
+        rows.append([zoo["landscape"], row["name"], str(row["genes"]), *cells])
     return rows
 
 
 def _mean_and_lead(arm: Mapping[str, Any], key: str) -> str:
-    """A mean, and its lead over plain search if it is not that itself."""
+    """A mean, and its lead over the row that all are compared with if it is not that itself."""
     mean, lead = f"{arm[key]['mean']:.1f}", arm.get(f"{key}_lead")
     return mean if lead is None else f"{mean} ({_points(lead, '+')})"
 
@@ -347,6 +357,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             audition,
             rounds,
             searches,
+            groupings,
             plan,
             coverage,
             false_publications,

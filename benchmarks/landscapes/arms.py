@@ -1,12 +1,13 @@
 """Searches that compete on a landscape: evolution as the bot runs it, CMA-ES as others do, and chance.
 
-Each gives the recipes that it had scored on the search split, in their order, none twice; all of them know the space's
-seeds (sources alone, plain merges) from the start, and count them as tries.
+Each gives the recipes that it had scored on the search split, in their order; all of them know the space's seeds
+(sources alone, plain merges) from the start, and count them as tries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cma
 import numpy as np
@@ -28,8 +29,17 @@ FOCUS = 0.6
 STALLED = 100
 """Generations without a new recipe after which CMA-ES is taken to have ended."""
 
-Arm = Callable[[Landscape, int, int], list[Recipe]]
-"""Takes a landscape, a seed and a budget of recipes."""
+
+@dataclass(frozen=True)
+class Step:
+    """What a search did next: item scores that it asked for, and recipes that have all of theirs since."""
+
+    item_scores: int
+    recipes: tuple[Recipe, ...]
+
+
+Arm = Callable[[Landscape, int, int], list[Step]]
+"""Takes a landscape, a seed and a budget of full scorings."""
 
 
 class Tries:
@@ -38,17 +48,17 @@ class Tries:
     def __init__(self, landscape: Landscape, budget: int) -> None:
         self._landscape, self._budget = landscape, budget
         self._points: dict[str, Point] = {}
-        self.recipes: list[Recipe] = []
+        self.steps: list[Step] = []
 
     @property
     def left(self) -> int:
         """How many more it may have."""
-        return self._budget - len(self.recipes)
+        return self._budget - len(self.steps)
 
     def point(self, recipe: Recipe) -> Point | None:
         """The scores of a recipe; None if it is new and the budget is spent."""
         if recipe.digest not in self._points and self.left:
-            self.recipes.append(recipe)
+            self.steps.append(Step(self._landscape.items, (recipe,)))
             self._points[recipe.digest] = self._landscape.score(recipe, Split.SEARCH)
         return self._points.get(recipe.digest)
 
@@ -56,15 +66,15 @@ class Tries:
 def evolution(**settings: object) -> Arm:
     """The bot's own search. settings: those of `SearchSettings` besides the budget's and the seed."""
 
-    def search(landscape: Landscape, seed: int, budget: int) -> list[Recipe]:
+    def search(landscape: Landscape, seed: int, budget: int) -> list[Step]:
         tries = Tries(landscape, budget)
 
         def evaluate(recipes: Sequence[Recipe]) -> list[Outcome]:
             return [Outcome(tries.point(recipe), None, 0.0) for recipe in recipes]
 
         chosen = SearchSettings(POPULATION, budget, None, seed, **settings)  # type: ignore[arg-type]
-        evolve(landscape.space, chosen, evaluate, objectives=landscape.skills, reference=(0.0,) * landscape.skills)
-        return tries.recipes
+        evolve(landscape.space, chosen, evaluate, objectives=landscape.skills)
+        return tries.steps
 
     return search
 
@@ -76,7 +86,7 @@ def cma_es(weightings: Callable[[int], Sequence[Point]]) -> Arm:
     begins at the best seed of its sum, and anew from a random genome where it has converged.
     """
 
-    def search(landscape: Landscape, seed: int, budget: int) -> list[Recipe]:
+    def search(landscape: Landscape, seed: int, budget: int) -> list[Step]:
         tries, space = Tries(landscape, budget), landscape.space
         strangers = space.random_genomes(np.random.default_rng([seed, 1]))
         seeds = [(genome, tries.point(space.decode(genome))) for genome in space.seeds()]
@@ -94,18 +104,18 @@ def cma_es(weightings: Callable[[int], Sequence[Point]]) -> Arm:
                     lambda genome, weights=weights: _weighed(tries.point(space.decode(genome)), weights)
                 )
             stalled = stalled + 1 if tries.left == before else 0
-        return tries.recipes
+        return tries.steps
 
     return search
 
 
-def chance(landscape: Landscape, seed: int, budget: int) -> list[Recipe]:
+def chance(landscape: Landscape, seed: int, budget: int) -> list[Step]:
     """The space's seeds, and random genomes ever after."""
     tries, space = Tries(landscape, budget), landscape.space
     strangers = space.random_genomes(np.random.default_rng([seed, 1]))
     for genome in _seeds_then(space.seeds(), strangers):
         if tries.point(space.decode(genome)) is None:
-            return tries.recipes
+            return tries.steps
     raise AssertionError("random genomes have no end")
 
 
@@ -152,11 +162,3 @@ def _weighed(point: Point | None, weights: np.ndarray) -> float | None:
 def _seeds_then(seeds: Sequence[Genome], strangers: Iterator[Genome]) -> Iterator[Genome]:
     yield from seeds
     yield from strangers
-
-
-ARMS: Mapping[str, Arm] = {
-    "plain": evolution(),
-    "CMA-ES, mean": cma_es(the_mean),
-    "CMA-ES, weights": cma_es(several_weightings),
-    "random": chance,
-}

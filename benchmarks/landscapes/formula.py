@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.landscapes.landscape import Point
+from benchmarks.landscapes.scorer import ItemAnswers
 from evaluation.splits import Split
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -40,6 +41,7 @@ class FormulaLandscape:
 
     name = "formula"
     skills = SKILLS
+    zoo = None
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
@@ -63,15 +65,24 @@ class FormulaLandscape:
             seed=0,
         )
 
+    @property
+    def items(self) -> int:
+        """Of the search split."""
+        return SKILLS * ITEMS[Split.SEARCH]
+
     def score(self, recipe: Recipe, split: Split) -> Point:
         """The rate of right answers in each skill."""
+        return tuple(map(float, self.answers(recipe, split).reshape(SKILLS, -1).mean(axis=1)))
+
+    def answers(self, recipe: Recipe, split: Split) -> ItemAnswers:
+        """Right or wrong for every item, one skill after the other."""
         genome = self.space.encode(recipe)
         assert genome is not None
         scaled = np.array(genome) / (np.array(self.space.levels) - 1)
         abilities = TOP - STEEPNESS * (self._importances * (scaled - self._optima) ** 2).sum(axis=1)
         ease, directions = self._drawn(split)
-        answers = abilities[:, None] + ease + LUCK * directions @ (scaled - 0.5) > 0
-        return tuple(map(float, answers.mean(axis=1)))
+        right: ItemAnswers = (abilities[:, None] + ease + LUCK * directions @ (scaled - 0.5) > 0).ravel()
+        return right
 
     def _drawn(self, split: Split) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The items' eases (skills, items) and directions (skills, items, genes)."""

@@ -34,6 +34,17 @@ class Landscape(Protocol):
     def skills(self) -> int:
         """Number of scores; all are rates."""
 
+    @property
+    def items(self) -> int:
+        """Items of the search split, of all skills."""
+
+    @property
+    def zoo(self) -> Zoo | None:
+        """The models that are merged; None where there are none."""
+
+    def answers(self, recipe: Recipe, split: Split) -> ItemAnswers:
+        """Right or wrong for every item, one skill after the other."""
+
     def score(self, recipe: Recipe, split: Split) -> Point:
         """The rate of right answers in each skill."""
 
@@ -43,28 +54,38 @@ class ZooLandscape:
 
     def __init__(self, zoo: Zoo, kept: Path, groups: GroupsSection | None = None) -> None:
         """kept: file of results. groups: instead of the zoo's own."""
-        self.zoo = zoo
+        self._zoo = zoo
         self._groups = groups or zoo.watchlist.search.groups
         self._kept = KeptScores(kept)
         self._scorer = FastScorer(zoo.spec)
 
     @property
+    def zoo(self) -> Zoo:
+        """The models that are merged."""
+        return self._zoo
+
+    @property
     def name(self) -> str:
         """The zoo's."""
-        return self.zoo.name
+        return self._zoo.name
 
     @cached_property
     def space(self) -> MergeSpace:
         """Merges by the zoo's method, a gene for each source and group."""
-        return self.zoo.space(self._groups)
+        return self._zoo.space(self._groups)
 
     @property
     def skills(self) -> int:
         """Each of one task."""
-        return len(self.zoo.watchlist.skills)
+        return len(self._zoo.watchlist.skills)
+
+    @property
+    def items(self) -> int:
+        """Of the search split."""
+        return len(self._scorer.skills(Split.SEARCH))
 
     def answers(self, recipe: Recipe, split: Split) -> ItemAnswers:
-        """Right or wrong for every item."""
+        """Right or wrong for every item, in the order of the evaluation set."""
         eval_set = self._scorer.digest(split)
         found = self._kept.find(eval_set, recipe.digest)
         if found is None:

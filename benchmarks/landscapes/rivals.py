@@ -58,8 +58,8 @@ EASY = ("telling", "translation")
 COURSES: Mapping[str, Course] = {
     "base": Course(
         parent=None,
-        mix={name: 0.05 if name in EASY else 1.0 for name in SKILLS},
-        steps=300,
+        mix={name: 0.2 if name in EASY else 1.0 for name in SKILLS},
+        steps=200,
         adamw=6e-3,
         muon=0.02,
         final=0.3,

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,10 +19,14 @@ from benchmarks.landscapes.rivals import SKILLS, train_rivals
 from benchmarks.zoo_bench import demo_watchlist
 from bot.demo import WATCHLIST
 from bot.scoring.resources import Resources
+from bot.scoring.worker import Worker
 from bot.scoring.worker_spec import WorkerSpec
 from bot.watchlist.load import load_watchlist
-from bot.watchlist.sections import GroupsSection
+from bot.watchlist.sections import ROUNDS, GroupsSection
 from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import EvalSetFacts
+from evaluation.harness.process_state import quiet
+from evaluation.splits import Split
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.sources.json_object import read_json_object
@@ -77,6 +81,12 @@ class Zoo:
             seed=self.watchlist.search.seed,
             resources=Resources(1, 1, "cpu", 64),
         )
+
+    @cached_property
+    def search_items(self) -> EvalSetFacts:
+        """The items of the search split, and the rounds in which a race asks them."""
+        with quiet():
+            return Worker(replace(self.spec, rounds=ROUNDS)).facts(Split.SEARCH)
 
     def space(self, groups: GroupsSection) -> WeightMergeSpace:
         """Merges by the watchlist's method."""

@@ -1,0 +1,21 @@
+"""The searches that are compared, by the names that tables give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.landscapes.arms import Arm, chance, cma_es, evolution, several_weightings, the_mean
+from benchmarks.landscapes.raced import race
+
+PLAIN = "plain"
+
+RACED: Mapping[str, Arm] = {"plain, raced": race()}
+"""They need items with ids: merges of models."""
+
+ARMS: Mapping[str, Arm] = {
+    PLAIN: evolution(),
+    "CMA-ES, mean": cma_es(the_mean),
+    "CMA-ES, weights": cma_es(several_weightings),
+    "random": chance,
+    **RACED,
+}
