@@ -147,6 +147,18 @@ class RequestRow(Table):
     outcome: Mapped[str] = mapped_column(default="")
 
 
+class RunRequestRow(Table):
+    """A watchlist's run that a person asked for on the page; it begins as soon as no other cycle runs."""
+
+    __tablename__ = "run_requests"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    watchlist: Mapped[str] = mapped_column(index=True)
+    who: Mapped[str]
+    made: Mapped[str]
+    state: Mapped[str]
+    outcome: Mapped[str] = mapped_column(default="")
+
+
 class PullRequestRow(Table):
     """A pull request on the Hub that offers a release to its reviewers, until a person merges or closes it."""
 

@@ -7,7 +7,7 @@ stops one at any point, even in a download, the way Ctrl-C does.
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,24 +27,47 @@ if TYPE_CHECKING:
 
 
 class DueWatchlists:
-    """The paths of watchlists that are due, in the order in which they became due, each at most once."""
+    """The paths of watchlists that are due, in the order in which they became due, each at most once.
+
+    on_take: is called with each path that is taken to be run.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.Queue[str] = queue.Queue()
         self._adding = Lock()
+        self._asked: set[str] = set()
+        self.on_take: Callable[[str], None] = lambda _: None
 
-    def add(self, path: str) -> None:
-        """Put a path at the end, unless it is waiting already; any thread may."""
+    def add(self, path: str, *, asked: bool = False) -> None:
+        """Put a path at the end, unless it is waiting already; any thread may.
+
+        asked: it is due only because somebody asked for it, and may change their mind.
+        """
         with self._adding:
-            if path not in self._queue.queue:
+            if is_new := path not in self._queue.queue:
                 self._queue.put(path)
+            if not asked:
+                self._asked.discard(path)
+            elif is_new:
+                self._asked.add(path)
+
+    def withdraw(self, path: str) -> bool:
+        """Take out a path that somebody asked for; whether it was still waiting. What is due otherwise, too, stays."""
+        with self._adding, self._queue.mutex:
+            is_waiting = path in self._queue.queue
+            if is_waiting and path in self._asked:
+                self._queue.queue.remove(path)
+            self._asked.discard(path)
+            return is_waiting
 
     def wait_for_next(self, seconds: float) -> str | None:
         """Take the first path; wait for one this long."""
         try:
-            return self._queue.get(timeout=seconds)
+            path = self._queue.get(timeout=seconds)
         except queue.Empty:
             return None
+        self.on_take(path)
+        return path
 
     def waiting(self) -> tuple[str, ...]:
         """The paths that are waiting, the first due first."""

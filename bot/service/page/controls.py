@@ -14,6 +14,7 @@ from bot.release.review import is_waiting
 from bot.service.page.standing import ScheduleSnapshot
 from bot.service.page.views import NotFoundError
 from bot.service.retries import Retries
+from bot.service.run_requests import RunRequests
 from bot.service.scheduler import CronJobs, DueWatchlists
 
 
@@ -23,16 +24,21 @@ class ConflictError(ShoalError):
 
 @dataclass(frozen=True)
 class ScheduleControls:
-    """What the schedule of this process can be told, by a watchlist's name, and what it is about to do."""
+    """What the schedule of this process can be told, by a watchlist's name, and what it is about to do.
+
+    run_now, withdraw_run: are also told who asks; the second says whether there was something to withdraw.
+    """
 
     snapshot: Callable[[], ScheduleSnapshot]
-    run_now: Callable[[str], None]
+    run_now: Callable[[str, str], None]
+    withdraw_run: Callable[[str, str], bool]
     pause: Callable[[str], None]
     resume: Callable[[str], None]
 
 
-def schedule_controls(cron_jobs: CronJobs, due: DueWatchlists, retries: Retries) -> ScheduleControls:
-    """The controls of a running schedule."""
+def schedule_controls(home: Home, cron_jobs: CronJobs, due: DueWatchlists, retries: Retries) -> ScheduleControls:
+    """The controls of a home's running schedule."""
+    runs = RunRequests(home, cron_jobs, due)
 
     def take_snapshot() -> ScheduleSnapshot:
         names = {path: name for name, path in cron_jobs.paths().items()}
@@ -41,11 +47,13 @@ def schedule_controls(cron_jobs: CronJobs, due: DueWatchlists, retries: Retries)
             paused=cron_jobs.paused(),
             waiting=tuple(names[path] for path in due.waiting() if path in names),
             retries={names[str(path)]: when for path, when in retries.planned().items() if str(path) in names},
+            asked=runs.waiting(),
         )
 
     return ScheduleControls(
         snapshot=take_snapshot,
-        run_now=lambda name: due.add(cron_jobs.paths()[name]),
+        run_now=runs.ask,
+        withdraw_run=runs.withdraw,
         pause=cron_jobs.pause,
         resume=cron_jobs.resume,
     )
@@ -94,12 +102,23 @@ class Controls:
             raise ConflictError(f"{found.cycle}, {found.role}: it is too late, the request is {found.state}")
         return found.cycle
 
-    def tell_schedule(self, watchlist: str, order: str) -> None:
-        """`run`, `pause` or `resume` a watchlist; NotFoundError if this process does not schedule it."""
+    def tell_schedule(self, watchlist: str, order: str, who: str) -> None:
+        """`run`, `withdraw` (the request to run), `pause` or `resume` a watchlist.
+
+        NotFoundError if this process does not schedule it, ConflictError if there is nothing to withdraw.
+        """
         schedule = self.schedule
         if schedule is None or watchlist not in schedule.snapshot().names:
             raise NotFoundError(f"{watchlist[:60]}: is not a watchlist of this service")
-        orders = {"run": schedule.run_now, "pause": schedule.pause, "resume": schedule.resume}
-        if order not in orders:
-            raise NotFoundError(f"{order[:60]}: is nothing that a schedule can do")
-        orders[order](watchlist)
+        match order:
+            case "run":
+                schedule.run_now(watchlist, who)
+            case "withdraw":
+                if not schedule.withdraw_run(watchlist, who):
+                    raise ConflictError(f"{watchlist}: it is too late, no request to run it waits")
+            case "pause":
+                schedule.pause(watchlist)
+            case "resume":
+                schedule.resume(watchlist)
+            case _:
+                raise NotFoundError(f"{order[:60]}: is nothing that a schedule can do")

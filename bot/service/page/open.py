@@ -107,7 +107,7 @@ class PageBuilder:
         check_proxies(options.proxies)
         controls = None
         if options.review:
-            controls = Controls(self._home, schedule_controls(*schedule) if schedule else None)
+            controls = Controls(self._home, schedule_controls(self._home, *schedule) if schedule else None)
         own_name = [name] if public_url and (name := urlsplit(public_url).hostname) else []
         app = create_page_app(
             Desk(self._home, self._hub, self._watchlists),

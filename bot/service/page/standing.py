@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bot.cycle.history import CyclePage
 from bot.ledger.ledger import Cycle, State
+from bot.ledger.run_requests import RunRequest
 
 _MEANINGS: Mapping[State, str] = {
     State.REVIEW: "Releases wait for a person to publish or reject them.",
@@ -29,12 +30,14 @@ class ScheduleSnapshot:
     """What a schedule is about to do, by watchlists' names.
 
     waiting: those that are due, while another's cycle runs, in their order. retries: when failed ones are tried again.
+    asked: the requests of people to run one at once.
     """
 
     names: frozenset[str] = frozenset()
     paused: frozenset[str] = frozenset()
     waiting: tuple[str, ...] = ()
     retries: Mapping[str, datetime] = field(default_factory=dict)
+    asked: Mapping[str, RunRequest] = field(default_factory=dict)
 
 
 def explain_watchlist(

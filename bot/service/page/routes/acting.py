@@ -55,9 +55,9 @@ async def withdraw(request: Request, state: PageStateOf, person: Person, number:
 
 @acting.post("/watchlists/{name}/{order}")
 async def order_schedule(request: Request, state: PageStateOf, person: Person, name: str, order: str) -> Response:
-    """Run a watchlist now, or pause or resume its schedule."""
+    """Run a watchlist now, withdraw that, or pause or resume its schedule."""
     await read_form(request, person)
-    _controls(state).tell_schedule(name, order)
+    await asyncio.to_thread(_controls(state).tell_schedule, name, order, _name(person))
     return see_other("/")
 
 

@@ -6,12 +6,14 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from httpx import Response
 from starlette.testclient import TestClient
 
@@ -23,17 +25,21 @@ from bot.hub.client import Hub
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.requests import RequestState, begin_request, newest_requests
+from bot.ledger.tables import RunRequestRow
 from bot.lock import hold_home
 from bot.service.page.app import create_page_app
-from bot.service.page.controls import Controls, ScheduleControls
+from bot.service.page.controls import Controls, ScheduleControls, schedule_controls
 from bot.service.page.login.attempts import TRIES
 from bot.service.page.login.sessions import Sessions, hash_password
 from bot.service.page.open import PageBuilder, PageOptions
-from bot.service.page.standing import ScheduleSnapshot
 from bot.service.page.views import Desk
+from bot.service.retries import Retries
 from bot.service.review_worker import ReviewWorker
+from bot.service.scheduler import CronJobs, DueWatchlists
+from bot.watchlist.load import load_watchlist
 from fixtures.cycles import NAMESPACE, Listener
 from fixtures.past_cycles import write_past_cycles
+from fixtures.shoal_process import write_watchlist
 from localhub import Running, running
 
 NOWHERE = Hub("http://127.0.0.1:9", None)
@@ -289,22 +295,61 @@ def test_a_forged_form_is_refused(home: Home) -> None:
     assert "httponly" in cookie and "samesite=strict" in cookie
 
 
-def test_a_schedule_can_be_told_to_run_and_to_pause(home: Home) -> None:
-    told: list[str] = []
-    schedule = ScheduleControls(
-        snapshot=lambda: ScheduleSnapshot(frozenset({"small"}), frozenset({"small"} if "pause" in told else ())),
-        run_now=lambda name: told.append(f"run {name}"),
-        pause=lambda _: told.append("pause"),
-        resume=lambda _: told.append("resume"),
-    )
-    browser = browser_of(home, schedule)
-    assert "Run now" in browser.get("/").text and "Pause" in browser.get("/").text
-    assert send(browser, "/watchlists/small/run", page="/").status_code == 303
+@pytest.fixture
+def schedule(home: Home) -> Iterator[tuple[CronJobs, DueWatchlists, Retries]]:
+    """A schedule with one watchlist, in which time stands still."""
+    path = write_watchlist(home.folder / "small.yml", name="small", schedule={"cron": "0 0 1 1 *"})
+    scheduler = BackgroundScheduler()
+    scheduler.start(paused=True)
+    jobs = CronJobs(scheduler)
+    jobs.update({path: load_watchlist(path)})
+    yield jobs, DueWatchlists(), Retries(lambda: datetime.now(UTC))
+    scheduler.shutdown(wait=False)
+
+
+def test_a_schedule_can_be_paused_and_resumed(home: Home, schedule: tuple[CronJobs, DueWatchlists, Retries]) -> None:
+    browser = browser_of(home, schedule_controls(home, *schedule))
+    assert "Pause" in browser.get("/").text
     assert send(browser, "/watchlists/small/pause", page="/").status_code == 303
-    assert "Resume" in browser.get("/").text
+    assert "Resume" in browser.get("/").text and schedule[0].paused() == {"small"}
+    assert send(browser, "/watchlists/small/resume", page="/").status_code == 303
+    assert schedule[0].paused() == frozenset()
     assert send(browser, "/watchlists/small/explode", page="/").status_code == 404
     assert send(browser, "/watchlists/other/run", page="/").status_code == 404
-    assert told == ["run small", "pause"]
+
+
+def test_a_run_that_was_asked_for_survives_a_crash_and_can_be_withdrawn_until_it_begins(
+    home: Home, schedule: tuple[CronJobs, DueWatchlists, Retries]
+) -> None:
+    jobs, due, retries = schedule
+    path = jobs.paths()["small"]
+    browser = browser_of(home, schedule_controls(home, *schedule))
+    assert send(browser, "/watchlists/small/withdraw", page="/").status_code == 409
+    send(browser, "/watchlists/small/run", page="/")
+    send(browser, "/watchlists/small/run", page="/")
+    shown = browser.get("/").text
+    assert due.waiting() == (path,)
+    assert "anna asked at" in shown and "Withdraw the run: small" in shown and "Run now" not in shown
+    send(browser, "/watchlists/small/withdraw", page="/")
+    assert due.waiting() == () and "Run now" in browser.get("/").text
+
+    send(browser, "/watchlists/small/run", page="/")
+    due.add(path)  # by the schedule, as well
+    send(browser, "/watchlists/small/withdraw", page="/")
+    assert due.waiting() == (path,) and "anna asked at" not in browser.get("/").text
+    due.take_all()
+
+    send(browser, "/watchlists/small/run", page="/")
+    after_a_crash = DueWatchlists()
+    browser = browser_of(home, schedule_controls(home, jobs, after_a_crash, retries))
+    assert after_a_crash.wait_for_next(0) == path
+    assert "anna asked at" not in browser.get("/").text
+    assert send(browser, "/watchlists/small/withdraw", page="/").status_code == 409
+    ledger = Ledger(home.ledger)
+    with ledger.transaction() as session:
+        rows = [(row.who, row.state, row.outcome[:16]) for row in session.query(RunRequestRow)]
+    ledger.close()
+    assert rows == [("anna", "withdrawn", "anna withdrew it")] * 2 + [("anna", "done", "")]
 
 
 def test_with_a_password_nothing_is_shown_or_done_before_the_login(home: Home) -> None:
