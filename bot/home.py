@@ -51,6 +51,11 @@ class Home:
         return self.folder / "state.json"
 
     @property
+    def service(self) -> Path:
+        """What `shoal serve` has in hand, for other processes."""
+        return self.folder / "service.json"
+
+    @property
     def sources(self) -> Path:
         """Fetched checkpoints, one folder for each repo and commit."""
         return self.folder / "sources"

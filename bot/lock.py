@@ -31,8 +31,17 @@ def hold_home(home: Home, on_wait: Callable[[], None] | None = None) -> Iterator
 
 def is_home_held(home: Home) -> bool:
     """Whether a process holds the home, as far as this one can see; nothing is written."""
+    return _is_held(home.lock)
+
+
+def is_schedule_held(home: Home) -> bool:
+    """Whether a `shoal serve` runs the home's schedule, as far as this process can see; nothing is written."""
+    return _is_held(home.schedule_lock)
+
+
+def _is_held(path: Path) -> bool:
     try:
-        with home.lock.open("rb") as file:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.exits import one_line_errors
-from bot.cli.ledgers import read_ledger
+from bot.cli.ledgers import open_to_show, read_ledger
 from bot.cli.options import AsJson, HomePath, OfWatchlist, PagePart
 from bot.cli.output import show_json, show_page, show_result
 from bot.errors import ShoalError
@@ -29,23 +29,23 @@ def status_command(
     home: HomePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the cycles, newest first.
+    """Show what the bot does now and is about to do, and list the cycles, newest first.
 
     Example: `shoal status --watchlist tiny-math -n 5`
     """
     from bot.cli import pages
-    from bot.cycle.history import list_cycles
     from bot.ledger.ledger import State
-    from bot.ledger.webhook_calls import newest_call
+    from bot.service.facts.bot_facts import filter_cycles, read_facts
 
     if state is not None and state not in set(State):
         raise ShoalError(f"--state: got {state!r}: is not a state; choose from {', '.join(State)}")
-    ledger = read_ledger(find_home(home))
-    rows, call = list_cycles(ledger, watchlist, state, most), newest_call(ledger)
+    bot_home = find_home(home)
+    facts = read_facts(bot_home, open_to_show(bot_home))
+    rows = filter_cycles(facts.cycles, watchlist, state, most)
     if as_json:
-        show_json({"cycles": [row.as_json() for row in rows], "last_call": call.as_json() if call else None})
+        show_json(facts.as_json() | {"cycles": [row.as_json() for row in rows]})
     else:
-        show_page(pages.layout_status(rows, call))
+        show_page(pages.layout_status(facts, rows))
 
 
 @one_line_errors

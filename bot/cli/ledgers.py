@@ -27,6 +27,13 @@ def read_ledger(home: Home) -> Ledger:
     return open_to_read(home.ledger)
 
 
+def open_to_show(home: Home) -> Ledger | None:
+    """As `read_ledger`; None where a `shoal serve` runs that has had nothing to write yet."""
+    from bot.service.facts.service_file import read_service
+
+    return None if not home.ledger.exists() and read_service(home) is not None else read_ledger(home)
+
+
 def _check_exists(home: Home) -> None:
     if not home.ledger.exists():
         raise ShoalError(f"{home.folder}: no ledger here yet; run a watchlist first, or give another --home")

@@ -85,12 +85,9 @@ class CyclePage:
         }
 
 
-def list_cycles(
-    ledger: Ledger, watchlist: str | None = None, state: str | None = None, most: int | None = None
-) -> tuple[CycleSummary, ...]:
-    """The cycles, newest first: of a watchlist, in a state, and at most so many, where that is asked."""
-    found = [cycle for cycle in ledger.cycles(watchlist) if state is None or cycle.state == state]
-    return tuple(CycleSummary(_with_note(cycle, ledger), ledger.releases(cycle.id)) for cycle in found[:most])
+def list_cycles(ledger: Ledger) -> tuple[CycleSummary, ...]:
+    """The cycles, newest first."""
+    return tuple(CycleSummary(_with_note(cycle, ledger), ledger.releases(cycle.id)) for cycle in ledger.cycles())
 
 
 def newest_cycle(ledger: Ledger, watchlist: str | None = None) -> str:

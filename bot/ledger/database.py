@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
 from filelock import FileLock
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -16,6 +17,10 @@ from bot.ledger.tables import Table
 
 BUSY_SECONDS = 30
 """Seconds that a write waits for another process's write to end."""
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PRIMARY_CODE = 0xFF
+"""The bits of SQLite's extended error codes that say what kind of error it is."""
 
 
 def open_database(path: Path) -> Engine:
@@ -42,7 +47,36 @@ def open_database(path: Path) -> Engine:
         ) from error
     except DatabaseError as error:
         raise ShoalError(f"{path}: not a ledger ({error.orig}); move the file away or choose another --home") from error
+    _explain_errors(engine, path, "ledger")
     return engine
+
+
+def open_plain(path: Path, name: str) -> Engine:
+    """Another SQLite file, for a library that makes its tables itself; `name` says what it is in errors, as above."""
+    engine = create_engine(f"sqlite:///{path}")
+    _explain_errors(engine, path, name)
+    return engine
+
+
+def _explain_errors(engine: Engine, path: Path, name: str) -> None:
+    """From now on, raise a ShoalError of one line where SQLite cannot use the file, and its own error elsewhere.
+
+    name: what the file is.
+    """
+
+    @event.listens_for(engine, "handle_error")
+    def _explain(context: ExceptionContext) -> ShoalError | None:
+        error = context.original_exception
+        if not isinstance(error, sqlite3.DatabaseError):
+            return None
+        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _DAMAGED:
+            return ShoalError(f"{path}: the {name} is damaged ({error}); put a backup in its place, or move it away")
+        if not isinstance(error, sqlite3.OperationalError):
+            return None
+        return ShoalError(
+            f"{path}: the {name} cannot be used ({error}); nothing was lost: "
+            "make room or end the other process, then run it again"
+        )
 
 
 def _create_engine(path: Path) -> Engine:

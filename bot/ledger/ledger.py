@@ -16,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Table as SqlTable
 from sqlalchemy import delete, func, inspect, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.errors import ShoalError
@@ -134,14 +133,8 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """All or nothing; ShoalError if the disk or another process prevents it."""
-        try:
-            with Session(self._engine) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            raise ShoalError(
-                f"{self.path}: the ledger cannot be written ({error.orig}); nothing was lost: "
-                "make room or end the other process, then run it again"
-            ) from error
+        with Session(self._engine) as session, session.begin():
+            yield session
 
     # -- cycles ---------------------------------------------------------------------------------------------------
 

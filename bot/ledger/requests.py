@@ -115,6 +115,13 @@ def begin_request(ledger: Ledger) -> ReviewRequest | None:
         return _request(row)
 
 
+def waiting_requests(ledger: Ledger) -> tuple[ReviewRequest, ...]:
+    """The requests that are not carried out yet, the oldest first."""
+    query = select(RequestRow).where(_IS_OPEN).order_by(RequestRow.id)
+    with ledger.transaction() as session:
+        return tuple(map(_request, session.scalars(query)))
+
+
 def newest_requests(ledger: Ledger, cycle: str) -> dict[str, ReviewRequest]:
     """Role → the newest request about it, for the releases of a cycle about which there is one."""
     query = select(RequestRow).where(RequestRow.cycle == cycle).order_by(RequestRow.id)

@@ -22,6 +22,10 @@ class BaselineKind(StrEnum):
     """Another release of the same cycle, which a card may show beside its own."""
 
 
+SEARCHING = "searching"
+"""The title of the search's bar, which counts answers to items."""
+
+
 @dataclass(frozen=True)
 class AuditionRow:
     """A model in the audition.

@@ -15,7 +15,7 @@ from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Evaluation
 from bot.search.job import SearchJob, Validate
 from bot.search.racing import Race
-from bot.search.results import SearchSummary
+from bot.search.results import SEARCHING, SearchSummary
 from bot.search.strategies.strategy import SearchStrategy
 from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
@@ -47,7 +47,7 @@ def search_recipes(
     clock = None if minutes is None else BudgetClock(60 * minutes)
     allowed = None if clock is None else clock.seconds_left
     total = watchlist.search.budget.candidates * items
-    with narrator.bar("searching", total, seconds_allowed=allowed) as advance:
+    with narrator.bar(SEARCHING, total, seconds_allowed=allowed) as advance:
 
         def on_generation(generation: Generation) -> None:
             front = f"generation {generation.index}, {len(generation.front)} on the front"

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+from rich.filesize import decimal
 
 from bot.home import Home
 from bot.lock import is_home_held
-from bot.progress import Advance, Narrator, Pace, SecondsAllowed, printable
+from bot.progress import Advance, Narrator, Pace, SecondsAllowed, clock_time, printable
 
 LINES = 40
 """Newest lines that are kept."""
@@ -49,6 +50,18 @@ class LiveProgress:
     seconds_left: float | None
     lines: tuple[SaidLine, ...]
     updated: str
+
+    def describe(self) -> str:
+        """`searching: 120/960, 0:40 left, generation 3, 7 on the front`."""
+        parts = []
+        if self.total is not None:
+            sizes = decimal(self.done), decimal(self.total)
+            parts.append(f"{sizes[0]} of {sizes[1]}" if self.in_bytes else f"{self.done:,}/{self.total:,}")
+        if self.seconds_left is not None:
+            parts.append(f"{clock_time(self.seconds_left)} left")
+        if self.words:
+            parts.append(self.words)
+        return ": ".join(part for part in (self.step or "between two steps", ", ".join(parts)) if part)
 
 
 _PROGRESS = TypeAdapter(LiveProgress)
@@ -129,7 +142,7 @@ class LiveNarrator:
             tuple(self._lines), _now(),
         )  # fmt: skip
         self._written = self._clock()
-        _replace_file(self._path, json.dumps(asdict(now), ensure_ascii=False))
+        replace_file(self._path, json.dumps(asdict(now), ensure_ascii=False))
 
 
 @contextmanager
@@ -142,7 +155,7 @@ def live_narrator(narrator: Narrator, home: Home, watchlist: str) -> Iterator[Li
         live.close()
 
 
-def _replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Replace a file at once, if the disk lets us: no cycle fails for it. After a crash nobody needs it, so no sync."""
     temporary = path.with_name(f".{path.name}")
     with suppress(OSError):

@@ -14,8 +14,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import RESUMED, Ledger
+from bot.service.log import log_of
 from bot.service.schedule_times import ScheduleTimes, missed_names, paused_names, take_restored_times
 from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.watchlist import Watchlist
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from apscheduler.events import JobExecutionEvent
     from apscheduler.job import Job
     from apscheduler.schedulers.background import BackgroundScheduler
+
+    from bot.service.steady_scheduler import OnFault
 
 
 class DueWatchlists:
@@ -112,7 +116,13 @@ class CronJobs:
 
     def next_run(self, watchlist: str) -> str:
         """When a watchlist is due, in words."""
-        moment: datetime | None = self._scheduler.get_job(watchlist).next_run_time
+        try:
+            job = self._scheduler.get_job(watchlist)
+        except ShoalError as error:
+            return str(error)
+        if job is None:
+            return "not in the schedule yet"
+        moment: datetime | None = job.next_run_time
         if moment is None:
             return "paused: it runs when it is asked to"
         return f"{'next at' if moment > datetime.now(UTC) else 'due since'} {moment:%Y-%m-%d %H:%M %Z}"
@@ -159,7 +169,7 @@ def find_resumable(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Pa
     if not home.ledger.exists():
         return ()
     ledger = Ledger(home.ledger)
-    newest = {cycle.watchlist: cycle for cycle in reversed(ledger.cycles())}
+    newest = {cycle.watchlist: cycle for cycle in sorted(ledger.cycles(), key=lambda cycle: cycle.number)}
     ledger.close()
     return tuple(
         path
@@ -169,20 +179,26 @@ def find_resumable(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Pa
 
 
 @contextmanager
-def running_schedule(watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists) -> Iterator[CronJobs]:
-    """APScheduler on the home's job store, which adds to `due`; what is due at the end is kept for the next start."""
+def running_schedule(
+    watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists, on_fault: OnFault = lambda _: None
+) -> Iterator[CronJobs]:
+    """APScheduler on the home's job store, which adds to `due`; what is due at the end is kept for the next start.
+
+    on_fault: called with what is wrong with the job store, and with None when it can be used.
+    """
     from apscheduler.events import EVENT_JOB_EXECUTED
     from apscheduler.executors.pool import ThreadPoolExecutor
-    from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
-    from apscheduler.schedulers.background import BackgroundScheduler
+
+    from bot.service.steady_scheduler import SteadyJobStore, SteadyScheduler
 
     def add_due(event: JobExecutionEvent) -> None:
         due.add(event.retval)
 
     # One thread, so that watchlists are added in the order in which they became due.
     executor = ThreadPoolExecutor(1)
-    scheduler = BackgroundScheduler(
-        jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{home.schedule}")},
+    scheduler = SteadyScheduler(
+        SteadyJobStore(home.schedule),
+        on_fault,
         executors={"default": executor},
         # A run missed while the machine was off or a long cycle was running is made up, once.
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
@@ -199,10 +215,16 @@ def running_schedule(watchlists: Mapping[Path, Watchlist], home: Home, due: DueW
         yield cron_jobs
     finally:
         scheduler.pause()
-        jobs = scheduler.get_jobs()  # waits for a search for due jobs in the scheduler's thread
-        executor.shutdown()
-        begun = {str(path) for path in find_resumable(watchlists, home)}
-        _make_due_again(jobs, due.take_all() - begun)
+        left = set[str]()
+        try:
+            jobs = scheduler.get_jobs()  # waits for a search for due jobs in the scheduler's thread
+            executor.shutdown()
+            left = due.take_all()
+            begun = {str(path) for path in find_resumable(watchlists, home)}
+            _make_due_again(jobs, left - begun)
+        except ShoalError as error:
+            for lost in left | due.take_all():
+                log_of(watchlists[Path(lost)].name).error(f"due, and that is not noted for the next start: {error}")
         # Without a job store, because shutdown looks for due jobs once more and would lose their runs.
         scheduler.remove_jobstore("default")
         scheduler.shutdown(wait=False)

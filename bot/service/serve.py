@@ -5,15 +5,17 @@ Failed cycles are tried again with growing pauses, and edited watchlists are rea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 
-from bot.errors import EXPECTED, failure_reason
+from bot.errors import EXPECTED, ShoalError, failure_reason
 from bot.home import Home
 from bot.lock import hold_home, hold_schedule
 from bot.progress import Narrator
+from bot.service.facts.disk import describe_full_disk
+from bot.service.facts.service_file import ServiceFile
 from bot.service.log import LogNarrator, log_of
 from bot.service.retries import Retries
 from bot.service.scheduler import CronJobs, DueWatchlists, running_schedule
@@ -25,6 +27,9 @@ OpenPage = Callable[[CronJobs, DueWatchlists, Retries, Wakes], AbstractContextMa
 """Opens the page of a schedule, and the way in for the Hub's calls, for as long as a block runs."""
 
 RunCycle = Callable[[Watchlist, Narrator], None]
+
+SCHEDULE = "schedule"
+"""What the log's lines about all watchlists name."""
 
 TICK_SECONDS = 2.0
 """Seconds between looks at the watchlist files and the retries, while no cycle runs."""
@@ -46,31 +51,52 @@ class RereadRequest:
         return made
 
 
+class FaultLog:
+    """Logs a fault of the schedule once, and its end, and shows it to other processes."""
+
+    def __init__(self, name: str, shown: ServiceFile) -> None:
+        self._log = log_of(name)
+        self._shown = shown
+        self._fault: str | None = None
+
+    def __call__(self, fault: str | None) -> None:
+        """Called after each look, with the fault or None."""
+        if fault is not None and self._fault is None:
+            self._log.error(f"{fault}; no run is lost: they come when it can be used again")
+        elif fault is None and self._fault is not None:
+            self._log.info("can be used again")
+        if fault != self._fault:
+            self._shown.update(schedule_fault=fault or "")
+        self._fault = fault
+
+
 def serve_watchlists(
     paths: Sequence[Path],
     home: Home,
     run: RunCycle,
     request: RereadRequest,
     open_page: OpenPage | None = None,
+    service_file: ServiceFile | None = None,
 ) -> None:
     """Run each watchlist whenever it is due, for ever; first those whose cycle was interrupted or failed.
 
     run: runs one cycle. If it fails, the error is logged, the cycle is tried again later, and the schedule continues.
     An exception that a signal handler raises (KeyboardInterrupt) ends the wait or the cycle; the next start resumes
-    that cycle.
+    that cycle. service_file: shows others what the service has in hand; None: one that nobody else writes to.
 
     Raises:
         ShoalError: a watchlist cannot be scheduled, or another process runs the home's schedule.
     """
-    files, due, retries = read_scheduled(paths), DueWatchlists(), Retries(lambda: datetime.now(UTC))
+    files, due, retries = read_scheduled(paths), DueWatchlists(), Retries()
     watchlists = {file.path: file.watchlist for file in files}
     with ExitStack() as stack:
         stack.enter_context(hold_schedule(home))
+        shown = stack.enter_context(closing(service_file or ServiceFile(home)))
         wakes = Wakes(home, watchlists.values())
-        cron_jobs = stack.enter_context(running_schedule(watchlists, home, due))
+        cron_jobs = stack.enter_context(running_schedule(watchlists, home, due, FaultLog(SCHEDULE, shown)))
         if open_page is not None:
             stack.enter_context(open_page(cron_jobs, due, retries, wakes))
-        service = Service(files, home, run, due, cron_jobs, retries, wakes)
+        service = Service(files, home, run, due, cron_jobs, retries, wakes, shown)
         service.announce()
         while True:
             service.follow_edits(every=request.take())
@@ -89,6 +115,7 @@ class Service:
         cron_jobs: CronJobs,
         retries: Retries,
         wakes: Wakes,
+        shown: ServiceFile,
     ) -> None:
         self._files = {file.path: file for file in files}
         self._home = home
@@ -97,6 +124,9 @@ class Service:
         self._cron_jobs = cron_jobs
         self._retries = retries
         self._wakes = wakes
+        self._shown = shown
+        self._held = self._wake_fault = ""
+        self._jobs_are_old = False
 
     def announce(self) -> None:
         """Log when each watchlist is due."""
@@ -109,7 +139,8 @@ class Service:
         self._files |= {edit.file.path: edit.file for edit in edits}
         if any(edit.fault is None for edit in edits):
             self._wakes.follow([file.watchlist for file in self._files.values()])
-            self._cron_jobs.update({path: file.watchlist for path, file in self._files.items()})
+        if self._jobs_are_old or any(edit.fault is None for edit in edits):
+            self._update_jobs()
         for edit in edits:
             self._log_edit(edit)
 
@@ -118,23 +149,61 @@ class Service:
         for path in self._retries.take_due():
             self._due.add(str(path))
         self._add_woken()
+        self._show()
+        if self._is_held():
+            time.sleep(seconds)
+            return
         if (waiting := self._due.wait_for_next(seconds)) is None:
             return
         watchlist = self._files[path := Path(waiting)].watchlist
         self._retries.begin(path)
+        self._show()
         try:
-            succeeded = self._complete(watchlist)
+            failure = self._complete(watchlist)
         except KeyboardInterrupt:
             self._due.add(waiting)
             raise
-        if succeeded:
+        if failure is None:
             self._retries.succeed(path)
             log_of(watchlist.name).info(self._next_run(watchlist.name))
         else:
-            self._plan_retry(path, watchlist.name)
+            self._plan_retry(path, watchlist.name, failure)
 
-    def _complete(self, watchlist: Watchlist) -> bool:
-        """Run one cycle; returns whether it ended well. The home is held only meanwhile, for other commands' sake."""
+    def _is_held(self) -> bool:
+        """Whether what is due has to wait for room on the disk; says so once, and that it goes on."""
+        fault = describe_full_disk(self._home) if self._due.waiting() else None
+        for path in self._due.waiting():
+            log = log_of(self._files[Path(path)].watchlist.name)
+            if fault is not None and not self._held:
+                log.error(f"due, and waits for room: {fault}")
+            elif fault is None and self._held:
+                log.info("goes on: there is room on the disk again")
+        self._held = fault or ""
+        return fault is not None
+
+    def _show(self) -> None:
+        """Tell other processes what is in hand."""
+        names = {path: file.watchlist.name for path, file in self._files.items()}
+        self._shown.update(
+            files={name: str(path) for path, name in names.items()},
+            due=tuple(names[Path(path)] for path in self._due.waiting()),
+            retries={names[path]: planned for path, planned in self._retries.planned().items()},
+            held=self._held,
+        )
+
+    def _update_jobs(self) -> None:
+        """Store the jobs of the watchlists as they are now; where that fails, the next look tries again."""
+        try:
+            self._cron_jobs.update({path: file.watchlist for path, file in self._files.items()})
+        except ShoalError as error:
+            if not self._jobs_are_old:
+                log_of(SCHEDULE).error(f"the schedule stays as it was: {error}")
+            self._jobs_are_old = True
+        else:
+            self._jobs_are_old = False
+
+    def _complete(self, watchlist: Watchlist) -> str | None:
+        """Run one cycle; returns why it failed, if it did. The home is held only meanwhile."""
         log = log_of(watchlist.name)
         try:
             with hold_home(self._home, lambda: log.info("due; waiting for another shoal process to end")):
@@ -142,19 +211,28 @@ class Service:
                 self._run(watchlist, LogNarrator(log))
                 self._wakes.end(watchlist.name)
         except Exception as error:  # a fault in shoal itself must not end the schedule of the other watchlists
-            log.error(f"failed: {failure_reason(error)}", exc_info=not isinstance(error, EXPECTED))
-            return False
-        return True
+            reason = failure_reason(error)
+            log.error(f"failed: {reason}", exc_info=not isinstance(error, EXPECTED))
+            return reason
+        return None
 
     def _add_woken(self) -> None:
         """Make due what the Hub's calls have woken."""
         paths = {file.watchlist.name: path for path, file in self._files.items()}
-        for wake in self._wakes.take_due(self._cron_jobs.paused):
+        try:
+            woken = self._wakes.take_due(self._cron_jobs.paused)
+        except ShoalError as error:  # the schedule cannot be read now; what was woken stays so
+            if str(error) != self._wake_fault:
+                log_of(SCHEDULE).error(str(error))
+            self._wake_fault = str(error)
+            return
+        self._wake_fault = ""
+        for wake in woken:
             log_of(wake.watchlist).info(f"woken by {wake.cause}")
             self._due.add(str(paths[wake.watchlist]))
 
-    def _plan_retry(self, path: Path, name: str) -> None:
-        again = self._retries.fail(path)
+    def _plan_retry(self, path: Path, name: str, reason: str) -> None:
+        again = self._retries.fail(path, reason)
         if again is not None:
             log_of(name).warning(f"will be tried again at {again:%Y-%m-%d %H:%M %Z}")
         else:

@@ -16,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.cli.options import PagePart
-from bot.cycle.history import CyclePage, CycleSummary
+from bot.cycle.history import CyclePage
 from bot.cycle.past.front import number_front
 from bot.hub.discovery.candidate import Verdict
-from bot.ledger.webhook_calls import WebhookCall
 from bot.progress import clock_time, printable
 from bot.search.results import GateResult, MeasuredRow, SearchSummary
 
@@ -52,17 +51,6 @@ def layout_plan(plan: RunPlan) -> RenderableType:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
         sections.append(("Scoring, stage by stage", _stages(plan.cost)))
     return _page(sections)
-
-
-def layout_status(rows: Sequence[CycleSummary], call: WebhookCall | None = None) -> RenderableType:
-    """The page of `shoal status`. call: the Hub's last one."""
-    cells = [(row.cycle.id, _minute(row.cycle.started), row.cycle.state, row.cycle.note) for row in rows]
-    columns = ("cycle", "started (UTC)", "state", "note")
-    shown: RenderableType = Rows(columns, cells) if rows else Text("no cycle yet: shoal run WATCHLIST")
-    if call is None:
-        return shown
-    words = f"The Hub called last at {_minute(call.received)} UTC: {call.event}: {call.decision}"
-    return Group(shown, Text(), Text(printable(words)))
 
 
 def layout_cycle(page: CyclePage, parts: Sequence[PagePart] = tuple(PagePart)) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from bot.service.notifications.notifier import Notifier
 
 
-def open_notifier(home: Home, hub: Hub) -> Notifier:
-    """The notifier of this machine's addresses; a wrong one is an error now, not after hours of work."""
+def open_notifier(home: Home, hub: Hub, on_lost: Callable[[], None] = lambda: None) -> Notifier:
+    """The notifier of this machine's addresses; a wrong one is an error now, not after hours of work.
+
+    on_lost: called for each message that did not arrive.
+    """
     from bot.service.notifications.addresses import read_addresses
     from bot.service.notifications.notifier import Notifier
 
-    return Notifier(read_addresses(home), home, hub)
+    return Notifier(read_addresses(home), home, hub, on_lost)
 
 
 @one_line_errors

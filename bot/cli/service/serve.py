@@ -67,12 +67,14 @@ def serve_command(
 
     Example: `shoal serve watchlists/*.yml`
     """
+    from bot.service.facts.service_file import ServiceFile
     from bot.service.live import live_narrator
     from bot.service.log import LogNarrator, log_of, log_to_stderr
     from bot.service.serve import RereadRequest, serve_watchlists
 
     bot_home, client, request = find_home(home), open_hub(endpoint), RereadRequest()
-    notifier = open_notifier(bot_home, client)
+    service_file = ServiceFile(bot_home)
+    notifier = open_notifier(bot_home, client, service_file.count_lost_notification)
     narrator = LogNarrator(log_of("page"))
     options = served_page(page, names, allow, url, proxies)
     open_page = page_of(bot_home, client, endpoint, narrator, watchlists, options, webhook)
@@ -88,6 +90,6 @@ def serve_command(
     try:
         with open_state(state, client, bot_home, log_of("state").info) as keeper:
             run = partial(run_one, save=keeper.save if keeper else lambda: None)
-            serve_watchlists(watchlists, bot_home, run, request, open_page)
+            serve_watchlists(watchlists, bot_home, run, request, open_page, service_file)
     except Terminated:
         terminal_narrator().say("stopped")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bot.errors import failure_reason
+from bot.errors import ShoalError, failure_reason
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.ledger import Ledger
@@ -20,10 +20,14 @@ Log = Callable[[str], None]
 class Notifier:
     """Sends messages to the addresses of this machine. A failure repeated by retries is told once."""
 
-    def __init__(self, addresses: tuple[Address, ...], home: Home, hub: Hub) -> None:
+    def __init__(
+        self, addresses: tuple[Address, ...], home: Home, hub: Hub, on_lost: Callable[[], None] = lambda: None
+    ) -> None:
+        """on_lost: called for each message that did not arrive."""
         self._addresses = addresses
         self._home = home
         self._hub = hub
+        self._on_lost = on_lost
         self._failures: dict[str, str] = {}
 
     def run(self, watchlist: Watchlist, run_cycle: Callable[[], str], log: Log) -> str:
@@ -41,9 +45,13 @@ class Notifier:
 
     def _tell_end(self, watchlist: Watchlist, cycle_id: str, log: Log) -> None:
         self._failures.pop(watchlist.name, None)
-        ledger = Ledger(self._home.ledger)
-        cycle, releases = ledger.cycle(cycle_id), tuple(ledger.releases(cycle_id))
-        ledger.close()
+        try:
+            ledger = Ledger(self._home.ledger)
+            cycle, releases = ledger.cycle(cycle_id), tuple(ledger.releases(cycle_id))
+            ledger.close()
+        except ShoalError as error:  # the cycle has ended well all the same
+            log(f"nobody was notified: {error}")
+            return
         if (event := event_of(cycle)) is not None:
             commands = (self._command("show", cycle_id),)
             end = CycleEnd(watchlist.name, event, cycle_id, cycle.note, releases, self._hub.endpoint, commands)
@@ -60,6 +68,7 @@ class Notifier:
         if end.event in watchlist.notify.events and self._addresses:
             for delivery in send_message(self._addresses, render_message(end)):
                 if delivery.fault is not None:
+                    self._on_lost()
                     log(f"the notification did not reach {delivery.address}: {delivery.fault}")
 
     def _command(self, *words: str) -> str:

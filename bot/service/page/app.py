@@ -73,7 +73,12 @@ def create_page_app(
     """
     app = _make_app([Depends(check_fetch)])
     app.state.page = PageState(desk, sessions, controls, app.state.streams, hub_login, public_url)
-    app.include_router(_make_probes(desk, scheduler_runs, lambda request: request_session(request).who is not None))
+    only_reads = controls is None and scheduler_runs is None
+    app.include_router(
+        _make_probes(
+            desk, scheduler_runs, lambda request: request_session(request).who is not None, only_reads=only_reads
+        )
+    )
     if receiver is not None:
         app.include_router(webhook_route(receiver))
     app.include_router(reading)
@@ -130,19 +135,25 @@ def _make_app(dependencies: Sequence[params.Depends] = ()) -> FastAPI:
     return app
 
 
-def _make_probes(desk: Desk, scheduler_runs: SchedulerRuns | None, may_know: Callable[[Request], bool]) -> APIRouter:
+def _is_somebody(request: Request) -> bool:
+    return request_session(request).who is not None
+
+
+def _make_probes(
+    desk: Desk, scheduler_runs: SchedulerRuns | None, may_know: Callable[[Request], bool], *, only_reads: bool = False
+) -> APIRouter:
     """Routes for monitoring. They are open: they say whether all is well, and why not only to whoever may log in."""
     router = APIRouter()
 
     @router.get("/healthz")
     def get_health(request: Request) -> JSONResponse:
-        health = check_health(desk, scheduler_runs, datetime.now(UTC))
+        health = check_health(desk, scheduler_runs, datetime.now(UTC), only_reads=only_reads)
         content = health.as_json() if may_know(request) else {"well": health.is_well}
         return JSONResponse(content, 200 if health.is_well else 503, headers=dict(HEADERS))
 
     @router.get("/metrics")
     def get_metrics() -> PlainTextResponse:
-        text = render_metrics(check_health(desk, scheduler_runs, datetime.now(UTC)))
+        text = render_metrics(check_health(desk, scheduler_runs, datetime.now(UTC), only_reads=only_reads))
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4", headers=dict(HEADERS))
 
     return router

@@ -46,7 +46,7 @@ def schedule_controls(home: Home, cron_jobs: CronJobs, due: DueWatchlists, retri
             names=frozenset(names.values()),
             paused=cron_jobs.paused(),
             waiting=tuple(names[path] for path in due.waiting() if path in names),
-            retries={names[str(path)]: when for path, when in retries.planned().items() if str(path) in names},
+            retries={names[str(path)]: one.at for path, one in retries.planned().items() if str(path) in names},
             asked=runs.waiting(),
         )
 

@@ -173,7 +173,10 @@ def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(t
         pass
 
 
-def test_sighup_rereads_the_watchlists_and_sigterm_ends_the_wait_with_status_0(tmp_path: Path) -> None:
+def test_sighup_rereads_the_watchlists_and_sigterm_ends_the_wait_with_status_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Nowhere/Land")  # the machine's zone is of no concern
     process = start("serve", scheduled(tmp_path, "one"), "--home", tmp_path / "home")
     assert process.stderr is not None and "INFO one: next at" in process.stderr.readline()
     process.send_signal(signal.SIGHUP)

@@ -23,6 +23,7 @@ from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry
 from bot.lock import hold_home
 from bot.release.power import DetectableEffect, GuardPower
 from bot.search.results import AuditionRow, AuditionSummary, GateResult, GuardResult, MeasuredRow, SearchSummary
+from bot.service.facts.bot_facts import read_facts
 from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
@@ -82,13 +83,13 @@ def shown(page: RenderableType, width: int = 80) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def test_status_lists_the_newest_first_and_says_what_becomes_of_an_interrupted_one(ledger: Ledger) -> None:
-    assert shown(pages.layout_status(list_cycles(ledger))) == (
+def test_status_lists_the_newest_first_and_says_what_becomes_of_an_interrupted_one(ledger: Ledger, home: Home) -> None:
+    assert shown(pages.layout_status(read_facts(home, ledger), list_cycles(ledger))) == (
         "cycle    started (UTC)     state      note\n"
         "small-2  2026-11-03 06:00  running    interrupted: the next run resumes it\n"
         "small-1  2026-11-02 06:00  published  1 releases published�[2J"
     )
-    assert shown(pages.layout_status(())) == "no cycle yet: shoal run WATCHLIST"
+    assert shown(pages.layout_status(read_facts(home, None), ())) == "no cycle yet: shoal run WATCHLIST"
 
 
 def test_a_cycle_is_only_called_interrupted_while_no_process_holds_the_home(ledger: Ledger, home: Home) -> None:

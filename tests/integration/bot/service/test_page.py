@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import pytest
@@ -14,7 +18,10 @@ from starlette.testclient import TestClient
 
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.lock import hold_home
+from bot.ledger.ledger import Ledger
+from bot.ledger.requests import RequestKind, make_requests
+from bot.lock import hold_home, hold_schedule
+from bot.service.facts.service_file import ServiceFile
 from bot.service.listener import open_listener
 from bot.service.live import LiveProgress, live_narrator
 from bot.service.page.app import create_page_app
@@ -23,8 +30,11 @@ from bot.service.page.login.sessions import Sessions
 from bot.service.page.running import RunningCycle
 from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
-from fixtures.cycles import Listener
+from bot.service.retries import PlannedRetry
+from bot.watchlist.watchlist import Watchlist
+from fixtures.cycles import Listener, small_watchlist
 from fixtures.past_cycles import FRONT, PIXEL, write_past_cycles
+from fixtures.shoal_here import Run
 from fixtures.shoal_process import write_watchlist
 
 HUB = Hub("http://127.0.0.1:9", None)
@@ -80,6 +90,49 @@ def test_a_running_cycle_is_shown_as_it_is_now(tmp_path: Path) -> None:
             shown = words(browser_of(home).get("/").text)
     assert "Running: fish its page searching 0/40" in shown
     assert "2 accepted" in shown
+
+
+def test_status_tells_the_same_as_the_page(tmp_path: Path, shoal: Run) -> None:
+    home, fish = write_past_cycles(tmp_path / "home"), write_watchlist(tmp_path / "fish.yml", name="fish")
+    ledger, moment = Ledger(home.ledger), datetime(2026, 12, 24, 18, tzinfo=UTC)
+    cycle = ledger.begin("fish", "d1", moment).id
+    ledger.keep(cycle, "watchlist", small_watchlist(name="fish"), Watchlist)
+    ledger.record_front(cycle, 1, FRONT)
+    make_requests(ledger, RequestKind.PUBLISH, "small-1", ["balanced"], note="", edited=False, who="berta")
+    with closing(sqlite3.connect(home.schedule)) as schedule, schedule:
+        schedule.execute("CREATE TABLE apscheduler_jobs (id, next_run_time)")
+        rows = [("fish", moment.timestamp()), ("small", None)]
+        schedule.executemany("INSERT INTO apscheduler_jobs VALUES (?, ?)", rows)
+    with hold_schedule(home), hold_home(home), closing(ServiceFile(home)) as file:
+        retry = PlannedRetry(moment, "the Hub is down")
+        files = {"fish": str(fish), "small": str(tmp_path / "small.yml"), "bad": str(tmp_path / "bad.yml")}
+        write_watchlist(tmp_path / "small.yml", name="small")
+        file.update(files=files, due=("small",), retries={"fish": retry}, held="no room at all")
+        file.count_lost_notification()
+        with live_narrator(Listener(), home, "fish") as narrator, narrator.bar("searching", 960) as advance:
+            with mock.patch("bot.service.live.WRITE_SECONDS", 0.0):
+                advance(0, "generation 3")
+            page = words(browser_of(home).get("/").text)
+            lines = shoal("status", "--home", home.folder)[1].splitlines()
+            told = json.loads(shoal("status", "--home", home.folder, "--json")[1])
+    assert lines[:2] == [
+        "fish-1 runs: searching: 0/960, generation 3; 3 on the front, best math 0.900, cross 0.900",
+        f"shoal serve: runs since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, with 3 watchlists",
+    ]
+    assert lines[2:4] == ["shoal serve: no room at all", "shoal serve: 1 notification did not arrive"]
+    assert (
+        lines[4] == "fish: tried again at 2026-12-24 18:00 UTC, because the Hub is down; next at 2026-12-24 18:00 UTC"
+    )
+    assert lines[5] == "small: due now; paused: it runs when it is asked to"
+    assert lines[6].startswith("bad: its file cannot be used, and it runs as it was before: ")
+    assert lines[7] == "small-1: releases wait for review: shoal review small-1"
+    assert lines[8] == "small-1, balanced: berta asked to publish it; done when no cycle runs"
+    assert "fish-1 2026-12-24 18:00 running searching: 0/960, generation 3" in " ".join(" ".join(lines).split())
+    assert "Running: fish its page searching 0/960 generation 3" in page
+    running = told["running"]
+    assert (running["cycle"], running["candidates"], running["budget"], running["front"]) == ("fish-1", 0, 40, 3)
+    assert {one["name"]: (one["paused"], one["due"]) for one in told["watchlists"]}["small"] == (True, True)
+    assert told["requests"][0]["who"] == "berta" and told["waiting"] == ["small-1"]
 
 
 def test_a_cycle_shows_its_front_its_reasons_and_its_releases(browser: TestClient) -> None:
@@ -163,10 +216,48 @@ def test_the_probes_say_what_is_wrong(home: Home, tmp_path: Path) -> None:
     answer = browser_of(broken).get("/healthz")
     assert answer.status_code == 503
     assert "not a ledger" in answer.json()["faults"][0]
-    metrics = browser_of(home, scheduler=True).get("/metrics").text
-    assert 'shoal_cycles{state="failed"} 1\n' in metrics
-    assert "\nshoal_scheduler_running 1\n" in metrics
     assert browser_of(broken).get("/metrics").text.count("shoal_well 0\n") == 1
+
+
+def test_a_ledger_that_only_others_could_write_is_a_fault_of_those_that_write(home: Home) -> None:
+    with closing(sqlite3.connect(home.ledger, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with mock.patch("bot.service.page.health.LOCK_SECONDS", 0.01):
+            answer = browser_of(home, scheduler=True).get("/healthz")
+            assert browser_of(home).get("/healthz").status_code == 200
+    assert answer.status_code == 503
+    assert answer.json()["faults"][0].startswith(f"{home.ledger}: the ledger cannot be written (database is locked)")
+
+
+def test_the_metrics_are_in_prometheus_text_format(home: Home) -> None:
+    with hold_schedule(home), hold_home(home), live_narrator(Listener(), home, "small") as narrator:
+        shown = ServiceFile(home)
+        shown.count_lost_notification()
+        with narrator.bar('a "step"\\', 40):
+            text = browser_of(home, scheduler=True).get("/metrics").text
+        shown.close()
+    label = r'\{[a-z_]+="(?:[^"\\\n]|\\\\|\\"|\\n)*"\}'
+    sample = re.compile(rf"([a-z_]+)({label})? (-?[0-9.]+(?:e[+-][0-9]+)?)")
+    values, families = dict[str, float](), list[str]()
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("# TYPE "):
+            assert line.split(" ")[2] == families[-1] and line.endswith(" gauge")
+        elif line.startswith("# HELP "):
+            families.append(line.split(" ")[2])
+        else:
+            found = sample.fullmatch(line)
+            assert found is not None and found[1] == families[-1], line
+            values[found[1] + (found[2] or "")] = float(found[3])
+    assert len(families) == len(set(families))
+    wanted = {
+        "shoal_well": 1, "shoal_cycle_running": 1, r'shoal_step{step="a \"step\"\\"}': 1,
+        "shoal_notifications_failed": 1, "shoal_scheduler_running": 1, 'shoal_cycles{state="failed"}': 1,
+        'shoal_cycles{state="waiting for review"}': 1,
+    }  # fmt: skip
+    assert {name: values[name] for name in wanted} == wanted
+    assert values["shoal_disk_free_bytes"] > 0
+    ages = [name for name in values if name.startswith("shoal_last_success")]
+    assert ages == ['shoal_last_success_age_seconds{watchlist="small"}']
 
 
 def test_a_stream_sends_snapshots_of_what_changes() -> None:

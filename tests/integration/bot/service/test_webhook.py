@@ -24,6 +24,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.ledger import Ledger, State
 from bot.progress import Narrator
+from bot.service.facts.service_file import ServiceFile
 from bot.service.listener import open_listener
 from bot.service.log import ServiceFormatter, log_of
 from bot.service.page.app import create_page_app, create_webhook_app
@@ -169,7 +170,7 @@ def test_a_taken_port_is_a_line_that_names_the_option(door: Door, tmp_path: Path
     jobs = cast("Any", SimpleNamespace(is_running=lambda: True))
     with (
         pytest.raises(ShoalError, match=r"--webhook: got \d+: Address already in use; choose another"),
-        builder.beside_schedule(None, taken, jobs, DueWatchlists(), door.wakes),
+        builder.beside_schedule(None, taken, jobs, DueWatchlists(), Retries(), door.wakes),
     ):
         pass
 
@@ -259,9 +260,9 @@ class Serving:
         with ExitStack() as stack:
             jobs = stack.enter_context(running_schedule(watchlists, self.home, due))
             door = WebhookOptions(secret, (HOST, self.port))
-            retries = Retries(lambda: datetime.now(UTC))
+            retries, file = Retries(), ServiceFile(self.home)
             stack.enter_context(builder.beside_schedule(None, door, jobs, due, retries, wakes))
-            self.service = Service(files, self.home, self._run, due, jobs, retries, wakes)
+            self.service = Service(files, self.home, self._run, due, jobs, retries, wakes, file)
             self._stack = stack.pop_all()
         return self
 
@@ -331,7 +332,7 @@ def test_a_commit_on_the_hub_is_a_call_and_the_call_is_a_cycle(
     status, out, _ = shoal("status", "--home", home.folder)
     told = f"repo.content update of reef/new at {last[:7]}"
     assert (
-        status == 0 and f"{told}: wakes small (matches what it watches)" in out and "The Hub called last at 20" in out
+        status == 0 and f"{told}: wakes small (matches what it watches)" in out and "the Hub called last at 20" in out
     )
     page = TestClient(create_page_app(Desk(home, NOWHERE), Sessions("anna")), base_url="http://127.0.0.1")
     assert told in page.get("/").text

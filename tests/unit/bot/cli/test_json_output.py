@@ -22,7 +22,7 @@ from bot.cycle.history import CyclePage, CycleSummary
 from bot.cycle.past.clean import Cleaning
 from bot.cycle.past.export import Exported
 from bot.cycle.past.review import CycleReview
-from bot.ledger.webhook_calls import WebhookCall
+from bot.service.facts.bot_facts import BotFacts
 from bot.service.webhooks.registration import RegisteredWebhook, Registration
 from bot.verify_command.verdicts import Verification
 from evaluation.eval_set import ExamplePrompt
@@ -57,7 +57,7 @@ def example_of(kind: Any) -> Any:
         ("verify", example_of(Verification).as_json()),
         ("clean", example_of(Cleaning).as_json()),
         ("export", example_of(Exported).as_json()),
-        ("status", {"cycles": [example_of(CycleSummary).as_json()], "last_call": example_of(WebhookCall).as_json()}),
+        ("status", example_of(BotFacts).as_json() | {"cycles": [example_of(CycleSummary).as_json()]}),
         ("webhook register", example_of(Registration).as_json()),
         ("webhook list", {"webhooks": [example_of(RegisteredWebhook).as_json()]}),
         ("webhook remove", example_of(RegisteredWebhook).as_json()),

@@ -151,7 +151,7 @@ def test_a_full_disk_is_reported_in_one_line_and_nothing_is_half_written(ledger:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
 
     items = [ItemValue("task", f"item{index}", 1.0, None) for index in range(5000)]
-    with pytest.raises(ShoalError, match=r"cannot be written \(database or disk is full\); nothing was lost"):
+    with pytest.raises(ShoalError, match=r"cannot be used \(database or disk is full\); nothing was lost"):
         ledger.record_evaluation("{}", EvaluationEntry("recipe", "eval set", 1.0, None), items)
     event.remove(ledger._engine, "begin", no_room)
     assert ledger.evaluation("recipe", "eval set") is None

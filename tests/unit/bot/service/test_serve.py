@@ -14,9 +14,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.errors import ShoalError
 from bot.home import Home
+from bot.hub.download import SPARE_BYTES
+from bot.lock import hold_schedule
 from bot.progress import Narrator
+from bot.service.facts.service_file import ServiceFile, read_service
 from bot.service.log import JsonFormatter, ServiceFormatter, log_of
-from bot.service.retries import MOST_RETRIES, Retries, retry_pause
+from bot.service.retries import MOST_RETRIES, PlannedRetry, Retries, retry_pause
 from bot.service.scheduler import CronJobs, DueWatchlists
 from bot.service.serve import RereadRequest, Service
 from bot.service.watchlist_files import find_edits, read_scheduled
@@ -33,7 +36,7 @@ class Rig:
 
     def __init__(self, folder: Path, *names: str) -> None:
         self.paths = [write_watchlist(folder / f"{name}.yml", name=name, schedule=SCHEDULE) for name in names]
-        self.now, self.fault = NOON, cast("Exception | None", None)
+        self.now, self.seconds, self.fault = NOON, 0.0, cast("Exception | None", None)
         self.ran: list[Watchlist] = []
         self.due = DueWatchlists()
         files = read_scheduled(self.paths)
@@ -41,10 +44,11 @@ class Rig:
         self.scheduler.start(paused=True)
         jobs = CronJobs(self.scheduler)
         jobs.update({file.path: file.watchlist for file in files})
-        retries = Retries(lambda: self.now)
+        retries = Retries(lambda: self.seconds, lambda: self.now)
         self.home = Home(folder / "home")
         self.wakes = Wakes(self.home, [file.watchlist for file in files], lambda: self.now)
-        self.service = Service(files, self.home, self._run, self.due, jobs, retries, self.wakes)
+        file = ServiceFile(self.home)
+        self.service = Service(files, self.home, self._run, self.due, jobs, retries, self.wakes, file)
 
     def _run(self, watchlist: Watchlist, narrator: Narrator) -> None:
         self.ran.append(watchlist)
@@ -55,6 +59,7 @@ class Rig:
     def tick(self, minutes: float = 0) -> int:
         """Let time pass, and run what is due; returns the number of cycles that ran."""
         self.now += timedelta(minutes=minutes)
+        self.seconds = round(self.seconds + 60 * minutes, 3)
         before = len(self.ran)
         self.service.follow_edits(every=False)
         self.service.run_next(0)
@@ -147,6 +152,71 @@ def test_an_interrupted_cycle_is_due_still(rig: Rig) -> None:
     with pytest.raises(KeyboardInterrupt):
         rig.tick()
     assert rig.due.take_all() == {str(rig.paths[0])}
+
+
+def test_a_clock_that_is_set_makes_no_pause_longer_or_shorter(rig: Rig) -> None:
+    rig.fault = ShoalError("the Hub is down")
+    for path, years in zip(rig.paths, (-20, 20), strict=True):
+        rig.due.add(str(path))
+        assert rig.tick() == 1
+        rig.now += timedelta(days=365 * years)
+        assert rig.tick(4.9) == 0 and rig.tick(0.1) == 1
+        rig.service._retries.succeed(path)
+        rig.service._retries.begin(path)
+
+
+# -- what holds it up ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_waits_for_room_on_the_disk_and_then_goes_on_by_itself(
+    rig: Rig, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1000
+    monkeypatch.setattr("bot.service.facts.disk.free_bytes", lambda _: free)
+    assert rig.tick() == 0 and lines(log) == []  # nothing is due
+    rig.due.add(str(rig.paths[1]))
+    assert [rig.tick(1) for _ in range(500)] == [0] * 500
+    (line,) = lines(log)
+    assert line.startswith(f"ERROR two: due, and waits for room: {rig.home.folder}: 1,000 bytes free, where a cycle")
+    with hold_schedule(rig.home):
+        shown = read_service(rig.home)
+        assert shown is not None and shown.due == ("two",) and "1,000 bytes free" in shown.held
+        free = SPARE_BYTES
+        assert rig.tick() == 1 and rig.tick() == 0
+        assert (shown := read_service(rig.home)) is not None and (shown.due, shown.held) == ((), "")
+    assert lines(log)[0] == "INFO two: goes on: there is room on the disk again"
+
+
+def test_an_edit_that_the_schedule_cannot_store_is_stored_later(
+    rig: Rig, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise ShoalError("schedule.sqlite: the schedule cannot be used (database or disk is full)")
+
+    rig.edit(schedule={"cron": "30 6 2 2 *"})
+    with monkeypatch.context() as broken:
+        broken.setattr(CronJobs, "_update_one", full)
+        rig.tick()
+        rig.tick()
+    first, _ = lines(log)
+    assert first.startswith(
+        "ERROR schedule: the schedule stays as it was: schedule.sqlite: the schedule cannot be used"
+    )
+    rig.tick()
+    assert "-02-02 06:30 UTC" in rig.service._cron_jobs.next_run("one")
+
+
+def test_others_are_told_what_the_service_has_in_hand_as_long_as_it_runs(rig: Rig) -> None:
+    rig.fault = ShoalError("the Hub is down")
+    rig.due.add(str(rig.paths[0]))
+    rig.due.add(str(rig.paths[1]))
+    with hold_schedule(rig.home):
+        rig.tick()
+        rig.service._show()
+        shown = read_service(rig.home)
+    assert shown is not None and read_service(rig.home) is None  # the schedule's lock is free: it was killed
+    assert shown.files == {"one": str(rig.paths[0]), "two": str(rig.paths[1])} and shown.due == ("two",)
+    assert shown.retries == {"one": PlannedRetry(NOON + timedelta(minutes=5), "the Hub is down")}
 
 
 # -- edits --------------------------------------------------------------------------------------------------------

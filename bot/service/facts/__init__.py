@@ -1,0 +1,1 @@
+"""What the service has in hand, and what the page and `shoal status` say of it."""
