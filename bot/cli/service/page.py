@@ -78,9 +78,11 @@ def page_command(
     if set_password:
         _ask_for_password(bot_home)
         return
+    from bot.service.log import log_to_stderr
     from bot.service.page.open import PageOptions
     from bot.service.page.server import serve_page
 
+    log_to_stderr()  # who has logged in, and who tried to
     builder = _page_builder(bot_home, open_hub(endpoint), endpoint, narrator, watchlists or ())
     options = PageOptions(
         host, port, tuple(names or ()), review, url, tuple(allow or ()), tuple(proxies or ())

@@ -76,15 +76,15 @@ class _Org(BaseModel):
     sub: str
     preferred_username: str
     roleInOrg: str | None = None  # noqa: N815 - the Hub's name
-    pendingSSO: bool = False  # noqa: N815
-    missingMFA: bool = False  # noqa: N815
+    pendingSSO: bool | None = None  # noqa: N815
+    missingMFA: bool | None = None  # noqa: N815
     securityRestrictions: list[str] | None = None  # noqa: N815
 
 
 class _UserInfo(BaseModel):
     sub: str
     preferred_username: str
-    orgs: list[_Org] = []
+    orgs: list[_Org] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class HubLogin:
             info = _parse(_UserInfo, await _ask(client, "GET", provider.userinfo_endpoint, headers=bearer))
         if info.sub != claims.sub or not HUB_NAME.fullmatch(info.preferred_username):
             raise LoginFailedError("the Hub's answers do not fit together", 502)
-        return HubPerson(info.preferred_username, tuple(map(_membership, info.orgs)))
+        return HubPerson(info.preferred_username, tuple(map(_membership, info.orgs or ())))
 
     def _check_claims(self, provider: HubProvider, id_token: str, nonce: str) -> _Claims:
         """The claims of an ID token, if it is for this login.
@@ -243,7 +243,7 @@ def _parse(model: type[Parsed], content: bytes) -> Parsed:
 
 
 def _membership(org: _Org) -> Membership:
-    barred = org.pendingSSO or org.missingMFA or bool(org.securityRestrictions)
+    barred = bool(org.pendingSSO or org.missingMFA or org.securityRestrictions)
     return Membership(org.preferred_username, org.sub, org.roleInOrg, barred)
 
 
