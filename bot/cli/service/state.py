@@ -7,7 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from bot.cli.hub_client import open_hub
 from bot.cli.options import parse_repo_name
+from bot.cli.output import terminal_narrator
 
 if TYPE_CHECKING:
     from bot.home import Home
@@ -26,3 +28,19 @@ def open_state(
 
     repo = StateRepo(hub, parse_repo_name("--state", name))
     return kept_state(repo, home, describe_process(os.environ), say)
+
+
+def open_review_state(name: str | None, endpoint: str | None, home: Home) -> AbstractContextManager[StateKeeper | None]:
+    """The same for commands that find the Hub in the ledger, which may come with the state."""
+    return open_state(name, open_hub(endpoint), home, terminal_narrator().say) if name else nullcontext()
+
+
+def pull_state(name: str | None, endpoint: str | None, home: Home) -> None:
+    """Bring a home to a state in order to read it; nothing without a name."""
+    if not name:
+        return
+    from bot.service.state.keeper import StateKeeper
+    from bot.service.state.repo import StateRepo
+
+    repo = StateRepo(open_hub(endpoint), parse_repo_name("--state", name))
+    StateKeeper(repo, home, "", terminal_narrator().say).pull()

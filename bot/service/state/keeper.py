@@ -33,6 +33,9 @@ LOOK_SECONDS = 2.0
 LONGEST_UNSAVED = 600.0
 """Seconds of scoring that a lost machine may cost at most: a stage such as a search lasts for hours."""
 
+CLAIMS = 3
+"""Tries to take a state over from a process that still changes it."""
+
 PAUSE_AFTER_FAILURE = 60.0
 """Seconds until a snapshot that failed is tried again."""
 
@@ -95,22 +98,45 @@ class StateKeeper:
 
         Raises:
             ShoalError: the home has a ledger of its own that the state does not have.
-            StateTakenError: another process claimed it at the same time.
+            StateTakenError: another process changes it faster than this one can take it over.
         """
         with hold_home(self._home):
-            head = self._repo.open()
-            mark = read_mark(self._home.ledger)
-            verdict = goes_on(_read_home_state(self._home), mark, head, self._repo.name)
-            if verdict is None:
-                by = f"{head.manifest.who} at {head.manifest.when}" if head.manifest else head.commit[:12]
-                raise ShoalError(
-                    f"--state: {self._repo.name}: is of {by}, and {self._home.ledger} has what it does not have; move "
-                    "that file away to go on from the state, or choose another --home"
-                )
-            if not verdict:
-                self._restore(head)
-            self._head = head
-            self.save()
+            for _ in range(CLAIMS - 1):
+                with suppress(StateTakenError):
+                    return self._claim()
+                self.taken = None
+            return self._claim()
+
+    def pull(self) -> None:
+        """Take over the state to read it, without a claim: whoever goes on from it is not disturbed.
+
+        Raises:
+            ShoalError: the home has a ledger of its own that the state does not have.
+        """
+        with hold_home(self._home):
+            head = self._take_over()
+            self._remember(head.commit, self._saved.mark)
+
+    def _claim(self) -> None:
+        self._head = self._take_over()
+        self.save()
+
+    def _take_over(self) -> StateHead:
+        """Bring the home to the state's head, which is returned."""
+        head, kept, mark = self._repo.open(), _read_home_state(self._home), read_mark(self._home.ledger)
+        verdict = goes_on(kept, mark, head, self._repo.name)
+        if verdict is None:
+            by = f"{head.manifest.who} at {head.manifest.when}" if head.manifest else head.commit[:12]
+            raise ShoalError(
+                f"--state: {self._repo.name}: is of {by}, and {self._home.ledger} has what it does not have; move "
+                "that file away to go on from the state, or choose another --home"
+            )
+        if verdict:
+            self._saved = Progress(kept.mark if kept else EMPTY_MARK, {})
+        else:
+            self._restore(head)
+            self._saved = self._progress()
+        return head
 
     def save(self) -> None:
         """Commit a snapshot now. StateTakenError if another process was first."""

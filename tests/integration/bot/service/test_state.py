@@ -105,6 +105,24 @@ def test_of_two_at_once_the_second_stops_and_says_who_was_first(hub: TestHub, ho
     assert titles(hub)[0] == "Snapshot 1 of bob"
 
 
+def test_a_process_that_starts_takes_over_from_one_that_is_still_saving(
+    hub: TestHub, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, genuine, new = keeper(hub, home), keeping.write_snapshot, Home(tmp_path / "new")
+    first.begin()
+
+    def write(of: Home, folder: Path) -> dict[str, Path]:
+        if of == new and len(titles(hub)) < 4:  # the first one is quicker, twice
+            first.save()
+        return genuine(of, folder)
+
+    monkeypatch.setattr(keeping, "write_snapshot", write)
+    keeper(hub, new, "bob").begin()
+    assert titles(hub)[:3] == ["Snapshot 3 of bob", "Snapshot 3 of ada", "Snapshot 2 of ada"]
+    with pytest.raises(StateTakenError, match=r"bob at .* was first"):
+        first.save()
+
+
 def test_lost_answers_and_a_history_that_is_cut_are_no_strangers(
     hub: TestHub, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
