@@ -18,8 +18,9 @@ _MILESTONES = (
     'SELECT cycle, role, recipe, files, "commit" FROM releases ORDER BY cycle, role',
     "SELECT max(id) FROM decisions",
     "SELECT id, state FROM requests ORDER BY id",
+    "SELECT cycle, role, number, settled FROM pull_requests ORDER BY cycle, role",
 )
-"""What a person would miss: cycles, their stages, releases and decisions; scores come too often to be listed."""
+"""What a person would miss: cycles, their stages, releases, decisions; scores come too often to be listed."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ EMPTY_MARK = LedgerMark("", 0)
 
 
 def read_mark(path: Path) -> LedgerMark:
-    """How far a ledger has come; EMPTY_MARK where there is none yet."""
+    """How far a ledger of today's schema has come; EMPTY_MARK where there is none yet."""
     if not path.exists():
         return EMPTY_MARK
     with _reading(path) as connection:

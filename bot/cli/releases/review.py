@@ -11,8 +11,9 @@ import typer
 from bot.cli.exits import one_line_errors
 from bot.cli.hub_client import open_cycle_hub
 from bot.cli.ledgers import open_ledger, read_ledger
-from bot.cli.options import AsJson, CycleEndpoint, CycleId, HomePath
+from bot.cli.options import AsJson, CycleEndpoint, CycleId, HomePath, StateName
 from bot.cli.output import show_json, show_page, terminal_narrator
+from bot.cli.service.state import open_review_state, pull_state
 from bot.home import Home, find_home
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def review_command(
     ] = None,
     home: HomePath = None,
     endpoint: CycleEndpoint = None,
+    state: StateName = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the releases that wait for review: scores, folder, address on the Hub, edited files.
@@ -42,6 +44,7 @@ def review_command(
     Example: `shoal review tiny-math-1`
     """
     bot_home = find_home(home)
+    pull_state(state, endpoint, bot_home)
     _look_up_all(bot_home, endpoint)
     _show_reviews(read_ledger(bot_home), bot_home, endpoint, cycle, as_json)
 
@@ -53,6 +56,7 @@ def publish_command(
     edited: Annotated[bool, typer.Option("--edited", help="Publish cards as you have edited them.")] = False,
     home: HomePath = None,
     endpoint: CycleEndpoint = None,
+    state: StateName = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload releases of a cycle that wait for review.
@@ -64,9 +68,9 @@ def publish_command(
     from bot.lock import hold_home
 
     bot_home, narrator = find_home(home), terminal_narrator()
-    ledger = open_ledger(bot_home)
-    client = open_cycle_hub(ledger, cycle, endpoint)
-    with hold_home(bot_home):
+    with open_review_state(state, endpoint, bot_home), hold_home(bot_home):
+        ledger = open_ledger(bot_home)
+        client = open_cycle_hub(ledger, cycle, endpoint)
         with narrator.bar("loading", None):
             from bot.cycle.past.review import publish_releases
         _look_up(ledger, bot_home, client, cycle)
@@ -81,6 +85,7 @@ def reject_command(
     note: Annotated[str, typer.Option("--note", "-m", help="The reason, in one line.")],
     home: HomePath = None,
     endpoint: CycleEndpoint = None,
+    state: StateName = None,
     as_json: AsJson = False,
 ) -> None:
     """Reject releases: they are not offered again, in this cycle or a later one.
@@ -91,9 +96,9 @@ def reject_command(
     from bot.lock import hold_home
 
     bot_home, narrator = find_home(home), terminal_narrator()
-    ledger = open_ledger(bot_home)
-    client = open_cycle_hub(ledger, cycle, endpoint)
-    with hold_home(bot_home):
+    with open_review_state(state, endpoint, bot_home), hold_home(bot_home):
+        ledger = open_ledger(bot_home)
+        client = open_cycle_hub(ledger, cycle, endpoint)
         _look_up(ledger, bot_home, client, cycle)
         reject_releases(ledger, bot_home, client, cycle, releases, note, narrator)
         _look_up(ledger, bot_home, client, cycle)

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bot.errors import EXPECTED, ShoalError, failure_reason
 from bot.home import Home
+from bot.ledger.ledger import Ledger
 from bot.ledger.snapshot import EMPTY_MARK, LedgerMark, read_mark
 from bot.lock import hold_home
 from bot.service.schedule_times import ScheduleTimes, stored_times
@@ -123,6 +124,8 @@ class StateKeeper:
 
     def _take_over(self) -> StateHead:
         """Bring the home to the state's head, which is returned."""
+        if self._home.ledger.exists():
+            Ledger(self._home.ledger).close()  # brings it up to date
         head, kept, mark = self._repo.open(), _read_home_state(self._home), read_mark(self._home.ledger)
         verdict = goes_on(kept, mark, head, self._repo.name)
         if verdict is None:

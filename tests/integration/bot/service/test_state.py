@@ -12,7 +12,7 @@ import pytest
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.ledger.decisions import keep_documents
+from bot.ledger.decisions import cycle_decisions, keep_documents
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.snapshot import read_mark
 from bot.service.scheduler import DueWatchlists, running_schedule
@@ -22,7 +22,7 @@ from bot.service.state.repo import MANIFEST, StateRepo, StateTakenError
 from bot.watchlist.load import load_watchlist
 from conftest import TestHub
 from fixtures.past_cycles import CARD, PIXEL, write_past_cycles
-from fixtures.shoal_process import write_watchlist
+from fixtures.shoal_process import shoal, write_watchlist
 from localhub import Shelf
 
 REPO = "reef/state"
@@ -103,6 +103,25 @@ def test_of_two_at_once_the_second_stops_and_says_who_was_first(hub: TestHub, ho
     with pytest.raises(ShoalError, match=r"reef/state: is of bob at .*ledger.sqlite has what it does not have; move"):
         keeper(hub, home).begin()
     assert titles(hub)[0] == "Snapshot 1 of bob"
+
+
+def test_a_release_of_a_job_is_reviewed_from_any_machine(hub: TestHub, home: Home, tmp_path: Path) -> None:
+    job = keeper(hub, home, "the Job 687fb7")
+    job.begin()
+    words = ("--home", tmp_path / "desk", "--state", REPO, "--endpoint", hub.endpoint)
+    shown = shoal("review", *words, token=hub.token)
+    assert "reef/small-balanced" in shown.stdout and "waiting" in shown.stdout, shown.stderr
+    job.save()  # reading disturbs nobody
+    done = shoal("reject", "small-1", "balanced", "--note", "too small", *words, token=hub.token)
+    assert "rejected by" in done.stdout, done.stderr
+    with pytest.raises(StateTakenError, match=r"stop one of them"):
+        job.save()
+    new = Home(tmp_path / "new")
+    keeper(hub, new).pull()
+    ledger = Ledger(new.ledger)
+    assert cycle_decisions(ledger, "small-1")["balanced"].note == "too small"
+    assert ledger.cycle("small-1").state is State.REJECTED
+    ledger.close()
 
 
 def test_a_process_that_starts_takes_over_from_one_that_is_still_saving(
