@@ -325,6 +325,26 @@ def processes() -> list[list[str]]:
     return rows + [[name, f"{rate:.0f}"] for name, rate in found["candidates_per_minute"].items()]
 
 
+def page() -> list[list[str]]:
+    """What the page weighs, and what it costs a search."""
+    found: Any = load("page")
+    rows = [["", "requests at first load", "bytes", "axe violations"]]
+    rows += [
+        [one["page"], str(one["requests"]), f"{one['bytes']:,}", str(one["axe_violations"])] for one in found["pages"]
+    ]
+    cost = f"{found['share_of_cpu']:.2%} of a cycle's processor time, {found['page_cpu_per_second']:.2%} of a core"
+    return [*rows, [f"two open tabs: {cost}", "", "", ""]]
+
+
+def crashes() -> list[list[str]]:
+    """Kills of the service while decisions are carried out."""
+    found: Any = load("crashes")
+    kills = found["kills"]
+    faults = sum(bool(kill["faults"]) for kill in kills)
+    head = ["kill -9 at random moments", "before the last answer", "published twice, or a decision lost"]
+    return [head, [str(len(kills)), str(sum(kill["answered"] < 2 for kill in kills)), str(faults)]]
+
+
 def _volume(value: Mapping[str, float], sign: str = "") -> str:
     return f"{value['mean']:{sign}.3f} ± {value['half_width']:.3f}"
 
@@ -364,6 +384,8 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             estimates,
             spaces,
             processes,
+            page,
+            crashes,
         )
     }
 )

@@ -52,8 +52,8 @@ def explain_watchlist(
     if name in schedule.waiting:
         return f"It is due and waits until the cycle of {running} ends." if running else "It is due and begins now."
     if fault is not None:
-        stays = " Until that is mended, the schedule uses it as it was before." if name in schedule.names else ""
-        return f"Its file cannot be used: {fault}.{stays}"
+        stays = "\nUntil that is mended, the schedule uses it as it was before." if name in schedule.names else ""
+        return f"Its file cannot be used: {fault}{stays}"
     paused = " It is paused: it runs only when it is asked to." if name in schedule.paused else ""
     if newest is None:
         return f"It has not run yet.{paused}"

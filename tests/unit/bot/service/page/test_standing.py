@@ -24,7 +24,7 @@ def cycle(state: State, note: str = "the Hub is down") -> Cycle:
         (None, cycle(State.RUNNING), "small", ScheduleSnapshot(NAMES), "A cycle is running."),
         (None, None, "other", ScheduleSnapshot(NAMES, waiting=("small",)), "waits until the cycle of other ends."),
         (None, None, None, ScheduleSnapshot(NAMES, waiting=("small",)), "It is due and begins now."),
-        ("no skills", None, None, ScheduleSnapshot(), "Its file cannot be used: no skills."),
+        ("no skills", None, None, ScheduleSnapshot(), "Its file cannot be used: no skills"),
         ("no skills", None, None, ScheduleSnapshot(NAMES), "the schedule uses it as it was before."),
         (None, cycle(State.NOTHING), None, ScheduleSnapshot(NAMES, NAMES), "It is paused: it runs only when it is"),
         (None, cycle(State.FAILED), None, ScheduleSnapshot(NAMES), "Its cycle failed: the Hub is down."),

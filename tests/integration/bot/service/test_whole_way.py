@@ -1,0 +1,130 @@
+"""The whole way in a real browser: a genuine `shoal serve` on a local Hub, from "Run now" to a model on the Hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from huggingface_hub import HfApi, ModelCard
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from bot.demo import TOKEN
+from bot.home import Home
+from bot.ledger.decisions import cycle_decisions
+from bot.ledger.ledger import Ledger
+from bot.search.results import GateResult
+from fixtures.cycles import NAMESPACE, small_watchlist
+from fixtures.shoal_process import start, zoo_hub
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium")
+
+CYCLE_MS = 180_000
+"""Milliseconds in which a cycle ends on a busy machine."""
+
+
+WATCH_COUNT = """addEventListener("DOMContentLoaded", () => {
+    const count = document.querySelector('[data-live="count"]');
+    if (count) new MutationObserver(() => console.log(count.textContent)).observe(count, {childList: true});
+})"""
+"""Makes a page report how far the running step is, whenever that changes."""
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.add_init_script(WATCH_COUNT)
+        yield page
+        browser.close()
+
+
+def write(path: Path, **search: Any) -> Path:
+    """A watchlist that runs only when it is asked to, and leaves two releases for review."""
+    watchlist = small_watchlist(schedule={"cron": "0 0 1 1 *"}, publish={"mode": "review"}, search=search)
+    path.write_text(json.dumps(watchlist.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+    return path
+
+
+def violations(page: Page) -> list[tuple[str, str]]:
+    return [(rule["id"], rule["nodes"][0]["html"]) for rule in Axe().run(page).response["violations"]]
+
+
+def follow_cycle(page: Page) -> list[str]:
+    """Run the watchlist, and watch it from its begin to its end; returns how far it was seen to be."""
+    seen: list[str] = []
+    page.on("console", lambda message: seen.append(message.text))
+    page.get_by_role("button", name="Run now: small").click()
+    expect(page.get_by_role("heading", name="Running: small")).to_be_visible(timeout=CYCLE_MS)
+    expect(page.get_by_role("img", name="front members")).to_be_visible(timeout=CYCLE_MS)
+    assert violations(page) == []
+    expect(page.get_by_role("heading", name="No cycle is running")).to_be_visible(timeout=CYCLE_MS)
+    return seen
+
+
+def test_from_run_now_to_the_hub_with_one_release_rejected(tmp_path: Path, page: Page) -> None:
+    path, home = write(tmp_path / "small.yml"), Home(tmp_path / "home")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with zoo_hub(tmp_path / "hub") as server:
+        process = start(
+            "serve", path, "--home", home.folder, "--endpoint", server.endpoint, "--page", port, token=TOKEN
+        )
+        assert process.stderr is not None and "INFO small: next at" in process.stderr.readline()
+        page.goto(f"http://127.0.0.1:{port}")
+
+        counts = follow_cycle(page)
+        searched = [count for count in counts if "/1,920" in count]
+        assert len(set(searched)) > 1 and "left" in searched[-1]
+
+        # Review: one of the two is rejected with a note, the other published.
+        page.get_by_role("link", name="small-1").first.click()
+        expect(page.get_by_text("2 releases written: balanced, best-math")).to_be_visible()
+        page.get_by_label("Why not").nth(1).fill("answers too briefly")
+        page.get_by_role("button", name="Reject best-math").click()
+        page.get_by_role("button", name="Publish balanced").click()
+        page.wait_for_function(
+            "fetch(location).then(a => a.text()).then(t => t.includes('published by') && t.includes('rejected by'))",
+            polling=500,
+            timeout=CYCLE_MS,
+        )
+        page.reload()
+        expect(page.get_by_text(": answers too briefly")).to_be_visible()
+        assert violations(page) == []
+
+        # The genuine client finds the one, whole, and not the other.
+        api = HfApi(server.endpoint, token=TOKEN)
+        ledger = Ledger(home.ledger)
+        published, rejected = ledger.releases("small-1")
+        assert published.repo == f"{NAMESPACE}/small-balanced"
+        files = {one.rfilename for one in api.model_info(published.repo, revision=published.commit).siblings or ()}
+        assert set(published.files) <= files
+        card = ModelCard.load(api.hf_hub_download(published.repo, "README.md", local_dir=tmp_path / "card"))
+        assert "shoal-merge" in card.data.tags and card.data.eval_results
+        assert not api.repo_exists(rejected.repo)
+        assert {role: one.verdict for role, one in cycle_decisions(ledger, "small-1").items()} == {
+            "balanced": "published",
+            "best-math": "rejected",
+        }
+
+        # The next cycle finds the rejected recipe again, and does not offer it.
+        write(path, budget={"candidates": 44})
+        assert any("read again from" in line for line in iter(process.stderr.readline, ""))
+        page.goto(f"http://127.0.0.1:{port}")
+        follow_cycle(page)
+        results = ledger.kept("small-2", "gate", tuple[GateResult, ...]) or ()
+        (again,) = [one for one in results if one.recipe == rejected.recipe]
+        assert not again.passed and "answers too briefly (cycle small-1)" in again.reason
+        assert rejected.recipe not in [release.recipe for release in ledger.releases("small-2")]
+        ledger.close()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
