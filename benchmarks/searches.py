@@ -11,7 +11,8 @@ spends a part of one on each of more candidates. After some of it the hypervolum
 skill, tells what it has found: by the scores of the search split, and by those of the same front on items that no
 search has seen. Intervals are at 95 %, Student's t over the seeds; those of differences are of the differences to
 `plain` on the same seed. The goal is 99 % of the median hypervolume of `plain` with the whole budget. An arm's own
-seconds are the processor time that it takes besides scoring.
+seconds are the processor time that it takes besides scoring; `share_of_scoring` is what they are of the time that the
+same budget takes at 0.1 billion parameters, by the results of `benchmarks.rounds`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from benchmarks.landscapes.trials import (
     summarise,
 )
 from benchmarks.landscapes.zoos import FOLDER, ZOOS
+from benchmarks.racing import few_shot_costs
 from benchmarks.record import Figures
+from bot.watchlist.sections import ROUNDS
 
 
 def main() -> Figures:
@@ -58,6 +61,8 @@ def main() -> Figures:
     for landscape in asked.landscapes:
         rows = summarise(by_name(found, landscape), PLAIN, asked.budget)
         print_summary(landscape, rows)
+        for row in rows:
+            row["share_of_scoring"] = round(row["own_seconds"] / (asked.budget * few_shot_costs(ROUNDS).whole), 6)
         genes = len(open_landscape(landscape, asked.zoos).space.levels)
         figures.append({"landscape": landscape, "genes": genes, "arms": rows})
     reached = checkpoints(asked.budget)

@@ -242,14 +242,15 @@ def searches() -> list[list[str]]:
     found: Any = load("searches")
     budget, counts = found["budget"], found["checkpoints"]
     head = ["landscape", "search", *(f"at {count}" for count in counts), *(f"held out at {count}" for count in counts)]
-    rows = [[*head, "full scorings to the goal"]]
+    rows = [[*head, f"held out at {counts[-2]}, over plain at {counts[-1]}", "full scorings to the goal"]]
     for landscape, arm in ((one, arm) for one in found["landscapes"] for arm in one["arms"]):
         name = f"{landscape['landscape']}, {landscape['genes']} genes"
         keys = [f"{key}_{count}" for key in ("search", "held_out") for count in counts]
-        reached = [budget + 1 if count is None else count for count in arm["to_goal"]]
-        median = _median(reached)
+        early = arm.get(f"held_out_{counts[-2]}_lead_over_end")
+        median = _median([budget + 1 if cost is None else cost for cost in arm["to_goal"]])
         told = f"{median:.0f}" if median <= budget else f"not in {budget}"
-        rows.append([name, arm["name"], *(_mean_and_lead(arm, key) for key in keys), told])
+        cells = [_mean_and_lead(arm, key) for key in keys]
+        rows.append([name, arm["name"], *cells, _points(early, "+") if early else "", told])
     return rows
 
 

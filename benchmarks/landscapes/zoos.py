@@ -39,7 +39,7 @@ FOLDER = Path(__file__).parents[1] / ".cache"
 
 ITEMS: Mapping[str, Mapping[str, int]] = {
     "demo": {"search": 200, "validation": 1, "report": 400},
-    "deep": {"search": 150, "validation": 1, "report": 300},
+    "deep": {"search": 100, "validation": 1, "report": 200},
     "rivals": {"search": 150, "validation": 1, "report": 300},
 }
 """Items of a skill in each split; larger models are asked less. What a search has not seen is the report split."""

@@ -131,3 +131,4 @@ def test_figures_are_leads_over_plain_on_the_same_seeds() -> None:
     assert rows["other"]["search_3_lead"]["mean"] == pytest.approx(-10.0)
     assert rows["other"]["held_out_3_lead"] == {"mean": 0.0, "half_width": pytest.approx(127.062)}
     assert "search_3_lead" not in rows["plain"]
+    assert rows["other"]["held_out_3_lead_over_end"]["mean"] == pytest.approx(0.0)
