@@ -1,4 +1,4 @@
-"""`shoal` as processes, with their output and exit status."""
+"""`shoal` with its output and exit status: as processes, or in this one where nothing but the answer is at stake."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.lock import hold_home
 from bot.version import shoal_version
-from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist, zoo_hub
+from fixtures import shoal_here
+from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, wait_until_gone, write_watchlist, zoo_hub
 from localhub import Running
 
 COMMANDS = (
@@ -28,6 +29,11 @@ COMMANDS = (
     *("export", "clean", "merge", "hub", "demo", "notify", "page"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
+Here = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs `shoal` in this process, as `shoal` runs it in one of its own."""
+
+run_here = shoal_here.shoal
+
 LOADED = """
 import sys
 from bot.cli.main import main
@@ -37,6 +43,16 @@ except SystemExit as end:
     assert not end.code, end.code
 print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
+
+
+@pytest.fixture
+def here(run_here: shoal_here.Run, monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, *run_here(*arguments))
+
+    return run
 
 
 def loaded(*arguments: object) -> set[str]:
@@ -58,8 +74,8 @@ def test_help_and_check_load_nothing_that_takes_time(arguments: list[str]) -> No
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example_in_80_columns(command: str) -> None:
-    done = shoal(command, "--help")
+def test_every_command_has_help_with_an_example_in_80_columns(here: Here, command: str) -> None:
+    done = here(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Example: shoal {command}" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
@@ -86,25 +102,25 @@ def test_check_describes_the_watchlist_in_a_line_and_as_json() -> None:
         ("just words", "w.yml:1: got no `key: value` lines: not a watchlist"),
     ],
 )
-def test_a_file_that_is_not_a_watchlist_is_refused(tmp_path: Path, written: str, expected: str) -> None:
+def test_a_file_that_is_not_a_watchlist_is_refused(here: Here, tmp_path: Path, written: str, expected: str) -> None:
     (tmp_path / "w.yml").write_text(written + "\n")
-    assert expected in one_line_error(shoal("check", tmp_path / "w.yml"))
+    assert expected in one_line_error(here("check", tmp_path / "w.yml"))
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "run", "serve"])
-def test_a_wrong_watchlist_is_refused_by_every_command_that_reads_one(tmp_path: Path, command: str) -> None:
+def test_a_wrong_watchlist_is_refused_by_every_command_that_reads_one(here: Here, tmp_path: Path, command: str) -> None:
     path = write_watchlist(tmp_path / "w.yml", schedule={"cron": "0 6 * * *"})
     path.write_text(path.read_text().replace('"max_sources"', '"max_source"'))
-    assert "max_source: got 4: is not a known key; did you mean 'max_sources'?" in one_line_error(shoal(command, path))
+    assert "max_source: got 4: is not a known key; did you mean 'max_sources'?" in one_line_error(here(command, path))
     path.write_text(path.read_text().replace('"max_source"', '"max_sources"').replace("0 6 * * *", "0 61 * * *"))
-    assert "schedule.cron: got '0 61 * * *'" in one_line_error(shoal(command, path))
-    assert "nothing.yml: cannot be read (No such file or directory)" in one_line_error(shoal(command, "nothing.yml"))
+    assert "schedule.cron: got '0 61 * * *'" in one_line_error(here(command, path))
+    assert "nothing.yml: cannot be read (No such file or directory)" in one_line_error(here(command, "nothing.yml"))
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub", "http://", "http://127.0.0.1:99999"])
-def test_an_endpoint_that_is_not_an_address_is_refused(tmp_path: Path, endpoint: str) -> None:
+def test_an_endpoint_that_is_not_an_address_is_refused(here: Here, tmp_path: Path, endpoint: str) -> None:
     path = write_watchlist(tmp_path / "w.yml")
-    fault = one_line_error(shoal("run", path, "--home", tmp_path / "home", "--endpoint", endpoint))
+    fault = one_line_error(here("run", path, "--home", tmp_path / "home", "--endpoint", endpoint))
     assert fault == f"--endpoint: got '{endpoint}': is not a Hub's address; write one such as http://127.0.0.1:8300"
     assert not (tmp_path / "home").exists()
 
@@ -123,19 +139,19 @@ def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_pat
         assert (cycle.state, cycle.note) == (State.FAILED, f"{down}; try again later")
 
 
-def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(here: Here, tmp_path: Path) -> None:
     path = write_watchlist(tmp_path / "w.yml")
     (tmp_path / "file").write_text("")
     for with_file in (["run", path], ["status"], ["page"], ["notify"]):
-        assert "is a file; choose a folder" in one_line_error(shoal(*with_file, "--home", tmp_path / "file"))
+        assert "is a file; choose a folder" in one_line_error(here(*with_file, "--home", tmp_path / "file"))
     for command in (["status"], ["show", "small-1"], ["publish", "small-1"]):
-        assert "no ledger here yet" in one_line_error(shoal(*command, "--home", tmp_path / "typo"))
+        assert "no ledger here yet" in one_line_error(here(*command, "--home", tmp_path / "typo"))
     assert not (tmp_path / "typo").exists()
 
 
-def test_a_file_that_is_not_a_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_ledger_is_refused_and_left_alone(here: Here, tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_text("a diary, not a database\n" * 100)
-    assert "not a ledger (file is not a database)" in one_line_error(shoal("status", "--home", tmp_path))
+    assert "not a ledger (file is not a database)" in one_line_error(here("status", "--home", tmp_path))
     assert (tmp_path / "ledger.sqlite").read_text().startswith("a diary")
 
 
@@ -148,13 +164,6 @@ def test_a_pipe_that_its_reader_closes_is_not_an_error() -> None:
 
 
 # -- a cycle, disturbed -------------------------------------------------------------------------------------------
-
-
-WORTH_PUBLISHING = {
-    "items": {"search": 60, "validation": 350},
-    "search": {"groups": {"layers": 2, "modules": "apart", "ends": "apart"}, "budget": {"candidates": 60}},
-    "publish": {"mode": "review"},
-}
 
 
 @dataclass
@@ -175,7 +184,7 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("story")
     with zoo_hub(folder / "hub") as server:
-        yield Story(server, Home(folder / "home"), write_watchlist(folder / "w.yml", **WORTH_PUBLISHING))
+        yield Story(server, Home(folder / "home"), write_watchlist(folder / "w.yml", publish={"mode": "review"}))
 
 
 def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_path: Path) -> None:
@@ -211,6 +220,7 @@ def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story
     until(lambda: ledger.count_evaluations() >= 10, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
+    wait_until_gone(process, 15)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
     assert "is running, not waiting for review" in one_line_error(story.shoal("publish", "small-1"))
@@ -268,13 +278,13 @@ def test_the_local_hub_shows_its_token_once_answers_and_stops_on_signals(tmp_pat
         assert lines[-1] == "stopped" and f"http://127.0.0.1:{port} in a browser" in lines[-4]
 
 
-def test_a_hub_on_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
-    fault = one_line_error(shoal("hub", tmp_path / "hub", "--host", "192.0.2.1"))
+def test_a_hub_on_an_address_of_another_machine_is_refused(here: Here, tmp_path: Path) -> None:
+    fault = one_line_error(here("hub", tmp_path / "hub", "--host", "192.0.2.1"))
     assert fault.startswith("--host: got 192.0.2.1: ")
     (tmp_path / "file").write_text("")
-    assert "Not a directory; check the path" in one_line_error(shoal("hub", tmp_path / "file", "--port", 18_299))
+    assert "Not a directory; check the path" in one_line_error(here("hub", tmp_path / "file", "--port", 18_299))
 
 
-def test_a_demo_in_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_demo_in_a_file_is_refused(here: Here, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "Not a directory; choose a folder" in one_line_error(shoal("demo", tmp_path / "file"))
+    assert "Not a directory; choose a folder" in one_line_error(here("demo", tmp_path / "file"))

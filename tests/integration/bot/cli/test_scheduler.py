@@ -187,7 +187,9 @@ def test_sighup_rereads_the_watchlists_and_sigterm_ends_the_wait_with_status_0(
 
 
 def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> None:
-    path = scheduled(tmp_path, "small", publish={"mode": "off"}, search={"budget": {"candidates": 60}})
+    path = scheduled(
+        tmp_path, "small", publish={"mode": "off"}, items={"validation": 60}, search={"budget": {"candidates": 24}}
+    )
     home = Home(tmp_path / "home")
     ledger = Ledger(home.ledger)
     # A cycle that was begun and then interrupted.

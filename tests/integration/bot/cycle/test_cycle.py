@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import sqlite3
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import yaml
@@ -64,6 +60,7 @@ from fixtures.cycles import (
     small_watchlist,
     start_process,
 )
+from fixtures.shoal_process import wait_until_gone
 from localhub import Running
 from merging.identity import ModelId
 from merging.merge_tensor import make_loader, merge_tensor
@@ -136,6 +133,18 @@ def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory, workers: S
         listener = Listener()
         assert run_cycle(WATCHLIST, home, hub, listener, workers.get) == CYCLE
         yield Finished(server, home, plan, seen, listener)
+
+
+@pytest.fixture
+def known_scores(finished: Finished, home: Home) -> Home:
+    """A home that has the finished cycle's sources and scores, but knows of no cycle."""
+    shutil.copytree(finished.home.sources, home.sources)
+    with sqlite3.connect(finished.home.ledger) as known, sqlite3.connect(home.ledger) as ledger:
+        known.backup(ledger)
+        for (table,) in ledger.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if table not in ("recipes", "evaluations", "item_scores"):
+                ledger.execute(f"DELETE FROM {table}")
+    return home
 
 
 def weights_of(home: Home, cycle: str = CYCLE) -> dict[str, str]:
@@ -426,49 +435,12 @@ def _weight_requests(seen: list[tuple[str, str]]) -> Counter[str]:
     return counts
 
 
-# -- killed, interrupted ------------------------------------------------------------------------------------------
+# -- killed ------------------------------------------------------------------------------------------------------
 
 
-def descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Living processes of the process's session."""
-    alive = []
-    for one in psutil.process_iter():
-        try:
-            if os.getsid(one.pid) == process.pid and one.status() != psutil.STATUS_ZOMBIE:
-                alive.append(one)
-        except (ProcessLookupError, psutil.NoSuchProcess, PermissionError):
-            continue
-    return alive
-
-
-def wait_until_gone(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """No process of the dead one's session may outlive it for long."""
-    end = time.monotonic() + seconds
-    while left := descendants(process):
-        assert time.monotonic() < end, f"orphans: {left}"
-        time.sleep(0.1)
-
-
-def wait_for_scores(home: Home, process: subprocess.Popen[bytes]) -> None:
-    """Until the first candidates are in the ledger."""
-    while process.poll() is None:
-        if home.ledger.exists() and Ledger(home.ledger).count_evaluations() >= 2:
-            return
-        time.sleep(0.02)
-    pytest.fail("the cycle ended before it was interrupted")
-
-
-def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
+def test_a_cycle_killed_again_and_again_ends_as_if_undisturbed(
     server: Running, home: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
-    process = start_process(server, home, WATCHLIST)
-    wait_for_scores(home, process)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=15) not in (0, DEAD)
-    wait_until_gone(process, 15)
-    scored = Ledger(home.ledger).count_evaluations()
-    assert 2 <= scored < finished.ledger.count_evaluations()
-
     for point in ("in the search", "before the upload", "before the record"):
         process = start_process(server, home, WATCHLIST, point)
         assert process.wait(timeout=120) == DEAD, point
@@ -478,7 +450,7 @@ def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
         ledger_now = Ledger(home.ledger)
         assert [cycle.state for cycle in ledger_now.cycles()] == [State.RUNNING]
         if point == "in the search":
-            assert ledger_now.count_evaluations() == scored + cycles.SCORED_BEFORE_DEATH
+            assert ledger_now.count_evaluations() == cycles.SCORED_BEFORE_DEATH
         assert len(published(server)) == (1 if point == "before the record" else 0)
     # As if on another machine: what is on the Hub already stays as it is, its card too.
     run_cycle(guarded_watchlist(workers={"threads": 2}), home, client(server), Listener(), workers.get)
@@ -496,9 +468,9 @@ def test_a_cycle_interrupted_and_killed_again_and_again_ends_as_if_undisturbed(
 
 
 def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
-    server: Running, home: Home, finished: Finished, workers: SharedWorkers
+    server: Running, known_scores: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
-    hub = client(server)
+    hub, home = client(server), known_scores
     cycle = run_cycle(guarded_watchlist(publish={"mode": "review"}), home, hub, Listener(), workers.get)
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.REVIEW and published(server) == {}
@@ -514,9 +486,10 @@ def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
 
 
 def test_releases_that_were_only_written_are_published_later_without_a_new_search(
-    server: Running, home: Home, finished: Finished, workers: SharedWorkers
+    server: Running, known_scores: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
     """Publishing is off first, then the Hub is down, then it is there."""
+    home = known_scores
     hub, ledger = client(server), Ledger(home.ledger)
     first = run_cycle(guarded_watchlist(publish={"mode": "off", "namespace": None}), home, hub, Listener(), workers.get)
     assert ledger.cycle(first).state is State.WRITTEN and published(server) == {}
