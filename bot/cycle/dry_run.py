@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from bot.cycle.outlook import BudgetOutlook, make_outlook
 from bot.cycle.probe import measure_speed
 from bot.cycle.resources import fit_resources
 from bot.cycle.sources import describe_templates, find_missing_template
@@ -92,7 +93,7 @@ class RunCost:
 class RunPlan:
     """The verdict on every candidate, the tasks, the differences that they can show, and the cost.
 
-    recall: what the run would recall of earlier cycles; None for nothing.
+    recall: what the run would recall of earlier cycles; None for nothing. outlook: what the budget is likely to reach.
     visible_if: the assumption behind those differences. guards: what the items can show of each guard. warnings: what
     makes a run unlikely to publish anything, or may not be meant. refusal: why a run would be refused, for want of a
     pool, of items, of a chat template or of data, a line for each task without data; None if it would not. Without the
@@ -110,6 +111,7 @@ class RunPlan:
     cost: RunCost | None
     refusal: str | None
     recall: RecallPlan | None = None
+    outlook: BudgetOutlook | None = None
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
@@ -174,6 +176,7 @@ def make_plan(
         cost=cost,
         refusal="\n".join(filter(None, (refusal, no_data))) or None,
         recall=recalled,
+        outlook=make_outlook(watchlist, facts, ledger) if suite else None,
     )
 
 

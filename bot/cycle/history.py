@@ -12,6 +12,7 @@ from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.lock import is_home_held
 from bot.search.results import (
     AuditionSummary,
+    FrontChoice,
     GateResult,
     GeneralisationGap,
     MeasuredRow,
@@ -41,7 +42,8 @@ class CyclePage:
     """Everything about one cycle. Fields of stages that it has not reached are empty or None.
 
     recalled: what the search began with from earlier cycles.
-    front: (recipe digest, scores on the search split) after the newest generation. gap: how much of the search's gain
+    front: (recipe digest, scores on the search split) after the newest generation. choice: how a model of the scores
+    chose it, where there was one. gap: how much of the search's gain
     is there on the validation split. decisions: the reviewers', one for
     each release at most.
     """
@@ -54,6 +56,7 @@ class CyclePage:
     search: SearchSummary | None
     front: tuple[tuple[str, tuple[float, ...]], ...]
     gate_results: tuple[GateResult, ...]
+    choice: FrontChoice | None
     gap: GeneralisationGap | None
     measured: tuple[MeasuredRow, ...]
     releases: tuple[ReleaseEntry, ...]
@@ -73,6 +76,7 @@ class CyclePage:
             "search": search,
             "front": [{"recipe": recipe, "scores": list(scores)} for recipe, scores in self.front],
             "gate": [asdict(gate_result) for gate_result in self.gate_results],
+            "shrinkage": asdict(self.choice) if self.choice else None,
             "generalisation": asdict(self.gap) if self.gap else None,
             "measured": [asdict(row) for row in self.measured],
             "releases": [asdict(release) for release in self.releases],
@@ -116,6 +120,7 @@ def read_cycle(ledger: Ledger, home: Home, cycle: str) -> CyclePage:
         search=ledger.kept(cycle, "search", SearchSummary),
         front=ledger.front(cycle),
         gate_results=ledger.kept(cycle, "gate", tuple[GateResult, ...]) or (),
+        choice=ledger.kept(cycle, FrontChoice.STAGE, FrontChoice),
         gap=ledger.kept(cycle, GeneralisationGap.STAGE, GeneralisationGap),
         measured=ledger.kept(cycle, "measured", tuple[MeasuredRow, ...]) or (),
         releases=ledger.releases(cycle),

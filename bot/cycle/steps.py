@@ -24,10 +24,11 @@ from bot.scoring.resources import Resources
 from bot.scoring.vocabulary_rows import prepare_rows
 from bot.scoring.worker_spec import WorkerSpec
 from bot.search.baselines import Baseline, evaluate_baselines
+from bot.search.front.choice import choose_front, with_front
 from bot.search.front.generalisation import measure_gap
 from bot.search.gate import apply_gate
 from bot.search.recall import Recall, todays_models
-from bot.search.results import GateResult, GeneralisationGap, MeasuredRow, RecallSummary, SearchSummary
+from bot.search.results import FrontChoice, GateResult, GeneralisationGap, MeasuredRow, RecallSummary, SearchSummary
 from bot.search.run import make_outcome, search_recipes, summarise_search
 from bot.search.selection import Chosen, choose_releases
 from bot.search.strategies.strategy import SearchStrategy
@@ -136,6 +137,12 @@ def search_merges(
         narrator.say(f"the layers of {left_out} are left out; to use them, raise search.dataflow.models")
     baselines = [evaluation for _, evaluation in split.baselines]
     found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator, warm)
+    kept = ledger.kept(cycle, FrontChoice.STAGE, FrontChoice)
+    if (choice := choose_front(found, strategy, watchlist.search.population, kept)) is not None:
+        found = with_front(found, choice)
+        ledger.keep(cycle, FrontChoice.STAGE, choice, FrontChoice)
+        rows = [(scored.recipe.digest, scored.point) for scored in found.front]
+        ledger.record_front(cycle, len(found.generations), rows)
     items = len(split.eval_set.items)
     summary = summarise_search(found, items, len(watchlist.skills))
     ledger.keep(cycle, "search", summary, SearchSummary)
@@ -144,6 +151,8 @@ def search_merges(
         f"{summary.failed} failed; {summary.item_scores:,} item scores, {len(summary.front)} on the front; "
         f"{summary.stopped}"
     )
+    if choice is not None:
+        narrator.say(f"search: {choice.describe()}")
     return found, summary
 
 

@@ -95,7 +95,7 @@ def detectable_effects(
         Split.REPORT: (skills * baselines, CLAIM_ALPHA / 2 / (skills * baselines)),
     }
     return tuple(
-        _detectable_effect(skill, _counts(tasks, split), split, *tested[split])
+        _detectable_effect(skill, count_items(tasks, split), split, *tested[split])
         for skill in watchlist.skills
         for split in Split
     )
@@ -103,13 +103,13 @@ def detectable_effects(
 
 def guard_powers(watchlist: Watchlist, tasks: Sequence[TaskDescription]) -> tuple[GuardPower, ...]:
     """What the validation items can show in each guard. `tasks`: all of the watchlist's."""
-    alpha, counts = 1 - watchlist.gate.confidence, _counts(tasks, Split.VALIDATION)
+    alpha, counts = 1 - watchlist.gate.confidence, count_items(tasks, Split.VALIDATION)
     return tuple(_guard_power(guard, counts, alpha) for guard in watchlist.guards)
 
 
 def refuse_counts(watchlist: Watchlist, tasks: Sequence[TaskDescription]) -> str | None:
     """Why no merge could pass the gate with these items, whatever its scores; None if one could."""
-    for path, reason in find_hopeless_counts(watchlist, _counts(tasks, Split.VALIDATION)):
+    for path, reason in find_hopeless_counts(watchlist, count_items(tasks, Split.VALIDATION)):
         return f"{watchlist.name}: {dotted(path)}: {reason}"
     return None
 
@@ -126,8 +126,8 @@ def describe_hopelessness(effects: Sequence[DetectableEffect]) -> str | None:
     )
 
 
-def _counts(tasks: Sequence[TaskDescription], split: Split) -> Mapping[str, int]:
-    """Number of items of each task; a task that only guards use has none on the search split."""
+def count_items(tasks: Sequence[TaskDescription], split: Split) -> Mapping[str, int]:
+    """Number of items of each task in a split; a task that only guards use has none on the search split."""
     return {task.task: task.items[split] for task in sorted(tasks, key=lambda task: task.items[split])}
 
 

@@ -87,6 +87,38 @@ class SearchSummary:
 
 
 @dataclass(frozen=True)
+class ModelledRecipe:
+    """A recipe by its digest, with its measured scores and those that the model of the scores expects of it."""
+
+    recipe: str
+    scores: tuple[float, ...]
+    expected: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FrontChoice:
+    """A front that was chosen by a model of the scores over the genes, which smooths luck away.
+
+    among: digest of the scores that it was chosen from. members: digests of the recipes on it. put_in: those of them
+    that others surpass by measured scores. left_out: recipes that none surpasses by measured scores, but are not on it.
+    """
+
+    STAGE: ClassVar = "front"
+
+    among: str
+    members: tuple[str, ...]
+    put_in: tuple[ModelledRecipe, ...]
+    left_out: tuple[ModelledRecipe, ...]
+
+    def describe(self) -> str:
+        """The choice in words."""
+        return (
+            f"the front is chosen by the scores that the model expects: {len(self.put_in)} of {len(self.members)} "
+            f"members are put in by it, and {len(self.left_out)} with the luckiest scores are left out"
+        )
+
+
+@dataclass(frozen=True)
 class GeneralisationGap:
     """How much of what a search gained is there on items that it has not seen.
 

@@ -47,6 +47,17 @@ def detectable_difference(
     return difference if difference < discordant else None
 
 
+def lead_by_luck(items: float, candidates: int, discordant: float = MOST_DISCORDANT) -> float:
+    """Expected lead of the best of equally good candidates over their true score, by chance alone.
+
+    Two that differ on a share ψ of the items have scores whose difference has the variance ψ / n, so each varies by
+    ψ / 2n about what they share. The largest of N normal values is Φ⁻¹((N - 0.375) / (N + 0.25)) deviations above the
+    mean (Blom 1958).
+    """
+    deviation = math.sqrt(discordant / (2 * items))
+    return NormalDist().inv_cdf((candidates - 0.375) / (candidates + 0.25)) * deviation if candidates > 1 else 0.0
+
+
 def effective_items(weights: Sequence[float], items: Sequence[int]) -> float:
     """Number of items of one task that are worth those of several in a weighted mean: 1 / Σ (w² / n), with Σ w = 1."""
     total = math.fsum(weights)

@@ -20,7 +20,7 @@ from bot.cycle.history import CyclePage
 from bot.cycle.past.front import number_front
 from bot.hub.discovery.candidate import Verdict
 from bot.progress import clock_time, printable
-from bot.search.results import GateResult, MeasuredRow, SearchSummary
+from bot.search.results import FrontChoice, GateResult, MeasuredRow, SearchSummary
 
 if TYPE_CHECKING:
     from bot.cycle.dry_run import RunCost, RunPlan, TaskPlan
@@ -50,6 +50,8 @@ def layout_plan(plan: RunPlan) -> RenderableType:
     if plan.cost is not None:
         sections.append(("A run would take", _cost(plan.cost, plan.licence or "")))
         sections.append(("Scoring, stage by stage", _stages(plan.cost)))
+    if plan.outlook is not None:
+        sections.append(("What the budget may reach", Text(printable("\n".join(plan.outlook.describe())))))
     return _page(sections)
 
 
@@ -95,6 +97,8 @@ def _gate_sections(page: CyclePage) -> list[Section]:
         found = [gate_result for gate_result in page.gate_results if gate_result.passed == passed]
         if found:
             sections.append((f"{heading} ({len(found)}), scores on the validation split", _gate(found, page)))
+    if page.choice is not None and (page.choice.put_in or page.choice.left_out):
+        sections.append(("On the front, and not, by the model of the scores", _choice(page.choice, page.skills)))
     return sections
 
 
@@ -241,6 +245,17 @@ def _gate(gate_results: Iterable[GateResult], page: CyclePage) -> Table:
         recipe = gate_result.recipe
         _add(table, numbers[recipe], recipe[:_DIGEST], *scores, gate_result.reason)
     return table
+
+
+def _choice(choice: FrontChoice, skills: Sequence[str]) -> Group:
+    """The recipes that a model of the scores put on the front or left out, by what it expects of them."""
+    table = _table("recipe", *skills, "")
+    for recipes, words in ((choice.put_in, "put in"), (choice.left_out, "left out")):
+        for one in recipes:
+            pairs = zip(one.scores, one.expected, strict=True)
+            cells = [f"{score:.3f}, expected {expected:.3f}" for score, expected in pairs]
+            _add(table, one.recipe[:_DIGEST], *cells, words)
+    return Group(table, Text(printable(choice.describe()), "dim"))
 
 
 def _scores(page: CyclePage) -> Section:

@@ -11,6 +11,7 @@ from bot.release.plots.canvas import LABEL_LENGTH, SMALL, new_figure, own_settin
 from bot.release.plots.labels import Label, draw_labels, drawable
 from bot.release.plots.palette import BLUE, GROUND, STYLES, Style
 from bot.search.results import BaselineKind
+from merging.evolution.pareto import nondominated
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -34,8 +35,8 @@ class Mark:
 class ParetoFacts:
     """Scores on the search split that the picture of the front shows; higher is better.
 
-    candidates: all that were scored on every item. front: those that no other one dominates. marks: releases and
-    baselines.
+    candidates: all that were scored on every item. front: its members, which others may surpass by luck. marks:
+    releases and baselines.
     """
 
     skills: tuple[str, ...]
@@ -145,7 +146,7 @@ def _scatter(
 
 def _draw_front_line(axes: Axes, front: Sequence[Point]) -> None:
     """Draw the edge of what the front dominates: with two skills it is a staircase."""
-    corners = sorted(front)
+    corners = sorted(front[index] for index in nondominated(front))
     columns = [p[0] for p in corners], [p[1] for p in corners]
     axes.step(*columns, where="pre", color=_FRONT.colour, linewidth=1.2, alpha=0.6, zorder=2)
 

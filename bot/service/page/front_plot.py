@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bot.search.results import FrontChoice
+
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44
 TICKS = 5
@@ -23,11 +25,15 @@ class CandidatePoint:
 
 @dataclass(frozen=True)
 class FrontPoint(CandidatePoint):
-    """A member of the front. recipe: its digest. number: as `shoal show` numbers it, from 1. chosen: it is shown."""
+    """A member of the front. recipe: its digest. number: as `shoal show` numbers it, from 1. chosen: it is shown.
+
+    put_in: whether a model of the scores put it on the front, though others surpass it by measured scores.
+    """
 
     recipe: str
     number: int
     chosen: bool
+    put_in: bool
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,15 @@ class Tick:
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """The picture. x_skill, y_skill: names of the axes. front: the chosen member comes last, so that it is on top."""
+    """The picture. x_skill, y_skill: names of the axes. front: the chosen member comes last, so that it is on top.
+
+    left_out: recipes that a model of the scores left out of the front, though none surpasses them by measured scores.
+    """
 
     x_skill: str
     y_skill: str
     candidates: tuple[CandidatePoint, ...]
+    left_out: tuple[CandidatePoint, ...]
     front: tuple[FrontPoint, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -83,11 +93,13 @@ def plot_front(
     x_skill: str,
     y_skill: str,
     chosen: str | None,
+    choice: FrontChoice | None = None,
 ) -> FrontPlot:
     """The picture of a search.
 
     points: scores of every candidate on the search split, in the order of `skills`. front: (recipe digest, scores).
-    chosen: the digest that is shown beside the picture. ValueError for a skill that is not among them.
+    chosen: the digest that is shown beside the picture. choice: how a model of the scores chose the front. ValueError
+    for a skill that is not among them.
     """
     column, row = skills.index(x_skill), skills.index(y_skill)
     shown = [*points, *(scores for _, scores in front)]
@@ -100,14 +112,24 @@ def plot_front(
     def places(scores: Sequence[float]) -> tuple[float, float]:
         return across.place(scores[column]), up.place(scores[row])
 
+    put_in, left_out = (choice.put_in, choice.left_out) if choice else ((), ())
+    by_model = {one.recipe for one in put_in}
     members = [
-        FrontPoint(*places(scores), f"front member {number}: {title(scores)}", recipe, number, recipe == chosen)
+        FrontPoint(
+            *places(scores),
+            f"front member {number}{', put in by the model' if recipe in by_model else ''}: {title(scores)}",
+            recipe,
+            number,
+            recipe == chosen,
+            recipe in by_model,
+        )
         for number, (recipe, scores) in enumerate(front, 1)
     ]
     return FrontPlot(
         x_skill,
         y_skill,
         tuple(CandidatePoint(*places(scores), title(scores)) for scores in points),
+        tuple(CandidatePoint(*places(one.scores), f"left out by the model: {title(one.scores)}") for one in left_out),
         tuple(sorted(members, key=lambda member: member.chosen)),
         across.ticks(),
         up.ticks(),

@@ -397,6 +397,7 @@ def _plot(page: CyclePage, x_skill: str | None, y_skill: str | None, chosen: Fro
         x_skill=x_skill,
         y_skill=y_skill or others[0],
         chosen=chosen.recipe if chosen else None,
+        choice=page.choice,
     )
 
 

@@ -33,7 +33,7 @@ from bot.service.page.views import Desk
 from bot.service.retries import PlannedRetry
 from bot.watchlist.watchlist import Watchlist
 from fixtures.cycles import Listener, small_watchlist
-from fixtures.past_cycles import FRONT, PIXEL, write_past_cycles
+from fixtures.past_cycles import FRONT, GAP, PIXEL, write_past_cycles
 from fixtures.shoal_here import Run
 from fixtures.shoal_process import write_watchlist
 
@@ -139,7 +139,9 @@ def test_a_cycle_shows_its_front_its_reasons_and_its_releases(browser: TestClien
     html = browser.get("/cycles/small-1").text
     shown = words(html)
     assert html.count('class="candidate"') == 5
-    assert html.count('class="member"') == 3
+    assert html.count('class="member') == 3 and html.count('class="member put-in"') == 1
+    assert html.count('class="left-out"') == 1 and "1 of 3 members are put in by it" in shown
+    assert GAP.describe()[1:] in shown
     assert "passed: beats all at cross" in shown and "refused: the base is as good" in shown
     assert "balanced release 0.700 0.600–0.800" in shown
     assert "a/b taken of the family" in shown

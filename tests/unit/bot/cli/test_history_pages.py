@@ -21,6 +21,7 @@ from bot.search.results import GateResult, MeasuredRow
 from bot.watchlist.watchlist import Watchlist
 from evaluation.statistics.intervals import Interval
 from fixtures.cycles import small_watchlist
+from fixtures.past_cycles import GAP, write_past_cycles
 from fixtures.shoal_here import Run
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -103,6 +104,21 @@ def test_results_come_before_refusals(shoal: Run, home: Home) -> None:
         "Accepted (1)",
         "Refused (1)",
     ]
+
+
+def test_a_search_says_how_its_front_was_chosen_and_how_much_of_it_was_luck(shoal: Run, tmp_path: Path) -> None:
+    home = write_past_cycles(tmp_path)
+    out = shoal("show", "small-1", "--home", home.folder)[1]
+    words = " ".join(out.split())
+    assert "hypervolume 0.6000" in words and f"budget {GAP.describe()}" in words
+    section = out.partition("by the model of the scores\n")[2].partition("\n\n")[0]
+    rows = [line.split() for line in section.splitlines()]
+    assert ["cccccccccc", "0.900,", "expected", "0.880", "0.200,", "expected", "0.310", "put", "in"] in rows
+    assert ["9999999999", "0.300,", "expected", "0.250", "0.500,", "expected", "0.450", "left", "out"] in rows
+    assert "1 of 3 members are put in by it, and 1 with the luckiest scores are left out" in " ".join(section.split())
+    shown = json.loads(shoal("show", "small-1", "--json", "--home", home.folder)[1])
+    assert shown["shrinkage"]["put_in"][0]["expected"] == [0.88, 0.31]
+    assert shown["generalisation"]["low"] == GAP.low
 
 
 def test_show_can_be_limited_to_parts(shoal: Run, home: Home) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.search.results import FrontChoice, ModelledRecipe
 from bot.service.page.front_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot_front
 
 SKILLS = ("math", "cross")
@@ -27,6 +28,22 @@ def test_better_scores_lie_further_right_and_further_up() -> None:
     assert right.y == pytest.approx((TOP + HEIGHT - BOTTOM) / 2)
     assert top.chosen and top.number == 1
     assert top.title == "front member 1: math 0.500, cross 1.000"
+
+
+def test_recipes_that_a_model_put_in_or_left_out_say_so() -> None:
+    put_in, left_out = ModelledRecipe("r", (0.5, 1.0), (0.6, 1.0)), ModelledRecipe("s", (1.0, 0.5), (0.4, 0.4))
+    plot = plot_front(
+        SKILLS,
+        [(1.0, 0.5)],
+        [("r", put_in.scores), ("t", (0.0, 0.0))],
+        x_skill="math",
+        y_skill="cross",
+        chosen=None,
+        choice=FrontChoice("d", ("r", "t"), (put_in,), (left_out,)),
+    )
+    assert [(one.put_in, "put in by the model" in one.title) for one in plot.front] == [(True, True), (False, False)]
+    (left,), (candidate,) = plot.left_out, plot.candidates
+    assert (left.x, left.y) == (candidate.x, candidate.y) and left.title.startswith("left out by the model: math 1.0")
 
 
 def test_ticks_stand_at_round_scores_within_the_axis() -> None:

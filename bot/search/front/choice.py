@@ -1,0 +1,56 @@
+"""The choice of a cycle's front: by its scores, or with shrinkage where there is a model of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+from bot.search.results import FrontChoice, ModelledRecipe
+from bot.search.strategies.strategy import SearchStrategy
+from merging.evolution.outcomes import SearchResult
+
+
+def choose_front(
+    found: SearchResult, strategy: SearchStrategy, population: int, kept: FrontChoice | None
+) -> FrontChoice | None:
+    """Choose the front of a finished search by a model of its scores; None for the front that it has.
+
+    kept: an earlier choice of this cycle, which stands if it was made among the same scores, whatever the last bits of
+    a model are on another processor.
+
+    There is no model of paths: their layers are choices, between which scores are not smooth.
+    """
+    from merging.evolution.shrinkage import shrink_front
+
+    if strategy.first_space is not strategy.weight_merges or strategy.staged:
+        return None
+    among = _digest(found)
+    if kept is not None and kept.among == among:
+        return kept
+    shrunk = shrink_front(strategy.weight_merges, found.scored, population)
+    if shrunk is None:
+        return None
+    described = [
+        (one, ModelledRecipe(one.scored.recipe.digest, one.scored.point, one.expected))
+        for one in shrunk
+        if one.chosen != one.measured_best
+    ]
+    return FrontChoice(
+        among=among,
+        members=tuple(one.scored.recipe.digest for one in shrunk if one.chosen),
+        put_in=tuple(recipe for one, recipe in described if one.chosen),
+        left_out=tuple(recipe for one, recipe in described if not one.chosen),
+    )
+
+
+def with_front(found: SearchResult, choice: FrontChoice) -> SearchResult:
+    """A search with the front that was chosen."""
+    scored = {one.recipe.digest: one for one in found.scored}
+    return replace(found, front=tuple(scored[digest] for digest in choice.members))
+
+
+def _digest(found: SearchResult) -> str:
+    """Digest of everything that a front is chosen from."""
+    values = [[one.recipe.digest, one.outcome.objectives, one.outcome.is_measured] for one in found.scored]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -1,0 +1,100 @@
+"""The front of a search with shrinkage: by what a model of the scores expects, instead of by the luckiest scores.
+
+The best of many noisy scores are too high. A model that smooths the scores over the genes knows of each recipe what its
+neighbours scored too, so its expectations are nearer to what the recipe scores on other items, and recipes that were
+merely unlucky come to the front beside those that were merely lucky.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from merging.evolution.outcomes import Scored
+from merging.evolution.pareto import nondominated, spread_order
+from merging.evolution.surrogate.landscape import UNKNOWN_NOISE, fit_landscape
+from merging.spaces.space import Genome, SearchSpace
+
+Array = NDArray[np.float64]
+
+FEWEST = 60
+"""Fewest scored recipes that a model is learned from: with fewer it does not find a better front than the scores do."""
+
+CERTAIN = 0.8
+"""Probability of being surpassed in all scores from which on a recipe of the measured front is left out."""
+
+DRAWS = 400
+"""Draws by which that probability is estimated."""
+
+
+@dataclass(frozen=True)
+class ShrunkRecipe:
+    """A recipe on the front by its measured scores, or by the expected ones, or both.
+
+    expected: scores by the model, one per objective. measured_best: whether no measured recipe dominates it by its
+    measured scores. chosen: whether it is on the front.
+    """
+
+    scored: Scored
+    expected: tuple[float, ...]
+    measured_best: bool
+    chosen: bool
+
+
+def shrink_front(space: SearchSpace, scored: Sequence[Scored], most: int) -> tuple[ShrunkRecipe, ...] | None:
+    """Choose the front among the measured recipes of a search, best in the first objective first.
+
+    On it are the recipes that no other one dominates by expected scores, and those of the measured front that none of
+    these surpasses with a probability of at least `CERTAIN`. most: members that it may have; it may have more only as
+    far as the measured front does.
+
+    None where there is no model: for fewer than `FEWEST` recipes, and where a measured recipe has no genome. Recipes
+    that a race has stopped teach the model by their estimates, whose errors grow as the square root of the items that
+    they lack; they are never on the front.
+    """
+    succeeded = [one for one in scored if one.outcome.objectives is not None]
+    genomes = [space.encode(one.recipe) for one in succeeded]
+    known = [(one, genome) for one, genome in zip(succeeded, genomes, strict=True) if genome is not None]
+    measured = [(one, genome) for one, genome in known if one.outcome.is_measured]
+    if len(known) < FEWEST or len(measured) < sum(one.outcome.is_measured for one in succeeded):
+        return None
+    points = np.array([one.point for one, _ in known])
+    answered = np.array([1.0 if one.outcome.is_measured else one.outcome.answered for one, _ in known])
+    errors = UNKNOWN_NOISE * points.std(axis=0) / np.sqrt(answered)[:, None]
+    landscape = fit_landscape(space, [genome for _, genome in known], points, errors.tolist())
+    recipes, places = [one for one, _ in measured], [genome for _, genome in measured]
+    expected, _ = landscape.predict(places)
+
+    def draws(indices: Sequence[int]) -> Array:
+        chosen: list[Genome] = [places[index] for index in indices]
+        return landscape.draw(chosen, DRAWS, np.random.default_rng(0))
+
+    best = nondominated([one.point for one in recipes])
+    smoothed = nondominated(expected.tolist())
+    doubtful = [index for index in best if index not in smoothed]
+    kept = _not_surpassed(draws([*smoothed, *doubtful]), len(smoothed))
+    front = sorted({*smoothed, *(doubtful[place] for place in kept)})
+    front = _spread(front, expected, max(most, len(best)))
+    members = sorted({*best, *front}, key=lambda index: (recipes[index].point, recipes[index].recipe.digest))
+    return tuple(
+        ShrunkRecipe(recipes[index], tuple(map(float, expected[index])), index in best, index in front)
+        for index in reversed(members)
+    )
+
+
+def _not_surpassed(draws: Array, members: int) -> list[int]:
+    """The places, behind the members, of recipes that no member surpasses for certain.
+
+    draws: (recipes × draws × objectives), joint ones, the members first.
+    """
+    front, others = draws[:members], draws[members:]
+    chances = (front[None] >= others[:, None]).all(axis=-1).mean(axis=-1)
+    return [place for place, row in enumerate(chances) if row.max() < CERTAIN]
+
+
+def _spread(front: Sequence[int], expected: Array, most: int) -> list[int]:
+    """At most so many members, spread over the front."""
+    return [front[place] for place in spread_order(expected[list(front)].tolist())[:most]]
