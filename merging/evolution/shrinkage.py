@@ -26,6 +26,10 @@ FEWEST = 60
 CERTAIN = 0.8
 """Probability of being surpassed in all scores from which on a recipe of the measured front is left out."""
 
+UNEXPLAINED = 4.0
+"""Difference between measured and expected scores, in robust standard deviations of all recipes', that is no luck: the
+model does not know such a recipe, so it cannot tell."""
+
 DRAWS = 400
 """Draws by which that probability is estimated."""
 
@@ -47,8 +51,9 @@ class ShrunkRecipe:
 def shrink_front(space: SearchSpace, scored: Sequence[Scored], most: int) -> tuple[ShrunkRecipe, ...] | None:
     """Choose the front among the measured recipes of a search, best in the first objective first.
 
-    On it are the recipes that no other one dominates by expected scores, and those of the measured front that none of
-    these surpasses with a probability of at least `CERTAIN`. most: members that it may have; it may have more only as
+    On it are the recipes that no other one dominates by expected scores, and those of the measured front about which
+    the model cannot tell: none of these surpasses them with a probability of at least `CERTAIN`, or their scores are
+    too far from what it expects to be luck. most: members that it may have; it may have more only as
     far as the measured front does.
 
     None where there is no model: for fewer than `FEWEST` recipes, and where a measured recipe has no genome. Recipes
@@ -76,7 +81,8 @@ def shrink_front(space: SearchSpace, scored: Sequence[Scored], most: int) -> tup
     smoothed = nondominated(expected.tolist())
     doubtful = [index for index in best if index not in smoothed]
     kept = _not_surpassed(draws([*smoothed, *doubtful]), len(smoothed))
-    front = sorted({*smoothed, *(doubtful[place] for place in kept)})
+    unexplained = _unexplained(np.array([one.point for one in recipes]) - expected)
+    front = sorted({*smoothed, *(doubtful[place] for place in kept), *(one for one in doubtful if unexplained[one])})
     front = _spread(front, expected, max(most, len(best)))
     members = sorted({*best, *front}, key=lambda index: (recipes[index].point, recipes[index].recipe.digest))
     return tuple(
@@ -93,6 +99,12 @@ def _not_surpassed(draws: Array, members: int) -> list[int]:
     front, others = draws[:members], draws[members:]
     chances = (front[None] >= others[:, None]).all(axis=-1).mean(axis=-1)
     return [place for place, row in enumerate(chances) if row.max() < CERTAIN]
+
+
+def _unexplained(residuals: Array) -> NDArray[np.bool_]:
+    """Which recipes have a score that is too high for the model. residuals: recipes × objectives."""
+    deviations = 1.4826 * np.median(np.abs(residuals - np.median(residuals, axis=0)), axis=0)
+    return (residuals > UNEXPLAINED * np.maximum(deviations, 1e-12)).any(axis=1)
 
 
 def _spread(front: Sequence[int], expected: Array, most: int) -> list[int]:
