@@ -104,7 +104,8 @@ def _not_surpassed(draws: Array, members: int) -> list[int]:
 def _unexplained(residuals: Array) -> NDArray[np.bool_]:
     """Which recipes have a score that is too high for the model. residuals: recipes × objectives."""
     deviations = 1.4826 * np.median(np.abs(residuals - np.median(residuals, axis=0)), axis=0)
-    return (residuals > UNEXPLAINED * np.maximum(deviations, 1e-12)).any(axis=1)
+    unexplained: NDArray[np.bool_] = np.any(residuals > UNEXPLAINED * np.maximum(deviations, 1e-12), axis=1)
+    return unexplained
 
 
 def _spread(front: Sequence[int], expected: Array, most: int) -> list[int]:

@@ -199,7 +199,7 @@ def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> 
         process = start(*arguments, token=TOKEN)
         until(lambda: ledger.count_evaluations() > 12, process)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
         assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
         assert [cycle.state for cycle in ledger.cycles()] == [State.RUNNING]
         with hold_home(home):
@@ -208,7 +208,7 @@ def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> 
         process = start(*arguments, token=TOKEN)
         until(lambda: ledger.cycles()[0].state is not State.RUNNING, process)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     (cycle,) = ledger.cycles()
     assert process.returncode == 0 and cycle.state in (State.WRITTEN, State.NOTHING)
     assert ledger.count_evaluations() > before
