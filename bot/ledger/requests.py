@@ -107,12 +107,12 @@ def has_requests(ledger: Ledger) -> bool:
 def begin_request(ledger: Ledger) -> ReviewRequest | None:
     """The request to be carried out now: the one that had begun before a crash, else the oldest; None without one."""
     has_begun = RequestRow.state == RequestState.BEGUN
+    first = select(RequestRow.id).where(_IS_OPEN).order_by(has_begun.desc(), RequestRow.id).limit(1).scalar_subquery()
+    # One statement, so that nobody can withdraw it in between.
+    change = update(RequestRow).where(RequestRow.id == first).values(state=RequestState.BEGUN).returning(RequestRow)
     with ledger.transaction() as session:
-        row = session.scalar(select(RequestRow).where(_IS_OPEN).order_by(has_begun.desc(), RequestRow.id).limit(1))
-        if row is None:
-            return None
-        row.state = RequestState.BEGUN
-        return _request(row)
+        row = session.scalar(change)
+        return None if row is None else _request(row)
 
 
 def waiting_requests(ledger: Ledger) -> tuple[ReviewRequest, ...]:

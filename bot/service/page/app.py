@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from bot.errors import EXPECTED, error_message
 from bot.service.page.controls import ConflictError, Controls
 from bot.service.page.events import Streams
-from bot.service.page.health import check_health, render_metrics
+from bot.service.page.health import Health, RecentHealth, check_health, render_metrics
 from bot.service.page.login.hub_login import HubLogin, LoginFailedError
 from bot.service.page.login.sessions import Sessions
 from bot.service.page.routes.access import (
@@ -145,15 +145,20 @@ def _make_probes(
     """Routes for monitoring. They are open: they say whether all is well, and why not only to whoever may log in."""
     router = APIRouter()
 
+    def check() -> Health:
+        return check_health(desk, scheduler_runs, datetime.now(UTC), only_reads=only_reads)
+
+    check_recently = RecentHealth(check)
+
     @router.get("/healthz")
     def get_health(request: Request) -> JSONResponse:
-        health = check_health(desk, scheduler_runs, datetime.now(UTC), only_reads=only_reads)
-        content = health.as_json() if may_know(request) else {"well": health.is_well}
+        health = check() if (knows := may_know(request)) else check_recently()
+        content = health.as_json() if knows else {"well": health.is_well}
         return JSONResponse(content, 200 if health.is_well else 503, headers=dict(HEADERS))
 
     @router.get("/metrics")
-    def get_metrics() -> PlainTextResponse:
-        text = render_metrics(check_health(desk, scheduler_runs, datetime.now(UTC), only_reads=only_reads))
+    def get_metrics(request: Request) -> PlainTextResponse:
+        text = render_metrics(check() if may_know(request) else check_recently())
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4", headers=dict(HEADERS))
 
     return router

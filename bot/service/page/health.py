@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from threading import Lock
 
 from bot.errors import ShoalError, failure_reason
 from bot.home import Home
@@ -21,6 +23,8 @@ from bot.service.page.views import Desk
 
 SUCCESSES = (State.REVIEW, State.PUBLISHED, State.REJECTED, State.WRITTEN, State.NOTHING, State.UNCHANGED)
 """The states of cycles that ended well, whatever they found."""
+
+RECENT_SECONDS = 1.0
 
 LOCK_SECONDS = 5
 """Seconds that the ledger may be locked before that is a fault."""
@@ -95,6 +99,23 @@ def _read_ledger(home: Home) -> tuple[tuple[Cycle, ...], RunningFacts | None]:
         return (), read_running(home, None)
     with closing(open_to_read(home.ledger)) as ledger:
         return ledger.cycles(), read_running(home, ledger)
+
+
+class RecentHealth:
+    """Checks at most once a second: strangers may ask any number of times, and a check takes the ledger's lock."""
+
+    def __init__(self, check: Callable[[], Health], clock: Callable[[], float] = time.monotonic) -> None:
+        self._check = check
+        self._clock = clock
+        self._checking = Lock()
+        self._last: tuple[float, Health] | None = None
+
+    def __call__(self) -> Health:
+        """The health now, or less than a second ago."""
+        with self._checking:
+            if self._last is None or self._clock() - self._last[0] >= RECENT_SECONDS:
+                self._last = self._clock(), self._check()
+            return self._last[1]
 
 
 def describe_unwritable(home: Home) -> str | None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
+from bot.home import Home
 from bot.hub.client import Hub
 from bot.service.page.app import create_page_app
 from bot.service.page.controls import Controls
+from bot.service.page.health import RECENT_SECONDS, Health, RecentHealth, check_health
 from bot.service.page.login.allow_list import parse_allow_list
 from bot.service.page.login.hub_login import HubLogin
 from bot.service.page.login.oauth_app import OAuthApp
@@ -97,6 +101,22 @@ def test_every_answer_has_the_headers_that_protect_its_reader(page: tuple[TestCl
             headers = browser.request(method, place).headers
             assert (place, {name: headers.get(name) for name in HEADERS}) == (place, dict(HEADERS))
     browser.cookies.clear()
+
+
+def test_strangers_cannot_make_the_bot_check_its_health_all_the_time(page: tuple[TestClient, Sessions]) -> None:
+    browser, _ = page
+    assert browser.get("/healthz").json() == {"well": True}
+    assert "shoal_well 1" in browser.get("/metrics").text
+    now, checks = [0.0], [0]
+
+    def check() -> Health:
+        checks[0] += 1
+        return check_health(Desk(Home(Path("/nowhere")), Hub(BASE, None)), None, datetime.now(UTC), only_reads=True)
+
+    recent = RecentHealth(check, lambda: now[0])
+    assert recent() is recent() and checks == [1]
+    now[0] = RECENT_SECONDS
+    assert recent() is recent() and checks == [2]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example@127.0.0.1", "", "[::1"])
