@@ -110,12 +110,3 @@ def test_an_open_page_follows_a_cycle_from_its_begin_to_its_end(chromium: Browse
                 expect(page.get_by_role("listitem").first).to_contain_text("generation 2")
                 assert page.evaluate("window.sameDocument")  # it was brought up to date, not loaded again
         expect(page.get_by_role("heading", name="No cycle is running")).to_be_visible()
-
-
-def test_a_browser_sends_forms_that_are_taken(chromium: Browser, address: str) -> None:
-    with chromium.new_context() as context:
-        page = context.new_page()
-        page.goto(f"{address}/cycles/small-1")
-        page.get_by_label("Why not").fill("in the wrong language")
-        page.get_by_role("button", name="Reject balanced").click()
-        expect(page.get_by_text("anna asked to reject it")).to_be_visible()

@@ -127,4 +127,4 @@ def test_from_run_now_to_the_hub_with_one_release_rejected(tmp_path: Path, page:
         assert rejected.recipe not in [release.recipe for release in ledger.releases("small-2")]
         ledger.close()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
