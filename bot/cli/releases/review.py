@@ -68,13 +68,14 @@ def publish_command(
     from bot.lock import hold_home
 
     bot_home, narrator = find_home(home), terminal_narrator()
-    with open_review_state(state, endpoint, bot_home), hold_home(bot_home):
-        ledger = open_ledger(bot_home)
+    with open_review_state(state, endpoint, bot_home):
+        ledger = open_ledger(bot_home)  # before the lock, which would make a home that is not there
         client = open_cycle_hub(ledger, cycle, endpoint)
-        with narrator.bar("loading", None):
-            from bot.cycle.past.review import publish_releases
-        _look_up(ledger, bot_home, client, cycle)
-        publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
+        with hold_home(bot_home):
+            with narrator.bar("loading", None):
+                from bot.cycle.past.review import publish_releases
+            _look_up(ledger, bot_home, client, cycle)
+            publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
     _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
 
@@ -96,12 +97,13 @@ def reject_command(
     from bot.lock import hold_home
 
     bot_home, narrator = find_home(home), terminal_narrator()
-    with open_review_state(state, endpoint, bot_home), hold_home(bot_home):
-        ledger = open_ledger(bot_home)
+    with open_review_state(state, endpoint, bot_home):
+        ledger = open_ledger(bot_home)  # before the lock, which would make a home that is not there
         client = open_cycle_hub(ledger, cycle, endpoint)
-        _look_up(ledger, bot_home, client, cycle)
-        reject_releases(ledger, bot_home, client, cycle, releases, note, narrator)
-        _look_up(ledger, bot_home, client, cycle)
+        with hold_home(bot_home):
+            _look_up(ledger, bot_home, client, cycle)
+            reject_releases(ledger, bot_home, client, cycle, releases, note, narrator)
+            _look_up(ledger, bot_home, client, cycle)
     _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
 

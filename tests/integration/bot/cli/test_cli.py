@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,20 +20,17 @@ from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.lock import hold_home
 from bot.version import shoal_version
-from fixtures import shoal_here
+from fixtures.shoal_here import Here, here
 from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, wait_until_gone, write_watchlist, zoo_hub
 from localhub import Running
+
+__all__ = ["here"]
 
 COMMANDS = (
     *("init", "check", "schema", "plan", "prompt", "run", "serve", "status", "show", "review", "publish", "reject"),
     *("export", "clean", "merge", "hub", "demo", "notify", "page"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
-Here = Callable[..., subprocess.CompletedProcess[str]]
-"""Runs `shoal` in this process, as `shoal` runs it in one of its own."""
-
-run_here = shoal_here.shoal
-
 LOADED = """
 import sys
 from bot.cli.main import main
@@ -43,16 +40,6 @@ except SystemExit as end:
     assert not end.code, end.code
 print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
-
-
-@pytest.fixture
-def here(run_here: shoal_here.Run, monkeypatch: pytest.MonkeyPatch) -> Here:
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(arguments, *run_here(*arguments))
-
-    return run
 
 
 def loaded(*arguments: object) -> set[str]:

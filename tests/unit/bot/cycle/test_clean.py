@@ -23,7 +23,10 @@ from bot.hub.download import MANIFEST
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, record_decision
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, SourceEntry, State
 from bot.lock import HomeIsBusyError, hold_home
-from fixtures.shoal_process import one_line_error, shoal
+from fixtures.shoal_here import Here, here
+from fixtures.shoal_process import one_line_error
+
+__all__ = ["here"]
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SHARED, OLD = "a" * 40, "b" * 40
@@ -190,17 +193,17 @@ def test_a_source_counts_as_used_when_a_cycle_ended_or_when_it_was_fetched(home:
     assert used == {by_cycle: NOW, by_hand: NOW - timedelta(days=40)}
 
 
-def test_the_command_says_what_it_would_delete_deletes_with_yes_and_waits_for_nobody(home: Home) -> None:
+def test_the_command_says_what_it_would_delete_deletes_with_yes_and_waits_for_nobody(home: Home, here: Here) -> None:
     folder = source(home, "reef/one", SHARED)
     cycle(home, "one", State.NOTHING, SHARED)
     options = ("clean", "--keep-days", 0, "--home", home.folder)
-    done = shoal(*options)
+    done = here(*options)
     assert done.returncode == 0 and "to delete: 2 items" in done.stdout and str(folder) in done.stdout
     assert folder.exists()
     with hold_home(home), pytest.raises(HomeIsBusyError), hold_home(home):
         pass
     with hold_home(home):
-        assert "another shoal process is using this home" in one_line_error(shoal(*options, "--yes"))
-    found = json.loads(shoal(*options, "--yes", "--json").stdout)
+        assert "another shoal process is using this home" in one_line_error(here(*options, "--yes"))
+    found = json.loads(here(*options, "--yes", "--json").stdout)
     assert found["done"] and {one["kind"] for one in found["deleted"]} == {"source", "report"}
     assert not folder.exists() and Ledger(home.ledger).cycles()
