@@ -19,7 +19,7 @@ def choose_front(
     kept: an earlier choice of this cycle, which stands if it was made among the same scores, whatever the last bits of
     a model are on another processor.
 
-    There is no model of paths: their layers are choices, between which scores are not smooth.
+    Searches among paths keep the front that they have: what a model would gain there has not been measured.
     """
     from merging.evolution.shrinkage import shrink_front
 
