@@ -12,6 +12,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from huggingface_hub import snapshot_download
@@ -30,6 +31,12 @@ from localhub import Running, Shelf, listen
 from localhub.shelves.space_settings import hash_secret, read_space_settings
 
 SPACE, STATE = f"{NAMESPACE}/bot", f"{NAMESPACE}/bot-state"
+QUICK: dict[str, Any] = {
+    "items": {"search": 24, "validation": 100, "report": 12},
+    "search": {"budget": {"candidates": 16}},
+    "publish": {"max_releases": 1},
+}
+"""Enough for one release."""
 
 
 def run_command(space: Path, home: Path, server: Running, port: int) -> subprocess.Popen[str]:
@@ -55,7 +62,7 @@ def run_command(space: Path, home: Path, server: Running, port: int) -> subproce
 
 
 def test_a_space_goes_on_where_a_job_was_killed_and_publishes_nothing_twice(server: Running, tmp_path: Path) -> None:
-    watchlist = write_served(tmp_path / "lists", publish={"max_releases": 1})
+    watchlist = write_served(tmp_path / "lists", **QUICK)
     deployed = shoal(
         "deploy", "space", SPACE, watchlist, "--package", "git+https://example.org/shoal.git",
         "--allow", "user:anna", "--endpoint", server.endpoint, token=TOKEN,

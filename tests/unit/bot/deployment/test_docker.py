@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import stat
-import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
@@ -111,32 +110,6 @@ def test_the_constraints_fit_all_that_shoal_requires() -> None:
         assert line.specifier.contains(pins[line.name.lower().replace("_", "-")]), line
     assert "aiohttp" in pins  # of an extra that a requirement asks for
     assert "pytest" not in pins
-
-
-@pytest.mark.skipif(
-    subprocess.run([sys.executable, "-c", "import hatchling"], capture_output=True).returncode != 0,
-    reason="hatchling is not installed, so no wheel can be built without the network",
-)
-def test_the_wheel_of_the_checkout_is_the_command_in_an_environment_of_its_own(tmp_path: Path) -> None:
-    package = find_package(None)
-    assert package.wheel is not None
-    name, content = package.wheel
-    (tmp_path / name).write_bytes(content)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index",
-         tmp_path / name],
-        check=True,
-    )  # fmt: skip
-    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    (site / "packages.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
-    watchlist = write_served(tmp_path / "lists")
-    done = subprocess.run(
-        [tmp_path / "venv" / "bin" / "shoal", "check", watchlist], capture_output=True, text=True, cwd=tmp_path,
-        env={"PATH": "/usr/bin", "HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert "small: skills math, cross" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
