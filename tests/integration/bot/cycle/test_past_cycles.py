@@ -36,6 +36,7 @@ from bot.release.report import CycleFacts, update_cycle_report
 from bot.release.verify import hash_files
 from bot.release.write import write_release_folder
 from bot.search.results import GateResult
+from bot.service.page.views import Desk as PageDesk
 from bot.watchlist.watchlist import Watchlist
 from fixtures import cycles
 from fixtures.cycles import MATH, NAMESPACE, Listener, client, published, small_watchlist
@@ -331,6 +332,21 @@ def test_an_export_of_a_release_has_its_weights_and_names_it(desk: Desk, tmp_pat
     nobody = Hub("http://127.0.0.1:9", "token", sleep=lambda _: None)  # the sources are in the home now
     export_recipe(desk.ledger, desk.home, nobody, CYCLE, "3", tmp_path / "third.yml")
     assert yaml.safe_load((tmp_path / "third.yml").read_text())["merge_method"] == "linear"
+
+
+def test_the_page_has_scores_coefficients_card_and_recipe_of_a_member_that_was_not_released(desk: Desk) -> None:
+    shown = PageDesk(desk.home, client(desk.server))
+    third = desk.ledger.front(CYCLE)[2][0]
+    chosen = shown.cycle(CYCLE, None, None, third).chosen
+    assert chosen is not None and (chosen.member.number, chosen.merge, chosen.release) == (3, "linear", None)
+    assert [(row.split, row.scores) for row in chosen.scores] == [("search", (0.7, 0.5)), ("validation", (0.8, 0.4))]
+    assert chosen.facts is not None and chosen.facts.weight_merges[0].parameters == (("weight", ((1.0,), (3.0,))),)
+    card = shown.member_card(CYCLE, third)
+    assert "**This is not a release.**" in card.card and "base_model:" in card.front_matter
+    assert read_recipe(json.loads(shown.member_recipe(CYCLE, third))).digest == third
+    assert yaml.safe_load(shown.member_mergekit(CYCLE, third))["merge_method"] == "linear"
+    released = shown.cycle(CYCLE, None, None, desk.ledger.releases(CYCLE)[0].recipe).chosen
+    assert released is not None and released.release is not None and released.release.role == "balanced"
 
 
 def test_a_merge_of_a_source_that_is_gone_cannot_be_built_again(desk: Desk, tmp_path: Path) -> None:
