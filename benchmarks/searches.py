@@ -8,11 +8,12 @@ score is kept there, so that what one arm has scored costs the next one nothing.
 
 Every arm has the same budget in full scorings of a candidate, those of the sources and plain merges included; a race
 spends a part of one on each of more candidates. After some of it the hypervolume of an arm's front, above 0 in every
-skill, tells what it has found: by the scores of the search split, and by those of the same front on items that no
-search has seen. Intervals are at 95 %, Student's t over the seeds; those of differences are of the differences to
-`plain` on the same seed. The goal is 99 % of the median hypervolume of `plain` with the whole budget. An arm's own
-seconds are the processor time that it takes besides scoring; `share_of_scoring` is what they are of the time that the
-same budget takes at 0.1 billion parameters, by the results of `benchmarks.rounds`.
+skill, tells what it has found: by the scores of the search split, by those of the same front on items that no search
+has seen, and there of the front that the bot chooses by a model of the scores (`shrunken`). Intervals are at 95 %,
+Student's t over the seeds; those of differences are of the differences to `plain` on the same seed. The goal is 99 % of
+the median hypervolume of `plain` with the whole budget. An arm's own seconds are the processor time that it takes
+besides scoring; `share_of_scoring` is what they are of the time that the same budget takes at 0.1 billion parameters,
+by the results of `benchmarks.rounds`.
 """
 
 from __future__ import annotations

@@ -254,6 +254,18 @@ def searches() -> list[list[str]]:
     return rows
 
 
+def shrinkage() -> list[list[str]]:
+    """Fronts chosen by a model of the scores beside those of the scores themselves."""
+    found: Any = load("searches")
+    rows = [["landscape", "search", *(f"held out at {count}" for count in found["checkpoints"])]]
+    for landscape, arm in ((one, arm) for one in found["landscapes"] for arm in one["arms"]):
+        keys = [f"shrunken_{count}" for count in found["checkpoints"]]
+        if keys[0] in arm:
+            cells = [f"{arm[key]['mean']:.1f} ({_points(arm[f'{key}_gain'], '+')})" for key in keys]
+            rows.append([landscape["landscape"], arm["name"], *cells])
+    return rows
+
+
 def groupings() -> list[list[str]]:
     """Groups of tensors beside one group for all."""
     found: Any = load("groupings")
@@ -378,6 +390,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             audition,
             rounds,
             searches,
+            shrinkage,
             groupings,
             plan,
             coverage,

@@ -12,6 +12,9 @@ PLAIN = "plain"
 RACED: Mapping[str, Arm] = {"plain, raced": race()}
 """They need items with ids: merges of models."""
 
+SHRUNKEN = (PLAIN,)
+"""Searches whose fronts are chosen with shrinkage as well."""
+
 ARMS: Mapping[str, Arm] = {
     PLAIN: evolution(),
     "CMA-ES, mean": cma_es(the_mean),

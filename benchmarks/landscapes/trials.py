@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.landscapes.contestants import ARMS, RACED
+from benchmarks.landscapes.arms import POPULATION
+from benchmarks.landscapes.contestants import ARMS, RACED, SHRUNKEN
 from benchmarks.landscapes.formula import FormulaLandscape
 from benchmarks.landscapes.landscape import Landscape, Point, ZooLandscape
 from benchmarks.landscapes.scorer import ItemAnswers
@@ -26,7 +27,9 @@ from benchmarks.spaces import Estimate, over_seeds
 from bot.watchlist.sections import GroupsSection
 from evaluation.harness.process_state import quiet
 from evaluation.splits import Split
+from merging.evolution.outcomes import Outcome, Scored
 from merging.evolution.pareto import hypervolume, nondominated
+from merging.evolution.shrinkage import shrink_front
 from merging.recipes.recipe import Recipe
 
 LANDSCAPES = (*ZOOS, FormulaLandscape.name)
@@ -59,7 +62,8 @@ class Found:
 
     spent: full scorings after each of its steps, whose items may be those of several recipes. curve: the hypervolume on
     the search split after it. held_out: that of the front at each checkpoint on the items that it has not seen.
-    fronts: members at each checkpoint. own_seconds: processor time besides scoring.
+    fronts: members at each checkpoint. own_seconds: processor time besides scoring. shrunken: as `held_out`, of the
+    front that is chosen by a model of the scores; empty for searches whose front the bot does not choose.
     """
 
     spent: tuple[float, ...]
@@ -67,6 +71,7 @@ class Found:
     held_out: tuple[float, ...]
     fronts: tuple[int, ...]
     own_seconds: float
+    shrunken: tuple[float, ...] = ()
 
     def volume_at(self, count: int) -> float:
         """The hypervolume on the search split when so many full scorings were spent."""
@@ -110,21 +115,39 @@ def run_trial(trial: Trial) -> Found:
     steps = ARMS[trial.arm](landscape, trial.seed, trial.budget)
     own = time.process_time() - began - landscape.seconds
     spent = [float(total) / landscape.items for total in np.cumsum([step.item_scores for step in steps])]
-    points = [[landscape.score(recipe, Split.SEARCH) for recipe in step.recipes] for step in steps]
-    fronts = []
-    for count in checkpoints(trial.budget):
-        done = bisect_right(spent, count + ROUNDING)
-        recipes = [recipe for step in steps[:done] for recipe in step.recipes]
-        front = nondominated([point for some in points[:done] for point in some])
-        fronts.append({recipes[index].digest: recipes[index] for index in front}.values())
-    held_out = [[landscape.score(recipe, Split.REPORT) for recipe in front] for front in fronts]
+    known = [[(recipe, landscape.score(recipe, Split.SEARCH)) for recipe in step.recipes] for step in steps]
+    reached = [bisect_right(spent, count + ROUNDING) for count in checkpoints(trial.budget)]
+    until = [dict(one for some in known[:done] for one in some) for done in reached]
+    fronts = [_measured_front(scored) for scored in until]
+    shrunken = [_shrunken_front(landscape, scored) for scored in until] if trial.arm in SHRUNKEN else []
     return Found(
         spent=tuple(spent),
-        curve=hypervolumes(points),
-        held_out=tuple(hypervolume(members, (0.0,) * landscape.skills) for members in held_out),
+        curve=hypervolumes([[point for _, point in some] for some in known]),
+        held_out=tuple(_held_out(landscape, front) for front in fronts),
         fronts=tuple(map(len, fronts)),
         own_seconds=own,
+        shrunken=tuple(_held_out(landscape, front) for front in shrunken),
     )
+
+
+def _measured_front(scored: Mapping[Recipe, Point]) -> list[Recipe]:
+    """The recipes that no other one dominates by its scores."""
+    recipes, points = list(scored), list(scored.values())
+    return [recipes[index] for index in nondominated(points)]
+
+
+def _shrunken_front(landscape: Landscape, scored: Mapping[Recipe, Point]) -> list[Recipe]:
+    """The front as the bot chooses it: by a model of the scores, where it has one."""
+    everything = [Scored(recipe, Outcome(point, None, 0.0), 0) for recipe, point in scored.items()]
+    chosen = shrink_front(landscape.space, everything, POPULATION)
+    if chosen is None:
+        return _measured_front(scored)
+    return [one.scored.recipe for one in chosen if one.chosen]
+
+
+def _held_out(landscape: Landscape, front: Iterable[Recipe]) -> float:
+    """The hypervolume of a front on the items that no search has seen."""
+    return hypervolume([landscape.score(recipe, Split.REPORT) for recipe in front], (0.0,) * landscape.skills)
 
 
 @cache
@@ -194,9 +217,12 @@ def summarise(rows: Mapping[str, Sequence[Found]], rival: str, budget: int) -> l
     summary = []
     for name, founds in rows.items():
         row: dict[str, Any] = {"name": name}
-        for key, values in _measures(founds, budget).items():
+        measures = _measures(founds, budget)
+        for key, values in measures.items():
             row[key] = _told(over_seeds(values))
-            if name != rival:
+            if key.startswith("shrunken_"):
+                row[f"{key}_gain"] = _told(over_seeds(values - measures[key.replace("shrunken", "held_out")]))
+            if name != rival and key in rivals:
                 row[f"{key}_lead"] = _told(over_seeds(values - rivals[key]))
                 row[f"{key}_lead_over_end"] = _told(over_seeds(values - rivals[_at_end(key, budget)]))
         row["to_goal"] = [found.cost_of(goal) for found in founds]
@@ -216,6 +242,8 @@ def _measures(founds: Sequence[Found], budget: int) -> dict[str, NDArray[np.floa
     for place, count in enumerate(checkpoints(budget)):
         measures[f"search_{count}"] = [found.volume_at(count) for found in founds]
         measures[f"held_out_{count}"] = [found.held_out[place] for found in founds]
+        if all(found.shrunken for found in founds):
+            measures[f"shrunken_{count}"] = [found.shrunken[place] for found in founds]
     return {name: 100 * np.array(values) for name, values in measures.items()}
 
 
