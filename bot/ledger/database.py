@@ -23,6 +23,10 @@ _PRIMARY_CODE = 0xFF
 """The bits of SQLite's extended error codes that say what kind of error it is."""
 
 
+class LedgerBlocked(ShoalError):  # noqa: N818 - named after the finding
+    """The disk, the rights or another process keep the ledger from being opened."""
+
+
 def open_database(path: Path) -> Engine:
     """Open the ledger's file in WAL mode, so that `status` reads while a cycle writes; a new file gets its tables.
 
@@ -42,7 +46,7 @@ def open_database(path: Path) -> Engine:
     except UnknownSchemaError as error:
         raise ShoalError(f"{path}: {error}") from error
     except OperationalError as error:
-        raise ShoalError(
+        raise LedgerBlocked(
             f"{path}: the ledger cannot be opened ({error.orig}); check the folder's rights and the disk"
         ) from error
     except DatabaseError as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bot.errors import ShoalError
+from bot.ledger.database import LedgerBlocked
 from bot.ledger.ledger import Ledger
 
 
@@ -29,14 +30,17 @@ class LedgerCopy(Ledger):
 
 
 def open_to_read(path: Path) -> Ledger:
-    """The ledger itself where it can be written (SQLite writes beside it even to read), else a copy.
+    """The ledger itself where it can be written (SQLite writes beside it even to read), else a copy, as on a full disk.
 
     Raises:
         ShoalError: it cannot be read, or is not a ledger.
     """
     effective = os.access in os.supports_effective_ids
     writable = (os.access(one, os.W_OK, effective_ids=effective) for one in (path, path.parent))
-    return Ledger(path) if all(writable) else LedgerCopy(path)
+    if all(writable):
+        with suppress(LedgerBlocked):
+            return Ledger(path)
+    return LedgerCopy(path)
 
 
 def _copy_database(path: Path, target: Path) -> Path:

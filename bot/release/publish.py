@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,9 +30,17 @@ OURS = ("*.safetensors", "*.safetensors.index.json", "path.png", "shoal/*")
 others may be a person's."""
 
 
+class ChangedOnHub(ShoalError):  # noqa: N818 - named after the finding
+    """A person has changed what a release would replace; nothing was sent."""
+
+
 @dataclass(frozen=True)
 class ReleaseUpload:
-    """One release to upload: its folder, its files' SHA-256 as the ledger has them, and its repo."""
+    """One release to upload: its folder, its files' SHA-256 as the ledger has them, and its repo.
+
+    since: the commit of the release that it replaces; None if there is none. over_changes: whether it may replace what
+    a person has changed since.
+    """
 
     folder: Path
     files: Mapping[str, str]
@@ -40,6 +48,8 @@ class ReleaseUpload:
     private: bool
     tag: str
     message: str
+    since: str | None = None
+    over_changes: bool = False
 
 
 def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
@@ -48,6 +58,9 @@ def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
     The files are hashed again first, so that the uploaded bytes are the scored ones. If the repo's head holds them
     already (the response to an earlier upload was lost), nothing is sent. The commit names its parent, so if someone
     else changes the repo in between, the Hub refuses the commit and nothing is overwritten.
+
+    Raises:
+        ChangedOnHub: a person has changed files there that the release would replace.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -57,11 +70,14 @@ def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
     head = hub.call(hub.api.model_info, upload.repo, files_metadata=True)
     commit = head.sha or ""
     if not has_all_files(head, upload):
+        operations = commit_operations(head, upload)
+        if not upload.over_changes:
+            _check_unchanged(hub, upload, head, {operation.path_in_repo for operation in operations})
         try:
             commit = hub.call(
                 hub.api.create_commit,
                 upload.repo,
-                operations=commit_operations(head, upload),
+                operations=operations,
                 commit_message=upload.message,
                 parent_commit=head.sha,
             ).oid
@@ -76,16 +92,43 @@ def publish_release(hub: Hub, upload: ReleaseUpload) -> str:
     return commit
 
 
-def check_free(hub: Hub, repo: str, private: bool) -> None:
+def _check_unchanged(hub: Hub, upload: ReleaseUpload, head: ModelInfo, replaced: Collection[str]) -> None:
+    """ChangedOnHub if files that are to be replaced are no longer those of the release before."""
+    if upload.since is None or head.sha == upload.since or is_fresh(head):
+        return
+    try:
+        before = _content_ids(hub.call(hub.api.model_info, upload.repo, revision=upload.since, files_metadata=True))
+    except HubNotFound:  # the repo was made anew, or its history was squashed
+        before = {}
+    now = _content_ids(head)
+    if changed := sorted(name for name in replaced if before.get(name) != now.get(name) and (before or name in now)):
+        raise ChangedOnHub(
+            f"{upload.repo}: somebody changed {', '.join(changed[:5])} on the Hub since shoal's release "
+            f"{upload.since[:12]}, and this one would replace that; nothing was sent: look at the repo's commits, "
+            "then `shoal publish --over-changes` replaces it (it stays in the repo's history)"
+        )
+
+
+def _content_ids(info: ModelInfo) -> dict[str, str | None]:
+    """File → what identifies its content on the Hub."""
+    return {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in info.siblings or ()}
+
+
+def check_free(hub: Hub, repo: str, private: bool) -> str | None:
     """Raise a ShoalError unless the repo is free, or holds an earlier release of shoal that this one may replace.
 
     A release is recognised by shoal's tag and its provenance file. A person's repo is never written to, and a
-    private release never goes into a public repo.
+    private release never goes into a public repo. Returns a warning, if there is something to know.
     """
     try:
         info = hub.call(hub.api.model_info, repo)
     except HubNotFound:
-        return
+        return None
+    if info.id != repo:
+        raise ShoalError(
+            f"publish.name: got {repo!r}: it was renamed to {info.id!r} on the Hub: "
+            "rename it back, or choose another name"
+        )
     names = {sibling.rfilename for sibling in info.siblings or ()}
     # A card alone is there while the first release waits in a pull request.
     ours = OWN_TAG in (info.tags or ()) and (PROVENANCE in names or names <= {".gitattributes", "README.md"})
@@ -96,6 +139,16 @@ def check_free(hub: Hub, repo: str, private: bool) -> None:
         )
     if private and not info.private:
         raise ShoalError(f"publish.private: got true: {repo} is public on the Hub; make it private there, or rename")
+    return f"{repo} is private on the Hub, and stays so" if info.private and not private else None
+
+
+def is_gone(hub: Hub, repo: str) -> bool:
+    """Whether the Hub has no such repo, as far as the token may see."""
+    try:
+        hub.call(hub.api.model_info, repo)
+    except HubNotFound:
+        return True
+    return False
 
 
 def is_fresh(info: ModelInfo) -> bool:
@@ -148,9 +201,7 @@ def _git_blob_id(path: Path) -> str:
 
 def has_all_files(head: ModelInfo, upload: ReleaseUpload) -> bool:
     """Whether the repo's head has all of the release's files, by their hashes."""
-    there = {
-        sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in head.siblings or ()
-    }
+    there = _content_ids(head)
     return all(there.get(name) in (sha256, _git_blob_id(upload.folder / name)) for name, sha256 in upload.files.items())
 
 

@@ -13,7 +13,14 @@ from bot.ledger.ledger import Ledger, ReleaseEntry, State
 from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, record_pull_request
 from bot.progress import Narrator
 from bot.release.hints import shoal_command
-from bot.release.publish import ReleaseUpload, add_to_collection, check_free, publish_release
+from bot.release.publish import (
+    ChangedOnHub,
+    ReleaseUpload,
+    add_to_collection,
+    check_free,
+    is_gone,
+    publish_release,
+)
 from bot.release.pull_requests import merge_release, open_pull_request
 from bot.search.selection import list_roles, make_repo_name
 from bot.watchlist.sections import PublishSection
@@ -41,7 +48,8 @@ def check_repos(hub: Hub, repos: Collection[str], settings: PublishSection, narr
         for warning in hub.check_can_write(settings.namespace, collections=wanted, discussions=offers, repos=repos):
             narrator.say(f"warning: {warning}")
     for repo in sorted(repos):
-        check_free(hub, repo, settings.private)
+        if (remark := check_free(hub, repo, settings.private)) is not None:
+            narrator.say(f"warning: {remark}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Publishes the releases of one cycle, or holds them."""
+    """Publishes the releases of one cycle, or holds them.
+
+    over_changes: whether releases may replace what a person has changed or deleted on the Hub.
+    """
 
     hub: Hub
     home: Home
@@ -62,6 +73,7 @@ class Publisher:
     narrator: Narrator
     settings: PublishSection
     cycle: str
+    over_changes: bool = False
 
     def release_or_hold(self, refusals: str) -> Ending:
         """Do what the watchlist's publish.mode says with the cycle's releases; `refusals`: why there may be none."""
@@ -70,10 +82,12 @@ class Publisher:
             return Ending(State.NOTHING, refusals)
         if self.settings.mode == "off":
             return Ending(State.WRITTEN, f"{_count(len(releases))} written to {self.home.releases(self.cycle)}")
-        if self.settings.mode == "auto":
-            self.publish(releases)
-        if self.settings.mode == "pull_request":
-            self.offer(releases)
+        publish = {"auto": self.publish, "pull_request": self.offer}.get(self.settings.mode, _hold)
+        for release in releases:
+            try:
+                publish([release])
+            except ChangedOnHub as error:  # only a person may replace what a person has changed
+                self.narrator.say(f"{release.role} waits for review: {error}")
         return self.find_ending()
 
     def offer(self, releases: Sequence[ReleaseEntry]) -> None:
@@ -125,11 +139,19 @@ class Publisher:
         earlier = self.ledger.last_published(release.repo)
         if earlier is None or earlier.recipe != release.recipe:
             return False
+        if is_gone(self.hub, release.repo):
+            if self.over_changes:
+                return False
+            raise ChangedOnHub(
+                f"{release.repo}: cycle {earlier.cycle} published this recipe there, and somebody deleted the repo; "
+                "`shoal publish --over-changes` publishes it again"
+            )
         self.ledger.record_release(replace(release, commit=earlier.commit), datetime.now(UTC))
         self.narrator.say(f"{release.repo}: this recipe is on the Hub already")
         return True
 
     def _upload(self, release: ReleaseEntry) -> ReleaseUpload:
+        earlier = self.ledger.last_published(release.repo)
         return ReleaseUpload(
             folder=self.home.release(self.cycle, release.role),
             files=release.files,
@@ -137,7 +159,13 @@ class Publisher:
             private=self.settings.private,
             tag=self.cycle,
             message=f"Release {release.role} of cycle {self.cycle}",
+            since=earlier.commit if earlier else None,
+            over_changes=self.over_changes,
         )
+
+
+def _hold(_: Sequence[ReleaseEntry]) -> None:
+    """Leave releases to a person."""
 
 
 def _count(releases: int) -> str:

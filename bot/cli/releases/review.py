@@ -54,6 +54,9 @@ def publish_command(
     cycle: CycleId,
     releases: ReleaseNames = None,
     edited: Annotated[bool, typer.Option("--edited", help="Publish cards as you have edited them.")] = False,
+    over_changes: Annotated[
+        bool, typer.Option("--over-changes", help="Replace what somebody changed or deleted on the Hub.")
+    ] = False,
     home: HomePath = None,
     endpoint: CycleEndpoint = None,
     state: StateName = None,
@@ -75,7 +78,8 @@ def publish_command(
             with narrator.bar("loading", None):
                 from bot.cycle.past.review import publish_releases
             _look_up(ledger, bot_home, client, cycle)
-            publish_releases(ledger, bot_home, client, cycle, releases or (), narrator, edited=edited)
+            names = releases or ()
+            publish_releases(ledger, bot_home, client, cycle, names, narrator, edited=edited, over_changes=over_changes)
     _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
 

@@ -117,11 +117,13 @@ def publish_releases(
     narrator: Narrator,
     *,
     edited: bool = False,
+    over_changes: bool = False,
     who: str | None = None,
 ) -> None:
     """Publish releases of a cycle: those that wait, or those named by role or repo, even if they were rejected.
 
     What is gone of a release is written again first. edited: whether cards that were edited may be published so.
+    over_changes: whether what a person has changed or deleted on the Hub may be replaced.
     who: the person; by default the one at this machine.
 
     Raises:
@@ -131,7 +133,7 @@ def publish_releases(
     watchlist, decisions = kept_watchlist(ledger, cycle), cycle_decisions(ledger, cycle)
     named = _named(ledger.releases(cycle), names) if names else ledger.releases(cycle)
     wanted = [one for one in named if not one.commit and (names or is_waiting(one, decisions))]
-    publisher = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle)
+    publisher = Publisher(hub, home, ledger, narrator, watchlist.publish, cycle, over_changes)
     if watchlist.publish.mode != "auto":
         # A process that was killed after the upload has left these without their decision.
         for release in (one for one in named if one.commit and not _is_published_by(decisions.get(one.role))):
