@@ -57,18 +57,12 @@ def _describe_next(facts: BotFacts) -> Iterator[str]:
 
 
 def _describe_plans(line: WatchlistFacts) -> str:
-    parts = [f"its file cannot be used, and it runs as it was before: {line.fault}"] if line.fault else []
-    if line.is_due:
-        parts.append("due now")
-    if line.retry is not None:
-        parts.append(f"tried again at {_minute(line.retry.at)} UTC, because {line.retry.reason}")
+    parts = [" ".join(line.standing.split())]
     if line.woken is not None:
-        parts.append(f"woken by {line.woken}")
-    if line.paused:
-        parts.append("paused: it runs when it is asked to")
-    elif line.next_run is not None:
-        parts.append(f"next at {_minute(line.next_run)} UTC")
-    return "; ".join(parts)
+        parts.append(f"Woken by {line.woken}.")
+    if line.next_run is not None:
+        parts.append(f"Next at {_minute(line.next_run)} UTC.")
+    return " ".join(parts)
 
 
 def _count(number: int, what: str) -> str:

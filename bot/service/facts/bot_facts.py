@@ -15,9 +15,11 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.requests import ReviewRequest, waiting_requests
+from bot.ledger.run_requests import waiting_runs
 from bot.ledger.webhook_calls import WebhookCall, kept_wakes, newest_call
 from bot.search.results import SEARCHING
 from bot.service.facts.service_file import ServiceState, read_service
+from bot.service.facts.standing import ScheduleSnapshot, explain_watchlist
 from bot.service.live import LiveProgress, read_progress
 from bot.service.retries import PlannedRetry
 from bot.watchlist.load import load_watchlist
@@ -64,7 +66,7 @@ class WatchlistFacts:
 
     fault: why its file cannot be used; None if it can. next_run: its next time by its schedule; None without one, or
     while it is paused. is_due: it waits for its turn. retry: when it is tried again, and why. woken: the Hub's call
-    that wakes it; None for none. newest: its newest cycle; None before the first.
+    that wakes it; None for none. newest: its newest cycle; None before the first. standing: all that in a sentence.
     """
 
     name: str
@@ -77,6 +79,7 @@ class WatchlistFacts:
     is_due: bool = False
     retry: PlannedRetry | None = None
     woken: str | None = None
+    standing: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,8 @@ def read_facts(home: Home, ledger: Ledger | None, watchlists: Sequence[Path] = (
 
     ledger: None where there is none yet. watchlists: files to show beside those of the service and of past cycles.
     """
-    service, runs = read_service(home), read_planned_runs(home)
-    running = read_running(home, ledger)
+    service, runs, running = read_service(home), read_planned_runs(home), read_running(home, ledger)
+    schedule, busy = read_schedule(home, ledger), running.watchlist if running else None
     woken = {wake.watchlist: wake.cause for wake in (kept_wakes(ledger) if ledger else ())}
     cycles = tuple(_with_progress(one, running) for one in (list_cycles(ledger) if ledger else ()))
     newest = {one.cycle.watchlist: one for one in sorted(cycles, key=lambda one: one.cycle.number)}
@@ -140,11 +143,28 @@ def read_facts(home: Home, ledger: Ledger | None, watchlists: Sequence[Path] = (
     return BotFacts(
         running=running,
         service=service,
-        watchlists=tuple(_with_plans(line, service, runs, woken) for line in lines),
+        watchlists=tuple(
+            replace(_with_plans(line, service, runs, woken), standing=_explain(line, busy, schedule)) for line in lines
+        ),
         waiting=waiting_cycles(ledger) if ledger else (),
         requests=waiting_requests(ledger) if ledger else (),
         call=newest_call(ledger) if ledger else None,
         cycles=cycles,
+    )
+
+
+def read_schedule(home: Home, ledger: Ledger | None) -> ScheduleSnapshot:
+    """What the schedule of a `shoal serve` is about to do, as any process can read it."""
+    service, runs = read_service(home), read_planned_runs(home)
+    paused = frozenset(name for name, moment in runs.items() if moment is None)
+    if service is None:
+        return ScheduleSnapshot(paused=paused)
+    return ScheduleSnapshot(
+        names=frozenset(service.files),
+        paused=paused,
+        waiting=service.due,
+        retries={name: retry.at for name, retry in service.retries.items()},
+        asked=waiting_runs(ledger) if ledger else {},
     )
 
 
@@ -209,6 +229,11 @@ def _with_progress(summary: CycleSummary, running: RunningFacts | None) -> Cycle
     return replace(summary, cycle=replace(summary.cycle, note=running.describe()))
 
 
+def _explain(line: WatchlistFacts, busy: str | None, schedule: ScheduleSnapshot) -> str:
+    newest = line.newest.cycle if line.newest else None
+    return explain_watchlist(line.name, line.fault, newest, busy, schedule)
+
+
 def _with_plans(
     line: WatchlistFacts,
     service: ServiceState | None,
@@ -257,5 +282,6 @@ def _watchlist_json(line: WatchlistFacts) -> dict[str, object]:
         "due": line.is_due,
         "retry": {"at": line.retry.at.isoformat(), "reason": line.retry.reason} if line.retry else None,
         "woken": line.woken,
+        "standing": line.standing,
         "newest": line.newest.cycle.id if line.newest else None,
     }

@@ -11,7 +11,7 @@ from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger
 from bot.ledger.requests import RequestKind, RequestState, make_requests, withdraw_request
 from bot.release.review import is_waiting
-from bot.service.page.standing import ScheduleSnapshot
+from bot.service.facts.standing import ScheduleSnapshot
 from bot.service.page.views import NotFoundError
 from bot.service.retries import Retries
 from bot.service.run_requests import RunRequests

@@ -25,11 +25,13 @@ from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState
 from bot.release.hints import shoal_command
 from bot.release.review import is_waiting
+from bot.service.facts.bot_facts import read_schedule
+from bot.service.facts.service_file import read_service
+from bot.service.facts.standing import ScheduleSnapshot, explain_state, explain_watchlist, list_steps
 from bot.service.live import read_progress
 from bot.service.page.front_member import MemberView, render_member_card, view_member
 from bot.service.page.front_plot import FrontPlot, plot_front
 from bot.service.page.running import GrowingFront, RunningCycle, SharedReading, describe_running, read_growing_front
-from bot.service.page.standing import ScheduleSnapshot, explain_state, explain_watchlist, list_steps
 from bot.watchlist.load import load_watchlist
 from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.watchlist import Watchlist
@@ -79,7 +81,8 @@ class WaitingCycle:
 class Overview:
     """The first page. front: of the running cycle's search. cycles: the newest ones.
 
-    call: the Hub's last call; None before the first. wakes: watchlists that calls woke, until they run.
+    call: the Hub's last call; None before the first. wakes: watchlists that calls woke, until they run. faults:
+    what keeps `shoal serve` from beginning a cycle, a line each.
     """
 
     running: RunningCycle | None
@@ -90,6 +93,7 @@ class Overview:
     review_command: str
     call: WebhookCall | None
     wakes: tuple[Wake, ...]
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,13 @@ class Desk:
         self._paths = tuple(watchlists)
         self._running = SharedReading(self._read_running, RUNNING_SECONDS)
 
+    def schedule(self) -> ScheduleSnapshot:
+        """What the schedule of another process is about to do."""
+        with self._ledger() as ledger:
+            return read_schedule(self.home, ledger)
+
     def overview(self, schedule: ScheduleSnapshot) -> Overview:
-        """The first page. schedule: what the schedule of this process is about to do."""
+        """The first page. schedule: what the schedule is about to do."""
         running = self._read_running()
         with self._ledger() as ledger:
             cycles = list_cycles(ledger) if ledger else ()
@@ -187,12 +196,15 @@ class Desk:
             call, wakes = (newest_call(ledger), kept_wakes(ledger)) if ledger else (None, ())
             front = read_growing_front(ledger, running.cycle) if ledger and running and running.cycle else None
         newest = {summary.cycle.watchlist: summary for summary in reversed(cycles)}
-        lines = [_watchlist_line(path, newest) for path in self._paths]
+        service = read_service(self.home)
+        files = [*self._paths, *map(Path, service.files.values() if service else ())]
+        lines = [_watchlist_line(path, newest) for path in dict.fromkeys(path.absolute() for path in files)]
         named = {line.name for line in lines}
         lines += [WatchlistLine(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
         explained = tuple(_explain(line, running, schedule) for line in lines)
         command = self._command("review")
-        return Overview(running, front, explained, waiting, cycles[:SHOWN_CYCLES], command, call, wakes)
+        faults = tuple(fault for fault in (service.held, service.schedule_fault) if fault) if service else ()
+        return Overview(running, front, explained, waiting, cycles[:SHOWN_CYCLES], command, call, wakes, faults)
 
     def cycles(self) -> tuple[Cycle, ...]:
         """Every cycle, newest first."""

@@ -8,7 +8,6 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from bot.service.page.events import EventStream, stream_progress
 from bot.service.page.routes.access import PageStateOf, Person, client_address
 from bot.service.page.routes.responses import HEADERS, render_page
-from bot.service.page.standing import ScheduleSnapshot
 from bot.service.page.views import NotFoundError
 from localhub.pages.markup import render_card
 from templates import FOLDER
@@ -23,9 +22,10 @@ _PICTURE_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
 def get_overview(state: PageStateOf, person: Person) -> HTMLResponse:
     """Watchlists, the running cycle, past cycles."""
     schedule = state.controls.schedule if state.controls else None
-    snapshot = schedule.snapshot() if schedule else ScheduleSnapshot()
+    snapshot = schedule.snapshot() if schedule else state.desk.schedule()
     view = state.desk.overview(snapshot)
-    return render_page("overview", person, view=view, schedule=snapshot, can_review=state.controls is not None)
+    can_review, can_order = state.controls is not None, schedule is not None
+    return render_page("overview", person, view=view, schedule=snapshot, can_review=can_review, can_order=can_order)
 
 
 @router.get("/running/front")

@@ -115,16 +115,15 @@ def test_status_tells_the_same_as_the_page(tmp_path: Path, shoal: Run) -> None:
             page = words(browser_of(home).get("/").text)
             lines = shoal("status", "--home", home.folder)[1].splitlines()
             told = json.loads(shoal("status", "--home", home.folder, "--json")[1])
+    since = datetime.fromisoformat(told["service"]["started"])
     assert lines[:2] == [
         "fish-1 runs: searching: 0/960, generation 3; 3 on the front, best math 0.900, cross 0.900",
-        f"shoal serve: runs since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, with 3 watchlists",
+        f"shoal serve: runs since {since:%Y-%m-%d %H:%M} UTC, with 3 watchlists",
     ]
     assert lines[2:4] == ["shoal serve: no room at all", "shoal serve: 1 notification did not arrive"]
-    assert (
-        lines[4] == "fish: tried again at 2026-12-24 18:00 UTC, because the Hub is down; next at 2026-12-24 18:00 UTC"
-    )
-    assert lines[5] == "small: due now; paused: it runs when it is asked to"
-    assert lines[6].startswith("bad: its file cannot be used, and it runs as it was before: ")
+    assert lines[4] == "fish: A cycle is running. Next at 2026-12-24 18:00 UTC."
+    assert lines[5] == "small: It is due and waits until the cycle of fish ends."
+    assert lines[6].startswith("bad: Its file cannot be used: ")
     assert lines[7] == "small-1: releases wait for review: shoal review small-1"
     assert lines[8] == "small-1, balanced: berta asked to publish it; done when no cycle runs"
     assert "fish-1 2026-12-24 18:00 running searching: 0/960, generation 3" in " ".join(" ".join(lines).split())
@@ -132,6 +131,9 @@ def test_status_tells_the_same_as_the_page(tmp_path: Path, shoal: Run) -> None:
     running = told["running"]
     assert (running["cycle"], running["candidates"], running["budget"], running["front"]) == ("fish-1", 0, 40, 3)
     assert {one["name"]: (one["paused"], one["due"]) for one in told["watchlists"]}["small"] == (True, True)
+    for one in told["watchlists"]:
+        assert one["standing"] and " ".join(one["standing"].split()) in page
+    assert "no room at all" in page and "Run now" not in page  # which only the page of the service can do
     assert told["requests"][0]["who"] == "berta" and told["waiting"] == ["small-1"]
 
 

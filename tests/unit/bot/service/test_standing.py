@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.ledger.ledger import Cycle, State
-from bot.service.page.standing import ScheduleSnapshot, explain_state, explain_watchlist
+from bot.service.facts.standing import ScheduleSnapshot, explain_state, explain_watchlist
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NAMES = frozenset({"small"})
