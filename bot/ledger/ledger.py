@@ -301,7 +301,7 @@ class Ledger:
     # -- fronts and releases --------------------------------------------------------------------------------------
 
     def record_front(self, cycle: str, generation: int, members: Iterable[tuple[str, Sequence[float]]]) -> None:
-        """Record the front after a generation: recipe digests with their objectives."""
+        """Record the front after a generation: recipe digests with their objectives. It replaces an earlier one."""
         rows = [
             {
                 "cycle": cycle,
@@ -311,8 +311,9 @@ class Ledger:
             }
             for digest, objectives in members
         ]
-        if rows:
-            with self.transaction() as session:
+        with self.transaction() as session:
+            session.execute(delete(FrontRow).where(FrontRow.cycle == cycle, FrontRow.generation == generation))
+            if rows:
                 session.execute(_upsert(FrontRow), rows)
 
     def front(self, cycle: str) -> tuple[tuple[str, tuple[float, ...]], ...]:

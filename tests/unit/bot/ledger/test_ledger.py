@@ -114,6 +114,8 @@ def test_the_newest_front_is_given_best_first(ledger: Ledger) -> None:
     ledger.record_front(cycle, 0, [("a", (0.5, 0.5))])
     ledger.record_front(cycle, 1, [("b", (0.2, 0.9)), ("c", (0.8, 0.4))])
     assert ledger.front(cycle) == (("c", (0.8, 0.4)), ("b", (0.2, 0.9)))
+    ledger.record_front(cycle, 1, [("b", (0.3, 0.9))])  # as other scores give it
+    assert ledger.front(cycle) == (("b", (0.3, 0.9)),)
 
 
 def test_sources_and_releases_come_back_by_cycle(ledger: Ledger) -> None:
