@@ -98,13 +98,10 @@ class PageBuilder:
         """
         public_url, password = read_public_url(options.url), read_password(self._home.page_password)
         hub_login = self._hub_login(options, public_url)
-        if not is_loopback(options.host) and password is None and hub_login is None:
-            raise ShoalError(
-                f"{options.host_option}: got {options.host}: others could reach the page, and nobody would have to log "
-                "in; set a password with `shoal page --set-password`, or let accounts of the Hub in: --allow user:NAME"
-            )
         check_names(options.names)
         check_proxies(options.proxies)
+        if password is None and hub_login is None:
+            check_unreachable(options, public_url)
         controls = None
         if options.review:
             controls = Controls(self._home, schedule_controls(self._home, *schedule) if schedule else None)
@@ -198,6 +195,22 @@ def read_public_url(given: str | None, environment: Mapping[str, str] = os.envir
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ShoalError(f"--url: got {given!r}: logins need https:// on the way to the proxy")
     return whole
+
+
+def check_unreachable(options: PageOptions, public_url: str | None) -> None:
+    """ShoalError if anybody but this machine could reach the page: by its own address, or by a proxy on this machine.
+
+    That others come through a proxy is known from the names by which they ask.
+    """
+    url_host = urlsplit(public_url).hostname if public_url else None
+    ways = [(options.host_option, options.host, options.host), ("--url", public_url, url_host or LOOPBACK_NAMES[0])]
+    ways += [("--name", name, name) for name in options.names]
+    for option, given, host in ways:
+        if not is_loopback(host):
+            raise ShoalError(
+                f"{option}: got {given}: others could reach the page, and nobody would have to log in; set a password "
+                "with `shoal page --set-password`, or let accounts of the Hub in: --allow user:NAME"
+            )
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -207,6 +207,8 @@ def test_a_hub_that_does_not_answer_is_a_page_that_says_so(
             "",
             r"--host: got 0\.0\.0\.0: others could reach .*--set-password`, .* --allow user:NAME",
         ),
+        ({"url": "https://shoal.example"}, "", r"--url: got https://shoal\.example: others could reach .*--allow"),
+        ({"names": ("localhost", "*.example")}, "", r"--name: got \*\.example: others could reach .*--allow"),
         ({"allow": ("user:anna",)}, "", r"--allow: got 'user:anna', but there is no OAuth app: .*page-oauth \(chmod"),
         ({"allow": ("anna",)}, "ok", r"--allow: got 'anna': write user:NAME, org:NAME or org:NAME:ROLE"),
         ({"allow": ("org:reef:boss",)}, "ok", r"--allow: got 'org:reef:boss': .* read, contributor, write, admin"),
