@@ -48,7 +48,7 @@ class Hub:
         self.api: HfApi = HfApi(endpoint=endpoint, token=token, library_name="shoal")
         self._sleep, self._say = sleep, say
         self._token = token
-        self._me: dict[str, object] | None = None
+        self._me: tuple[str | None, dict[str, object]] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -109,15 +109,20 @@ class Hub:
         return line.replace(token, "<token>") if token else line
 
     def whoami(self) -> dict[str, object]:
-        """The Hub's account of the token's owner, requested once: the Hub limits these requests strictly."""
-        if self._me is None:
-            from huggingface_hub.errors import LocalTokenNotFoundError
+        """The Hub's account of the token's owner, requested once: the Hub limits these requests strictly.
 
+        A service runs for months, and the saved login may become another one meanwhile: that is asked about anew.
+        """
+        from huggingface_hub import get_token
+        from huggingface_hub.errors import LocalTokenNotFoundError
+
+        token = self._token or get_token()
+        if self._me is None or self._me[0] != token:
             try:
-                self._me = dict(self.call(self.api.whoami))
+                self._me = token, dict(self.call(self.api.whoami))
             except LocalTokenNotFoundError as error:
                 raise HubForbidden(f"{self.endpoint}: no token; set HF_TOKEN to one with write access") from error
-        return self._me
+        return self._me[1]
 
     def check_can_write(
         self,

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Table as SqlTable
-from sqlalchemy import delete, func, inspect, select, update
+from sqlalchemy import delete, func, inspect, literal_column, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -179,8 +179,8 @@ class Ledger:
             )
 
     def cycles(self, watchlist: str | None = None) -> tuple[Cycle, ...]:
-        """All cycles, newest first."""
-        query = select(CycleRow).order_by(CycleRow.started.desc(), CycleRow.number.desc())
+        """All cycles, newest first, whatever the clock said when they began."""
+        query = select(CycleRow).order_by(literal_column("rowid").desc())
         if watchlist is not None:
             query = query.where(CycleRow.watchlist == watchlist)
         with Session(self._engine) as session:

@@ -169,7 +169,7 @@ def find_resumable(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Pa
     if not home.ledger.exists():
         return ()
     ledger = Ledger(home.ledger)
-    newest = {cycle.watchlist: cycle for cycle in sorted(ledger.cycles(), key=lambda cycle: cycle.number)}
+    newest = {cycle.watchlist: cycle for cycle in reversed(ledger.cycles())}
     ledger.close()
     return tuple(
         path

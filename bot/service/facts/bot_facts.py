@@ -135,7 +135,7 @@ def read_facts(home: Home, ledger: Ledger | None, watchlists: Sequence[Path] = (
     schedule, busy = read_schedule(home, ledger), running.watchlist if running else None
     woken = {wake.watchlist: wake.cause for wake in (kept_wakes(ledger) if ledger else ())}
     cycles = tuple(_with_progress(one, running) for one in (list_cycles(ledger) if ledger else ()))
-    newest = {one.cycle.watchlist: one for one in sorted(cycles, key=lambda one: one.cycle.number)}
+    newest = {one.cycle.watchlist: one for one in reversed(cycles)}
     files = [*watchlists, *map(Path, service.files.values() if service else ())]
     lines = [_read_line(path, newest) for path in dict.fromkeys(path.absolute() for path in files)]
     named = {line.name for line in lines}

@@ -140,6 +140,14 @@ def test_a_namespace_of_others_is_refused_and_ones_own_are_named(hub):
     assert [path for _, path in hub.faults.seen] == ["/api/whoami-v2"]
 
 
+def test_another_login_is_asked_about_anew(hub, monkeypatch):
+    bot, names = Hub(hub.endpoint), []
+    for token in (hub.token, hub.token, hub.other_token):
+        monkeypatch.setenv("HF_TOKEN", token)
+        names.append(bot.whoami()["name"])
+    assert names == ["ada", "ada", "bob"] and len(hub.faults.seen) == 2
+
+
 def test_a_fine_grained_token_is_checked_by_its_permissions(hub):
     writer = TokenScope("org", "reef", ("repo.content.read", "repo.write"))
     token = hub.store.accounts.add_token("ada", scopes=[writer])

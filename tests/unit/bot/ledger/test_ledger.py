@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,6 +143,28 @@ def test_a_file_without_a_ledger_is_refused_and_left_alone(tmp_path: Path) -> No
     with pytest.raises(ShoalError, match="not a ledger"):
         Ledger(path)
     assert path.read_bytes() == before
+
+
+def test_cycles_come_in_the_order_in_which_they_began_even_if_the_clock_was_set_back(ledger: Ledger) -> None:
+    for year in (2037, 2026, 2027):
+        cycle = ledger.begin(f"of {year}", "d", datetime(year, 1, 1, tzinfo=UTC))
+        ledger.finish(cycle.id, State.NOTHING, "", datetime(year, 1, 2, tzinfo=UTC))
+    assert [cycle.watchlist for cycle in ledger.cycles()] == ["of 2027", "of 2026", "of 2037"]
+
+
+def test_a_damaged_page_of_the_file_is_one_line(ledger: Ledger) -> None:
+    ledger.begin("small", "d", datetime(2026, 1, 1, tzinfo=UTC))
+    ledger.close()
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'cycles'").fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    with ledger.path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    damaged = Ledger(ledger.path)
+    with pytest.raises(ShoalError, match=r"the ledger is damaged \(.*malformed.*\); put a backup in its place"):
+        damaged.cycles()
 
 
 def test_a_full_disk_is_reported_in_one_line_and_nothing_is_half_written(ledger: Ledger) -> None:
