@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Insert, exists, insert, literal, select, update
 
 from bot.ledger.ledger import Ledger
-from bot.ledger.tables import RequestRow
+from bot.ledger.tables import RequestRow, Table
 
 
 class RequestKind(StrEnum):
@@ -64,19 +64,23 @@ def make_requests(
     ledger: Ledger, kind: RequestKind, cycle: str, roles: Sequence[str], *, note: str, edited: bool, who: str
 ) -> None:
     """Ask for releases of a cycle to be published or rejected. What waits already for a release is not asked twice."""
-    now = datetime.now(UTC).isoformat()
+    asked = {
+        "kind": kind, "cycle": cycle, "note": " ".join(note.split()), "edited": edited, "who": who,
+        "made": datetime.now(UTC).isoformat(), "state": RequestState.WAITING, "outcome": "",
+    }  # fmt: skip
     with ledger.transaction() as session:
-        known = set(session.scalars(select(RequestRow.role).where(RequestRow.cycle == cycle, _IS_OPEN)))
-        rows = [
-            {
-                "kind": kind, "cycle": cycle, "role": role, "note": " ".join(note.split()), "edited": edited,
-                "who": who, "made": now, "state": RequestState.WAITING, "outcome": "",
-            }
-            for role in roles
-            if role not in known
-        ]  # fmt: skip
-        if rows:
-            session.execute(insert(RequestRow), rows)
+        for role in roles:
+            waits = (RequestRow.cycle == cycle) & (RequestRow.role == role) & _IS_OPEN
+            session.execute(insert_unless(waits, RequestRow, {**asked, "role": role}))
+
+
+def insert_unless(there: ColumnElement[bool], table: type[Table], values: Mapping[str, object]) -> Insert:
+    """A statement that inserts a row, unless the table has one for which `there` is true.
+
+    One statement, because a look before it would see nothing of what another thread inserts in between.
+    """
+    row = select(*map(literal, values.values())).where(~exists(select(table).where(there)))
+    return insert(table).from_select(list(values), row)
 
 
 def settle_request(ledger: Ledger, request: ReviewRequest, failure: str | None) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, select, update
 
 from bot.ledger.ledger import Ledger
-from bot.ledger.requests import RequestState
+from bot.ledger.requests import RequestState, insert_unless
 from bot.ledger.tables import RunRequestRow
 
 
@@ -23,10 +23,10 @@ class RunRequest:
 
 def make_run_request(ledger: Ledger, watchlist: str, who: str) -> None:
     """Ask for a watchlist to be run. What waits already is not asked twice."""
-    values = {"watchlist": watchlist, "who": who, "made": datetime.now(UTC).isoformat(), "state": RequestState.WAITING}
+    made = datetime.now(UTC).isoformat()
+    values = {"watchlist": watchlist, "who": who, "made": made, "state": RequestState.WAITING, "outcome": ""}
     with ledger.transaction() as session:
-        if session.scalar(select(RunRequestRow.id).where(_waits_for(watchlist))) is None:
-            session.execute(insert(RunRequestRow), [values])
+        session.execute(insert_unless(_waits_for(watchlist), RunRequestRow, values))
 
 
 def settle_run_request(ledger: Ledger, watchlist: str, state: RequestState, outcome: str = "") -> bool:

@@ -19,13 +19,16 @@ _MILESTONES = (
     "SELECT max(id) FROM decisions",
     "SELECT id, state FROM requests ORDER BY id",
     "SELECT cycle, role, number, settled FROM pull_requests ORDER BY cycle, role",
+    "SELECT id, state FROM run_requests ORDER BY id",
+    "SELECT watchlist, last, newest_cycle FROM webhook_wakes ORDER BY watchlist",
 )
-"""What a person would miss: cycles, their stages, releases, decisions; scores come too often to be listed."""
+"""What a person would miss: cycles, their stages, releases, decisions, and what is to be run; scores come too often to
+be listed, and so do calls of the Hub that wake nothing: told again, they wake nothing again."""
 
 
 @dataclass(frozen=True)
 class LedgerMark:
-    """How far a ledger has come. milestones: a digest of its cycles, stages, releases and decisions.
+    """How far a ledger has come. milestones: a digest of all that is saved at once.
 
     evaluations: number of scored (recipe, evaluation set) pairs.
     """
