@@ -26,18 +26,30 @@ def open_hub(endpoint: str | None) -> Hub:
     address = _address(endpoint)
     if address is not None:
         os.environ["HF_ENDPOINT"] = address
-    prepare_client(local=address is not None and "huggingface.co" not in address)
+    prepare_client(local=_is_local(address))
     from bot.hub.client import Hub
 
     return Hub(address, say=terminal_narrator().say)
 
 
 def open_cycle_hub(ledger: Ledger, cycle: str, endpoint: str | None) -> Hub:
+    """`cycle_hub` for a command, whose client has yet to be imported."""
+    prepare_client(local=_is_local(_cycle_address(ledger, cycle, endpoint)))
+    return cycle_hub(ledger, cycle, endpoint)
+
+
+def cycle_hub(ledger: Ledger, cycle: str, endpoint: str | None) -> Hub:
     """The Hub that a past cycle ran on, unless `--endpoint` names another.
 
-    Whoever decides on its releases hours later need not remember where they belong.
+    Whoever decides on its releases hours later need not remember where they belong. The environment stays as it is: a
+    service, which has a cycle's pull requests looked up, runs others meanwhile, perhaps on another Hub.
+
+    Raises:
+        ShoalError: not an address.
     """
-    return open_hub(endpoint or ledger.kept(cycle, "hub", str))
+    from bot.hub.client import Hub
+
+    return Hub(_cycle_address(ledger, cycle, endpoint), say=terminal_narrator().say)
 
 
 def prepare_client(*, local: bool) -> None:
@@ -50,6 +62,15 @@ def prepare_client(*, local: bool) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     if local or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _cycle_address(ledger: Ledger, cycle: str, endpoint: str | None) -> str | None:
+    return _address(endpoint or ledger.kept(cycle, "hub", str))
+
+
+def _is_local(address: str | None) -> bool:
+    """Whether an address is another than the real Hub's."""
+    return address is not None and "huggingface.co" not in address
 
 
 def _address(endpoint: str | None) -> str | None:

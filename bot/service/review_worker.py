@@ -68,7 +68,7 @@ class ReviewWorker:
         try:
             for cycle in cycles_with_pull_requests(ledger):
                 with hold_home(self._home):
-                    faults += settle_pull_requests(ledger, self._home, self._hub_of(cycle), cycle, self._narrator)
+                    faults += self._settle_cycle(ledger, cycle)
         except HomeIsBusyError:
             return
         finally:
@@ -77,6 +77,16 @@ class ReviewWorker:
             if fault not in self._faults:  # said once, not every minute
                 self._narrator.say(f"warning: {fault}")
         self._faults = faults
+
+    def _settle_cycle(self, ledger: Ledger, cycle: str) -> tuple[str, ...]:
+        """Settle a cycle's pull requests; returns a line about each that cannot be, or why none of them can be."""
+        try:
+            return settle_pull_requests(ledger, self._home, self._hub_of(cycle), cycle, self._narrator)
+        except Exception as error:  # a bug, too, must not keep the other cycles from being looked up
+            fault = f"{cycle}: its pull requests cannot be looked up: {failure_reason(error)}"
+            if not isinstance(error, EXPECTED) and fault not in self._faults:
+                _LOGGER.exception("reviews: a look-up failed")
+            return (fault,)
 
     def _carry_out(self, ledger: Ledger, request: ReviewRequest) -> str | None:
         """Do what a request asks; returns why it failed, None if it did not."""

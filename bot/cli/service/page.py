@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.cli.exits import one_line_errors
-from bot.cli.hub_client import open_cycle_hub, open_hub
+from bot.cli.hub_client import cycle_hub, open_hub
 from bot.cli.options import Endpoint, HomePath
 from bot.cli.output import terminal_narrator
 from bot.errors import ShoalError
@@ -158,7 +158,7 @@ def _page_builder(
     def hub_of(cycle: str) -> Hub:
         ledger = Ledger(home.ledger)
         try:
-            return open_cycle_hub(ledger, cycle, endpoint)
+            return cycle_hub(ledger, cycle, endpoint)
         finally:
             ledger.close()
 

@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from httpx import Response
 from starlette.testclient import TestClient
 
+from bot.cli.service.page import page_of
 from bot.cycle.past.review import reject_releases
 from bot.demo import BOT_USER, TOKEN
 from bot.errors import ShoalError
@@ -24,6 +25,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, State
+from bot.ledger.pull_requests import PullRequest, record_pull_request
 from bot.ledger.requests import RequestState, begin_request, newest_requests
 from bot.ledger.tables import RunRequestRow
 from bot.lock import hold_home
@@ -249,6 +251,36 @@ def test_a_bug_fails_its_request_alone(home: Home) -> None:
     while ReviewWorker(home, hub_of, Listener()).work_off():
         pass
     assert "could not reject it: a bug in shoal: KeyError" in browser.get("/cycles/small-1").text
+
+
+def test_a_cycle_whose_hub_cannot_be_asked_holds_up_no_other(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, now = Ledger(home.ledger), datetime.now(UTC)
+    for cycle, hub in (("small-1", "http://127.0.0.1:8300"), ("other-1", "127.0.0.1")):
+        ledger.keep(cycle, "hub", hub, str)
+        record_pull_request(ledger, PullRequest(cycle, "balanced", "reef/m", 1, "http://127.0.0.1/1", now))
+    ledger.close()
+    asked = []
+
+    def settle(_: Ledger, __: Home, hub: Hub, cycle: str, ___: Listener) -> tuple[str, ...]:
+        asked.append((cycle, hub.endpoint))
+        return ()
+
+    monkeypatch.setattr("bot.service.review_worker.settle_pull_requests", settle)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
+    given = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PageBuilder, "__init__", lambda _, *arguments: given.append(arguments))
+        page_of(home, NOWHERE, None, Listener(), (), PageOptions("127.0.0.1", 0), None)
+    hub_of, listener = given[0][2], Listener()
+    worker, before = ReviewWorker(home, hub_of, listener), dict(os.environ)
+    worker.look_up_pull_requests()
+    worker.look_up_pull_requests()
+    assert asked == [("small-1", "http://127.0.0.1:8300")] * 2
+    assert [line.partition(": got")[0] for line in listener.said] == [
+        "warning: other-1: its pull requests cannot be looked up: --endpoint"
+    ]  # once
+    assert os.environ == before  # of a service, whose next cycle is of another Hub
 
 
 @pytest.mark.parametrize(
