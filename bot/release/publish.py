@@ -97,10 +97,10 @@ def _check_unchanged(hub: Hub, upload: ReleaseUpload, head: ModelInfo, replaced:
     if upload.since is None or head.sha == upload.since or is_fresh(head):
         return
     try:
-        before = _content_ids(hub.call(hub.api.model_info, upload.repo, revision=upload.since, files_metadata=True))
+        before = content_ids(hub.call(hub.api.model_info, upload.repo, revision=upload.since, files_metadata=True))
     except HubNotFound:  # the repo was made anew, or its history was squashed
         before = {}
-    now = _content_ids(head)
+    now = content_ids(head)
     if changed := sorted(name for name in replaced if before.get(name) != now.get(name) and (before or name in now)):
         raise ChangedOnHub(
             f"{upload.repo}: somebody changed {', '.join(changed[:5])} on the Hub since shoal's release "
@@ -109,7 +109,7 @@ def _check_unchanged(hub: Hub, upload: ReleaseUpload, head: ModelInfo, replaced:
         )
 
 
-def _content_ids(info: ModelInfo) -> dict[str, str | None]:
+def content_ids(info: ModelInfo) -> dict[str, str | None]:
     """File → what identifies its content on the Hub."""
     return {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in info.siblings or ()}
 
@@ -201,7 +201,7 @@ def _git_blob_id(path: Path) -> str:
 
 def has_all_files(head: ModelInfo, upload: ReleaseUpload) -> bool:
     """Whether the repo's head has all of the release's files, by their hashes."""
-    there = _content_ids(head)
+    there = content_ids(head)
     return all(there.get(name) in (sha256, _git_blob_id(upload.folder / name)) for name, sha256 in upload.files.items())
 
 
@@ -210,8 +210,17 @@ def commit_operations(head: ModelInfo, upload: ReleaseUpload) -> list[CommitOper
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     others = {sibling.rfilename for sibling in head.siblings or ()} - set(upload.files)
-    stale = {name for name in others if is_source_licence(name) or any(fnmatchcase(name, one) for one in OURS)}
     return [
         *(CommitOperationAdd(name, upload.folder / name) for name in sorted(upload.files)),
-        *(CommitOperationDelete(name) for name in sorted(stale)),
+        *(CommitOperationDelete(name) for name in sorted(filter(goes_with_its_release, others))),
     ]
+
+
+def goes_with_its_release(name: str) -> bool:
+    """Whether a file is deleted when a later release of the same role does not have it."""
+    return is_source_licence(name) or any(fnmatchcase(name, one) for one in OURS)
+
+
+def release_title(cycle: str, role: str) -> str:
+    """The title of the commit with a release, and of the pull request that offers it."""
+    return f"Release {role} of cycle {cycle}"

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bot.errors import ShoalError
 from bot.hub.answers.failures import HubNotFound
 from bot.hub.discovery.rules import OWN_TAG
 from bot.ledger.pull_requests import PullRequest
 from bot.release.publish import (
+    ChangedOnHub,
     ReleaseUpload,
     check_free,
     commit_operations,
+    content_ids,
+    goes_with_its_release,
     has_all_files,
     is_fresh,
     move_tag,
     publish_release,
+    release_title,
 )
 from bot.release.verify import check_files
 from templates.markdown import render_markdown
@@ -98,29 +103,50 @@ def read_outcome(hub: Hub, pull: PullRequest) -> PullOutcome:
 def merge_release(hub: Hub, upload: ReleaseUpload, pull: PullRequest) -> str:
     """Merge a release's pull request and return the commit that holds it.
 
-    The files are hashed first. What was edited here since it was opened is committed to it before. If it is no longer
-    open, or was merged with other files, the release is published by a commit of its own.
+    The files are hashed first. What was edited here since it was opened is committed to it before. If it is gone, was
+    merged with other files, or has strange ones that are to be left out, the release is published by its own commit.
+
+    Raises:
+        ChangedOnHub: it changes more than the release's own files.
+        ShoalError: somebody closed it, and nobody has asked since then that the release be published.
     """
     check_files(upload.folder, upload.files)
-    outcome = read_outcome(hub, pull)
-    if outcome.state is PullState.OPEN:
-        reference = f"refs/pr/{pull.number}"
-        head = _read_head(hub, upload.repo, reference)
-        if not has_all_files(head, upload):
-            hub.call(
-                hub.api.create_commit,
-                upload.repo,
-                operations=commit_operations(head, upload),
-                commit_message=f"{upload.message}, as edited",
-                revision=reference,
-                parent_commit=head.sha,
-            )
-        hub.call(hub.api.merge_pull_request, upload.repo, pull.number)
+    outcome, again = read_outcome(hub, pull), f"`shoal publish {pull.cycle} {pull.role}"
+    if outcome.state is PullState.CLOSED:
+        raise ShoalError(f"{pull.url}: {outcome.who} closed it meanwhile; {again}` publishes the release all the same")
+    strange = () if outcome.state is PullState.GONE else find_strange_files(hub, pull, upload.files)
+    if strange and not upload.over_changes:
+        raise ChangedOnHub(
+            f"{pull.url}: somebody changed more there than the release's own files: {', '.join(strange[:5])}; nothing "
+            f"was sent: if that is meant, merge it on the Hub; {again} --over-changes` publishes the release without it"
+        )
+    if outcome.state is PullState.OPEN and not strange:
+        _merge(hub, upload, pull)
         outcome = read_outcome(hub, pull)
     if outcome.state is PullState.MERGED and has_all_files(_read_head(hub, upload.repo, outcome.commit), upload):
         move_tag(hub, upload.repo, upload.tag, outcome.commit)
         return outcome.commit
     return publish_release(hub, upload)
+
+
+def find_strange_files(hub: Hub, pull: PullRequest, files: Collection[str]) -> tuple[str, ...]:
+    """The files that a pull request adds, changes or deletes beside the release's own, `files`.
+
+    It is compared with the commit that it was opened on. The Hub itself keeps .gitattributes.
+    """
+    branch = _branch(pull)
+    try:
+        commits = hub.call(lambda repo: hub.api.list_repo_commits(repo, revision=branch), pull.repo)
+        there = content_ids(_read_head(hub, pull.repo, branch))
+    except HubNotFound:  # its branch stays after a merge, but not when the history is rewritten
+        return ()
+    title = release_title(pull.cycle, pull.role)
+    first = max((place for place, commit in enumerate(commits) if commit.title == title), default=len(commits))
+    base = commits[first + 1].commit_id if first + 1 < len(commits) else None
+    before = content_ids(_read_head(hub, pull.repo, base)) if base else {}
+    changed = {name for name in before.keys() | there.keys() if before.get(name) != there.get(name)}
+    stale = {name for name in changed if name not in there and goes_with_its_release(name)}
+    return tuple(sorted(changed - stale - set(files) - {".gitattributes"}))
 
 
 def close_pull_request(hub: Hub, pull: PullRequest, comment: str) -> None:
@@ -136,6 +162,25 @@ def hash_merged_files(hub: Hub, repo: str, commit: str, files: Mapping[str, str]
         name: lfs.sha256 if lfs else hashlib.sha256(hub.read(repo, commit, name)).hexdigest()
         for name, lfs in there.items()
     }
+
+
+def _branch(pull: PullRequest) -> str:
+    return f"refs/pr/{pull.number}"
+
+
+def _merge(hub: Hub, upload: ReleaseUpload, pull: PullRequest) -> None:
+    """Merge a pull request, after a commit to it of what was edited here."""
+    head = _read_head(hub, upload.repo, _branch(pull))
+    if not has_all_files(head, upload):
+        hub.call(
+            hub.api.create_commit,
+            upload.repo,
+            operations=commit_operations(head, upload),
+            commit_message=f"{upload.message}, as edited",
+            revision=_branch(pull),
+            parent_commit=head.sha,
+        )
+    hub.call(hub.api.merge_pull_request, upload.repo, pull.number)
 
 
 def _read_head(hub: Hub, repo: str, revision: str | None = None) -> ModelInfo:

@@ -20,6 +20,7 @@ from bot.release.publish import (
     check_free,
     is_gone,
     publish_release,
+    release_title,
 )
 from bot.release.pull_requests import merge_release, open_pull_request
 from bot.search.selection import list_roles, make_repo_name
@@ -101,16 +102,20 @@ class Publisher:
                 record_pull_request(self.ledger, PullRequest(self.cycle, release.role, release.repo, number, url, now))
                 self.narrator.say(f"{release.repo}: waits for review in pull request {number}, {url}")
 
-    def publish(self, releases: Sequence[ReleaseEntry], *, edited: bool = False) -> None:
-        """Publish releases of the cycle and add them to the collection; those on the Hub are not sent again.
-
-        A release that is offered in a pull request is published by merging that. edited: send them although the repo
-        holds their recipe, because a person changed their cards.
-        """
+    def publish(self, releases: Sequence[ReleaseEntry]) -> None:
+        """Publish releases of the cycle and add them to the collection; those on the Hub are not sent again."""
         for release in releases:
-            if edited or not self._record_if_on_hub(release):
-                self._publish_one(release)
+            self.send(release)
         self.collect(releases)
+
+    def send(self, release: ReleaseEntry, *, edited: bool = False) -> None:
+        """Publish a release, and then record it with its files, unless its repo holds its recipe.
+
+        One that is offered in a pull request is published by merging that. edited: send it in any case, because a
+        person changed its card.
+        """
+        if edited or not self._record_if_on_hub(release):
+            self._publish_one(release)
 
     def collect(self, releases: Sequence[ReleaseEntry]) -> None:
         """Add releases to the watchlist's collection, if it names one."""
@@ -158,7 +163,7 @@ class Publisher:
             repo=release.repo,
             private=self.settings.private,
             tag=self.cycle,
-            message=f"Release {release.role} of cycle {self.cycle}",
+            message=release_title(self.cycle, release.role),
             since=earlier.commit if earlier else None,
             over_changes=self.over_changes,
         )

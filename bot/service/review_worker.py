@@ -91,24 +91,27 @@ class ReviewWorker:
     def _carry_out(self, ledger: Ledger, request: ReviewRequest) -> str | None:
         """Do what a request asks; returns why it failed, None if it did not."""
         try:
-            hub, names = self._hub_of(request.cycle), [request.role]
-            if request.kind is RequestKind.PUBLISH:
-                _check_not_rejected(ledger, request)
-                publish_releases(
-                    ledger, self._home, hub, request.cycle, names, self._narrator,
-                    edited=request.edited, who=request.who,
-                )  # fmt: skip
-            else:
-                reject_releases(
-                    ledger, self._home, hub, request.cycle, names, request.note, self._narrator, who=request.who
-                )
-                settle_pull_requests(ledger, self._home, hub, request.cycle, self._narrator)
+            hub = self._hub_of(request.cycle)
+            try:
+                self._decide(ledger, hub, request)
+            finally:  # what somebody closed meanwhile is taken over now, and what is decided on is closed
+                for fault in settle_pull_requests(ledger, self._home, hub, request.cycle, self._narrator):
+                    self._narrator.say(f"warning: {fault}")
         except Exception as error:  # a bug, too, settles its request: tried again for ever, it would hold up the others
             self._narrator.say(f"{request.cycle}, {request.role}: {request.kind} failed: {failure_reason(error)}")
             if not isinstance(error, EXPECTED):
                 _LOGGER.exception("reviews: a request failed")
             return failure_reason(error)
         return None
+
+    def _decide(self, ledger: Ledger, hub: Hub, request: ReviewRequest) -> None:
+        """Publish or reject the release that a request names."""
+        cycle, names, narrator, who = request.cycle, [request.role], self._narrator, request.who
+        if request.kind is RequestKind.PUBLISH:
+            _check_not_rejected(ledger, request)
+            publish_releases(ledger, self._home, hub, cycle, names, narrator, edited=request.edited, who=who)
+        else:
+            reject_releases(ledger, self._home, hub, cycle, names, request.note, narrator, who=who)
 
 
 def _check_not_rejected(ledger: Ledger, request: ReviewRequest) -> None:

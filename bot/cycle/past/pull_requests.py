@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,7 +16,14 @@ from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, settle_pu
 from bot.progress import Narrator
 from bot.release.folder import is_editable
 from bot.release.publish import move_tag
-from bot.release.pull_requests import PullOutcome, PullState, close_pull_request, hash_merged_files, read_outcome
+from bot.release.pull_requests import (
+    PullOutcome,
+    PullState,
+    close_pull_request,
+    find_strange_files,
+    hash_merged_files,
+    read_outcome,
+)
 from bot.release.review import Publisher, is_waiting
 
 
@@ -64,23 +72,31 @@ def _settle(publisher: Publisher, pull: PullRequest) -> bool:
 def _take_merged(publisher: Publisher, pull: PullRequest, release: ReleaseEntry, outcome: PullOutcome) -> None:
     """Record a merged release as published, with what was merged."""
     merged = hash_merged_files(publisher.hub, release.repo, outcome.commit, release.files)
-    note = describe_merged(release, merged)
+    note = describe_merged(release, merged, find_strange_files(publisher.hub, pull, release.files))
     move_tag(publisher.hub, release.repo, release.cycle, outcome.commit)
-    publisher.collect([release])
     taken = replace(release, commit=outcome.commit, files=dict(release.files) | merged)
     publisher.ledger.record_release(taken, outcome.when or datetime.now(UTC))
     _decide(publisher, release, ReviewVerdict.PUBLISHED, outcome, f"merged pull request {pull.number}{note}")
     publisher.narrator.say(f"published {release.repo} at {outcome.commit[:12]}: {pull.url} was merged{note}")
+    try:
+        publisher.collect([release])
+    except ShoalError as error:  # it is published all the same
+        publisher.narrator.say(f"warning: {release.repo}: published, but not added to the collection: {error}")
 
 
-def describe_merged(release: ReleaseEntry, merged: dict[str, str]) -> str:
-    """What of a merged release is not as it was scored and written; merged: SHA-256 by name of what is on the Hub."""
+def describe_merged(release: ReleaseEntry, merged: dict[str, str], strange: Sequence[str]) -> str:
+    """What of a merged release is not as it was scored and written.
+
+    merged: SHA-256 by name of what is on the Hub. strange: the files that were changed beside the release's own.
+    """
     changed = [name for name, sha256 in release.files.items() if merged.get(name) != sha256]
     edited = [name for name in changed if is_editable(name) and name in merged]
     others = [name for name in changed if name not in edited]
     words = [f"with an edited {' and '.join(edited)}"] if edited else []
     if others:
         words.append(f"{' and '.join(others)} there {'is' if len(others) == 1 else 'are'} not what was scored")
+    if strange:
+        words.append(f"{' and '.join(strange)} there {'is' if len(strange) == 1 else 'are'} not part of the release")
     return "".join(f"; {word}" for word in words)
 
 

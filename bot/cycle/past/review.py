@@ -150,10 +150,10 @@ def publish_releases(
     try:
         for release, changes in ready:
             taken = replace(release, files=dict(release.files) | changes)
-            ledger.record_release(taken, None)
-            publisher.publish([taken], edited=bool(changes))
+            publisher.send(taken, edited=bool(changes))
             note = f"with an edited {' and '.join(changes)}" if changes else ""
             _decide(ledger, release, ReviewVerdict.PUBLISHED, note, who)
+            publisher.collect([release])
     finally:
         update_cycle(ledger, home, publisher)
 

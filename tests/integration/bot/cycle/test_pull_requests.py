@@ -19,6 +19,7 @@ from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, cycle_decisions, rejected_recipes
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.pull_requests import cycle_pull_requests, cycles_with_pull_requests
+from bot.ledger.requests import RequestKind, make_requests, newest_requests
 from bot.release.review import Publisher
 from bot.release.verify import hash_files
 from bot.service.review_worker import ReviewWorker
@@ -135,6 +136,7 @@ def test_what_a_person_closes_is_rejected_and_not_offered_again(offered: Offered
     [
         ("README.md", "merged pull request 1; with an edited README.md"),
         ("model.safetensors", "merged pull request 1; model.safetensors there is not what was scored"),
+        ("modeling_own.py", "merged pull request 1; modeling_own.py there is not part of the release"),
     ],
 )
 def test_what_was_changed_in_a_pull_request_is_said(offered: Offered, path: str, said: str) -> None:
@@ -144,8 +146,47 @@ def test_what_was_changed_in_a_pull_request_is_said(offered: Offered, path: str,
     assert offered.decision().note == said
 
 
-def test_publishing_here_merges_and_rejecting_here_closes_with_the_reason(offered: Offered) -> None:
+def test_files_that_were_added_to_a_pull_request_are_not_merged_from_here(offered: Offered) -> None:
+    offered.edit("modeling_own.py", b"import os")
+    with pytest.raises(ShoalError, match=r"than the release's own files: modeling_own\.py; nothing was sent"):
+        publish_releases(offered.ledger, offered.home, offered.hub, CYCLE, [ROLE], offered.listener)
+    assert offered.state() == "waiting in pull request 1"
+    publish_releases(
+        offered.ledger, offered.home, offered.hub, CYCLE, [ROLE], offered.listener, over_changes=True, who="bob"
+    )
+    assert offered.look() == () and offered.state().startswith("published by bob")
+    assert "modeling_own.py" not in offered.person.list_repo_files(REPO)
+    assert offered.person.get_discussion_details(REPO, 1).status == "closed"
+
+
+def test_what_was_closed_meanwhile_is_not_published_by_who_asked_before(offered: Offered) -> None:
+    asked = {"note": "", "edited": False, "who": "ann"}
+    make_requests(offered.ledger, RequestKind.PUBLISH, CYCLE, [ROLE], **asked)
+    offered.person.change_discussion_status(REPO, 1, "closed")
+    before = offered.commits()
+    assert ReviewWorker(offered.home, lambda _: offered.hub, offered.listener).work_off()
+    outcome = newest_requests(offered.ledger, CYCLE)[ROLE].outcome
+    assert "ada closed it meanwhile; `shoal publish small-1 balanced` publishes" in outcome
+    assert offered.commits() == before and offered.state().startswith("rejected by ada")
+    publish_releases(offered.ledger, offered.home, offered.hub, CYCLE, [ROLE], offered.listener, who="bob")
+    assert offered.state().startswith("published by bob")
+
+
+def test_a_merged_release_is_published_though_the_collection_refuses_it(offered: Offered, hub: TestHub) -> None:
+    hub.faults.refuse("/api/collections*", 403, times=9)
+    offered.person.merge_pull_request(REPO, 1)
+    assert offered.look() == () and offered.state().startswith("published by ada")
+    assert any("published, but not added to the collection" in line for line in offered.listener.said)
+
+
+def test_publishing_here_merges_an_edited_card_once_it_is_said_each_time(offered: Offered, hub: TestHub) -> None:
     (offered.home.release(CYCLE, ROLE) / "README.md").write_text(CARD + "Edited.")
+    hub.faults.unavailable("*/discussions/1*", times=9)
+    with pytest.raises(ShoalError):
+        publish_releases(offered.ledger, offered.home, offered.hub, CYCLE, (), offered.listener, edited=True, who="bob")
+    hub.faults.clear()
+    with pytest.raises(ShoalError, match=r"README\.md: edited since it was written"):
+        publish_releases(offered.ledger, offered.home, offered.hub, CYCLE, (), offered.listener, who="bob")
     publish_releases(offered.ledger, offered.home, offered.hub, CYCLE, (), offered.listener, edited=True, who="bob")
     assert offered.person.get_discussion_details(REPO, 1).status == "merged"
     assert offered.hub.read(REPO, "main", "README.md").endswith(b"Edited.")
