@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import eq
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import and_, delete, insert, select
 
 from bot.ledger.ledger import Ledger
-from bot.ledger.tables import CycleRow, DecisionRow, DocumentRow
+from bot.ledger.tables import CycleRow, DecisionRow, DocumentRow, ReleaseRow
 
 
 class ReviewVerdict(StrEnum):
@@ -46,8 +47,13 @@ def record_decision(ledger: Ledger, decision: ReviewDecision) -> None:
 
 
 def cycle_decisions(ledger: Ledger, cycle: str) -> dict[str, ReviewDecision]:
-    """Role → the decision that holds, for the releases of a cycle on which there is one."""
-    query = select(DecisionRow).where(DecisionRow.cycle == cycle).order_by(DecisionRow.id)
+    """Role → the decision that holds, for the releases of a cycle on which there is one.
+
+    A decision on another recipe, which had the role before the cycle was interrupted and resumed, is none on this one.
+    """
+    decided = (DecisionRow.cycle, DecisionRow.role, DecisionRow.recipe)
+    same = and_(*map(eq, decided, (ReleaseRow.cycle, ReleaseRow.role, ReleaseRow.recipe)))
+    query = select(DecisionRow).join(ReleaseRow, same).where(DecisionRow.cycle == cycle).order_by(DecisionRow.id)
     with ledger.transaction() as session:
         return {row.role: _decision(row) for row in session.scalars(query)}
 

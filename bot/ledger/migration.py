@@ -78,7 +78,18 @@ def _add_request_states(_: Connection) -> None:
     """From ledgers before requests could be withdrawn: they may have states that older programs cannot read."""
 
 
-MIGRATIONS: tuple[Migration, ...] = (_add_schema_version, _add_states, _add_request_states)
+def _add_offered_recipes(connection: Connection) -> None:
+    """From ledgers before a pull request named the recipe that it offers."""
+    if connection.exec_driver_sql("PRAGMA table_info(pull_requests)").first() is None:
+        return
+    connection.exec_driver_sql("ALTER TABLE pull_requests ADD COLUMN recipe VARCHAR NOT NULL DEFAULT ''")
+    offered = "releases.cycle = pull_requests.cycle AND releases.role = pull_requests.role"
+    connection.exec_driver_sql(
+        f"UPDATE pull_requests SET recipe = coalesce((SELECT recipe FROM releases WHERE {offered}), '')"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_add_schema_version, _add_states, _add_request_states, _add_offered_recipes)
 """MIGRATIONS[n] turns schema n into n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -16,6 +16,7 @@ from bot.ledger.tables import CycleRow, PullRequestRow
 class PullRequest:
     """A pull request on the Hub with the files of a release.
 
+    recipe: the digest of the recipe that it offers. A cycle that is resumed may give the role another one.
     settled: it is merged, closed or gone, and the ledger has what became of the release.
     """
 
@@ -23,6 +24,7 @@ class PullRequest:
     role: str
     repo: str
     number: int
+    recipe: str
     url: str
     opened: datetime
     settled: bool = False
@@ -61,4 +63,4 @@ def cycles_with_pull_requests(ledger: Ledger, watchlist: str | None = None) -> t
 
 def _pull_request(row: PullRequestRow) -> PullRequest:
     opened = datetime.fromisoformat(row.opened)
-    return PullRequest(row.cycle, row.role, row.repo, row.number, row.url, opened, row.settled)
+    return PullRequest(row.cycle, row.role, row.repo, row.number, row.recipe, row.url, opened, row.settled)

@@ -167,6 +167,7 @@ class PullRequestRow(Table):
     role: Mapped[str] = mapped_column(primary_key=True)
     repo: Mapped[str]
     number: Mapped[int]
+    recipe: Mapped[str]
     url: Mapped[str]
     opened: Mapped[str]
     settled: Mapped[bool]

@@ -10,7 +10,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
-from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, record_pull_request
+from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, record_pull_request, settle_pull_request
 from bot.progress import Narrator
 from bot.release.hints import shoal_command
 from bot.release.publish import (
@@ -22,7 +22,7 @@ from bot.release.publish import (
     publish_release,
     release_title,
 )
-from bot.release.pull_requests import merge_release, open_pull_request
+from bot.release.pull_requests import PullState, close_pull_request, merge_release, open_pull_request, read_outcome
 from bot.search.selection import list_roles, make_repo_name
 from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
@@ -96,11 +96,26 @@ class Publisher:
         decisions = cycle_decisions(self.ledger, self.cycle)
         offered = cycle_pull_requests(self.ledger, self.cycle)
         for release in releases:
-            if is_waiting(release, decisions) and release.role not in offered and not self._record_if_on_hub(release):
+            earlier = offered.get(release.role)
+            if earlier is not None and earlier.recipe != release.recipe:
+                self.withdraw(earlier)
+                earlier = None
+            if is_waiting(release, decisions) and earlier is None and not self._record_if_on_hub(release):
                 number, url = open_pull_request(self.hub, self._upload(release))
-                now = datetime.now(UTC)
-                record_pull_request(self.ledger, PullRequest(self.cycle, release.role, release.repo, number, url, now))
+                pull = PullRequest(
+                    self.cycle, release.role, release.repo, number, release.recipe, url, datetime.now(UTC)
+                )
+                record_pull_request(self.ledger, pull)
                 self.narrator.say(f"{release.repo}: waits for review in pull request {number}, {url}")
+
+    def withdraw(self, pull: PullRequest) -> None:
+        """Close a pull request with a recipe that the cycle does not release any more, unless a person was quicker."""
+        state = read_outcome(self.hub, pull).state
+        if state is PullState.OPEN:
+            close_pull_request(self.hub, pull, "withdrawn: the cycle was resumed, and chose other merges")
+        settle_pull_request(self.ledger, pull)
+        was = "" if state is PullState.OPEN else f"; it was {state} already"
+        self.narrator.say(f"{pull.url}: withdrawn, for the cycle chose other merges when it was resumed{was}")
 
     def publish(self, releases: Sequence[ReleaseEntry]) -> None:
         """Publish releases of the cycle and add them to the collection; those on the Hub are not sent again."""
@@ -135,7 +150,10 @@ class Publisher:
 
     def _publish_one(self, release: ReleaseEntry) -> None:
         pull, upload = cycle_pull_requests(self.ledger, self.cycle).get(release.role), self._upload(release)
-        commit = merge_release(self.hub, upload, pull) if pull else publish_release(self.hub, upload)
+        if pull is not None and pull.recipe == release.recipe:
+            commit = merge_release(self.hub, upload, pull)
+        else:
+            commit = publish_release(self.hub, upload)
         self.ledger.record_release(replace(release, commit=commit), datetime.now(UTC))
         self.narrator.say(f"published {release.repo} at {commit[:12]}")
 

@@ -49,7 +49,11 @@ def _settle(publisher: Publisher, pull: PullRequest) -> bool:
 
     ShoalError if the Hub does not say, or does not close it.
     """
-    outcome, release = read_outcome(publisher.hub, pull), _find_release(publisher, pull)
+    release = _find_release(publisher, pull)
+    if release is None:
+        publisher.withdraw(pull)
+        return True
+    outcome = read_outcome(publisher.hub, pull)
     decision = cycle_decisions(publisher.ledger, pull.cycle).get(pull.role)
     waits = is_waiting(release, {pull.role: decision} if decision else {})
     if outcome.state is PullState.MERGED:
@@ -108,5 +112,7 @@ def _decide(
     record_decision(publisher.ledger, decision)
 
 
-def _find_release(publisher: Publisher, pull: PullRequest) -> ReleaseEntry:
-    return next(one for one in publisher.ledger.releases(pull.cycle) if one.role == pull.role)
+def _find_release(publisher: Publisher, pull: PullRequest) -> ReleaseEntry | None:
+    """The release that a pull request offers; None if the cycle was resumed and chose other merges."""
+    releases = publisher.ledger.releases(pull.cycle)
+    return next((one for one in releases if (one.role, one.recipe) == (pull.role, pull.recipe)), None)

@@ -195,7 +195,9 @@ def current_user() -> str:
 
 
 def update_cycle(ledger: Ledger, home: Home, publisher: Publisher) -> None:
-    """Bring the cycle's state and its report up to date."""
+    """Bring the cycle's state and its report up to date; one that failed or is running is left to be resumed."""
+    if ledger.cycle(publisher.cycle).state not in REVIEWED:
+        return
     ending, finished = publisher.find_ending(), ledger.cycle(publisher.cycle).finished
     ledger.finish(publisher.cycle, ending.state, ending.note, finished or datetime.now(UTC))
     update_cycle_report(ledger, home, publisher.cycle)

@@ -179,6 +179,32 @@ def test_a_merged_release_is_published_though_the_collection_refuses_it(offered:
     assert any("published, but not added to the collection" in line for line in offered.listener.said)
 
 
+@pytest.mark.parametrize("state", [State.FAILED, State.RUNNING])
+def test_a_decision_on_the_hub_leaves_an_interrupted_cycle_to_be_resumed(offered: Offered, state: State) -> None:
+    offered.ledger.finish(CYCLE, state, "the Hub cannot be reached", offered.ledger.cycle(CYCLE).started)
+    offered.person.change_discussion_status(REPO, 1, "closed")
+    offered.look()
+    assert offered.decision().describe().startswith("rejected by ada")
+    resumed = offered.ledger.begin("small", "d1", offered.decision().when)
+    assert (resumed.id, resumed.state) == (CYCLE, State.RUNNING)
+    # Resumed, the cycle gives the role to another merge: nobody has decided on that one.
+    (release,) = offered.ledger.releases(CYCLE)
+    offered.ledger.record_release(replace(release, recipe="c" * 64), None)
+    assert offered.publisher.release_or_hold("").state is State.REVIEW
+    assert cycle_pull_requests(offered.ledger, CYCLE)[ROLE].recipe == "c" * 64
+
+
+def test_a_pull_request_of_what_a_resumed_cycle_did_not_choose_again_is_closed(offered: Offered) -> None:
+    (release,) = offered.ledger.releases(CYCLE)
+    offered.ledger.record_release(replace(release, recipe="c" * 64), None)
+    ending = offered.publisher.release_or_hold("")
+    assert "/discussions/2)" in ending.note and offered.person.get_discussion_details(REPO, 1).status == "closed"
+    assert offered.look() == () and offered.state() == "waiting in pull request 2"
+    offered.ledger.drop_releases(CYCLE, keep=[])
+    assert offered.look() == () and cycles_with_pull_requests(offered.ledger) == ()
+    assert offered.person.get_discussion_details(REPO, 2).status == "closed"
+
+
 def test_publishing_here_merges_an_edited_card_once_it_is_said_each_time(offered: Offered, hub: TestHub) -> None:
     (offered.home.release(CYCLE, ROLE) / "README.md").write_text(CARD + "Edited.")
     hub.faults.unavailable("*/discussions/1*", times=9)

@@ -12,6 +12,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.migration import SCHEMA_VERSION
+from bot.ledger.pull_requests import cycle_pull_requests
 from bot.watchlist.watchlist import Watchlist
 
 OLD = Path(__file__).parent / "ledger_0.1.0.sql"
@@ -97,6 +98,17 @@ def test_an_old_running_cycle_is_not_resumed(home: Home) -> None:
     assert old.finished is not None
     assert ledger.kept("demo-1", "pool", dict[str, object]) is None
     assert ledger.begin("demo", old.digest, old.finished).id == "demo-2"
+
+
+def test_a_pull_request_of_an_older_ledger_offers_its_release(home: Home) -> None:
+    ledger = Ledger(home.ledger)
+    recipe = {release.role: release.recipe for release in ledger.releases("demo-1")}["balanced"]
+    ledger.close()
+    row = "('demo-1', 'balanced', 'o/balanced', 1, 'http://hub/1', '2026-11-26T12:00:00+00:00', 0)"
+    execute(home, "ALTER TABLE pull_requests DROP COLUMN recipe; PRAGMA user_version = 3")
+    execute(home, f"INSERT INTO pull_requests VALUES {row}")
+    pull = cycle_pull_requests(Ledger(home.ledger), "demo-1")["balanced"]
+    assert (pull.recipe, pull.number, pull.settled) == (recipe, 1, False)
 
 
 def test_an_old_ledger_is_brought_up_to_date_once(home: Home) -> None:
