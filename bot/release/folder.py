@@ -51,6 +51,12 @@ def inspect_folder(folder: Path, files: Mapping[str, str], *, with_weights: bool
     return (*found, *(file for file in added if file.name not in files))
 
 
+def edited_files(folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of a release's files that were changed since they were written; the weights are not looked at."""
+    found = inspect_folder(folder, files, with_weights=False)
+    return tuple(file.name for file in found if file.state is FileState.EDITED)
+
+
 def is_editable(name: str) -> bool:
     """Whether a person may change a release's file before it is published."""
     return any(fnmatchcase(name, pattern) for pattern in EDITABLE)

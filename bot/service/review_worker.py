@@ -22,6 +22,7 @@ from bot.ledger.pull_requests import cycles_with_pull_requests
 from bot.ledger.requests import RequestKind, ReviewRequest, begin_request, has_requests, settle_request
 from bot.lock import HomeIsBusyError, hold_home
 from bot.progress import Narrator
+from bot.release.folder import edited_files, is_editable
 
 _LOGGER = logging.getLogger("shoal.serve")
 
@@ -109,6 +110,7 @@ class ReviewWorker:
         cycle, names, narrator, who = request.cycle, [request.role], self._narrator, request.who
         if request.kind is RequestKind.PUBLISH:
             _check_not_rejected(ledger, request)
+            _check_card_was_seen(ledger, self._home, request)
             publish_releases(ledger, self._home, hub, cycle, names, narrator, edited=request.edited, who=who)
         else:
             reject_releases(ledger, self._home, hub, cycle, names, request.note, narrator, who=who)
@@ -120,6 +122,17 @@ def _check_not_rejected(ledger: Ledger, request: ReviewRequest) -> None:
     if decision is not None and decision.verdict is ReviewVerdict.REJECTED:
         again = f"`shoal publish {request.cycle} {request.role}`"
         raise ShoalError(f"meanwhile {decision.describe()}; {again} publishes it all the same")
+
+
+def _check_card_was_seen(ledger: Ledger, home: Home, request: ReviewRequest) -> None:
+    """ShoalError if a card or picture was edited that whoever asked has not ticked, or later than that."""
+    folder = home.release(request.cycle, request.role)
+    for release in (one for one in ledger.releases(request.cycle) if one.role == request.role):
+        for name in filter(is_editable, edited_files(folder, release.files)):
+            if not request.edited:
+                raise ShoalError(f"{name}: edited since it was written; look at it, then tick that to publish it so")
+            if (folder / name).stat().st_mtime > request.made.timestamp():
+                raise ShoalError(f"{name}: edited after this was asked for; look at it, then ask again")
 
 
 @contextmanager

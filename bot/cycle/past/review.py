@@ -16,7 +16,7 @@ from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions,
 from bot.ledger.ledger import Cycle, Ledger, ReleaseEntry, State
 from bot.ledger.pull_requests import PullRequest, cycle_pull_requests
 from bot.progress import Narrator
-from bot.release.folder import FileState, ReleaseFile, inspect_folder, is_editable
+from bot.release.folder import ReleaseFile, edited_files, inspect_folder, is_editable
 from bot.release.hints import shoal_command
 from bot.release.report import update_cycle_report
 from bot.release.review import Publisher, check_repos, is_rejected, is_waiting
@@ -243,8 +243,7 @@ def _named(releases: Sequence[ReleaseEntry], names: Sequence[str]) -> list[Relea
 def _find_edits(home: Home, release: ReleaseEntry, allowed: bool) -> dict[str, str]:
     """Name → SHA-256 of the files that a person edited; ShoalError if they may not be published so."""
     folder = home.release(release.cycle, release.role)
-    files = inspect_folder(folder, release.files, with_weights=False)
-    names = [file.name for file in files if file.state is FileState.EDITED]
+    names = edited_files(folder, release.files)
     for name in names:
         if not is_editable(name):
             raise ShoalError(

@@ -10,6 +10,7 @@ from bot.home import Home
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger
 from bot.ledger.requests import RequestKind, RequestState, make_requests, withdraw_request
+from bot.release.folder import edited_files
 from bot.release.review import is_waiting
 from bot.service.facts.standing import ScheduleSnapshot
 from bot.service.page.views import NotFoundError
@@ -69,7 +70,7 @@ class Controls:
     def ask(
         self, kind: RequestKind, cycle: str, role: str | None, who: str, *, note: str = "", edited: bool = False
     ) -> None:
-        """Ask for a release to be published or rejected; role None: all that wait.
+        """Ask for a release to be published or rejected; role None: all that wait as they were written.
 
         NotFoundError or ConflictError if there is none of that name, or none that waits.
         """
@@ -82,6 +83,11 @@ class Controls:
             roles = [one.role for one in named if is_waiting(one, decisions)]
             if not roles:
                 raise ConflictError(f"{cycle}, {role or 'all releases'}: decided on already")
+            if role is None:
+                files = {one.role: one.files for one in named}
+                roles = [one for one in roles if not edited_files(self._home.release(cycle, one), files[one])]
+            if not roles:
+                raise ConflictError(f"{cycle}: every release that waits was edited; publish each by itself")
             make_requests(ledger, kind, cycle, roles, note=note, edited=edited, who=who)
         finally:
             ledger.close()

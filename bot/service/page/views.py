@@ -117,8 +117,9 @@ class CycleView:
 
     @property
     def waiting(self) -> int:
-        """Number of releases that wait, and about which nothing was asked yet."""
-        return sum(review.waiting and not self.is_asked(review.role) for review in self.reviews)
+        """Number of releases that wait as they were written, and about which nothing was asked yet."""
+        undecided = [review for review in self.reviews if review.waiting and not self.is_asked(review.role)]
+        return sum(not self.edited(review) for review in undecided)
 
     def is_asked(self, role: str) -> bool:
         """Whether a request about a release waits to be carried out."""

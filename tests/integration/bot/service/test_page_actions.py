@@ -206,10 +206,17 @@ def test_an_edited_card_is_shown_so_and_is_published_only_when_that_is_meant(hom
     card.write_text(card.read_text(encoding="utf-8") + "\nMore words.\n", encoding="utf-8")
     page = browser.get(RELEASE).text
     assert "edited since it was written: README.md" in page and "More words." in page
+    answer = send(browser, "/cycles/small-1/publish")
+    assert answer.status_code == 409 and "every release that waits was edited" in answer.text
     send(browser, f"{RELEASE}/publish")
     work_off(home, hub)
     assert state_of(home) is State.REVIEW
-    assert "to publish it so, add --edited" in browser.get(RELEASE).text
+    assert "look at it, then tick that to publish it so" in browser.get(RELEASE).text
+    send(browser, f"{RELEASE}/publish", edited="yes")
+    card.write_text(card.read_text(encoding="utf-8") + "\nUnseen words.\n", encoding="utf-8")
+    work_off(home, hub)
+    assert state_of(home) is State.REVIEW
+    assert "README.md: edited after this was asked for" in browser.get(RELEASE).text
     send(browser, f"{RELEASE}/publish", edited="yes")
     work_off(home, hub)
     assert state_of(home) is State.PUBLISHED
@@ -254,7 +261,7 @@ def test_a_cycle_whose_hub_cannot_be_asked_holds_up_no_other(home: Home, monkeyp
     ledger, now = Ledger(home.ledger), datetime.now(UTC)
     for cycle, hub in (("small-1", "http://127.0.0.1:8300"), ("other-1", "127.0.0.1")):
         ledger.keep(cycle, "hub", hub, str)
-        record_pull_request(ledger, PullRequest(cycle, "balanced", "reef/m", 1, "http://127.0.0.1/1", now))
+        record_pull_request(ledger, PullRequest(cycle, "balanced", "reef/m", 1, "b" * 64, "http://127.0.0.1/1", now))
     ledger.close()
     asked = []
 
