@@ -32,6 +32,7 @@ from bot.hub.client import Hub
 from bot.hub.pool.pool import Pool
 from bot.ledger.decisions import rejected_recipes
 from bot.ledger.ledger import Ledger, State
+from bot.ledger.run_requests import settle_run_requests
 from bot.progress import Narrator
 from bot.release.report import write_cycle_report
 from bot.release.results import CycleResults
@@ -65,6 +66,7 @@ def run_cycle(
     """
     ledger = Ledger(home.ledger)
     cycle = ledger.begin(watchlist.name, watchlist.digest, datetime.now(UTC))
+    settle_run_requests(ledger, watchlist.name)
     ledger.keep(cycle.id, "watchlist", watchlist, Watchlist)
     ledger.keep(cycle.id, "hub", hub.endpoint, str)
     context = CycleContext(watchlist, home, hub, ledger, narrator, cycle, save)

@@ -6,50 +6,45 @@ stops one at any point, even in a download, the way Ctrl-C does.
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import Condition
 from typing import TYPE_CHECKING
 
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import RESUMED, Ledger
-from bot.service.log import log_of
+from bot.ledger.run_requests import SCHEDULE, make_run_request, waiting_runs
 from bot.service.schedule_times import ScheduleTimes, missed_names, paused_names, take_restored_times
 from bot.watchlist.schedule.cron import standard_trigger
 from bot.watchlist.watchlist import Watchlist
 
 if TYPE_CHECKING:
     from apscheduler.events import JobExecutionEvent
-    from apscheduler.job import Job
     from apscheduler.schedulers.background import BackgroundScheduler
 
     from bot.service.steady_scheduler import OnFault
 
 
 class DueWatchlists:
-    """The paths of watchlists that are due, in the order in which they became due, each at most once.
-
-    on_take: is called with each path that is taken to be run.
-    """
+    """The paths of watchlists that are due, in the order in which they became due, each at most once."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[str] = queue.Queue()
-        self._adding = Lock()
+        self._paths: list[str] = []
         self._asked: set[str] = set()
-        self.on_take: Callable[[str], None] = lambda _: None
+        self._changing = Condition()
 
     def add(self, path: str, *, asked: bool = False) -> None:
         """Put a path at the end, unless it is waiting already; any thread may.
 
         asked: it is due only because somebody asked for it, and may change their mind.
         """
-        with self._adding:
-            if is_new := path not in self._queue.queue:
-                self._queue.put(path)
+        with self._changing:
+            if is_new := path not in self._paths:
+                self._paths.append(path)
+                self._changing.notify()
             if not asked:
                 self._asked.discard(path)
             elif is_new:
@@ -57,33 +52,31 @@ class DueWatchlists:
 
     def withdraw(self, path: str) -> bool:
         """Take out a path that somebody asked for; whether it was still waiting. What is due otherwise, too, stays."""
-        with self._adding, self._queue.mutex:
-            is_waiting = path in self._queue.queue
+        with self._changing:
+            is_waiting = path in self._paths
             if is_waiting and path in self._asked:
-                self._queue.queue.remove(path)
+                self._paths.remove(path)
             self._asked.discard(path)
             return is_waiting
 
     def wait_for_next(self, seconds: float) -> str | None:
-        """Take the first path; wait for one this long."""
-        try:
-            path = self._queue.get(timeout=seconds)
-        except queue.Empty:
-            return None
-        self.on_take(path)
-        return path
+        """The first path, which stays until it is taken; wait for one this long."""
+        with self._changing:
+            self._changing.wait_for(lambda: self._paths, seconds)
+            return self._paths[0] if self._paths else None
+
+    def take(self, path: str) -> bool:
+        """Take out a path that is to be run now; whether it was still waiting."""
+        with self._changing:
+            if is_waiting := path in self._paths:
+                self._paths.remove(path)
+            self._asked.discard(path)
+            return is_waiting
 
     def waiting(self) -> tuple[str, ...]:
         """The paths that are waiting, the first due first."""
-        with self._adding:
-            return tuple(self._queue.queue)
-
-    def take_all(self) -> set[str]:
-        """Take every path that is waiting."""
-        waiting = set()
-        while not self._queue.empty():
-            waiting.add(self._queue.get())
-        return waiting
+        with self._changing:
+            return tuple(self._paths)
 
 
 def watchlist_path(path: str) -> str:
@@ -178,11 +171,22 @@ def find_resumable(watchlists: Mapping[Path, Watchlist], home: Home) -> tuple[Pa
     )
 
 
+def add_waiting_runs(home: Home, cron_jobs: CronJobs, due: DueWatchlists) -> None:
+    """Add what was due or asked for when the last process ended, and had not begun."""
+    if not home.ledger.exists():
+        return
+    ledger, paths = Ledger(home.ledger), cron_jobs.paths()
+    for request in waiting_runs(ledger):
+        if request.watchlist in paths:
+            due.add(paths[request.watchlist], asked=request.who != SCHEDULE)
+    ledger.close()
+
+
 @contextmanager
 def running_schedule(
     watchlists: Mapping[Path, Watchlist], home: Home, due: DueWatchlists, on_fault: OnFault = lambda _: None
 ) -> Iterator[CronJobs]:
-    """APScheduler on the home's job store, which adds to `due`; what is due at the end is kept for the next start.
+    """APScheduler on the home's job store, which adds to `due`. What is due is kept in the ledger until it begins.
 
     on_fault: called with what is wrong with the job store, and with None when it can be used.
     """
@@ -191,13 +195,19 @@ def running_schedule(
 
     from bot.service.steady_scheduler import SteadyJobStore, SteadyScheduler
 
+    def keep_due(names: Sequence[str]) -> None:
+        ledger = Ledger(home.ledger)
+        for name in names:
+            make_run_request(ledger, name, SCHEDULE)
+        ledger.close()
+
     def add_due(event: JobExecutionEvent) -> None:
         due.add(event.retval)
 
     # One thread, so that watchlists are added in the order in which they became due.
     executor = ThreadPoolExecutor(1)
     scheduler = SteadyScheduler(
-        SteadyJobStore(home.schedule),
+        SteadyJobStore(home.schedule, keep_due),
         on_fault,
         executors={"default": executor},
         # A run missed while the machine was off or a long cycle was running is made up, once.
@@ -211,27 +221,14 @@ def running_schedule(
         cron_jobs.take_over(take_restored_times(home))
         for path in find_resumable(watchlists, home):
             due.add(str(path))
+        add_waiting_runs(home, cron_jobs, due)
         scheduler.resume()
         yield cron_jobs
     finally:
         scheduler.pause()
-        left = set[str]()
-        try:
-            jobs = scheduler.get_jobs()  # waits for a search for due jobs in the scheduler's thread
-            executor.shutdown()
-            left = due.take_all()
-            begun = {str(path) for path in find_resumable(watchlists, home)}
-            _make_due_again(jobs, left - begun)
-        except ShoalError as error:
-            for lost in left | due.take_all():
-                log_of(watchlists[Path(lost)].name).error(f"due, and that is not noted for the next start: {error}")
+        with suppress(ShoalError):
+            scheduler.get_jobs()  # waits for a search for due jobs in the scheduler's thread
+        executor.shutdown()
         # Without a job store, because shutdown looks for due jobs once more and would lose their runs.
         scheduler.remove_jobstore("default")
         scheduler.shutdown(wait=False)
-
-
-def _make_due_again(jobs: Sequence[Job], paths: set[str]) -> None:
-    """Make watchlists that were due but not begun due again, for the next start."""
-    for job in jobs:
-        if job.args[0] in paths and job.next_run_time is not None:  # a paused one stays so
-            job.modify(next_run_time=datetime.now(UTC))

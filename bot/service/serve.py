@@ -155,19 +155,14 @@ class Service:
             return
         if (waiting := self._due.wait_for_next(seconds)) is None:
             return
-        watchlist = self._files[path := Path(waiting)].watchlist
-        self._retries.begin(path)
-        self._show()
+        log = log_of(self._files[path := Path(waiting)].watchlist.name)
         try:
-            failure = self._complete(watchlist)
-        except KeyboardInterrupt:
-            self._due.add(waiting)
-            raise
-        if failure is None:
-            self._retries.succeed(path)
-            log_of(watchlist.name).info(self._next_run(watchlist.name))
-        else:
-            self._plan_retry(path, watchlist.name, failure)
+            with hold_home(self._home, lambda: log.info("due; waiting for another shoal process to end")):
+                if self._due.take(waiting):  # else it was withdrawn meanwhile
+                    self._complete(path)
+        except ShoalError as error:  # the home cannot be held
+            self._due.take(waiting)
+            self._fail(path, error)
 
     def _is_held(self) -> bool:
         """Whether what is due has to wait for room on the disk; says so once, and that it goes on."""
@@ -202,19 +197,32 @@ class Service:
         else:
             self._jobs_are_old = False
 
-    def _complete(self, watchlist: Watchlist) -> str | None:
-        """Run one cycle; returns why it failed, if it did. The home is held only meanwhile."""
+    def _complete(self, path: Path) -> None:
+        """Run one cycle; the home is held meanwhile."""
+        watchlist = self._files[path].watchlist
         log = log_of(watchlist.name)
+        self._retries.begin(path)
+        self._show()
         try:
-            with hold_home(self._home, lambda: log.info("due; waiting for another shoal process to end")):
-                self._wakes.begin(watchlist.name)
-                self._run(watchlist, LogNarrator(log))
-                self._wakes.end(watchlist.name)
+            self._wakes.begin(watchlist.name)
+            self._run(watchlist, LogNarrator(log))
+            self._wakes.end(watchlist.name)
         except Exception as error:  # a fault in shoal itself must not end the schedule of the other watchlists
-            reason = failure_reason(error)
-            log.error(f"failed: {reason}", exc_info=not isinstance(error, EXPECTED))
-            return reason
-        return None
+            self._fail(path, error)
+        else:
+            self._retries.succeed(path)
+            log.info(self._next_run(watchlist.name))
+
+    def _fail(self, path: Path, error: Exception) -> None:
+        """Log why a cycle failed, and plan its next try."""
+        name, reason = self._files[path].watchlist.name, failure_reason(error)
+        log = log_of(name)
+        log.error(f"failed: {reason}", exc_info=None if isinstance(error, EXPECTED) else error)
+        again = self._retries.fail(path, reason)
+        if again is not None:
+            log.warning(f"will be tried again at {again:%Y-%m-%d %H:%M %Z}")
+        else:
+            log.error(f"failed too often in a row, so it waits for its next cron time; {self._next_run(name)}")
 
     def _add_woken(self) -> None:
         """Make due what the Hub's calls have woken."""
@@ -230,13 +238,6 @@ class Service:
         for wake in woken:
             log_of(wake.watchlist).info(f"woken by {wake.cause}")
             self._due.add(str(paths[wake.watchlist]))
-
-    def _plan_retry(self, path: Path, name: str, reason: str) -> None:
-        again = self._retries.fail(path, reason)
-        if again is not None:
-            log_of(name).warning(f"will be tried again at {again:%Y-%m-%d %H:%M %Z}")
-        else:
-            log_of(name).error(f"failed too often in a row, so it waits for its next cron time; {self._next_run(name)}")
 
     def _next_run(self, name: str) -> str:
         return self._cron_jobs.next_run(name)

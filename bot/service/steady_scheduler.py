@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,17 +27,23 @@ OnFault = Callable[[str | None], None]
 
 class SteadyJobStore(SQLAlchemyJobStore):  # type: ignore[misc]  # APScheduler ships no types
     """The job store in a file. It gives out what is due only while the next time can be stored: else a watchlist
-    would run again and again."""
+    would run again and again.
 
-    def __init__(self, path: Path) -> None:
+    keep: is called with the names of the jobs that are due, before any is given out: with its next time stored, the
+    store has forgotten that it is due.
+    """
+
+    def __init__(self, path: Path, keep: Callable[[Sequence[str]], None] = lambda _: None) -> None:
         super().__init__(engine=open_plain(path, "schedule"))
+        self._keep = keep
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
-        """The jobs that are due; ShoalError if the store cannot be written."""
+        """The jobs that are due; ShoalError if the store cannot be written, or they cannot be kept."""
         due: list[Job] = super().get_due_jobs(now)
         if due:
             with self.engine.begin() as connection:
                 connection.exec_driver_sql("PRAGMA user_version = 1")
+            self._keep([job.id for job in due])
         return due
 
 

@@ -15,7 +15,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.requests import ReviewRequest, waiting_requests
-from bot.ledger.run_requests import waiting_runs
+from bot.ledger.run_requests import runs_asked_for
 from bot.ledger.webhook_calls import WebhookCall, kept_wakes, newest_call
 from bot.search.results import SEARCHING
 from bot.service.facts.service_file import ServiceState, read_service
@@ -164,7 +164,7 @@ def read_schedule(home: Home, ledger: Ledger | None) -> ScheduleSnapshot:
         paused=paused,
         waiting=service.due,
         retries={name: retry.at for name, retry in service.retries.items()},
-        asked=waiting_runs(ledger) if ledger else {},
+        asked=runs_asked_for(ledger) if ledger else {},
     )
 
 

@@ -22,6 +22,7 @@ from bot.demo import TOKEN
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
+from bot.ledger.run_requests import make_run_request, waiting_runs
 from bot.lock import hold_home, hold_schedule
 from bot.service.watchlist_files import read_scheduled
 from bot.watchlist.load import load_watchlist
@@ -131,7 +132,7 @@ def test_missed_runs_are_made_up_once_in_the_order_in_which_they_were_due(tmp_pa
         assert served.lines() == [f"{name} {what}" for name in ("b", "c", "a") for what in ("begins", "ends")]
 
 
-def test_what_was_due_but_not_begun_when_the_process_ended_is_run_at_the_next_start(tmp_path: Path) -> None:
+def test_what_was_due_but_not_begun_when_the_process_was_killed_is_run_at_the_next_start(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     watchlists = [scheduled(tmp_path, name) for name in ("first", "second")]
     with Served(home, *watchlists):
@@ -139,6 +140,7 @@ def test_what_was_due_but_not_begun_when_the_process_ended_is_run_at_the_next_st
     miss(home, first=2, second=1)
     with Served(home, *watchlists) as served:
         until(lambda: served.lines() == ["first begins"], served.process)
+        served.process.kill()
     with Served(home, *watchlists) as served:
         until(lambda: {"first ends", "second ends"} <= set(served.lines()), served.process)
         assert served.lines()[1:] == [f"{name} {what}" for name in ("first", "second") for what in ("begins", "ends")]
@@ -194,6 +196,7 @@ def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> 
     ledger = Ledger(home.ledger)
     # A cycle that was begun and then interrupted.
     ledger.begin("small", load_watchlist(path).digest, datetime.now(UTC))
+    make_run_request(ledger, "small", "ann")
     with zoo_hub(tmp_path / "hub") as server:
         arguments = ("serve", path, "--home", home.folder, "--endpoint", server.endpoint)
         process = start(*arguments, token=TOKEN)
@@ -201,7 +204,7 @@ def test_sigterm_stops_a_cycle_and_the_next_start_resumes_it(tmp_path: Path) -> 
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
-        assert [cycle.state for cycle in ledger.cycles()] == [State.RUNNING]
+        assert [cycle.state for cycle in ledger.cycles()] == [State.RUNNING] and waiting_runs(ledger) == ()
         with hold_home(home):
             before = ledger.count_evaluations()
 

@@ -13,13 +13,19 @@ import pytest
 from bot.ledger.ledger import Ledger
 from bot.ledger.requests import (
     RequestKind,
-    RequestState,
     make_requests,
     newest_requests,
     waiting_requests,
     withdraw_request,
 )
-from bot.ledger.run_requests import make_run_request, settle_run_request, waiting_runs
+from bot.ledger.run_requests import (
+    SCHEDULE,
+    make_run_request,
+    runs_asked_for,
+    settle_run_requests,
+    waiting_runs,
+    withdraw_run_request,
+)
 from bot.ledger.snapshot import read_mark
 from bot.ledger.tables import RunRequestRow
 from bot.ledger.webhook_calls import Wake, keep_wake
@@ -75,9 +81,23 @@ def test_requests_that_are_made_at_the_same_moment_are_one_and_withdrawn_as_one(
 def test_runs_that_are_asked_for_at_the_same_moment_are_one(path: Path) -> None:
     at_once(path, lambda ledger, person, role: make_run_request(ledger, role, f"person {person}"))
     ledger = Ledger(path)
-    assert list(waiting_runs(ledger)) == ROLES
+    assert [one.watchlist for one in waiting_runs(ledger)] == ROLES
     with ledger.transaction() as session:
         assert session.query(RunRequestRow).count() == len(ROLES)
+    ledger.close()
+
+
+def test_a_run_that_is_withdrawn_stays_due_by_its_schedule_until_a_cycle_begins(path: Path) -> None:
+    ledger = Ledger(path)
+    for who in ("ann", SCHEDULE, "bob", SCHEDULE):
+        make_run_request(ledger, "w", who)
+    assert [one.who for one in waiting_runs(ledger)] == ["ann", SCHEDULE] and runs_asked_for(ledger)["w"].who == "ann"
+    assert withdraw_run_request(ledger, "w", "bob") and not withdraw_run_request(ledger, "w", "bob")
+    assert [one.who for one in waiting_runs(ledger)] == [SCHEDULE] and runs_asked_for(ledger) == {}
+    settle_run_requests(ledger, "other")
+    assert len(waiting_runs(ledger)) == 1
+    settle_run_requests(ledger, "w")
+    assert waiting_runs(ledger) == ()
     ledger.close()
 
 
@@ -86,7 +106,7 @@ def test_what_is_to_be_run_is_part_of_the_mark_of_a_ledger(path: Path) -> None:
     marks = [read_mark(path)]
     for change in (
         lambda: make_run_request(ledger, "w", "ann"),
-        lambda: settle_run_request(ledger, "w", RequestState.WITHDRAWN, "ann"),
+        lambda: withdraw_run_request(ledger, "w", "ann"),
         lambda: keep_wake(ledger, Wake("w", "reef/model", NOW, NOW)),
         lambda: keep_wake(ledger, Wake("w", "reef/model", NOW, NOW, newest_cycle=1)),
     ):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import pytest
@@ -15,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.download import SPARE_BYTES
-from bot.lock import hold_schedule
+from bot.lock import hold_home, hold_schedule
 from bot.progress import Narrator
 from bot.service.facts.service_file import ServiceFile, read_service
 from bot.service.log import JsonFormatter, ServiceFormatter, log_of
@@ -146,12 +148,20 @@ def test_a_cron_time_before_the_retry_takes_its_place(rig: Rig) -> None:
     assert rig.tick(1) == 1 and rig.tick(10) == 0
 
 
-def test_an_interrupted_cycle_is_due_still(rig: Rig) -> None:
-    rig.fault = cast("Exception", KeyboardInterrupt())
-    rig.due.add(str(rig.paths[0]))
-    with pytest.raises(KeyboardInterrupt):
-        rig.tick()
-    assert rig.due.take_all() == {str(rig.paths[0])}
+def test_what_waits_for_another_process_is_still_due_and_can_be_withdrawn(
+    rig: Rig, log: pytest.LogCaptureFixture
+) -> None:
+    path = str(rig.paths[0])
+    rig.due.add(path, asked=True)
+    tick = Thread(target=rig.tick)
+    with hold_home(rig.home):
+        tick.start()
+        while "due; waiting for another shoal process to end" not in log.text and tick.is_alive():
+            time.sleep(0.01)
+        assert rig.due.waiting() == (path,)
+        assert rig.due.withdraw(path)
+    tick.join(20)
+    assert not tick.is_alive() and rig.ran == [] and rig.due.waiting() == ()
 
 
 def test_a_clock_that_is_set_makes_no_pause_longer_or_shorter(rig: Rig) -> None:
