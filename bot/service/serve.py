@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.errors import EXPECTED, ShoalError, failure_reason
 from bot.home import Home
-from bot.lock import hold_home, hold_schedule
+from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.service.facts.disk import describe_full_disk
 from bot.service.facts.service_file import ServiceFile
@@ -80,17 +80,18 @@ def serve_watchlists(
 ) -> None:
     """Run each watchlist whenever it is due, for ever; first those whose cycle was interrupted or failed.
 
+    The caller holds the home's schedule.
+
     run: runs one cycle. If it fails, the error is logged, the cycle is tried again later, and the schedule continues.
     An exception that a signal handler raises (KeyboardInterrupt) ends the wait or the cycle; the next start resumes
     that cycle. service_file: shows others what the service has in hand; None: one that nobody else writes to.
 
     Raises:
-        ShoalError: a watchlist cannot be scheduled, or another process runs the home's schedule.
+        ShoalError: a watchlist cannot be scheduled, or the job store cannot be used.
     """
     files, due, retries = read_scheduled(paths), DueWatchlists(), Retries()
     watchlists = {file.path: file.watchlist for file in files}
     with ExitStack() as stack:
-        stack.enter_context(hold_schedule(home))
         shown = stack.enter_context(closing(service_file or ServiceFile(home)))
         wakes = Wakes(home, watchlists.values())
         cron_jobs = stack.enter_context(running_schedule(watchlists, home, due, FaultLog(SCHEDULE, shown)))

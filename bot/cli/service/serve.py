@@ -67,6 +67,7 @@ def serve_command(
 
     Example: `shoal serve watchlists/*.yml`
     """
+    from bot.lock import hold_schedule
     from bot.service.facts.service_file import ServiceFile
     from bot.service.live import live_narrator
     from bot.service.log import LogNarrator, log_of, log_to_stderr
@@ -88,7 +89,11 @@ def serve_command(
             notifier.run(loaded, lambda: run_cycle(loaded, bot_home, client, live, save=save), live.say)
 
     try:
-        with open_state(state, client, bot_home, log_of("state").info) as keeper:
+        # The schedule first: a second service on this home is refused before it takes the state from the first one.
+        with (
+            hold_schedule(bot_home),
+            open_state(state, client, bot_home, log_of("state").info, beside_schedule=False) as keeper,
+        ):
             run = partial(run_one, save=keeper.save if keeper else lambda: None)
             serve_watchlists(watchlists, bot_home, run, request, open_page, service_file)
     except Terminated:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from bot.cli.hub_client import open_hub
 from bot.cli.options import parse_repo_name
 from bot.cli.output import terminal_narrator
+from bot.errors import ShoalError
+from bot.lock import is_schedule_held
 
 if TYPE_CHECKING:
     from bot.home import Home
@@ -18,11 +20,20 @@ if TYPE_CHECKING:
 
 
 def open_state(
-    name: str | None, hub: Hub, home: Home, say: Callable[[str], None]
+    name: str | None, hub: Hub, home: Home, say: Callable[[str], None], *, beside_schedule: bool = True
 ) -> AbstractContextManager[StateKeeper | None]:
-    """Keeps the home's state in a repo for as long as a block runs; nothing without a name."""
+    """Keeps the home's state in a repo for as long as a block runs; nothing without a name.
+
+    beside_schedule: whether the home's schedule, where one runs, is another process's. ShoalError then: whoever claims
+    the state stops that one, which saves what is done in its home anyway.
+    """
     if not name:
         return nullcontext()
+    if beside_schedule and is_schedule_held(home):
+        raise ShoalError(
+            f"--state: got {name!r}: a `shoal serve` runs the schedule of {home.folder}, and would have to stop; leave "
+            "out --state and unset SHOAL_STATE (its own --state saves what is done here), or choose another --home"
+        )
     from bot.service.state.keeper import kept_state
     from bot.service.state.repo import StateRepo, describe_process
 

@@ -18,6 +18,7 @@ import pytest
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from bot.cli.service.state import open_review_state
 from bot.demo import TOKEN
 from bot.errors import ShoalError
 from bot.home import Home
@@ -168,7 +169,11 @@ def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Pat
 def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(tmp_path: Path) -> None:
     home, one = Home(tmp_path / "home"), scheduled(tmp_path, "one")
     with Served(home, one):
-        assert "runs the schedule of this home" in one_line_error(shoal("serve", one, "--home", home.folder))
+        # Neither of them reaches for the state that the first one may keep.
+        second = shoal("serve", one, "--home", home.folder, "--state", "reef/state")
+        assert "runs the schedule of this home" in one_line_error(second)
+        with pytest.raises(ShoalError, match=r"--state: got 'reef/state': a `shoal serve` runs .*; leave out --state"):
+            open_review_state("reef/state", "http://127.0.0.1:9", home)
         with hold_home(home):
             pass
     with hold_schedule(home):
