@@ -225,8 +225,8 @@ def _reviewed_cycle(ledger: Ledger, cycle: str) -> Cycle:
 
 
 def kept_watchlist(ledger: Ledger, cycle: str) -> Watchlist:
-    """The watchlist with which a cycle was run."""
-    watchlist = ledger.kept(cycle, "watchlist", Watchlist)
+    """The watchlist with which a cycle was run; ShoalError if there is no such cycle."""
+    watchlist = ledger.kept(ledger.cycle(cycle).id, "watchlist", Watchlist)
     assert watchlist is not None  # kept before anything else of the cycle
     return watchlist
 

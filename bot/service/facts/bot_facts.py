@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.cycle.history import CycleSummary, list_cycles
-from bot.cycle.past.review import waiting_cycles
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
@@ -146,7 +145,7 @@ def read_facts(home: Home, ledger: Ledger | None, watchlists: Sequence[Path] = (
         watchlists=tuple(
             replace(_with_plans(line, service, runs, woken), standing=_explain(line, busy, schedule)) for line in lines
         ),
-        waiting=waiting_cycles(ledger) if ledger else (),
+        waiting=tuple(one.cycle.id for one in reversed(cycles) if one.cycle.state is State.REVIEW),
         requests=waiting_requests(ledger) if ledger else (),
         call=newest_call(ledger) if ledger else None,
         cycles=cycles,

@@ -34,6 +34,9 @@ def send_message(addresses: Sequence[Address], message: Message, seconds: float 
     # Daemons, so that one that still waits for an answer does not keep the process from ending.
     threads = [threading.Thread(target=deliver, args=(index,), daemon=True) for index in range(len(addresses))]
     logger = logging.getLogger("apprise")
+    # Heard here whatever the level of the service's log, and only here: its texts may hold parts of addresses.
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
     logger.addHandler(warnings)
     try:
         for thread in threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -93,12 +94,13 @@ def test_a_message_arrives_with_its_title_and_text(inbox: Inbox) -> None:
     assert (inbox.messages[0]["title"], inbox.messages[0]["message"]) == (TEST_MESSAGE.title, TEST_MESSAGE.body)
 
 
-def test_a_refusal_gives_the_reason_and_no_secret(inbox: Inbox) -> None:
+def test_a_refusal_gives_the_reason_and_no_secret(inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)  # as `shoal serve` has it
     inbox.status = 401
     (delivery,) = send_message(inbox.addresses, TEST_MESSAGE)
     assert delivery.fault is not None
     assert "401" in delivery.fault
-    assert "secret" not in f"{delivery}"
+    assert "secret" not in f"{delivery}" and caplog.text == ""
 
 
 def test_a_server_that_never_answers_holds_nothing_up(inbox: Inbox) -> None:
