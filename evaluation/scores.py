@@ -64,6 +64,20 @@ def skill_scores(
     return {skill.name: weighted_mean(make_strata(skill, directions, known)) for skill in skills}
 
 
+def standard_error(parts: Sequence[Stratum]) -> float:
+    """Standard error of a skill's score as that of all items like these; the items of different tasks are independent.
+
+    √Σ (w s)² / n, with s the standard deviation of a task's n values.
+    """
+
+    def squared_error(part: Stratum) -> float:
+        mean = part.mean
+        squares = math.fsum((value - mean) ** 2 for value in part.values)
+        return part.weight**2 * squares / len(part.values) ** 2
+
+    return math.sqrt(math.fsum(map(squared_error, parts)))
+
+
 def weighted_mean(parts: Iterable[Stratum]) -> float:
     """A skill's score from its strata."""
     return math.fsum(stratum.weight * stratum.mean for stratum in parts)

@@ -65,8 +65,8 @@ class RunCost:
     once, without the sources, which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
     genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
     may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
-    search.dataflow.models asks for fewer. stages: what the run scores, in its order. seconds: of all scoring; None
-    where the machine was not measured.
+    search.dataflow.models asks for fewer. surrogate: whether a model of the scores chooses candidates. stages: what the
+    run scores, in its order. seconds: of all scoring; None where the machine was not measured.
     """
 
     auditioned: int
@@ -83,6 +83,7 @@ class RunCost:
     genes: int
     space_log10: float
     candidates: int
+    surrogate: bool
     baselines: int
     item_scores: int
     seconds: float | None
@@ -228,6 +229,7 @@ def estimate_cost(
         genes=strategy.gene_count,
         space_log10=round(math.log10(strategy.size), 1),
         candidates=watchlist.search.budget.candidates,
+        surrogate=watchlist.search.surrogate,
         baselines=baselines,
         item_scores=sum(stage.item_scores for stage in stages),
         seconds=_sum_known(stage.seconds for stage in stages),

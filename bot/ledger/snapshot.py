@@ -14,7 +14,7 @@ from bot.errors import ShoalError
 
 _MILESTONES = (
     "SELECT id, state, finished FROM cycles ORDER BY id",
-    "SELECT cycle, stage, length(value) FROM stages ORDER BY cycle, stage",
+    "SELECT cycle, stage, length(value) FROM stages WHERE stage NOT LIKE 'asked %' ORDER BY cycle, stage",
     'SELECT cycle, role, recipe, files, "commit" FROM releases ORDER BY cycle, role',
     "SELECT max(id) FROM decisions",
     "SELECT id, state FROM requests ORDER BY id",
@@ -22,8 +22,9 @@ _MILESTONES = (
     "SELECT id, state FROM run_requests ORDER BY id",
     "SELECT watchlist, last, newest_cycle FROM webhook_wakes ORDER BY watchlist",
 )
-"""What a person would miss: cycles, their stages, releases, decisions, and what is to be run; scores come too often to
-be listed, and so do calls of the Hub that wake nothing: told again, they wake nothing again."""
+"""What a person would miss: cycles, their stages, releases, decisions, and what is to be run; scores, and what a search
+asks for, come too often to be listed, and so do calls of the Hub that wake nothing: told again, they wake nothing
+again."""
 
 
 @dataclass(frozen=True)

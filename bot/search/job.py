@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from merging.evolution.evolve import evolve
+from merging.evolution.journal import Journal
 from merging.evolution.outcomes import Evaluate, Generation, Outcome, Scored, SearchResult, SearchSettings
 from merging.recipes.recipe import Recipe
 from merging.spaces.space import SearchSpace
@@ -24,6 +25,7 @@ class SearchJob:
     on_generation: called after every generation.
     carried: recipes of earlier cycles, the most important first, for the first population of every space that has them.
     known: recipes whose scores on all items were known before the search: they cost nothing, and compete for the front.
+    journal: the record of what each generation asked for.
     """
 
     settings: SearchSettings
@@ -33,6 +35,7 @@ class SearchJob:
     on_generation: Callable[[Generation], None]
     carried: tuple[Recipe, ...] = ()
     known: tuple[Scored, ...] = ()
+    journal: Journal | None = None
 
     def evolve(
         self,
@@ -59,6 +62,8 @@ class SearchJob:
             objectives=self.skills + (layers is not None),
             earlier=earlier or self._before(layers),
             carried=self.carried,
+            exact=None if layers is None else lambda recipe: (relative_depth(recipe, layers),),
+            journal=self.journal,
             on_generation=self.on_generation,
         )
 
@@ -74,8 +79,17 @@ class SearchJob:
 
 
 def add_depth(outcomes: Sequence[Outcome], recipes: Sequence[Recipe], layers: int) -> list[Outcome]:
-    """Add an objective to outcomes: depth relative to a source's `layers`, negated, because fewer are better."""
-    return [
-        one if one.objectives is None else replace(one, objectives=(*one.objectives, -recipe.depth / layers))
-        for one, recipe in zip(outcomes, recipes, strict=True)
-    ]
+    """Add the depth to the objectives of outcomes."""
+
+    def deepened(outcome: Outcome, recipe: Recipe) -> Outcome:
+        if outcome.objectives is None:
+            return outcome
+        errors = None if outcome.errors is None else (*outcome.errors, 0.0)
+        return replace(outcome, objectives=(*outcome.objectives, relative_depth(recipe, layers)), errors=errors)
+
+    return [deepened(outcome, recipe) for outcome, recipe in zip(outcomes, recipes, strict=True)]
+
+
+def relative_depth(recipe: Recipe, layers: int) -> float:
+    """Depth relative to a source's `layers`, negated, because fewer are better."""
+    return -recipe.depth / layers

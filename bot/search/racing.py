@@ -24,6 +24,7 @@ the front holds complete candidates only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -234,23 +235,31 @@ class Race:
 
     def _outcome(self, recipe: Recipe) -> Outcome:
         if recipe.digest in self._baselines:
-            return Outcome(self._measured(recipe), None, self._baselines[recipe.digest].seconds)
+            seconds = self._baselines[recipe.digest].seconds
+            return Outcome(self._measured(recipe), None, seconds, errors=self._errors(self._rows[recipe.digest]))
         candidate = self._candidates[recipe.digest]
         share, answered = min(1.0, candidate.cost), candidate.items / len(self._keys)
         outcome = Outcome(None, candidate.failure, candidate.seconds, share, answered=answered)
         if candidate.failure is not None:
             return outcome
         if candidate.state is CandidateState.COMPLETE:
-            return replace(outcome, objectives=self._measured(recipe))
+            return replace(outcome, objectives=self._measured(recipe), errors=self._errors(self._rows[recipe.digest]))
         assert candidate.decision is not None  # a decision follows every round but the last
-        waits = candidate.state is CandidateState.WAITING
-        return replace(outcome, objectives=candidate.decision.estimate.means, estimated=True, waiting=waits)
+        estimate, waits = candidate.decision.estimate, candidate.state is CandidateState.WAITING
+        errors = tuple(map(math.hypot, estimate.deviations, self._errors(self._row(candidate.scores))))
+        return replace(outcome, objectives=estimate.means, errors=errors, estimated=True, waiting=waits)
 
     def _measured(self, recipe: Recipe) -> tuple[float, ...]:
         """Skill scores of a complete model."""
         import numpy as np
 
         return tuple(map(float, self._panel.skills(np.array([self._rows[recipe.digest]]))[0]))
+
+    def _errors(self, row: list[float]) -> tuple[float, ...]:
+        """Standard errors of skill scores on all of these items, as scores on items like these."""
+        import numpy as np
+
+        return tuple(map(float, self._panel.errors(np.array([row]))[0]))
 
     def _row(self, scores: Mapping[ItemKey, float]) -> list[float]:
         """Scores in the panel's order, negated where lower is better; NaN where there is none."""

@@ -126,6 +126,7 @@ class Recall:
                 tuple(score for score in evaluator.recorded(model.recipe, Split.SEARCH) if score.task in model.tasks)
                 for model in recalled.models
             ),
+            repeats=recalled.summary.repeats,
         )
 
     def _repeat(self, eval_set: str) -> Recalled | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from bot.errors import ShoalError
+from bot.ledger.asked import LedgerJournal
 from bot.ledger.ledger import Ledger
 from bot.progress import Narrator
 from bot.scoring.cached import CachedEvaluator
@@ -19,7 +20,7 @@ from bot.search.results import SEARCHING, SearchSummary
 from bot.search.strategies.strategy import SearchStrategy
 from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
-from evaluation.scores import skill_scores
+from evaluation.scores import make_strata, standard_error, weighted_mean
 from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.evolution.outcomes import Evaluate, Generation, Outcome, Scored, SearchResult
@@ -66,7 +67,10 @@ def search_recipes(
         validate = _validation(evaluator, skills)
         known = _known_recipes(warm, skills, dict(evaluator.facts(Split.SEARCH).directions))
         settings = watchlist.search_settings
-        return strategy.run(SearchJob(settings, evaluate, validate, len(skills), on_generation, warm.carried, known))
+        journal = LedgerJournal(ledger, cycle, warm.repeats)
+        return strategy.run(
+            SearchJob(settings, evaluate, validate, len(skills), on_generation, warm.carried, known, journal)
+        )
 
 
 class BudgetClock:
@@ -103,8 +107,10 @@ def make_outcome(evaluation: Evaluation, skills: Sequence[Skill], directions: Ma
     """An evaluation as the search sees it: one objective for each skill."""
     if evaluation.failure is not None:
         return Outcome(None, evaluation.failure, evaluation.seconds)
-    scores = skill_scores(skills, directions, evaluation.scores)
-    return Outcome(tuple(scores[skill.name] for skill in skills), None, evaluation.seconds)
+    strata = [make_strata(skill, directions, evaluation.scores) for skill in skills]
+    return Outcome(
+        tuple(map(weighted_mean, strata)), None, evaluation.seconds, errors=tuple(map(standard_error, strata))
+    )
 
 
 def summarise_search(result: SearchResult, items: int, skills: int) -> SearchSummary:

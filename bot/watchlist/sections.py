@@ -253,6 +253,11 @@ class SearchSection(Section):
         default=True,
         description="begin with what earlier cycles of this watchlist found; false: as if there were none",
     )
+    surrogate: bool = Field(
+        default=True,
+        description="choose candidates by a model of the scores so far (Gaussian processes); false: take NSGA-II's "
+        "offspring as they come",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")
 

@@ -147,9 +147,10 @@ class Watchlist(Section):
 
     @property
     def search_settings(self) -> SearchSettings:
-        """Population, budget and seed of the search."""
+        """Population, budget and seed of the search, and whether a model chooses its candidates."""
         search = self.search
-        return SearchSettings(search.population, search.budget.candidates, search.budget.minutes, search.seed)
+        budget = search.budget
+        return SearchSettings(search.population, budget.candidates, budget.minutes, search.seed, search.surrogate)
 
     @property
     def gate_settings(self) -> GateSettings:

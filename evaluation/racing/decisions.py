@@ -68,6 +68,17 @@ class Panel:
         deviations: Array = np.sqrt((by_source**2).sum(axis=2))
         return deviations
 
+    def errors(self, rows: Array) -> Array:
+        """Standard errors of skill scores (models × skills) as those of all items like these.
+
+        rows: models × items, NaN where there is no answer; the answers that there are tell how much items differ.
+        """
+        of = self.membership
+        answered = np.maximum(~np.isnan(rows) @ of, 1)
+        sums, squares = (np.nan_to_num(rows**power) @ of for power in (1, 2))
+        variances = np.maximum(squares / answered - (sums / answered) ** 2, 0)
+        return self.deviations(np.sqrt(variances / of.sum(axis=0)))
+
     @property
     def membership(self) -> Array:
         """Items × tasks, 1 where an item belongs to a task."""

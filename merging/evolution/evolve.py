@@ -1,7 +1,8 @@
 """The search itself: NSGA-II on a grid of genes, as a pure function of space, settings and outcomes.
 
 It knows neither models nor tasks: it is given a function that scores recipes. Run again with the same outcomes, it
-sends the same recipes in the same order, which is how an interrupted search resumes.
+sends the same recipes in the same order, which is how an interrupted search resumes. With a journal it does so even
+where another processor would round otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from merging.evolution.budget import Budget, remaining_budget, sum_shares
+from merging.evolution.candidates import CandidateSource
 from merging.evolution.carrying import carried_genomes
+from merging.evolution.journal import Journal, NoJournal
 from merging.evolution.optimizer import Individual, Optimizer
 from merging.evolution.outcomes import (
     Evaluate,
@@ -24,6 +27,7 @@ from merging.evolution.outcomes import (
     check_outcomes,
 )
 from merging.evolution.pareto import hypervolume, nondominated
+from merging.evolution.surrogate.foresight import Exact, Foresight
 from merging.recipes.recipe import Recipe
 from merging.spaces.space import SearchSpace
 
@@ -39,6 +43,8 @@ def evolve(
     reference: Sequence[float] | None = None,
     earlier: SearchResult | None = None,
     carried: Sequence[Recipe] = (),
+    exact: Exact | None = None,
+    journal: Journal | None = None,
     on_generation: Callable[[Generation], None] | None = None,
 ) -> SearchResult:
     """Search a space for recipes that are not dominated in `objectives` scores.
@@ -53,6 +59,8 @@ def evolve(
     earlier: a search in another space that this one continues, with as many objectives. What it scored competes
         for the front, is in the result and is not scored again; the budget is this search's own.
     carried: recipes of earlier searches, the most important first, which part of the first population is made of.
+    exact: the last objectives of a recipe, where they follow from it: a model of the scores need not learn them.
+    journal: the record of what each generation asked for. What is in it is asked for again.
     """
     optimizer = Optimizer(
         space,
@@ -61,7 +69,10 @@ def evolve(
         seed=settings.seed,
         carried=carried_genomes(space, carried, settings.population),
     )
-    search = _Search(space, optimizer, evaluate, objectives, tuple(reference) if reference else None, earlier)
+    known = earlier.scored if earlier else ()
+    foresight = Foresight(space, settings.seed, exact=exact, earlier=known) if settings.surrogate else None
+    source = CandidateSource(space, optimizer, settings.population, foresight, journal or NoJournal())
+    search = _Search(space, source, evaluate, objectives, tuple(reference) if reference else None, earlier)
     while (budget := remaining_budget(settings, search.scored)).candidates:
         batch, waiting = search.next_candidates(budget)
         if not (batch or waiting):
@@ -82,13 +93,14 @@ class _Search:
     def __init__(
         self,
         space: SearchSpace,
-        optimizer: Optimizer,
+        source: CandidateSource,
         evaluate: Evaluate,
         objectives: int,
         reference: Point | None,
         earlier: SearchResult | None,
     ) -> None:
-        self._space, self._optimizer, self._evaluate, self._objectives = space, optimizer, evaluate, objectives
+        self._space, self._source, self._evaluate, self._objectives = space, source, evaluate, objectives
+        self._optimizer = source.optimizer
         self._earlier = earlier.scored if earlier else ()
         # What an earlier search has measured costs this one nothing: neither time nor budget.
         self._known = {
@@ -105,7 +117,7 @@ class _Search:
     def next_candidates(self, budget: Budget) -> tuple[list[Individual], list[int]]:
         """The individuals to score next, and the indices in `scored` of the waiting recipes to send with them."""
         # Those that were cut from the last batch come first: the optimiser never gives an individual twice.
-        asked = self._cut or [*self._optimizer.ask()]
+        asked = self._cut or self._source.ask(len(self.generations), self._reference)
         batch, self._cut = asked[: budget.candidates], asked[budget.candidates :]
         # If every recipe of the batch is already scored, waiting ones are not sent: `evaluate` would get them alone,
         # which means that no new recipe can be found and that they are sent for the last time.
@@ -130,7 +142,7 @@ class _Search:
         self.generations.append(_describe_generation(number, self._all_scored(), self._reference))
         if batch:
             answered = batch + [self._individuals[index] for index in waiting]
-            self._optimizer.tell(answered, [outcome.objectives for outcome in outcomes])
+            self._source.tell(answered, outcomes)
 
     def result(self, budget: Budget) -> SearchResult:
         """The result of the search. budget: its rest at the end, which says why the search stopped."""

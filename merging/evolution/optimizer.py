@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,10 @@ class Optimizer:
     ) -> None:
         """carried: genomes of earlier recipes, which the first population has beside the space's seeds."""
         self._space = space
-        self._size = population
         self._recipes: dict[Genome, Recipe] = {}
         self._asked: set[str] = set()  # digests of the recipes that `ask` has given
         # pymoo draws from default_rng(seed): random genomes need another stream.
-        self._random_genomes = _draw_genomes(space, np.random.default_rng([seed, 1]))
+        self._random_genomes: Iterator[Genome] = _draw_genomes(space, np.random.default_rng([seed, 1]))
         self._worst = np.full(objectives, -np.inf)
         self._problem = Problem(
             n_var=len(space.levels),
@@ -62,7 +61,7 @@ class Optimizer:
 
     def decode(self, individual: Individual) -> Recipe:
         """The recipe of a pymoo individual."""
-        return self._decode(tuple(map(int, individual.X)))
+        return self._decode(genome_of(individual))
 
     def do(self, population: Population, *others: Population) -> Population:
         """The individuals with a new recipe: never asked for, not in `others`, not earlier in `population`.
@@ -78,18 +77,34 @@ class Optimizer:
                 new.append(index)
         return population[np.array(new, dtype=int)]
 
-    def ask(self) -> Population:
-        """The next candidates: first the space's seeds, later offspring; random genomes fill the generation up.
+    def ask(self, count: int, strangers: int = 0) -> Population:
+        """The next candidates: first the space's seeds, later offspring; random genomes fill up to `count`.
 
-        They are fewer than a population, or none, only once the space is searched through.
+        strangers: how many are random genomes at least, once the seeds are given. There are fewer candidates, or none,
+        only once the space is searched through.
         """
-        offspring = self._nsga2.ask()
+        self._nsga2.n_offsprings = count - strangers
+        offspring = self._nsga2.ask() if count > strangers else None
         if offspring is None:  # no mating gave a new recipe, which pymoo takes for the end of its search
             offspring = Population.empty()
             self._nsga2.termination.force_termination = False
         self._asked.update(self.decode(individual).digest for individual in offspring)
-        genomes = self._new_random_genomes(self._size - len(offspring))
+        genomes = self._new_random_genomes(count - len(offspring))
         return Population.merge(offspring, Population.new(X=np.array(genomes))) if genomes else offspring
+
+    def take(self, genomes: Sequence[Genome]) -> Population:
+        """Candidates that were chosen elsewhere, all of them new; from now on they were asked for."""
+        self._asked.update(self._decode(genome).digest for genome in genomes)
+        return Population.new(X=np.array(genomes)) if genomes else Population.empty()
+
+    def put_back(self, individuals: Population) -> None:
+        """Take back what was asked for last: it is new again."""
+        self._asked.difference_update(self.decode(one).digest for one in individuals)
+        self._random_genomes = chain([genome_of(one) for one in individuals], self._random_genomes)
+
+    def is_new(self, genome: Genome) -> bool:
+        """Whether the recipe of a genome was never asked for."""
+        return self._space.decode(genome).digest not in self._asked
 
     def tell(self, answered: Sequence[Individual], scores: Sequence[tuple[float, ...] | None]) -> None:
         """Give NSGA-II the scores of individuals, None for a failed one; they may replace scores given earlier.
@@ -138,6 +153,11 @@ class Optimizer:
                 self._asked.add(digest)
                 found.append(genome)
         return found
+
+
+def genome_of(individual: Individual) -> Genome:
+    """The genome of a pymoo individual."""
+    return tuple(map(int, individual.X))
 
 
 def _draw_genomes(space: SearchSpace, random: np.random.Generator) -> Iterator[Genome]:

@@ -19,6 +19,8 @@ class Outcome:
     seconds: the candidate's share of the wall time; recorded, so that a replay counts the same time.
     share: how much of the cost of a full scoring was spent on it, 1 for all of it.
     answered: share of the items that it was scored on.
+    errors: standard error of each objective as a score of many more items like these, 0 for one that is exact; None if
+        unknown.
     estimated: whether the objectives are expected, not measured: they guide the search, and are never on a front.
     waiting: whether it may yet be scored in full: the recipe is sent again with the next generation.
     """
@@ -30,6 +32,7 @@ class Outcome:
     estimated: bool = False
     waiting: bool = False
     answered: float = 1.0
+    errors: tuple[float, ...] | None = None
 
     @property
     def is_measured(self) -> bool:
@@ -45,12 +48,14 @@ class SearchSettings:
     candidates: budget of full scorings; where some recipes take only a share of one, more of them are tried.
     minutes: budget of time, the sum of the outcomes' seconds; None for no limit.
     seed: seed of all random draws.
+    surrogate: whether a model of the scores so far chooses what is scored next.
     """
 
     population: int
     candidates: int
     minutes: float | None
     seed: int
+    surrogate: bool = False
 
     def __post_init__(self) -> None:
         if self.population < 2:
@@ -134,6 +139,10 @@ def _check_outcome(outcome: Outcome, objectives: int) -> Outcome:
         return replace(outcome, failure=outcome.failure or "no scores, and no reason given")
     if len(outcome.objectives) != objectives:
         raise MergingError(f"evaluate: got {len(outcome.objectives)} scores: give one for each of {objectives}")
+    if outcome.errors is not None and not (
+        len(outcome.errors) == objectives and all(0 <= error < math.inf for error in outcome.errors)
+    ):
+        raise MergingError(f"evaluate: got the errors {outcome.errors}: give {objectives} finite ones, 0 or more")
     odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
     if not odd:
         return outcome

@@ -197,6 +197,7 @@ def search_facts(results: CycleResults) -> SearchFacts:
         timed=search.budget.minutes is not None,
         smaller=results.strategy.smaller,
         staged=results.strategy.staged,
+        surrogate=search.surrogate,
     )
 
 

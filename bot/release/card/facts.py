@@ -114,7 +114,7 @@ class SearchFacts:
     item_scores: number of scores of single items. seconds: wall time. stopped: why the search ended.
     timed: whether the budget limited time, so that the result depends on the machine's speed.
     smaller: whether fewer layers were an objective besides the skills. staged: whether paths were searched through
-    the results of a search among weight merges.
+    the results of a search among weight merges. surrogate: whether a model of the scores chose candidates.
     """
 
     candidates: int
@@ -130,6 +130,7 @@ class SearchFacts:
     timed: bool
     smaller: bool = False
     staged: bool = False
+    surrogate: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,15 @@ Array = NDArray[np.float64]
 MOST_FITTED = 200
 """Most points that hyperparameters are fitted to: the time of a step grows with their cube."""
 
-STEPS = 15
-"""Most steps of a fit; the next one begins where it ended."""
+STEPS = 20
+"""Most steps of a fit. It begins anew each time: what a search asks for must not depend on where it was resumed."""
 
 JITTER = 1e-6
 """Noise variance that every point has, in units of the values' variance, for the sake of the matrix."""
 
-SPREADS = 1.0
-"""Standard deviation of the priors, all of logarithms."""
+SPREAD, FREE_GENES = 1.0, 12
+"""Standard deviation of the priors, all of logarithms. That of the lengthscales of n > `FREE_GENES` genes is smaller by
+√(n / FREE_GENES): together they could fit anything."""
 
 REACH = 4.0
 """Largest distance of a logarithm from the middle of its prior."""
@@ -112,14 +113,11 @@ class GaussianProcess:
         return covariances
 
 
-def fit_gaussian_process(
-    points: Array, values: Array, noise: Array, genes: NDArray[np.intp], start: Hyperparameters | None = None
-) -> GaussianProcess:
+def fit_gaussian_process(points: Array, values: Array, noise: Array, genes: NDArray[np.intp]) -> GaussianProcess:
     """Learn values at points.
 
     points: points × columns. noise: standard deviation of each value, up to a factor that all share and that is
-    learned. genes: the gene of each column; a gene's columns share a lengthscale. start: where the fit of the
-    hyperparameters begins, such as those of the last fit.
+    learned. genes: the gene of each column; a gene's columns share a lengthscale.
 
     The hyperparameters are the most probable ones (maximum a posteriori) under normal priors of their logarithms.
     """
@@ -127,8 +125,7 @@ def fit_gaussian_process(
     unit = float(values.std()) or 1.0
     standardised, variances = (values - offset) / unit, (noise / unit) ** 2
     fitted = np.unique(np.linspace(0, len(points) - 1, MOST_FITTED).astype(int))
-    start = start or Hyperparameters.prior(int(genes.max()) + 1)
-    found = _fit_hyperparameters(points[fitted], standardised[fitted], variances[fitted], genes, start)
+    found = _fit_hyperparameters(points[fitted], standardised[fitted], variances[fitted], genes)
     return condition(points, values, noise, genes, found)
 
 
@@ -148,15 +145,15 @@ def condition(
     return GaussianProcess(hyperparameters, scaled, scales, factor, weights, offset, unit)
 
 
-def _fit_hyperparameters(
-    points: Array, values: Array, variances: Array, genes: NDArray[np.intp], start: Hyperparameters
-) -> Hyperparameters:
-    count = len(start.lengthscales)
+def _fit_hyperparameters(points: Array, values: Array, variances: Array, genes: NDArray[np.intp]) -> Hyperparameters:
+    count = int(genes.max()) + 1
     distances = np.zeros((count, len(points), len(points)))
     for column, gene in zip(points.T, genes, strict=True):
         distances[gene] += (column[:, None] - column) ** 2
     flat = distances.reshape(count, -1)
     middle = Hyperparameters.prior(count).to_vector()
+    spreads = np.full(count + 2, SPREAD)
+    spreads[:count] *= min(1.0, np.sqrt(FREE_GENES / count))
 
     def cost(vector: Array) -> tuple[float, Array]:
         """Minus the logarithm of the posterior density, up to a constant, and its gradient."""
@@ -170,13 +167,13 @@ def _fit_hyperparameters(
         # (5.9): half the trace of (K⁻¹ - αα') times the derivative of K.
         slopes = 0.5 * (inverse - np.outer(weights, weights))
         by_kernel = slopes * kernel
-        off = (vector - middle) / SPREADS
-        gradient = off / SPREADS
+        off = (vector - middle) / spreads
+        gradient = off / spreads
         gradient[:count] += inverse_squares * (flat @ by_kernel.ravel())
         gradient[-2] += 2 * by_kernel.sum()
         gradient[-1] += 2 * (np.diag(slopes) * noise).sum()
         return float(0.5 * values @ weights + np.log(np.diag(factor)).sum() + 0.5 * off @ off), gradient
 
     bounds = [(value - REACH, value + REACH) for value in middle]
-    found = minimize(cost, start.to_vector(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
+    found = minimize(cost, middle, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
     return Hyperparameters.from_vector(found.x)

@@ -9,11 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merging.evolution.surrogate.features import GenePoints
-from merging.evolution.surrogate.gaussian_process import (
-    GaussianProcess,
-    Hyperparameters,
-    fit_gaussian_process,
-)
+from merging.evolution.surrogate.gaussian_process import GaussianProcess, fit_gaussian_process
 from merging.spaces.space import Genome, SearchSpace
 
 Array = NDArray[np.float64]
@@ -70,19 +66,12 @@ class Landscape:
             axis=-1,
         )
 
-    @property
-    def hyperparameters(self) -> tuple[Hyperparameters, ...]:
-        """Those of the models: the next fit begins with them."""
-        return tuple(model.hyperparameters for model in self.models)
-
 
 def fit_landscape(
     space: SearchSpace,
     genomes: Sequence[Genome],
     scores: Sequence[Sequence[float]] | Array,
     errors: Sequence[Sequence[float] | None] | None = None,
-    *,
-    start: Sequence[Hyperparameters] | None = None,
 ) -> Landscape:
     """Learn the scores of a space's genomes.
 
@@ -91,7 +80,6 @@ def fit_landscape(
     errors: standard errors of the scores, in their units, such as √(p(1-p)/n) of a rate on n items, and larger ones for
         estimates; None where unknown. Each objective has a factor for all of its errors, which is learned: scores of
         different genomes on the same items differ by less than their errors.
-    start: the hyperparameters of an earlier fit on fewer scores, for less time.
     """
     table = np.asarray(scores, dtype=float)
     points = GenePoints(space)
@@ -102,8 +90,7 @@ def fit_landscape(
     for number, rate in enumerate(rates):
         values, deviations = _fold(table[:, number], noise[:, number]) if rate else (table[:, number], noise[:, number])
         deviations = np.maximum(deviations, LEAST_NOISE * np.median(deviations))
-        first = start[number] if start else None
-        models.append(fit_gaussian_process(places, values, deviations, points.genes, first))
+        models.append(fit_gaussian_process(places, values, deviations, points.genes))
     return Landscape(points, rates, tuple(models))
 
 

@@ -1,8 +1,9 @@
 import pytest
 
 from evaluation.errors import EvaluationError
-from evaluation.scores import ItemScore, make_strata, skill_scores
+from evaluation.scores import ItemScore, make_strata, skill_scores, standard_error
 from evaluation.skills import Skill, SkillTask
+from evaluation.statistics.values import Stratum
 
 ACCURACY, ERROR = SkillTask("sums", "acc", weight=3.0), SkillTask("words", "error")
 MIXED = Skill("mixed", (ACCURACY, ERROR))
@@ -74,3 +75,13 @@ def test_a_skill_without_tasks_and_a_negative_number_of_examples_are_refused() -
         Skill("math", ())
     with pytest.raises(EvaluationError, match="task gsm8k: num_fewshot is -1"):
         SkillTask("gsm8k", "acc", num_fewshot=-1)
+
+
+def test_the_standard_error_of_a_skill_is_that_of_its_weighted_rates() -> None:
+    strata = [
+        Stratum(0.75, tuple("abcd"), (1.0, 1.0, 1.0, 0.0)),
+        Stratum(0.25, tuple("efghij"), (0.0, 0.0, 1.0, 1.0, 1.0, 0.0)),
+    ]
+    expected = (0.75**2 * 0.75 * 0.25 / 4 + 0.25**2 * 0.5 * 0.5 / 6) ** 0.5
+    assert standard_error(strata) == pytest.approx(expected)
+    assert standard_error([Stratum(1.0, ("a", "b"), (0.5, 0.5))]) == 0

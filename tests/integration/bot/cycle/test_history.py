@@ -42,7 +42,25 @@ STAGES = (
     StageCost("releases and baselines, report split", 9, 12_375, 5.4 * 3600),
 )
 COST = RunCost(
-    0, 4, 2 * 10**9, 3 * 10**9, 10**9, 2, 1, "cpu", 10**9, 12, (), 18, 26.3, 200, 6, 135_975, 6.4 * 3600 + 40, STAGES
+    0,
+    4,
+    2 * 10**9,
+    3 * 10**9,
+    10**9,
+    2,
+    1,
+    "cpu",
+    10**9,
+    12,
+    (),
+    18,
+    26.3,
+    200,
+    True,
+    6,
+    135_975,
+    6.4 * 3600 + 40,
+    STAGES,
 )
 SEEN_IF = "  If they differ on half."
 SEEN = DetectableEffect("math", Split.SEARCH, 200, 1, 0.05, 0.095)
@@ -226,7 +244,7 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  download  2.0 GB",
         "  disk      3.0 GB, with the releases",
         "  memory    1.0 GB for all processes: 2 workers on cpu, 1 thread each",
-        "  space     18 genes, about 10^26 possible merges",
+        "  space     18 genes, about 10^26 possible merges; a model chooses among them",
         "  largest   1.0 GB, a merge of 12 layers",
         "  scoring   200 candidates and 6 baselines, about 135,975 item scores",
         "  time      about 6.4 h of scoring, a minute of other work, and the download",

@@ -48,7 +48,7 @@ SMALL = WeightMergeSpace.build(
 )
 
 
-def watchlist(racing: bool = True, budget: int = BUDGET) -> Watchlist:
+def watchlist(racing: bool = True, budget: int = BUDGET, surrogate: bool = False) -> Watchlist:
     return Watchlist.model_validate(
         {
             "name": "tiny",
@@ -59,6 +59,7 @@ def watchlist(racing: bool = True, budget: int = BUDGET) -> Watchlist:
                 "budget": {"candidates": budget},
                 "seed": 3,
                 "racing": {"rounds": ROUNDS} if racing else None,
+                "surrogate": surrogate,
             },
             "publish": {"mode": "off"},
         }
@@ -111,14 +112,26 @@ def test_the_front_holds_only_candidates_whose_every_item_is_in_the_ledger(tmp_p
         assert one.outcome.objectives == pytest.approx(means)
 
 
-def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("surrogate", [False, True])
+def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surrogate: bool
+) -> None:
     """Some of its candidates fail."""
+    monkeypatch.setattr("merging.evolution.surrogate.breeding.GENERATIONS", 2)
     ledger, again = Ledger(tmp_path / "ledger.sqlite"), Synthetic(faulty=True)
-    first = searched(ledger, Synthetic(faulty=True), watchlist())
-    assert searched(ledger, again, watchlist()) == first
-    assert again.asked == 0
+    wanted = watchlist(budget=30, surrogate=surrogate)
+    first = searched(ledger, Synthetic(faulty=True), wanted)
     failed = [one for one in first.scored if one.outcome.failure]
     assert failed and all(one.outcome.share < 1 and one.outcome.seconds for one in failed)
+    # A ledger without the last records, from before a kill; then one without any, from an earlier version.
+    for forgotten in (range(2, 9), range(9)):
+        for generation in forgotten:
+            ledger.forget("tiny-1", f"asked {generation}")
+        assert searched(ledger, again, wanted) == first
+    # Another processor, whose model would choose otherwise.
+    monkeypatch.setattr("merging.evolution.surrogate.foresight.choose_batch", lambda *_: [])
+    assert searched(ledger, again, wanted) == first
+    assert again.asked == 0
 
 
 def one_generation(

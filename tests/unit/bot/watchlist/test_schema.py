@@ -154,6 +154,7 @@ VALUES: dict[str, list[Any]] = {
     "search.racing.rounds": COUNTS,
     "search.racing.confidence": SHARES,
     "search.warm_start": SWITCHES,
+    "search.surrogate": SWITCHES,
     "search.seed": [*COUNTS, 2**32, 2**32 - 1],
     "search.step": [*SHARES, 0.001, 0.0001],
     "workers": NOTHING,

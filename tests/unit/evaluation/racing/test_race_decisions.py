@@ -148,3 +148,14 @@ def test_the_good_are_promoted_the_beaten_dropped_and_the_rest_wait() -> None:
     assert statuses == [RaceStatus.DROPPED, RaceStatus.WAITING, RaceStatus.PROMOTED]
     assert good.dominated < 0.5 <= middling.dominated <= bad.dominated
     assert all(0 <= mean <= 1 and deviation > 0 for mean, deviation in zip(*vars(good.estimate).values(), strict=True))
+
+
+def test_errors_of_skills_are_those_of_as_many_items_as_there_are_whatever_was_answered() -> None:
+    rows = np.random.default_rng(0).integers(0, 2, (2, 3 * EACH)).astype(float)
+    rows[1, 2::3] = np.nan
+    rates = np.array(
+        [[np.nanmean(rows[model, task * EACH : (task + 1) * EACH]) for task in range(3)] for model in (0, 1)]
+    )
+    of_tasks = rates * (1 - rates) / EACH
+    expected = np.sqrt(np.column_stack([of_tasks[:, 0], 0.25**2 * of_tasks[:, 1] + 0.75**2 * of_tasks[:, 2]]))
+    assert PANEL.errors(rows) == pytest.approx(expected)

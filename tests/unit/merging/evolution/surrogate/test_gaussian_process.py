@@ -67,12 +67,3 @@ def test_equal_values_are_predicted_everywhere():
     points = np.random.default_rng(3).random((20, 2))
     process = fit_gaussian_process(points, np.full(20, 0.5), np.zeros(20), np.arange(2))
     assert process.predict(points + 0.3)[0] == pytest.approx(np.full(20, 0.5))
-
-
-def test_a_later_fit_goes_on_where_the_last_one_ended():
-    random = np.random.default_rng(4)
-    points = random.random((60, 3))
-    values = np.sin(6 * points[:, 2])
-    first = fit_gaussian_process(points, values, np.full(60, 0.05), np.arange(3))
-    second = fit_gaussian_process(points, values, np.full(60, 0.05), np.arange(3), first.hyperparameters)
-    assert second.hyperparameters.to_vector() == pytest.approx(first.hyperparameters.to_vector(), abs=0.3)
