@@ -138,7 +138,7 @@ def search_merges(
     baselines = [evaluation for _, evaluation in split.baselines]
     found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator, warm)
     kept = ledger.kept(cycle, FrontChoice.STAGE, FrontChoice)
-    if (choice := choose_front(found, strategy, watchlist.search.population, kept)) is not None:
+    if (choice := choose_front(found, strategy, watchlist.search_settings, kept)) is not None:
         found = with_front(found, choice)
         ledger.keep(cycle, FrontChoice.STAGE, choice, FrontChoice)
         rows = [(scored.recipe.digest, scored.point) for scored in found.front]

@@ -255,8 +255,8 @@ class SearchSection(Section):
     )
     surrogate: bool = Field(
         default=True,
-        description="choose candidates by a model of the scores so far (Gaussian processes); false: take NSGA-II's "
-        "offspring as they come",
+        description="choose candidates and the front by a model of the scores so far (Gaussian processes); false: take "
+        "NSGA-II's offspring as they come, and the best scores",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="same seed, same search")
     step: float = Field(default=0.05, ge=0.001, le=0.5, description="grid of the coefficients")

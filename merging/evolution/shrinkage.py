@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from merging.evolution.outcomes import Scored
 from merging.evolution.pareto import nondominated, spread_order
-from merging.evolution.surrogate.landscape import UNKNOWN_NOISE, fit_landscape
+from merging.evolution.surrogate.landscape import fit_landscape
 from merging.spaces.space import Genome, SearchSpace
 
 Array = NDArray[np.float64]
@@ -57,8 +57,7 @@ def shrink_front(space: SearchSpace, scored: Sequence[Scored], most: int) -> tup
     far as the measured front does.
 
     None where there is no model: for fewer than `FEWEST` recipes, and where a measured recipe has no genome. Recipes
-    that a race has stopped teach the model by their estimates, whose errors grow as the square root of the items that
-    they lack; they are never on the front.
+    that a race has stopped teach the model by their estimates, with their errors; they are never on the front.
     """
     succeeded = [one for one in scored if one.outcome.objectives is not None]
     genomes = [space.encode(one.recipe) for one in succeeded]
@@ -67,9 +66,8 @@ def shrink_front(space: SearchSpace, scored: Sequence[Scored], most: int) -> tup
     if len(known) < FEWEST or len(measured) < sum(one.outcome.is_measured for one in succeeded):
         return None
     points = np.array([one.point for one, _ in known])
-    answered = np.array([1.0 if one.outcome.is_measured else one.outcome.answered for one, _ in known])
-    errors = UNKNOWN_NOISE * points.std(axis=0) / np.sqrt(answered)[:, None]
-    landscape = fit_landscape(space, [genome for _, genome in known], points, errors.tolist())
+    errors = [one.outcome.errors for one, _ in known]
+    landscape = fit_landscape(space, [genome for _, genome in known], points, errors)
     recipes, places = [one for one, _ in measured], [genome for _, genome in measured]
     expected, _ = landscape.predict(places)
 

@@ -8,27 +8,27 @@ from dataclasses import replace
 
 from bot.search.results import FrontChoice, ModelledRecipe
 from bot.search.strategies.strategy import SearchStrategy
-from merging.evolution.outcomes import SearchResult
+from merging.evolution.outcomes import SearchResult, SearchSettings
 
 
 def choose_front(
-    found: SearchResult, strategy: SearchStrategy, population: int, kept: FrontChoice | None
+    found: SearchResult, strategy: SearchStrategy, settings: SearchSettings, kept: FrontChoice | None
 ) -> FrontChoice | None:
     """Choose the front of a finished search by a model of its scores; None for the front that it has.
 
-    kept: an earlier choice of this cycle, which stands if it was made among the same scores, whatever the last bits of
-    a model are on another processor.
+    settings: those of the search; without its surrogate there is no model. kept: an earlier choice of this cycle, which
+    stands if it was made among the same scores, whatever the last bits of a model are on another processor.
 
     Searches among paths keep the front that they have: what a model would gain there has not been measured.
     """
     from merging.evolution.shrinkage import shrink_front
 
-    if strategy.first_space is not strategy.weight_merges or strategy.staged:
+    if not settings.surrogate or strategy.first_space is not strategy.weight_merges or strategy.staged:
         return None
     among = _digest(found)
     if kept is not None and kept.among == among:
         return kept
-    shrunk = shrink_front(strategy.weight_merges, found.scored, population)
+    shrunk = shrink_front(strategy.weight_merges, found.scored, settings.population)
     if shrunk is None:
         return None
     described = [

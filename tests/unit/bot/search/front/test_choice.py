@@ -12,7 +12,7 @@ from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import DataflowSection
-from merging.evolution.outcomes import Outcome, Scored, SearchResult
+from merging.evolution.outcomes import Outcome, Scored, SearchResult, SearchSettings
 from merging.evolution.pareto import nondominated
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -27,7 +27,7 @@ SPACE = WeightMergeSpace.build(
     seed=0,
 )
 STRATEGY = WeightMergeSearch(SPACE)
-MOST = 12
+SETTINGS = SearchSettings(population=12, candidates=200, minutes=None, seed=0, surrogate=True)
 
 
 def searched(count: int = 90) -> SearchResult:
@@ -46,7 +46,7 @@ def searched(count: int = 90) -> SearchResult:
 
 def test_it_says_who_was_put_in_and_left_out_of_the_front_that_scores_alone_give() -> None:
     found = searched()
-    choice = choose_front(found, STRATEGY, MOST, None)
+    choice = choose_front(found, STRATEGY, SETTINGS, None)
     assert choice is not None
     measured = {one.recipe.digest for one in found.front}
     assert {one.recipe for one in choice.put_in} == set(choice.members) - measured != set()
@@ -60,13 +60,13 @@ def test_it_says_who_was_put_in_and_left_out_of_the_front_that_scores_alone_give
 
 def test_a_kept_choice_stands_for_the_scores_that_it_was_made_from_and_for_no_others() -> None:
     found = searched()
-    choice = choose_front(found, STRATEGY, MOST, None)
+    choice = choose_front(found, STRATEGY, SETTINGS, None)
     assert choice is not None
     elsewhere = replace(choice, members=choice.members[:1])  # as another processor may have chosen
-    assert choose_front(found, STRATEGY, MOST, elsewhere) == elsewhere
+    assert choose_front(found, STRATEGY, SETTINGS, elsewhere) == elsewhere
     first, *others = found.scored
     changed = replace(found, scored=(replace(first, outcome=replace(first.outcome, objectives=(0.9, 0.9))), *others))
-    again = choose_front(changed, STRATEGY, MOST, elsewhere)
+    again = choose_front(changed, STRATEGY, SETTINGS, elsewhere)
     assert again is not None and again.among != choice.among
     # It is far above what its neighbours let expect, and above everything else: no model is a reason to drop it.
     assert first.recipe.digest in again.members
@@ -75,5 +75,6 @@ def test_a_kept_choice_stands_for_the_scores_that_it_was_made_from_and_for_no_ot
 def test_searches_among_paths_and_short_ones_keep_the_front_of_their_scores() -> None:
     layout = PathLayout(DataflowSection(), tied=False, step=0.05)
     for strategy in (PathSearch(SPACE, layout), StagedSearch(SPACE, layout)):
-        assert choose_front(searched(), strategy, MOST, None) is None
-    assert choose_front(searched(40), STRATEGY, MOST, None) is None
+        assert choose_front(searched(), strategy, SETTINGS, None) is None
+    assert choose_front(searched(), STRATEGY, replace(SETTINGS, surrogate=False), None) is None
+    assert choose_front(searched(40), STRATEGY, SETTINGS, None) is None
