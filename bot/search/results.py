@@ -112,6 +112,8 @@ class FrontChoice:
 
     def describe(self) -> str:
         """The choice in words."""
+        if not (self.put_in or self.left_out):
+            return "the front is chosen by the scores that the model expects: the one that the measured scores give"
         return (
             f"the front is chosen by the scores that the model expects: {len(self.put_in)} of {len(self.members)} "
             f"members are put in by it, and {len(self.left_out)} with the luckiest scores are left out"

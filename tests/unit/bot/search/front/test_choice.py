@@ -53,6 +53,8 @@ def test_it_says_who_was_put_in_and_left_out_of_the_front_that_scores_alone_give
     assert {one.recipe for one in choice.left_out} == measured - set(choice.members) != set()
     scores = {one.recipe.digest: one.point for one in found.scored}
     assert all(one.scores == scores[one.recipe] != one.expected for one in (*choice.put_in, *choice.left_out))
+    assert f"{len(choice.put_in)} of {len(choice.members)} members are put in" in choice.describe()
+    assert replace(choice, put_in=(), left_out=()).describe().endswith("the one that the measured scores give")
     chosen = with_front(found, choice)
     assert tuple(one.recipe.digest for one in chosen.front) == choice.members and chosen.scored == found.scored
     assert [one.point[0] for one in chosen.front] == sorted((one.point[0] for one in chosen.front), reverse=True)
