@@ -75,15 +75,15 @@ class EventStream(StreamingResponse):
 
 
 async def stream_progress(
-    read: Callable[[], RunningCycle | None], streams: Streams, poll: float = POLL_SECONDS
+    read: Callable[[], RunningCycle | None], goes_on: Callable[[], bool], poll: float = POLL_SECONDS
 ) -> AsyncIterator[str]:
     """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs.
 
-    They go on until `streams` are ending.
+    goes_on: asked before each look whether its reader may still have it.
     """
     yield _RETRY
     last, quiet = None, 0.0
-    while not streams.are_ending:
+    while goes_on():
         running = await asyncio.to_thread(read)
         data = json.dumps(None if running is None else asdict(running), ensure_ascii=False)
         if data != last:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from bot.service.page.events import EventStream, stream_progress
-from bot.service.page.routes.access import PageStateOf, Person, client_address
+from bot.service.page.routes.access import PageStateOf, Person, client_address, request_session
 from bot.service.page.routes.responses import HEADERS, render_page
 from bot.service.page.views import NotFoundError
 from localhub.pages.markup import render_card
@@ -91,7 +91,11 @@ async def follow_progress(request: Request, state: PageStateOf, person: Person) 
     client = person.id if person.is_login else client_address(request)
     if (full := state.streams.take(client)) is not None:
         return PlainTextResponse(full, 503, headers={**HEADERS, "Retry-After": "60"})
-    return EventStream(stream_progress(state.desk.running, state.streams), state.streams, client, HEADERS)
+
+    def goes_on() -> bool:  # the session may end, and the server
+        return request_session(request).who is not None and not state.streams.are_ending
+
+    return EventStream(stream_progress(state.desk.running, goes_on), state.streams, client, HEADERS)
 
 
 @router.get("/assets/{name}")

@@ -271,7 +271,7 @@ def test_a_stream_sends_snapshots_of_what_changes() -> None:
 
     async def follow() -> list[str]:
         events: list[str] = []
-        stream = stream_progress(lambda: next(answers), Streams(), poll=0)
+        stream = stream_progress(lambda: next(answers), lambda: True, poll=0)
         async for event in stream:
             events.append(event)
             if len(events) == 4:
@@ -293,7 +293,7 @@ def test_a_stream_whose_reader_left_before_it_began_gives_its_place_back() -> No
 
     async def ignore(_: object) -> None: ...
 
-    answer = EventStream(stream_progress(lambda: None, streams), streams, "anna", {})
+    answer = EventStream(stream_progress(lambda: None, lambda: True), streams, "anna", {})
     asyncio.run(answer({"type": "http"}, gone, ignore))
     assert streams.take("berta") is None
 

@@ -104,8 +104,8 @@ def test_two_hundred_streams_are_cut_down_and_the_other_pages_are_served(
 def test_a_reader_that_does_not_read_is_dropped(
     page: tuple[int, Sessions, Streams], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def endless(_: object, streams: Streams) -> AsyncIterator[str]:
-        while not streams.are_ending:
+    async def endless(_: object, goes_on: Callable[[], bool]) -> AsyncIterator[str]:
+        while goes_on():
             yield f"data: {'x' * 1_000_000}\n\n"
             await asyncio.sleep(0)
 
@@ -116,10 +116,27 @@ def test_a_reader_that_does_not_read_is_dropped(
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(port, "/events", person, buffer=4096)) for _ in range(3)]
         assert all(b" 200 " in client.recv(100) for client in clients)
-        for _ in clients:
+        for _ in range(MOST_OF_A_CLIENT - len(clients)):
+            assert streams.take(person) is None
+        for _ in clients:  # their places come back before anybody reads
             wait_until(lambda: streams.take(person) is None)
         assert all(map(is_closed, clients))
     assert capfd.readouterr().err == ""
+
+
+def test_a_stream_ends_with_its_login(page: tuple[int, Sessions, Streams]) -> None:
+    port, sessions, _ = page
+    anna, berta = sessions.log_in_as("anna"), sessions.log_in_as("berta")
+    with connect(port, "/events", anna.id) as closing, connect(port, "/events", berta.id) as staying:
+        receive(closing, "data: null")
+        receive(staying, "data: null")
+        sessions.log_out(anna)
+        receive(closing, "0\r\n\r\n")
+        staying.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            staying.recv(1)
+        with connect(port, "/events", anna.id) as again:
+            assert " 401 " in receive(again, "\r\n\r\n")
 
 
 def test_a_connection_that_asks_for_nothing_is_closed(
