@@ -43,12 +43,16 @@ PAUSE_AFTER_FAILURE = 60.0
 
 @dataclass(frozen=True)
 class HomeState:
-    """Which snapshot a home's ledger goes on from: the state's repo, the process's session, and what it had saved."""
+    """Which snapshot a home's ledger goes on from: the state's repo, the process's session, and what it had saved.
+
+    restored: the mark of a snapshot that was to replace the ledger; None once that is done.
+    """
 
     repo: str
     session: str
     commit: str
     mark: LedgerMark
+    restored: LedgerMark | None = None
 
 
 _HOME_STATE = TypeAdapter(HomeState)
@@ -79,7 +83,7 @@ def goes_on(kept: HomeState | None, mark: LedgerMark, head: StateHead, repo: str
         return None
     if kept.commit == head.commit or (head.manifest is not None and head.manifest.session == kept.session):
         return True
-    return False if kept.mark == mark else None
+    return False if mark in (kept.mark, kept.restored) else None
 
 
 class StateKeeper:
@@ -120,6 +124,7 @@ class StateKeeper:
 
     def _claim(self) -> None:
         self._head = self._take_over()
+        self._number = self._head.manifest.number if self._head.manifest else 0
         self.save()
 
     def _take_over(self) -> StateHead:
@@ -137,7 +142,7 @@ class StateKeeper:
         if verdict:
             self._saved = Progress(kept.mark if kept else EMPTY_MARK, {})
         else:
-            self._restore(head)
+            self._restore(head, mark)
             self._saved = self._progress()
         return head
 
@@ -150,9 +155,9 @@ class StateKeeper:
             self._number += 1
             self._remember(self._head.commit, self._saved.mark)  # a commit whose answer is lost is this session's
             progress = self._progress()
-            self._head = self._commit(self._head)
+            before, self._head = self._head.manifest, self._commit(self._head)
             self._saved, self._saved_at = progress, time.monotonic()
-            if self._number % SQUASH_EVERY == 0:
+            if self._number // SQUASH_EVERY > (before.number if before else 0) // SQUASH_EVERY:
                 self._head = self._repo.squash(self._head)
             self._remember(self._head.commit, progress.mark)
 
@@ -185,15 +190,15 @@ class StateKeeper:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _remember(self, commit: str, mark: LedgerMark) -> None:
-        state = HomeState(self._repo.name, self._session, commit, mark)
+    def _remember(self, commit: str, mark: LedgerMark, restored: LedgerMark | None = None) -> None:
+        state = HomeState(self._repo.name, self._session, commit, mark, restored)
         with atomic_file(self._home.state) as file:
             file.write(_HOME_STATE.dump_json(state))
 
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             try:
-                if is_due(self._progress(), self._saved, time.monotonic() - self._saved_at):
+                if self.taken is not None or is_due(self._progress(), self._saved, time.monotonic() - self._saved_at):
                     self.save()
             except StateTakenError:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -205,11 +210,14 @@ class StateKeeper:
     def _progress(self) -> Progress:
         return Progress(read_mark(self._home.ledger), stored_times(self._home))
 
-    def _restore(self, head: StateHead) -> None:
+    def _restore(self, head: StateHead, mark: LedgerMark) -> None:
+        """Replace the ledger, which has a mark. Killed at any point, the next start does it again."""
         folder = self._home.folder / ".restored"
         shutil.rmtree(folder, ignore_errors=True)
         try:
             self._repo.fetch(head, folder)
+            Ledger(folder / LEDGER).close()  # brings it up to date
+            self._remember("", mark, read_mark(folder / LEDGER))
             restore_snapshot(folder, self._home)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -36,7 +36,8 @@ class StateTakenError(ShoalError):
 
 @dataclass(frozen=True)
 class StateManifest:
-    """Who wrote a snapshot. session: one run of a process. number: of the snapshot in it. when: ISO 8601, UTC.
+    """Who wrote a snapshot. session: one run of a process. number: of the snapshot, whoever wrote those before it.
+    when: ISO 8601, UTC.
 
     shoal: the version that wrote it.
     """

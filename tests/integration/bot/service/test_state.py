@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_of_two_at_once_the_second_stops_and_says_who_was_first(hub: TestHub, ho
             ):
                 first.save()
         second.save()
-    assert titles(hub)[:3] == ["Snapshot 2 of the Job 687fb7", "Snapshot 1 of the Job 687fb7", "Snapshot 1 of ada"]
+    assert titles(hub)[:3] == ["Snapshot 3 of the Job 687fb7", "Snapshot 2 of the Job 687fb7", "Snapshot 1 of ada"]
     # The first one's home had nothing that was not saved, so it may go on from there.
     keeper(hub, home).begin()
     ledger = Ledger(home.ledger)
@@ -102,7 +103,7 @@ def test_of_two_at_once_the_second_stops_and_says_who_was_first(hub: TestHub, ho
     keeper(hub, other, "bob").begin()
     with pytest.raises(ShoalError, match=r"reef/state: is of bob at .*ledger.sqlite has what it does not have; move"):
         keeper(hub, home).begin()
-    assert titles(hub)[0] == "Snapshot 1 of bob"
+    assert titles(hub)[0] == "Snapshot 5 of bob"
 
 
 def test_a_release_of_a_job_is_reviewed_from_any_machine(hub: TestHub, home: Home, tmp_path: Path) -> None:
@@ -139,13 +140,38 @@ def test_a_process_that_starts_takes_over_from_one_that_is_still_saving(
 
     monkeypatch.setattr(keeping, "write_snapshot", write)
     keeper(hub, new, "bob").begin()
-    assert titles(hub)[:3] == ["Snapshot 3 of bob", "Snapshot 3 of ada", "Snapshot 2 of ada"]
+    assert titles(hub)[:3] == ["Snapshot 4 of bob", "Snapshot 3 of ada", "Snapshot 2 of ada"]
     with pytest.raises(StateTakenError, match=r"bob at .* was first"):
         first.save()
 
 
+def test_a_start_that_is_killed_while_it_takes_over_is_made_again(
+    hub: TestHub, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, genuine = keeper(hub, home), Home(tmp_path / "other"), keeping.restore_snapshot
+    first.begin()
+    keeper(hub, other).pull()
+    ledger = Ledger(home.ledger)
+    ledger.finish("other-1", State.ABANDONED, "by hand", datetime.now(UTC))
+    ledger.close()
+    first.save()
+
+    def restore_and_die(folder: Path, home: Home) -> None:
+        genuine(folder, home)
+        raise KeyboardInterrupt
+
+    for killed in (mock.Mock(side_effect=KeyboardInterrupt), restore_and_die, restore_and_die):
+        monkeypatch.setattr(keeping, "restore_snapshot", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keeper(hub, other, "bob").begin()
+    monkeypatch.setattr(keeping, "restore_snapshot", genuine)
+    keeper(hub, other, "bob").begin()
+    assert read_mark(other.ledger) == read_mark(home.ledger)
+    assert titles(hub)[0] == "Snapshot 3 of bob"
+
+
 def test_lost_answers_and_a_history_that_is_cut_are_no_strangers(
-    hub: TestHub, home: Home, monkeypatch: pytest.MonkeyPatch
+    hub: TestHub, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "SQUASH_EVERY", 2)
     kept = keeper(hub, home)
@@ -159,6 +185,8 @@ def test_lost_answers_and_a_history_that_is_cut_are_no_strangers(
     kept.save()
     assert titles(hub)[0] == "Snapshot 5 of ada"
     assert Shelf(hub.store, "datasets").read(REPO, "reports/other-1.md") == b"# It failed"
+    keeper(hub, Home(tmp_path / "new"), "bob").begin()
+    assert titles(hub) == ["Snapshot"]  # the sixth, whoever made the others
 
 
 def test_a_busy_hub_delays_a_snapshot_and_stops_nothing(
