@@ -80,6 +80,7 @@ class _Repo(BaseModel):
 
 class _Ref(BaseModel):
     ref: _Word
+    old: str | None = Field(default=None, alias="oldSha")
     new: str | None = Field(default=None, alias="newSha")
 
 
@@ -116,7 +117,8 @@ def parse_call(body: bytes) -> HubChange:
     kind, repo, refs = payload.repo.type, payload.repo.name, _changed_refs(payload)
     moved_to = payload.moved_to.name if payload.moved_to else None
     if any(commit for _, commit in refs):
-        told = json.dumps([kind, repo, sorted(refs, key=str)])
+        # With the commit before: a branch may come back to one that it has left.
+        told = json.dumps([kind, repo, sorted(([one.ref, one.old, one.new] for one in payload.refs or ()), key=str)])
     key = hashlib.sha256(told.encode()).hexdigest()
     return HubChange(scope, action, kind, repo, moved_to, refs, frozenset(payload.repo.tags or ()), key)
 

@@ -71,6 +71,8 @@ def test_calls_that_tell_the_same_have_one_key() -> None:
     assert parse_call(body(updatedRefs=list(reversed(DOCUMENTED["updatedRefs"])))).key == key
     other = [{"ref": "refs/heads/main", "oldSha": SHA, "newSha": OLD}]
     assert parse_call(body(updatedRefs=other)).key != key
+    back = [{"ref": one["ref"], "oldSha": "0" * 40, "newSha": one["newSha"]} for one in DOCUMENTED["updatedRefs"]]
+    assert parse_call(body(updatedRefs=back)).key != key  # a branch that came back to a commit
     assert parse_call(body(repo=DOCUMENTED["repo"] | {"name": "a/b"})).key != key
     # Without a commit, all that is told counts, but for the webhook that it is told to.
     created = body(event={"action": "create", "scope": "repo"}, updatedRefs=None)
