@@ -34,11 +34,14 @@ Hub about open pull requests."""
 class ReviewWorker:
     """Works off the ledger's requests. Killed at any point, it goes on with the request that it was at."""
 
-    def __init__(self, home: Home, hub_of: Callable[[str], Hub], narrator: Narrator) -> None:
-        """hub_of: the Hub that a cycle ran on, by the cycle's id."""
+    def __init__(
+        self, home: Home, hub_of: Callable[[str], Hub], narrator: Narrator, save: Callable[[], None] = lambda: None
+    ) -> None:
+        """hub_of: the Hub that a cycle ran on, by the cycle's id. save: keeps the home's state elsewhere."""
         self._home = home
         self._hub_of = hub_of
         self._narrator = narrator
+        self._save = save
         self._faults: list[str] = []
 
     def work_off(self) -> bool:
@@ -111,7 +114,9 @@ class ReviewWorker:
         if request.kind is RequestKind.PUBLISH:
             _check_not_rejected(ledger, request)
             _check_card_was_seen(ledger, self._home, request)
-            publish_releases(ledger, self._home, hub, cycle, names, narrator, edited=request.edited, who=who)
+            publish_releases(
+                ledger, self._home, hub, cycle, names, narrator, edited=request.edited, who=who, save=self._save
+            )
         else:
             reject_releases(ledger, self._home, hub, cycle, names, request.note, narrator, who=who)
 

@@ -71,7 +71,7 @@ def publish_command(
     from bot.lock import hold_home
 
     bot_home, narrator = find_home(home), terminal_narrator()
-    with open_review_state(state, endpoint, bot_home):
+    with open_review_state(state, endpoint, bot_home) as keeper:
         ledger = open_ledger(bot_home)  # before the lock, which would make a home that is not there
         client = open_cycle_hub(ledger, cycle, endpoint)
         with hold_home(bot_home):
@@ -79,7 +79,10 @@ def publish_command(
                 from bot.cycle.past.review import publish_releases
             _look_up(ledger, bot_home, client, cycle)
             names = releases or ()
-            publish_releases(ledger, bot_home, client, cycle, names, narrator, edited=edited, over_changes=over_changes)
+            publish_releases(
+                ledger, bot_home, client, cycle, names, narrator,
+                edited=edited, over_changes=over_changes, save=keeper.save if keeper else lambda: None,
+            )  # fmt: skip
     _show_reviews(ledger, bot_home, endpoint, cycle, as_json)
 
 

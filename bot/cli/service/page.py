@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,10 +99,11 @@ def page_command(
 def page_of(
     home: Home, hub: Hub, endpoint: str | None, narrator: Narrator, watchlists: Sequence[Path],
     options: PageOptions | None, webhook: str | None,
-) -> OpenPage | None:  # fmt: skip
+) -> Callable[[Callable[[], None]], OpenPage] | None:  # fmt: skip
     """What opens the page of `shoal serve`, and the way in for the Hub's calls; None if neither is wanted.
 
-    webhook: the place for the calls, PORT or HOST:PORT. None: where there is a secret, they come to the page.
+    It is given what keeps the home's state elsewhere, which is called before anything is published. webhook: the place
+    for the calls, PORT or HOST:PORT. None: where there is a secret, they come to the page.
 
     Raises:
         ShoalError: `webhook` is given, and there is no secret.
@@ -119,7 +120,8 @@ def page_of(
     if options is None and place is None:
         return None
     builder = _page_builder(home, hub, endpoint, narrator, watchlists)
-    return partial(builder.beside_schedule, options, WebhookOptions(secret, place) if secret else None)
+    calls = WebhookOptions(secret, place) if secret else None
+    return lambda save: partial(builder.beside_schedule, options, calls, save=save)
 
 
 def served_page(

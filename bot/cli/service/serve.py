@@ -94,7 +94,8 @@ def serve_command(
             hold_schedule(bot_home),
             open_state(state, client, bot_home, log_of("state").info, beside_schedule=False) as keeper,
         ):
-            run = partial(run_one, save=keeper.save if keeper else lambda: None)
-            serve_watchlists(watchlists, bot_home, run, request, open_page, service_file)
+            save = keeper.save if keeper else lambda: None
+            page_of_state = open_page(save) if open_page else None
+            serve_watchlists(watchlists, bot_home, partial(run_one, save=save), request, page_of_state, service_file)
     except Terminated:
         terminal_narrator().say("stopped")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -119,12 +119,13 @@ def publish_releases(
     edited: bool = False,
     over_changes: bool = False,
     who: str | None = None,
+    save: Callable[[], None] = lambda: None,
 ) -> None:
     """Publish releases of a cycle: those that wait, or those named by role or repo, even if they were rejected.
 
     What is gone of a release is written again first. edited: whether cards that were edited may be published so.
     over_changes: whether what a person has changed or deleted on the Hub may be replaced.
-    who: the person; by default the one at this machine.
+    who: the person; by default the one at this machine. save: as of `run_cycle`; called before anything is sent.
 
     Raises:
         ShoalError: a name is wrong, or a file was changed that may not be, or not without `edited`. Nothing is sent.
@@ -147,6 +148,7 @@ def publish_releases(
     for release in wanted:
         restore_release(ledger, home, hub, release, narrator)
         ready.append((release, _find_edits(home, release, edited)))
+    save()
     try:
         for release, changes in ready:
             taken = replace(release, files=dict(release.files) | changes)

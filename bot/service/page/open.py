@@ -90,8 +90,11 @@ class PageBuilder:
         options: PageOptions,
         schedule: tuple[CronJobs, DueWatchlists, Retries] | None = None,
         receiver: Receiver | None = None,
+        save: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[FastAPI, socket.socket]]:
         """The page's application and its socket; its reviews are carried out while the block runs.
+
+        save: keeps the home's state elsewhere; called before anything is published.
 
         Raises:
             ShoalError: an option cannot be used, or others could reach the page and nobody would have to log in.
@@ -122,7 +125,7 @@ class PageBuilder:
             proxies=options.proxies,
             receiver=receiver,
         )
-        worker = ReviewWorker(self._home, self._hub_of, self._narrator)
+        worker = ReviewWorker(self._home, self._hub_of, self._narrator, save)
         with ExitStack() as stack:
             listener = stack.enter_context(
                 open_listener(
@@ -158,15 +161,19 @@ class PageBuilder:
         due: DueWatchlists,
         retries: Retries,
         wakes: Wakes,
+        save: Callable[[], None] = lambda: None,
     ) -> Iterator[None]:
-        """Serve the page of a schedule, and the Hub's calls to it, in threads while the block runs."""
+        """Serve the page of a schedule, and the Hub's calls to it, in threads while the block runs.
+
+        save: as of `opened`.
+        """
         receiver = Receiver(webhook.secret, wakes, log_of("webhook")) if webhook else None
         with ExitStack() as stack:
             if receiver is not None and webhook is not None and webhook.place is not None:
                 stack.enter_context(self._webhook_port(*webhook.place, receiver, cron_jobs))
                 receiver = None  # the page's port is not for the Hub then
             if page is not None:
-                app, listener = stack.enter_context(self.opened(page, (cron_jobs, due, retries), receiver))
+                app, listener = stack.enter_context(self.opened(page, (cron_jobs, due, retries), receiver, save))
                 stack.enter_context(page_in_thread(app, listener))
             yield
 

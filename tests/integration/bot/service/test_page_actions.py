@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,9 @@ from bot.service.page.views import Desk
 from bot.service.retries import Retries
 from bot.service.review_worker import ReviewWorker
 from bot.service.scheduler import CronJobs, DueWatchlists, add_waiting_runs
+from bot.service.state.keeper import StateKeeper
+from bot.service.state.repo import StateRepo
+from bot.service.webhooks.wakes import Wakes
 from bot.watchlist.load import load_watchlist
 from fixtures.cycles import NAMESPACE, Listener
 from fixtures.past_cycles import write_past_cycles
@@ -390,6 +394,27 @@ def test_a_run_that_was_asked_for_survives_a_crash_and_can_be_withdrawn_until_it
         rows = [(row.who, row.state, row.outcome[:16]) for row in session.query(RunRequestRow)]
     ledger.close()
     assert rows == [("anna", "withdrawn", "anna withdrew it")] * 2 + [("anna", "done", "")]
+
+
+def test_a_process_whose_state_another_has_taken_publishes_nothing(
+    home: Home, server: Running, schedule: tuple[CronJobs, DueWatchlists, Retries], tmp_path: Path
+) -> None:
+    hub, browser, new = Hub(server.endpoint, TOKEN), browser_of(home), Home(tmp_path / "new")
+    ledger = Ledger(home.ledger)
+    ledger.keep("small-1", "hub", server.endpoint, str)
+    ledger.close()
+    older, newer = (StateKeeper(StateRepo(hub, f"{NAMESPACE}/state"), *one, print) for one in ((home, "a"), (new, "b")))
+    older.begin()
+    newer.begin()
+    send(browser, f"{RELEASE}/publish")
+    open_page = page_of(home, hub, None, Listener(), (), PageOptions("127.0.0.1", 0), None)
+    assert open_page is not None
+    with mock.patch.dict(os.environ, HF_TOKEN=TOKEN), open_page(older.save)(*schedule, Wakes(home, [])):
+        end = time.monotonic() + 60
+        while "could not publish it" not in (page := browser.get("/cycles/small-1").text):
+            assert time.monotonic() < end
+    assert re.search(r"--state: .*state: b at .* was first", page)
+    assert state_of(home) is State.REVIEW and not hub.api.repo_exists(f"{NAMESPACE}/small-balanced")
 
 
 def test_with_a_password_nothing_is_shown_or_done_before_the_login(home: Home) -> None:
