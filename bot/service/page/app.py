@@ -108,9 +108,9 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def create_webhook_app(desk: Desk, receiver: Receiver, scheduler_runs: SchedulerRuns) -> FastAPI:
-    """A port for the Hub's calls alone, which everybody may reach: it shows no page, and says nothing of the bot."""
+    """A port for the Hub's calls alone, which everybody may reach: it says whether the bot is well, no more."""
     app = _make_app()
-    app.include_router(_make_probes(desk, scheduler_runs, lambda _: False))
+    app.include_router(_make_probes(desk, scheduler_runs, lambda _: False, tells_metrics=False))
     app.include_router(webhook_route(receiver))
     app.exception_handler(HTTPException)(_on_http_error)
     return app
@@ -140,9 +140,17 @@ def _is_somebody(request: Request) -> bool:
 
 
 def _make_probes(
-    desk: Desk, scheduler_runs: SchedulerRuns | None, may_know: Callable[[Request], bool], *, only_reads: bool = False
+    desk: Desk,
+    scheduler_runs: SchedulerRuns | None,
+    may_know: Callable[[Request], bool],
+    *,
+    only_reads: bool = False,
+    tells_metrics: bool = True,
 ) -> APIRouter:
-    """Routes for monitoring. They are open: they say whether all is well, and why not only to whoever may log in."""
+    """Routes for monitoring. They are open: they say whether all is well, and why not only to whoever may log in.
+
+    tells_metrics: whether all of the metrics are open, or only that all is well.
+    """
     router = APIRouter()
 
     def check() -> Health:
@@ -158,7 +166,8 @@ def _make_probes(
 
     @router.get("/metrics")
     def get_metrics(request: Request) -> PlainTextResponse:
-        text = render_metrics(check() if may_know(request) else check_recently())
+        knows = may_know(request)
+        text = render_metrics(check() if knows else check_recently(), is_open=knows or tells_metrics)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4", headers=dict(HEADERS))
 
     return router

@@ -174,16 +174,18 @@ class Metric:
             yield f"{self.name}{labels} {number:.15g}"
 
 
-def render_metrics(health: Health) -> str:
-    """The health in Prometheus' text format, version 0.0.4."""
-    return "".join(f"{line}\n" for metric in _list_metrics(health) for line in metric.render())
+def render_metrics(health: Health, *, is_open: bool = True) -> str:
+    """The health in Prometheus' text format, version 0.0.4. is_open: else only whether all is well."""
+    metrics = [Metric("shoal_well", "1 if nothing is wrong", ((None, health.is_well),))]
+    if is_open:
+        metrics += _list_metrics(health)
+    return "".join(f"{line}\n" for metric in metrics for line in metric.render())
 
 
 def _list_metrics(health: Health) -> Iterator[Metric]:
     def single(name: str, text: str, value: float) -> Metric:
         return Metric(name, text, ((None, value),))
 
-    yield single("shoal_well", "1 if nothing is wrong", health.is_well)
     yield single("shoal_cycle_running", "1 while a cycle runs", health.running)
     if health.running:
         yield Metric("shoal_step", "1 for what the running cycle does", ((health.step, 1),), "step")
