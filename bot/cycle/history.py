@@ -43,9 +43,8 @@ class CyclePage:
 
     recalled: what the search began with from earlier cycles.
     front: (recipe digest, scores on the search split) after the newest generation. choice: how a model of the scores
-    chose it, where there was one. gap: how much of the search's gain
-    is there on the validation split. decisions: the reviewers', one for
-    each release at most.
+    chose it, where there was one. gap: how much of the search's gain is there on the validation split. decisions: the
+    reviewers', one for each release at most.
     """
 
     cycle: Cycle

@@ -125,7 +125,7 @@ def search_and_choose(
     # The search sees the search split alone, and what earlier cycles learned on it.
     recalled, warm = recall_earlier(context, evaluator, strategy, pool, baselines)
     search = evaluate_split(context, evaluator, Split.SEARCH, (), baselines)
-    found, summary = search_merges(context, evaluator, strategy, search, warm)
+    found, summary, choice = search_merges(context, evaluator, strategy, search, warm)
 
     # The gate and the choice use the validation split.
     front = [scored.recipe for scored in found.front]
@@ -151,6 +151,7 @@ def search_and_choose(
         baselines=baselines,
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
         samples=samples,
+        choice=choice,
         gap=gap,
         recalled=recalled,
         audition=context.ledger.kept(context.cycle.id, "audition", AuditionSummary),

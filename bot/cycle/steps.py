@@ -129,20 +129,23 @@ def search_merges(
     strategy: SearchStrategy,
     split: SplitResults,
     warm: WarmStart,
-) -> tuple[SearchResult, SearchSummary]:
-    """Search on the search split, whose baselines candidates are raced against; keeps the summary."""
+) -> tuple[SearchResult, SearchSummary, FrontChoice | None]:
+    """Search on the search split, whose baselines candidates are raced against; keeps the summary.
+
+    The choice is how a model chose the front; None where the scores themselves give it.
+    """
     watchlist, ledger, narrator, cycle = context.watchlist, context.ledger, context.narrator, context.cycle.id
     if strategy.left_out:
         left_out = ", ".join(source.name for source in strategy.left_out)
         narrator.say(f"the layers of {left_out} are left out; to use them, raise search.dataflow.models")
     baselines = [evaluation for _, evaluation in split.baselines]
     found = search_recipes(watchlist, strategy, evaluator, baselines, ledger, cycle, narrator, warm)
-    kept = ledger.kept(cycle, FrontChoice.STAGE, FrontChoice)
+    kept = [ledger.kept(one, FrontChoice.STAGE, FrontChoice) for one in (cycle, *warm.repeats)]
     if (choice := choose_front(found, strategy, watchlist.search_settings, kept)) is not None:
         found = with_front(found, choice)
         ledger.keep(cycle, FrontChoice.STAGE, choice, FrontChoice)
         rows = [(scored.recipe.digest, scored.point) for scored in found.front]
-        ledger.record_front(cycle, len(found.generations), rows)
+        ledger.record_front(cycle, found.generations[-1].index, rows)
     items = len(split.eval_set.items)
     summary = summarise_search(found, items, len(watchlist.skills))
     ledger.keep(cycle, "search", summary, SearchSummary)
@@ -153,7 +156,7 @@ def search_merges(
     )
     if choice is not None:
         narrator.say(f"search: {choice.describe()}")
-    return found, summary
+    return found, summary, choice
 
 
 def pass_gate(watchlist: Watchlist, validation: SplitResults) -> tuple[GateResult, ...]:

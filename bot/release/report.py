@@ -17,7 +17,7 @@ from bot.release.card.facts import SearchFacts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
 from bot.release.review import Ending
-from bot.search.results import AuditionSummary, GateResult, GeneralisationGap, GuardResult, RecallSummary
+from bot.search.results import AuditionSummary, FrontChoice, GateResult, GeneralisationGap, GuardResult, RecallSummary
 from evaluation.splits import Split
 from evaluation.statistics.values import Interval
 from merging.writing.atomic import atomic_file
@@ -72,7 +72,8 @@ class CycleFacts:
     are the smallest differences that the gate could see in a front of this size; `warning` says that it could hardly
     see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the merges; None
     where all sources have the same. `audition` is None where no more sources fitted than a merge may have. `gap` says
-    how much of the search's gain is there on the validation split.
+    how much of the search's gain is there on the validation split. `choice` says how a model of the scores chose the
+    front; None where the scores themselves give it.
     """
 
     watchlist: str
@@ -94,6 +95,7 @@ class CycleFacts:
     vocabulary: PoolVocabulary | None = None
     audition: AuditionSummary | None = None
     gap: GeneralisationGap | None = None
+    choice: FrontChoice | None = None
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -171,6 +173,7 @@ def cycle_facts(
         vocabulary=results.pool.vocabulary,
         audition=results.audition,
         gap=results.gap,
+        choice=results.choice,
     )
 
 
@@ -181,6 +184,7 @@ def render_report(facts: CycleFacts) -> str:
         facts=facts,
         recalled=facts.recalled.describe() if facts.recalled else [],
         gap=facts.gap.describe() if facts.gap else "",
+        choice=facts.choice.describe() if facts.choice else "",
         taken=sum(verdict.accepted for verdict in facts.verdicts),
         passed=sum(member.passed for member in facts.front),
         front_guards=[(member.digest[:12], member.guards) for member in facts.front if member.guards],

@@ -12,7 +12,15 @@ from bot.scoring.evaluator import Evaluation
 from bot.scoring.resources import Resources
 from bot.search.baselines import Baseline
 from bot.search.guards import compare_guards
-from bot.search.results import AuditionSummary, GateResult, GeneralisationGap, GuardResult, RecallSummary, SearchSummary
+from bot.search.results import (
+    AuditionSummary,
+    FrontChoice,
+    GateResult,
+    GeneralisationGap,
+    GuardResult,
+    RecallSummary,
+    SearchSummary,
+)
 from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.domain import Guard
@@ -64,6 +72,7 @@ class CycleResults:
     """Everything that the cards, pictures and report of a cycle are made from.
 
     hub_url: the Hub that the cycle works with. front: recipe digest → recipe and its outcome on the search split.
+    choice: how a model of the scores chose the front; None where the scores themselves give it.
     splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
     samples: recipe digest → the written release's answer to a report item that shows what it can do; without those
     that could not be asked. gap: how much of the search's gain is there on the validation split. recalled: what the
@@ -84,6 +93,7 @@ class CycleResults:
     baselines: tuple[Baseline, ...]
     splits: Mapping[Split, SplitResults]
     samples: Mapping[str, Sample]
+    choice: FrontChoice | None = None
     gap: GeneralisationGap | None = None
     recalled: RecallSummary | None = None
     audition: AuditionSummary | None = None

@@ -126,8 +126,20 @@ class Recall:
                 tuple(score for score in evaluator.recorded(model.recipe, Split.SEARCH) if score.task in model.tasks)
                 for model in recalled.models
             ),
-            repeats=recalled.summary.repeats,
+            repeats=self._repeated(recalled),
         )
+
+    def _repeated(self, recalled: Recalled) -> tuple[str, ...]:
+        """The cycles whose search is repeated, the newest first: the one recalled, the one that it repeated itself, ….
+
+        One that only repeats has recorded nothing that its predecessor has, and one that was killed not everything.
+        """
+        found: list[str] = []
+        newest: Recalled | None = recalled
+        while newest is not None and newest.summary.repeats is not None:
+            found.append(newest.summary.repeats)
+            newest = self.ledger.kept(found[-1], Recalled.STAGE, Recalled)
+        return tuple(found)
 
     def _repeat(self, eval_set: str) -> Recalled | None:
         """What an earlier cycle recalled whose search this one repeats."""

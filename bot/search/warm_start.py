@@ -23,13 +23,13 @@ class WarmStart:
     carried: recipes said for today's models, the most important first, for the first population.
     known: those that are the same recipes today, scored on all items of the search split.
     models: scores of other models on the same items, from which a race's estimates may learn.
-    repeats: the earlier cycle whose search is the same; None if there is none.
+    repeats: the earlier cycles whose search is the same, each repeated by the one before it, the newest first.
     """
 
     carried: tuple[Recipe, ...] = ()
     known: tuple[Evaluation, ...] = ()
     models: tuple[tuple[ItemScore, ...], ...] = ()
-    repeats: str | None = None
+    repeats: tuple[str, ...] = ()
 
 
 COLD = WarmStart()

@@ -198,6 +198,7 @@ def search_facts(results: CycleResults) -> SearchFacts:
         smaller=results.strategy.smaller,
         staged=results.strategy.staged,
         surrogate=search.surrogate,
+        modelled_front=results.choice is not None,
     )
 
 

@@ -115,6 +115,7 @@ class SearchFacts:
     timed: whether the budget limited time, so that the result depends on the machine's speed.
     smaller: whether fewer layers were an objective besides the skills. staged: whether paths were searched through
     the results of a search among weight merges. surrogate: whether a model of the scores chose candidates.
+    modelled_front: whether such a model chose the front.
     """
 
     candidates: int
@@ -131,6 +132,7 @@ class SearchFacts:
     smaller: bool = False
     staged: bool = False
     surrogate: bool = False
+    modelled_front: bool = False
 
 
 @dataclass(frozen=True)

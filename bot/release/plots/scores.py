@@ -35,8 +35,8 @@ class Mark:
 class ParetoFacts:
     """Scores on the search split that the picture of the front shows; higher is better.
 
-    candidates: all that were scored on every item. front: its members, which others may surpass by luck. marks:
-    releases and baselines.
+    candidates: all that were scored on every item. front: its members; others may surpass them where a model of
+    the scores chose it. marks: releases and baselines.
     """
 
     skills: tuple[str, ...]

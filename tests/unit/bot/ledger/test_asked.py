@@ -23,9 +23,11 @@ def test_a_cycle_asks_for_what_it_asked_for_and_then_for_what_the_search_asked_f
     # It is in a snapshot of the ledger, but none is saved for its sake.
     assert read_mark(ledger.path) == mark
     ledger.finish(first, State.PUBLISHED, "", now)
+    killed = ledger.begin("tiny", "digest", now).id  # it repeated the first, but not to its end
+    ledger.finish(killed, State.ABANDONED, "", now)
     second = ledger.begin("tiny", "digest", now).id
     other = AskedBatch(((5, 6),), ("c" * 64,))
     LedgerJournal(ledger, second).record(0, other)
-    for repeats, later in ((None, None), (first, batch)):
+    for repeats, later in (((), None), ((first,), batch), ((killed, first), batch)):
         journal = LedgerJournal(ledger, second, repeats)
         assert [journal.asked(generation) for generation in range(3)] == [other, later, None]

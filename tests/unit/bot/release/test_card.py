@@ -227,6 +227,17 @@ def test_a_card_says_that_an_audition_chose_the_sources() -> None:
     assert "audition" not in render_release_card(OF_MERGE)
 
 
+def test_a_card_says_by_what_the_front_was_chosen() -> None:
+    words = (
+        "The front holds the candidates that no other one dominates: is",
+        "The front was chosen by a model of these",
+    )
+    for modelled in (False, True):
+        facts = replace(OF_MERGE, search=replace(OF_MERGE.search, modelled_front=modelled))
+        card = render_release_card(facts)
+        assert [word in card for word in words] == [not modelled, modelled]
+
+
 def test_a_release_that_costs_more_is_shown_beside_one_that_does_not() -> None:
     dearer = replace(OF_PATH, cost=replace(OF_PATH.cost, times=1.5))
     assert "No release of this cycle costs as little as a source" in render_release_card(dearer)

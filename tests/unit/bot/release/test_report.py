@@ -8,7 +8,7 @@ import pytest
 
 from bot.ledger.ledger import State
 from bot.release.report import CycleFacts, render_report
-from bot.search.results import AuditionRow, AuditionSummary, GeneralisationGap
+from bot.search.results import AuditionRow, AuditionSummary, FrontChoice, GeneralisationGap, ModelledRecipe
 from fixtures.golden import report_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
@@ -80,6 +80,12 @@ def test_the_search_says_how_much_of_its_gain_was_luck() -> None:
     section = render_report(replace(PUBLISHED, gap=gap)).partition("## The search")[2].partition("## The pool")[0]
     assert f"\n\n{gap.describe().capitalize()}.\n" in section
     assert "luck" not in render_report(replace(PUBLISHED, gap=None))
+
+
+def test_the_search_says_that_a_model_chose_the_front() -> None:
+    choice = FrontChoice("d" * 64, ("a" * 64, "b" * 64), (ModelledRecipe("a" * 64, (0.5, 0.6), (0.6, 0.6)),), ())
+    section = render_report(replace(PUBLISHED, choice=choice)).partition("## The search")[2].partition("## The pool")[0]
+    assert f"\n\n{choice.describe().capitalize()}.\n" in section and "1 of 2 members are put in" in section
 
 
 def test_a_search_that_took_no_time_has_no_rate() -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bot.ledger.ledger import Ledger
+from bot.cycle.context import CycleContext
+from bot.cycle.steps import search_merges
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.ledger import Ledger, State
+from bot.release.results import SplitResults
 from bot.scoring.cached import CachedEvaluator
 from bot.search.racing import MAX_WAITING, Race, make_panel, select_opponents
+from bot.search.results import FrontChoice
 from bot.search.run import search_recipes, summarise_search
 from bot.search.strategies.weight_merges import WeightMergeSearch
+from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import EvalItem, EvalSetFacts
 from evaluation.skills import Skill, SkillTask
@@ -213,3 +221,35 @@ def test_two_metrics_of_one_task_are_one_source_of_items() -> None:
     assert panel.tasks == (0, 0, 1, 1, 2, 2, 3, 3)
     assert panel.weights.tolist() == [[0.25, 0], [0.75, 0], [0, 0.5], [0, 0.5]]
     assert panel.sources == (1, 1, 0, 1)
+
+
+def test_the_front_that_a_model_chooses_is_the_last_generations_front_and_that_of_the_cycle_that_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("merging.evolution.shrinkage.FEWEST", 20)
+    ledger, wanted = Ledger(tmp_path / "ledger.sqlite"), watchlist(racing=False, budget=24, surrogate=True)
+    evaluator, strategy = CachedEvaluator(ledger, Synthetic()), WeightMergeSearch(SPACE)
+    facts = evaluator.facts(Split.SEARCH)
+    split = SplitResults(facts, wanted.evaluation_skills, {}, (), (), wanted.gate.confidence)
+
+    def front_of(warm: WarmStart) -> tuple[str, ...]:
+        home, hub = Home(tmp_path), Hub("http://127.0.0.1:1")
+        context = CycleContext(
+            wanted, home, hub, ledger, Listener(), ledger.begin("tiny", wanted.digest, datetime.now(UTC))
+        )
+        found, summary, choice = search_merges(context, evaluator, strategy, split, warm)
+        ledger.finish(context.cycle.id, State.NOTHING, "", datetime.now(UTC))
+        assert choice is not None and choice == ledger.kept(context.cycle.id, FrontChoice.STAGE, FrontChoice)
+        members = tuple(one.recipe.digest for one in found.front)
+        assert members == choice.members == summary.front
+        assert {digest for digest, _ in ledger.front(context.cycle.id)} == {*members}
+        assert ledger.newest_generation(context.cycle.id) == len(found.generations) - 1 == 1
+        return members
+
+    members = front_of(COLD)
+    # As if another processor's model had chosen one member only.
+    choice = ledger.kept("tiny-1", FrontChoice.STAGE, FrontChoice)
+    assert choice is not None and len(members) > 1
+    ledger.keep("tiny-1", FrontChoice.STAGE, replace(choice, members=members[:1]), FrontChoice)
+    assert front_of(WarmStart(repeats=("tiny-1",))) == members[:1]
+    assert front_of(COLD) == members

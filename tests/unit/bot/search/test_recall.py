@@ -50,9 +50,10 @@ def watchlist(**search: Any) -> Watchlist:
 
 @dataclass(frozen=True)
 class Searched:
-    """A cycle's search: what it recalled, what it found, and the item scores that it asked for."""
+    """A cycle's search: what it recalled, the cycles that it repeats, what it found, and the item scores asked for."""
 
     recalled: Recalled
+    repeats: tuple[str, ...]
     found: SearchResult
     asked: int
 
@@ -96,7 +97,7 @@ def run(
     scored = cached.evaluate(recipes, Split.SEARCH)
     found = search_recipes(wanted, strategy, cached, scored, ledger, cycle.id, Listener(), warm)
     ledger.finish(cycle.id, State.NOTHING, "", datetime.now(UTC))
-    return Searched(recalled, found, evaluator.asked)
+    return Searched(recalled, warm.repeats, found, evaluator.asked)
 
 
 def space_of(sources: Sequence[ModelId], groups: Partition = FINE) -> WeightMergeSpace:
@@ -179,16 +180,16 @@ def test_the_same_search_before_another_gate_is_repeated_for_nothing(
     stricter = watchlist().model_copy(update={"gate": watchlist().gate.model_copy(update={"confidence": 0.99})})
     again = run(ledger, stricter)
     assert again.asked == 0 and again.found == first[1].found
-    assert again.recalled.summary.repeats == "tiny-1"
+    assert again.recalled.summary.repeats == "tiny-1" and again.repeats == ("tiny-1",)
     assert again.recalled.summary.describe() == ["the search of tiny-1 again, whose scores are known"]
     # So is a search with a larger budget, which then goes on.
     longer = run(ledger, watchlist(budget={"candidates": BUDGET + 8}))
-    assert longer.recalled.summary.repeats in ("tiny-1", "tiny-2") and 0 < longer.asked < 0.7 * (BUDGET + 8) * 2 * ITEMS
+    assert longer.repeats == ("tiny-2", "tiny-1") and 0 < longer.asked < 0.7 * (BUDGET + 8) * 2 * ITEMS
     shared = {one.recipe.digest for one in longer.found.scored} & {one.recipe.digest for one in again.found.scored}
     assert len(shared) > len(again.found.scored) / 2
     # Another seed is another search.
     other = run(ledger, watchlist(seed=4))
-    assert other.recalled.summary.repeats is None and other.recalled.summary.carried == FIRST
+    assert other.repeats == () and other.recalled.summary.repeats is None and other.recalled.summary.carried == FIRST
 
 
 @pytest.mark.parametrize(("racing", "deaths"), [(True, (0, 3, 40)), (False, (2, 12))])

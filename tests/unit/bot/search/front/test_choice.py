@@ -46,7 +46,7 @@ def searched(count: int = 90) -> SearchResult:
 
 def test_it_says_who_was_put_in_and_left_out_of_the_front_that_scores_alone_give() -> None:
     found = searched()
-    choice = choose_front(found, STRATEGY, SETTINGS, None)
+    choice = choose_front(found, STRATEGY, SETTINGS, ())
     assert choice is not None
     measured = {one.recipe.digest for one in found.front}
     assert {one.recipe for one in choice.put_in} == set(choice.members) - measured != set()
@@ -62,14 +62,25 @@ def test_it_says_who_was_put_in_and_left_out_of_the_front_that_scores_alone_give
 
 def test_a_kept_choice_stands_for_the_scores_that_it_was_made_from_and_for_no_others() -> None:
     found = searched()
-    choice = choose_front(found, STRATEGY, SETTINGS, None)
+    choice = choose_front(found, STRATEGY, SETTINGS, ())
     assert choice is not None
     elsewhere = replace(choice, members=choice.members[:1])  # as another processor may have chosen
-    assert choose_front(found, STRATEGY, SETTINGS, elsewhere) == elsewhere
+    assert choose_front(found, STRATEGY, SETTINGS, (None, replace(elsewhere, among=""), elsewhere, choice)) == elsewhere
     first, *others = found.scored
+    # Nor are last bits of scores and estimates others, as another processor may have them.
+    doubtful = replace(first.outcome, objectives=(0.1, 0.2), estimated=True)
+    guessed = replace(found, scored=(replace(first, outcome=doubtful), *others))
+    choice = choose_front(guessed, STRATEGY, SETTINGS, ())
+    assert choice is not None
+    bits = [
+        replace(one, outcome=replace(one.outcome, objectives=tuple(s + 1e-15 for s in one.point))) for one in others
+    ]
+    shaken = replace(first, outcome=replace(doubtful, objectives=(0.1 + 1e-15, 0.2 - 1e-15)))
+    kept = replace(choice, members=choice.members[:1])
+    assert choose_front(replace(found, scored=(shaken, *bits)), STRATEGY, SETTINGS, (kept,)) == kept
     changed = replace(found, scored=(replace(first, outcome=replace(first.outcome, objectives=(0.9, 0.9))), *others))
-    again = choose_front(changed, STRATEGY, SETTINGS, elsewhere)
-    assert again is not None and again.among != choice.among
+    again = choose_front(changed, STRATEGY, SETTINGS, (elsewhere,))
+    assert again is not None and again.among != elsewhere.among
     # It is far above what its neighbours let expect, and above everything else: no model is a reason to drop it.
     assert first.recipe.digest in again.members
 
@@ -77,6 +88,6 @@ def test_a_kept_choice_stands_for_the_scores_that_it_was_made_from_and_for_no_ot
 def test_searches_among_paths_and_short_ones_keep_the_front_of_their_scores() -> None:
     layout = PathLayout(DataflowSection(), tied=False, step=0.05)
     for strategy in (PathSearch(SPACE, layout), StagedSearch(SPACE, layout)):
-        assert choose_front(searched(), strategy, SETTINGS, None) is None
-    assert choose_front(searched(), STRATEGY, replace(SETTINGS, surrogate=False), None) is None
-    assert choose_front(searched(40), STRATEGY, SETTINGS, None) is None
+        assert choose_front(searched(), strategy, SETTINGS, ()) is None
+    assert choose_front(searched(), STRATEGY, replace(SETTINGS, surrogate=False), ()) is None
+    assert choose_front(searched(40), STRATEGY, SETTINGS, ()) is None
