@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from benchmarks.landscapes.arms import Arm, chance, cma_es, evolution, several_weightings, the_mean
 from benchmarks.landscapes.raced import race
 
-PLAIN = "plain"
+PLAIN, ASSISTED = "plain", "assisted"
 
-RACED: Mapping[str, Arm] = {"plain, raced": race()}
+RACED: Mapping[str, Arm] = {"plain, raced": race(surrogate=False), "assisted, raced": race(surrogate=True)}
 """They need items with ids: merges of models."""
 
-SHRUNKEN = (PLAIN,)
+SHRUNKEN = (PLAIN, ASSISTED)
 """Searches whose fronts are chosen with shrinkage as well."""
 
 ARMS: Mapping[str, Arm] = {
-    PLAIN: evolution(),
+    PLAIN: evolution(surrogate=False),
+    ASSISTED: evolution(surrogate=True),
     "CMA-ES, mean": cma_es(the_mean),
     "CMA-ES, weights": cma_es(several_weightings),
     "random": chance,
