@@ -74,11 +74,11 @@ def make_outlook(watchlist: Watchlist, tasks: Sequence[TaskDescription], ledger:
 
 
 def find_earlier_search(watchlist: Watchlist, ledger: Ledger) -> EarlierSearch | None:
-    """The search of the watchlist's newest cycle that has one of several generations; None for none."""
+    """The search of the watchlist's newest cycle with one of several generations that found anything; None for none."""
     for cycle in ledger.cycles(watchlist.name):
         found = ledger.kept(cycle.id, "search", SearchSummary)
         asked = ledger.kept(cycle.id, "watchlist", Watchlist)
-        if found is not None and asked is not None and len(found.generations) > 1:
+        if found is not None and asked is not None and len(found.generations) > 1 and found.generations[-1][1] > 0:
             budget = watchlist.search.budget.candidates / asked.search.budget.candidates
             gap = ledger.kept(cycle.id, GeneralisationGap.STAGE, GeneralisationGap)
             return _earlier_search(cycle, found, budget, gap)
@@ -89,13 +89,13 @@ def _earlier_search(cycle: Cycle, found: SearchSummary, budget: float, gap: Gene
     """budget: the planned one in units of the cycle's; as many candidates more or less are tried."""
     tried, final = found.generations[-1]
     # As a share, because the search may have measured hypervolume with depth as one more objective.
-    luck = final * gap.gap / gap.search if gap is not None and gap.low > 0 else 0.0
+    luck = final * gap.gap / gap.search if gap is not None and gap.is_luck else 0.0
     reached = max((volume for scored, volume in found.generations if scored <= budget * tried), default=0.0)
     return EarlierSearch(
         cycle=cycle.id,
         tried=tried,
         enough=next(scored for scored, volume in found.generations if volume >= final - luck) if luck else None,
-        share=reached / final if budget <= 1 and final > 0 else None,
+        share=reached / final if budget <= 1 else None,
     )
 
 

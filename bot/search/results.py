@@ -142,6 +142,11 @@ class GeneralisationGap:
         """What the search gained by the luck of its items; below 0 if the front gains more on others."""
         return self.search_gain - self.validation_gain
 
+    @property
+    def is_luck(self) -> bool:
+        """Whether the items show that the search gained by luck: the difference and its limits are above 0."""
+        return min(self.gap, self.low) > 0
+
     def describe(self) -> str:
         """The comparison in words."""
         covers = (
@@ -150,11 +155,11 @@ class GeneralisationGap:
             f"{self.search_gain:.4f} and {self.validation_gain:.4f}"
         )
         limits = f"{self.gap:+.4f}, 95 % from {self.low:+.4f} to {self.high:+.4f}"
-        if self.low <= 0 <= self.high:
-            return f"{covers}: a difference that these items cannot tell from none ({limits})"
-        if self.gap < 0:
+        if self.is_luck:
+            return f"{covers}: {min(1.0, self.gap / self.search_gain):.0%} of the search's gain was luck ({limits})"
+        if max(self.gap, self.high) < 0:
             return f"{covers}: more where it was not chosen ({limits}), as validation has the easier items for it"
-        return f"{covers}: {min(1.0, self.gap / self.search_gain):.0%} of the search's gain was luck ({limits})"
+        return f"{covers}: a difference that these items cannot tell from none ({limits})"
 
 
 @dataclass(frozen=True)

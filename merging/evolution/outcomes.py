@@ -139,11 +139,11 @@ def _check_outcome(outcome: Outcome, objectives: int) -> Outcome:
         return replace(outcome, failure=outcome.failure or "no scores, and no reason given")
     if len(outcome.objectives) != objectives:
         raise MergingError(f"evaluate: got {len(outcome.objectives)} scores: give one for each of {objectives}")
+    odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
+    if odd:
+        return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share, answered=outcome.answered)
     if outcome.errors is not None and not (
         len(outcome.errors) == objectives and all(0 <= error < math.inf for error in outcome.errors)
     ):
         raise MergingError(f"evaluate: got the errors {outcome.errors}: give {objectives} finite ones, 0 or more")
-    odd = [f"score {place} is {score}" for place, score in enumerate(outcome.objectives) if not math.isfinite(score)]
-    if not odd:
-        return outcome
-    return Outcome(None, ", ".join(odd), outcome.seconds, outcome.share, answered=outcome.answered)
+    return outcome

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from merging.evolution.outcomes import Scored
 from merging.evolution.pareto import nondominated, spread_order
 from merging.evolution.surrogate.landscape import fit_landscape
+from merging.evolution.surrogate.score_model import can_be_modelled, told_rows
 from merging.spaces.space import Genome, SearchSpace
 
 Array = NDArray[np.float64]
@@ -56,18 +57,21 @@ def shrink_front(space: SearchSpace, scored: Sequence[Scored], most: int) -> tup
     too far from what it expects to be luck. most: members that it may have; it may have more only as
     far as the measured front does.
 
-    None where there is no model: for fewer than `FEWEST` recipes, and where a measured recipe has no genome. Recipes
-    that a race has stopped teach the model by their estimates, with their errors; they are never on the front.
+    None where there is no model: for fewer than `FEWEST` recipes, and where a measured recipe has no genome or scores
+    that are too large for one. Recipes that a race has stopped teach the model by their estimates, with their errors;
+    they are never on the front.
     """
     succeeded = [one for one in scored if one.outcome.objectives is not None]
     genomes = [space.encode(one.recipe) for one in succeeded]
-    known = [(one, genome) for one, genome in zip(succeeded, genomes, strict=True) if genome is not None]
+    pairs = zip(succeeded, genomes, strict=True)
+    known = [(one, genome) for one, genome in pairs if genome is not None and can_be_modelled(one.point)]
     measured = [(one, genome) for one, genome in known if one.outcome.is_measured]
     if len(known) < FEWEST or len(measured) < sum(one.outcome.is_measured for one in succeeded):
         return None
     points = np.array([one.point for one, _ in known])
     errors = [one.outcome.errors for one, _ in known]
-    landscape = fit_landscape(space, [genome for _, genome in known], points, errors)
+    told = told_rows(points)
+    landscape = fit_landscape(space, [known[row][1] for row in told], points[told], [errors[row] for row in told])
     recipes, places = [one for one, _ in measured], [genome for _, genome in measured]
     expected, _ = landscape.predict(places)
 

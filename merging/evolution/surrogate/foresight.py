@@ -16,7 +16,7 @@ from merging.evolution.outcomes import Outcome, Scored
 from merging.evolution.pareto import nondominated
 from merging.evolution.surrogate.breeding import best_ranks, breed
 from merging.evolution.surrogate.improvement import choose_batch
-from merging.evolution.surrogate.score_model import ScoreModel, learn_scores
+from merging.evolution.surrogate.score_model import ScoreModel, can_be_modelled, learn_scores
 from merging.recipes.recipe import Recipe
 from merging.spaces.space import Genome, SearchSpace
 
@@ -57,7 +57,7 @@ class Foresight:
             genome = space.encode(one.recipe)
             if genome is not None and space.decode(genome).digest == one.recipe.digest:
                 self._told[genome] = one.outcome
-            elif one.outcome.is_measured:
+            elif one.outcome.is_measured and can_be_modelled(one.point):
                 self._elsewhere.append(one.point)
 
     def tell(self, genomes: Sequence[Genome], outcomes: Sequence[Outcome]) -> None:
@@ -71,8 +71,8 @@ class Foresight:
 
         generation: decides all random draws, with the seed. reference: the point above which hypervolume counts.
         """
-        known = [genome for genome, outcome in self._told.items() if outcome.objectives is not None]
-        if len(known) < 2:
+        known = [genome for genome, outcome in self._told.items() if can_be_modelled(outcome.objectives)]
+        if len(known) < 2 or not can_be_modelled(reference):
             return []
         random = np.random.default_rng([self._seed, 4, generation])
         model = learn_scores(self._space, self._told, self._exact_scores)

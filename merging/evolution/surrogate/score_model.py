@@ -20,8 +20,11 @@ Array = NDArray[np.float64]
 ExactScores = Callable[[Sequence[Genome]], Array]
 """The last objectives of genomes (genomes × exact objectives), where they follow from the genes without scoring."""
 
-MOST_TOLD = 1000
-"""Most scores that a model learns from, those of the first nondominated fronts: its time grows with their cube."""
+MOST_TOLD = 2000
+"""Most scores that a model learns from: its time grows with their cube."""
+
+LARGEST = 1e30
+"""The models square scores, in part with 32 bits: a recipe with a larger one counts as failed to them."""
 
 FAILURE_NOISE = 0.3
 """Standard deviation of success (0 or 1) about its chance, before it is learned."""
@@ -64,10 +67,10 @@ class ScoreModel:
 
 
 def learn_scores(space: SearchSpace, told: Mapping[Genome, Outcome], exact: ExactScores) -> ScoreModel:
-    """Learn from all outcomes so far, of which at least two are successes."""
-    known = [(genome, outcome) for genome, outcome in told.items() if outcome.objectives is not None]
+    """Learn from the outcomes so far, of which at least two are successes."""
+    known = [(genome, outcome) for genome, outcome in told.items() if can_be_modelled(outcome.objectives)]
     scores = np.array([outcome.objectives for _, outcome in known])
-    used = [known[index] for index in best_ranks(scores, MOST_TOLD)]
+    used = [known[index] for index in told_rows(scores)]
     modelled = scores.shape[1] - exact([known[0][0]]).shape[1]
     landscape = fit_landscape(
         space,
@@ -78,10 +81,29 @@ def learn_scores(space: SearchSpace, told: Mapping[Genome, Outcome], exact: Exac
     return ScoreModel(landscape, _learn_success(space, told), exact, scores.min(axis=0))
 
 
+def can_be_modelled(values: Sequence[float] | None) -> bool:
+    """Whether a recipe has scores, and a model can compute with them."""
+    return values is not None and max(map(abs, values)) < LARGEST
+
+
+def told_rows(scores: Array) -> list[int]:
+    """The indices of the scores that a model learns from: all, up to `MOST_TOLD`.
+
+    Of more one half are those of the first nondominated fronts, the other half evenly from the rest: without the bad
+    ones it would not know where they are. scores: rows × objectives.
+    """
+    if len(scores) <= MOST_TOLD:
+        return list(range(len(scores)))
+    best = best_ranks(scores, MOST_TOLD // 2)
+    rest = sorted({*range(len(scores))} - {*best})
+    evenly = np.linspace(0, len(rest) - 1, MOST_TOLD - len(best)).astype(int)
+    return sorted([*best, *(rest[place] for place in evenly)])
+
+
 def _learn_success(space: SearchSpace, told: Mapping[Genome, Outcome]) -> GaussianProcess | None:
     """A Gaussian process of success, 1 or 0, over the newest outcomes."""
     newest = list(told.items())[-MOST_TOLD:]
-    success = np.array([float(outcome.objectives is not None) for _, outcome in newest])
+    success = np.array([float(can_be_modelled(outcome.objectives)) for _, outcome in newest])
     if success.all():
         return None
     points = GenePoints(space)

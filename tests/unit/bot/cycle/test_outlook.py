@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fixtures.cycles import small_watchlist
 GROWN = ((8, 0.2), (16, 0.3), (24, 0.36), (32, 0.38), (40, 0.4))
 LUCKY = GeneralisationGap(0.4, 0.35, 0.2, 0.15, 0.01, 0.09)
 CLOUDED = GeneralisationGap(0.4, 0.35, 0.2, 0.15, -0.01, 0.11)
+DISAGREEING = GeneralisationGap(0.4, 0.45, 0.2, 0.21, 0.01, 0.03)
 
 
 def tasks(items: int = 50) -> list[TaskDescription]:
@@ -43,12 +45,14 @@ def tasks(items: int = 50) -> list[TaskDescription]:
     ]
 
 
-def outlook_after(folder: Path, gap: GeneralisationGap | None, candidates: int) -> BudgetOutlook:
+def outlook_after(
+    folder: Path, gap: GeneralisationGap | None, candidates: int, grown: Sequence[tuple[int, float]] = GROWN
+) -> BudgetOutlook:
     """The outlook where a cycle of 40 candidates is in the ledger."""
     ledger = Ledger(folder / "ledger.sqlite")
     cycle = ledger.begin("small", "d1", datetime.now(UTC)).id
     ledger.keep(cycle, "watchlist", small_watchlist(), Watchlist)
-    ledger.keep(cycle, "search", SearchSummary(40, 0, GROWN, (), (), 9.0, "budget", ()), SearchSummary)
+    ledger.keep(cycle, "search", SearchSummary(40, 0, tuple(grown), (), (), 9.0, "budget", ()), SearchSummary)
     if gap is not None:
         ledger.keep(cycle, GeneralisationGap.STAGE, gap, GeneralisationGap)
     return make_outlook(small_watchlist(search={"budget": {"candidates": candidates}}), tasks(), ledger)
@@ -77,6 +81,7 @@ def test_an_earlier_search_says_what_the_budget_reached_and_from_where_on_it_was
         (
             (LUCKY, 20, "with this budget, small-1 had reached 75% of its final hypervolume; after 24 of its 40"),
             (CLOUDED, 40, "with this budget, small-1 had reached 100% of its final hypervolume"),
+            (DISAGREEING, 40, "with this budget, small-1 had reached 100% of its final hypervolume"),
             (None, 41, "small-1 tried fewer candidates (40), so nobody knows what more of them find"),
         )
     ):
@@ -84,3 +89,5 @@ def test_an_earlier_search_says_what_the_budget_reached_and_from_where_on_it_was
         folder.mkdir()
         line = outlook_after(folder, gap, candidates).describe()[1]
         assert line.startswith(words) and ("luck" in line) == (gap is LUCKY)
+    (tmp_path / "nothing").mkdir()
+    assert outlook_after(tmp_path / "nothing", None, 40, ((20, 0.0), (40, 0.0))).earlier is None

@@ -449,7 +449,9 @@ def test_the_search_leaves_the_part_of_a_space_where_candidates_fail():
 def test_a_score_that_is_not_a_number_is_a_failure_like_any_other(odd):
     space = space_of()
     clean = closeness(space, *random_targets(space, 1))
-    result = evolve(space, settings_of(12, 96), spoiled(clean, Outcome((0.5, odd), None, 1.0)), objectives=2)
+    result = evolve(
+        space, settings_of(12, 96), spoiled(clean, Outcome((0.5, odd), None, 1.0, errors=(0.1, odd))), objectives=2
+    )
     as_failure = spoiled(clean, Outcome(None, "failed", 1.0))
     assert digests(result) == digests(evolve(space, settings_of(12, 96), as_failure, objectives=2))
     reasons = {one.outcome.failure for one in result.scored if one.outcome.objectives is None}

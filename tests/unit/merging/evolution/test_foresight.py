@@ -10,7 +10,9 @@ from merging.evolution.evolve import evolve
 from merging.evolution.journal import AskedBatch
 from merging.evolution.outcomes import Outcome, SearchSettings
 from merging.evolution.pareto import hypervolume
+from merging.evolution.shrinkage import shrink_front
 from merging.evolution.surrogate.improvement import choose_batch
+from merging.evolution.surrogate.score_model import learn_scores
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
@@ -121,6 +123,38 @@ def test_it_learns_where_candidates_fail_and_goes_on_where_all_do():
     assert sum(failed[-40:]) <= 12
     hopeless = evolve(space, settings_of(50), lambda r: [Outcome(None, "failed", 1.0)] * len(r), objectives=2)
     assert len({one.recipe.digest for one in hopeless.scored}) == 50
+
+
+@pytest.mark.usefixtures("hasty")
+def test_scores_too_large_to_be_squared_neither_end_a_search_nor_its_model():
+    space, good = space_of(), rates(space_of(), 2)
+
+    def wild(at):
+        """Scores of -1e200 for some recipes, as a broken merge's perplexity."""
+        outcomes = lambda recipes: zip(recipes, good(recipes), strict=True)  # noqa: E731
+        return lambda recipes: [
+            replace(one, objectives=(-1e200, 0.5), errors=None) if at(space.encode(recipe)) else one
+            for recipe, one in outcomes(recipes)
+        ]
+
+    some = wild(lambda genome: genome[0] > 12)
+    found = evolve(space, settings_of(80), some, objectives=2, reference=(0.0, 0.0))
+    large = [one.point[0] < 0 for one in found.scored]
+    assert sum(large[:20]) > 6 and sum(large[-40:]) <= 12
+    assert len(evolve(space, settings_of(40), wild(lambda _: True), objectives=2).scored) == 40
+    assert shrink_front(space, found.scored, 20) is None
+
+
+def test_a_model_that_cannot_learn_from_all_scores_knows_where_the_bad_ones_are(monkeypatch):
+    space, random = space_of(groups=2), np.random.default_rng(0)
+    evaluate = rates(space, 2, items=10_000)
+    genomes = list(dict.fromkeys(islice(space.random_genomes(random), 700)))
+    outcomes = evaluate([space.decode(genome) for genome in genomes])
+    told, unseen = dict(zip(genomes[:600], outcomes[:600], strict=True)), genomes[600:]
+    truth = np.array([one.objectives for one in outcomes[600:]])
+    monkeypatch.setattr("merging.evolution.surrogate.score_model.MOST_TOLD", 100)
+    learned = learn_scores(space, told, lambda asked: np.empty((len(asked), 0))).scores(unseen)
+    assert np.sqrt(((learned - truth) ** 2).mean()) < 0.1 and abs((learned - truth).mean()) < 0.05
 
 
 def test_small_spaces_are_searched_through_each_recipe_once():
