@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
-from benchmarks.landscapes.contestants import ARMS, PLAIN
+from benchmarks.landscapes.contestants import ARMS, ASSISTED
 from benchmarks.landscapes.trials import (
     Trial,
     by_name,
@@ -53,7 +53,7 @@ def main() -> Figures:
     parser.add_argument("--seeds", type=int, default=5, help="searches of each grouping, at least 2 (default 5)")
     parser.add_argument("--budget", type=int, default=200, help="evaluations of a search (default 200)")
     parser.add_argument("--landscapes", nargs="+", choices=ZOOS, default=list(ZOOS))
-    parser.add_argument("--arm", choices=ARMS, default=PLAIN, help=f"how to search (default {PLAIN})")
+    parser.add_argument("--arm", choices=ARMS, default=ASSISTED, help=f"how to search (default {ASSISTED})")
     parser.add_argument("--zoos", type=Path, default=FOLDER, help="folder of zoos and scores")
     parser.add_argument("--jobs", type=int, default=2, help="searches that run at the same time (default 2)")
     asked = parser.parse_args()
