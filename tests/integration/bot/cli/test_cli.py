@@ -207,7 +207,7 @@ def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story
     until(lambda: ledger.count_evaluations() >= 10, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    wait_until_gone(process, 15)
+    wait_until_gone(process, 60)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
     assert "is running, not waiting for review" in one_line_error(story.shoal("publish", "small-1"))

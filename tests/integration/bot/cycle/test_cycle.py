@@ -444,7 +444,7 @@ def test_a_cycle_killed_again_and_again_ends_as_if_undisturbed(
     for point in ("in the search", "before the upload", "before the record"):
         process = start_process(server, home, WATCHLIST, point)
         assert process.wait(timeout=120) == DEAD, point
-        wait_until_gone(process, 15)
+        wait_until_gone(process, 60)
         with sqlite3.connect(home.ledger) as ledger:
             assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         ledger_now = Ledger(home.ledger)
