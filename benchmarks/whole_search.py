@@ -17,16 +17,17 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.candidate_cost import OnDisk
-from benchmarks.racing import Silence
 from benchmarks.record import Figures
 from benchmarks.zoo_bench import demo_space, demo_watchlist, in_process_scores, random_recipes, spec
 from bot.ledger.ledger import Ledger
+from bot.progress import Advance
 from bot.scoring.cached import CachedEvaluator
 from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources
@@ -71,6 +72,18 @@ class Clocked(Ledger):
         self.volume = hypervolume_of([scores for _, scores in members])
         if self.volume >= self.goal:
             raise Reached(time.monotonic() - self.started, self.volume)
+
+
+class Silence:
+    """A narrator who says nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def bar(self, title: str, total: int | None, **_: object) -> Iterator[Advance]:  # noqa: ARG002
+        """Nothing."""
+        yield lambda _done, _words: None
 
 
 def peers(candidates: int, truth: Callable[[WeightMerge], tuple[float, ...]]) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import describe, names
 from benchmarks.record import RESULTS, save
 from benchmarks.tables import PAGES, TABLES, used_in, with_tables
 from fixtures.folders import ROOT
@@ -30,6 +31,10 @@ def test_every_result_says_what_was_measured_where_and_when() -> None:
         assert record["date"] >= "2026-11-26"
         assert record["machine"]["cores"] >= 1
         assert record["figures"]
+
+
+def test_every_benchmark_can_be_listed_with_what_it_measures() -> None:
+    assert all(describe(name).endswith((".", "…")) for name in names())
 
 
 def test_a_changed_result_changes_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
