@@ -120,7 +120,9 @@ def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_pat
     down = "http://127.0.0.1:9: the Hub cannot be reached"
     *tries, error = done.stderr.splitlines()
     assert (done.returncode, done.stdout, error) == (1, "", f"shoal: {down}; try again later")
-    assert tries == [f"{down}; trying again in {seconds} s" for seconds in (2, 4, 8)]
+    # On a busy machine, a line of progress may stand between them.
+    again = [line for line in tries if line.startswith(down)]
+    assert again == [f"{down}; trying again in {seconds} s" for seconds in (2, 4, 8)] and len(tries) <= len(again) + 1
     if command == "run":
         (cycle,) = Ledger(Home(tmp_path / "home").ledger).cycles()
         assert (cycle.state, cycle.note) == (State.FAILED, f"{down}; try again later")

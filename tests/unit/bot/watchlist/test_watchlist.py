@@ -99,7 +99,7 @@ def test_a_watchlist_gives_the_values_that_evaluation_search_and_gate_work_with(
     watchlist = load_watchlist(path)
     assert watchlist.evaluation_skills == (Skill("math", (SkillTask("gsm8k", "exact_match"),)),)
     assert watchlist.split_sizes == SplitSizes(200, 200, None)
-    assert watchlist.search_settings == SearchSettings(20, 200, None, 3)
+    assert watchlist.search_settings == SearchSettings(20, 200, None, 3, surrogate=True)
     assert watchlist.gate_settings == GateSettings(0.95, {}, 0.02)
     assert watchlist.task_paths == (tmp_path,)
     assert watchlist.rounds == 1
