@@ -257,10 +257,10 @@ def _read_line(path: Path, newest: Mapping[str, CycleSummary]) -> WatchlistFacts
         watchlist = load_watchlist(path)
     except (ShoalError, OSError) as error:
         return WatchlistFacts(path.stem, str(path), str(error), "", None, None)
-    return WatchlistFacts(watchlist.name, str(path), None, *_describe_schedule(watchlist), newest.get(watchlist.name))
+    return WatchlistFacts(watchlist.name, str(path), None, *describe_schedule(watchlist), newest.get(watchlist.name))
 
 
-def _describe_schedule(watchlist: Watchlist) -> tuple[str, datetime | None]:
+def describe_schedule(watchlist: Watchlist) -> tuple[str, datetime | None]:
     """(a schedule in words, its next time)."""
     schedule = watchlist.schedule
     if schedule is None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from bot.cycle.history import CyclePage, CycleSummary, list_cycles, read_cycle
@@ -25,7 +25,7 @@ from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState
 from bot.release.hints import shoal_command
 from bot.release.review import is_waiting
-from bot.service.facts.bot_facts import read_schedule
+from bot.service.facts.bot_facts import describe_schedule, read_schedule
 from bot.service.facts.service_file import read_service
 from bot.service.facts.standing import ScheduleSnapshot, explain_state, explain_watchlist, list_steps
 from bot.service.live import read_progress
@@ -33,8 +33,6 @@ from bot.service.page.front_member import MemberView, render_member_card, view_m
 from bot.service.page.front_plot import FrontPlot, plot_front
 from bot.service.page.running import GrowingFront, RunningCycle, SharedReading, describe_running, read_growing_front
 from bot.watchlist.load import load_watchlist
-from bot.watchlist.schedule.cron import standard_trigger
-from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
 
 SHOWN_CYCLES = 50
@@ -380,19 +378,9 @@ def _find_release(ledger: Ledger | None, cycle: str, role: str) -> ReleaseEntry:
 def _watchlist_line(path: Path, newest: dict[str, CycleSummary]) -> WatchlistLine:
     try:
         watchlist = load_watchlist(path)
-    except ShoalError as error:
+    except (ShoalError, OSError) as error:
         return WatchlistLine(path.stem, str(path), str(error), "", None, None)
-    return WatchlistLine(watchlist.name, str(path), None, *_describe_schedule(watchlist), newest.get(watchlist.name))
-
-
-def _describe_schedule(watchlist: Watchlist) -> tuple[str, datetime | None]:
-    """(a schedule in words, its next time)."""
-    schedule = watchlist.schedule
-    if schedule is None:
-        return "by hand", None
-    trigger = standard_trigger(schedule.cron, schedule.timezone)
-    next_run: datetime | None = trigger.get_next_fire_time(None, datetime.now(UTC))
-    return f"{schedule.cron} {schedule.timezone}", next_run.astimezone(UTC) if next_run else None
+    return WatchlistLine(watchlist.name, str(path), None, *describe_schedule(watchlist), newest.get(watchlist.name))
 
 
 def _plot(page: CyclePage, x_skill: str | None, y_skill: str | None, chosen: FrontMember | None) -> FrontPlot | None:
