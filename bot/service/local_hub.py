@@ -25,13 +25,14 @@ def serve_folder(
     """
     # Before the account is created: if the port is taken, its token, which is printed only once, would be lost.
     with open_listener(host, port) as listener:
+        app = _make_oauth_app(folder, oauth_app) if oauth_app is not None else None
         token = make_admin_token(folder, another=new_token)
         if token is not None:
             narrator.say(f"a token that may write to every namespace, shown only now: HF_TOKEN={token}")
         else:
             narrator.say("a token was shown at the first start; --new-token makes another")
-        if oauth_app is not None:
-            id, secret = _make_oauth_app(folder, oauth_app)
+        if app is not None:
+            id, secret = app
             narrator.say(f"an OAuth app, shown only now: OAUTH_CLIENT_ID={id} OAUTH_CLIENT_SECRET={secret}")
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         narrator.say(f"serving {folder}: open {address} in a browser; Ctrl-C stops it")

@@ -272,6 +272,8 @@ def test_a_hub_on_an_address_of_another_machine_is_refused(here: Here, tmp_path:
     assert fault.startswith("--host: got 192.0.2.1: ")
     (tmp_path / "file").write_text("")
     assert "Not a directory; check the path" in one_line_error(here("hub", tmp_path / "file", "--port", 18_299))
+    fault = one_line_error(here("hub", tmp_path / "hub", "--port", 18_298, "--oauth-app", "ftp:/page"))
+    assert "'ftp:/page'" in fault and not (tmp_path / "hub").exists()
 
 
 def test_a_demo_in_a_file_is_refused(here: Here, tmp_path: Path) -> None:
