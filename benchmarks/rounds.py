@@ -114,6 +114,7 @@ def make_worker(folder: Path, items: int, dtype: str) -> tuple[Worker, WeightMer
         write_tokenizer(model)
     sources = [ModelId(f"random/{model.name}", "0" * 40) for model in folders]
     spec = WorkerSpec(
+        kind="language",
         sources=tuple(sources),
         checkpoints=tuple(zip(sources, folders, strict=True)),
         config_source=sources[0],

@@ -53,6 +53,7 @@ def spec(resources: Resources, zoo: Path = WEIGHTS) -> WorkerSpec:
     """The demo's bench for a crew."""
     watchlist = demo_watchlist()
     return WorkerSpec(
+        kind="language",
         sources=tuple(checkpoints(zoo)),
         checkpoints=tuple(checkpoints(zoo).items()),
         config_source=ModelId(MATH, "0" * 40),

@@ -87,9 +87,9 @@ def _load_lm_eval(skills: Sequence[Skill], folders: Sequence[Path], sizes: Split
     return LmEvalSuite.load(skills, folders, sizes, seed)
 
 
-CAUSAL_LM = "causal-lm"
+LANGUAGE = "language"
 
-SUITES: Mapping[str, SuiteLoader] = {CAUSAL_LM: _load_lm_eval}
+SUITES: Mapping[str, SuiteLoader] = {LANGUAGE: _load_lm_eval}
 """The suites by kind of model. A loader raises EvaluationError, which names the task, for one that cannot be used."""
 
 
@@ -113,5 +113,5 @@ def _check_lm_eval(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterator
     return find_task_faults(skills, folders)
 
 
-TASK_CHECKS: Mapping[str, TaskCheck] = {CAUSAL_LM: _check_lm_eval}
+TASK_CHECKS: Mapping[str, TaskCheck] = {LANGUAGE: _check_lm_eval}
 """The quick checks of tasks by kind of model, which import nothing heavy."""

@@ -71,6 +71,7 @@ class Zoo:
         """What a worker gets to score candidates."""
         checkpoints = {model: self.folder / name for name, model in self.models.items()}
         return WorkerSpec(
+            kind="language",
             sources=tuple(checkpoints),
             checkpoints=tuple(checkpoints.items()),
             config_source=self.models[self.sources[0]],

@@ -39,10 +39,10 @@ def prompt_command(
         raise ShoalError(f"SKILL: got {skill!r}: is not in {watchlist}; choose from {', '.join(names)}")
     open_hub(endpoint)  # where the tasks look for their data
     with terminal_narrator().bar("loading the tasks", None):
-        from evaluation.suites import CAUSAL_LM, SUITES
+        from evaluation.suites import SUITES
 
         # All of them, because which items a task may show depends on the others.
-        suite = SUITES[CAUSAL_LM](loaded.asked_skills, loaded.task_paths, loaded.split_sizes, loaded.search.seed)
+        suite = SUITES[loaded.kind](loaded.asked_skills, loaded.task_paths, loaded.split_sizes, loaded.search.seed)
         prompts = [one for one in suite.example_prompts() if skill in (None, one.skill)]
     if as_json:
         show_json({"watchlist": loaded.name, "prompts": [asdict(one) for one in prompts]})

@@ -40,7 +40,7 @@ from bot.watchlist.watchlist import Watchlist
 from evaluation.errors import TaskDataError
 from evaluation.eval_set import TaskDescription
 from evaluation.splits import Split
-from evaluation.suites import CAUSAL_LM, SUITES, TaskSuite
+from evaluation.suites import SUITES, TaskSuite
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _load_suite(watchlist: Watchlist) -> tuple[TaskSuite | None, str | None]:
     """The tasks; or None, and a line for each task whose data cannot be had here."""
     skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
     try:
-        return SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed), None
+        return SUITES[watchlist.kind](skills, watchlist.task_paths, sizes, seed), None
     except TaskDataError as error:
         return None, str(error)
 

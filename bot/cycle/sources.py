@@ -31,7 +31,7 @@ from bot.search.guards import refuse_references
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
-from evaluation.suites import CAUSAL_LM, SUITES
+from evaluation.suites import SUITES
 from merging.identity import ModelId
 from merging.tokenizers.release_files import release_note
 
@@ -48,7 +48,7 @@ def check_before(watchlist: Watchlist, hub: Hub) -> str | None:
     if watchlist.publish.mode != "off" and watchlist.publish.namespace is not None:
         hub.check_can_write(watchlist.publish.namespace, collections=bool(watchlist.publish.collection))
     skills, sizes, seed = watchlist.asked_skills, watchlist.split_sizes, watchlist.search.seed
-    tasks = SUITES[CAUSAL_LM](skills, watchlist.task_paths, sizes, seed).describe()
+    tasks = SUITES[watchlist.kind](skills, watchlist.task_paths, sizes, seed).describe()
     if refusal := refuse_counts(watchlist, tasks):
         raise ShoalError(refusal)
     baselines, front = watchlist.max_sources + 1, watchlist.search.population

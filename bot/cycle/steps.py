@@ -50,6 +50,7 @@ def make_worker_spec(context: CycleContext, pool: Family, folders: Folders, reso
     with context.narrator.bar("bringing the sources into one vocabulary", None) if pool.vocabulary else nullcontext():
         rows = prepare_rows(context.home, pool, folders)
     return WorkerSpec(
+        kind=watchlist.kind,
         sources=tuple(member.ref for member in pool.members),
         checkpoints=tuple(folders.items()),
         config_source=pool.leader.ref,

@@ -16,7 +16,7 @@ from evaluation.eval_set import EvalItem, EvalSet, EvalSetFacts, ItemResults, Sa
 from evaluation.fingerprint import sources_digest
 from evaluation.splits import Split
 from evaluation.suites import SUITES, TaskSuite, WrappedModel, collect_facts
-from merging.kinds import kind_of
+from merging.kinds import KINDS
 from merging.kinds.kind import ModelKind
 from merging.recipes.recipe import Recipe
 
@@ -123,16 +123,14 @@ class Worker:
         code = sources_digest(Path(merging.__file__).parent, NOT_SCORING)
         return (f"device {resources.device}", f"batch size {resources.batch_size}", f"merging {code}", *digests)
 
-    @cached_property
+    @property
     def _kind(self) -> ModelKind:
-        from merging.sources.json_object import read_json_object
-
-        return kind_of(read_json_object(self._spec.config_folder / "config.json"))
+        return KINDS[self._spec.kind]
 
     @cached_property
     def _suite(self) -> TaskSuite:
         spec = self._spec
-        return SUITES[self._kind.name](spec.skills, spec.task_folders, spec.sizes, spec.seed)
+        return SUITES[spec.kind](spec.skills, spec.task_folders, spec.sizes, spec.seed)
 
     @cached_property
     def _processor(self) -> object:

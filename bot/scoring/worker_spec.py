@@ -15,6 +15,7 @@ from merging.identity import ModelId
 class WorkerSpec:
     """Everything a worker needs to score candidates; small, because each process receives a copy.
 
+    kind: name of the kind of model that candidates are.
     sources: every model that candidates may read.
     checkpoints: folder of every repo that they are made of, complete and verified; and of the config source's config
         and tokenizer.
@@ -28,6 +29,7 @@ class WorkerSpec:
     search_share: share of each task's search items that is asked, the first ones; an audition asks only a part.
     """
 
+    kind: str
     sources: tuple[ModelId, ...]
     checkpoints: tuple[tuple[ModelId, Path], ...]
     config_source: ModelId

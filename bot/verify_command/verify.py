@@ -133,6 +133,7 @@ class Verifier:
         machine = inspect_machine(stated.device)
         device = stated.device if machine.cuda_devices else "cpu"
         spec = WorkerSpec(
+            kind=watchlist.kind,
             sources=(itself,),
             checkpoints=((itself, folder),),
             config_source=itself,

@@ -13,7 +13,7 @@ from bot.watchlist.contradictions import Contradiction, find_contradictions
 from bot.watchlist.faults import describe_contradictions, describe_faults
 from bot.watchlist.watchlist import Watchlist
 from bot.watchlist.yaml_file import STDIN, read_yaml
-from evaluation.suites import CAUSAL_LM, TASK_CHECKS
+from evaluation.suites import TASK_CHECKS
 from merging.mergekit.config import KeyPath, dotted
 
 
@@ -52,7 +52,7 @@ def load_watchlist(path: Path, *, with_tasks: bool = False) -> Watchlist:
 
 def _find_task_faults(watchlist: Watchlist) -> Iterator[Contradiction]:
     """Unknown tasks, metrics and filters, and keys that do not fit their task."""
-    for fault in TASK_CHECKS[CAUSAL_LM](watchlist.asked_skills, watchlist.task_paths):
+    for fault in TASK_CHECKS[watchlist.kind](watchlist.asked_skills, watchlist.task_paths):
         task = () if fault.task is None else ("tasks", fault.task)
         yield (*watchlist.asked_keys[fault.skill], *task, fault.key), fault.reason
 

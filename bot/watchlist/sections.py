@@ -20,6 +20,7 @@ from bot.watchlist.values import (
     Text,
     VocabularyChoice,
 )
+from merging.kinds import KINDS
 from merging.methods import searched_methods
 
 
@@ -175,9 +176,11 @@ class BudgetSection(Section):
 
 if TYPE_CHECKING:
     SearchedMethod = str
+    KindName = str
 else:
     SearchedMethod = Literal[searched_methods()]
-"""The methods of merging.methods that a search can vary."""
+    KindName = Literal[tuple(KINDS)]
+"""The methods of merging.methods that a search can vary, and the kinds of models that can be merged."""
 
 
 ROUNDS = 5

@@ -17,6 +17,7 @@ from bot.watchlist.sections import (
     GateSection,
     GuardSection,
     ItemsSection,
+    KindName,
     NotifySection,
     PublishSection,
     RepoReference,
@@ -33,6 +34,9 @@ from evaluation.splits import SplitSizes
 from merging.evolution.outcomes import SearchSettings
 from merging.methods import METHODS
 
+_LATER_KEYS = ("kind",)
+"""Keys that digests leave out at their defaults."""
+
 
 class Watchlist(Section):
     """A watchlist: which models to find, which skills to search for, and where to publish the merges."""
@@ -41,6 +45,7 @@ class Watchlist(Section):
     # pydantic's `model_copy` would carry cached values over into the changed copy.
 
     name: Slug = Field(description="a short name, part of the names of releases")
+    kind: KindName = Field(default="language", description="the kind of the models that merges are")
     watch: WatchSection = Field(default=WatchSection(), description="what to find on the Hub")
     pinned: tuple[RepoReference, ...] = Field(
         default=(), description="models to use in addition, before all others; owner/name, or with keys"
@@ -82,9 +87,13 @@ class Watchlist(Section):
         """SHA-256 (hex) of every key that affects scores or recipes.
 
         It leaves out where and when (publish, schedule), who is told (notify), this machine (workers), and the task
-        folders, whose content has digests of its own.
+        folders, whose content has digests of its own. A key that came later counts only where it is not at its default:
+        the cycles of watchlists that were written before it still count as theirs.
         """
         values = self.model_dump(mode="json", exclude={"publish", "schedule", "notify", "workers", "task_folders"})
+        for key in _LATER_KEYS:
+            if getattr(self, key) == type(self).model_fields[key].default:
+                del values[key]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -20,7 +20,7 @@ _ENDINGS = ("ForCausalLM", "LMHeadModel")
 class CausalLM:
     """The kind of causal language models."""
 
-    name = "causal-lm"
+    name = "language"
     library = "transformers"
     pipeline_tag = "text-generation"
     files = (

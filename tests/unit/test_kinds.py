@@ -22,7 +22,7 @@ from merging.sources.json_object import read_json_object
 from merging.writing.companions import read_companions
 from merging.writing.release import write_release
 
-FAMILIES = {"causal-lm": "llama"}
+FAMILIES = {"language": "llama"}
 """A tiny family of models of each kind."""
 
 

@@ -27,7 +27,7 @@ from bot.release.publish import PROVENANCE
 from bot.release.write import render_provenance, source_licences
 from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
-from merging.kinds import kind_of
+from merging.kinds import KINDS
 from merging.recipes.recipe import Recipe
 from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
@@ -143,7 +143,7 @@ def render_export_card(
         notices=pool.licence.notices,
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
     )
-    kind = kind_of(pool.sources[0].settings)
+    kind = KINDS[watchlist.kind]
     parents = [part.location for part in parts]
     return write_front_matter(pool.licence, parents, ["merge", OWN_TAG], kind.library, kind.pipeline_tag) + body
 

@@ -44,7 +44,7 @@ from evaluation.eval_set import TaskDescription
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from evaluation.statistics.intervals import score_interval
-from merging.kinds import kind_of
+from merging.kinds import KINDS
 from merging.recipes.recipe import Recipe
 from merging.writing.release import RECIPE_NAME
 
@@ -56,7 +56,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
     if own is None:
         raise ShoalError(f"{chosen.role}: could not be scored on the report split; run the cycle again")
     recipe = results.recipe(chosen.recipe)
-    kind, cost = kind_of(pool.sources[0].settings), cost_facts(recipe, pool, folder)
+    cost = cost_facts(recipe, pool, folder)
     releases = {repos[one.role]: results.recipe(one.recipe) for one in results.chosen}
     return CardFacts(
         repo=repos[chosen.role],
@@ -80,8 +80,8 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         packages=package_versions(),
         files=tuple((name, digest) for name, digest in hash_files(folder).items() if name.endswith(".safetensors")),
         languages=_languages(pool),
-        kind=kind.name,
-        pipeline_tag=watchlist.watch.pipeline_tag or kind.pipeline_tag,
+        kind=watchlist.kind,
+        pipeline_tag=watchlist.watch.pipeline_tag or KINDS[watchlist.kind].pipeline_tag,
         example=_example(results, chosen),
         guards=guard_facts(results, chosen),
         conversions=conversion_facts(recipe, pool),

@@ -5,5 +5,5 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-USAGE: Mapping[str, str] = MappingProxyType({"causal-lm": "usage_causal_lm.md.j2"})
+USAGE: Mapping[str, str] = MappingProxyType({"language": "usage_language.md.j2"})
 """Template of the code that loads and runs a release."""

@@ -8,10 +8,9 @@ from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.load import UnfitValueError
-from bot.watchlist.sections import SearchSection
 from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
-from merging.kinds import kind_of
+from merging.kinds import KINDS
 from merging.paths.layout import check_rearrangeable
 from merging.spaces.components import merge_space
 from merging.spaces.space import MergeSpace
@@ -28,16 +27,16 @@ def make_strategy(watchlist: Watchlist, pool: Pool) -> SearchStrategy:
     search = watchlist.search
     match search.space:
         case "parameter":
-            return WeightMergeSearch(_weight_merges(search, pool, search.method))
+            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method))
         case "dataflow":
-            return PathSearch(*_paths(search, pool, PLAIN_METHOD))
+            return PathSearch(*_paths(watchlist, pool, PLAIN_METHOD))
         case "both":
-            return StagedSearch(*_paths(search, pool, search.method))
+            return StagedSearch(*_paths(watchlist, pool, search.method))
 
 
-def _paths(search: SearchSection, pool: Pool, method: str) -> tuple[MergeSpace, PathLayout]:
-    first = pool.sources[0]
-    weight_merges = _weight_merges(search, pool, method)
+def _paths(watchlist: Watchlist, pool: Pool, method: str) -> tuple[MergeSpace, PathLayout]:
+    search, first = watchlist.search, pool.sources[0]
+    weight_merges = _weight_merges(watchlist, pool, method)
     shapes = {name: header.shape for name, header in first.headers.items()}
     check_rearrangeable(first.settings, shapes, pool.layers, first.repo)
     layout = PathLayout(search.paths, bool(first.settings.get("tie_word_embeddings")), search.step)
@@ -48,13 +47,13 @@ def _paths(search: SearchSection, pool: Pool, method: str) -> tuple[MergeSpace, 
     return weight_merges, layout
 
 
-def _weight_merges(search: SearchSection, pool: Pool, method: str) -> MergeSpace:
-    first = pool.sources[0]
+def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
+    search, first = watchlist.search, pool.sources[0]
     return merge_space(
         method=method,
         sources=[source.ref for source in pool.sources],
         base=pool.base.ref if pool.base else None,
-        groups=kind_of(first.settings).partition(
+        groups=KINDS[watchlist.kind].partition(
             first.headers,
             bands=search.groups.layers,
             modules_apart=search.groups.modules == "apart",

@@ -79,6 +79,7 @@ def make_spec(folder: Path, device: str, dtype: str = "float32") -> WorkerSpec:
     (folder / "device.txt").write_text(device)
     (folder / "sums.jsonl").write_bytes((ZOO_TASKS / "math_en.jsonl").read_bytes())
     return WorkerSpec(
+        kind="language",
         sources=tuple(FOLDERS),
         checkpoints=tuple(FOLDERS.items()),
         config_source=SOURCES[0],

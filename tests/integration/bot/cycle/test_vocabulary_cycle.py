@@ -131,6 +131,7 @@ def test_a_source_is_scored_as_it_is_published(finished: Finished) -> None:
         model = ModelId(repo, "0" * 40)
         worker = Worker(
             WorkerSpec(
+                kind="language",
                 sources=(model,),
                 checkpoints=((model, MODELS[repo]),),
                 config_source=model,

@@ -93,6 +93,7 @@ def spec(folder: Path) -> WorkerSpec:
     sums = ZOO_TASKS / "math_en.jsonl"
     (folder / "sums.jsonl").write_bytes(sums.read_bytes())
     return WorkerSpec(
+        kind="language",
         sources=tuple(ModelId(repo, SHA) for repo in (MATH, LANGUAGE, BASE)),
         checkpoints=tuple((ModelId(repo, SHA), MODELS[repo]) for repo in (MATH, LANGUAGE, BASE)),
         config_source=SOURCES[0],

@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def spec(folder: Path) -> WorkerSpec:
     return WorkerSpec(
+        kind="language",
         sources=(ModelId(MATH, "0" * 40),),
         checkpoints=((ModelId(MATH, "0" * 40), folder),),
         config_source=ModelId(MATH, "0" * 40),

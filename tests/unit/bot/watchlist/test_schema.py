@@ -80,6 +80,7 @@ CRON += [
 
 VALUES: dict[str, list[Any]] = {
     "name": NAMES,
+    "kind": ["language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
         {"search": "x"},

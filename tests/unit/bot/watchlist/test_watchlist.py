@@ -343,6 +343,7 @@ def test_the_digest_moves_with_what_is_searched_and_not_with_where_it_goes(tmp_p
     same = GOOD + "schedule: {cron: 0 3 * * *}\nworkers: {count: 3}\ntask_folders: [.]\n"
     assert digest(same) == digest(GOOD)
     assert digest(GOOD + "search: {seed: 2}\n") != digest(GOOD)
+    assert digest(GOOD + "kind: language\n") == digest(GOOD)
 
 
 def test_reading_a_watchlist_loads_nothing_heavy():

@@ -86,7 +86,7 @@ def test_scores_and_the_release_use_the_file_s_tokenizer_with_the_class_s_specia
     assert released.special_tokens_map == plain.special_tokens_map
     assert (released.eos_token, released.model_max_length) == (END, 77)
     assert released(TEXT).keys() == plain(TEXT).keys()
-    scoring = KINDS["causal-lm"].load_source_processor(source)
+    scoring = KINDS["language"].load_source_processor(source)
     assert tokenizer_rules(scoring, chat=True) == tokenizer_rules(released, chat=True)
     assert (tmp_path / "release" / "tokenizer.json").read_bytes() == files["tokenizer.json"]
 
@@ -103,5 +103,5 @@ def test_a_class_that_the_family_forces_is_reported_and_used_for_scores_too(tmp_
     assert found.files == files and str(found.note).endswith("as transformers does it, not as the file says")
     plain = AutoTokenizer.from_pretrained(put(tmp_path / "source", files))
     assert release_note(tmp_path / "source") == found.note
-    scoring = KINDS["causal-lm"].load_source_processor(tmp_path / "source")
+    scoring = KINDS["language"].load_source_processor(tmp_path / "source")
     assert tokenizer_rules(scoring, chat=True) == tokenizer_rules(plain, chat=True)
