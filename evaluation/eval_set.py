@@ -112,6 +112,8 @@ class Question:
     """An item as a person would ask it: its prompt as plain text, without few-shot examples and chat template.
 
     skill, task: the item's, both by name. expected: the task's own answer. max_tokens: limit of a generated answer.
+    pictures: those of the prompt's places, as PNG files. With a chat template a place is `<image>`, else the
+    processor's own mark.
     """
 
     skill: str
@@ -121,6 +123,7 @@ class Question:
     num_fewshot: int
     chat_template: bool
     max_tokens: int
+    pictures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from PIL.Image import Image
 
 from evaluation.errors import EvaluationError
+from evaluation.picture import picture_digest
 
 Doc = Mapping[str, object]
 
 COUNTED = 200  # characters of each text, so that a few long passages do not outweigh many questions
 
 
-def item_id(doc: Doc) -> str:
-    """16 hex digits from a document's whole content; scores are stored under it."""
-    return _short_hash(_json(doc))
+def item_id(doc: Doc, pictures: Sequence[str] = ()) -> str:
+    """16 hex digits from a document's whole content; scores are stored under it.
+
+    pictures: digests of the pixels of those that it shows, wherever its task finds them; a path says nothing of them.
+    """
+    return _short_hash(_json([doc, list(pictures)]) if pictures else _json(doc))
+
+
+def pictures_id(pictures: Sequence[str]) -> str:
+    """16 hex digits of what a document with these pictures (their digests) is about."""
+    return _short_hash(_json(list(pictures)))
 
 
 def text_column(docs: Iterable[Doc], columns: Collection[str]) -> str | None:
@@ -54,7 +65,9 @@ def _json(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """A JSON value for arrays, bytes and dates; other types have no text that is the same in every process."""
+    """A JSON value for pictures, arrays, bytes and dates; others have no text that is the same in every process."""
+    if isinstance(value, Image):
+        return picture_digest(value)
     for method in ("tolist", "hex", "isoformat"):
         if hasattr(value, method):
             return getattr(value, method)()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -81,15 +82,23 @@ SuiteLoader = Callable[[Sequence[Skill], Sequence[Path], SplitSizes, int], TaskS
 """Takes all skills of a watchlist, its task folders, its limits of items and the seed of the splits."""
 
 
-def _load_lm_eval(skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> TaskSuite:
+def _load_text(skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> TaskSuite:
+    from evaluation.harness.modalities.text import TEXT
     from evaluation.harness.suite import LmEvalSuite
 
-    return LmEvalSuite.load(skills, folders, sizes, seed)
+    return LmEvalSuite.load(skills, folders, sizes, seed, TEXT)
 
 
-LANGUAGE = "language"
+def _load_pictures(skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> TaskSuite:
+    from evaluation.harness.modalities.pictures import PICTURES
+    from evaluation.harness.suite import LmEvalSuite
 
-SUITES: Mapping[str, SuiteLoader] = {LANGUAGE: _load_lm_eval}
+    return LmEvalSuite.load(skills, folders, sizes, seed, PICTURES)
+
+
+LANGUAGE, VISION_LANGUAGE = "language", "vision-language"
+
+SUITES: Mapping[str, SuiteLoader] = {LANGUAGE: _load_text, VISION_LANGUAGE: _load_pictures}
 """The suites by kind of model. A loader raises EvaluationError, which names the task, for one that cannot be used."""
 
 
@@ -107,11 +116,14 @@ TaskCheck = Callable[[Sequence[Skill], Sequence[Path]], Iterator[TaskFault]]
 """Takes all skills of a watchlist and its task folders; finds the faults that can be seen without loading data."""
 
 
-def _check_lm_eval(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterator[TaskFault]:
+def _check_files(skills: Sequence[Skill], folders: Sequence[Path], *, pictures: bool) -> Iterator[TaskFault]:
     from evaluation.harness.task_files import find_task_faults
 
-    return find_task_faults(skills, folders)
+    return find_task_faults(skills, folders, pictures=pictures)
 
 
-TASK_CHECKS: Mapping[str, TaskCheck] = {LANGUAGE: _check_lm_eval}
+TASK_CHECKS: Mapping[str, TaskCheck] = {
+    LANGUAGE: partial(_check_files, pictures=False),
+    VISION_LANGUAGE: partial(_check_files, pictures=True),
+}
 """The quick checks of tasks by kind of model, which import nothing heavy."""

@@ -16,11 +16,14 @@ from evaluation.harness.tasks import LoadedTask
 from evaluation.skills import Skill, SkillTask
 
 
-def check_task(loaded: LoadedTask, uses: Iterable[SkillTask]) -> None:
-    """Raise EvaluationError for a task that cannot be scored here, or that does not give what its uses ask for."""
+def check_task(loaded: LoadedTask, uses: Iterable[SkillTask], *, pictures: bool) -> None:
+    """Raise EvaluationError for a task that cannot be scored here, or that does not give what its uses ask for.
+
+    pictures: whether it must have pictures.
+    """
     _refuse_kind(loaded.name, loaded.task)
     for use in uses:
-        for _, reason in find_use_faults(use, vars(loaded.task.config)):
+        for _, reason in find_use_faults(use, vars(loaded.task.config), pictures=pictures):
             raise EvaluationError(reason)
         _check_metric(use, loaded)
     _check_prompts(loaded)
@@ -46,8 +49,6 @@ def _refuse_kind(name: str, task: object) -> None:
         raise EvaluationError(f"task {name}: it is written as a plain Python class; use a task with a YAML file")
     if getattr(task, "UNSAFE_CODE", False):
         raise EvaluationError(f"task {name}: it runs code that the model wrote, which is not allowed here")
-    if getattr(task, "MULTIMODAL", False):
-        raise EvaluationError(f"task {name}: it needs images or sound; use a text task")
     given = task.config.generation_kwargs or {}
     if normalize_gen_kwargs(given).get("do_sample"):
         key = "do_sample" if given.get("do_sample") else "temperature"
@@ -60,13 +61,13 @@ def _refuse_kind(name: str, task: object) -> None:
 def _check_prompts(loaded: LoadedTask) -> None:
     """Raise EvaluationError if all prompts are the same, as with a template that names no column.
 
-    A multiple choice may ask one question of all documents, as long as the choices differ.
+    One question may be asked of all documents, as long as their pictures, or the choices, differ.
     """
-    task, docs = loaded.task, iter(loaded.test.values())
+    task, items = loaded.task, iter(loaded.test)
     if task.config.output_type == "loglikelihood_rolling":  # has no prompts
         return
-    first = _shown(task, next(docs))
-    if first[0] == "" or len(loaded.test) == 1 or any(_shown(task, doc) != first for doc in docs):
+    first = _shown(loaded, next(items))
+    if first[0] == "" or len(loaded.test) == 1 or any(_shown(loaded, item) != first for item in items):
         return
     raise EvaluationError(
         f"task {loaded.name}: doc_to_text: every prompt is {str(first[0])[:60]!r}; name a column, such as "
@@ -74,10 +75,11 @@ def _check_prompts(loaded: LoadedTask) -> None:
     )
 
 
-def _shown(task: ConfigurableTask, doc: Mapping[str, object]) -> tuple[object, object]:
-    """What a prompt shows of a document: its text and, in a multiple choice, the choices."""
+def _shown(loaded: LoadedTask, item: str) -> tuple[object, ...]:
+    """What a prompt shows of a document: its text, its pictures and, in a multiple choice, the choices."""
+    task, doc = loaded.task, loaded.test[item]
     choices = task.doc_to_choice(doc) if task.config.output_type == "multiple_choice" else None
-    return task.doc_to_text(doc), choices
+    return task.doc_to_text(doc), choices, loaded.picture_digests(item)
 
 
 def _check_metric(use: SkillTask, loaded: LoadedTask) -> None:

@@ -45,7 +45,7 @@ def find_lost_continuation(requests: Iterable[Instance], tokenizer: PreTrainedTo
     left if the tokenizer joins the last word with the continuation.
     """
     pairs = [
-        (place, *request.args) for place, request in enumerate(requests) if request.request_type == "loglikelihood"
+        (place, *request.args[:2]) for place, request in enumerate(requests) if request.request_type == "loglikelihood"
     ]
     alone = _count_tokens({continuation for _, context, continuation in pairs if not context}, tokenizer, special=False)
     # lm-eval moves the spaces at the end of a context to the continuation.

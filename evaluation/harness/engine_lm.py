@@ -47,7 +47,7 @@ class EngineLM(PlainLM):
     def put(self, model: PreTrainedModel) -> None:
         """Answer with another model from now on, of the same family, tokenizer and device, and of any depth; or with
         other weights of the same one."""
-        self._model, self._config = model, model.config
+        super().put(model)
         self.engine.put(model)
 
     @contextmanager

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.samplers import FirstNSampler
-from transformers import PreTrainedTokenizerBase
 
 from evaluation.answers.degenerate import EMPTY, LOOPING, OTHER_LANGUAGE, flag_answer
 from evaluation.answers.language import language_flag, language_rules
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import EvalItem
 from evaluation.fingerprint import digest
-from evaluation.harness.continuations import refuse_lost_continuation
-from evaluation.harness.lm import PlainLM, make_chat_renderer
+from evaluation.harness.lm import CandidateLM
+from evaluation.harness.modalities.modality import Modality
+from evaluation.harness.modalities.prompts import request_facts
+from evaluation.harness.modalities.text import TEXT
 from evaluation.harness.process_state import compiled_templates, quiet, seeded
-from evaluation.harness.rules import task_rules, tokenizer_rules
+from evaluation.harness.rules import task_rules
 from evaluation.harness.tasks import Doc, LoadedTask, divide_tasks
-from evaluation.items import item_id
 from evaluation.racing.decisions import count_rounds, round_ends
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
@@ -125,15 +125,17 @@ class LmEvalSet:
         split: Split,
         sizes: SplitSizes,
         seed: int,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: object,
         setting: Sequence[str] = (),
+        modality: Modality = TEXT,
     ) -> LmEvalSet:
-        """Write all requests; needs the tokenizer, but no model.
+        """Write all requests; needs the processor (a tokenizer, if there are no pictures), but no model.
 
         skills: all of the watchlist; those that the split does not ask have no items. tasks: from `load_tasks`.
         setting: further facts that decide scores (device, batch size, the code that makes the models); every digest
         covers them. Raises EvaluationError for a split without items, too few examples for few-shot prompts, a
-        continuation of which the tokenizer leaves no token, or a chat template asked of a tokenizer without.
+        continuation of which the tokenizer leaves no token, a chat template asked of a processor without, or a prompt
+        with more or fewer places than pictures.
         """
         by_form: dict[tuple[str, int, bool], list[tuple[Skill, SkillTask]]] = defaultdict(list)
         for skill in (skill for skill in skills if skill.is_asked(split)):
@@ -144,10 +146,10 @@ class LmEvalSet:
             divided = divide_tasks(skills, tasks, seed, sizes)
             for (name, shots, chat), form_uses in by_form.items():
                 writer = RequestWriter(tasks[name], split, divided[name], seed, shots)
-                made = writer.write(form_uses, make_chat_renderer(tokenizer) if chat else None)
-                refuse_lost_continuation(made, tokenizer)
+                made = writer.write(form_uses, modality.make_chat_renderer(processor) if chat else None)
+                modality.check_requests(made, processor)
                 requests.append(made)
-                form_digest = writer.digest(tokenizer_rules(tokenizer, chat=chat), setting, chat=chat)
+                form_digest = writer.digest(modality.processor_rules(processor, chat=chat), setting, chat=chat)
                 uses += [_task_use(metric, made, form_digest) for metric in made.metrics]
         return cls.of(requests, uses)
 
@@ -159,7 +161,7 @@ class LmEvalSet:
         each time, in an order of its own sets, say.
         """
         content = [[use.skill, use.task, use.digest, use.items] for use in uses]
-        asked = [request.args for task in tasks for request in task.requests]
+        asked = [request_facts(request) for task in tasks for request in task.requests]
         return cls(tuple(tasks), tuple(uses), digest([content, asked]))
 
     @property
@@ -186,7 +188,7 @@ class LmEvalSet:
     def _costs(self, parts: Sequence[LmEvalSet], model: LM) -> Sequence[float]:
         """What parts of this set cost beside each other if they are asked one after the other."""
         requests = [part.requests for part in parts]
-        if not isinstance(model, PlainLM):
+        if not isinstance(model, CandidateLM):
             return [float(len(part)) for part in requests]
         try:
             return model.costs(requests, self.requests)
@@ -210,7 +212,7 @@ class LmEvalSet:
         return LmEvalSet.of(tasks, uses)
 
     def score(self, model: LM) -> tuple[ItemScore, ...]:
-        """Scores of a model, wrapped as an `EngineLM` or `PlainLM`, in the order of `items`.
+        """Scores of a model, wrapped as a `CandidateLM`, in the order of `items`.
 
         Rounds that follow each other keep what they share, unless the model is put anew in between. Raises
         EvaluationError if the model's probabilities are not numbers (broken weights), or if a task generates more
@@ -219,7 +221,7 @@ class LmEvalSet:
         requests = self.requests
         for request in requests:
             request.resps, request.filtered_resps = [], {}
-        scope = model.asking_part_of(self.whole) if self.whole and isinstance(model, PlainLM) else nullcontext()
+        scope = model.asking_part_of(self.whole) if self.whole and isinstance(model, CandidateLM) else nullcontext()
         with quiet(), compiled_templates(), scope:
             _answer(model, requests)
             scores = [score for task in self.tasks for score in task.scores(model)]
@@ -235,11 +237,11 @@ class RequestWriter:
         self.items = division.items[split]
         self.examples = self._draw(division.held_out) if shots else {}
 
-    def digest(self, tokenizer: str, setting: Sequence[str], *, chat: bool) -> str:
+    def digest(self, processor: str, setting: Sequence[str], *, chat: bool) -> str:
         """Digest of all that makes the prompts of given items and scores the answers, but metric and filter."""
         examples = [self.shots, list(self.examples)] if self.shots else None
         rules = task_rules(self.loaded.task)
-        return digest([self.loaded.name, rules, examples, chat, tokenizer, list(setting)])
+        return digest([self.loaded.name, rules, examples, chat, processor, list(setting)])
 
     def write(self, uses: Sequence[tuple[Skill, SkillTask]], chat: Callable[..., str] | None) -> TaskRequests:
         """The requests of all items, to be scored for the given (skill, use) pairs."""
@@ -255,8 +257,9 @@ class RequestWriter:
 
     def _item(self, item: str, index: int, chat: Callable[..., str] | None) -> ItemRequests:
         task, doc = self.loaded.task, self.loaded.document(item)
+        examples = self._examples_for(item)
         with seeded():  # a prompt that its task draws is the same in every process, whatever was asked before
-            with self._showing(self._examples_for(doc)):
+            with self._showing([self.loaded.examples[example] for example in examples]):
                 prompt = task.fewshot_context(
                     doc,
                     num_fewshot=self.shots,
@@ -273,7 +276,12 @@ class RequestWriter:
                 apply_chat_template=chat is not None,
                 chat_template=chat,
             )
-        return ItemRequests(item, doc, tuple(made) if isinstance(made, list) else (made,))
+        requests = tuple(made) if isinstance(made, list) else (made,)
+        if self.loaded.has_pictures:
+            shown = self.loaded.show(item, examples)
+            for request in requests:  # lm-eval gives those of the document alone
+                request.arguments = (*request.args[:-1], {"visual": shown})
+        return ItemRequests(item, doc, requests)
 
     def _draw(self, held_out: Collection[str]) -> dict[str, str]:
         """Draw the examples of all prompts (item → subject): as many as a prompt shows, and spare ones.
@@ -283,18 +291,18 @@ class RequestWriter:
         validation and report are never shown with their answers, in the prompts of any task or split.
         """
         docs = self.loaded.examples
-        subjects = {item: self.loaded.subject(doc) for item, doc in docs.items()}
+        subjects = {item: self.loaded.subject(item, docs) for item in docs}
         pool = {item: subject for item, subject in subjects.items() if subject not in held_out}
         spare = max(Counter(pool.values()).values(), default=0)
         draw = hashlib.sha256(f"{self.seed} {self.loaded.name}".encode()).digest()
         sampler = self.loaded.task.sampler.replace_df([docs[item] for item in pool])
         drawn = sampler.set_rnd(int.from_bytes(draw[:8], "big")).sample(min(self.shots + spare, len(pool)))
-        return {item: pool[item] for item in map(item_id, drawn)}
+        return {item: pool[item] for item in map(self.loaded.item, drawn)}
 
-    def _examples_for(self, asked: Doc) -> list[Doc]:
-        """The first examples that are not on the document's own subject."""
-        avoided = self.loaded.subject(asked) if self.shots else None
-        fit = [self.loaded.examples[item] for item, subject in self.examples.items() if subject != avoided]
+    def _examples_for(self, asked: str) -> list[str]:
+        """The first examples that are not on the item's own subject."""
+        avoided = self.loaded.subject(asked, {asked: self.loaded.document(asked)}) if self.shots else None
+        fit = [item for item, subject in self.examples.items() if subject != avoided]
         if len(fit) < self.shots:
             raise EvaluationError(
                 f"task {self.loaded.name}: {len(fit)} documents can serve as examples, num_fewshot is "
@@ -341,7 +349,7 @@ def _flag(asked: ItemRequests, lm: LM) -> str | None:
     request = asked.requests[0]
     if request.request_type != "generate_until":
         return None
-    return flag_answer(request.resps[0], lm.stopped(request) if isinstance(lm, PlainLM) else None)
+    return flag_answer(request.resps[0], lm.stopped(request) if isinstance(lm, CandidateLM) else None)
 
 
 def _in_language(score: ItemScore, asked: ItemRequests, use: MetricUse) -> ItemScore:

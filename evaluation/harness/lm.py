@@ -1,7 +1,8 @@
-"""lm-eval's own model class on a model in memory."""
+"""lm-eval's model classes on a model in memory."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 
 from evaluation.errors import EvaluationError
@@ -36,7 +38,27 @@ class _Endings:
             self.stopped[prompt_key(request)] = self._batch.pop(0)
 
 
-class PlainLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
+class CandidateLM(LM):  # type: ignore[misc]  # lm-eval is untyped
+    """What evaluation sets ask of a model besides lm-eval's own requests, for hundreds of candidates."""
+
+    @abstractmethod
+    def put(self, model: PreTrainedModel) -> None:
+        """Answer with another model from now on; see `WrappedModel`."""
+
+    @abstractmethod
+    def stopped(self, request: Instance) -> bool | None:
+        """Whether the last answer to a generation request ended by itself; None if it was not asked."""
+
+    def asking_part_of(self, whole: Sequence[Instance]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Ask requests that are a part of `whole`, with the same weights as the other parts: nothing is shared."""
+        return nullcontext()
+
+    def costs(self, parts: Sequence[Sequence[Instance]], whole: Sequence[Instance]) -> list[float]:  # noqa: ARG002
+        """What each part of `whole` costs beside the others, if they are asked one after the other: its characters."""
+        return [float(sum(len(str(request.args[0])) for request in part)) for part in parts]
+
+
+class PlainLM(CandidateLM, HFLM):  # type: ignore[misc]
     """HFLM that shows no progress bars and remembers which generated answers ended by themselves."""
 
     def __init__(
@@ -52,13 +74,10 @@ class PlainLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
             super().__init__(pretrained=model.to(device), tokenizer=tokenizer, batch_size=batch_size)
         self.cache_hook = self._endings = _Endings()
 
-    def asking_part_of(self, whole: Sequence[Instance]) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Ask requests that are a part of `whole`, with the same weights as the other parts: HFLM shares nothing."""
-        return nullcontext()
-
-    def costs(self, parts: Sequence[Sequence[Instance]], whole: Sequence[Instance]) -> list[float]:  # noqa: ARG002
-        """What each part of `whole` costs beside the others, if they are asked one after the other: its characters."""
-        return [float(sum(len(str(request.args[0])) for request in part)) for part in parts]
+    def put(self, model: PreTrainedModel) -> None:
+        """Answer with another model from now on, of the same family, tokenizer and device, and of any depth; or with
+        other weights of the same one."""
+        self._model, self._config = model, model.config
 
     def stopped(self, request: Instance) -> bool | None:
         """Whether the last answer to a generation request ended by itself; None if it was not asked."""

@@ -22,8 +22,10 @@ from evaluation.skills import Skill
 PROBE_TIMEOUT = 5.0  # seconds to wait for a sign of life from the Hub
 
 
-def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, LoadedTask]:
+def load_tasks(skills: Iterable[Skill], folders: Sequence[Path], *, pictures: bool = False) -> dict[str, LoadedTask]:
     """Load every task of the skills, by name, and check that it gives the metrics asked for.
+
+    pictures: whether the tasks must have pictures; otherwise they must have none.
 
     Raises EvaluationError, a line for each task that cannot be used: unknown task, metric or filter (with near
     matches), a group of tasks, data that cannot be loaded, prompts that are all the same, a metric whose item values
@@ -39,8 +41,8 @@ def load_tasks(skills: Iterable[Skill], folders: Sequence[Path]) -> dict[str, Lo
         catalogue = _open_catalogue(names, folders)
         for name in names:
             try:
-                loaded[name] = LoadedTask(name, _load(catalogue, name))
-                check_task(loaded[name], [use for use in uses if use.task == name])
+                loaded[name] = _load(catalogue, name)
+                check_task(loaded[name], [use for use in uses if use.task == name], pictures=pictures)
             except EvaluationError as error:
                 faults.append(error)
         if not faults:
@@ -67,7 +69,7 @@ def _open_catalogue(names: Collection[str], folders: Sequence[Path]) -> TaskMana
     return catalogue
 
 
-def _load(catalogue: TaskManager, name: str) -> ConfigurableTask:
+def _load(catalogue: TaskManager, name: str) -> LoadedTask:
     entry = catalogue.task_index[name]
     config = entry.cfg or {}
 
@@ -80,9 +82,10 @@ def _load(catalogue: TaskManager, name: str) -> ConfigurableTask:
 
     try:
         with seeded():
-            return _from_cache_or_hub(load)
+            task = _from_cache_or_hub(load)
     except Exception as error:  # YAML, data set, or the task's own code
         raise _explain(error, name, config) from error
+    return LoadedTask(name, task, entry.yaml_path.parent if entry.yaml_path else None)
 
 
 def find_local_files(config: Mapping[str, object], folder: Path) -> dict[str, object]:

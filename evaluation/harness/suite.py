@@ -1,40 +1,50 @@
-"""The task suite of causal language models: lm-eval's tasks, asked of a model through the engine."""
+"""The suite of lm-eval's tasks, for models of text and of text with pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.answers.ask import generate_answer, most_tokens
+from evaluation.answers.ask import most_tokens
 from evaluation.eval_set import EvalItem, ExamplePrompt, Question, Sample, TaskDescription
-from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet, RequestWriter
+from evaluation.harness.lm import CandidateLM
 from evaluation.harness.loading import describe_data_set, load_tasks
+from evaluation.harness.modalities.modality import Modality
+from evaluation.harness.modalities.text import TEXT
 from evaluation.harness.process_state import compiled_templates, quiet
-from evaluation.harness.rules import tokenizer_rules
 from evaluation.harness.tasks import LoadedTask, divide_tasks
+from evaluation.picture import encode_png
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class LmEvalSuite:
-    """A `TaskSuite` of lm-eval tasks; its processor is a tokenizer."""
+    """A `TaskSuite` of lm-eval tasks; what a model reads besides text, and its processor, are the modality's."""
 
     skills: tuple[Skill, ...]
     tasks: Mapping[str, LoadedTask]
     sizes: SplitSizes
     seed: int
+    modality: Modality = TEXT
 
     @classmethod
-    def load(cls, skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> LmEvalSuite:
+    def load(
+        cls,
+        skills: Sequence[Skill],
+        folders: Sequence[Path],
+        sizes: SplitSizes,
+        seed: int,
+        modality: Modality = TEXT,
+    ) -> LmEvalSuite:
         """Load the tasks; raises EvaluationError as `load_tasks` does."""
-        return cls(tuple(skills), load_tasks(skills, folders), sizes, seed)
+        return cls(tuple(skills), load_tasks(skills, folders, pictures=modality.pictures), sizes, seed, modality)
 
     def describe(self) -> tuple[TaskDescription, ...]:
         """Describe every use of a task, in the order of the skills. Raises EvaluationError as `divide_tasks` does."""
@@ -79,41 +89,46 @@ class LmEvalSuite:
             expected=loaded.expected(asked.doc),
         )
 
-    def ask(self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, items: Sequence[EvalItem]) -> Sample:
+    def ask(self, model: PreTrainedModel, processor: object, items: Sequence[EvalItem]) -> Sample:
         """Ask a model the one of some items with the shortest prompt, as `TaskSuite` says."""
         with quiet(), compiled_templates():
-            questions = [self._question(item, str(processor.eos_token or "")) for item in items]
-            shortest = min(questions, key=lambda question: len(question.prompt))
-            return Sample(shortest, generate_answer(model, processor, shortest))
+            shortest = min(items, key=lambda item: len(self._question(item, processor).prompt))
+            question = replace(self._question(shortest, processor), pictures=self._pictures(shortest))
+            return Sample(question, self.modality.generate_answer(model, processor, question))
 
-    def _question(self, item: EvalItem, end: str) -> Question:
+    def _pictures(self, item: EvalItem) -> tuple[bytes, ...]:
+        loaded = self.tasks[self._use(item)[1].task]
+        return tuple(map(encode_png, loaded.show(item.item, ()))) if loaded.has_pictures else ()
+
+    def _use(self, item: EvalItem) -> tuple[Skill, SkillTask]:
         skill = next(skill for skill in self.skills if skill.name == item.skill)
-        use = next(use for use in skill.tasks if use.key == item.task)
+        return skill, next(use for use in skill.tasks if use.key == item.task)
+
+    def _question(self, item: EvalItem, processor: object) -> Question:
+        skill, use = self._use(item)
         loaded = self.tasks[use.task]
         doc = loaded.document(item.item)
         return Question(
             skill=skill.name,
             task=use.task,
-            prompt=loaded.prompt(doc),
-            expected=loaded.expected(doc).removesuffix(end),
+            prompt=self.modality.question_prompt(loaded.prompt(doc), processor, chat=skill.chat_template),
+            expected=loaded.expected(doc).removesuffix(self.modality.end_of_text(processor)),
             num_fewshot=loaded.shots(use),
             chat_template=skill.chat_template,
             max_tokens=most_tokens(loaded.task.config.generation_kwargs),
         )
 
-    def build(self, split: Split, processor: PreTrainedTokenizerBase, setting: Sequence[str]) -> LmEvalSet:
+    def build(self, split: Split, processor: object, setting: Sequence[str]) -> LmEvalSet:
         """Write the requests of a split; raises EvaluationError as `LmEvalSet.build` does."""
-        return LmEvalSet.build(self.skills, self.tasks, split, self.sizes, self.seed, processor, setting)
+        return LmEvalSet.build(self.skills, self.tasks, split, self.sizes, self.seed, processor, setting, self.modality)
 
-    def wrap(
-        self, model: PreTrainedModel, processor: PreTrainedTokenizerBase, device: str, batch_size: int
-    ) -> EngineLM:
+    def wrap(self, model: PreTrainedModel, processor: object, device: str, batch_size: int) -> CandidateLM:
         """The model as lm-eval asks it."""
-        return EngineLM(model, processor, device, batch_size)
+        return self.modality.wrap(model, processor, device, batch_size)
 
-    def processor_digest(self, processor: PreTrainedTokenizerBase) -> str:
-        """Digest of the tokenizer and its chat template."""
-        return tokenizer_rules(processor, chat=True)
+    def processor_digest(self, processor: object) -> str:
+        """Digest of the processor and its chat template."""
+        return self.modality.processor_rules(processor, chat=True)
 
     def _divide(self) -> dict[str, Division]:
         return divide_tasks(self.skills, self.tasks, self.seed, self.sizes)

@@ -182,8 +182,11 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
 # -- what a watchlist asks of a task ------------------------------------------------------------------------------
 
 
-def find_task_faults(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterator[TaskFault]:
-    """All faults that the task files show: unknown tasks, metrics and filters, and keys that do not fit the task."""
+def find_task_faults(skills: Sequence[Skill], folders: Sequence[Path], *, pictures: bool) -> Iterator[TaskFault]:
+    """All faults that the task files show: unknown tasks, metrics and filters, and keys that do not fit the task.
+
+    pictures: whether tasks must have pictures; otherwise they must have none.
+    """
     search = find_task_files({use.task for skill in skills for use in skill.tasks}, folders)
     for index, skill in enumerate(skills):
         for number, use in enumerate(skill.tasks):
@@ -191,17 +194,20 @@ def find_task_faults(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterat
                 yield TaskFault(index, number, "task", search.refused[use.task])
                 continue
             config = search.found[use.task].config
-            for key, reason in find_use_faults(use, config):
+            for key, reason in find_use_faults(use, config, pictures=pictures):
                 yield TaskFault(index, number, key, reason)
             kind = config.get("output_type")
             if skill.language is not None and isinstance(kind, str) and kind != "generate_until":
                 yield TaskFault(index, None, "language", generates_no_text(use.task, kind))
 
 
-def find_use_faults(use: SkillTask, config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def find_use_faults(use: SkillTask, config: Mapping[str, object], *, pictures: bool) -> Iterator[tuple[str, str]]:
     """(key, reason) for each key of a use that does not fit the task's config, as far as the config alone shows it."""
     if "class" in config:
         yield "task", f"task {use.task} is written as a plain Python class; use a task with a YAML file"
+        return
+    if reason := _refuse_medium(use.task, config, pictures=pictures):
+        yield "task", reason
         return
     filters = _listed(config.get("filter_list"), "name") or ["none"]
     if use.filter is None and len(filters) > 1:
@@ -216,6 +222,27 @@ def find_use_faults(use: SkillTask, config: Mapping[str, object]) -> Iterator[tu
     if config.get("num_fewshot") == 0 and use.num_fewshot:
         why = f"num_fewshot is {use.num_fewshot}, but task {use.task} fixes it at 0; leave it out"
         yield "num_fewshot", why
+
+
+def _refuse_medium(name: str, config: Mapping[str, object], *, pictures: bool) -> str | None:
+    """Why a task's documents cannot be shown to the models, or None."""
+    if config.get("doc_to_audio") is not None:
+        return f"task {name} has sound (doc_to_audio), which no model here can hear; use a task without"
+    if config.get("doc_to_image") is None:
+        return (
+            f"task {name} has no pictures (doc_to_image), and vision-language models are asked about pictures alone; "
+            "use a task with pictures, or kind: language"
+            if pictures
+            else None
+        )
+    if not pictures:
+        return (
+            f"task {name} has pictures (doc_to_image), which language models cannot see; use a text task, or "
+            "kind: vision-language"
+        )
+    if config.get("output_type") == "loglikelihood_rolling":
+        return f"task {name} scores whole texts (loglikelihood_rolling), which have no place for pictures; use another"
+    return None
 
 
 def generates_no_text(task: str, kind: str) -> str:

@@ -2,50 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 
 from evaluation.errors import EvaluationError
 from evaluation.harness.process_state import seeded
-from evaluation.items import item_id, subject_id, text_column
+from evaluation.items import item_id, pictures_id, subject_id, text_column
+from evaluation.picture import PictureError, ShownPictures, picture_digest, read_picture
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes, TaskItems, divide_items
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Doc = dict[str, object]
 
 
 class LoadedTask:
-    """One lm-eval task with its documents by item id, and the metrics it gives for an answer."""
+    """One lm-eval task with its documents by item id, and the metrics it gives for an answer.
 
-    def __init__(self, name: str, task: ConfigurableTask) -> None:
+    folder: that of the task's file, where relative paths of pictures are looked up.
+    """
+
+    def __init__(self, name: str, task: ConfigurableTask, folder: Path | None = None) -> None:
         self.name = name
         self.task = task
+        self.folder = folder
+        self.has_pictures = task.config.doc_to_image is not None
+        self._digests: dict[str, tuple[str, ...]] = {}
 
     @cached_property
     def test(self) -> Mapping[str, Doc]:
         """The documents that the task is scored on; equal ones once."""
-        return _read_docs(lambda: self.task.eval_docs)
+        return self._read_docs(lambda: self.task.eval_docs)
 
     @cached_property
     def validation(self) -> Mapping[str, Doc]:
         """Validation documents, if the task is scored on a test set."""
-        return _read_docs(self.task.validation_docs) if self.task.has_test_docs() else {}
+        return self._read_docs(self.task.validation_docs) if self.task.has_test_docs() else {}
 
     @cached_property
     def training(self) -> Mapping[str, Doc]:
         """Training documents."""
-        return _read_docs(self.task.training_docs)
+        return self._read_docs(self.task.training_docs)
 
     @cached_property
     def examples(self) -> Mapping[str, Doc]:
         """The documents that few-shot examples are drawn from, in the task's order."""
-        return _read_docs(self.task.fewshot_docs)
+        return self._read_docs(self.task.fewshot_docs)
 
-    def subject(self, doc: Doc) -> str:
-        """Id of what a document is about; tasks that word one question differently have the same."""
-        return subject_id(doc, self._text_column)
+    def _read_docs(self, read: Callable[[], Iterable[Doc] | None]) -> Mapping[str, Doc]:
+        """Documents by item; a task's own code may draw random numbers for them each time that they are read."""
+        with seeded():
+            rows = read() or ()
+            if self.has_pictures:
+                return self._read_rows(rows)
+            found: dict[str, Doc] = {}
+            for doc in rows:
+                found.setdefault(item_id(doc), doc)
+            return found
+
+    def _read_rows(self, rows: Iterable[Doc]) -> _Rows:
+        """Documents with pictures. Raises EvaluationError, with the number of the document, for a wrong picture."""
+        kept = rows if isinstance(rows, list | Dataset) else list(rows)
+        places: dict[str, int] = {}
+        for place in range(len(kept)):
+            try:
+                doc = kept[place]
+                digests = tuple(map(picture_digest, self._read_pictures(doc)))
+            except Exception as error:  # a file that cannot be decoded, or the task's own code
+                raise EvaluationError(
+                    f"task {self.name}: document {place} (counted from 0): its picture: {describe_error(error)}"
+                ) from error
+            item = item_id(doc, digests)
+            self._digests[item] = digests
+            places.setdefault(item, place)
+        return _Rows(kept, places)
+
+    def item(self, doc: Doc) -> str:
+        """The id of a document: pictures count by their pixels, wherever they are kept."""
+        return item_id(doc, tuple(map(picture_digest, self._read_pictures(doc))))
+
+    def _read_pictures(self, doc: Doc) -> list[Image]:
+        """The pictures of a document as every processor gets them. Raises PictureError."""
+        if not self.has_pictures:
+            return []
+        found = self.task.doc_to_image(doc)
+        values = found if isinstance(found, list | tuple) else [found]
+        return [read_picture(value, self.folder) for value in values if value is not None]
+
+    def picture_digests(self, item: str) -> tuple[str, ...]:
+        """The digests of an item's pictures, once its documents were read."""
+        return self._digests.get(item, ())
+
+    def show(self, item: str, examples: Sequence[str]) -> ShownPictures:
+        """The pictures of a prompt that asks an item after some examples, in the order of their places."""
+
+        def read() -> list[Image]:
+            docs = [*(self.examples[example] for example in examples), self.document(item)]
+            return [picture for doc in docs for picture in self._read_pictures(doc)]
+
+        return ShownPictures(tuple(digest for one in (*examples, item) for digest in self._digests[one]), read)
+
+    def subject(self, item: str, docs: Mapping[str, Doc]) -> str:
+        """Id of what a document is about: its pictures, whatever is asked of them, else its question.
+
+        Tasks that word one question differently, or in another language, have the same.
+        """
+        digests = self._digests.get(item)
+        return pictures_id(digests) if digests else subject_id(docs[item], self._text_column)
 
     @cached_property
     def _text_column(self) -> str | None:
@@ -60,7 +130,7 @@ class LoadedTask:
         return TaskItems(self._subjects(self.test), map(self._subjects, self._other_sets()), in_search)
 
     def _subjects(self, docs: Mapping[str, Doc]) -> dict[str, str]:
-        return {item: self.subject(doc) for item, doc in docs.items()}
+        return {item: self.subject(item, docs) for item in docs}
 
     def _other_sets(self) -> Iterator[Mapping[str, Doc]]:
         yield self.validation
@@ -152,13 +222,29 @@ def divide_tasks(
     return found
 
 
-def _read_docs(read: Callable[[], Iterable[Doc] | None]) -> dict[str, Doc]:
-    """Documents by item; a task's own code may draw random numbers for them each time that they are read."""
-    found: dict[str, Doc] = {}
-    with seeded():
-        for doc in read() or ():
-            found.setdefault(item_id(doc), doc)
-    return found
+class _Rows(Mapping[str, Doc]):
+    """Documents by item, read anew each time: the pictures of a data set would fill the memory."""
+
+    def __init__(self, rows: list[Doc] | Dataset, places: Mapping[str, int]) -> None:
+        self._rows = rows
+        self._places = places
+
+    def __getitem__(self, item: str) -> Doc:
+        doc: Doc = self._rows[self._places[item]]
+        return doc
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def describe_error(error: Exception) -> str:
+    """An error of data or of a task's own code in one line."""
+    if isinstance(error, PictureError | EvaluationError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _invented_answer(kind: str, target: object) -> object:

@@ -39,7 +39,7 @@ def sources(kind: ModelKind, tmp_path: Path) -> dict[ModelId, Checkpoint]:
 
 def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
     assert KINDS[kind.name] is kind and kind.library and kind.pipeline_tag
-    assert KINDS.keys() == SUITES.keys() == USAGE.keys()
+    assert KINDS.keys() <= SUITES.keys() and KINDS.keys() <= USAGE.keys()
     assert (files(templates) / USAGE[kind.name]).is_file()
 
 

@@ -1,0 +1,1 @@
+"""What models are asked with: text alone, or text with pictures."""

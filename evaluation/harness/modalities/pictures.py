@@ -1,0 +1,85 @@
+"""Text with pictures: a vision-language model's processor is transformers' `ProcessorMixin`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from evaluation.errors import EvaluationError
+from evaluation.eval_set import Question
+from evaluation.harness.continuations import refuse_lost_continuation
+from evaluation.harness.modalities.picture_lm import PictureLM
+from evaluation.harness.modalities.prompts import (
+    PicturePrompts,
+    content_parts,
+    make_picture_chat_renderer,
+    pictures_of,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+    from evaluation.harness.eval_set import TaskRequests
+
+
+class Pictures:
+    """The `Modality` of vision-language models."""
+
+    pictures = True
+
+    def processor_rules(self, processor: ProcessorMixin, *, chat: bool) -> str:
+        """Digest of the processor, with its tokenizer and the backend of its pictures."""
+        return PicturePrompts(processor).rules(chat=chat)
+
+    def make_chat_renderer(self, processor: ProcessorMixin) -> Callable[..., str]:
+        """As `Modality`."""
+        return make_picture_chat_renderer(PicturePrompts(processor))
+
+    def check_requests(self, asked: TaskRequests, processor: ProcessorMixin) -> None:
+        """Refuse a prompt whose places are more or fewer than its pictures, and continuations without tokens."""
+        prompts = PicturePrompts(processor)
+        for item in asked.items:
+            for request in item.requests:
+                places, given = prompts.place(request.args[0]).count(prompts.mark), len(pictures_of(request))
+                if places != given:
+                    raise EvaluationError(
+                        f"task {asked.loaded.name}: item {item.item}: its prompt has {places} places for pictures "
+                        f"(<image>), and doc_to_image gives {given}; write <image> in doc_to_text once for each"
+                    )
+        refuse_lost_continuation(asked, prompts.tokenizer)
+
+    def wrap(self, model: PreTrainedModel, processor: ProcessorMixin, device: str, batch_size: int) -> PictureLM:  # noqa: ARG002
+        """The model, asked one request at a time."""
+        return PictureLM(model, processor, device)
+
+    def question_prompt(self, prompt: str, processor: ProcessorMixin, *, chat: bool) -> str:
+        """As `Modality`."""
+        return prompt if chat else PicturePrompts(processor).place(prompt)
+
+    def end_of_text(self, processor: ProcessorMixin) -> str:
+        """As `Modality`."""
+        return str(processor.tokenizer.eos_token or "")
+
+    def generate_answer(self, model: PreTrainedModel, processor: ProcessorMixin, question: Question) -> str:
+        """As `Modality`."""
+        pictures = [Image.open(io.BytesIO(data)) for data in question.pictures]
+        if question.chat_template:
+            inputs = processor.apply_chat_template(
+                [{"role": "user", "content": content_parts(question.prompt, pictures)}],
+                chat_template=PicturePrompts(processor).chat_template,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        else:
+            inputs = processor(text=question.prompt, images=pictures, return_tensors="pt")
+        inputs = inputs.to(model.device, model.dtype)
+        output = model.generate(**inputs, max_new_tokens=question.max_tokens, do_sample=False)
+        return str(processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+
+
+PICTURES = Pictures()
