@@ -73,7 +73,7 @@ class Block:
         if self.layers is not None and place.layer is not None and self.layers[0] <= place.layer < self.layers[1]:
             return True
         end: End = "before" if place.is_embedding else "after"
-        return (place.layer is None and end in self.ends) or _is_within(tensor_name, self.within)
+        return (place.layer is None and end in self.ends) or is_within(tensor_name, self.within)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Searched:
     def _module(self, block: Block, tensor_name: str, place: Place) -> Module:
         if place.component in self.attention:
             return "attention"
-        return "routers" if block.routers_apart and _is_within(tensor_name, self.routers) else "rest"
+        return "routers" if block.routers_apart and is_within(tensor_name, self.routers) else "rest"
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,15 @@ class Component:
 
     name: "" where the model has no other component. within: names of modules (`vision_tower`), in one of which its
     tensors are; empty: it has all tensors that no component before it has. layers: number of layers in its one stack;
-    0: numbers in its tensors' names are not those of layers. use: how it is merged.
+    0: numbers in its tensors' names are not those of layers. use: how it is merged. lacking: models that do not have
+    it, such as language models in merges of vision-language models.
     """
 
     name: str
     within: tuple[str, ...]
     layers: int
     use: Searched | Shared | Whole
+    lacking: tuple[ModelId, ...] = ()
 
     def label(self, label: str) -> str:
         """A group's label with the component's name before it."""
@@ -175,10 +177,7 @@ class Partition:
         cls, layers: int, bands: int, modules_apart: bool, ends_apart: bool, routers: Routers | None = None
     ) -> Partition:
         """One stack of layers in `bands` ranges whose lengths differ by at most one, as `banded` has them."""
-        if not 1 <= bands <= layers:
-            raise MergingError(f"groups: got {bands} bands for {layers} layers: give between 1 and {layers}")
-        edges = [layers * band // bands for band in range(bands + 1)]
-        return cls.banded(layers, tuple(pairwise(edges)), modules_apart, ends_apart, routers=routers)
+        return cls.banded(layers, even_bands(layers, bands), modules_apart, ends_apart, routers=routers)
 
     @classmethod
     def banded(
@@ -231,9 +230,34 @@ class Partition:
             raise MergingError(f"groups: got components {self._names}: a model of one stack of layers is needed here")
         return use
 
-    def taking(self, sources: Mapping[str, ModelId]) -> Partition:
-        """The same with some components, by name, taken whole from these sources."""
+    def taking(self, sources: Mapping[str, ModelId | None]) -> Partition:
+        """The same with some components, by name, taken whole from these sources (None: a gene chooses it)."""
         return self._with_uses({name: Whole(source) for name, source in sources.items()})
+
+    def lacking(self, models: Iterable[ModelId]) -> Partition:
+        """The same where these models have the first component alone, as language models have."""
+        first, *others = self.components
+        lacking = tuple(models)
+        return Partition((first, *(replace(one, lacking=lacking) for one in others)))
+
+    @cached_property
+    def lacking_models(self) -> frozenset[ModelId]:
+        """The models that lack a component."""
+        return frozenset(model for component in self.components for model in component.lacking)
+
+    def lacked_by(self, tensor_name: str) -> tuple[ModelId, ...]:
+        """The models that do not have a tensor."""
+        return self._component(tensor_name).lacking if self.lacking_models else ()
+
+    def with_models(self, models: Mapping[ModelId, ModelId]) -> Partition:
+        """The same with other models in the place of some, by identity."""
+
+        def place(one: Component) -> Component:
+            source = one.use.source if isinstance(one.use, Whole) else None
+            use = one.use if source is None else Whole(models.get(source, source))
+            return replace(one, use=use, lacking=tuple(models.get(model, model) for model in one.lacking))
+
+        return Partition(tuple(map(place, self.components)))
 
     @cached_property
     def merged(self) -> Partition:
@@ -321,7 +345,7 @@ class Partition:
 
     def _component(self, tensor_name: str) -> Component:
         for component in self.components:
-            if not component.within or _is_within(tensor_name, component.within):
+            if not component.within or is_within(tensor_name, component.within):
                 return component
         raise MergingError(f"tensor {tensor_name}: it is in none of the components {self._names}")
 
@@ -347,6 +371,13 @@ class Partition:
         if unknown := uses.keys() - {component.name for component in self.components}:
             raise MergingError(f"groups: got component {min(unknown)!r}: there are {self._names}")
         return Partition(tuple(replace(one, use=uses.get(one.name, one.use)) for one in self.components))
+
+
+def even_bands(layers: int, bands: int) -> tuple[tuple[int, int], ...]:
+    """Contiguous half-open layer ranges whose lengths differ by at most one; MergingError if there are too many."""
+    if not 1 <= bands <= layers:
+        raise MergingError(f"groups: got {bands} bands for {layers} layers: give between 1 and {layers}")
+    return tuple(pairwise(layers * band // bands for band in range(bands + 1)))
 
 
 def banded_stack(
@@ -409,13 +440,16 @@ def _check_blocks(component: Component, use: Searched) -> None:
         )
 
 
-def _is_within(tensor_name: str, modules: Iterable[str]) -> bool:
+def is_within(tensor_name: str, modules: Iterable[str]) -> bool:
+    """Whether a tensor is in one of these modules, each given by the last parts of its path or by all of it."""
     return any(f".{module}." in f".{tensor_name}." for module in modules)
 
 
 def _component_json(component: Component) -> dict[str, object]:
     use = component.use
     found: dict[str, object] = {"name": component.name, "within": list(component.within), "layers": component.layers}
+    if component.lacking:
+        found["lacking"] = [model.to_json() for model in component.lacking]
     if isinstance(use, Searched):
         routers = {"routers": list(use.routers)} if use.routers else {}
         blocks = [_block_json(block) for block in use.blocks]
@@ -441,7 +475,8 @@ def _component_from_json(data: Mapping[str, Any]) -> Component:
         use = Shared(data["shares"])
     else:
         use = Whole(None if data["source"] is None else ModelId.from_json(data["source"]))
-    return Component(data["name"], tuple(data["within"]), data["layers"], use)
+    lacking = tuple(map(ModelId.from_json, data.get("lacking", ())))
+    return Component(data["name"], tuple(data["within"]), data["layers"], use, lacking)
 
 
 def _block_from_json(data: Mapping[str, Any]) -> Block:

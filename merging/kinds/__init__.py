@@ -9,14 +9,19 @@ from typing import Any
 from merging.errors import MergingError
 from merging.kinds.causal_lm import CausalLM
 from merging.kinds.kind import CompanionFile, ModelKind
+from merging.kinds.vision_language import VisionLanguage
 
-KINDS: Mapping[str, ModelKind] = MappingProxyType({kind.name: kind for kind in (CausalLM(),)})
+KINDS: Mapping[str, ModelKind] = MappingProxyType({kind.name: kind for kind in (CausalLM(), VisionLanguage())})
 """Every kind by its name."""
 
 COMPANION_FILES: Mapping[str, CompanionFile] = MappingProxyType(
     {file.path: file for kind in KINDS.values() for file in kind.files}
 )
 """The files that may belong to models of any kind, by path."""
+
+
+_IS_NOT = " is not "
+"""Stands in the reasons of all kinds between a model and what it is not."""
 
 
 def kind_of(config: Mapping[str, Any]) -> ModelKind:
@@ -39,7 +44,15 @@ def kind_of(config: Mapping[str, Any]) -> ModelKind:
 def find_refusal(config: Mapping[str, Any]) -> str | None:
     """Say in a few words why a model with this config is of no kind; None if it is of one."""
     reasons = [kind.find_refusal(config) for kind in KINDS.values()]
-    return None if None in reasons else "; ".join(dict.fromkeys(map(str, reasons)))
+    if None in reasons:
+        return None
+    distinct = list(dict.fromkeys(map(str, reasons)))
+    # A kind that a model would be of, but for one thing, says more than those that it is not of.
+    if near := [reason for reason in distinct if _IS_NOT not in reason]:
+        return near[0]
+    about, is_not, _ = distinct[0].partition(_IS_NOT)
+    alike = [reason for reason in distinct if reason.startswith(about + is_not)]
+    return "; ".join(alike).replace(f"; {about}{is_not}", " or ")
 
 
 def _is_headless(architecture: str) -> bool:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from merging.partition import Partition
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
 MIB = 2**20
+
+Components = Mapping[str, tuple[str, ...]]
+"""Name of a component → the paths of the modules and tensors that it consists of."""
+
+NO_COMPONENTS: Components = MappingProxyType({})
+"""Those of a model that is a language model and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,32 @@ class ModelKind(Protocol):
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:
         """Say in a few words why a model with this config is not of this kind; None if it is."""
 
-    def partition(self, tensor_names: Iterable[str], *, bands: int, modules_apart: bool, ends_apart: bool) -> Partition:
-        """Divide a model into groups of tensors, in `bands` bands of layers. MergingError if it has too few."""
+    def partition(
+        self,
+        tensor_names: Iterable[str],
+        *,
+        bands: int,
+        modules_apart: bool,
+        ends_apart: bool,
+        components: Components = NO_COMPONENTS,
+    ) -> Partition:
+        """Divide a model into groups of tensors, in `bands` bands of layers. MergingError if it has too few.
+
+        tensor_names: of a whole model, as `name_headers` gives them. components: its components, as `read_components`
+        gives them. All of them are merged; `Partition.taking` says which are taken whole instead.
+        """
+
+    def name_tensors(self, model: PreTrainedModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a model's state dict, by the names that merges have for them; what is taken apart is a view."""
+
+    def name_stored(self, config: Mapping[str, object], label: str, names: Iterable[str]) -> dict[str, str]:
+        """Name of a tensor in a model's files → the name that merges have for it.
+
+        config: the model's. label: name of the model in errors. MergingError if the model cannot be built.
+        """
+
+    def components(self, model: PreTrainedModel) -> Components:
+        """The components of a model, the language model first; none where that is all of it."""
 
     def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
         """Build the model that a config describes, with any weights; none of its own code runs."""

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from merging.dtypes import torch_dtype
 from merging.errors import MergingError
 from merging.kinds import kind_of
+from merging.models.components import language_paths
 from merging.models.schema import ModelSchema
 from merging.models.traits import read_traits
 from merging.models.transformers_cache import cached_on_disk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+    from merging.kinds.kind import ModelKind
+
+_POSITIONS = "embeddings.position_ids"
+"""A buffer that counts from 0, which older versions of transformers saved with vision towers."""
 
 
 def build_empty_model(folder: Path, dtype: str, device: str) -> PreTrainedModel:
@@ -81,18 +87,21 @@ def read_schema(model: PreTrainedModel) -> ModelSchema:
         vocabulary=_vocabulary(model, weights),
         ignored=_ignored(model),
         traits=read_traits(model),
+        language=language_paths(model),
+        components=_kind_of_model(model).components(model),
     )
 
 
 def stored_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The model's weights by the names under which its files hold them; writing to one writes to the model.
+    """The model's weights by the names that merges have for them; writing to one writes to the model.
 
-    Weights that transformers fuses at load, such as experts, are taken apart again: each part is a view. Tied weights
-    are one tensor under several names. MergingError for a family whose values transformers rearranges at load, so that
-    no view has them in the order of the files.
+    Its kind decides on the names: those of its files, where weights that transformers fuses at load, such as experts,
+    are taken apart again (each part is a view), or those in memory. Tied weights are one tensor under several names.
+    MergingError for a family whose values transformers rearranges at load, so that no view has them in the order of the
+    files.
     """
     state: dict[str, Tensor] = model.state_dict(keep_vars=True)
-    found = _as_saved(model, state)
+    found = _kind_of_model(model).name_tensors(model, state)
     owned = {id(weight) for weight in state.values()}
     for name, weight in found.items():
         if id(weight) not in owned and id(weight._base) not in owned:
@@ -103,25 +112,12 @@ def stored_weights(model: PreTrainedModel) -> dict[str, Tensor]:
 def _tied_names(model: PreTrainedModel) -> frozenset[str]:
     """The names in `stored_weights` of weights that are tied to another one."""
     state: dict[str, Tensor] = model.state_dict(keep_vars=True)
-    return frozenset(_as_saved(model, {name: state[name] for name in model.all_tied_weights_keys}))
+    tied = {name: state[name] for name in model.all_tied_weights_keys}
+    return frozenset(_kind_of_model(model).name_tensors(model, tied))
 
 
-class _WithoutCopies(TorchFunctionMode):
-    """Keeps parts of a tensor views of it: transformers copies them, because it means to write them to a file."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Mapping[str, object] | None = None
-    ) -> Any:
-        return arguments[0] if function is Tensor.contiguous else function(*arguments, **(named or {}))
-
-
-def _as_saved(model: PreTrainedModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the state dict, renamed and taken apart as `save_pretrained` would write them."""
-    from transformers.core_model_loading import revert_weight_conversion
-
-    with _WithoutCopies():
-        found: dict[str, Tensor] = revert_weight_conversion(model, dict(state))
-    return found
+def _kind_of_model(model: PreTrainedModel) -> ModelKind:
+    return kind_of({"architectures": [type(model).__name__]})
 
 
 def _vocabulary(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> frozenset[str]:
@@ -134,8 +130,10 @@ def _vocabulary(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> frozen
 def _ignored(model: PreTrainedModel) -> str | None:
     """A pattern of names that transformers ignores at load: buffers of its older versions, which it computes now."""
     patterns = set(model._keys_to_ignore_on_load_unexpected or ())
-    if any(name.endswith("rotary_emb.inv_freq") for name, _ in model.named_buffers()):
+    buffers = [name for name, _ in model.named_buffers()]
+    if any(name.endswith("rotary_emb.inv_freq") for name in buffers):
         patterns.add(r"rotary_emb\.inv_freq")
+    patterns |= {rf"{re.escape(name)}$" for name in buffers if name.endswith(_POSITIONS)}
     return "|".join(f"(?:{pattern})" for pattern in sorted(patterns)) or None
 
 

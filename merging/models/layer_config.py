@@ -24,7 +24,7 @@ LayerOrigin = tuple[Mapping[str, object], int]
 @cached_on_disk(int, int)
 def read_depth(config: Mapping[str, object], label: str) -> int:
     """The number of layers in a config, whatever its family calls it. label: name of the config in errors."""
-    found = getattr(load_config(config, label), _LAYERS, None)
+    found = getattr(load_config(config, label).get_text_config(decoder=True), _LAYERS, None)
     if not isinstance(found, int):
         raise MergingError(f"{label}: its config.json has no number of layers ({_LAYERS}): name a plain language model")
     return found
@@ -129,6 +129,25 @@ def load_config(config: Mapping[str, object], label: str) -> PreTrainedConfig:
         reason = " ".join(str(error).split())[:200]
         raise MergingError(f"{label}: transformers cannot read it ({reason})") from error
     return found
+
+
+@cached_on_disk(lambda found: found, lambda found: found)
+def read_language_config(config: Mapping[str, object], label: str) -> dict[str, object] | None:
+    """The config of the language model inside a model, as if it stood alone, with every default; None if it is all.
+
+    label: name of the config in errors.
+    """
+    read = load_config(config, label)
+    inside = read.get_text_config(decoder=True)
+    found: dict[str, object] = inside.to_dict()
+    return None if inside is read else found
+
+
+def language_keys(config: Mapping[str, object]) -> frozenset[str]:
+    """The keys under which a config may have that of the language model inside its model."""
+    read = load_config(config, "config.json")
+    inside = read.get_text_config(decoder=True)
+    return frozenset(key for key in vars(read) if getattr(read, key) is inside)
 
 
 def is_tied(config: Mapping[str, object]) -> bool:

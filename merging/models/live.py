@@ -15,6 +15,7 @@ from merging.kernels.inputs import Measurements
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.methods import METHODS
 from merging.models.building import build_empty_model, read_schema, stored_weights
+from merging.models.carrier import carry
 from merging.models.schema import match_tensors
 from merging.paths.live import PathModels
 from merging.recipes.path import PathRecipe
@@ -38,16 +39,14 @@ class LiveModel:
     def __init__(
         self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
     ) -> None:
-        self._sources = sources
         self._dtype = dtype
         self.model: PreTrainedModel = build_empty_model(config_source, dtype, "cpu")
         if (config_source / "generation_config.json").is_file():
             self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
-        weights = stored_weights(self.model)
-        self._weights = {
-            name: weights[place] for name, place in match_tensors(read_schema(self.model), sources.values()).items()
-        }
+        weights, schema = stored_weights(self.model), read_schema(self.model)
+        self._sources = carry(schema, sources)
+        self._weights = {name: weights[place] for name, place in match_tensors(schema, self._sources.values()).items()}
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
 

@@ -11,6 +11,8 @@ import torch
 
 from merging.dtypes import NAMES
 from merging.errors import MergingError
+from merging.kinds.kind import Components
+from merging.models.components import component_of, components_from_json, lacked_components
 from merging.models.traits import Traits
 from merging.sources.family import is_mask_buffer
 from merging.sources.weights import Weights
@@ -25,6 +27,8 @@ class ModelSchema:
     tied: name of each tied weight → the name that it is tied to. vocabulary: names of those with a row per token: the
     input embeddings, and the head with its bias. ignored: pattern of names in files that transformers does not read.
     traits: what the layers compute besides their weights, by their numbers.
+    language: paths of the modules that hold the language model: its decoder, and its head. components: name → such
+    paths of each component, the language model first; empty for a model that is a language model and nothing else.
     """
 
     architecture: str
@@ -35,6 +39,8 @@ class ModelSchema:
     vocabulary: frozenset[str]
     ignored: str | None
     traits: Traits = field(default_factory=dict)
+    language: tuple[str, ...] = ()
+    components: Components = field(default_factory=dict)
 
     @property
     def untied(self) -> dict[str, tuple[int, ...]]:
@@ -45,7 +51,8 @@ class ModelSchema:
         """Plain JSON values; `from_json` reads them back."""
         sets = {"fixed": sorted(self.fixed), "vocabulary": sorted(self.vocabulary)}
         traits = {key: list(values.items()) for key, values in self.traits.items()}
-        return {**vars(self), "shapes": dict(self.shapes), "tied": dict(self.tied), "traits": traits, **sets}
+        mappings = {key: dict(getattr(self, key)) for key in ("shapes", "tied", "components")}
+        return {**vars(self), **mappings, "traits": traits, **sets}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelSchema:
@@ -53,7 +60,8 @@ class ModelSchema:
         shapes = {name: tuple(shape) for name, shape in values["shapes"].items()}
         sets = {key: frozenset(values[key]) for key in ("fixed", "vocabulary")}
         traits = {key: dict(pairs) for key, pairs in values["traits"].items()}
-        return cls(**{**values, "shapes": shapes, "traits": traits, **sets})
+        parts = {"language": tuple(values["language"]), "components": components_from_json(values["components"])}
+        return cls(**{**values, "shapes": shapes, "traits": traits, **sets, **parts})
 
 
 def match_tensors(schema: ModelSchema, models: Iterable[Weights]) -> Mapping[str, str]:
@@ -61,17 +69,19 @@ def match_tensors(schema: ModelSchema, models: Iterable[Weights]) -> Mapping[str
 
     A model may have been saved from the model without its head (names lack the model's base prefix), may
     hold a tied weight under any of its names, or twice with equal values, and may hold buffers that transformers itself
-    ignores or that its older versions wrote.
+    ignores or that its older versions wrote. It may lack whole components, if another model has them.
     Whatever else does not fit, in either direction, raises MergingError naming model and tensor.
     """
     found = [(weights, _match(schema, weights)) for weights in models]
     if not found:
         raise MergingError("checkpoints: got none: at least one is needed")
-    first, agreed = found[0]
-    for weights, others in found[1:]:
-        if others != agreed:
-            odd = min(set(others.items()) ^ set(agreed.items()))[0]
+    first, agreed = max(found, key=lambda pair: len(pair[1]))
+    for weights, others in found:
+        if not others.items() <= agreed.items():
+            odd = min(others.items() - agreed.items())[0]
             raise MergingError(f"{weights.folder}: tensor {odd} is not stored as in {first.folder}")
+    if lacking := lacked_components(schema.components, agreed.values()):
+        raise MergingError(f"{first.folder}: it has no {lacking[0]}, nor has any other of these models")
     return agreed
 
 
@@ -85,7 +95,10 @@ def _match(schema: ModelSchema, weights: Weights) -> dict[str, str]:
         kept = taken.setdefault(schema.tied.get(place, place), name)
         if kept != name and not torch.equal(weights.tensor(name), weights.tensor(kept)):
             raise MergingError(f"{weights.folder}: {name} and {kept} are tied, yet their values differ")
+    lacking = lacked_components(schema.components, taken)
     for place in schema.shapes:
+        if component_of(schema.components, place) in lacking:
+            continue
         if schema.tied.get(place, place) not in taken:
             raise MergingError(f"{weights.folder}: the model's {place} is missing from the checkpoint")
     return {name: schema.tied.get(found[name], found[name]) for name in sorted(taken.values())}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from merging.errors import MergingError
-from merging.models.layer_config import load_config
+from merging.models.layer_config import language_keys, load_config, read_language_config
 from merging.models.transformers_cache import cached_on_disk
 
 HARMLESS = frozenset(
@@ -71,9 +71,17 @@ _SAME_ACTIVATIONS: Mapping[str, str] = {
 _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function", "activation")
 
 _SAME_MODELS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
-    {"mistral": ("llama", {"attention_bias": False, "mlp_bias": False})}
+    {
+        "mistral": ("llama", {"attention_bias": False, "mlp_bias": False}),
+        "qwen2_vl_text": ("qwen2", {}),
+        "qwen2_5_vl_text": ("qwen2", {}),
+        "qwen3_vl_text": ("qwen3", {}),
+    }
 )
 """model_type → (one that computes the same under the same settings, its settings that the first lacks)."""
+
+_OF_PICTURES = ("mrope_section", "mrope_interleaved", "use_bidirectional_attention")
+"""Endings of the keys that say how a language model treats pictures, and change nothing for text alone."""
 
 _LENGTH_FREE = frozenset({"default", "linear", "llama3", "yarn"})
 """Rotations that depend on a token's position, and not on the length that a model is said to have."""
@@ -88,6 +96,10 @@ _READ_UNDECLARED = {
 }
 """Keys that transformers' shared code reads from every config, even undeclared ones → their defaults."""
 
+LANGUAGE_KEY = "text_config."
+"""Beginning of the keys of a language model's settings among those of a model that has it inside."""
+
+_HEIGHT, _TIED = "vocab_size", "tie_word_embeddings"
 _LENGTH, _END, _WINDOW = "max_position_embeddings", "eos_token_id", "sliding_window"
 _KINDS = "layer_types"
 _ROTATION = "rope_type"
@@ -104,15 +116,15 @@ def read_settings(config: Mapping[str, object], layers: int) -> dict[str, object
     Raises:
         MergingError: transformers cannot read the config, or it has more layers than the tensors.
     """
-    for key in _LAYERS:
-        # A config class may make a list of this length, so a huge one is refused first.
-        stated = config.get(key)
-        if isinstance(stated, int) and stated > layers:
-            raise MergingError(f"its config says {key} {stated}, its tensors have {layers}")
-    _check_kinds(config, layers)
+    inside = config.get(LANGUAGE_KEY.removesuffix("."))
+    for one in (config, inside) if isinstance(inside, Mapping) else (config,):
+        _check_layers(one, layers)
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise MergingError("its config names no model_type")
+    language = read_language_config(config, "its config")
+    if language is not None:
+        return _read_with_language(config, language, layers)
     given = {key: value for key, value in config.items() if key != "model_type" and not _harmless(key)}
     read = _READ_UNDECLARED | _read_values({"model_type": kind, **given}, "its config")
     declared = _read_values({"model_type": kind}, "its config")
@@ -125,12 +137,48 @@ def read_settings(config: Mapping[str, object], layers: int) -> dict[str, object
     return about | {key: flat[key] for key in sorted(flat)}
 
 
+def _read_with_language(config: Mapping[str, object], language: Mapping[str, object], layers: int) -> dict[str, object]:
+    """The settings of a model with a language model in it: that model's as `read_settings` has them, below its key."""
+    inside = read_settings(language, layers)
+    values = {
+        key: value for key, value in _read_values(config, "its config").items() if key not in language_keys(config)
+    }
+    about = {"model_type": config.get("model_type"), "architectures": config.get("architectures")}
+    around = {key: value for key, value in sorted(_flat(values)) if key not in (*about, _END)}
+    return about | {_END: inside[_END]} | around | {f"{LANGUAGE_KEY}{key}": value for key, value in inside.items()}
+
+
+def language_settings(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings of a model's language model: all of them if it is a language model and nothing else.
+
+    settings: as `read_settings` gives them.
+    """
+    inside = {key: value for key, value in settings.items() if key.startswith(LANGUAGE_KEY)}
+    return {key.removeprefix(LANGUAGE_KEY): value for key, value in (inside or settings).items()}
+
+
+def carrier_mismatch(carrier: Mapping[str, object], other: Mapping[str, object]) -> str | None:
+    """The reason why a model's language model cannot be merged with the carrier's, by its key; None if it can.
+
+    carrier, other: as `read_settings` gives them: of a vision-language model, and of another or of a language model.
+    Of a language model, the number of tokens may differ, whose rows are matched by token, and it may tie its head.
+    """
+    if any(key.startswith(LANGUAGE_KEY) for key in other):
+        return settings_mismatch(carrier, other)
+    ties = {_TIED: carrier.get(_TIED)}
+    if other.get(_TIED) and not ties[_TIED]:
+        ties = {_TIED: other.get(_TIED)}
+    inside = {**language_settings(carrier), **ties, _HEIGHT: other.get(_HEIGHT)}
+    alike = ({key: value for key, value in one.items() if not key.endswith(_OF_PICTURES)} for one in (inside, other))
+    return settings_mismatch(*alike)
+
+
 def settings_mismatch(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
     """The first setting in which two models differ, with both values; None if they compute the same function.
 
     base, other: as `read_settings` gives them. What is written differently and means the same is no difference.
     """
-    one, two = _meaning(base), _meaning(other)
+    one, two = (_meaning_of_parts(settings) for settings in (base, other))
     key = next((key for key in dict.fromkeys((*one, *two)) if one.get(key) != two.get(key)), None)
     return None if key is None else f"its config says {_difference(key, base, other)}"
 
@@ -142,6 +190,15 @@ def noted_differences(base: Mapping[str, object], other: Mapping[str, object]) -
 
 def _difference(key: str, base: Mapping[str, object], other: Mapping[str, object]) -> str:
     return f"{key[:60]} {_short(other.get(key))}, not {_short(base.get(key))}"
+
+
+def _meaning_of_parts(settings: Mapping[str, object]) -> dict[str, object]:
+    """As `_meaning`, of a model's language model and of what is around it."""
+    inside = _meaning(language_settings(settings))
+    around = {key: value for key, value in settings.items() if not key.startswith(LANGUAGE_KEY)}
+    if len(around) == len(settings):
+        return inside
+    return _meaning(around) | {f"{LANGUAGE_KEY}{key}": value for key, value in inside.items()}
 
 
 def _meaning(settings: Mapping[str, object]) -> dict[str, object]:
@@ -177,8 +234,15 @@ def _end(config: Mapping[str, object], declared: Mapping[str, object]) -> list[i
     return sorted({token for token in ids if isinstance(token, int)})
 
 
-def _check_kinds(config: Mapping[str, object], layers: int) -> None:
-    """MergingError, with the key, if a list of layers' kinds has another length; transformers' own message is long."""
+def _check_layers(config: Mapping[str, object], layers: int) -> None:
+    """MergingError, with the key, for more layers than the tensors have, or a list of layers' kinds of another length.
+
+    A config class may make a list of the first, and transformers' own message about the second is long.
+    """
+    for key in _LAYERS:
+        stated = config.get(key)
+        if isinstance(stated, int) and stated > layers:
+            raise MergingError(f"its config says {key} {stated}, its tensors have {layers}")
     said = next((config[key] for key in _LAYERS if isinstance(config.get(key), int)), layers)
     for key, value in config.items():
         if key.endswith(_KINDS) and isinstance(value, list) and len(value) != said:

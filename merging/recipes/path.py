@@ -70,6 +70,8 @@ class PathRecipe:
             raise MergingError(f"path.parts: got parts in {dtypes}: give all of them one dtype")
         if len({part.vocabulary for part in self.parts}) != 1:
             raise MergingError("path.parts: got parts of several vocabularies: give all of them one")
+        if len({part.carrier for part in self.parts}) != 1:
+            raise MergingError("path.parts: got parts of several carriers: give all of them one")
         used = {hop.part for hop in self.hops} | {self.embedding, self.head}
         if used != set(range(len(self.parts))) or len({part.digest for part in self.parts}) != len(self.parts):
             raise MergingError(f"path.parts: got {len(self.parts)} parts, some unused or there twice: name each once")
@@ -103,6 +105,11 @@ class PathRecipe:
     def vocabulary(self) -> tuple[ModelId, ...]:
         """The models that decide on the vocabulary, as in `WeightMerge`."""
         return self.parts[0].vocabulary
+
+    @property
+    def carrier(self) -> ModelId | None:
+        """The model that gives what its parts lack, as in `WeightMerge`."""
+        return self.parts[0].carrier
 
     @cached_property
     def merged_models(self) -> tuple[ModelId, ...]:

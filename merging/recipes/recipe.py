@@ -41,6 +41,10 @@ class Recipe(Protocol):
         """The models that decide on the vocabulary, the leading one first; empty where all models have the same."""
 
     @property
+    def carrier(self) -> ModelId | None:
+        """The model that gives components which merged models lack, and the names of the written tensors, if any."""
+
+    @property
     def merged_models(self) -> tuple[ModelId, ...]:
         """Every model that is merged, each once: the origins without those that are read for their tokens alone."""
 

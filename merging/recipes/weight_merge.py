@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from merging.recipes.path import Hop
     from merging.sources.weights import Weights
     from merging.writing.file_plan import FilePlan
+
+_UNCHANGED: Mapping[str, tuple[float, ...]] = {"normalize": (1.0,), "weight": (1.0,)}
+"""The values with which a linear merge gives its one source back."""
 
 Parameters = tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
 
@@ -50,6 +53,8 @@ class WeightMerge:
     seed: seed of the draws of methods that draw; others do not read it.
     vocabulary: the models that decide on the vocabulary where those of the merged models differ: their tokens together,
         the leading model first (`plan_vocabulary`'s `among`). Empty where all models have the same.
+    carrier: the model that gives the components that no merged model has, and the names of the written tensors; None
+        where every model has all of them.
     """
 
     KIND: ClassVar = "weight_merge"
@@ -62,6 +67,7 @@ class WeightMerge:
     dtype: str
     seed: int
     vocabulary: tuple[ModelId, ...] = ()
+    carrier: ModelId | None = None
 
     def __post_init__(self) -> None:
         # Equal recipes must have equal digests: adding 0.0 turns an int into a float and -0.0 into 0.0.
@@ -76,16 +82,24 @@ class WeightMerge:
 
     @classmethod
     def single(
-        cls, source: ModelId, groups: Partition, dtype: str, vocabulary: tuple[ModelId, ...] = ()
+        cls,
+        source: ModelId,
+        groups: Partition,
+        dtype: str,
+        vocabulary: tuple[ModelId, ...] = (),
+        carrier: ModelId | None = None,
     ) -> WeightMerge:
-        """The recipe that gives a source back unchanged, but for its vocabulary if one is given."""
+        """The recipe that gives a source back unchanged, but for its vocabulary if one is given.
+
+        One that lacks components has the carrier's.
+        """
         weights = ((1.0,) * len(groups.labels),)
-        return cls("linear", (source,), None, groups, (("weight", weights),), dtype, 0, vocabulary)
+        return cls("linear", (source,), None, groups, (("weight", weights),), dtype, 0, vocabulary, carrier)
 
     @property
     def is_single(self) -> bool:
         """Whether it gives a source back unchanged, but for its vocabulary."""
-        alone = WeightMerge.single(self.sources[0], self.groups, self.dtype, self.vocabulary)
+        alone = WeightMerge.single(self.sources[0], self.groups, self.dtype, self.vocabulary, self.carrier)
         return self == alone and set(self.groups.whole_sources) <= {self.sources[0]}
 
     @cached_property
@@ -98,7 +112,8 @@ class WeightMerge:
     def merged_models(self) -> tuple[ModelId, ...]:
         """Every model that is merged: the base, if any, the sources, then those that give a whole component."""
         base = () if self.base is None else (self.base,)
-        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources)))
+        carrier = () if self.carrier is None else (self.carrier,)
+        return tuple(dict.fromkeys((*base, *self.sources, *self.groups.whole_sources, *carrier)))
 
     @cached_property
     def origins(self) -> tuple[ModelId, ...]:
@@ -162,13 +177,13 @@ class WeightMerge:
         def place(model: ModelId) -> ModelId:
             return models.get(model, model)
 
-        whole = {name: place(source) for name, source in self.groups.whole.items() if source is not None}
         return replace(
             self,
             sources=tuple(map(place, self.sources)),
             base=None if self.base is None else place(self.base),
-            groups=self.groups.taking(whole),
+            groups=self.groups.with_models(models),
             vocabulary=tuple(map(place, self.vocabulary)),
+            carrier=None if self.carrier is None else place(self.carrier),
         )
 
     def regrouped(self, groups: Partition, tensor_names: Sequence[str]) -> WeightMerge:
@@ -195,12 +210,38 @@ class WeightMerge:
         return replace(self, groups=target, parameters=parameters)
 
     def tensor_merge(self, tensor_name: str) -> TensorMerge:
-        """The merge of one tensor; one that is taken whole from a source is that source alone."""
+        """The merge of one tensor; one that is taken whole from a source is that source alone.
+
+        Sources that lack its component take no part in it. Where the method cannot merge those that have it, because
+        there are too few or because the base lacks it, it is that of the only one, else of the base or of the carrier.
+        """
         whole = self.groups.whole_source(tensor_name)
         if whole is not None:
-            return TensorMerge("linear", (whole,), None, {"normalize": (1.0,), "weight": (1.0,)})
+            return TensorMerge("linear", (whole,), None, _UNCHANGED)
+        lacking = self.groups.lacked_by(tensor_name)
+        if lacking:
+            return self._tensor_merge_without(lacking, tensor_name)
         values = {parameter: self.values(parameter, tensor_name) for parameter in METHODS[self.method].parameters}
         return TensorMerge(self.method, self.sources, self.base, values)
+
+    def _tensor_merge_without(self, lacking: Collection[ModelId], tensor_name: str) -> TensorMerge:
+        """The merge of a tensor that some models lack, by those that have it."""
+        method = METHODS[self.method]
+        kept = [index for index, source in enumerate(self.sources) if source not in lacking]
+        sources = tuple(self.sources[index] for index in kept)
+        base = None if self.base in lacking else self.base
+        values = {
+            name: tuple(row[index] for index in kept) if method.parameters[name].per_source else row
+            for name, row in ((name, self.values(name, tensor_name)) for name in method.parameters)
+        }
+        enough = len(sources) > 1 or base is not None
+        if enough and base == self.base and len(sources) >= method.min_sources and any(values.get("weight", (1.0,))):
+            return TensorMerge(self.method, sources, base, values)
+        only = sources[0] if len(sources) == 1 and base is None else None
+        found = next((model for model in (only, base, self.carrier, *sources) if model is not None), None)
+        if found is None:
+            raise MergingError(f"carrier: got none: no source has {tensor_name}; name the model that gives it")
+        return TensorMerge("linear", (found,), None, _UNCHANGED)
 
     def values(self, parameter: str, tensor_name: str) -> tuple[float, ...]:
         """A parameter's values for one merged tensor, one per source (a single one where all share it)."""
@@ -232,6 +273,7 @@ class WeightMerge:
             "dtype": self.dtype,
             "seed": self.seed,
             **({"vocabulary": [model.to_json() for model in self.vocabulary]} if self.vocabulary else {}),
+            **({"carrier": self.carrier.to_json()} if self.carrier else {}),
         }
 
     @classmethod
@@ -249,6 +291,7 @@ class WeightMerge:
                 dtype=data["dtype"],
                 seed=data["seed"],
                 vocabulary=tuple(map(ModelId.from_json, data.get("vocabulary", ()))),
+                carrier=ModelId.from_json(data["carrier"]) if "carrier" in data else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MergingError(f"recipe: not as shoal writes it ({type(error).__name__}: {error})") from error

@@ -82,6 +82,10 @@ class Weights(ABC):
             raise MergingError(f"{self.folder}: it has no tensor {name}")
         return self.headers[name]
 
+    def stored_name(self, name: str) -> str:
+        """The name of a tensor in the model's files."""
+        return name
+
     @abstractmethod
     def tensor(self, name: str) -> Tensor:
         """A tensor of the header's shape, on the CPU; it must not be written to."""

@@ -41,8 +41,9 @@ class ComponentSpace:
 
     @cached_property
     def models(self) -> tuple[ModelId, ...]:
-        """The models that an open component may be taken from."""
-        return tuple(single.sources[0] for single in self.merges.singles())
+        """The models that an open component may be taken from: those that have it."""
+        singles = (single.sources[0] for single in self.merges.singles())
+        return tuple(model for model in singles if model not in self.groups.lacking_models)
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -78,7 +79,7 @@ class ComponentSpace:
         seeds: list[Genome] = []
         for genome in self.merges.seeds():
             recipe = self.merges.decode(genome)
-            chosen = [self.models.index(recipe.sources[0])] if recipe.is_single else range(len(self.models))
+            chosen = [self.models.index(self._own(recipe))] if recipe.is_single else range(len(self.models))
             seeds += [(*genome, *(choice,) * len(self.groups.open)) for choice in chosen]
         return tuple(dict.fromkeys(seeds))
 
@@ -115,7 +116,7 @@ class ComponentSpace:
                 raise MergingError(f"genome: got {index} for component {name}: give 0 to {len(self.models) - 1}")
         picked = {name: self.models[index] for name, index in zip(self.groups.open, chosen, strict=True)}
         whole = {name: source or picked[name] for name, source in self.groups.whole.items()}
-        if recipe.is_single and set(whole.values()) <= {recipe.sources[0]}:
+        if recipe.is_single and set(whole.values()) <= {self._own(recipe)}:
             return recipe
         return replace(recipe, groups=recipe.groups.taking(whole))
 
@@ -128,10 +129,15 @@ class ComponentSpace:
             return None
         (merge,) = recipe.parts
         genome = self.merges.encode(replace(merge, groups=merge.groups.merged))
-        chosen = [merge.groups.whole.get(name, merge.sources[0]) for name in self.groups.open]
+        chosen = [merge.groups.whole.get(name, self._own(merge)) for name in self.groups.open]
         if genome is None or not all(source in self.models for source in chosen):
             return None
         return (*genome, *(self.models.index(source) for source in chosen if source is not None))
+
+    def _own(self, recipe: WeightMerge) -> ModelId | None:
+        """The model whose components a recipe has that names none: its first source, or the carrier of that one."""
+        source = recipe.sources[0]
+        return self.merges.carrier if source in self.groups.lacking_models else source
 
 
 def merge_space(
@@ -144,6 +150,7 @@ def merge_space(
     seed: int,
     step: float = 0.05,
     vocabulary: tuple[ModelId, ...] = (),
+    carrier: ModelId | None = None,
 ) -> MergeSpace:
     """The space of a method as `WeightMergeSpace.build` makes it, with the same errors.
 
@@ -158,5 +165,6 @@ def merge_space(
         seed=seed,
         step=step,
         vocabulary=vocabulary,
+        carrier=carrier,
     )
     return ComponentSpace(merges, groups) if groups.whole else merges

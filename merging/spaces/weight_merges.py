@@ -35,6 +35,7 @@ class WeightMergeSpace:
     genes: ordered by parameter name, then source, then group.
     seed: seed of random draws, the same for every candidate, so that genes alone make the difference.
     vocabulary: the models that decide on the vocabulary of every merge; empty where all models have the same.
+    carrier: the carrier of every merge, if there is one.
     """
 
     method: str
@@ -45,6 +46,7 @@ class WeightMergeSpace:
     seed: int
     genes: tuple[Gene, ...]
     vocabulary: tuple[ModelId, ...] = ()
+    carrier: ModelId | None = None
 
     @classmethod
     def build(
@@ -58,6 +60,7 @@ class WeightMergeSpace:
         seed: int,
         step: float = 0.05,
         vocabulary: tuple[ModelId, ...] = (),
+        carrier: ModelId | None = None,
     ) -> WeightMergeSpace:
         """The space of a method with its usual ranges; MergingError names what cannot be searched.
 
@@ -71,7 +74,7 @@ class WeightMergeSpace:
             raise MergingError(f"method: got {method!r}: {METHODS[method].unsearched}: use one of {searched}")
         genes = genes_of(METHODS[method], len(sources), len(groups.labels), step)
         base = base if METHODS[method].reads_base else None
-        space = cls(method, tuple(sources), base, groups, dtype, seed, genes, vocabulary)
+        space = cls(method, tuple(sources), base, groups, dtype, seed, genes, vocabulary, carrier)
         space.plain_recipes()  # a recipe checks its sources, base and dtype when it is made: refuse them now
         return space
 
@@ -97,7 +100,7 @@ class WeightMergeSpace:
 
     def alone(self, source: ModelId) -> WeightMerge:
         """The recipe that gives a source (or the base) back: the only one this space ever makes for it."""
-        return WeightMerge.single(source, self._whole, self.dtype, self.vocabulary)
+        return WeightMerge.single(source, self._whole, self.dtype, self.vocabulary, self.carrier)
 
     def singles(self) -> tuple[WeightMerge, ...]:
         """Every source alone, then the base alone where the method reads one."""
@@ -235,6 +238,7 @@ class WeightMergeSpace:
             dtype=self.dtype,
             seed=self.seed if method.draws else 0,
             vocabulary=self.vocabulary,
+            carrier=self.carrier,
         )
 
     @cached_property

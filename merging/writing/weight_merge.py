@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from merging.identity import ModelId
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.mergekit.writer import to_mergekit_yaml
 from merging.models.building import build_empty_model, read_schema
+from merging.models.carrier import carry
 from merging.models.schema import match_tensors
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.json_object import read_json_object
@@ -21,15 +22,21 @@ def plan_weight_merge(recipe: WeightMerge, weights: Mapping[ModelId, Weights], c
 
     weights: the weights of every origin. config_source: folder of the config.json. MergingError if they do not fit.
     """
-    load = make_loader(recipe, weights)
-    origins = {origin: weights[origin] for origin in recipe.origins}
-    first = origins[recipe.origins[0]]
-    outline = read_schema(build_empty_model(config_source, recipe.dtype, "meta"))
-    shapes = {name: first.header(name).shape for name in match_tensors(outline, origins.values())}
-    recipe.groups.check_names(shapes)
+    schema = read_schema(build_empty_model(config_source, recipe.dtype, "meta"))
+    carried = carry(schema, weights)
+    load = make_loader(recipe, carried)
+    origins = {origin: carried[origin] for origin in recipe.origins}
+    names = match_tensors(schema, origins.values())
+    recipe.groups.check_names(names)
+    written = written_names(names, origins[recipe.carrier or recipe.origins[0]])
     return FilePlan(
-        shapes=shapes,
-        make=lambda name, memory: merge_tensor(recipe, name, load, into=memory),
+        shapes={stored: schema.shapes[names[name]] for stored, name in written.items()},
+        make=lambda stored, memory: merge_tensor(recipe, written[stored], load, into=memory),
         config=read_json_object(config_source / "config.json"),
-        mergekit_yaml=mergekit_yaml_or_reason(lambda: to_mergekit_yaml(recipe, shapes)),
+        mergekit_yaml=mergekit_yaml_or_reason(lambda: to_mergekit_yaml(recipe, names)),
     )
+
+
+def written_names(names: Iterable[str], model: Weights) -> dict[str, str]:
+    """Name of a tensor in a release → its name in the merge. The release has the names of one model's files."""
+    return dict(sorted((model.stored_name(name), name) for name in names))

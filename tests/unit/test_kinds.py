@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -12,18 +13,27 @@ import templates
 from bot.release.card.kinds import USAGE
 from evaluation.suites import SUITES
 from fixtures.tiny_models import pool, recipe_of
+from fixtures.tiny_vision_models import llava_pool
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES, KINDS, find_refusal, kind_of
 from merging.kinds.kind import ModelKind
+from merging.models.components import read_components
 from merging.models.live import LiveModels
-from merging.sources.checkpoint import Checkpoint
+from merging.partition import Partition
 from merging.sources.json_object import read_json_object
+from merging.sources.weights import Weights
 from merging.writing.companions import read_companions
 from merging.writing.release import write_release
 
-FAMILIES = {"language": "llama"}
+FAMILIES: Mapping[str, Callable[[Path], Mapping[ModelId, Weights]]] = {
+    "language": lambda folder: pool(folder, "llama", sources=2, layers=4),
+    "vision-language": lambda folder: llava_pool(folder, sources=2, layers=4),
+}
 """A tiny family of models of each kind."""
+
+
+NEITHER = "a causal language model or a vision-language model"
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
@@ -33,14 +43,20 @@ def kind(request: pytest.FixtureRequest) -> ModelKind:
 
 
 @pytest.fixture
-def sources(kind: ModelKind, tmp_path: Path) -> dict[ModelId, Checkpoint]:
-    return pool(tmp_path, FAMILIES[kind.name], sources=2, layers=4)
+def sources(kind: ModelKind, tmp_path: Path) -> Mapping[ModelId, Weights]:
+    return FAMILIES[kind.name](tmp_path)
+
+
+def divide(kind: ModelKind, sources: Mapping[ModelId, Weights], bands: int = 2) -> Partition:
+    first = next(iter(sources.values()))
+    components = read_components(read_json_object(first.folder / "config.json"), "first")
+    return kind.partition(first.names, bands=bands, modules_apart=True, ends_apart=True, components=components)
 
 
 def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
     assert KINDS[kind.name] is kind and kind.library and kind.pipeline_tag
-    assert KINDS.keys() <= SUITES.keys() and KINDS.keys() <= USAGE.keys()
-    assert (files(templates) / USAGE[kind.name]).is_file()
+    assert KINDS.keys() == SUITES.keys() and USAGE.keys() <= KINDS.keys()
+    assert kind.name not in USAGE or (files(templates) / USAGE[kind.name]).is_file()
 
 
 def test_companion_files_are_inside_the_model_s_folder_and_limited(kind: ModelKind) -> None:
@@ -51,26 +67,25 @@ def test_companion_files_are_inside_the_model_s_folder_and_limited(kind: ModelKi
         assert file.max_bytes > 0 and file.path != "config.json" and not file.path.endswith(".safetensors")
 
 
-def test_a_kind_knows_its_models_by_their_config(kind: ModelKind, sources: dict[ModelId, Checkpoint]) -> None:
+def test_a_kind_knows_its_models_by_their_config(kind: ModelKind, sources: Mapping[ModelId, Weights]) -> None:
     config = read_json_object(next(iter(sources.values())).folder / "config.json")
     assert kind.find_refusal(config) is None and kind_of(config) is kind and find_refusal(config) is None
 
 
-def test_its_partition_has_a_place_for_every_tensor(kind: ModelKind, sources: dict[ModelId, Checkpoint]) -> None:
+def test_its_partition_has_a_place_for_every_tensor(kind: ModelKind, sources: Mapping[ModelId, Weights]) -> None:
     names = next(iter(sources.values())).names
-    partition = kind.partition(names, bands=2, modules_apart=True, ends_apart=True)
+    partition = divide(kind, sources)
     partition.check_names(names)
     assert {partition.group(name) for name in names} == set(range(len(partition.labels)))
     with pytest.raises(MergingError, match="bands"):
-        kind.partition(names, bands=99, modules_apart=True, ends_apart=True)
+        divide(kind, sources, bands=99)
 
 
 def test_a_written_model_is_loaded_back_as_it_was_in_memory(
-    kind: ModelKind, sources: dict[ModelId, Checkpoint], tmp_path: Path
+    kind: ModelKind, sources: Mapping[ModelId, Weights], tmp_path: Path
 ) -> None:
     folder = next(iter(sources.values())).folder
-    groups = kind.partition(next(iter(sources.values())).names, bands=2, modules_apart=True, ends_apart=True)
-    recipe = recipe_of("linear", list(sources), groups)
+    recipe = recipe_of("linear", list(sources), divide(kind, sources))
     write_release(recipe, sources, tmp_path / "release", {})
     live = recipe.live_model(LiveModels(folder, sources, dtype="float32"))
     loaded = kind.load(tmp_path / "release")
@@ -83,8 +98,8 @@ def test_a_written_model_is_loaded_back_as_it_was_in_memory(
 @pytest.mark.parametrize(
     ("architectures", "reason"),
     [
-        (["FishForImageClassification"], "its architecture FishForImageClassification is not a causal language model"),
-        (["LlamaForCausalLM", "Odd"], "its architecture Odd is not a causal language model"),
+        (["FishForImageClassification"], f"its architecture FishForImageClassification is not {NEITHER}"),
+        (["OddForCausalLM", "Odd"], "its architecture Odd is not a causal language model"),
         ([], "its config names no architecture"),
     ],
 )
@@ -93,8 +108,18 @@ def test_a_model_of_no_kind_is_refused_with_the_reason(architectures: list[str],
 
 
 def test_a_model_of_no_kind_is_never_built() -> None:
-    with pytest.raises(MergingError, match="LlavaForConditionalGeneration is not a causal language model"):
-        kind_of({"architectures": ["LlavaForConditionalGeneration"]})
+    with pytest.raises(MergingError, match=f"WhisperForConditionalGeneration is not {NEITHER}"):
+        kind_of({"architectures": ["WhisperForConditionalGeneration"]})
+
+
+def test_a_model_that_needs_its_own_code_is_refused_for_that() -> None:
+    config = {"architectures": ["LlavaForConditionalGeneration"], "auto_map": {"AutoConfig": "code.Config"}}
+    assert find_refusal(config) == "it needs custom code (auto_map in its config)"
+
+
+def test_an_architecture_is_asked_for_under_the_config_s_own_model_type() -> None:
+    config = {"model_type": "llava", "architectures": ["Qwen2VLForConditionalGeneration"]}
+    assert find_refusal(config) == f"its architecture Qwen2VLForConditionalGeneration is not {NEITHER}"
 
 
 @pytest.mark.parametrize("architectures", [None, [], ["LlamaModel"]])
