@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from evaluation.engine.batches import BatchLimits
+from evaluation.engine.cache import make_storing_cache
 from evaluation.engine.forward import Forward, PrefixStates
 from evaluation.engine.generation import Answer, GenerationPlan, Prompt
 from evaluation.engine.likelihood import LikelihoodPlan, Pair
+from evaluation.engine.pictures.processing import PictureEncoder
+from evaluation.engine.pictures.rows import PictureRows
 from evaluation.engine.recent import Recent
+from evaluation.engine.rows import RowTensors
 from evaluation.engine.stops import StopStrings
 from evaluation.engine.support import engine_refusal, generation_refusal
-from evaluation.engine.tree import Prefix, SharedPrefixes
+from evaluation.engine.tree import Cut, Path, Prefix, SharedPrefixes, cut_tree
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchFeature, PreTrainedModel, PreTrainedTokenizerBase
 
 
 Asked = TypeVar("Asked")
@@ -26,20 +30,29 @@ KEPT_SHARE = 4
 """The prefixes that are kept between the parts of a set may take 1/KEPT_SHARE of what a batch's cache may take."""
 
 
+FLOAT32_SHARE, HALF_SHARE = 1e-3, 0.05
+"""Rounding may change logits by this share of their range; anything that a model is not given changes them by more."""
+
+
 class Engine:
     """Log-likelihoods and greedy generations, the same as those of single requests up to floating-point rounding.
 
     Requests are laid out once (a plan) and the plan is kept for the next candidate; prefixes that requests share are
     computed once; finished generations leave their batch. `refused` says why the engine cannot answer for a model,
     `generation_refused` why it cannot generate with it; both are None if it can.
+
+    encoder: of texts with pictures, for a model that sees them: its tokens stand in the requests.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.refused = engine_refusal(model)
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoder: PictureEncoder | None = None
+    ) -> None:
+        self.refused = engine_refusal(model, encoder)
         self.generation_refused = self.refused or generation_refusal(model)
         self._tokenizer = tokenizer
         self.plans = Recent()
         self._stops: dict[tuple[str, ...], StopStrings] = {}
+        self.pictures = PictureRows(encoder) if encoder else None
         self.put(model)
 
     def put(self, model: PreTrainedModel) -> None:
@@ -48,7 +61,9 @@ class Engine:
         self._states: dict[SharedPrefixes, PrefixStates] = {}
         if self.refused is None:
             self._device: torch.device = model.device
-            self._forward, self.limits = Forward(model), BatchLimits.of(model)
+            if self.pictures:
+                self.pictures.put(model)
+            self._forward, self.limits = Forward(model, self.pictures), BatchLimits.of(model)
 
     def log_likelihoods(
         self,
@@ -76,6 +91,25 @@ class Engine:
                 self._stops[prompt.until] = StopStrings(self._tokenizer, prompt.until)
         plan, shared = self._plan_generations(prompts, whole)
         return plan.answer(self._forward, self._states_of(shared, plan.prefixes), ends, self._stops)
+
+    def answers_as_the_model(self, tokens: tuple[int, ...], inputs: BatchFeature) -> bool | None:
+        """Whether the engine's logits after a text with pictures are those of the model's own forward pass.
+
+        tokens, inputs: the same text for both. None if the model's logits are not finite (broken weights).
+        """
+        expected = self._forward.model_logits(inputs)
+        if not expected.isfinite().all():
+            return None
+        (row,) = cut_tree([Path(tokens, 0)], Cut(0, 1))[0].rows
+        rows = RowTensors.of([row], 0, 0, self._device)
+        last = torch.tensor([len(tokens) - 1], device=self._device)
+        found = self._forward.read(rows, make_storing_cache(None, self._forward.layers), last)[0]
+        share = FLOAT32_SHARE if found.dtype == torch.float32 else HALF_SHARE
+        return bool((found - expected).abs().max() <= share * (expected.max() - expected.min()))
+
+    def refuse(self, reason: str) -> None:
+        """Answer nothing from now on."""
+        self.refused = self.generation_refused = reason
 
     def likelihood_costs(self, parts: Sequence[Sequence[Pair]], max_length: int, whole: Sequence[Pair]) -> list[int]:
         """The cost of each part of `whole` in tokens, if the parts are asked one after the other."""

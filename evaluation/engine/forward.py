@@ -11,19 +11,23 @@ from transformers.cache_utils import Cache
 
 from evaluation.engine.cache import State, make_storing_cache, stored_state
 from evaluation.engine.masks import Visibility, piece_visibility, read_windows
+from evaluation.engine.pictures.rows import PictureRows
 from evaluation.engine.rows import RowTensors
 from evaluation.engine.tree import Prefix
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import BatchFeature, PreTrainedModel
 
 
 class Forward:
-    """Runs a model, whose weights may change between two passes."""
+    """Runs a model, whose weights may change between two passes.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    pictures: the rows of tokens with private ids, for a model that sees pictures.
+    """
+
+    def __init__(self, model: PreTrainedModel, pictures: PictureRows | None = None) -> None:
         config = model.config.get_text_config()
-        self._model = model
+        self._model, self._pictures = model, pictures
         self._windows = read_windows(config)
         self.layers: int = config.num_hidden_layers
 
@@ -38,7 +42,22 @@ class Forward:
         self, tokens: Tensor, positions: Tensor, visibility: Visibility, cache: Cache, wanted: Tensor
     ) -> Tensor:
         """Logits [wanted, vocabulary]; `wanted`: indices into the flattened `tokens` ([rows, columns])."""
+        return self._logits(
+            wanted,
+            **self._inputs(tokens),
+            attention_mask=visibility.mask(self._windows, self._model.dtype),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
 
+    @torch.no_grad()
+    def model_logits(self, inputs: BatchFeature) -> Tensor:
+        """The logits [vocabulary] after one text with pictures, by the model's own forward pass."""
+        last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=self.device)
+        return self._logits(last, **inputs.to(self.device, self._model.dtype), use_cache=False)[0]
+
+    def _logits(self, wanted: Tensor, **inputs: object) -> Tensor:
         def gather(_head: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
             # Before the head, so that only the wanted tokens go through it, and so that what the model does to its
             # logits afterwards (soft caps, scales) still happens.
@@ -46,17 +65,19 @@ class Forward:
 
         hook = self._model.get_output_embeddings().register_forward_pre_hook(gather)
         try:
-            answer = self._model(
-                input_ids=tokens,
-                attention_mask=visibility.mask(self._windows, self._model.dtype),
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            )
+            answer = self._model(**inputs)
         finally:
             hook.remove()
         logits: Tensor = answer.logits
         return logits[0]
+
+    def _inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Tokens as the model takes them: as embeddings where some of them are pictures'."""
+        if self._pictures is None or not (private := tokens < 0).any():
+            return {"input_ids": tokens}
+        embeddings: Tensor = self._model.get_input_embeddings()(tokens.clamp(min=0))
+        embeddings[private] = self._pictures(tokens[private])
+        return {"inputs_embeds": embeddings}
 
     def read(self, rows: RowTensors, cache: Cache, wanted: Tensor) -> Tensor:
         """Logits [wanted, vocabulary] of whole rows' tokens; rows of several pieces need a storing cache.

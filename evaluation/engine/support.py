@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from evaluation.engine.pictures.tower import picture_refusal
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from evaluation.engine.pictures.processing import PictureEncoder
 
 FAMILIES = frozenset(
     {
@@ -88,10 +92,14 @@ GREEDY_KEYS = frozenset(
 """Settings of a generation config that do not change greedy search, except for where an answer ends."""
 
 
-def engine_refusal(model: PreTrainedModel) -> str | None:
-    """The reason why the engine cannot answer for a transformers model; None if it can."""
+def engine_refusal(model: PreTrainedModel, encoder: PictureEncoder | None = None) -> str | None:
+    """The reason why the engine cannot answer for a transformers model; None if it can.
+
+    encoder: of texts with pictures, for a model that sees them. What counts is the family of its language model, and
+    what else that is given beside tokens.
+    """
     config = model.config.get_text_config()
-    if config is not model.config or config.model_type not in FAMILIES:
+    if (config is not model.config) != (encoder is not None) or config.model_type not in FAMILIES:
         return f"model type {model.config.model_type}"
     if odd := set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES:
         return f"layer types {', '.join(sorted(odd))}"
@@ -101,7 +109,14 @@ def engine_refusal(model: PreTrainedModel) -> str | None:
         return f"rope type {', '.join(sorted(odd))}"
     if getattr(config, "use_bidirectional_attention", None):
         return "bidirectional attention"
-    return None
+    return _refusal_of_pictures(model, encoder) if encoder else None
+
+
+def _refusal_of_pictures(model: PreTrainedModel, encoder: PictureEncoder) -> str | None:
+    try:
+        return picture_refusal(model, encoder.probe(), encoder.image_token)
+    except Exception as error:  # whatever a family's code raises: it will again where the slow way can say with what
+        return f"a picture that fails: {error}"
 
 
 def generation_refusal(model: PreTrainedModel) -> str | None:

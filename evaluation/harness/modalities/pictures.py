@@ -11,7 +11,7 @@ from PIL import Image
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import Question
 from evaluation.harness.continuations import refuse_lost_continuation
-from evaluation.harness.modalities.picture_lm import PictureLM
+from evaluation.harness.modalities.picture_engine_lm import PictureEngineLM
 from evaluation.harness.modalities.prompts import (
     PicturePrompts,
     content_parts,
@@ -51,9 +51,15 @@ class Pictures:
                     )
         refuse_lost_continuation(asked, prompts.tokenizer)
 
-    def wrap(self, model: PreTrainedModel, processor: ProcessorMixin, device: str, batch_size: int) -> PictureLM:  # noqa: ARG002
-        """The model, asked one request at a time."""
-        return PictureLM(model, processor, device)
+    def wrap(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        device: str,
+        batch_size: int,  # noqa: ARG002
+    ) -> PictureEngineLM:
+        """The model on the engine, or asked one request at a time if that cannot answer for it."""
+        return PictureEngineLM(model, processor, device)
 
     def question_prompt(self, prompt: str, processor: ProcessorMixin, *, chat: bool) -> str:
         """As `Modality`."""

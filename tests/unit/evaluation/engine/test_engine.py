@@ -230,7 +230,7 @@ def test_finished_answers_are_dropped_from_their_batch() -> None:
     requests = [prompt for limit in range(1, 17) for prompt in every.prompts(1, {"until": [], "max_gen_toks": limit})]
     _, own = wrap_both_ways(made)
     own.engine.limits = BatchLimits(10**6, 10**6, 10**6, Cut(40, 64), Cut(0, 64))
-    prompts = [prompt for prompt in own._prompts(requests) if prompt is not None]
+    prompts = [prompt for prompt in own.greedy_prompts(requests) if prompt is not None]
     made.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     lengths = [len(answer.tokens) for answer in own.engine.generate(prompts, frozenset(own._end_tokens))]
     steps = max(lengths) - 1

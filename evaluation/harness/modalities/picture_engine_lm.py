@@ -1,0 +1,108 @@
+"""A vision-language model as lm-eval asks it, on the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from lm_eval.api.instance import Instance
+
+from evaluation.engine.engine import Engine
+from evaluation.engine.generation import Prompt
+from evaluation.engine.likelihood import Pair
+from evaluation.engine.pictures.processing import PictureEncoder, prepare_once
+from evaluation.harness.engine_lm import EngineAnswers
+from evaluation.harness.modalities.picture_lm import MAX_GEN_TOKS, PictureLM
+from evaluation.harness.modalities.prompts import digests_of, pictures_of, request_facts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+
+class PictureEngineLM(EngineAnswers, PictureLM):
+    """Answers requests with pictures as `PictureLM` does, faster; it leaves what the engine refuses to that.
+
+    Each picture goes through tower and projector once for as long as their weights stay the same.
+    """
+
+    softmax_dtype = torch.float32
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, device: str) -> None:
+        super().__init__(model, prepare_once(processor), device)
+        image_token = getattr(model.config, "image_token_id", None)
+        if image_token is None:
+            image_token = self.tokenizer.convert_tokens_to_ids(self.prompts.mark)
+        self._encoder = PictureEncoder(self.prompts.encode, image_token)
+        self.use(Engine(self.model, self.tokenizer, self._encoder))
+        self._compared: set[int] = set()
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """(log-likelihood, whether greedy) of each continuation."""
+        self._compare(requests)
+        return super().loglikelihood(requests, disable_tqdm)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The text that each prompt is continued with."""
+        self._compare(requests)
+        return super().generate_until(requests, disable_tqdm)
+
+    def pairs(self, requests: Sequence[Instance]) -> list[Pair | None]:
+        """Tokens of contexts, with private ids for pictures, and of continuations, as `PictureLM` encodes them."""
+        return self.tokenized.get(
+            "pairs", [request.args for request in requests], lambda: [self._pair(request) for request in requests]
+        )
+
+    def greedy_prompts(self, requests: Sequence[Instance]) -> list[Prompt | None]:
+        """Each request as the engine takes it; None for those that are left to `PictureLM`."""
+        if self.engine.generation_refused:
+            return [None] * len(requests)
+        return self.tokenized.get(
+            "prompts", [request.args for request in requests], lambda: [self._prompt(request) for request in requests]
+        )
+
+    def remember_end(self, request: Instance, *, ended: bool) -> None:
+        """As `EngineAnswers`."""
+        self._stopped[repr(request_facts(request))] = ended
+
+    def _pair(self, request: Instance) -> Pair | None:
+        context, continuation = request.args[:2]
+        if not context:
+            return self.prompts.first_tokens(continuation)
+        bare, tokens = self.prompts.continuation(context, continuation)
+        assert len(tokens) <= self.max_length, f"a continuation has {len(tokens)} tokens"
+        encoded = self._encode(bare, request, self.max_length + 1 - len(tokens))
+        return None if encoded is None else (list(encoded), tokens)
+
+    def _prompt(self, request: Instance) -> Prompt | None:
+        options = self.greedy(request.args[1], MAX_GEN_TOKS)
+        if options is None:
+            return None
+        until, wanted, room = options
+        tokens = self._encode(request.args[0], request, room)
+        return None if tokens is None else self.prompt(tokens, until, wanted)
+
+    def _encode(self, text: str, request: Instance, room: int) -> tuple[int, ...] | None:
+        """A text's tokens with the pictures of a request, at most `room` of them; raises as `PictureLM._fit` does."""
+        tokens = self._encoder.encode(text, pictures_of(request), digests_of(request))
+        if tokens is None:
+            return None
+        plain = torch.tensor([[token if token >= 0 else self._encoder.image_token for token in tokens]])
+        kept = self._fit({"input_ids": plain}, room, request)["input_ids"].shape[1]
+        return tokens[len(tokens) - kept :]
+
+    def _compare(self, requests: Sequence[Instance]) -> None:
+        """Leave everything to `PictureLM` if the engine's logits are not the model's, for whatever reason.
+
+        Compared once for each number of pictures in a prompt, on the first model with sound weights.
+        """
+        for request in requests:
+            count = len(pictures_of(request))
+            if count and count not in self._compared and not self.engine.refused:
+                inputs = self.prompts.encode(request.args[0], pictures_of(request))
+                tokens = self._encoder.encode(request.args[0], pictures_of(request), digests_of(request))
+                same = self.engine.answers_as_the_model(tokens, inputs) if tokens else True
+                if same is False:
+                    self.engine.refuse("its logits with pictures are not those of the engine")
+                elif same:
+                    self._compared.add(count)
