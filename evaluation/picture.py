@@ -31,6 +31,21 @@ class PictureError(Exception):
     """A picture that cannot be asked about; the message says what it is and the remedy, not where it is."""
 
 
+def explain_picture(error: Exception) -> str:
+    """Why a picture cannot be had, with the remedy: an error of this module, of Pillow, or of a task's own code."""
+    words = " ".join(str(error).split())
+    match error:
+        case PictureError():
+            return words
+        case UnidentifiedImageError():
+            return "its picture is nothing that Pillow can read; replace it"
+        case Image.DecompressionBombError():
+            return f"its picture is too large ({words}); make it smaller"
+        case OSError() | SyntaxError():  # how Pillow says that a file is broken
+            return f"its picture cannot be read ({words}); replace it"
+    return f"doc_to_image gives no picture: {type(error).__name__}: {words}"
+
+
 class ShownPictures(Sequence[Image.Image]):
     """The pictures of one prompt, in the order of their places; those of a whole set would fill the memory.
 
@@ -57,32 +72,38 @@ class ShownPictures(Sequence[Image.Image]):
         return iter(self._read())
 
 
-def read_picture(value: object, folder: Path | None) -> Image.Image:
-    """A picture as documents hold it, as RGB: a Pillow image, a file's bytes, its path, or a row of `datasets` with
-    either.
+def open_picture(value: object, folder: Path | None = None) -> Image.Image:
+    """A picture as documents hold it, not yet decoded: a Pillow image, a file's bytes, its path, or a row of `datasets`
+    with either.
 
     folder: where relative paths are looked up; then in the working directory. Raises PictureError.
     """
     if isinstance(value, Image.Image):
-        return to_rgb(value)
+        return value
     if isinstance(value, Mapping) and (value.get("bytes") or value.get("path")):
         value = value.get("bytes") or value["path"]
-    if isinstance(value, bytes):
-        return to_rgb(_open(io.BytesIO(value), "its bytes"))
     if isinstance(value, str | Path):
-        return to_rgb(_open(_find(str(value), folder), str(value)))
-    raise PictureError(f"got a {type(value).__name__}, not a picture; give an image, a file's path or its bytes")
+        value = _find(str(value), folder).read_bytes()  # an open file for each picture would be too many
+    if not isinstance(value, bytes):
+        raise PictureError(f"doc_to_image gives a {type(value).__name__}; give a picture, a file's path or its bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `to_rgb` refuses these
+            return Image.open(io.BytesIO(value))
+    except (Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise PictureError(explain_picture(error)) from error
+
+
+def read_picture(value: object, folder: Path | None) -> Image.Image:
+    """A picture as documents hold it (see `open_picture`), as RGB. Raises PictureError."""
+    return to_rgb(open_picture(value, folder))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as every processor gets it. Raises PictureError for one without a meaning as a single RGB picture."""
-    _check_size(image)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format not in _STILL:
-        raise PictureError(f"it has {frames} frames; save the one that is meant as a picture of its own")
-    if image.mode not in _EIGHT_BITS:
-        raise PictureError(f"its pixels are of Pillow's mode {image.mode}; save it with 8 bits a channel")
+    """The picture as every processor gets it. Raises PictureError for one that is no single picture of 8 bits."""
     try:
+        if reason := _find_refusal(image):
+            raise PictureError(f"its picture has {reason}")
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:
             opaque = Image.new("RGBA", upright.size, (255, 255, 255, 255))
@@ -90,7 +111,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
             upright = opaque
         return upright.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError(f"it cannot be decoded ({_words(error)}); replace the file") from error
+        raise PictureError(explain_picture(OSError(error))) from error
+
+
+def _find_refusal(image: Image.Image) -> str | None:
+    width, height = image.size
+    if min(width, height) < SMALLEST_SIDE:
+        return f"{width} × {height} pixels; use one of at least {SMALLEST_SIDE} a side"
+    if width * height > LARGEST_AREA:
+        return f"{width} × {height} pixels; use one of at most {LARGEST_AREA:,}"
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format not in _STILL:
+        return f"{frames} frames; save the one that is meant by itself"
+    if image.mode not in _EIGHT_BITS:
+        return f"pixels of Pillow's mode {image.mode}; save it with 8 bits a channel"
+    return None
 
 
 def picture_digest(image: Image.Image) -> str:
@@ -107,36 +142,11 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _open(file: io.BytesIO | Path, named: str) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check_size` refuses these
-            return Image.open(file)
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{named}: it is no picture that Pillow can read; replace it") from error
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{named}: {_words(error)}; make it smaller") from error
-    except OSError as error:
-        raise PictureError(f"{named}: it cannot be read ({_words(error)}); replace it") from error
-
-
 def _find(path: str, folder: Path | None) -> Path:
     if "://" in path:
-        raise PictureError(f"got the address {path}: pictures are read from this machine alone; download it")
+        raise PictureError(f"its picture is the address {path}; download it and give the file's path")
     beside = folder / path if folder is not None else Path(path)
     found = beside if beside.is_file() else Path(path)
     if not found.is_file():
-        raise PictureError(f"no file {path}; relative paths are looked up beside the task's file")
+        raise PictureError(f"its picture {path} is not there; relative paths are looked up beside the task's file")
     return found
-
-
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
-    if min(width, height) < SMALLEST_SIDE:
-        raise PictureError(f"it has {width} × {height} pixels; use one of at least {SMALLEST_SIDE} a side")
-    if width * height > LARGEST_AREA:
-        raise PictureError(f"it has {width} × {height} pixels, more than {LARGEST_AREA:,}; make it smaller")
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

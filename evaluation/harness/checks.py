@@ -11,6 +11,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from evaluation.errors import EvaluationError
+from evaluation.harness.modalities.prompts import PLACE
 from evaluation.harness.task_files import find_use_faults, generates_no_text, suggest_names
 from evaluation.harness.tasks import LoadedTask
 from evaluation.skills import Skill, SkillTask
@@ -27,6 +28,7 @@ def check_task(loaded: LoadedTask, uses: Iterable[SkillTask], *, pictures: bool)
             raise EvaluationError(reason)
         _check_metric(use, loaded)
     _check_prompts(loaded)
+    _check_places(loaded)
 
 
 def check_language(skill: Skill, tasks: Mapping[str, LoadedTask]) -> None:
@@ -73,6 +75,17 @@ def _check_prompts(loaded: LoadedTask) -> None:
         f"task {loaded.name}: doc_to_text: every prompt is {str(first[0])[:60]!r}; name a column, such as "
         f"{{{{{task.features[0]}}}}}"
     )
+
+
+def _check_places(loaded: LoadedTask) -> None:
+    """Raise EvaluationError for a document with more or fewer pictures than its prompt has places for."""
+    for item in loaded.test if loaded.has_pictures else ():
+        prompt, given = loaded.prompt(loaded.test[item]), len(loaded.picture_digests(item))
+        if (places := prompt.count(PLACE)) != given:
+            raise EvaluationError(
+                f"task {loaded.name}: the prompt {prompt[:60]!r} has {places} places for pictures, and doc_to_image "
+                f"gives {given}; write {PLACE} in doc_to_text once for each"
+            )
 
 
 def _shown(loaded: LoadedTask, item: str) -> tuple[object, ...]:

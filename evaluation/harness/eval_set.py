@@ -19,12 +19,13 @@ from evaluation.errors import EvaluationError
 from evaluation.eval_set import EvalItem
 from evaluation.fingerprint import digest
 from evaluation.harness.lm import CandidateLM
+from evaluation.harness.modalities.documents import Doc
 from evaluation.harness.modalities.modality import Modality
 from evaluation.harness.modalities.prompts import request_facts
 from evaluation.harness.modalities.text import TEXT
 from evaluation.harness.process_state import compiled_templates, quiet, seeded
 from evaluation.harness.rules import task_rules
-from evaluation.harness.tasks import Doc, LoadedTask, divide_tasks
+from evaluation.harness.tasks import LoadedTask, divide_tasks
 from evaluation.racing.decisions import count_rounds, round_ends
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
@@ -279,8 +280,10 @@ class RequestWriter:
         requests = tuple(made) if isinstance(made, list) else (made,)
         if self.loaded.has_pictures:
             shown = self.loaded.show(item, examples)
-            for request in requests:  # lm-eval gives those of the document alone
-                request.arguments = (*request.args[:-1], {"visual": shown})
+            doc = self.loaded.document(item)  # anew: what was decoded for the prompt is not kept
+            for request in requests:
+                request.doc = doc
+                request.arguments = (*request.args[:-1], {"visual": shown})  # lm-eval has the document's own alone
         return ItemRequests(item, doc, requests)
 
     def _draw(self, held_out: Collection[str]) -> dict[str, str]:

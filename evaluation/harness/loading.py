@@ -11,12 +11,15 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import TaskIndex
+from PIL import UnidentifiedImageError
+from PIL.Image import DecompressionBombError
 
 from evaluation.errors import EvaluationError, TaskDataError
 from evaluation.harness.checks import check_language, check_task
 from evaluation.harness.process_state import compiled_templates, offline, quiet, seeded
 from evaluation.harness.task_files import find_task_files
 from evaluation.harness.tasks import LoadedTask
+from evaluation.picture import explain_picture
 from evaluation.skills import Skill
 
 PROBE_TIMEOUT = 5.0  # seconds to wait for a sign of life from the Hub
@@ -139,6 +142,8 @@ def _explain(error: Exception, name: str, config: Mapping[str, object]) -> Evalu
             "tasks with local data"
         )
     text = " ".join(str(error).split())
+    if isinstance(error, UnidentifiedImageError | DecompressionBombError):
+        return EvaluationError(f"task {name}: document 0 (counted from 0): {explain_picture(error)}")
     if isinstance(error, GatedRepoError) or "gated dataset" in text:
         return TaskDataError(f"{data_set} is gated; accept its terms on the Hub with the token's account")
     # A repo that this process has seen elsewhere may be missing only at its files.

@@ -7,20 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 
 from evaluation.errors import EvaluationError
+from evaluation.harness.modalities.documents import Doc, PictureDocs, PictureRows
 from evaluation.harness.process_state import seeded
 from evaluation.items import item_id, pictures_id, subject_id, text_column
-from evaluation.picture import PictureError, ShownPictures, picture_digest, read_picture
+from evaluation.picture import ShownPictures, explain_picture, picture_digest, read_picture
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes, TaskItems, divide_items
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Doc = dict[str, object]
 
 
 class LoadedTask:
@@ -61,34 +59,33 @@ class LoadedTask:
         with seeded():
             rows = read() or ()
             if self.has_pictures:
-                return self._read_rows(rows)
+                return self._read_pictured(PictureRows(rows))
             found: dict[str, Doc] = {}
             for doc in rows:
                 found.setdefault(item_id(doc), doc)
             return found
 
-    def _read_rows(self, rows: Iterable[Doc]) -> _Rows:
+    def _read_pictured(self, rows: PictureRows) -> PictureDocs:
         """Documents with pictures. Raises EvaluationError, with the number of the document, for a wrong picture."""
-        kept = rows if isinstance(rows, list | Dataset) else list(rows)
         places: dict[str, int] = {}
-        for place in range(len(kept)):
+        for place in range(len(rows)):
             try:
-                doc = kept[place]
-                digests = tuple(map(picture_digest, self._read_pictures(doc)))
+                doc = rows.read(place)
+                digests = tuple(map(picture_digest, self.pictures(doc)))
             except Exception as error:  # a file that cannot be decoded, or the task's own code
                 raise EvaluationError(
-                    f"task {self.name}: document {place} (counted from 0): its picture: {describe_error(error)}"
+                    f"task {self.name}: document {place} (counted from 0): {explain_picture(error)}"
                 ) from error
             item = item_id(doc, digests)
             self._digests[item] = digests
             places.setdefault(item, place)
-        return _Rows(kept, places)
+        return PictureDocs(rows, places)
 
     def item(self, doc: Doc) -> str:
         """The id of a document: pictures count by their pixels, wherever they are kept."""
-        return item_id(doc, tuple(map(picture_digest, self._read_pictures(doc))))
+        return item_id(doc, tuple(map(picture_digest, self.pictures(doc))))
 
-    def _read_pictures(self, doc: Doc) -> list[Image]:
+    def pictures(self, doc: Doc) -> list[Image]:
         """The pictures of a document as every processor gets them. Raises PictureError."""
         if not self.has_pictures:
             return []
@@ -105,7 +102,7 @@ class LoadedTask:
 
         def read() -> list[Image]:
             docs = [*(self.examples[example] for example in examples), self.document(item)]
-            return [picture for doc in docs for picture in self._read_pictures(doc)]
+            return [picture for doc in docs for picture in self.pictures(doc)]
 
         return ShownPictures(tuple(digest for one in (*examples, item) for digest in self._digests[one]), read)
 
@@ -220,31 +217,6 @@ def divide_tasks(
                     f"use in other splits, leave none for the {split} split; use a task with more"
                 )
     return found
-
-
-class _Rows(Mapping[str, Doc]):
-    """Documents by item, read anew each time: the pictures of a data set would fill the memory."""
-
-    def __init__(self, rows: list[Doc] | Dataset, places: Mapping[str, int]) -> None:
-        self._rows = rows
-        self._places = places
-
-    def __getitem__(self, item: str) -> Doc:
-        doc: Doc = self._rows[self._places[item]]
-        return doc
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-
-def describe_error(error: Exception) -> str:
-    """An error of data or of a task's own code in one line."""
-    if isinstance(error, PictureError | EvaluationError):
-        return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _invented_answer(kind: str, target: object) -> object:

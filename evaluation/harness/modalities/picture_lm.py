@@ -152,8 +152,9 @@ class PictureLM(CandidateLM):
         pictures = sum(token in self.prompts.picture_ids for token in tokens[0, : length - room].tolist())
         if pictures:
             raise EvaluationError(
-                f"task {request.task_name}: a prompt has {length} tokens, and the model has room for {room}: "
-                f"{pictures} picture tokens would be cut; use smaller pictures, fewer examples, or a lower max_gen_toks"
+                f"task {request.task_name}: the prompt that ends in {request.args[0][-60:]!r} has {length} tokens, and "
+                f"the model has room for {room}: {pictures} picture tokens would be cut; use smaller pictures, fewer "
+                "examples, or a lower max_gen_toks"
             )
         return {key: value[:, -room:] if value.shape == tokens.shape else value for key, value in inputs.items()}
 

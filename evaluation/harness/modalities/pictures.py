@@ -13,6 +13,7 @@ from evaluation.eval_set import Question
 from evaluation.harness.continuations import refuse_lost_continuation
 from evaluation.harness.modalities.picture_engine_lm import PictureEngineLM
 from evaluation.harness.modalities.prompts import (
+    PLACE,
     PicturePrompts,
     content_parts,
     make_picture_chat_renderer,
@@ -22,7 +23,7 @@ from evaluation.harness.modalities.prompts import (
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-    from evaluation.harness.eval_set import TaskRequests
+    from evaluation.harness.eval_set import ItemRequests, TaskRequests
 
 
 class Pictures:
@@ -39,16 +40,15 @@ class Pictures:
         return make_picture_chat_renderer(PicturePrompts(processor))
 
     def check_requests(self, asked: TaskRequests, processor: ProcessorMixin) -> None:
-        """Refuse a prompt whose places are more or fewer than its pictures, and continuations without tokens."""
+        """Refuse prompts whose places are more or fewer than their pictures, sizes that the processor cannot take, and
+        continuations without tokens."""
         prompts = PicturePrompts(processor)
+        sizes: set[object] = set()
         for item in asked.items:
-            for request in item.requests:
-                places, given = prompts.place(request.args[0]).count(prompts.mark), len(pictures_of(request))
-                if places != given:
-                    raise EvaluationError(
-                        f"task {asked.loaded.name}: item {item.item}: its prompt has {places} places for pictures "
-                        f"(<image>), and doc_to_image gives {given}; write <image> in doc_to_text once for each"
-                    )
+            try:
+                _check_item(item, prompts, sizes)
+            except EvaluationError as error:
+                raise EvaluationError(f"task {asked.loaded.name}: item {item.item}: {error}") from error
         refuse_lost_continuation(asked, prompts.tokenizer)
 
     def wrap(
@@ -86,6 +86,31 @@ class Pictures:
         inputs = inputs.to(model.device, model.dtype)
         output = model.generate(**inputs, max_new_tokens=question.max_tokens, do_sample=False)
         return str(processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+
+
+def _check_item(item: ItemRequests, prompts: PicturePrompts, sizes: set[object]) -> None:
+    """Raise EvaluationError; sizes: those of earlier prompts' pictures, which the processor takes."""
+    for request in item.requests:
+        places, given = prompts.place(request.args[0]).count(prompts.mark), len(pictures_of(request))
+        if places != given:
+            raise EvaluationError(
+                f"its whole prompt has {places} places for pictures, and there are {given}; write {PLACE} once for "
+                "each picture and nowhere else, and use a chat template that keeps the places"
+            )
+    first = item.requests[0]
+    pictures = list(pictures_of(first))
+    found = tuple(picture.size for picture in pictures)
+    if found in sizes:
+        return
+    sizes.add(found)
+    try:
+        prompts.encode(first.args[0], pictures)
+    except Exception as error:  # the processor's own rules, such as a longest side
+        shown = ", ".join(f"{width} × {height}" for width, height in found)
+        raise EvaluationError(
+            f"{type(prompts.processor).__name__} does not take its pictures of {shown} pixels: "
+            f"{' '.join(str(error).split())}; resize them, or leave the document out"
+        ) from error
 
 
 PICTURES = Pictures()

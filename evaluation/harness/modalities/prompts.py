@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import PIL
+from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 
 from evaluation.errors import EvaluationError
@@ -74,13 +75,19 @@ class PicturePrompts:
     def render_chat(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> str:
         """lm-eval's messages through the processor's chat template, with pictures as content parts."""
         chat = [{**message, "content": content_parts(message["content"])} for message in messages]
-        rendered = self.processor.apply_chat_template(
-            chat,
-            chat_template=self.chat_template,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-            tokenize=False,
-        )
+        try:
+            rendered = self.processor.apply_chat_template(
+                chat,
+                chat_template=self.chat_template,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+                tokenize=False,
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            words = " ".join(str(error).split())
+            raise EvaluationError(
+                f"chat_template is true, but the processor's template cannot be filled ({words}); set it to false"
+            ) from error
         return str(rendered)
 
     @property

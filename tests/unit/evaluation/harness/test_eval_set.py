@@ -23,8 +23,9 @@ from evaluation.harness.engine_lm import EngineLM
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.lm import PlainLM
 from evaluation.harness.loading import load_tasks
+from evaluation.harness.modalities.documents import Doc
 from evaluation.harness.suite import LmEvalSuite
-from evaluation.harness.tasks import Doc, LoadedTask
+from evaluation.harness.tasks import LoadedTask
 from evaluation.items import item_id
 from evaluation.racing.decisions import round_ends
 from evaluation.scores import ItemScore, skill_scores
