@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lm_eval.api.task import ConfigurableTask
 
 from evaluation.errors import EvaluationError
-from evaluation.harness.modalities.documents import Doc, PictureDocs, PictureRows
+from evaluation.harness.modalities.documents import Doc, DocumentRows, Documents
 from evaluation.harness.process_state import seeded
 from evaluation.items import item_id, pictures_id, subject_id, text_column
 from evaluation.picture import ShownPictures, explain_picture, picture_digest, read_picture
@@ -59,13 +59,13 @@ class LoadedTask:
         with seeded():
             rows = read() or ()
             if self.has_pictures:
-                return self._read_pictured(PictureRows(rows))
+                return self._read_pictured(DocumentRows(rows))
             found: dict[str, Doc] = {}
             for doc in rows:
                 found.setdefault(item_id(doc), doc)
             return found
 
-    def _read_pictured(self, rows: PictureRows) -> PictureDocs:
+    def _read_pictured(self, rows: DocumentRows) -> Documents:
         """Documents with pictures. Raises EvaluationError, with the number of the document, for a wrong picture."""
         places: dict[str, int] = {}
         for place in range(len(rows)):
@@ -79,7 +79,7 @@ class LoadedTask:
             item = item_id(doc, digests)
             self._digests[item] = digests
             places.setdefault(item, place)
-        return PictureDocs(rows, places)
+        return Documents(rows, places)
 
     def item(self, doc: Doc) -> str:
         """The id of a document: pictures count by their pixels, wherever they are kept."""

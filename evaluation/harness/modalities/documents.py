@@ -12,7 +12,7 @@ from evaluation.picture import open_picture
 Doc = dict[str, object]
 
 
-class PictureRows:
+class DocumentRows:
     """The documents of one set by their place; a data set's own pictures are opened, and not decoded by `datasets`."""
 
     def __init__(self, rows: Iterable[Doc]) -> None:
@@ -33,10 +33,10 @@ class PictureRows:
         return {**doc, **opened}
 
 
-class PictureDocs(Mapping[str, Doc]):
+class Documents(Mapping[str, Doc]):
     """Documents by item, read anew each time: the decoded pictures of a data set would fill the memory."""
 
-    def __init__(self, rows: PictureRows, places: Mapping[str, int]) -> None:
+    def __init__(self, rows: DocumentRows, places: Mapping[str, int]) -> None:
         self._rows = rows
         self._places = places
 
