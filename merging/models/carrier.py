@@ -6,39 +6,91 @@ family as the carrier's decoder is read as the carrier's language component; it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.models.building import build_schema
+from merging.models.components import lacked_components
 from merging.models.schema import ModelSchema
-from merging.models.stored_model import read_stored_model
+from merging.models.stored_model import read_stored_model, stored_model_from_headers
+from merging.recipes.recipe import Recipe
+from merging.sources.family import TensorHeader
 from merging.sources.json_object import read_json_object
 from merging.sources.renamed import RenamedWeights
 from merging.sources.weights import Weights
+from merging.tokenizers.carried_rows import with_carrier_rows
 
 
-def carry(schema: ModelSchema, models: Mapping[ModelId, Weights]) -> Mapping[ModelId, Weights]:
+def carry(schema: ModelSchema, models: Mapping[ModelId, Weights], carrier: Weights) -> Mapping[ModelId, Weights]:
     """Models by the names of the carrier's tensors; where the result is a language model, they are as they were.
 
-    schema: the carrier's. MergingError for a language model that is not of the carrier's decoder's family.
+    schema: the carrier's. carrier: its weights, which give the rows of the tokens that language models lack.
+    MergingError for a language model that is not of the carrier's decoder's family.
     """
     if not schema.components:
         return models
-    return {model: _carried(schema, weights) for model, weights in models.items()}
+    return {model: _carried(schema, weights, carrier) for model, weights in models.items()}
 
 
-def _carried(schema: ModelSchema, weights: Weights) -> Weights:
-    own = build_schema(read_json_object(weights.folder / "config.json"), str(weights.folder))
+def carry_origins(
+    schema: ModelSchema, recipe: Recipe, weights: Mapping[ModelId, Weights], folder: Path
+) -> tuple[Mapping[ModelId, Weights], Weights]:
+    """(the models that a recipe reads, by the carrier's names; the carrier, whose files' names a release has).
+
+    folder: of the config.json; that of the carrier, where the recipe names none. MergingError as `carry` raises it.
+    """
+    origins = {origin: weights[origin] for origin in recipe.origins}
+    carrier = origins[recipe.carrier] if recipe.carrier else find_carrier(schema, origins.values(), folder)
+    return carry(schema, origins, carrier), carrier
+
+
+def find_carrier(schema: ModelSchema, models: Iterable[Weights], folder: Path) -> Weights:
+    """The model whose folder this is, else the first that has every component; MergingError if none has."""
+    found = [one for one in models if not lacked_components(schema.components, one.names)]
+    if not found:
+        raise MergingError(
+            f"{folder}: none of the models is a whole {schema.architecture}: name one that carries the others"
+        )
+    return next((one for one in found if one.folder == folder), found[0])
+
+
+def carried_headers(
+    carrier: Mapping[str, object], config: Mapping[str, object], headers: Mapping[str, TensorHeader], label: str
+) -> dict[str, TensorHeader]:
+    """The headers of a model that is not on this machine, by the names of the carrier's tensors.
+
+    carrier, config: the carrier's config.json and the model's. headers: by the names that merges of the model's own
+    kind have for them. label: name of the model in errors. MergingError as `carry`.
+    """
+    schema, own = build_schema(carrier, "the carrier's config"), build_schema(config, label)
+    if own.components:
+        return dict(headers)
+    stored = stored_model_from_headers(label, config, headers).stored
+    names = _carried_names(schema, own, {place: place for place in stored}, label)
+    return {name: replace(stored[place], name=name) for name, place in names.items()}
+
+
+def _carried(schema: ModelSchema, weights: Weights, carrier: Weights) -> Weights:
+    label = str(weights.folder)
+    own = build_schema(read_json_object(weights.folder / "config.json"), label)
     if own.components:
         return weights
     stored = {place: header.name for place, header in read_stored_model(weights).stored.items()}
-    names = {_carried_name(schema, own, place, str(weights.folder)): name for place, name in stored.items()}
-    for tied, target in own.tied.items():
-        name = _carried_name(schema, own, tied, str(weights.folder))
+    named = RenamedWeights(weights, _carried_names(schema, own, stored, label))
+    return with_carrier_rows(named, carrier, sorted(schema.vocabulary & schema.untied.keys()))
+
+
+def _carried_names(schema: ModelSchema, own: ModelSchema, stored: Mapping[str, str], label: str) -> dict[str, str]:
+    """The carrier's name of each tensor → the model's. stored: state-dict name → name, of the model's tensors."""
+    names = {_carried_name(schema, own, place, label): name for place, name in stored.items()}
+    for tied, target in own.tied.items():  # a head that is the embeddings, beside heads of their own
+        name = _carried_name(schema, own, tied, label)
         if name in schema.untied:
             names[name] = stored[target]
-    return RenamedWeights(weights, names)
+    return names
 
 
 def _carried_name(schema: ModelSchema, own: ModelSchema, place: str, label: str) -> str:

@@ -67,6 +67,11 @@ def lacked_components(components: Components, tensor_names: Iterable[str]) -> tu
     return tuple(name for name in components if name not in seen)
 
 
+def language_names(tensor_names: Iterable[str], components: Components) -> tuple[str, ...]:
+    """Those of some tensors that are of the language model: all, where a model has no components."""
+    return tuple(name for name in tensor_names if not components or component_of(components, name) == LANGUAGE)
+
+
 def _path_of(model: PreTrainedModel, module: torch.nn.Module | None) -> str:
     return next((name for name, one in model.named_modules() if one is module), "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -36,8 +37,16 @@ def stack_config(
     """The config source's config for a model of these layers, in their order.
 
     origins: for each layer of the result, the layers that are merged into it, the one whose settings it has first.
-    MergingError where layers of different kinds (layer_types and the like) would be merged into one.
+    The layers are those of the language models in these configs. MergingError where layers of different kinds
+    (layer_types and the like) would be merged into one.
     """
+    if (language := read_language_config(config_source, label)) is not None:
+        inside = [[(read_language_config(config, label) or config, layer) for config, layer in one] for one in origins]
+        key = min(language_keys(config_source))
+        written = config_source.get(key)
+        own = {"model_type": language["model_type"], **written} if isinstance(written, Mapping) else language
+        around = config_source if isinstance(written, Mapping) else load_config(config_source, label).to_dict()
+        return {**around, key: stack_config(own, inside, label)}
     leading = [merged[0] for merged in origins]
     # Read once each: a deep path takes its layers from few configs.
     distinct = {id(config): config for config, _ in leading}
@@ -139,7 +148,8 @@ def read_language_config(config: Mapping[str, object], label: str) -> dict[str, 
     """
     read = load_config(config, label)
     inside = read.get_text_config(decoder=True)
-    found: dict[str, object] = inside.to_dict()
+    # With values of JSON alone, so that it is the same whether it comes from the cache or not.
+    found: dict[str, object] = json.loads(inside.to_json_string(use_diff=False))
     return None if inside is read else found
 
 

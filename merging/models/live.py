@@ -15,7 +15,7 @@ from merging.kernels.inputs import Measurements
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.methods import METHODS
 from merging.models.building import build_empty_model, read_schema, stored_weights
-from merging.models.carrier import carry
+from merging.models.carrier import carry, find_carrier
 from merging.models.schema import match_tensors
 from merging.paths.live import PathModels
 from merging.recipes.path import PathRecipe
@@ -45,7 +45,7 @@ class LiveModel:
             self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
         weights, schema = stored_weights(self.model), read_schema(self.model)
-        self._sources = carry(schema, sources)
+        self._sources = carry(schema, sources, find_carrier(schema, sources.values(), config_source))
         self._weights = {name: weights[place] for name, place in match_tensors(schema, self._sources.values()).items()}
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()

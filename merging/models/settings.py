@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from merging.errors import MergingError
-from merging.models.layer_config import language_keys, load_config, read_language_config
+from merging.models.layer_config import is_tied, language_keys, load_config, read_language_config
 from merging.models.transformers_cache import cached_on_disk
 
 HARMLESS = frozenset(
@@ -140,11 +140,12 @@ def read_settings(config: Mapping[str, object], layers: int) -> dict[str, object
 def _read_with_language(config: Mapping[str, object], language: Mapping[str, object], layers: int) -> dict[str, object]:
     """The settings of a model with a language model in it: that model's as `read_settings` has them, below its key."""
     inside = read_settings(language, layers)
+    inside[_TIED] = is_tied(config)  # the whole model decides on it
     values = {
         key: value for key, value in _read_values(config, "its config").items() if key not in language_keys(config)
     }
     about = {"model_type": config.get("model_type"), "architectures": config.get("architectures")}
-    around = {key: value for key, value in sorted(_flat(values)) if key not in (*about, _END)}
+    around = {key: value for key, value in sorted(_flat(values)) if key not in (*about, _END, _TIED)}
     return about | {_END: inside[_END]} | around | {f"{LANGUAGE_KEY}{key}": value for key, value in inside.items()}
 
 
@@ -165,10 +166,9 @@ def carrier_mismatch(carrier: Mapping[str, object], other: Mapping[str, object])
     """
     if any(key.startswith(LANGUAGE_KEY) for key in other):
         return settings_mismatch(carrier, other)
-    ties = {_TIED: carrier.get(_TIED)}
-    if other.get(_TIED) and not ties[_TIED]:
-        ties = {_TIED: other.get(_TIED)}
-    inside = {**language_settings(carrier), **ties, _HEIGHT: other.get(_HEIGHT)}
+    inside = {**language_settings(carrier), _HEIGHT: other.get(_HEIGHT)}
+    if other.get(_TIED):
+        inside[_TIED] = True  # its embeddings are a head, too
     alike = ({key: value for key, value in one.items() if not key.endswith(_OF_PICTURES)} for one in (inside, other))
     return settings_mismatch(*alike)
 

@@ -28,6 +28,11 @@ BY_NUMBER: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("gemma3n", "gemma3n_text"), "each layer has its own part of embed_tokens_per_layer"),
         **dict.fromkeys(("gemma4", "gemma4_text"), "layers share keys and embeddings by their numbers"),
         **dict.fromkeys(("gemma4_unified", "gemma4_unified_text"), "layers share keys by their numbers"),
+        "mllama_text_model": "some layers, by their numbers, read pictures instead of text (cross-attention)",
+        **dict.fromkeys(
+            ("qwen3_vl_text", "qwen3_vl_moe_text"),
+            "pictures are added to its first layers by their numbers (deepstack)",
+        ),
         "minimax": "the decay of its linear attention follows from the layer's number",
         "rwkv": "it rescales the layers' outputs by their numbers",
         **dict.fromkeys(("zamba", "zamba2"), "layers share a block by their numbers"),

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from merging.errors import MergingError
+from merging.models.traits import BY_NUMBER
 from merging.tensor_names import parse_name
 
 
@@ -77,6 +78,7 @@ RULES: Mapping[str, FoldingRule] = MappingProxyType(
         **dict.fromkeys(
             ("glm", "granite", "helium", "llama", "ministral", "mistral", "nemotron", "olmo", "olmoe", "phi3"), _LLAMA
         ),
+        **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text"), _LLAMA),
         **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "stablelm"), _LLAMA),
         **dict.fromkeys(
             ("gemma2", "gemma3_text"), FoldingRule(MappingProxyType(dict.fromkeys(_POST_NORMS, Fold.DIVIDE_AROUND_ONE)))
@@ -104,10 +106,13 @@ RULES: Mapping[str, FoldingRule] = MappingProxyType(
 def folding_rule(config: Mapping[str, Any], label: str) -> FoldingRule:
     """Look up a family's rule.
 
-    config: the content of config.json. label: the model's name in errors. MergingError for a family without a rule,
-    and for a setting under which its rule does not hold.
+    config: of a language model, the content of config.json. label: the model's name in errors. MergingError for a
+    family without a rule, and for a setting under which its rule does not hold.
     """
     kind = str(config.get("model_type"))
+    if kind in BY_NUMBER:
+        why = f"its layers cannot be put anywhere on a path: {BY_NUMBER[kind]}"
+        raise MergingError(f"{label}: model_type is {kind!r}: {why}; write search.space: parameter")
     if kind not in RULES:
         known = ", ".join(sorted(RULES))
         raise MergingError(

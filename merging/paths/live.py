@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,9 +13,12 @@ from transformers import GenerationConfig, PreTrainedModel
 from merging.dtypes import torch_dtype
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.kinds.kind import Components
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.models.building import build_empty_model, build_from_config, read_schema, stored_weights
-from merging.models.schema import match_tensors
+from merging.models.carrier import carry, find_carrier
+from merging.models.components import language_names
+from merging.models.schema import ModelSchema, match_tensors
 from merging.paths.folding import fold_scale
 from merging.paths.layout import lay_out, path_config
 from merging.recipes.path import PathRecipe
@@ -37,11 +41,21 @@ class PathModels:
         self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
     ) -> None:
         self._config_source = config_source
-        self._sources = sources
+        self._given = sources
         self._dtype = dtype
         self._device = device
         self._config = read_json_object(config_source / "config.json")
         self._parts: dict[str, PreTrainedModel] = {}
+
+    @cached_property
+    def _schema(self) -> ModelSchema:
+        return read_schema(build_empty_model(self._config_source, self._dtype, "meta"))
+
+    @cached_property
+    def _sources(self) -> Mapping[ModelId, Weights]:
+        """The given weights by the carrier's names; not before a path needs them, for most searches have none."""
+        carrier = find_carrier(self._schema, self._given.values(), self._config_source)
+        return carry(self._schema, self._given, carrier)
 
     def model(self, path: PathRecipe) -> PreTrainedModel:
         """The model of a path, ready to score; its weights are shared, so do not write to them.
@@ -55,7 +69,7 @@ class PathModels:
         model = build_from_config(path_config(path, self._config), str(self._config_source), self._dtype)
         model.load_state_dict(self._state(path, parts), strict=False, assign=True)
         model.tie_weights()
-        _take_buffers(model, path, parts)
+        _take_buffers(model, path, parts, self._schema.components)
         if missing := [name for name, tensor in _tensors(model) if tensor.is_meta]:
             raise MergingError(f"{self._config_source}: {missing[0]} of the path's model is in none of its parts")
         if (self._config_source / "generation_config.json").is_file():
@@ -64,7 +78,7 @@ class PathModels:
 
     def _state(self, path: PathRecipe, parts: list[PreTrainedModel]) -> dict[str, Tensor]:
         states = [_own_state(part) for part in parts]
-        layout = lay_out(path, states[0], self._config)
+        layout = lay_out(path, states[0], self._config, self._schema.components)
         return {
             name: fold_scale(states[taken.part][taken.name], taken.fold, taken.stream) for name, taken in layout.items()
         }
@@ -83,9 +97,9 @@ class PathModels:
         by_weight = {id(weight): name for name, weight in own.items()}
         mapped: dict[str, Tensor] = {}
         origins = [self._sources[origin] for origin in recipe.origins]
-        for name, place in match_tensors(read_schema(model), origins).items():
+        for name, place in match_tensors(self._schema, origins).items():
             weight = weights[place]
-            stored = load(recipe.sources[0], name)
+            stored = load(recipe.tensor_merge(name).sources[0], name)
             if recipe.is_single and id(weight) in by_weight and stored.dtype == torch_dtype(self._dtype):
                 mapped[by_weight[id(weight)]] = stored
             else:
@@ -106,13 +120,15 @@ def _tensors(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_buffers()
 
 
-def _take_buffers(model: PreTrainedModel, path: PathRecipe, parts: list[PreTrainedModel]) -> None:
+def _take_buffers(
+    model: PreTrainedModel, path: PathRecipe, parts: list[PreTrainedModel], components: Components
+) -> None:
     """Give the model the buffers that transformers computes from a config (rotations, masks), from its parts."""
     computed = [dict(part.named_buffers()) for part in parts]
     for name, buffer in list(model.named_buffers()):
         if not buffer.is_meta:
             continue
-        layer = parse_name(name).layer
+        layer = parse_name(name).layer if language_names([name], components) else None
         part, own = (path.embedding, name)
         if layer is not None:
             part, own = path.hops[layer].part, renumber(name, path.hops[layer].layer)

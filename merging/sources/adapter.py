@@ -23,6 +23,7 @@ from merging.kernels.low_rank import low_rank_product, squared_lengths
 from merging.sources.adapter_plan import Adapter, Product, plan_adapter
 from merging.sources.checkpoint import Checkpoint, is_finite, read_headers
 from merging.sources.json_object import read_json_object
+from merging.sources.renamed import name_adapter_headers
 from merging.sources.weights import AdaptedTensor, Weights
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -57,7 +58,9 @@ class AdapterCheckpoint(Weights):
         if not source.is_file():
             pickled = "; pickled weights are not read: save it again with peft" if list(folder.glob("*.bin")) else ""
             raise MergingError(f"{folder}: it has no {ADAPTER_WEIGHTS}{pickled}")
-        found = cls(base, source, plan_adapter(str(folder), config, read_headers(source), base.headers))
+        base_config = read_json_object(base.folder / "config.json")
+        headers = name_adapter_headers(base_config, read_headers(source), str(base.folder))
+        found = cls(base, source, plan_adapter(str(folder), config, headers, base.headers))
         found._check_tied()
         if differences is not None:
             found._stored = Checkpoint.open(differences)
@@ -73,6 +76,10 @@ class AdapterCheckpoint(Weights):
     def difference_dtype(self) -> str:
         """The dtype of what is added: bfloat16 if the base has 16 bits wherever something is, else float32."""
         return "bfloat16" if all(BITS[self.header(name).dtype] == 16 for name in self.differing) else "float32"
+
+    def stored_name(self, name: str) -> str:
+        """The name of a tensor in the base's files."""
+        return self._base.stored_name(name)
 
     @torch.no_grad()
     def tensor(self, name: str) -> Tensor:

@@ -86,6 +86,13 @@ def plan_adapter(
     return Adapter(changes, _checked_tied(label, tied, changes))
 
 
+def base_tensor(key: str) -> str:
+    """The name of the base's tensor that a tensor of an adapter belongs to, as the adapter has it."""
+    name = key.removeprefix(_PREFIX)
+    found = _PART.fullmatch(name)
+    return f"{found['module']}.weight" if found else name.replace(".base_layer.", ".")
+
+
 def _sort_tensors(
     label: str, headers: Mapping[str, TensorHeader]
 ) -> tuple[dict[str, dict[str, TensorHeader]], dict[str, TensorHeader]]:

@@ -9,7 +9,7 @@ from merging.identity import ModelId
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.mergekit.writer import to_mergekit_yaml
 from merging.models.building import build_empty_model, read_schema
-from merging.models.carrier import carry
+from merging.models.carrier import carry_origins
 from merging.models.schema import match_tensors
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.json_object import read_json_object
@@ -23,12 +23,12 @@ def plan_weight_merge(recipe: WeightMerge, weights: Mapping[ModelId, Weights], c
     weights: the weights of every origin. config_source: folder of the config.json. MergingError if they do not fit.
     """
     schema = read_schema(build_empty_model(config_source, recipe.dtype, "meta"))
-    carried = carry(schema, weights)
+    carried, carrier = carry_origins(schema, recipe, weights, config_source)
     load = make_loader(recipe, carried)
     origins = {origin: carried[origin] for origin in recipe.origins}
     names = match_tensors(schema, origins.values())
     recipe.groups.check_names(names)
-    written = written_names(names, origins[recipe.carrier or recipe.origins[0]])
+    written = written_names(names, carrier)
     return FilePlan(
         shapes={stored: schema.shapes[names[name]] for stored, name in written.items()},
         make=lambda stored, memory: merge_tensor(recipe, written[stored], load, into=memory),
