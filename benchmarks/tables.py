@@ -85,6 +85,18 @@ def engine() -> list[list[str]]:
     return _engine_rows(load("engine"))
 
 
+def picture_engine() -> list[list[str]]:
+    """The engine against lm-eval's hf-multimodal."""
+    found: Any = load("picture_engine")
+    rows = [["model", "each picture has", "engine, items/s", "hf-multimodal, items/s (best batch)", "ratio", "first"]]
+    for row in found["tasks"]:
+        name = f"{row['model']}, {row['weights'] / 1e6:.1f} M"
+        ours, first, theirs = row["engine_per_s"], row["first_per_s"], row["hf_multimodal_per_s"]
+        best = f"{theirs:.2f} ({row['hf_multimodal_batch']})"
+        rows.append([name, row["task"], f"{ours:.2f}", best, f"{ours / theirs:.1f}", f"{first / theirs:.1f}"])
+    return rows
+
+
 def gpu() -> list[list[str]]:
     """The same on a GPU."""
     return _engine_rows(load("gpu"))
@@ -380,6 +392,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             real,
             merges,
             engine,
+            picture_engine,
             gpu,
             gpu_candidates,
             turnaround,
