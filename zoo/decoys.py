@@ -47,7 +47,7 @@ _LICENCES = {"licence forbids it": "cc-by-nc-nd-4.0", "unknown licence": "unknow
 def _decoy(name: str, number: int, reason: str, build: Callable[[int], tuple[Files, str]]) -> HubRepo:
     files, story = build(number)
     merge, adapter = reason == "own earlier merge", reason == "adapter for another base"
-    files["README.md"] = _card(
+    files["README.md"] = decoy_card(
         name,
         story,
         licence=_LICENCES.get(reason, "apache-2.0"),
@@ -67,7 +67,7 @@ def _decoy(name: str, number: int, reason: str, build: Callable[[int], tuple[Fil
     )
 
 
-def _card(
+def decoy_card(
     name: str,
     story: str,
     *,
@@ -76,13 +76,14 @@ def _card(
     relation: str,
     library: str,
     tags: tuple[str, ...],
+    pipeline: str = "text-generation",
 ) -> bytes:
     """A model card, true to what the repo holds."""
     listed = "".join(f"- {model}\n" for model in base_models)
     tagged = "".join(f"- {tag}\n" for tag in tags)
     return (
         f"---\nlicense: {licence}\nlanguage:\n- en\n- ja\nlibrary_name: {library}\n"
-        f"pipeline_tag: text-generation\nbase_model:\n{listed}base_model_relation: {relation}\n"
+        f"pipeline_tag: {pipeline}\nbase_model:\n{listed}base_model_relation: {relation}\n"
         f"tags:\n{tagged}---\n# {name.partition('/')[2]}\n\n{story}\n\n"
         "One of the decoys of shoal's demo: a bot that merges models has to leave it alone.\n"
     ).encode()
