@@ -10,6 +10,7 @@ import numpy as np
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from evaluation.answers.rouge import ROUGE_L_JA
 from evaluation.errors import EvaluationError
 from evaluation.harness.modalities.prompts import PLACE
 from evaluation.harness.task_files import find_use_faults, generates_no_text, suggest_names
@@ -122,6 +123,8 @@ def _refusal(loaded: LoadedTask, metric: str, values: Mapping[str, object]) -> s
         return "does not declare higher_is_better"
     if not _is_mean(loaded.task.aggregation().get(metric)):
         return "is not a mean over items"
+    if metric == ROUGE_L_JA and loaded.task.multiple_target:
+        return "compares with one answer, and doc_to_target gives several"  # lm-eval makes 1 of anything above 0
     return None
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from lm_eval.api.registry import register_metric
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import TaskIndex
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
+from evaluation.answers.rouge import ROUGE_L_JA, rouge_l_ja
 from evaluation.errors import EvaluationError, TaskDataError
 from evaluation.harness.checks import check_language, check_task
 from evaluation.harness.process_state import compiled_templates, offline, quiet, seeded
@@ -23,6 +25,14 @@ from evaluation.picture import explain_picture
 from evaluation.skills import Skill
 
 PROBE_TIMEOUT = 5.0  # seconds to wait for a sign of life from the Hub
+
+
+def _rouge_of_item(references: Sequence[str], predictions: Sequence[str]) -> float:
+    """The metric as lm-eval calls it: with one answer and one reference."""
+    return rouge_l_ja(predictions[0], references[0])
+
+
+register_metric(metric=ROUGE_L_JA, higher_is_better=True, aggregation="mean")(_rouge_of_item)
 
 
 def load_tasks(skills: Iterable[Skill], folders: Sequence[Path], *, pictures: bool = False) -> dict[str, LoadedTask]:

@@ -12,6 +12,7 @@ import transformers
 from lm_eval.api.task import ConfigurableTask
 
 import evaluation
+from evaluation.answers.rouge import ROUGE_L_JA, rouge_packages
 from evaluation.fingerprint import digest, sources_digest
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def task_rules(task: ConfigurableTask) -> str:
     rules["metadata"] = {k: v for k, v in (task.config.metadata or {}).items() if k != "config_source"}
     rules["class"] = None if type(task) is ConfigurableTask else type(task)
     rules["versions"] = [str(module.__version__) for module in (lm_eval, torch, transformers)]
+    if any(row.get("metric") == ROUGE_L_JA for row in task.config.metric_list or ()):
+        rules["packages"] = rouge_packages()
     rules["own code"] = sources_digest(PACKAGE, AFTER_SCORING)
     return digest(rules)
 

@@ -1,14 +1,16 @@
 """Copies of a watchlist's own tasks: their files and what these name, so that others can ask them too.
 
-Only files that a task needs are copied, because a task folder may hold anything else. Nothing of a task is run.
+Only files that a task needs are copied, because a task folder may hold anything else: those that its YAML, its code and
+its data name. Nothing of a task is run.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from evaluation.harness.task_files import find_task_files
@@ -17,8 +19,12 @@ MIB = 2**20
 LARGEST_FILE, LARGEST_COPY = 10 * MIB, 50 * MIB
 """Bytes of one file, and of all together."""
 
+_DATA = (".jsonl", ".json", ".csv", ".tsv")
 _INCLUDE = re.compile(r"^\s*include:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _FUNCTION = re.compile(r"!function\s+([\w.]+)\.\w+")
+_DATA_DIR = re.compile(r"\bdata_dir[\"']?:\s*[\"']?([^\s\"'#,}]+)")
+_PICTURE = re.compile(r"[^\"',\t\r\n]+\.(?:bmp|gif|jpe?g|png|tiff?|webp)(?=[\"',\t\r\n]|$)", re.IGNORECASE)
+"""The name of a picture in a data file of text: a whole JSON string, or a whole field of a table."""
 _WORD = re.compile(r"[^\s\"'{}\[\],:]+")
 _PLAIN_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
 
@@ -48,7 +54,7 @@ def copy_task_files(names: Collection[str], folders: Sequence[Path]) -> TaskCopi
     for number, folder in enumerate(folders):
         root, prefix = folder.resolve(), Path(str(number + 1) if len(folders) > 1 else ".")
         starts = [file.path.resolve() for file in found.values() if file.path.resolve().is_relative_to(root)]
-        for path in sorted(_needed(starts)):
+        for path in sorted(_needed(starts), key=lambda path: (_PICTURE.fullmatch(path.name) is not None, path)):
             reason, content = _read(path, root, LARGEST_COPY - sum(map(len, files.values())))
             if content is None:
                 left_out.append(f"{path.name}: {reason}")
@@ -63,23 +69,36 @@ def _needed(starts: Sequence[Path]) -> set[Path]:
     """The files, and all that these name, and so on."""
     found: set[Path] = set()
     waiting = list(starts)
+    homes = {path.parent for path in starts}
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += _named_files(path)
+            waiting += _named_files(path, homes)
     return found
 
 
-def _named_files(path: Path) -> Iterator[Path]:
-    """The files beside a task file or module that it includes, imports or names as data."""
-    if path.suffix not in (".yaml", ".yml", ".py") or path.stat().st_size > LARGEST_FILE:
+def _named_files(path: Path, homes: Collection[Path]) -> Iterator[Path]:
+    """The files that a task file, module or data file includes, imports or names: beside it, and pictures in data
+    beside a task file, too (`homes`)."""
+    if path.suffix not in (".yaml", ".yml", ".py", *_DATA) or path.stat().st_size > LARGEST_FILE:
         return
     text = path.read_text("utf-8", errors="replace")
-    names = _names_in_code(text) if path.suffix == ".py" else _names_in_yaml(text)
-    for name in names:
+    if path.suffix in _DATA:
+        yield from _existing(_PICTURE.findall(text), {path.parent, *homes})
+    elif path.suffix == ".py":
+        yield from _existing(_names_in_code(text), [path.parent])
+    else:
+        yield from _existing(_names_in_yaml(text), [path.parent])
+        for folder in _DATA_DIR.findall(text):
+            yield from (file.resolve() for file in (path.parent / folder).rglob("*") if file.is_file())
+
+
+def _existing(names: Iterable[str], folders: Collection[Path]) -> Iterator[Path]:
+    """The files of these names."""
+    for folder, name in product(folders, names):
         try:
-            named = (path.parent / name).resolve()
+            named = (folder / name).resolve()
             if named.is_file():
                 yield named
         except (OSError, ValueError):

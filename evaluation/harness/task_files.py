@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from evaluation.answers.rouge import ROUGE_L_JA, missing_packages
 from evaluation.errors import EvaluationError
 from evaluation.skills import Skill, SkillTask
 from evaluation.suites import TaskFault
@@ -216,6 +217,8 @@ def find_use_faults(use: SkillTask, config: Mapping[str, object], *, pictures: b
         hint = suggest_names(use.filter, filters)
         yield "filter", f"unknown filter {use.filter!r} of task {use.task}{hint}; it has {', '.join(filters)}"
     metrics = _listed(config.get("metric_list"), "metric")
+    if ROUGE_L_JA in metrics and (missing := missing_packages()):
+        yield "metric", f"task {use.task}: {ROUGE_L_JA} needs {', '.join(missing)}; pip install 'shoal[japanese]'"
     if metrics and use.metric not in metrics:
         hint = suggest_names(use.metric, metrics)
         yield "metric", f"unknown metric {use.metric!r} of task {use.task}{hint}; it has {', '.join(metrics)}"

@@ -18,6 +18,7 @@ from lm_eval.models.hf_vlms import HFMultimodalLM
 from PIL import Image, ImageOps
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
+from evaluation.answers.rouge import missing_packages, rouge_l_ja
 from evaluation.errors import EvaluationError
 from evaluation.harness.eval_set import LmEvalSet
 from evaluation.harness.modalities.pictures import PICTURES
@@ -379,3 +380,29 @@ def test_a_processor_without_pictures_or_a_template_without_places_is_refused(
     blind.chat_template = None
     with pytest.raises(EvaluationError, match="chat_template is true, but the processor has no chat template"):
         load(folder, say(), chat=True).build(Split.REPORT, blind, ())
+
+
+def test_rouge_of_japanese_is_a_metric_of_own_tasks(
+    tmp_path: Path, model: LlavaForConditionalGeneration, processor: LlavaProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = {"metric": "rouge_l_ja", "aggregation": "mean", "higher_is_better": True}
+    folder = write_board_task(tmp_path, metric_list=[metric])
+    use = SkillTask("board_say", "rouge_l_ja")
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.harness.task_files.missing_packages", lambda: ("fugashi", "neologdn"))
+        with pytest.raises(
+            EvaluationError, match=r"^task board_say: rouge_l_ja needs fugashi, neologdn; pip install '"
+        ):
+            load(folder, use)
+    if missing_packages():
+        pytest.skip("the packages of shoal[japanese] are not installed")
+    suite = load(folder, use)
+    asked = suite.build(Split.REPORT, processor, ())
+    scores = asked.score(suite.wrap(model, processor, "cpu", 1))
+    for score, item in zip(scores, asked.tasks[0].items, strict=True):
+        assert score.value == rouge_l_ja(item.requests[0].resps[0], str(item.doc["colour"]))
+    monkeypatch.setattr("evaluation.harness.rules.rouge_packages", lambda: {"fugashi": "0.0.1"})
+    assert suite.build(Split.REPORT, processor, ()).uses[0].digest != asked.uses[0].digest
+    several = write_board_task(tmp_path / "several", metric_list=[metric], doc_to_target=["a", "b"])
+    with pytest.raises(EvaluationError, match="rouge_l_ja compares with one answer, and doc_to_target gives several"):
+        load(several, use)

@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.harness import task_copies
 from evaluation.harness.task_copies import copy_task_files
+from fixtures.boards import write_board_task, write_task_file
 from zoo.questions import TASKS
 
 
@@ -67,3 +68,34 @@ def test_tasks_of_several_folders_stay_apart(tmp_path: Path) -> None:
     one, two = (write(tmp_path / name, task__yaml=YAML.format(name)) for name in ("one", "two"))
     copies = copy_task_files(["one", "two"], [one, two])
     assert set(copies.files) == {"1/task.yaml", "2/task.yaml"} and copies.folders == ("1", "2")
+
+
+def test_pictures_that_the_data_name_come_after_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_board_task(tmp_path / "tasks", count=3)
+    write(folder / "boards", unused__png="x", secret__env="TOKEN=1")
+    (folder / "data").mkdir()
+    (folder / "data" / "table.csv").write_text("picture,colour\nboards/unused.png,red\n../../outside.png,blue\n")
+    (tmp_path / "outside.png").write_text("x")
+    named = {"board_say.yaml", "boards.jsonl", "boards/0.png", "boards/1.png", "boards/2.png"}
+    assert set(copy_task_files(["board_say"], [folder]).files) == named
+    write_task_file(folder, "board_table", dataset_kwargs={"data_files": {"test": "data/table.csv"}})
+    copies = copy_task_files(["board_table"], [folder])
+    assert set(copies.files) == {"board_table.yaml", "data/table.csv", "boards/unused.png"}
+    small = sum(len(content) for name, content in copies.files.items() if not name.endswith("png"))
+    monkeypatch.setattr(task_copies, "LARGEST_COPY", small)
+    copies = copy_task_files(["board_table"], [folder])
+    assert set(copies.files) == {"board_table.yaml", "data/table.csv"}
+    assert sorted(copies.left_out) == [
+        "outside.png: it is outside the task folder",
+        "unused.png: it has more than 0 bytes",
+    ]
+
+
+def test_a_folder_of_pictures_comes_whole_where_it_is_the_data_set(tmp_path: Path) -> None:
+    folder = write_board_task(tmp_path / "tasks", count=2)
+    (folder / "boards" / "metadata.jsonl").write_text("{}")
+    write_task_file(folder, "board_folder", dataset_path="imagefolder", dataset_kwargs={"data_dir": "boards"})
+    copies = copy_task_files(["board_folder"], [folder])
+    assert set(copies.files) == {"board_folder.yaml", "boards/0.png", "boards/1.png", "boards/metadata.jsonl"}
