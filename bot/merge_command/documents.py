@@ -18,7 +18,7 @@ from bot.hub.resolver import ModelFiles
 from bot.merge_command.plan import MergePlan
 from merging.identity import ModelId
 from merging.kinds import kind_of
-from merging.writing.release import RECIPE_NAME
+from merging.writing.companions import RECIPE_NAME
 from templates.markdown import render_markdown
 
 CARD = "README.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 from bot.release.verify import sha256_of
 from merging.kinds import COMPANION_FILES
 from merging.writing.atomic import atomic_file
-from merging.writing.release import RECIPE_NAME
+from merging.writing.companions import RECIPE_NAME
 
 EDITABLE = ("README.md", "*.png", "*.svg")
 """Files that a person may change before the upload: nothing that was scored, and no record of how it was made."""

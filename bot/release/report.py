@@ -12,7 +12,6 @@ from bot.hub.discovery.candidate import Verdict
 from bot.hub.pool.vocabulary import PoolVocabulary
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry
-from bot.release.card.collect import search_facts
 from bot.release.card.facts import SearchFacts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
@@ -137,6 +136,8 @@ def cycle_facts(
     finished: datetime,
 ) -> CycleFacts:
     """Everything that the report of a cycle says; `releases` are the ledger's, which know their commits."""
+    from bot.release.card.collect import search_facts  # torch, which an update of a report does without
+
     validation, report = results.splits[Split.VALIDATION], results.splits[Split.REPORT]
 
     def front_member(result: GateResult) -> FrontFacts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from merging.evolution.evolve import evolve
 from merging.evolution.journal import Journal
 from merging.evolution.outcomes import Evaluate, Generation, Outcome, Scored, SearchResult, SearchSettings
 from merging.recipes.recipe import Recipe
@@ -50,6 +49,7 @@ class SearchJob:
         layers: the depth of a source where fewer layers are one more objective; None where they are not.
         earlier: the result of an earlier stage, whose members compete for the front.
         """
+        from merging.evolution.evolve import evolve  # pymoo and SciPy, which the page and reviews do without
 
         def evaluate(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
             outcomes = self.evaluate(recipes)

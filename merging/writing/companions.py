@@ -7,6 +7,9 @@ from pathlib import Path
 from merging.kinds import kind_of
 from merging.sources.json_object import read_json_object
 
+RECIPE_NAME = "mergekit_config.yml"
+"""The recipe beside the weights of a release."""
+
 
 def read_companions(folder: Path) -> dict[str, bytes]:
     """The contents of a model's companion files, by path, as its kind lists them."""

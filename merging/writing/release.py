@@ -15,10 +15,9 @@ from merging.sources.weights import Weights
 from merging.tokenizers.aligned import in_one_vocabulary
 from merging.tokenizers.release_files import release_files
 from merging.writing.atomic import atomic_folder, disk_errors
-from merging.writing.companions import read_companions
+from merging.writing.companions import RECIPE_NAME, read_companions
 from merging.writing.shards import Merge, write_file, write_weights
 
-RECIPE_NAME = "mergekit_config.yml"
 MAX_SHARD_BYTES = 5_000_000_000
 
 

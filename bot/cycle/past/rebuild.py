@@ -21,7 +21,6 @@ from bot.release.folder import FileState, inspect_folder, is_editable
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe, read_recipe
 from merging.writing.atomic import atomic_file
-from merging.writing.release import write_release
 
 
 def kept_pool(ledger: Ledger, cycle: str) -> Pool:
@@ -93,6 +92,8 @@ def restore_release(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry,
 
 
 def _write_weights(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry, narrator: Narrator) -> None:
+    from merging.writing.release import write_release  # torch, which reviews that write nothing again do without
+
     recipe, pool = stored_recipe(ledger, release.recipe), kept_pool(ledger, release.cycle)
     folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
     folder = home.release(release.cycle, release.role)

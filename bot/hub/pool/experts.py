@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
@@ -12,8 +13,9 @@ from bot.hub.pool.family import split_family
 from bot.hub.pool.pool import Family
 from bot.hub.resolver import open_weights
 from merging.identity import ModelId
-from merging.models.experts import experts_mismatch
-from merging.sources.weights import Weights
+
+if TYPE_CHECKING:
+    from merging.sources.weights import Weights
 
 
 def refuse_other_experts(family: Family, folders: Mapping[ModelId, Path]) -> list[Verdict]:
@@ -23,6 +25,7 @@ def refuse_other_experts(family: Family, folders: Mapping[ModelId, Path]) -> lis
     """
     if family.sources[0].experts is None:
         return []
+    from merging.models.experts import experts_mismatch
 
     @cache
     def opened(model: ModelId) -> Weights:

@@ -46,7 +46,7 @@ from evaluation.splits import Split
 from evaluation.statistics.intervals import score_interval
 from merging.kinds import KINDS
 from merging.recipes.recipe import Recipe
-from merging.writing.release import RECIPE_NAME
+from merging.writing.companions import RECIPE_NAME
 
 
 def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], folder: Path) -> CardFacts:

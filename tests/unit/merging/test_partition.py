@@ -21,7 +21,8 @@ from merging.partition import Block, Component, Partition, Searched, Shared, Who
 from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.tensor_names import count_layers
-from merging.writing.release import RECIPE_NAME, write_release
+from merging.writing.companions import RECIPE_NAME
+from merging.writing.release import write_release
 
 WHOLE = Partition.even(4, 1, False, False)
 A, B = (ModelId(f"tiny/{name}", name * 40) for name in "ab")

@@ -60,6 +60,12 @@ def test_help_and_check_load_nothing_that_takes_time(arguments: list[str]) -> No
     assert loaded(*arguments) & (HEAVY | {"sqlalchemy"}) == set()
 
 
+def test_a_schedule_and_reviews_wait_without_what_merges_need() -> None:
+    code = "import sys, bot.service.serve, bot.cycle.past.review; print(*(name.split('.')[0] for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & HEAVY == set()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example_in_80_columns(here: Here, command: str) -> None:
     done = here(command, "--help")

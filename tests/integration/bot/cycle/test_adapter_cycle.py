@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -37,7 +36,7 @@ from localhub import Running, running
 from merging.identity import ModelId
 from merging.recipes.recipe import read_recipe
 from merging.recipes.weight_merge import WeightMerge
-from merging.writing.release import RECIPE_NAME
+from merging.writing.companions import RECIPE_NAME
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
 
 CYCLE = "adapters-1"
@@ -62,6 +61,8 @@ def read(folder: Path) -> Any:
 @torch.no_grad()
 def write_adapter(folder: Path, **settings: Any) -> Path:
     """An adapter on the zoo's base that comes as near to its mathematics model as its ranks allow."""
+    import peft  # takes a second, and every process that runs tests reads this file
+
     target = read(MODELS[MATH]).state_dict()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -135,6 +136,8 @@ WATCHLIST = small_watchlist(
 
 
 def test_a_cycle_releases_a_merge_of_adapters_whose_weights_are_those_of_peft_s_own_merges(finished: Finished) -> None:
+    import peft
+
     assert finished.ledger.cycle(CYCLE).state is State.WRITTEN
     folder, recipe = finished.release
     base = read(MODELS[BASE]).state_dict()

@@ -26,7 +26,8 @@ from localhub import running
 from merging.recipes.path import PathRecipe
 from merging.recipes.recipe import read_recipe
 from merging.sources.checkpoint import Checkpoint
-from merging.writing.release import RECIPE_NAME, write_release
+from merging.writing.companions import RECIPE_NAME
+from merging.writing.release import write_release
 
 CYCLE = "paths-1"
 

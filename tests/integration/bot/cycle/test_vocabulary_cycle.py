@@ -33,7 +33,7 @@ from merging.identity import ModelId
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
-from merging.writing.release import RECIPE_NAME
+from merging.writing.companions import RECIPE_NAME
 from zoo.repo import MODELS
 
 CYCLE = "tongues-1"

@@ -35,7 +35,8 @@ from merging.partition import Partition
 from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
-from merging.writing.release import RECIPE_NAME, write_release
+from merging.writing.companions import RECIPE_NAME
+from merging.writing.release import write_release
 
 WORDS = 50
 

@@ -22,7 +22,8 @@ from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
 from merging.sources.json_object import read_json_object
-from merging.writing.release import RECIPE_NAME, write_release
+from merging.writing.companions import RECIPE_NAME
+from merging.writing.release import write_release
 
 pytestmark = pytest.mark.slow
 
