@@ -11,13 +11,18 @@ demo: .venv/.ready
 real: .venv/.ready
 	$(BIN)/shoal demo --real
 
-# Four processes on two cores, for half of the time is waiting; a free one steals, for the slowest tests stand together.
+# A process takes whole files, for their set-ups are dear, in their order: those of tests/integration, the slowest, first.
+TESTS := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+# Else each of the hundreds of processes that the tests start would compile shoal anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+# Three processes on two cores, for some of the time is waiting.
 test: lint
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(TESTS) -n 3
 
 # For the loop while editing: linters, types, and the tests that need no server, process or large model.
 check: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not integration"
+	$(TESTS) -n 2 -q -m "not slow and not integration"
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

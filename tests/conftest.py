@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 INTEGRATION = Path(__file__).parent / "integration"
 
+# No test cuts the power, and local Hubs would wait for the disk for a tenth of the tests' time.
+os.fsync = lambda _: None
+
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 ADA_TOKEN = "hf_ada"
 BOB_TOKEN = "hf_bob"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cma
 import numpy as np
 
 from benchmarks.landscapes.landscape import Landscape, Point
@@ -135,6 +134,8 @@ class _Climber:
     """One CMA-ES on genomes scaled to the unit cube."""
 
     def __init__(self, levels: Sequence[int], begin: Genome, seed: int, number: int) -> None:
+        import cma  # it brings matplotlib along, and only these arms need it
+
         self._top = np.array(levels) - 1
         options = {"bounds": [0, 1], "seed": 1 + 1000 * seed + number, "verbose": -9}
         self._strategy = cma.CMAEvolutionStrategy(np.array(begin) / self._top, STEP_SIZE, options)

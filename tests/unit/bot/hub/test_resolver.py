@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 
@@ -18,6 +17,8 @@ NO_HUB = Hub("http://127.0.0.1:9", sleep=lambda _: None)
 
 
 def test_an_identity_opens_a_checkpoint_or_an_adapter_on_one(tmp_path: Path) -> None:
+    import peft  # takes a second, and every process that runs tests reads this file
+
     model = tiny_model("llama", seed=1)
     model.save_pretrained(tmp_path / "cod")
     settings = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)

@@ -26,6 +26,7 @@ from evaluation.eval_set import EvalItem, EvalSetFacts
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from fixtures.cycles import Listener
+from fixtures.hasty import ask_less
 from fixtures.synthetic import BASE, ITEMS, LANGUAGE, MATH, ROUNDS, Synthetic, solved
 from merging.evolution.outcomes import Outcome, SearchResult
 from merging.partition import Partition
@@ -125,7 +126,7 @@ def test_a_race_done_again_from_the_ledger_takes_the_same_way_and_asks_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surrogate: bool
 ) -> None:
     """Some of its candidates fail."""
-    monkeypatch.setattr("merging.evolution.surrogate.breeding.GENERATIONS", 2)
+    ask_less(monkeypatch)
     ledger, again = Ledger(tmp_path / "ledger.sqlite"), Synthetic(faulty=True)
     wanted = watchlist(budget=30, surrogate=surrogate)
     first = searched(ledger, Synthetic(faulty=True), wanted)

@@ -25,6 +25,7 @@ from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import ItemResults, RoundFacts
 from evaluation.splits import Split
 from fixtures.cycles import Listener
+from fixtures.hasty import always_hasty
 from fixtures.synthetic import BASE, ITEMS, LANGUAGE, MATH, ROUNDS, Synthetic
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
@@ -32,7 +33,8 @@ from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("always_hasty")]
+__all__ = ["always_hasty"]
 
 NEWER, OTHER = replace(LANGUAGE, revision="1" * 40), ModelId("org/other", "0" * 40)
 COARSE, FINE = (Partition.even(4, bands, modules_apart=False, ends_apart=False) for bands in (1, 2))

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from fixtures.hasty import hasty
 from merging.evolution.evolve import evolve
 from merging.evolution.journal import AskedBatch
 from merging.evolution.outcomes import Outcome, SearchSettings
@@ -20,15 +21,9 @@ from merging.spaces.paths import PathSpace
 from merging.spaces.weight_merges import WeightMergeSpace
 
 pytestmark = pytest.mark.slow
+__all__ = ["hasty"]
 
 BASE = ModelId("org/base", "f" * 40)
-
-
-@pytest.fixture
-def hasty(monkeypatch):
-    """A model that is asked less: its choices are poorer, but are what they are."""
-    monkeypatch.setattr("merging.evolution.surrogate.breeding.GENERATIONS", 2)
-    monkeypatch.setattr("merging.evolution.surrogate.foresight.BRED", 60)
 
 
 def space_of(sources=2, groups=6, method="task_arithmetic", step=0.05):

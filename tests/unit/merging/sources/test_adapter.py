@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -50,6 +49,8 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def adapter(base: Path, folder: Path, **settings: Any) -> Path:
     """An adapter whose every weight is random, written by peft."""
+    import peft  # takes a second, and every process that runs tests reads this file
+
     torch.manual_seed(3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -82,6 +83,13 @@ def rewritten(folder: Path, weights: Callable[[dict[str, torch.Tensor]], None] |
     return folder
 
 
+def merged_by_peft(base: Path, folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of an adapter's base that peft has merged the adapter into."""
+    import peft
+
+    return peft.PeftModel.from_pretrained(read(base), folder).merge_and_unload().state_dict()
+
+
 @pytest.mark.parametrize(("kind", "settings"), ADAPTERS.values(), ids=ADAPTERS)
 def test_every_tensor_is_that_of_pefts_own_merged_model(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
     base = base_of(kind, tmp_path / "base")
@@ -90,7 +98,7 @@ def test_every_tensor_is_that_of_pefts_own_merged_model(kind: str, settings: dic
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = peft.PeftModel.from_pretrained(read(base), folder).merge_and_unload().state_dict()
+        theirs = merged_by_peft(base, folder)
 
     changed = 0
     for name, place in match_tensors(read_schema(build_empty_model(base, "float32", "meta")), [ours]).items():
@@ -167,7 +175,7 @@ def test_a_head_that_is_named_without_weights_stays_as_peft_leaves_it(tmp_path: 
     ours = AdapterCheckpoint.open(Checkpoint.open(base), folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = peft.PeftModel.from_pretrained(read(base), folder).merge_and_unload().state_dict()
+        theirs = merged_by_peft(base, folder)
     for name in ours.names:
         torch.testing.assert_close(ours.tensor(name), theirs[name], rtol=1e-6, atol=1e-6)
     assert torch.equal(ours.tensor("lm_head.weight"), Checkpoint.open(base).tensor("lm_head.weight"))

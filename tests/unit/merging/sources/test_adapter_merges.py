@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -36,6 +35,8 @@ TARGETS = {"plain": ["q_proj", "v_proj", "down_proj"], "wide": ["q_proj", "up_pr
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base and adapters on it, whose weights are random, and what they add."""
+    import peft  # takes a second, and every process that runs tests reads this file
+
     made = tmp_path_factory.mktemp(request.param)
     tiny_model("llama", seed=1).to(getattr(torch, request.param)).save_pretrained(made / "base")
     for seed, (name, targets) in enumerate(TARGETS.items()):
