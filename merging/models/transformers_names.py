@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from merging.errors import MergingError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -42,7 +44,10 @@ def memory_names(config: Mapping[str, object], label: str, names: Iterable[str])
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, dot_natural_key, rename_source_key
 
-    model = _model_of(json.dumps(config, sort_keys=True), label)
+    try:
+        model = _model_of(json.dumps(config, sort_keys=True))
+    except MergingError as error:
+        raise MergingError(str(error).replace(_LABEL, label, 1)) from error
     # Built anew for each model: some rules remember what they have seen.
     renamings = [rule for rule in get_model_conversion_mapping(model) if isinstance(rule, WeightRenaming)]
     prefix, state = model.base_model_prefix, model.state_dict()
@@ -50,8 +55,12 @@ def memory_names(config: Mapping[str, object], label: str, names: Iterable[str])
     return {name: rename_source_key(name, renamings, [], prefix, state)[0] for name in ordered}
 
 
-@lru_cache(maxsize=8)
-def _model_of(config: str, label: str) -> PreTrainedModel:
+_LABEL = "the model's folder"
+
+
+@lru_cache(maxsize=4)
+def _model_of(config: str) -> PreTrainedModel:
+    """A model without weights, kept because the models of a pool have the same config but for a few keys."""
     from merging.models.building import build_from_config
 
-    return build_from_config(json.loads(config), label)
+    return build_from_config(json.loads(config), _LABEL)

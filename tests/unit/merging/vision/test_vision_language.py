@@ -99,7 +99,7 @@ def check(pool: Pool, recipe: WeightMerge, target: Path, expected: Mapping[str, 
         assert torch.equal(found[name], tensor), name
         assert torch.allclose(tensor, expected[name], atol=1e-6), name
     assert torch.equal(logits(loaded), logits(live.model))
-    assert set(Checkpoint.open(target).names) == set(map(older_name, found))
+    assert set(Checkpoint.open(target).names) == {older_name("llava", name) for name in found}
 
 
 def values(*rows: float, groups: Partition) -> tuple[tuple[float, ...], ...]:
