@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -135,7 +135,7 @@ class PictureLM(CandidateLM):
     def _likelihood(self, inputs: Mapping[str, Tensor], tokens: list[int], request: Instance) -> tuple[float, bool]:
         assert len(tokens) <= self.max_length, f"a continuation has {len(tokens)} tokens"
         context = self._fit(inputs, self.max_length + 1 - len(tokens), request)
-        whole = self._to_device(_followed_by(context, tokens[:-1]))
+        whole = self._to_device(_followed_by(context, tokens[:-1], self.prompts.token_inputs(context)))
         with torch.inference_mode():
             logits = self.model(**whole, use_cache=False).logits[0, -len(tokens) :].float()
             likely = logits.log_softmax(dim=-1)
@@ -156,7 +156,8 @@ class PictureLM(CandidateLM):
                 f"the model has room for {room}: {pictures} picture tokens would be cut; use smaller pictures, fewer "
                 "examples, or a lower max_gen_toks"
             )
-        return {key: value[:, -room:] if value.shape == tokens.shape else value for key, value in inputs.items()}
+        of_tokens = self.prompts.token_inputs(inputs)
+        return {key: value[:, -room:] if key in of_tokens else value for key, value in inputs.items()}
 
     def _to_device(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The inputs where the model is, pixels in its dtype."""
@@ -167,13 +168,12 @@ class PictureLM(CandidateLM):
         }
 
 
-def _followed_by(inputs: Mapping[str, Tensor], tokens: Sequence[int]) -> dict[str, Tensor]:
-    """The inputs with further tokens of text at the end; masks and the like of a token's shape go on, too."""
-    shape = inputs["input_ids"].shape
+def _followed_by(inputs: Mapping[str, Tensor], tokens: Sequence[int], of_tokens: Collection[str]) -> dict[str, Tensor]:
+    """The inputs with further tokens of text at the end; what else has a value for each token goes on, too."""
     added = {"input_ids": torch.tensor([list(tokens)], dtype=torch.long), "attention_mask": torch.ones(1, len(tokens))}
 
     def extend(key: str, value: Tensor) -> Tensor:
-        if value.shape != shape:
+        if key not in of_tokens:
             return value
         more = added.get(key, torch.zeros(1, len(tokens)))  # 0 is text among the types of tokens
         return torch.cat([value, more.to(value.dtype)], dim=1)

@@ -17,6 +17,7 @@ from evaluation.picture import ShownPictures, picture_digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
     from transformers import BatchFeature, ProcessorMixin
 
 PLACE = "<image>"
@@ -53,6 +54,16 @@ class PicturePrompts:
             return_tensors="pt",
             **self._special(text),
         )
+
+    def token_inputs(self, inputs: Mapping[str, Tensor]) -> set[str]:
+        """The names of inputs with a value for each token.
+
+        Not by shape alone: for a prompt of three tokens, Qwen's grid of a picture is as large.
+        """
+        of_pictures = self.processor.image_processor.model_input_names
+        return {
+            key for key, value in inputs.items() if value.shape == inputs["input_ids"].shape and key not in of_pictures
+        }
 
     def continuation(self, context: str, continuation: str) -> tuple[str, list[int]]:
         """The context without the spaces at its end, and the tokens that the continuation adds to it.

@@ -27,7 +27,7 @@ ASKED = [
     ("w1 w2 <image> w3 w4 w5", [1]),
     ("w1 w2 <image> w6 <image> w7", [0, 2]),
     ("w1 w2 <image> w6 <image> w8 w9", [0, 2]),
-    ("w5 <image> w6 w6", [2]),
+    ("<image> w6", [2]),
     ("w1 w2 w8 w9", []),
 ]
 """Texts with the numbers of their pictures: shared and own ones, one and two, and none."""
