@@ -20,6 +20,8 @@ from evaluation.harness.modalities.picture_engine_lm import PictureEngineLM
 from fixtures.engine import TIGHT, make_requests
 from fixtures.picture_models import OTHERS, SHARED, make_picture, make_picture_model, make_processor
 
+pytestmark = pytest.mark.slow
+
 PICTURES = [make_picture(1), make_picture(2, 60, 20), make_picture(3, 16, 40)]
 ASKED = [
     ("w1 w2 <image> w3", [0]),
