@@ -62,7 +62,8 @@ class TaskDescription:
     """The facts about one use of a task that plans and cards show.
 
     items: number of items in each split. own_search: whether the search items come from the task's own validation or
-    training documents. language: the language that an answer must be in to count.
+    training documents. language: the language that an answer must be in to count. has_pictures: whether its documents
+    have pictures.
     """
 
     skill: str
@@ -77,6 +78,7 @@ class TaskDescription:
     items: Mapping[Split, int]
     own_search: bool
     language: str | None
+    has_pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class EvalSetFacts:
     tasks: tuple[TaskDescription, ...]
     prompt: str
     rounds: tuple[RoundFacts, ...] = ()
+
+
+PLACE = "<image>"
+"""The mark of a picture's place in the texts of lm-eval's tasks."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def role_of(family: Family, member: Member) -> str:
     """The role of a model in an audition."""
     if member is family.base:
         return BASE
-    return CANDIDATE if member.candidate.pinned is None else PINNED
+    return PINNED if member in family.pinned else CANDIDATE
 
 
 def _score_models(
@@ -78,9 +78,7 @@ def _score_models(
     assert watchlist.audition is not None  # otherwise nobody auditions
     pool = choose_by_rank(family, watchlist.max_sources)  # as large as the one that will be chosen
     strategy = make_strategy(watchlist, pool)
-    alike = [
-        member for member in family.members if share_vocabulary((family.leader, member), watchlist.search.vocabulary)
-    ]
+    alike = [member for member in family.members if _is_asked_alike(family, member, watchlist.search.vocabulary)]
     resources, _ = fit_resources(watchlist, strategy, pool, parted=len(alike) < len(family.members))
     spec = replace(
         make_worker_spec(context, family, folders, resources),
@@ -100,6 +98,11 @@ def _score_models(
         return Contender(member.repo, read_skill_values(evaluation, watchlist.evaluation_skills, directions))
 
     return {member.repo: read(member, scored[member.repo]) for member in family.members}
+
+
+def _is_asked_alike(family: Family, member: Member, vocabulary: str) -> bool:
+    """Whether a model is asked with the tokenizer of the merges, and not alone with its own."""
+    return family.carrier is not None or share_vocabulary((family.leader, member), vocabulary)
 
 
 def _evaluate(
@@ -184,6 +187,9 @@ def _describe_silence(failures: Sequence[str]) -> str:
 
 
 def _leader_first(watchlist: Watchlist, sources: Sequence[Member]) -> list[Member]:
-    """The sources by rank, but one with a chat template first if it is needed: the first one's is used."""
+    """The sources by rank, but one with a chat template first if it is needed: the first one's is used.
+
+    Where there is a carrier it is that one's, wherever it stands.
+    """
     chat = any(skill.chat_template for skill in watchlist.asked_skills)
     return sorted(sources, key=lambda source: chat and source.has_chat_template is False)

@@ -15,6 +15,7 @@ from bot.cycle.resources import fit_resources
 from bot.cycle.sources import check_before, describe_equal_cycle, find_equal_cycle, prepare_pool
 from bot.cycle.steps import (
     Folders,
+    ask_about_pictures,
     ask_releases,
     build_eval_sets,
     compare_splits,
@@ -137,6 +138,7 @@ def search_and_choose(
     # The report split is read once, for what was chosen: only its scores reach a card.
     report = read_report_split(context, evaluator, chosen, found, baselines)
     samples = ask_releases(context, evaluator, chosen, report)
+    shown = ask_about_pictures(context, evaluator, chosen, report)
     return CycleResults(
         watchlist=watchlist,
         cycle=context.cycle,
@@ -151,6 +153,7 @@ def search_and_choose(
         baselines=baselines,
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
         samples=samples,
+        shown=shown,
         choice=choice,
         gap=gap,
         recalled=recalled,

@@ -12,10 +12,11 @@ from bot.hub.pool.pool import Family, Pool
 from bot.ledger.decisions import keep_documents, kept_documents
 from bot.ledger.ledger import ReleaseEntry
 from bot.release.card.example import choose_example_items
+from bot.release.card.shown import choose_shown_items
 from bot.release.card.write import write_card_files
 from bot.release.evidence import write_evidence
 from bot.release.folder import read_release_documents, write_missing_documents
-from bot.release.results import CycleResults, SplitResults
+from bot.release.results import CycleResults, ShownItem, SplitResults
 from bot.release.verify import hash_files, is_finished, is_recorded, verify_scores
 from bot.release.write import write_release_folder
 from bot.scoring.cached import CachedEvaluator
@@ -28,13 +29,21 @@ from bot.search.front.choice import choose_front, with_front
 from bot.search.front.generalisation import measure_gap
 from bot.search.gate import apply_gate
 from bot.search.recall import Recall, todays_models
-from bot.search.results import FrontChoice, GateResult, GeneralisationGap, MeasuredRow, RecallSummary, SearchSummary
+from bot.search.results import (
+    BaselineKind,
+    FrontChoice,
+    GateResult,
+    GeneralisationGap,
+    MeasuredRow,
+    RecallSummary,
+    SearchSummary,
+)
 from bot.search.run import make_outcome, search_recipes, summarise_search
 from bot.search.selection import Chosen, choose_releases
 from bot.search.strategies.strategy import SearchStrategy
 from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import Sample
+from evaluation.eval_set import EvalItem, Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
@@ -290,6 +299,41 @@ def ask_releases(
         else:
             samples[one.recipe] = sample
     return samples
+
+
+def ask_about_pictures(
+    context: CycleContext, evaluator: CachedEvaluator, chosen: Sequence[Chosen], report: SplitResults
+) -> dict[str, tuple[ShownItem, ...]]:
+    """Ask releases, their base and their sources about some report items with pictures; by recipe digest.
+
+    None where no task has pictures, or where the watchlist does not pass its tasks on.
+    """
+    if not context.watchlist.publish.tasks:
+        return {}
+    merged = [one for one, _ in report.baselines if one.kind in (BaselineKind.BASE, BaselineKind.SOURCE)]
+    merged.sort(key=lambda one: one.kind is BaselineKind.SOURCE)
+    known: dict[tuple[str, EvalItem], str | None] = {}
+    found: dict[str, tuple[ShownItem, ...]] = {}
+    for one in chosen:
+        shown = []
+        for item in choose_shown_items(report, one.recipe):
+            sample = evaluator.ask(context.home.release(context.cycle.id, one.role), [item])
+            if isinstance(sample, Failure):
+                context.narrator.say(f"{one.role}: could not be asked about a picture: {sample.reason}")
+                continue
+            for baseline in merged:
+                if (baseline.name, item) not in known:
+                    known[baseline.name, item] = _ask_baseline(evaluator, baseline, item)
+            others = [(baseline.name, baseline.kind, known[baseline.name, item]) for baseline in merged]
+            shown.append(ShownItem(sample.question, ((one.role, BaselineKind.RELEASE, sample.answer), *others)))
+        found[one.recipe] = tuple(shown)
+    return found
+
+
+def _ask_baseline(evaluator: CachedEvaluator, baseline: Baseline, item: EvalItem) -> str | None:
+    with evaluator.alone(baseline.alone) if baseline.alone else nullcontext(evaluator) as asked:
+        answer = asked.ask_candidate(baseline.recipe, item)
+    return None if isinstance(answer, Failure) else answer.answer
 
 
 def write_cards(context: CycleContext, results: CycleResults, repos: Mapping[str, str]) -> None:

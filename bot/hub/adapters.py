@@ -31,7 +31,7 @@ def is_stored(member: Member, sources: Path) -> bool:
 
 def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
     from merging.sources.adapter import AdapterCheckpoint
-    from merging.sources.checkpoint import Checkpoint
+    from merging.sources.renamed import open_model
     from merging.writing.differences import store_differences
 
     model = member.ref
@@ -40,7 +40,7 @@ def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
     folder, target = folders[model.adapter], differences_folder(folders[model.adapter], model.plain)
     if target.is_dir():
         return None
-    base = Checkpoint.open(folders[model.plain])
+    base = open_model(folders[model.plain])
     try:
         adapter = AdapterCheckpoint.open(base, folder)
         store_differences(adapter, target)

@@ -62,9 +62,9 @@ def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
     folders: the model's own folder, then its adapter's if it has one. MergingError names the file that is wrong.
     """
     from merging.sources.adapter import AdapterCheckpoint
-    from merging.sources.checkpoint import Checkpoint
+    from merging.sources.renamed import open_model
 
-    weights = Checkpoint.open(folders[model.plain])
+    weights = open_model(folders[model.plain])
     return weights if model.adapter is None else AdapterCheckpoint.open(weights, folders[model.adapter])
 
 
@@ -79,12 +79,12 @@ def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> 
     folders: as `fetch_pool` gives them. What an adapter adds is computed where it is not stored; the bits are the same.
     """
     from merging.sources.adapter import AdapterCheckpoint
-    from merging.sources.checkpoint import Checkpoint
+    from merging.sources.renamed import open_model
 
     whole: dict[ModelId, Weights] = {}
     found: dict[ModelId, Weights] = {}
     for model in models:
-        base = whole.setdefault(model.plain, Checkpoint.open(folders[model.plain]))
+        base = whole.setdefault(model.plain, open_model(folders[model.plain]))
         if model.adapter is None:
             found[model] = base
             continue
@@ -174,12 +174,12 @@ class ResolvedModel:
     def open_weights(self, sources: Path) -> Weights:
         """Its weights, once they are fetched; MergingError for what headers alone could not show."""
         from merging.models.stored_model import read_stored_model
-        from merging.sources.checkpoint import Checkpoint
+        from merging.sources.renamed import open_model
 
         folders = {part.id: part.folder(sources) for part in self.parts}
         if self.files.remote:
             # Only now can the copies of a tied weight that is stored twice be compared.
-            read_stored_model(Checkpoint.open(folders[self.files.id]))
+            read_stored_model(open_model(folders[self.files.id]))
         return open_weights(self.id, folders)
 
 
@@ -306,7 +306,7 @@ class Resolver:
 
 def _read_folder(model: ModelId, folder: Path) -> ResolvedModel:
     from merging.models.stored_model import read_stored_model
-    from merging.sources.checkpoint import Checkpoint
+    from merging.sources.renamed import open_model
 
     if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
         raise Unfit("it is an adapter, not a whole model; write it after its base as base+adapter")
@@ -314,7 +314,7 @@ def _read_folder(model: ModelId, folder: Path) -> ResolvedModel:
         check_config(read_json_object(folder / CONFIG))
         if not list(folder.glob("model*.safetensors")) and any(list(folder.glob(kind)) for kind in _PICKLES):
             raise Unfit("its weights are pickled, without safetensors; save it again with save_pretrained")
-        stored_model = read_stored_model(Checkpoint.open(folder))
+        stored_model = read_stored_model(open_model(folder))
         path = folder / TOKENIZER
         tokenizer = digest_tokenizer(path.read_bytes()) if path.is_file() else None
     except MergingError as error:

@@ -14,6 +14,7 @@ from bot.search.baselines import Baseline
 from bot.search.guards import compare_guards
 from bot.search.results import (
     AuditionSummary,
+    BaselineKind,
     FrontChoice,
     GateResult,
     GeneralisationGap,
@@ -25,7 +26,7 @@ from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.domain import Guard
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalSetFacts, Sample
+from evaluation.eval_set import EvalSetFacts, Question, Sample
 from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.evolution.outcomes import Outcome
@@ -68,6 +69,17 @@ class SplitResults:
 
 
 @dataclass(frozen=True)
+class ShownItem:
+    """A report item, and the answers to it. skill: its name. answers: (name, kind, answer), that of the release first.
+
+    An answer is None where the model could not be asked.
+    """
+
+    question: Question
+    answers: tuple[tuple[str, BaselineKind, str | None], ...]
+
+
+@dataclass(frozen=True)
 class CycleResults:
     """Everything that the cards, pictures and report of a cycle are made from.
 
@@ -75,9 +87,9 @@ class CycleResults:
     choice: how a model of the scores chose the front; None where the scores themselves give it.
     splits: what was scored on each; the merges are the front on the validation split, the releases on the report split.
     samples: recipe digest → the written release's answer to a report item that shows what it can do; without those
-    that could not be asked. gap: how much of the search's gain is there on the validation split. recalled: what the
-    search began with from earlier cycles, in numbers; None for nothing. audition: how the sources were chosen, where
-    more fitted than a merge may have.
+    that could not be asked. shown: recipe digest → report items with pictures, and who answers what. gap: how much of
+    the search's gain is there on the validation split. recalled: what the search began with from earlier cycles, in
+    numbers; None for nothing. audition: how the sources were chosen, where more fitted than a merge may have.
     """
 
     watchlist: Watchlist
@@ -93,6 +105,7 @@ class CycleResults:
     baselines: tuple[Baseline, ...]
     splits: Mapping[Split, SplitResults]
     samples: Mapping[str, Sample]
+    shown: Mapping[str, tuple[ShownItem, ...]]
     choice: FrontChoice | None = None
     gap: GeneralisationGap | None = None
     recalled: RecallSummary | None = None

@@ -134,6 +134,10 @@ class CachedEvaluator:
         """Ask a written checkpoint the one of some items that has the shortest prompt; the answer is not recorded."""
         return self._evaluator.ask(folder, items)
 
+    def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
+        """Ask a recipe's model one item; the answer is not recorded."""
+        return self._evaluator.ask_candidate(recipe, item)
+
     def _count_known_rounds(self, recipe: Recipe, split: Split) -> int:
         """How many of a split's first rounds have all their items' scores in the ledger, however they were asked."""
         rounds = self.facts(split).rounds

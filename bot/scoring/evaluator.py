@@ -82,6 +82,9 @@ class Evaluator(Protocol):
     def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
         """Ask a written checkpoint the one of some items that has the shortest prompt."""
 
+    def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
+        """Ask a recipe's model one item, without writing it."""
+
 
 EvaluatorFactory = Callable[[WorkerSpec, float | None], AbstractContextManager[Evaluator]]
 """Makes an evaluator from what its workers are sent and the seconds that a candidate may take (None: adaptive)."""

@@ -113,6 +113,12 @@ class ProcessPool:
         assert isinstance(answer, Sample | Failure)
         return answer
 
+    def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
+        """Ask a recipe's model in one worker."""
+        answer = self._run_one((Worker.ask_candidate, (recipe, item)))
+        assert isinstance(answer, Sample | Failure)
+        return answer
+
     def _note(self, answer: Answer) -> ItemResults | Failure:
         """Learn from a candidate's answer how long candidates take."""
         assert isinstance(answer, ItemResults | Failure)

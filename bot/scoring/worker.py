@@ -80,6 +80,10 @@ class Worker:
         model = self._kind.load(folder).to(self._spec.resources.device)
         return self._suite.ask(model, self._kind.load_processor(folder), items)
 
+    def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample:
+        """Build a recipe's model in memory and ask it one item."""
+        return self._suite.ask(self._live_model(recipe), self._processor, [item])
+
     def _live_model(self, recipe: Recipe) -> PreTrainedModel:
         if self._live is None or self._live[0] != recipe.digest:
             self._live = None  # a recipe that fails leaves the model half rewritten

@@ -36,7 +36,7 @@ MOST_MODELS = 60
 
 def todays_models(pool: Pool, strategy: SearchStrategy) -> TodaysModels:
     """The models of a pool, as earlier recipes are carried over to them."""
-    names = tuple(pool.sources[0].headers)
+    names = tuple(pool.prototype.headers)
     sources = tuple(source.ref for source in pool.sources)
     return TodaysModels(sources, pool.base.ref if pool.base else None, strategy.weight_merges.groups, names)
 

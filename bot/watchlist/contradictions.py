@@ -15,6 +15,7 @@ from bot.watchlist.sections import PinnedModel, SkillSection
 from bot.watchlist.values import LICENCE_IDS, TYPOGRAPHIC_QUOTE
 from bot.watchlist.watchlist import Watchlist
 from bot.watchlist.words import suggest_word
+from merging.kinds import KINDS
 from merging.mergekit.config import KeyPath
 from merging.methods import METHODS
 
@@ -42,8 +43,7 @@ def find_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 
 def _watches_everything(watchlist: Watchlist) -> Iterator[Contradiction]:
-    watch = watchlist.watch
-    if not (watch.tags or watch.search or watch.authors.allow or watchlist.pinned):
+    if not (watchlist.watch.sought or watchlist.pinned):
         yield (
             ("watch",),
             "matches the whole Hub; give watch.tags, watch.search, watch.authors.allow or pinned",
@@ -68,6 +68,8 @@ def _stated_licences(watchlist: Watchlist) -> Iterator[Contradiction]:
     stated = [(("pinned", index, "licence"), model) for index, model in enumerate(watchlist.pinned)]
     if isinstance(watchlist.base, PinnedModel):
         stated = [*stated, (("base", "licence"), watchlist.base)]
+    if watchlist.carrier != "auto":
+        stated = [*stated, (("carrier", "licence"), watchlist.carrier)]
     for path, model in stated:
         if model.licence is not None and model.licence not in LICENCES:
             yield path, f"is not a licence that shoal has a rule for; {suggest_word(model.licence, sorted(LICENCES))}"
@@ -104,6 +106,42 @@ def _pinned_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
     for index, repo in enumerate(repos):
         if repo in repos[:index]:
             yield ("pinned", index, "repo"), "is pinned twice; remove one"
+
+
+def _carrier_named_otherwise(watchlist: Watchlist) -> Iterator[Contradiction]:
+    carrier = watchlist.carrier
+    others = [(f"pinned[{index}]", model) for index, model in enumerate(watchlist.pinned)]
+    others += [("base", watchlist.base)] if isinstance(watchlist.base, PinnedModel) else []
+    for key, model in others:
+        if carrier != "auto" and model.repo == carrier.repo and model != carrier:
+            yield ("carrier",), f"is {key} too, with another revision or licence; write the same in both"
+
+
+def _unread_with_this_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """Keys on components: a kind that has one only reads none of them."""
+    if KINDS[watchlist.kind].inner_kinds:
+        return
+    reason = f"is not read where kind is {watchlist.kind}, whose models have one component; remove it, or write another"
+    if watchlist.carrier != "auto":
+        yield ("carrier",), f"{reason} kind"
+    if watchlist.watch.language_models is not None:
+        yield ("watch", "language_models"), f"{reason} kind"
+    if watchlist.search.components:
+        yield ("search", "components"), f"{reason} kind"
+
+
+def _vocabulary_of_a_carrier(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if KINDS[watchlist.kind].inner_kinds and watchlist.search.vocabulary != "same":
+        yield (
+            ("search", "vocabulary"),
+            f"does not fit kind {watchlist.kind}, whose merges have the carrier's tokens; write same",
+        )
+
+
+def _no_language_models_sought(watchlist: Watchlist) -> Iterator[Contradiction]:
+    besides = watchlist.watch.language_models
+    if besides is not None and not (besides.tags or besides.search):
+        yield ("watch", "language_models"), "finds nothing; give tags or search, or remove it"
 
 
 def _method_of_two(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -281,6 +319,10 @@ _RULES: tuple[ContradictionRule, ...] = (
     _typographic_quotes,
     _empty_parameter_range,
     _pinned_twice,
+    _carrier_named_otherwise,
+    _unread_with_this_kind,
+    _vocabulary_of_a_carrier,
+    _no_language_models_sought,
     _method_of_two,
     _audition_of_too_few,
     _unread_dataflow,

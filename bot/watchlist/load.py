@@ -14,6 +14,7 @@ from bot.watchlist.faults import describe_contradictions, describe_faults
 from bot.watchlist.watchlist import Watchlist
 from bot.watchlist.yaml_file import STDIN, read_yaml
 from evaluation.suites import TASK_CHECKS
+from merging.kinds import KINDS
 from merging.mergekit.config import KeyPath, dotted
 
 
@@ -30,7 +31,7 @@ def load_watchlist(path: Path, *, with_tasks: bool = False) -> Watchlist:
     """
     file = read_yaml(path)
     try:
-        watchlist = Watchlist.model_validate(whole_numbers(file.data))
+        watchlist = Watchlist.model_validate(with_kinds_task(whole_numbers(file.data)))
     except ValidationError as error:
         raise ShoalError(describe_faults(error, file, Watchlist)) from None
     if found := list(find_contradictions(watchlist)):
@@ -76,6 +77,16 @@ def naming_lines(file: Path) -> Iterator[None]:
         if file == STDIN:  # which cannot be read again
             raise
         raise ShoalError(describe_contradictions([(error.path, error.reason)], read_yaml(file))) from error
+
+
+def with_kinds_task(data: object) -> object:
+    """The data with the task of its kind as watch.pipeline_tag, where that is left out."""
+    if not isinstance(data, dict):
+        return data
+    kind, watch = data.get("kind"), data.get("watch", {})
+    if not (isinstance(kind, str) and kind in KINDS and isinstance(watch, dict)):
+        return data
+    return {**data, "watch": {"pipeline_tag": KINDS[kind].pipeline_tag, **watch}}
 
 
 def whole_numbers(data: object) -> object:

@@ -44,6 +44,14 @@ class RangeSection(Section):
     max: Amount | None = Field(default=None, description="highest number, e.g. 8B")
 
 
+class LanguageModelsSection(Section):
+    """What to find of language models besides the others. The other keys of watch hold for them, too."""
+
+    tags: tuple[Text, ...] = Field(default=(), description="Hub tags; a model must have all of them")
+    search: Text | None = Field(default=None, description="text in the model's name")
+    pipeline_tag: Text | None = Field(default="text-generation", description="the Hub's name of the model's task")
+
+
 class WatchSection(Section):
     """What to find on the Hub. A model must match every key."""
 
@@ -53,7 +61,13 @@ class WatchSection(Section):
     licences: tuple[Licence, ...] | None = Field(
         default=None, description="licence ids to accept; null: all that allow merging"
     )
-    pipeline_tag: Text | None = Field(default="text-generation", description="the Hub's name of the model's task")
+    pipeline_tag: Text | None = Field(
+        default="text-generation", description="the Hub's name of the model's task; where it is left out, the kind's"
+    )
+    language_models: LanguageModelsSection | None = Field(
+        default=None,
+        description="language models to find besides, which are merged into the language model inside the others",
+    )
     parameters: RangeSection = Field(default=RangeSection(), description="number of parameters of a model")
     max_bytes: Amount = Field(default=20 * 10**9, description="bytes to download of one model, e.g. 16GB")
     downloads_min: int = Field(default=0, ge=0, description="fewest downloads in the last month")
@@ -70,6 +84,12 @@ class WatchSection(Section):
     max_candidates: int = Field(
         default=100, ge=2, le=1000, description="models to query one by one, most downloaded first"
     )
+
+    @property
+    def sought(self) -> tuple[WatchSection | LanguageModelsSection, ...]:
+        """What to list on the Hub: these models, and the language models besides, as far as a key says which."""
+        both: list[WatchSection | LanguageModelsSection | None] = [self, self.language_models]
+        return tuple(one for one in both if one is not None and (one.tags or one.search or self.authors.allow))
 
 
 class PinnedModel(Section):
@@ -146,6 +166,10 @@ class AuditionSection(Section):
         f"{AUDITIONED_A_PLACE} for each of max_sources",
     )
     share: float = Field(default=0.5, gt=0, le=1, description="share of the search items that each of them answers")
+
+
+ComponentUse = Literal["keep", "merge", "choose"]
+"""The carrier's own; merged like the language model, with a gene for itself; whole from the model that a gene names."""
 
 
 class GroupsSection(Section):
@@ -243,6 +267,11 @@ class SearchSection(Section):
         "unites the sources' and the base's by their text; base, or the repo of a source, takes that model's alone",
     )
     groups: GroupsSection = Field(default=GroupsSection(), description="which tensors share a gene")
+    components: dict[str, ComponentUse] = Field(
+        default={},
+        description="what becomes of a component besides the language model (vision tower, projector): keep the "
+        "carrier's, merge those of all models, which must have it, or choose a model's; keep where it is left out",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="dtype of candidates and releases"
     )
@@ -342,7 +371,13 @@ def _check_base(value: object) -> object:
     return value
 
 
-def _base_kind(value: object) -> str:
+def _check_carrier(value: object) -> object:
+    if value is None or (isinstance(value, str) and value != "auto" and not re.fullmatch(ShortForm.pattern, value)):
+        raise ValueError("is not a carrier; write owner/name, owner/name@revision, or auto")
+    return value
+
+
+def _role_kind(value: object) -> str:
     if value is None:
         return "none"
     return "auto" if value == "auto" else "model"
@@ -350,6 +385,12 @@ def _base_kind(value: object) -> str:
 
 Base = Annotated[
     Annotated[Literal["auto"], Tag("auto")] | Annotated[RepoReference, Tag("model")] | Annotated[None, Tag("none")],
-    Discriminator(_base_kind),
+    Discriminator(_role_kind),
     BeforeValidator(_check_base),
+]
+
+Carrier = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[RepoReference, Tag("model")],
+    Discriminator(_role_kind),
+    BeforeValidator(_check_carrier),
 ]

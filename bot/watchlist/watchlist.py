@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -14,11 +15,13 @@ from bot.watchlist.sections import (
     ROUNDS,
     AuditionSection,
     Base,
+    Carrier,
     GateSection,
     GuardSection,
     ItemsSection,
     KindName,
     NotifySection,
+    PinnedModel,
     PublishSection,
     RepoReference,
     ScheduleSection,
@@ -34,7 +37,12 @@ from evaluation.splits import SplitSizes
 from merging.evolution.outcomes import SearchSettings
 from merging.methods import METHODS
 
-_LATER_KEYS = ("kind",)
+_LATER_KEYS: Mapping[tuple[str, ...], object] = {
+    ("kind",): "language",
+    ("carrier",): "auto",
+    ("watch", "language_models"): None,
+    ("search", "components"): {},
+}
 """Keys that digests leave out at their defaults."""
 
 
@@ -53,6 +61,12 @@ class Watchlist(Section):
     base: Base = Field(
         default="auto",
         description="the common ancestor: owner/name or with keys, auto (the one that models declare), or null",
+    )
+    carrier: Carrier = Field(
+        default="auto",
+        description="of kinds with several components, the source that merges are built in: they have its config, its "
+        "processor and the components that are not merged; auto: the first source that has all components, else the "
+        "base",
     )
     max_sources: int = Field(default=4, ge=2, le=16, description="most models in one merge")
     audition: AuditionSection | None = Field(
@@ -91,11 +105,26 @@ class Watchlist(Section):
         the cycles of watchlists that were written before it still count as theirs.
         """
         values = self.model_dump(mode="json", exclude={"publish", "schedule", "notify", "workers", "task_folders"})
-        for key in _LATER_KEYS:
-            if getattr(self, key) == type(self).model_fields[key].default:
-                del values[key]
+        for (*sections, key), default in _LATER_KEYS.items():
+            section = values
+            for name in sections:
+                section = section[name]
+            if section[key] == default:
+                del section[key]
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def named_sources(self) -> tuple[tuple[str, PinnedModel], ...]:
+        """The sources that it names, best first, each with its key: the carrier unless it is the base, then the pinned.
+
+        A carrier that is pinned too counts once.
+        """
+        pinned = [(f"pinned[{index}]", model) for index, model in enumerate(self.pinned)]
+        carrier, base = self.carrier, self.base
+        if carrier == "auto" or (base is not None and base != "auto" and base.repo == carrier.repo):
+            return tuple(pinned)
+        return (("carrier", carrier), *((key, model) for key, model in pinned if model.repo != carrier.repo))
 
     @property
     def needs_base(self) -> bool:

@@ -12,7 +12,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from evaluation.answers.rouge import ROUGE_L_JA
 from evaluation.errors import EvaluationError
-from evaluation.harness.modalities.prompts import PLACE
+from evaluation.eval_set import PLACE
 from evaluation.harness.task_files import find_use_faults, generates_no_text, suggest_names
 from evaluation.harness.tasks import LoadedTask
 from evaluation.skills import Skill, SkillTask

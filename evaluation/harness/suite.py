@@ -149,4 +149,5 @@ def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedTask, division: Di
         items={split: len(items) if skill.is_asked(split) else 0 for split, items in division.items.items()},
         own_search=skill.in_search and division.own_search,
         language=skill.language,
+        has_pictures=loaded.has_pictures,
     )

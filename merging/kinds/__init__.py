@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -41,9 +41,9 @@ def kind_of(config: Mapping[str, Any]) -> ModelKind:
     raise MergingError(str(find_refusal({**config, "architectures": named})))
 
 
-def find_refusal(config: Mapping[str, Any]) -> str | None:
-    """Say in a few words why a model with this config is of no kind; None if it is of one."""
-    reasons = [kind.find_refusal(config) for kind in KINDS.values()]
+def find_refusal(config: Mapping[str, Any], kinds: Iterable[ModelKind] = KINDS.values()) -> str | None:
+    """Say in a few words why a model with this config is of none of these kinds; None if it is of one."""
+    reasons = [kind.find_refusal(config) for kind in kinds]
     if None in reasons:
         return None
     distinct = list(dict.fromkeys(map(str, reasons)))

@@ -40,6 +40,8 @@ class CausalLM:
     name = "language"
     library = "transformers"
     pipeline_tag = "text-generation"
+    inner_kinds: tuple[str, ...] = ()
+    processor_files: tuple[str, ...] = ()
     files = TOKENIZER_FILES
 
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:

@@ -53,6 +53,14 @@ class ModelKind(Protocol):
         """The Hub's name of the models' task."""
 
     @property
+    def inner_kinds(self) -> tuple[str, ...]:
+        """Names of the kinds whose models can be merged into a component of one of this kind; none of one component."""
+
+    @property
+    def processor_files(self) -> tuple[str, ...]:
+        """Files of which a model in a pool needs one, besides its tokenizer; none of a kind that has no others."""
+
+    @property
     def files(self) -> tuple[CompanionFile, ...]:
         """All files that may belong to a model, next to its weights and its config.json."""
 

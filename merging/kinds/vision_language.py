@@ -26,6 +26,8 @@ class VisionLanguage:
     name = "vision-language"
     library = "transformers"
     pipeline_tag = "image-text-to-text"
+    inner_kinds: tuple[str, ...] = ("language",)
+    processor_files: tuple[str, ...] = ("processor_config.json", "preprocessor_config.json")
     files = (
         *TOKENIZER_FILES,
         CompanionFile("processor_config.json", may_point_to_code=True),

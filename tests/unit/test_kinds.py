@@ -55,8 +55,9 @@ def divide(kind: ModelKind, sources: Mapping[ModelId, Weights], bands: int = 2) 
 
 def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
     assert KINDS[kind.name] is kind and kind.library and kind.pipeline_tag
-    assert KINDS.keys() == SUITES.keys() and USAGE.keys() <= KINDS.keys()
-    assert kind.name not in USAGE or (files(templates) / USAGE[kind.name]).is_file()
+    assert KINDS.keys() == SUITES.keys() == USAGE.keys()
+    assert (files(templates) / USAGE[kind.name]).is_file()
+    assert set(kind.inner_kinds) < KINDS.keys() and set(kind.processor_files) <= {file.path for file in kind.files}
 
 
 def test_companion_files_are_inside_the_model_s_folder_and_limited(kind: ModelKind) -> None:

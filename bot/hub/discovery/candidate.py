@@ -114,7 +114,7 @@ class Candidate:
     languages: the declared ones that the Hub accepts in a card. quantised: the quantisation method, if there is one.
     dtypes: the dtypes of its safetensors weights as far as the Hub counts them.
     security: files the Hub warns of; None where the Hub was not asked.
-    pinned: index in the watchlist's list of pinned models, None for a model found by listing.
+    pinned: index among the sources that the watchlist names, None for a model found by listing.
     stated: whether the licence is not the card's, but the watchlist's statement.
     pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
     rest of the description is that of the commit for which it was made. None for the model's own files.

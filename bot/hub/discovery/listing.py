@@ -7,18 +7,18 @@ still answers to its old name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
-from bot.hub.client import Hub
+from bot.hub.client import Hub, Query
 from bot.hub.discovery.candidate import Candidate, Verdict, to_candidate
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model
 from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal
-from bot.watchlist.sections import PinnedModel
+from bot.watchlist.sections import PinnedModel, WatchSection
 from bot.watchlist.watchlist import Watchlist
 from templates.escaping import plain
 
@@ -62,7 +62,7 @@ def discover_candidates(hub: Hub, watchlist: Watchlist, now: datetime) -> Discov
     Raises:
         ShoalError: the Hub cannot be asked.
     """
-    pinned, lost = _query_pinned(hub, watchlist.pinned)
+    pinned, lost = _query_named(hub, watchlist.named_sources)
     known = {candidate.repo for candidate in pinned}
     entries, unreadable = _list_models(hub, watchlist)
     listed = {candidate.repo: candidate for candidate in entries if candidate.repo not in known}
@@ -161,29 +161,33 @@ def _is_repo_name(name: str) -> bool:
 
 
 def _list_models(hub: Hub, watchlist: Watchlist) -> tuple[list[Candidate], list[Verdict]]:
-    """The entries of the Hub's list, and those that cannot be read; one request for each allowed author, if any."""
-    watch = watchlist.watch
+    """The entries of the Hub's lists, and those that cannot be read."""
     found: list[Candidate] = []
     unreadable: list[Verdict] = []
-    if not (watch.tags or watch.search or watch.authors.allow):
-        return found, unreadable
-    for author in watch.authors.allow or (None,):
-        query = {
-            "filter": list(watch.tags),
-            "author": author,
-            "search": watch.search,
-            "pipeline_tag": watch.pipeline_tag,
-            "sort": "downloads",
-            "limit": LISTED,
-            "expand": list(EXPAND),
-        }
-        for row in hub.list_rows("/api/models", {key: value for key, value in query.items() if value}, LISTED):
+    for query in _list_queries(watchlist.watch):
+        for row in hub.list_rows("/api/models", query, LISTED):
             read = _read_row(row)
             if isinstance(read, Candidate):
                 found.append(read)
             else:
                 unreadable.append(read)
     return found, unreadable
+
+
+def _list_queries(watch: WatchSection) -> Iterator[Query]:
+    """The requests for a watchlist's models, then for the language models besides: one for each allowed author."""
+    for sought in watch.sought:
+        for author in watch.authors.allow or (None,):
+            query: dict[str, str | int | list[str] | None] = {
+                "filter": list(sought.tags),
+                "author": author,
+                "search": sought.search,
+                "pipeline_tag": sought.pipeline_tag,
+                "sort": "downloads",
+                "limit": LISTED,
+                "expand": list(EXPAND),
+            }
+            yield {key: value for key, value in query.items() if value}
 
 
 def _read_row(row: object) -> Candidate | Verdict:
@@ -197,17 +201,20 @@ def _read_row(row: object) -> Candidate | Verdict:
         return Verdict(plain(name)[:96], None, False, explain_unreadable(error))
 
 
-def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Candidate], list[Verdict]]:
-    """Pinned models at their revisions; one that is missing, or the same as an earlier one, is refused, not fatal."""
+def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[list[Candidate], list[Verdict]]:
+    """Named models at their revisions; one that is missing, or the same as an earlier one, is refused, not fatal.
+
+    named: the key of each in the watchlist, and what it says.
+    """
     found: dict[str, Candidate] = {}
     refused = []
-    for index, reference in enumerate(references):
+    for index, (key, reference) in enumerate(named):
         try:
             candidate = query_model(hub, reference.repo, reference.revision, index)
         except (HubNotFound, HubForbidden, HubRefused) as error:
             refused.append(Verdict(reference.repo, None, False, f"pinned, but {_reason_of(error, reference.repo)}"))
             continue
-        if reason := _contradicts_card(candidate, reference, f"pinned[{index}]"):
+        if reason := _contradicts_card(candidate, reference, key):
             refused.append(candidate.refuse(reason))
             continue
         candidate = _with_statement(candidate, reference)
@@ -215,7 +222,7 @@ def _query_pinned(hub: Hub, references: Sequence[PinnedModel]) -> tuple[list[Can
         if first is not candidate:
             why = f"it is {candidate.repo}, which is pinned twice; the first of the two entries counts"
             # Under the old name, because a cycle keeps one verdict for each name.
-            names = {reference.repo, references[first.pinned or 0].repo} - {candidate.repo}
+            names = {reference.repo, named[first.pinned or 0][1].repo} - {candidate.repo}
             refused += [Verdict(name, candidate.sha, False, why) for name in names]
     return list(found.values()), refused
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate, most_bytes
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
-from merging.kinds import find_refusal
+from merging.kinds import KINDS, find_refusal
 from merging.pickles.names import PICKLED_ADAPTER, SINGLE_PICKLE
 from templates.escaping import plain
 
@@ -147,6 +147,14 @@ def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
     return None if candidate.is_adapter else find_refusal({"architectures": candidate.architectures})
 
 
+def other_kind(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """Only models of the watchlist's kind can be merged, and of kinds that can be a part of it."""
+    if candidate.is_adapter:
+        return None
+    kinds = (watchlist.kind, *KINDS[watchlist.kind].inner_kinds)
+    return find_refusal({"architectures": candidate.architectures}, [KINDS[name] for name in kinds])
+
+
 def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """The watchlist's list of architectures."""
     listed = watchlist.watch.architectures
@@ -244,7 +252,7 @@ SAFETY: tuple[RefusalRule, ...] = (
     custom_code,
     no_safetensors,
     pickled,
-    unsupported_kind,
+    other_kind,
     licence_forbids,
     oversized,
     too_many_bytes,

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bot.hub.discovery.candidate import Candidate, Verdict
 from merging.dtypes import BITS
 from merging.identity import ModelId
+from merging.kinds import KINDS
+from merging.kinds.kind import NO_COMPONENTS, Components
+from merging.models.components import read_components
 from merging.models.experts import Experts, read_experts
+from merging.models.settings import language_settings
+from merging.partition import is_within
 from merging.sources.family import TensorHeader
-from merging.tensor_names import parse_name
+from merging.tensor_names import count_layers, parse_name
 from merging.tokenizers.comparison import TokenizerDigests
 
 
@@ -70,11 +75,14 @@ class Member:
     """A model that can be merged, as the Hub, its small files and its tensor headers describe it.
 
     candidate: the repo that was found: a whole model's, or an adapter's.
-    headers: tensor name → header; with an adapter those of its base.
+    headers: tensor name → header, by the names that merges have for them; with an adapter those of its base.
     settings: the meaning of its config.json. tokenizer: the meaning of its tokenizer.json, if it has one.
     pieces: the Hub's hash of its tokenizer.model, if it has one.
     has_chat_template: whether its tokenizer has one; None in what an earlier version has kept.
     adaptation: its repos if it is an adapter on a base; None for a whole model.
+    kind: name of the kind that its config says. config: the content of config.json; empty in what an earlier version
+    has kept.
+    stored: its headers by the names in its files, where those are others; None where they are the same.
     """
 
     candidate: Candidate
@@ -84,6 +92,9 @@ class Member:
     pieces: str | None
     has_chat_template: bool | None = None
     adaptation: Adaptation | None = None
+    kind: str = "language"
+    config: Mapping[str, object] = field(default_factory=dict)
+    stored: Mapping[str, TensorHeader] | None = None
 
     @property
     def repo(self) -> str:
@@ -106,7 +117,7 @@ class Member:
     def remotes(self) -> tuple[RemoteWeights, ...]:
         """The repos to fetch: its own; or its base's, then its adapter's."""
         if self.adaptation is None:
-            return (RemoteWeights(self.candidate, self.headers),)
+            return (RemoteWeights(self.candidate, self.headers if self.stored is None else self.stored),)
         return (self.adaptation.base, self.adaptation.adapter)
 
     def refuse(self, reason: str) -> Verdict:
@@ -116,7 +127,24 @@ class Member:
     @cached_property
     def experts(self) -> Experts | None:
         """Its experts, if it is a mixture of experts."""
-        return read_experts(self.settings)
+        return read_experts(self.language)
+
+    @cached_property
+    def language(self) -> Mapping[str, object]:
+        """The settings of its language model: all that it has, unless that is only a part of it."""
+        return language_settings(self.settings)
+
+    @cached_property
+    def components(self) -> Components:
+        """Its components, the language model first; none of a model that is nothing else."""
+        if not KINDS[self.kind].inner_kinds:
+            return NO_COMPONENTS
+        return read_components(self.config, f"the config of {self.repo}")
+
+    @cached_property
+    def layers(self) -> int:
+        """Number of layers of its language model."""
+        return count_language_layers(self.headers, self.components)
 
     @cached_property
     def parameters(self) -> int:
@@ -146,9 +174,18 @@ class Member:
             for name, header in self.headers.items()
         }
 
+    def divide(self, headers: Mapping[str, TensorHeader]) -> tuple[dict[str, TensorHeader], dict[str, TensorHeader]]:
+        """Headers by its names: those of its language model, and the others."""
+        paths = next(iter(self.components.values()), ())
+        inside = {name for name in headers if not paths or is_within(name, paths)}
+        return (
+            {name: header for name, header in headers.items() if name in inside},
+            {name: header for name, header in headers.items() if name not in inside},
+        )
+
     @property
     def _stated_rows(self) -> int | None:
-        stated = self.settings.get("vocab_size")
+        stated = self.language.get("vocab_size")
         return stated if isinstance(stated, int) else None
 
     @cached_property
@@ -172,6 +209,12 @@ class Member:
         """The safetensors name of the dtype of most tensors, such as BF16."""
         counts = Counter(header.dtype for header in self.headers.values())
         return min(counts, key=lambda name: (-counts[name], name))
+
+
+def count_language_layers(headers: Iterable[str], components: Components) -> int:
+    """Number of layers of the language model in a model, by the names of its tensors; MergingError for a gap."""
+    paths = next(iter(components.values()), ())
+    return count_layers(name for name in headers if not paths or is_within(name, paths))
 
 
 def distinct_remotes(members: Iterable[Member]) -> tuple[RemoteWeights, ...]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.hub.inspection.member import Member
-from merging.models.settings import noted_differences, settings_mismatch
+from merging.errors import MergingError
+from merging.models.carrier import carried_headers
+from merging.models.components import component_of, lacked_components
+from merging.models.settings import carrier_mismatch, noted_differences, settings_mismatch
 from merging.sources.family import family_mismatch
 from merging.tokenizers.comparison import tokenizer_mismatch
 from merging.tokenizers.spelling import spelling_mismatch
@@ -15,15 +20,44 @@ _UNITE = "write search.vocabulary: union to unite them"
 def find_mismatch(reference: Member, other: Member, *, united: bool = False) -> str | None:
     """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show.
 
-    united: whether the merge matches tokens by their text; otherwise equal token ids must mean equal tokens.
+    reference: a carrier, where there is one. united: whether the merge matches tokens by their text; otherwise equal
+    token ids must mean equal tokens.
     """
-    same_height = {_HEIGHT: reference.settings.get(_HEIGHT)} if _HEIGHT in other.settings else {}
     return (
         _experts_mismatch(reference, other)
-        or family_mismatch(reference.headers, other.headers_with(reference.rows))
-        or settings_mismatch(reference.settings, {**other.settings, **same_height})
+        or _weights_mismatch(reference, other)
         or (_spelling_mismatch(reference, other) if united else _token_mismatch(reference, other))
     )
+
+
+def _weights_mismatch(reference: Member, other: Member) -> str | None:
+    """The reason why their tensors, or what is computed with them, differ by more than the number of tokens."""
+    if reference.components:
+        return _carried_mismatch(reference, other)
+    same_height = {_HEIGHT: reference.settings.get(_HEIGHT)} if _HEIGHT in other.settings else {}
+    return family_mismatch(reference.headers, other.headers_with(reference.rows)) or settings_mismatch(
+        reference.settings, {**other.settings, **same_height}
+    )
+
+
+def _carried_mismatch(carrier: Member, other: Member) -> str | None:
+    """As `_weights_mismatch`, of a model and a carrier: all that the model has is compared with the carrier's own."""
+    # A config says what is different more plainly than the tensors do.
+    if reason := carrier_mismatch(carrier.settings, other.settings):
+        return reason
+    try:
+        headers = carried_headers(carrier.config, other.config, other.headers, "it")
+    except MergingError as error:
+        return str(error)
+    lacking = lacked_components(carrier.components, headers)
+    own = {name: one for name, one in carrier.headers.items() if component_of(carrier.components, name) not in lacking}
+    # Rows are compared by their tokens.
+    alike = {
+        name: replace(one, shape=(own[name].shape[0], *one.shape[1:])) if name in carrier.by_token else one
+        for name, one in headers.items()
+        if name in own or name not in carrier.by_token
+    }
+    return family_mismatch(own, alike)
 
 
 def note_differences(leader: Member, other: Member) -> str | None:
@@ -31,10 +65,10 @@ def note_differences(leader: Member, other: Member) -> str | None:
 
     leader: the source whose config the merges have.
     """
-    settings = other.settings
+    leading, settings = leader.language, other.language
     if leader.tokenizer and other.tokenizer and leader.tokenizer.parts != other.tokenizer.parts:
-        settings = {**settings, _END: leader.settings.get(_END)}  # ids of another vocabulary say nothing
-    differences = ", and ".join(noted_differences(leader.settings, settings))
+        settings = {**settings, _END: leading.get(_END)}  # ids of another vocabulary say nothing
+    differences = ", and ".join(noted_differences(leading, settings))
     return f"its config says {differences}: merges follow {leader.repo}" if differences else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,14 +11,17 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate
-from bot.hub.inspection.member import Member, Unfit
+from bot.hub.inspection.member import Member, Unfit, count_language_layers
 from merging.errors import MergingError
-from merging.kinds import COMPANION_FILES
+from merging.kinds import COMPANION_FILES, KINDS, kind_of
+from merging.kinds.kind import NO_COMPONENTS, Components
+from merging.models.components import read_components
 from merging.models.settings import read_settings
+from merging.models.stored_model import stored_model_from_headers
 from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.sources.family import TensorHeader
 from merging.sources.json_object import parse_json_object
-from merging.tensor_names import count_layers
+from merging.sources.renamed import name_headers
 from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
 from templates.escaping import plain
 
@@ -42,8 +46,10 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
     try:
         config = _read_json(hub, candidate, "config.json")
         check_config(config)
-        headers = _read_headers(hub, candidate, config)
-        layers = count_layers(headers)
+        kind = kind_of(config)
+        stored = _read_headers(hub, candidate, config)
+        headers, components = _name_parts(config, stored) if kind.inner_kinds else (stored, NO_COMPONENTS)
+        layers = count_language_layers(headers, components)
         if layers == 0:
             raise Unfit("it has no transformer layers")
         meaning = read_settings(config, layers)
@@ -54,11 +60,33 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
                 content = _read_json(hub, candidate, path)
                 _check_pointers(path, content)
                 has_template |= bool(content.get("chat_template"))
-        return Member(candidate, headers, meaning, tokenizer, pieces, has_template)
+        return Member(
+            candidate=candidate,
+            headers=headers,
+            settings=meaning,
+            tokenizer=tokenizer,
+            pieces=pieces,
+            has_chat_template=has_template,
+            kind=kind.name,
+            config=config,
+            stored=None if headers.keys() == stored.keys() else stored,
+        )
     except (MergingError, RecursionError) as error:
         raise Unfit(str(error)) from error
     except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
+
+
+def _name_parts(
+    config: Mapping[str, object], stored: Mapping[str, TensorHeader]
+) -> tuple[dict[str, TensorHeader], Components]:
+    """The headers of a model of several components by the names that merges have for them, and those components.
+
+    MergingError for tensors that are not those of the config's model.
+    """
+    named = name_headers(config, stored, "its config")
+    places = stored_model_from_headers("its files", config, named).stored
+    return {name: replace(header, name=name) for name, header in places.items()}, read_components(config, "its config")
 
 
 def inspect_source(hub: Hub, candidate: Candidate) -> Member:
@@ -71,6 +99,9 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
     member = inspect_candidate(hub, candidate)
     if member.tokenizer is None and member.pieces is None:
         raise Unfit("it has neither tokenizer.json nor tokenizer.model")
+    needed = KINDS[member.kind].processor_files
+    if needed and all(candidate.file(path) is None for path in needed):
+        raise Unfit(f"it has neither {' nor '.join(needed)}")
     return member
 
 
@@ -88,10 +119,13 @@ def check_config(config: Mapping[str, object]) -> None:
 
 
 def _check_pointers(path: str, content: Mapping[str, object]) -> None:
-    """No foreign code runs here, and no release points to any."""
+    """No foreign code runs here, and no release points to any, not even in settings within settings."""
     found = [key for key in _CODE_POINTERS if content.get(key)]
     if found:
         raise Unfit(f"it needs custom code ({found[0]} in its {path})")
+    for inside in content.values():
+        if isinstance(inside, dict):
+            _check_pointers(path, inside)
 
 
 def _read(hub: Hub, candidate: Candidate, path: str) -> bytes:

@@ -23,7 +23,7 @@ def refuse_other_experts(family: Family, folders: Mapping[ModelId, Path]) -> lis
 
     folders: those of the fetched repos, by commit. The base itself, and adapters on one base, have the same experts.
     """
-    if family.sources[0].experts is None:
+    if family.prototype.experts is None:
         return []
     from merging.models.experts import experts_mismatch
 

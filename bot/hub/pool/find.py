@@ -22,6 +22,7 @@ from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
 from bot.hub.licences import DeclaredLicence, licence_refusal
 from bot.hub.pool.adapters import AdapterBases
+from bot.hub.pool.carrier import check_named_carrier, choose_carrier
 from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
@@ -47,7 +48,7 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
 
     Raises:
         NoPool: fewer than two sources are left.
-        ShoalError: the base cannot be used, or the Hub cannot be asked.
+        ShoalError: the base or the carrier cannot be used, or the Hub cannot be asked.
     """
     on_progress("listing candidates")
     found = discover_candidates(hub, watchlist, now)
@@ -65,8 +66,9 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
         _check_licences(inspected_base, lineage, watchlist.noncommercial)
     bases = AdapterBases.of(hub, watchlist, now, look_up, inspected_base, found.candidates)
     members, unfit = _inspect_candidates(hub, watchlist, found.candidates, bases, now, on_progress)
+    carrier = choose_carrier(watchlist, members, inspected_base, look_up, [*unfit, *found.refused])
     united = watchlist.search.vocabulary != SAME
-    related, unrelated = keep_one_family(members, inspected_base, united=united)
+    related, unrelated = keep_one_family(members, carrier or inspected_base, united=united)
     distinct, duplicates = drop_duplicates(related, inspected_base)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
     licensed, forbidden = _keep_licensed(distinct, inspected_base, lineage, watchlist.noncommercial)
@@ -75,7 +77,16 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
         licensed, strange = keep_unitable(licensed, inspected_base, read_from_hub(hub))
         forbidden += strange
     verdicts = [*forbidden, *duplicates, *unrelated, *unfit, *found.refused]
-    family = assemble_family(inspected_base, licensed, verdicts, lineage, noncommercial=watchlist.noncommercial)
+    check_named_carrier(watchlist, [*licensed, *([inspected_base] if inspected_base else [])], look_up, verdicts)
+    family = assemble_family(
+        inspected_base,
+        licensed,
+        verdicts,
+        lineage,
+        noncommercial=watchlist.noncommercial,
+        kind=watchlist.kind,
+        carrier=carrier,
+    )
     bands = watchlist.search.groups.layers
     if bands > family.layers:
         reason = f"the models have {family.layers} layers; write at most that"

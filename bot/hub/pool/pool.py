@@ -22,7 +22,6 @@ from bot.hub.pool.vocabulary import PoolVocabulary
 from merging.dtypes import element_bytes
 from merging.identity import ModelId
 from merging.sources.family import TensorHeader
-from merging.tensor_names import count_layers
 from templates.escaping import plain
 
 
@@ -44,6 +43,8 @@ class Family:
     lineage: for each member's repo, the licences of the ancestors that it declares.
     layers: number of layers of one model. noncommercial: the watchlist's key of that name.
     vocabulary: the one of all merges; None where the members have the same.
+    kind: name of the kind of model that merges are. carrier: the member that they are built in; None where models have
+    one component.
     """
 
     base: Member | None
@@ -53,16 +54,23 @@ class Family:
     layers: int
     noncommercial: bool
     vocabulary: PoolVocabulary | None = field(default=None, kw_only=True)
+    kind: str = field(default="language", kw_only=True)
+    carrier: ModelId | None = field(default=None, kw_only=True)
 
     @property
     def leader(self) -> Member:
         """The member whose config, tokenizer and chat template merges have.
 
-        The best source, not the base: bases seldom have a chat template. Where vocabularies differ, the one that leads.
+        The carrier; else the best source, not the base: bases seldom have a chat template. Where vocabularies differ,
+        the one that leads.
         """
-        if self.vocabulary is None:
-            return self.sources[0]
-        return next(member for member in self.members if member.ref == self.vocabulary.deciding[0])
+        leading = self.carrier if self.vocabulary is None else self.vocabulary.deciding[0]
+        return next((member for member in self.members if member.ref == leading), self.sources[0])
+
+    @property
+    def prototype(self) -> Member:
+        """A member with the tensors and the settings of every merge: the carrier; else the best source."""
+        return next((member for member in self.members if member.ref == self.carrier), self.sources[0])
 
     @property
     def deciding(self) -> tuple[ModelId, ...]:
@@ -81,8 +89,8 @@ class Family:
 
     @property
     def pinned(self) -> tuple[Member, ...]:
-        """The sources that the watchlist pins."""
-        return tuple(source for source in self.sources if source.candidate.pinned is not None)
+        """The sources that take part whatever they score: those that the watchlist names, and the carrier."""
+        return tuple(one for one in self.sources if one.candidate.pinned is not None or one.ref == self.carrier)
 
     @property
     def remotes(self) -> tuple[RemoteWeights, ...]:
@@ -116,15 +124,25 @@ class Family:
     def with_sources(self, sources: Sequence[Member], refused: Iterable[Verdict]) -> Self:
         """The same with some of its sources, and without a vocabulary: it may be another one.
 
-        refused: why not the others. NoPool if fewer than two are left.
+        refused: why not the others. NoPool if fewer than two are left, or none that could be the carrier.
         """
-        others = (verdict for verdict in self.verdicts if not verdict.accepted)
-        every = (*_accept(self.base, sources), *refused, *others)
+        refused = list(refused)
+        others = [verdict for verdict in self.verdicts if not verdict.accepted]
+        carrier = None
+        if self.carrier is not None:
+            carrier = _keep_carrier(self.kind, self.carrier, _with_base(sources, self.base), [*refused, *others])
+        every = (*_accept(self.base, sources, carrier), *refused, *others)
         if len(sources) < 2:
             raise NoPool(explain_too_few(sources, every), every)
         left = {member.repo for member in _with_base(sources, self.base)}
-        lineage = tuple(entry for entry in self.lineage if entry[0] in left)
-        return replace(self, sources=tuple(sources), verdicts=every, lineage=lineage, vocabulary=None)
+        return replace(
+            self,
+            sources=_carrier_first(sources, carrier),
+            verdicts=every,
+            lineage=tuple(entry for entry in self.lineage if entry[0] in left),
+            vocabulary=None,
+            carrier=carrier.ref if carrier else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -149,13 +167,30 @@ def assemble_family(
     lineage: Lineage,
     *,
     noncommercial: bool,
+    kind: str = "language",
+    carrier: Member | None = None,
 ) -> Family:
-    """The family of these sources; NoPool if they are fewer than two."""
-    every = (*_accept(base, sources), *verdicts)
+    """The family of these sources; NoPool if they are fewer than two.
+
+    kind: name of the kind of their merges. carrier: the model that these are built in, if it is one of them; otherwise
+    another takes its place. None where models have one component.
+    """
+    refused = list(verdicts)
+    if carrier is not None:
+        carrier = _keep_carrier(kind, carrier.ref, _with_base(sources, base), refused)
+    every = (*_accept(base, sources, carrier), *refused)
     if len(sources) < 2:
         raise NoPool(explain_too_few(sources, every), every)
-    lineages = tuple((member.repo, lineage[member.repo]) for member in _with_base(sources, base))
-    return Family(base, tuple(sources), every, lineages, count_layers(sources[0].headers), noncommercial)
+    return Family(
+        base=base,
+        sources=_carrier_first(sources, carrier),
+        verdicts=every,
+        lineage=tuple((member.repo, lineage[member.repo]) for member in _with_base(sources, base)),
+        layers=sources[0].layers,
+        noncommercial=noncommercial,
+        kind=kind,
+        carrier=carrier.ref if carrier else None,
+    )
 
 
 def choose_pool(family: Family, sources: Sequence[Member], refused: Iterable[Verdict]) -> Pool:
@@ -169,11 +204,27 @@ def choose_pool(family: Family, sources: Sequence[Member], refused: Iterable[Ver
 
 def remove_members(family: AnyFamily, bad: Sequence[Verdict]) -> AnyFamily:
     """The family without the sources that `bad` refuses; NoPool if fewer than two are left."""
-    gone = {verdict.repo for verdict in bad}
-    if family.base is not None and family.base.repo in gone:
-        reason = next(verdict.reason for verdict in bad if verdict.repo == family.base.repo)
-        raise NoPool(f"base: got {family.base.repo!r}: {reason}; name another base in the watchlist", tuple(bad))
+    gone = {verdict.repo: verdict.reason for verdict in reversed(bad)}
+    named = [("base", family.base)] if family.base is not None else []
+    if family.carrier is not None and family.leader.candidate.pinned is not None:
+        named.append(("carrier", family.leader))
+    for key, member in named:
+        if member.repo in gone:
+            why = f"{key}: got {member.repo!r}: {gone[member.repo]}; name another {key} in the watchlist"
+            raise NoPool(why, tuple(bad))
     return family.with_sources([source for source in family.sources if source.repo not in gone], bad)
+
+
+def _keep_carrier(kind: str, carrier: ModelId, members: Sequence[Member], refused: Sequence[Verdict]) -> Member:
+    """The carrier among some members; the first that can take its place, if it is gone. NoPool if there is none."""
+    whole = [member for member in members if member.kind == kind]
+    if not whole:
+        raise NoPool(f"no source of kind {kind} is left, and merges need one as their carrier", tuple(refused))
+    return next((member for member in whole if member.ref == carrier), whole[0])
+
+
+def _carrier_first(sources: Sequence[Member], carrier: Member | None) -> tuple[Member, ...]:
+    return tuple(sorted(sources, key=lambda source: source is not carrier)) if carrier else tuple(sources)
 
 
 def _combine_licences(family: Family) -> ReleaseLicence:
@@ -182,9 +233,14 @@ def _combine_licences(family: Family) -> ReleaseLicence:
     return combine_licences(declared, noncommercial=family.noncommercial)
 
 
-def _accept(base: Member | None, sources: Iterable[Member]) -> list[Verdict]:
+def _accept(base: Member | None, sources: Iterable[Member], carrier: Member | None) -> list[Verdict]:
     listed = list(sources)
-    return [Verdict(one.repo, one.sha, True, _acceptance_reason(one, base, listed[0])) for one in listed]
+    leader = carrier or next(iter(listed), None)
+    return [
+        Verdict(one.repo, one.sha, True, _acceptance_reason(one, base, leader) + _describe_role(one, carrier))
+        for one in listed
+        if leader is not None
+    ]
 
 
 def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, ...]:
@@ -204,6 +260,15 @@ def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> s
     note = f"; {differences}" if (differences := note_differences(leader, source)) else ""
     converted = "".join(f"; {how}" for remote in source.remotes if (how := describe_conversion(remote.candidate)))
     return f"{family}, {size}, {source.candidate.licence}{note}{converted}{warning}"
+
+
+def _describe_role(source: Member, carrier: Member | None) -> str:
+    """The end of an accepted source's reason where merges are built in a carrier."""
+    if carrier is None:
+        return ""
+    if source is carrier:
+        return "; the carrier: merges have its config, its processor and its own other components"
+    return "" if source.kind == carrier.kind else f"; merged into the language model of {carrier.repo}"
 
 
 def explain_too_few(sources: Sequence[Member], verdicts: Sequence[Verdict]) -> str:

@@ -60,10 +60,12 @@ def keep_unitable(
 def with_vocabulary(pool: Pool, chosen: str, read: ReadFiles) -> Pool:
     """The pool with the vocabulary of its merges, as search.vocabulary chooses it; without one if all members agree.
 
+    Neither is there one beside a carrier, whose tokens all merges have.
+
     Raises:
         UnfitValueError: the model that is to decide is not in the pool, or the vocabularies cannot be united.
     """
-    if share_vocabulary(pool.members, chosen):
+    if pool.carrier is not None or share_vocabulary(pool.members, chosen):
         return replace(pool, vocabulary=None)
     deciding = _choose_deciding(pool, chosen)
     try:

@@ -31,6 +31,7 @@ from bot.release.card.recipes import (
     sources_facts,
     token_sources_facts,
 )
+from bot.release.card.shown import shown_facts
 from bot.release.results import CycleResults, SplitResults
 from bot.release.scores import SEED, ModelScores
 from bot.release.verify import hash_files
@@ -86,6 +87,9 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         guards=guard_facts(results, chosen),
         conversions=conversion_facts(recipe, pool),
         audition=_audition_facts(results.audition),
+        shown=shown_facts(results.shown.get(chosen.recipe, ())),
+        carrier=next((member.repo for member in pool.members if member.ref == pool.carrier), None),
+        parts=tuple(source.repo for source in pool.sources if source.kind != pool.kind),
     )
 
 

@@ -10,6 +10,9 @@ from bot.scoring.evaluator import Evaluation
 from bot.search.results import BaselineKind
 from evaluation.eval_set import EvalItem, Sample
 
+PICTURES_FOLDER = "pictures"
+"""Folder of a release in which the pictures that its card shows are."""
+
 
 @dataclass(frozen=True)
 class ExampleItems:
@@ -41,6 +44,11 @@ def choose_example_items(report: SplitResults, digest: str) -> ExampleItems:
             return ExampleItems(skill, rival.name, better)
     first = report.skills[0].name
     return ExampleItems(first, None, tuple(item for item in report.eval_set.items if item.skill == first))
+
+
+def skills_by_lead(report: SplitResults, digest: str) -> list[str]:
+    """The skills, that with the release's largest lead over the strongest of the merged models first."""
+    return [skill for _, skill, _ in sorted(_rivals(report, digest), key=lambda one: -one[0])]
 
 
 def _rivals(report: SplitResults, digest: str) -> list[tuple[float, str, _Rival]]:
@@ -82,4 +90,5 @@ def example_facts(chosen: ExampleItems, sample: Sample) -> ExampleFacts:
         chat_template=question.chat_template,
         max_tokens=question.max_tokens,
         answer=sample.answer,
+        pictures=tuple(f"{PICTURES_FOLDER}/example-{number}.png" for number, _ in enumerate(question.pictures, 1)),
     )

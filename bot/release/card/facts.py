@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.merge_facts import ConversionFacts, CostFacts, RecipeFacts, SourceFacts, check_lengths
 from bot.search.results import BaselineKind, Comparison, GuardResult
+from evaluation.eval_set import PLACE
 from evaluation.statistics.values import Interval, PairedDifference
 
 
@@ -154,6 +155,7 @@ class ExampleFacts:
     rival: the strongest of the merged models at `skill`, which scored lower on these items than the release did; None
     if there is no such item, and any of the skill's was taken. num_fewshot: number of examples that the evaluation has
     before it and the card's code has not. answer: what the written model printed; None if it could not be asked.
+    pictures: the release's files with the prompt's pictures, in its order.
     """
 
     skill: str
@@ -164,6 +166,37 @@ class ExampleFacts:
     chat_template: bool
     max_tokens: int
     answer: str | None
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> tuple[str | None, ...]:
+        """The prompt as the parts of a message: its texts, with None in each picture's place."""
+        texts = self.prompt.split(PLACE)
+        parts = [part for text in texts for part in (None, text)][1:]
+        return tuple(part for part in parts if part is None or part)
+
+
+@dataclass(frozen=True)
+class ShownAnswer:
+    """A model's answer to a shown item. name: a baseline's; None for the release itself. answer: None for none."""
+
+    name: str | None
+    kind: BaselineKind
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class ShownFacts:
+    """A report item with pictures, and what the release and the models that it is made of answer.
+
+    pictures: the release's files with its pictures.
+    """
+
+    skill: str
+    prompt: str
+    expected: str
+    pictures: tuple[str, ...]
+    answers: tuple[ShownAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -201,7 +234,9 @@ class CardFacts:
     `kind` is the kind of model, `files` are (name, sha256) of the weights, `packages` (name, version). `guards` are in
     the watchlist's order. `conversions` are of the sources, and of the base, whose weights were pickled.
     `token_sources` are models that were not merged, and gave rows of tokens that others lack. `audition` is None where
-    no more sources fitted than a merge may have.
+    no more sources fitted than a merge may have. `shown` are report items with pictures, whatever the answers are.
+    `carrier` is the repo whose config and processor the release has, and `parts` are the sources that were merged into
+    its language model alone; None and empty where models have one component.
     """
 
     repo: str
@@ -231,6 +266,9 @@ class CardFacts:
     conversions: tuple[ConversionFacts, ...] = ()
     token_sources: tuple[SourceFacts, ...] = ()
     audition: AuditionFacts | None = None
+    shown: tuple[ShownFacts, ...] = ()
+    carrier: str | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def table(self) -> ScoreTable:

@@ -56,7 +56,7 @@ class WeightMergeFacts:
     """A weight merge: `sentence` says what its method does, `groups` are the labels of the tensor groups, in order.
 
     Each of `parameters` is (name, rows): one row per source (a single row where the sources share the parameter, like
-    slerp's t), with one value per group.
+    slerp's t), with one value per group. `whole` are the components that were taken unchanged, each with its repo.
     """
 
     method: str
@@ -66,6 +66,7 @@ class WeightMergeFacts:
     sources: tuple[str, ...]
     groups: tuple[str, ...]
     parameters: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
+    whole: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name, rows in self.parameters:

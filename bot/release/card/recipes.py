@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from merging.paths.cost import Shape, model_cost
 from merging.paths.folding import folding_rule
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
-from merging.sources.checkpoint import Checkpoint
 from merging.sources.family import TensorHeader
+from merging.sources.renamed import open_model
 from merging.tensor_names import renumber
 
 
@@ -76,16 +77,19 @@ def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:
 
 def cost_facts(recipe: Recipe, pool: Pool, folder: Path) -> CostFacts:
     """Size and cost of a release in relation to a source's. folder: the written release."""
-    source, checkpoint = pool.leader, Checkpoint.open(folder)
-    release = model_cost(_weights(pool.merged_headers, checkpoint), source.settings, recipe.layers)
-    alone = model_cost(_weights(source.headers, checkpoint), source.settings, range(pool.layers))
+    source, names = pool.leader, open_model(folder).names
+    inside, beside = source.divide(pool.merged_headers)
+    around = sum(math.prod(shape) for shape in _weights(beside, names).values())
+    release = model_cost(_weights(inside, names), source.language, recipe.layers)
+    alone = model_cost(_weights(source.divide(source.headers)[0], names), source.language, range(pool.layers))
     times = release.per_token / alone.per_token
-    return CostFacts(release.parameters, alone.parameters, times, source.experts, release.per_token)
+    parameters = (release.parameters + around, alone.parameters + around)
+    return CostFacts(*parameters, times, source.experts, release.per_token)
 
 
-def _weights(headers: Mapping[str, TensorHeader], release: Checkpoint) -> Mapping[str, Shape]:
+def _weights(headers: Mapping[str, TensorHeader], released: Iterable[str]) -> Mapping[str, Shape]:
     """Shapes of tensors, without the buffers that older versions stored: a release does not have them."""
-    kept = {renumber(name, 0) for name in release.names}
+    kept = {renumber(name, 0) for name in released}
     return {name: header.shape for name, header in headers.items() if renumber(name, 0) in kept}
 
 
@@ -97,14 +101,14 @@ def _path_facts(path: Recipe, pool: Pool) -> PathFacts:
         else PartFacts(part.sources[0].name, None)
         for part in path.parts
     )
-    source = pool.sources[0]
+    source = pool.prototype
     return PathFacts(
         parts=parts,
         depth=path.parts[0].groups.layers,
         hops=path.hops,
         embedding=path.embedding,
         head=path.head,
-        scales_in_yaml=folding_rule(source.settings, source.repo).by_factor,
+        scales_in_yaml=folding_rule(source.language, source.repo).by_factor,
     )
 
 
@@ -117,4 +121,5 @@ def _weight_merge_facts(recipe: WeightMerge) -> WeightMergeFacts:
         sources=tuple(source.name for source in recipe.sources),
         groups=recipe.groups.labels,
         parameters=recipe.parameters,
+        whole=tuple((name, source.name) for name, source in recipe.groups.whole.items() if source is not None),
     )

@@ -13,6 +13,7 @@ from bot.release.card.card import (
     render_release_card,
 )
 from bot.release.card.collect import card_facts
+from bot.release.card.shown import picture_files
 from bot.release.plots.forest import report_plot
 from bot.release.plots.path import path_plot
 from bot.release.plots.scores import Mark, ParetoFacts, pareto_plot, progress_plot
@@ -21,11 +22,15 @@ from bot.search.results import BaselineKind
 from bot.search.run import make_outcome
 from bot.search.selection import Chosen
 from evaluation.splits import Split
+from merging.writing.atomic import atomic_file
 
 
 def write_card_files(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], folder: Path) -> None:
     """Write the card and its pictures into a release's folder. repos: role → repo."""
     facts = card_facts(results, chosen, repos, folder)
+    for name, content in picture_files(results, chosen.recipe).items():
+        with atomic_file(folder / name) as file:
+            file.write(content)
     (folder / "README.md").write_text(render_release_card(facts), encoding="utf-8")
     (folder / REPORT_PICTURE).write_bytes(report_plot(facts.table))
     (folder / PARETO_PICTURE).write_bytes(pareto_plot(pareto_facts(results)))

@@ -8,9 +8,12 @@ from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.load import UnfitValueError
+from bot.watchlist.sections import SearchSection
 from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
 from merging.kinds import KINDS
+from merging.methods import METHODS
+from merging.partition import Partition
 from merging.paths.layout import check_rearrangeable
 from merging.spaces.components import merge_space
 from merging.spaces.space import MergeSpace
@@ -35,11 +38,12 @@ def make_strategy(watchlist: Watchlist, pool: Pool) -> SearchStrategy:
 
 
 def _paths(watchlist: Watchlist, pool: Pool, method: str) -> tuple[MergeSpace, PathLayout]:
-    search, first = watchlist.search, pool.sources[0]
+    search, first = watchlist.search, pool.prototype
     weight_merges = _weight_merges(watchlist, pool, method)
-    shapes = {name: header.shape for name, header in first.headers.items()}
-    check_rearrangeable(first.settings, shapes, pool.layers, first.repo)
-    layout = PathLayout(search.paths, bool(first.settings.get("tie_word_embeddings")), search.step)
+    inside, _ = first.divide(first.headers)
+    shapes = {name: header.shape for name, header in inside.items()}
+    check_rearrangeable(first.language, shapes, pool.layers, first.repo)
+    layout = PathLayout(search.paths, bool(first.language.get("tie_word_embeddings")), search.step)
     try:
         layout.source_space(weight_merges)
     except MergingError as error:
@@ -48,19 +52,49 @@ def _paths(watchlist: Watchlist, pool: Pool, method: str) -> tuple[MergeSpace, P
 
 
 def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
-    search, first = watchlist.search, pool.sources[0]
+    search = watchlist.search
     return merge_space(
         method=method,
         sources=[source.ref for source in pool.sources],
         base=pool.base.ref if pool.base else None,
-        groups=KINDS[watchlist.kind].partition(
-            first.headers,
-            bands=search.groups.layers,
-            modules_apart=search.groups.modules == "apart",
-            ends_apart=search.groups.ends == "apart",
-        ),
+        groups=_partition(search, pool),
         dtype=search.dtype,
         seed=search.seed,
         step=search.step,
         vocabulary=pool.deciding,
+        carrier=pool.carrier,
     )
+
+
+def _partition(search: SearchSection, pool: Pool) -> Partition:
+    """The groups of a merge's tensors, and what becomes of the components besides the language model."""
+    whole = pool.prototype
+    groups = KINDS[pool.kind].partition(
+        whole.headers,
+        bands=search.groups.layers,
+        modules_apart=search.groups.modules == "apart",
+        ends_apart=search.groups.ends == "apart",
+        components=whole.components,
+    )
+    if not whole.components:
+        return groups
+    _check_components(search, pool)
+    uses = {name: search.components.get(name, "keep") for name in list(whole.components)[1:]}
+    parts = [member.ref for member in pool.members if member.kind != pool.kind]
+    kept = {name: pool.carrier for name, use in uses.items() if use == "keep"}
+    return groups.lacking(parts).taking(kept | dict.fromkeys(name for name, use in uses.items() if use == "choose"))
+
+
+def _check_components(search: SearchSection, pool: Pool) -> None:
+    """Raise UnfitValueError for a component that the models do not have, or that cannot be merged."""
+    others = list(pool.prototype.components)[1:]
+    having = [source for source in pool.sources if source.kind == pool.kind]
+    for name, use in search.components.items():
+        path = ("search", "components", name)
+        if name not in others:
+            raise UnfitValueError(path, use, f"the models have no such component; write {' or '.join(others)}")
+        if use != "keep" and len(having) < 2:
+            raise UnfitValueError(path, use, f"only {len(having)} of the sources has one; write keep")
+        if use == "merge" and METHODS[search.method].needs_base and pool.base and pool.base.kind != pool.kind:
+            why = f"the base {pool.base.repo} has none, and {search.method} needs it; write keep, or name another base"
+            raise UnfitValueError(path, use, why)

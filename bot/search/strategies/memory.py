@@ -16,19 +16,22 @@ from merging.tensor_names import parse_name
 
 def deepest_path_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
     """Bytes of a path's weights: layers grow in number, embeddings and head do not."""
-    source = pool.sources[0]
-    shapes = {name: header.shape for name, header in pool.merged_headers.items()}
+    inside, beside = pool.prototype.divide(pool.merged_headers)
+    shapes = {name: header.shape for name, header in inside.items()}
     # All layers have the same shapes, so it does not matter which are counted.
     layers = (number % pool.layers for number in range(most_layers))
-    return model_cost(shapes, source.settings, layers).parameters * pool.model_bytes(dtype) // pool.parameters
+    parameters = model_cost(shapes, pool.prototype.language, layers).parameters
+    parameters += sum(math.prod(header.shape) for header in beside.values())
+    return parameters * pool.model_bytes(dtype) // pool.parameters
 
 
 def copied_bytes(pool: Pool, most_layers: int, dtype: str) -> int:
     """Bytes that the deepest path takes of its own, at most: the weights that carry a scale; it shares all others."""
-    source = pool.sources[0]
-    rule = folding_rule(source.settings, source.repo)
+    source = pool.prototype
+    rule = folding_rule(source.language, source.repo)
     scaled = Counter[int | None]()
-    for name, header in pool.merged_headers.items():
+    inside, _ = source.divide(pool.merged_headers)
+    for name, header in inside.items():
         if rule.of(name) is not None:
             scaled[parse_name(name).layer] += math.prod(header.shape)
     return most_layers * max(scaled.values(), default=0) * element_bytes(dtype)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from bot.hub.discovery.rules import OWN_TAG
 from bot.ledger.webhook_calls import KnownRepos
 from bot.service.webhooks.event import MAIN_REF, PULL_REFS, HubChange
-from bot.watchlist.sections import PinnedModel, WatchSection
+from bot.watchlist.sections import LanguageModelsSection, PinnedModel, WatchSection
 from bot.watchlist.watchlist import Watchlist
 
 
@@ -42,7 +42,8 @@ def reason_to_wake(watchlist: Watchlist, known: KnownRepos, change: HubChange) -
 def _named(watchlist: Watchlist) -> tuple[tuple[str, PinnedModel], ...]:
     """The models that a watchlist names, each with what it is there."""
     base = (("its base", watchlist.base),) if isinstance(watchlist.base, PinnedModel) else ()
-    return (*(("pinned", reference) for reference in watchlist.pinned), *base)
+    sources = (("its carrier" if key == "carrier" else "pinned", model) for key, model in watchlist.named_sources)
+    return (*sources, *base)
 
 
 def _moves(change: HubChange, revision: str | None, watch: WatchSection) -> bool:
@@ -63,15 +64,17 @@ def _could_match(watchlist: Watchlist, known: KnownRepos, change: HubChange) -> 
     watch = watchlist.watch
     if change.action == "delete" or OWN_TAG in change.tags:
         return False
-    if not (watch.tags or watch.search or watch.authors.allow):
-        return False
     if change.owners & set(watch.authors.deny):
         return False
     if watch.authors.allow and not change.owners & set(watch.authors.allow):
         return False
-    if watch.search and not any(watch.search.lower() in name.lower() for name in change.names):
-        return False
-    if change.tags or not watch.tags:
-        return set(watch.tags) <= change.tags
     owners = {repo.partition("/")[0] for repo in (*known.sources, *(one.repo for _, one in _named(watchlist)))}
-    return bool(watch.authors.allow or change.owners & owners)
+    trusted = bool(watch.authors.allow or change.owners & owners)
+    return any(_is_sought(one, change, trusted) for one in watch.sought)
+
+
+def _is_sought(sought: WatchSection | LanguageModelsSection, change: HubChange, trusted: bool) -> bool:
+    """trusted: whether the owner gets the benefit of the doubt."""
+    if sought.search and not any(sought.search.lower() in name.lower() for name in change.names):
+        return False
+    return set(sought.tags) <= change.tags if change.tags or not sought.tags else trusted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bot.watchlist.sections import PinnedModel
+from bot.watchlist.sections import PinnedModel, WatchSection
 from bot.watchlist.watchlist import Watchlist
 
 
@@ -32,13 +32,14 @@ def owners_to_watch(watchlists: Sequence[Watchlist], sources: Mapping[str, Seque
 
 def blind_spots(watchlists: Sequence[Watchlist]) -> tuple[str, ...]:
     """The names of the watchlists that find models by tags or words, of owners whom nobody knows before."""
-    return tuple(one.name for one in watchlists if (one.watch.tags or one.watch.search) and not one.watch.authors.allow)
+    return tuple(one.name for one in watchlists if _by_words(one.watch))
 
 
 def _owners(watchlist: Watchlist, sources: Sequence[str]) -> Iterator[OwnerToWatch]:
     name = watchlist.name
-    for reference in watchlist.pinned:
-        yield OwnerToWatch(_owner(reference.repo), f"{reference.repo} is pinned in {name}")
+    for key, reference in watchlist.named_sources:
+        role = "the carrier of" if key == "carrier" else "pinned in"
+        yield OwnerToWatch(_owner(reference.repo), f"{reference.repo} is {role} {name}")
     if isinstance(watchlist.base, PinnedModel):
         yield OwnerToWatch(_owner(watchlist.base.repo), f"{watchlist.base.repo} is the base of {name}")
     for owner in watchlist.watch.authors.allow:
@@ -46,6 +47,10 @@ def _owners(watchlist: Watchlist, sources: Sequence[str]) -> Iterator[OwnerToWat
     for repo in sources:
         if _owner(repo) not in watchlist.watch.authors.deny:
             yield OwnerToWatch(_owner(repo), f"{repo} was a source of {name}")
+
+
+def _by_words(watch: WatchSection) -> bool:
+    return any(one.tags or one.search for one in watch.sought) and not watch.authors.allow
 
 
 def _owner(repo: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bot.watchlist.values import anchored
+from merging.kinds import KINDS
 from merging.methods import METHODS, searched_methods
 
 JsonSchema = dict[str, object]
@@ -15,7 +16,10 @@ def add_conditions(schema: JsonSchema) -> JsonSchema:
     groups = schema["$defs"]
     assert isinstance(groups, Mapping)
     added = {name: group | {"allOf": rules} for name, group in groups.items() if (rules := _SECTIONS.get(name))}
-    return schema | {"$defs": {**groups, **added}, "allOf": [_something_watched(), *_methods_and_sources()]}
+    return schema | {
+        "$defs": {**groups, **added},
+        "allOf": [_something_watched(), _one_component(), *_methods_and_sources()],
+    }
 
 
 def _has(key: str, value: Mapping[str, object]) -> JsonSchema:
@@ -38,8 +42,23 @@ _SEARCHES_WEIGHTS = _may_have("space", {"enum": ["parameter", "both"]})
 
 def _something_watched() -> JsonSchema:
     """Not the whole Hub."""
-    chosen = (_has("tags", _FILLED), _has("search", {"type": "string"}), _has("authors", _has("allow", _FILLED)))
+    words = (_has("tags", _FILLED), _has("search", {"type": "string"}))
+    besides = (_has("language_models", {"type": "object", **one}) for one in words)
+    chosen = (*words, *besides, _has("authors", _has("allow", _FILLED)))
     return {"anyOf": [_has("pinned", _FILLED), *(_has("watch", one) for one in chosen)]}
+
+
+def _one_component() -> JsonSchema:
+    """Kinds whose models have one component read no keys on others."""
+    simple = [name for name, kind in KINDS.items() if not kind.inner_kinds]
+    unread = (
+        _may_have("carrier", {"const": "auto"}),
+        _may_have("watch", _may_have("language_models", {"type": "null"})),
+        _may_have("search", _may_have("components", {"const": {}})),
+    )
+    carriers_tokens = _may_have("search", _may_have("vocabulary", {"const": "same"}))
+    of_one = _may_have("kind", {"enum": simple})
+    return {"allOf": [{"if": of_one, "then": {"allOf": list(unread)}}, {"anyOf": [of_one, carriers_tokens]}]}
 
 
 def _methods_and_sources() -> list[JsonSchema]:
@@ -77,6 +96,7 @@ def _cron_pattern() -> str:
 
 
 _SECTIONS: Mapping[str, list[JsonSchema]] = {
+    "LanguageModelsSection": [{"anyOf": [_has("tags", _FILLED), _has("search", {"type": "string"})]}],
     "SearchSection": [
         {"if": _NO_PATHS, "then": _may_have("dataflow", {"type": "null"})},
         {

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import Question
+from evaluation.eval_set import PLACE, Question
 from evaluation.harness.continuations import refuse_lost_continuation
 from evaluation.harness.modalities.picture_engine_lm import PictureEngineLM
 from evaluation.harness.modalities.prompts import (
-    PLACE,
     PicturePrompts,
     content_parts,
     make_picture_chat_renderer,

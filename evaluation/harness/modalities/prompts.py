@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 
 from evaluation.errors import EvaluationError
+from evaluation.eval_set import PLACE
 from evaluation.fingerprint import digest
 from evaluation.harness.rules import tokenizer_rules
 from evaluation.picture import ShownPictures, picture_digest
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
     from transformers import BatchFeature, ProcessorMixin
-
-PLACE = "<image>"
-"""The mark of a picture's place in the texts of lm-eval's tasks."""
 
 
 class PicturePrompts:

@@ -66,7 +66,7 @@ DECOYS = {
     ),
     "seeing": (
         files(1, config={**CONFIG, "architectures": ["FishForImageClassification"]}),
-        "its architecture FishForImageClassification is not a causal language model or a vision-language model",
+        "its architecture FishForImageClassification is not a causal language model",
     ),
     "unlicensed": (files(1, licence=None), "it declares no licence; a pinned model's key licence can state it"),
     "strange": (

@@ -19,6 +19,7 @@ from evaluation.splits import Split
 from fixtures.rounds import ask_in_rounds
 from merging.identity import ModelId
 from merging.partition import Partition
+from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 
 WHOLE = Partition.even(2, 1, modules_apart=False, ends_apart=False)
@@ -66,6 +67,9 @@ class Faulty:
         raise NotImplementedError
 
     def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+        raise NotImplementedError
+
+    def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         raise NotImplementedError
 
 

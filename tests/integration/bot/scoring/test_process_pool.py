@@ -33,6 +33,7 @@ from fixtures.cycles import Listener
 from fixtures.folders import ZOO_TASKS
 from merging.identity import ModelId
 from merging.partition import Partition
+from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.weight_merges import WeightMergeSpace
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
@@ -357,6 +358,9 @@ class NobodyThere:
 
     def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
         raise AssertionError(f"nobody asked {folder} one of {len(items)} items")
+
+    def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
+        raise AssertionError(f"nobody asked {recipe.digest} {item.item}")
 
 
 def test_a_folder_that_cannot_be_asked_is_a_failure_with_its_reason(workers: ProcessPool, tmp_path: Path) -> None:

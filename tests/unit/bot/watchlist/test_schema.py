@@ -80,7 +80,13 @@ CRON += [
 
 VALUES: dict[str, list[Any]] = {
     "name": NAMES,
-    "kind": ["language", "Language", "causal-lm", "", None, 5],
+    "carrier": [*REPOS, "auto", "none", "Auto", "", None, False],
+    "watch.language_models": [None, {}, {"tags": ["x"]}, {"search": "x"}, {"authors": ["me"]}, "x", []],
+    "watch.language_models.tags": LISTS,
+    "watch.language_models.search": WORDS,
+    "watch.language_models.pipeline_tag": WORDS,
+    "search.components": [{}, {"projector": "keep"}, {"vision tower": "choose"}, {"projector": "mix"}, [], None, 5],
+    "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
         {"search": "x"},
@@ -190,6 +196,9 @@ VALUES: dict[str, list[Any]] = {
 }
 """Key → values for it; those after the first dot are put into the groups of a good watchlist."""
 
+OF_COMPONENTS = ("carrier", "watch.language_models", "search.components")
+"""Keys that only kinds of several components have."""
+
 TOGETHER: dict[str, dict[str, Any]] = {
     "two sources": {"search": {"method": "slerp"}, "max_sources": 2},
     "four sources for two": {"search": {"method": "slerp"}},
@@ -208,10 +217,16 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "review with a namespace": {"publish": {"namespace": "me"}},
     "only a pinned model": {"watch": {}, "pinned": ["a/b"]},
     "nothing to find": {"watch": {}},
+    "a carrier for one component": {"carrier": "a/b"},
+    "components for one component": {"search": {"components": {"projector": "keep"}}},
+    "language models beside language models": {"watch": {"tags": ["x"], "language_models": {"tags": ["y"]}}},
+    "only language models to find": {"kind": "vision-language", "watch": {"language_models": {"tags": ["y"]}}},
+    "a vocabulary beside a carrier's": {"kind": "vision-language", "search": {"vocabulary": "union"}},
 }
 """Keys that go together, or do not, and which the schema can say so of."""
 
 BEYOND: dict[str, dict[str, Any]] = {
+    "a carrier named twice": {"kind": "vision-language", "carrier": "a/b", "pinned": ["a/b@v1"]},
     "a repo pinned twice": {"pinned": ["a/b", {"repo": "a/b"}]},
     "an author allowed and denied": {"watch": {"tags": ["x"], "authors": {"allow": ["me"], "deny": ["me"]}}},
     "more at least than at most": {"watch": {"tags": ["x"], "parameters": {"min": "2B", "max": "1B"}}},
@@ -250,7 +265,7 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
     for part in groups:
         inner = inner[int(part)] if part.isdigit() else inner.setdefault(part, {})
     inner[last] = value
-    return whole
+    return whole | ({"kind": "vision-language"} if key.startswith(OF_COMPONENTS) else {})
 
 
 def verdict(whole: dict[str, Any], folder: Path) -> str:
@@ -298,7 +313,7 @@ def test_every_key_has_values_here() -> None:
             if name is not None:
                 yield from keys(SCHEMA["$defs"][name], f"{above}{key}.{'0.' if value.get('type') == 'array' else ''}")
 
-    grouped = ("pinned.", "base.", "search.dataflow.", "watch.parameters.", "schedule.")  # given as wholes
+    grouped = ("pinned.", "base.", "carrier.", "search.dataflow.", "watch.parameters.", "schedule.")  # given as wholes
     untried = [key for key in keys(SCHEMA, "") if key not in VALUES and not key.startswith(grouped)]
     assert [key for key in untried if not any(other.startswith(f"{key}.") for other in VALUES)] == []
 
