@@ -104,10 +104,19 @@ class VisionLanguage:
         return model.eval()
 
     def load_processor(self, folder: Path) -> ProcessorMixin:
-        """Load tokenizer and image processor. Pictures are read by Pillow: that is the same on every machine."""
-        from transformers import AutoProcessor
+        """Load tokenizer and image processor. Pictures are read by Pillow: that is the same on every machine.
 
-        processor: ProcessorMixin = AutoProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+        A processor of videos, which takes torchvision, is left out.
+        """
+        from transformers import AutoConfig, AutoProcessor
+        from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+        known = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, trust_remote_code=False)), AutoProcessor)
+        if known is not AutoProcessor and "video_processor" in known.get_attributes():
+            known = _without_videos(known)
+        else:
+            known = AutoProcessor
+        processor: ProcessorMixin = known.from_pretrained(folder, trust_remote_code=False, backend="pil")
         return processor
 
     def load_source_processor(self, folder: Path, template: Path | None = None) -> ProcessorMixin:
@@ -127,3 +136,9 @@ def _as_names(mapped: Iterable[str | tuple[str, ...]] | str) -> set[str]:
     """The classes that transformers maps to: a name, or several of one model_type."""
     listed = [mapped] if isinstance(mapped, str) else mapped
     return {name for entry in listed for name in ([entry] if isinstance(entry, str) else entry)}
+
+
+def _without_videos(processor: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """A processor's class, by the same name, that takes no processor of videos."""
+    others = [name for name in processor.get_attributes() if name != "video_processor"]
+    return type(processor.__name__, (processor,), {"get_attributes": classmethod(lambda _: others)})
