@@ -20,20 +20,20 @@ SEED = 1
 SHEET_COLUMNS = 40
 """The pictures in a row of a sheet."""
 
-FILES: Mapping[str, tuple[int, bool]] = {
-    "vision_captions": (1600, True),
-    "vision_cross_search": (400, True),
-    "vision_cross_test": (1000, True),
-    "vision_translation_search": (400, False),
-    "vision_translation_test": (1000, False),
+FILES: Mapping[str, int] = {
+    "vision_captions": 1600,
+    "vision_cross_search": 400,
+    "vision_cross_test": 1000,
+    "vision_translation_search": 400,
+    "vision_translation_test": 1000,
 }
-"""File → its boards, and whether they are drawn."""
+"""File → how many boards it has."""
 
 
 def deal() -> Iterator[tuple[str, list[Board]]]:
     """File name and boards of each file; no board is in two files, or twice in one."""
     pile = held_out_boards(random.Random(SEED))
-    for name, (count, _) in FILES.items():
+    for name, count in FILES.items():
         yield name, list(islice(pile, count))
 
 
@@ -58,8 +58,7 @@ def main() -> None:
     """Write the files."""
     for name, boards in deal():
         (TASKS / f"{name}.jsonl").write_text(lines_of(boards), encoding="utf-8")
-        if FILES[name][1]:
-            Image.fromarray(sheet_of(name, boards)).save(TASKS / f"{name}.png", optimize=True)
+        Image.fromarray(sheet_of(name, boards)).save(TASKS / f"{name}.png", optimize=True)
         print(f"{name}: {len(boards)} boards")
 
 
