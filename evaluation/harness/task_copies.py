@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from evaluation.harness.task_files import find_task_files
+from evaluation.harness.task_files import TaskFile, find_task_files
 
 MIB = 2**20
 LARGEST_FILE, LARGEST_COPY = 10 * MIB, 50 * MIB
 """Bytes of one file, and of all together."""
 
-_DATA = (".jsonl", ".json", ".csv", ".tsv")
+_DATA = ("jsonl", "json", "csv", "tsv")
 _INCLUDE = re.compile(r"^\s*include:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _FUNCTION = re.compile(r"!function\s+([\w.]+)\.\w+")
 _DATA_DIR = re.compile(r"\bdata_dir[\"']?:\s*[\"']?([^\s\"'#,}]+)")
-_PICTURE = re.compile(r"[^\"',\t\r\n]+\.(?:bmp|gif|jpe?g|png|tiff?|webp)(?=[\"',\t\r\n]|$)", re.IGNORECASE)
+_PICTURES = ("bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+_PICTURE = re.compile(rf"[^\"',\t\r\n]+\.(?:{'|'.join(_PICTURES)})(?=[\"',\t\r\n]|$)", re.IGNORECASE)
 """The name of a picture in a data file of text: a whole JSON string, or a whole field of a table."""
 _WORD = re.compile(r"[^\s\"'{}\[\],:]+")
 _PLAIN_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}(/(?!\.)[A-Za-z0-9._-]{1,100}){0,7}")
@@ -53,7 +54,8 @@ def copy_task_files(names: Collection[str], folders: Sequence[Path]) -> TaskCopi
     used: list[str] = []
     for number, folder in enumerate(folders):
         root, prefix = folder.resolve(), Path(str(number + 1) if len(folders) > 1 else ".")
-        starts = [file.path.resolve() for file in found.values() if file.path.resolve().is_relative_to(root)]
+        own = [file for file in found.values() if file.path.resolve().is_relative_to(root)]
+        starts = [path.resolve() for file in own for path in (file.path, *_named_without_suffix(file))]
         for path in sorted(_needed(starts), key=lambda path: (_PICTURE.fullmatch(path.name) is not None, path)):
             reason, content = _read(path, root, LARGEST_COPY - sum(map(len, files.values())))
             if content is None:
@@ -63,6 +65,21 @@ def copy_task_files(names: Collection[str], folders: Sequence[Path]) -> TaskCopi
         if starts:
             used.append(str(prefix))
     return TaskCopies(files, tuple(used), tuple(dict.fromkeys(left_out)))
+
+
+def _named_without_suffix(task: TaskFile) -> Iterator[Path]:
+    """Data and pictures beside a task's file that its dataset_kwargs name for its own function to complete."""
+    for name in _texts(task.config.get("dataset_kwargs")) if task.config.get("custom_dataset") else ():
+        yield from _existing((f"{name}.{suffix}" for suffix in (*_DATA, *_PICTURES)), [task.path.parent])
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for inner in value.values() for text in _texts(inner))
+    elif isinstance(value, list):
+        yield from (text for inner in value for text in _texts(inner))
 
 
 def _needed(starts: Sequence[Path]) -> set[Path]:
@@ -81,12 +98,13 @@ def _needed(starts: Sequence[Path]) -> set[Path]:
 def _named_files(path: Path, homes: Collection[Path]) -> Iterator[Path]:
     """The files that a task file, module or data file includes, imports or names: beside it, and pictures in data
     beside a task file, too (`homes`)."""
-    if path.suffix not in (".yaml", ".yml", ".py", *_DATA) or path.stat().st_size > LARGEST_FILE:
+    kind = path.suffix.removeprefix(".")
+    if kind not in ("yaml", "yml", "py", *_DATA) or path.stat().st_size > LARGEST_FILE:
         return
     text = path.read_text("utf-8", errors="replace")
-    if path.suffix in _DATA:
+    if kind in _DATA:
         yield from _existing(_PICTURE.findall(text), {path.parent, *homes})
-    elif path.suffix == ".py":
+    elif kind == "py":
         yield from _existing(_names_in_code(text), [path.parent])
     else:
         yield from _existing(_names_in_yaml(text), [path.parent])

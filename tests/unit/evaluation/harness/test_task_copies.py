@@ -29,6 +29,13 @@ def test_the_zoos_task_comes_with_its_module_and_its_data_alone() -> None:
     assert (copies.folders, copies.left_out) == ((".",), ())
 
 
+def test_data_may_be_named_without_their_suffix() -> None:
+    """As the zoo's function does, which reads lines and the sheet of their pictures by one name."""
+    copies = copy_task_files(["zoo_captions"], [TASKS])
+    expected = {"vision_captions.yaml", "pictures.py", "vision_captions.jsonl", "vision_captions.png"}
+    assert set(copies.files) == expected and copies.left_out == ()
+
+
 def test_includes_imports_and_data_are_followed_and_secrets_beside_them_stay(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "tasks",
