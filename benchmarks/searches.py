@@ -19,6 +19,7 @@ by the results of `benchmarks.rounds`.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -40,21 +41,28 @@ from bot.watchlist.sections import ROUNDS
 
 
 def main() -> Figures:
-    """Run every arm on every landscape and seed, print the tables, and return their figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks searches")
-    parser.add_argument("--seeds", type=int, default=10, help="searches of each arm, at least 2 (default 10)")
+    """Run the arms that do not race on every landscape and seed, print the tables, and return their figures."""
+    return compare("searches", [arm for arm in ARMS if arm not in RACED], LANDSCAPES, seeds=10)
+
+
+def compare(benchmark: str, arms: Sequence[str], landscapes: Sequence[str], seeds: int) -> Figures:
+    """Run arms on landscapes as the command line says; the arguments have what it does without."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {benchmark}")
+    parser.add_argument(
+        "--seeds", type=int, default=seeds, help="searches of each arm, at least 2 (default %(default)s)"
+    )
     parser.add_argument("--budget", type=int, default=200, help="evaluations of a search (default 200)")
-    parser.add_argument("--landscapes", nargs="+", choices=LANDSCAPES, default=LANDSCAPES)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help=f"{PLAIN} runs in any case")
+    parser.add_argument("--landscapes", nargs="+", choices=LANDSCAPES, default=landscapes)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=arms, help=f"{PLAIN} runs in any case")
     parser.add_argument("--zoos", type=Path, default=FOLDER, help="folder of zoos and scores")
     parser.add_argument("--jobs", type=int, default=2, help="searches that run at the same time (default 2)")
     asked = parser.parse_args()
     if asked.seeds < 2:
         parser.error(f"--seeds: got {asked.seeds}: intervals need at least 2")
-    arms, seeds = dict.fromkeys((PLAIN, *asked.arms)), range(1, asked.seeds + 1)
     trials = [
         Trial(landscape, arm, arm, seed, asked.budget, asked.zoos)
-        for landscape, arm, seed in product(asked.landscapes, arms, seeds)
+        for landscape, arm in product(asked.landscapes, dict.fromkeys((PLAIN, *asked.arms)))
+        for seed in range(1, asked.seeds + 1)
         if landscape in ZOOS or arm not in RACED
     ]
     found = run_trials(trials, asked.jobs)

@@ -251,7 +251,16 @@ def rounds() -> list[list[str]]:
 
 def searches() -> list[list[str]]:
     """Searches beside each other on several landscapes."""
-    found: Any = load("searches")
+    return _searches_of("searches")
+
+
+def searches_raced() -> list[list[str]]:
+    """The same with a race."""
+    return _searches_of("searches_raced")
+
+
+def _searches_of(benchmark: str) -> list[list[str]]:
+    found: Any = load(benchmark)
     budget, counts = found["budget"], found["checkpoints"]
     head = ["landscape", "search", *(f"at {count}" for count in counts), *(f"held out at {count}" for count in counts)]
     rows = [[*head, f"held out at {counts[-2]}, over plain at {counts[-1]}", "full scorings to the goal"]]
@@ -403,6 +412,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             audition,
             rounds,
             searches,
+            searches_raced,
             shrinkage,
             groupings,
             plan,

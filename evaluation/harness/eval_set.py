@@ -283,7 +283,7 @@ class RequestWriter:
             doc = self.loaded.document(item)  # anew: what was decoded for the prompt is not kept
             for request in requests:
                 request.doc = doc
-                request.arguments = (*request.args[:-1], {"visual": shown})  # lm-eval has the document's own alone
+                request.arguments = (*request.args[:2], {"visual": shown})  # lm-eval has the document's own alone
         return ItemRequests(item, doc, requests)
 
     def _draw(self, held_out: Collection[str]) -> dict[str, str]:

@@ -233,8 +233,8 @@ def _refuse_medium(name: str, config: Mapping[str, object], *, pictures: bool) -
         return f"task {name} has sound (doc_to_audio), which no model here can hear; use a task without"
     if config.get("doc_to_image") is None:
         return (
-            f"task {name} has no pictures (doc_to_image), and vision-language models are asked about pictures alone; "
-            "use a task with pictures, or kind: language"
+            f"task {name} has no pictures (doc_to_image), which vision-language models are asked about; use a task "
+            "with pictures, write doc_to_image: [] in one that means to have none, or use kind: language"
             if pictures
             else None
         )

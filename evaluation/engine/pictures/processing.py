@@ -23,7 +23,7 @@ PLACE = "<image>"
 
 PROBE_SIZE = (96, 64)
 
-HELD_BYTES = 2**27
+HELD_BYTES = 2**26
 """Pictures that are held, and as much of what processors made of them: enough for the questions about one picture,
 which mostly follow each other."""
 

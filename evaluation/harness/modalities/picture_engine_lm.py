@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,16 +35,16 @@ class PictureEngineLM(EngineAnswers, PictureLM):
             image_token = self.tokenizer.convert_tokens_to_ids(self.prompts.mark)
         self._encoder = PictureEncoder(self.prompts.encode, image_token)
         self.use(Engine(self.model, self.tokenizer, self._encoder))
-        self._compared: set[int] = set()
+        self._compared = {0}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy) of each continuation."""
-        self._compare(requests)
+        self._compare(requests, self.pairs)
         return super().loglikelihood(requests, disable_tqdm)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The text that each prompt is continued with."""
-        self._compare(requests)
+        self._compare(requests, self.greedy_prompts)
         return super().generate_until(requests, disable_tqdm)
 
     def pairs(self, requests: Sequence[Instance]) -> list[Pair | None]:
@@ -91,18 +91,28 @@ class PictureEngineLM(EngineAnswers, PictureLM):
         kept = self._fit({"input_ids": plain}, room, request)["input_ids"].shape[1]
         return tokens[len(tokens) - kept :]
 
-    def _compare(self, requests: Sequence[Instance]) -> None:
+    def _compare(
+        self, requests: Sequence[Instance], encode: Callable[[Sequence[Instance]], Sequence[object | None]]
+    ) -> None:
         """Leave everything to `PictureLM` if the engine's logits are not the model's, for whatever reason.
 
-        Compared once for each number of pictures in a prompt, on the first model with sound weights.
+        Compared once for each number of pictures in a prompt, on the first model with sound weights. encode: what the
+        engine takes of the requests.
         """
-        for request in requests:
-            count = len(pictures_of(request))
-            if count and count not in self._compared and not self.engine.refused:
-                inputs = self.prompts.encode(request.args[0], pictures_of(request))
-                tokens = self._encoder.encode(request.args[0], pictures_of(request), digests_of(request))
-                same = self.engine.answers_as_the_model(tokens, inputs) if tokens else True
+        counts = set() if self.engine.refused else {len(pictures_of(request)) for request in requests}
+        if not counts - self._compared:
+            return
+        for request, taken in zip(requests, encode(requests), strict=True):
+            if taken is not None and len(pictures_of(request)) not in self._compared:
+                same = self._same_logits(request)
                 if same is False:
                     self.engine.refuse("its logits with pictures are not those of the engine")
-                elif same:
-                    self._compared.add(count)
+                if not same:
+                    return
+                self._compared.add(len(pictures_of(request)))
+
+    def _same_logits(self, request: Instance) -> bool | None:
+        """Whether engine and model have the same logits after a prompt; None if the model's are not finite."""
+        text, pictures = request.args[0], pictures_of(request)
+        tokens = self._encoder.encode(text, pictures, digests_of(request))
+        return self.engine.answers_as_the_model(tokens, self.prompts.encode(text, pictures)) if tokens else None

@@ -20,6 +20,8 @@ from evaluation.harness.modalities.picture_engine_lm import PictureEngineLM
 from fixtures.engine import TIGHT, make_requests
 from fixtures.picture_models import OTHERS, SHARED, make_picture, make_picture_model, make_processor
 
+pytestmark = pytest.mark.slow
+
 PICTURES = [make_picture(1), make_picture(2, 60, 20), make_picture(3, 16, 40)]
 ASKED = [
     ("w1 w2 <image> w3", [0]),
@@ -56,10 +58,12 @@ def inputs_of(processor: Any, request: Instance, more: str = "") -> Any:
     return processor(text=[text], images=[shown["visual"]] if shown["visual"] else None, return_tensors="pt")
 
 
-def generated(model: Any, processor: Any, request: Instance) -> str:
+def generated(model: Any, processor: Any, request: Instance) -> tuple[str, bool]:
+    """The text up to the stop string, and whether it ended by itself."""
     inputs = inputs_of(processor, request)
     tokens = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0, inputs["input_ids"].shape[1] :]
-    return str(processor.decode(tokens, skip_special_tokens=True)).split("w7")[0]
+    text = str(processor.decode(tokens, skip_special_tokens=True))
+    return text.split("w7")[0], "w7" in text or processor.tokenizer.eos_token_id in tokens
 
 
 @torch.no_grad()
@@ -74,7 +78,9 @@ def likelihood(model: Any, processor: Any, request: Instance) -> tuple[float, bo
 
 def assert_same_as_transformers(model: Any, processor: Any, own: PictureEngineLM) -> None:
     asked, chosen = prompts(), choices()
-    assert own.generate_until(asked) == [generated(model, processor, request) for request in asked]
+    expected_texts = [generated(model, processor, request) for request in asked]
+    texts = own.generate_until(asked)
+    assert [(text, own.stopped(request)) for text, request in zip(texts, asked, strict=True)] == expected_texts
     expected, found = [likelihood(model, processor, request) for request in chosen], own.loglikelihood(chosen)
     assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
     assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
@@ -242,7 +248,7 @@ def test_a_model_that_answers_otherwise_than_the_engine_is_asked_one_by_one(mode
         assert own.engine.refused is None
         model.get_decoder().norm.weight.copy_(scale)
     own.put(model)
-    assert own.generate_until(asked) == [generated(model, processor, request) for request in asked]
+    assert own.generate_until(asked) == [generated(model, processor, request)[0] for request in asked]
     assert own.engine.refused == "its logits with pictures are not those of the engine"
 
 

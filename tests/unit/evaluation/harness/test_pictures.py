@@ -4,7 +4,9 @@ references."""
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +33,13 @@ from evaluation.suites import LANGUAGE, TASK_CHECKS, VISION_LANGUAGE
 from fixtures.boards import (
     COLOURS,
     PLACES,
+    draw_board,
     make_board_processor,
     make_llava,
     write_board_task,
     write_task_file,
 )
-from fixtures.folders import TASKS
+from fixtures.folders import ROOT, TASKS
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_task_file(folder, "board_function", doc_to_image="!function drawn.pictures")
     write_task_file(folder, "board_template", doc_to_image="{{[picture]}}")
     write_task_file(folder, "board_choice", doc_to_image=["picture"], **CHOICE)
+    write_task_file(folder, "board_text", doc_to_image=[], doc_to_text="what is at {{place}} ?", **CHOICE)
     write_task_file(folder, "board_likely", output_type="loglikelihood", doc_to_target=" {{colour}} </s>", **LIKELY)
     rows = datasets.Dataset.from_json(str(folder / "boards.jsonl"), cache_dir=str(folder / "cache"))
     text = datasets.Value("string")
@@ -149,12 +153,13 @@ def test_generated_answers_are_those_of_lm_eval(
 def test_likelihoods_are_those_of_a_forward_pass(
     folder: Path, model: LlavaForConditionalGeneration, processor: LlavaProcessor
 ) -> None:
-    suite = load(folder, SkillTask("board_choice", "acc", num_fewshot=1), SkillTask("board_likely", "acc"))
+    names = ("board_choice", "board_likely", "board_text")
+    suite = load(folder, *(SkillTask(name, "acc", num_fewshot=int(name == "board_choice")) for name in names))
     asked = suite.build(Split.REPORT, processor, ())
     scores = asked.score(suite.wrap(model, processor, "cpu", 1))
     for request in asked.requests:
         text = request.args[0] + request.args[1]
-        inputs = processor(text=text, images=list(request.args[2]["visual"]), return_tensors="pt")
+        inputs = processor(text=text, images=list(request.args[2]["visual"]) or None, return_tensors="pt")
         with torch.no_grad():
             logits = model(**inputs).logits[0].log_softmax(-1)
         tokens = inputs["input_ids"][0, -len(request.args[1].split()) :]
@@ -162,6 +167,7 @@ def test_likelihoods_are_those_of_a_forward_pass(
         value, greedy = request.resps[0]
         assert value == pytest.approx(float(before.gather(1, tokens[:, None]).sum()), abs=1e-4)
         assert greedy == bool((before.argmax(-1) == tokens).all())
+    assert [len(task.requests[0].args[2]["visual"]) for task in asked.tasks] == [2, 1, 0]
     two_words = [request for request in asked.requests if request.task_name == "board_likely"]
     assert all(len(request.args[1].split()) == 2 for request in two_words)
     chosen = next(task for task in asked.tasks if task.loaded.name == "board_choice")
@@ -316,7 +322,7 @@ def test_a_wrong_picture_is_named_with_its_document(file: str, reason: str, plac
         ({"doc_to_text": "<image> <image> at {{place}} ?"}, "has 2 places for pictures, and doc_to_image gives 1"),
         ({"doc_to_image": ["picture", "picture"]}, "has 1 places for pictures, and doc_to_image gives 2"),
         ({"description": "An <image> is shown. "}, "its whole prompt has 2 places for pictures, and there are 1"),
-        ({"doc_to_image": None}, r"task board_say has no pictures \(doc_to_image\), and vision-language models"),
+        ({"doc_to_image": None}, r"task board_say has no pictures \(doc_to_image\), which vision-language"),
         ({"doc_to_image": "{{17}}"}, r"document 0 \(counted from 0\): doc_to_image gives a int; give a picture"),
         ({"output_type": "loglikelihood_rolling"}, "scores whole texts"),
     ],
@@ -406,3 +412,28 @@ def test_rouge_of_japanese_is_a_metric_of_own_tasks(
     several = write_board_task(tmp_path / "several", metric_list=[metric], doc_to_target=["a", "b"])
     with pytest.raises(EvaluationError, match="rouge_l_ja compares with one answer, and doc_to_target gives several"):
         load(several, use)
+
+
+@pytest.mark.skipif(bool(missing_packages()), reason="shoal[japanese] is not installed")
+def test_the_shipped_japanese_tasks_ask_what_their_data_sets_hold(tmp_path: Path) -> None:
+    text = datasets.Value("string")
+    boards = [draw_board(cells) for cells in itertools.product(("red", "blue"), repeat=4)]
+    asked = [{"question": f"何が見えますか{n}", "answer": f"色{n}"} for n in range(len(boards))]
+    rows = [{"image": board, **one} for board, one in zip(boards, asked, strict=True)]
+    pairs = [{"image": board, "qas": [one, asked[0]]} for board, one in zip(boards, asked, strict=True)]
+    question = {"question": text, "answer": text}
+    schemas = {
+        "ja_vlm_bench_in_the_wild": (rows, {"image": datasets.Image(), **question}),
+        "ja_vg_vqa_500": (pairs, {"image": datasets.Image(), "qas": datasets.List(question)}),
+    }
+    for name, (documents, features) in schemas.items():
+        data = datasets.Dataset.from_list(documents, features=datasets.Features(features))
+        data.to_parquet(str(tmp_path / f"{name}.parquet"))
+        shipped = (ROOT / "watchlists" / "tasks" / f"{name}.yaml").read_text("utf-8")
+        local = f"dataset_path: parquet\ndataset_kwargs: {{data_files: {{test: {name}.parquet}}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(re.sub("dataset_path: .*\n", local, shipped), "utf-8")
+        suite = load(tmp_path, SkillTask(name, "rouge_l_ja"), language="ja")
+        loaded = suite.tasks[name]
+        found = {(loaded.prompt(doc), loaded.expected(doc)) for doc in loaded.test.values()}
+        assert found == {(f"<image>\n{one['question']}", one["answer"]) for one in asked}
+        assert {loaded.picture_digests(item) for item in loaded.test} == {(picture_digest(board),) for board in boards}
