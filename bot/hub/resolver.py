@@ -158,6 +158,15 @@ class ResolvedModel:
         return {header.name: header for header in self.stored_model.stored.values()}
 
     @property
+    def renamed_tensor(self) -> str | None:
+        """The first tensor in its files for which merges have another name; None if there is none."""
+        from merging.sources.checkpoint import Checkpoint
+
+        place = self.files.place
+        stored = Checkpoint.open(place).names if isinstance(place, Path) else place.headers
+        return min(set(stored) - self.headers.keys(), default=None)
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes of its tensors as they are stored."""
         stored = self.stored_model.stored.values()
@@ -170,6 +179,13 @@ class ResolvedModel:
     def read_small_files(self, hub: Hub) -> dict[str, bytes]:
         """Those files and config.json, before anything is fetched."""
         return self.files.read_small_files(hub)
+
+    def stored_names(self, sources: Path) -> dict[str, str]:
+        """Name of each tensor in its files → the name that merges have for it, once they are fetched."""
+        from merging.sources.renamed import open_model
+
+        weights = open_model(self.files.folder(sources))
+        return {weights.stored_name(name): name for name in weights.names}
 
     def open_weights(self, sources: Path) -> Weights:
         """Its weights, once they are fetched; MergingError for what headers alone could not show."""

@@ -18,6 +18,7 @@ from bot.hub.resolver import ModelFiles
 from bot.merge_command.plan import MergePlan
 from merging.identity import ModelId
 from merging.kinds import kind_of
+from merging.mergekit.text import as_comment
 from merging.writing.companions import RECIPE_NAME
 from templates.markdown import render_markdown
 
@@ -27,9 +28,10 @@ CARD = "README.md"
 def render_documents(plan: MergePlan, folders: Mapping[ModelId, Path], name: str, hub_url: str) -> dict[str, bytes]:
     """The documents by file name. folders: the sources' folders. name: the merge's name. hub_url: the Hub's address."""
     recipe = pin_recipe(plan)
+    limits = "".join(as_comment(sentence) for one in plan.stages for sentence in one.mergekit_limits)
     named = {_repo(model.files) or folders[source].name: folders[source] for source, model in plan.sources.items()}
     card = render_merge_card(plan, recipe, name, hub_url)
-    return {RECIPE_NAME: recipe.encode(), CARD: card.encode(), **collect_licence_files(named)}
+    return {RECIPE_NAME: (limits + recipe).encode(), CARD: card.encode(), **collect_licence_files(named)}
 
 
 def pin_recipe(plan: MergePlan) -> str:
@@ -46,7 +48,8 @@ def pin_recipe(plan: MergePlan) -> str:
 
 def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> str:
     """README.md: front matter for the Hub, what was merged, and the recipe."""
-    licence = find_licence(plan)
+    licence, kind = find_licence(plan), kind_of(plan.assembly.config)
+    model_class, processor_class = kind.auto_classes
     body = render_markdown(
         "merge_card.md.j2",
         name=name,
@@ -66,13 +69,15 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
         base=plan.config.base.location if plan.config.base else None,
         dtype=plan.assembly.dtype,
         parameters=plan.parameters,
+        model_class=model_class,
+        processor_class=processor_class,
+        unlike_mergekit=[sentence for one in plan.stages for sentence in one.mergekit_limits],
         recipe=recipe,
         recipe_name=RECIPE_NAME,
         notices=licence.notices if licence else (),
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
     )
     repos = [remote.repo for source in plan.sources.values() for remote in source.remotes]
-    kind = kind_of(plan.assembly.config)
     return write_front_matter(licence, repos, ["merge", "mergekit"], kind.library, kind.pipeline_tag) + body
 
 

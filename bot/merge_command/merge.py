@@ -123,17 +123,21 @@ class Merger:
 
     def _contents(self, plan: MergePlan, folders: Mapping[ModelId, Path], name: str, advance: Advance) -> Contents:
         """Everything that the folder will hold. name: name of the merge. advance: called with each tensor's bytes."""
-        make = plan.result.tensor_maker(self.home.sources, self.seed)
+        make, names = (
+            plan.result.tensor_maker(self.home.sources, self.seed),
+            plan.result.stored_names(self.home.sources),
+        )
+        shapes = {stored: plan.assembly.shapes[name] for stored, name in names.items()}
 
         def make_and_advance(tensor_name: str, memory: Tensor) -> Tensor:
-            tensor = make(tensor_name, memory)
+            tensor = make(names[tensor_name], memory)
             advance(tensor.nbytes, tensor_name)
             return tensor
 
         settings = {"config.json": render_config(plan.assembly.config)}
         files = release_files(plan.result.read_companions(self.home.sources) | settings).files
         everything = add_documents(files, render_documents(plan, folders, name, self.hub.endpoint))
-        return Contents(plan.assembly.shapes, plan.assembly.dtype, make_and_advance, everything)
+        return Contents(shapes, plan.assembly.dtype, make_and_advance, everything)
 
     def _fetch(self, plan: MergePlan) -> dict[ModelId, Path]:
         """The folder of every source, after those that are missing are fetched and checked."""

@@ -26,8 +26,16 @@ from merging.dtypes import element_bytes
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFaults, MergeConfig, dotted
+from merging.models.components import language_names
 from merging.models.layer_config import is_tied
-from merging.models.settings import noted_differences, read_settings, settings_mismatch
+from merging.models.settings import (
+    LANGUAGE_KEY,
+    carrier_mismatch,
+    language_settings,
+    noted_differences,
+    read_settings,
+    settings_mismatch,
+)
 from merging.tensor_names import count_layers
 from merging.tokenizers.release_files import release_files
 from merging.writing.assembly import Assembly, assemble
@@ -83,7 +91,7 @@ class MergePlan:
     @property
     def layers(self) -> int:
         """Number of layers of the result."""
-        return count_layers(self.assembly.shapes)
+        return count_layers(language_names(self.assembly.shapes, self.assembly.components))
 
     @property
     def parameters(self) -> int:
@@ -167,7 +175,7 @@ def _remarks(recipe: RecipeFile, planned: Sequence[StagePlan], hub: Hub) -> Iter
     for one in planned:
         yield from (f"{one.stage.label}{remark}" for remark in (*one.stage.config.remarks, *one.assembly.remarks))
         unalike = (*_setting_remarks(one), *uncompared_remarks(one.stage, one.models, hub))
-        found = (*_tied_head_remark(one), *unalike, *_wide_dtype_remark(one))
+        found = (*_tied_head_remark(one), *unalike, *_wide_dtype_remark(one), *one.mergekit_limits)
         yield from (f"{one.stage.label}{remark}" for remark in found)
     if note := release_files(planned[-1].read_small_files(hub)).note:
         yield note
@@ -195,10 +203,12 @@ def _setting_remarks(planned: StagePlan) -> Iterator[str]:
     config_source = _settings(planned.config_source)
     for name, model in planned.models.items():
         settings = _settings(model)
-        difference = settings_mismatch(config_source, settings)
-        noted = [f"its config says {one}" for one in noted_differences(config_source, settings)]
+        difference = (carrier_mismatch if planned.assembly.components else settings_mismatch)(config_source, settings)
+        noted = [
+            f"its config says {one}" for one in noted_differences(*map(language_settings, (config_source, settings)))
+        ]
         for remark in [difference] if difference else noted:
-            yield f"{name}: {remark}; the result has that of {planned.stage.config.config_source}"
+            yield f"{name}: {remark}; the result has that of {planned.assembly.lead}"
 
 
 def _wide_dtype_remark(planned: StagePlan) -> Iterator[str]:
@@ -214,11 +224,16 @@ def _wide_dtype_remark(planned: StagePlan) -> Iterator[str]:
 
 def _settings(model: InputModel) -> dict[str, object]:
     try:
-        found = read_settings(model.stored_model.config, count_layers(model.stored_model.stored))
+        stored = model.stored_model
+        found = read_settings(stored.config, count_layers(language_names(stored.stored, stored.components)))
     except MergingError:
         return {}
     chosen = ("vocab_size", "tie_word_embeddings")  # the merge decides on these by all of its models
-    return {key: value for key, value in found.items() if "layer" not in key and key not in chosen}
+    return {
+        key: value
+        for key, value in found.items()
+        if "layer" not in key and key.removeprefix(LANGUAGE_KEY) not in chosen
+    }
 
 
 def _check_room(plan: MergePlan, target: Path, home: Home) -> None:

@@ -16,9 +16,13 @@ from bot.hub.resolver import ResolvedModel
 from bot.merge_command.stages import Stage
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.mergekit.component_limits import component_limits
+from merging.models.building import build_schema
+from merging.models.carrier import carry
 from merging.models.stored_model import StoredModel
 from merging.sources.family import TensorHeader
 from merging.sources.weights import Weights
+from merging.tensor_names import parse_name, renumber
 from merging.tokenizers.chat_template import add_chat_template
 from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
 from merging.tokenizers.source_tokenizer import CONFIG, TOKENIZER
@@ -46,12 +50,26 @@ class StagePlan:
     @property
     def config_source(self) -> InputModel:
         """The model whose config and tokenizer the result has."""
-        return self.models[self.stage.config.config_source]
+        return self.models[self.assembly.lead]
 
     @property
     def id(self) -> ModelId:
         """The stage's name; random draws of later stages are keyed by it."""
         return ModelId(str(self.stage.name))
+
+    @cached_property
+    def mergekit_limits(self) -> tuple[str, ...]:
+        """What somebody should know who runs the merge with mergekit, whose results may lack tensors."""
+        if not self.assembly.components:
+            return ()
+        inside = [str(name) for name, model in self.models.items() if not model.stored_model.components]
+        renamed = [(str(name), odd) for name, model in self.models.items() if (odd := model.renamed_tensor)]
+        return tuple(component_limits(str(self.assembly.config.get("model_type")), inside, renamed))
+
+    @property
+    def renamed_tensor(self) -> None:
+        """None: the result has no files yet."""
+        return
 
     @cached_property
     def stored_model(self) -> StoredModel:
@@ -91,13 +109,26 @@ class StagePlan:
         Raises:
             ShoalError: models whose weights show that they cannot be merged.
         """
-        weights = self._open_models(sources, seed)
+        weights: Mapping[ModelId, Weights] = self._open_models(sources, seed)
+        if self.assembly.components:
+            lead = self.assembly.lead
+            weights = carry(build_schema(self.models[lead].stored_model.config, str(lead)), weights, weights[lead])
         ids = {name: model.id for name, model in self.models.items()}
         if self.vocabulary is None:
             return self.assembly.maker(weights, ids, seed)
         views = vocabulary_views(self.vocabulary, weights, rows_by_token(self.models))
         make = self.assembly.maker(views, ids, seed)
         return _one_at_a_time(make, self.assembly.vocabulary)
+
+    def stored_names(self, sources: Path) -> dict[str, str]:
+        """Name of each tensor in the result's files → its name in the merge, once the models are fetched.
+
+        A model of several components has the names that the files of its lead have.
+        """
+        if not self.assembly.components:
+            return {name: name for name in self.assembly.tasks}
+        known = {name: stored for stored, name in self.config_source.stored_names(sources).items()}
+        return {_stored_name(name, known): name for name in self.assembly.tasks}
 
     def open_weights(self, sources: Path, seed: int) -> Weights:
         """The result's weights; each tensor is made when it is asked for."""
@@ -127,6 +158,12 @@ InputModel = ResolvedModel | StagePlan
 def rows_by_token(models: Mapping[ModelId, InputModel]) -> dict[ModelId, dict[str, str]]:
     """For each model its tensors with a row per token: name in the result → name in its files."""
     return {name: model.stored_model.by_token for name, model in models.items()}
+
+
+def _stored_name(name: str, known: Mapping[str, str]) -> str:
+    """The name in the files of a tensor, or of one in a layer beyond the lead's. known: names of the lead's tensors."""
+    layer = parse_name(name).layer
+    return known[name] if name in known or layer is None else renumber(known[renumber(name, 0)], layer)
 
 
 def _one_at_a_time(make: Merge, names: frozenset[str]) -> Merge:

@@ -42,6 +42,7 @@ class CausalLM:
     pipeline_tag = "text-generation"
     inner_kinds: tuple[str, ...] = ()
     processor_files: tuple[str, ...] = ()
+    auto_classes = ("AutoModelForCausalLM", "AutoTokenizer")
     files = TOKENIZER_FILES
 
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:

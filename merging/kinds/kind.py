@@ -61,6 +61,10 @@ class ModelKind(Protocol):
         """Files of which a model in a pool needs one, besides its tokenizer; none of a kind that has no others."""
 
     @property
+    def auto_classes(self) -> tuple[str, str]:
+        """The names of transformers' classes that load a model, and what turns its inputs into tensors."""
+
+    @property
     def files(self) -> tuple[CompanionFile, ...]:
         """All files that may belong to a model, next to its weights and its config.json."""
 

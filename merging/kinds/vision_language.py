@@ -28,6 +28,7 @@ class VisionLanguage:
     pipeline_tag = "image-text-to-text"
     inner_kinds: tuple[str, ...] = ("language",)
     processor_files: tuple[str, ...] = ("processor_config.json", "preprocessor_config.json")
+    auto_classes = ("AutoModelForImageTextToText", "AutoProcessor")
     files = (
         *TOKENIZER_FILES,
         CompanionFile("processor_config.json", may_point_to_code=True),

@@ -96,7 +96,9 @@ class TokenizerChoice:
 class MergeConfig:
     """One merge.
 
-    slices: slices of the result, first layers first; whole models are a single slice.
+    slices: slices of the result, first layers first; whole models are a single slice. Of a model of several modules,
+    those of its language model. modules: name of each other module → its models, as one slice; None where the file
+    has no modules, and all are merged as the language model is.
     settings: settings of all slices, the module's before the file's.
     dtype: dtype of the result's weights; None for the one that holds those of all models. Sums are done in float32.
     mentions: every place in the file that names a model, in the order of reading.
@@ -112,11 +114,22 @@ class MergeConfig:
     chat_template: str | None
     mentions: tuple[Mention, ...]
     remarks: tuple[str, ...]
+    modules: Mapping[str, Slice] | None = None
+
+    def scopes(self, one: Slice) -> tuple[Scope, ...]:
+        """The settings that hold for a slice: its own, then those of all slices."""
+        shared = self.settings if any(one is other for other in self.slices) else self.settings[-1:]
+        return (Scope((*one.place, "parameters"), one.settings), *shared)
+
+    @property
+    def every_slice(self) -> tuple[Slice, ...]:
+        """The slices of all modules."""
+        return (*self.slices, *(self.modules or {}).values())
 
     @property
     def models(self) -> tuple[ModelId, ...]:
         """Every model once, the config source first and then in the file's order; last those for their tokens alone."""
-        merged = [entry.model for one in self.slices for entry in one.inputs]
+        merged = [entry.model for one in self.every_slice for entry in one.inputs]
         return tuple(dict.fromkeys([self.config_source, *merged, *(self.tokenizer.among if self.tokenizer else ())]))
 
     @property

@@ -49,6 +49,12 @@ _TOP = (
     "tokenizer",
     "chat_template",
 )
+LANGUAGE_MODULE = "text_decoder"
+"""mergekit's name of the language model in a model of several modules."""
+
+OTHER_MODULES = ("vision_tower", "vision_model", "multi_modal_projector")
+"""mergekit's names of the other modules of vision-language models."""
+
 _ONE_TOKEN = ((str, type(None)), (type(None), int))
 
 
@@ -96,10 +102,12 @@ class _Reader:
         settings = self.settings(top.get("parameters"), ("parameters",))
         inner = self.settings(module.get("parameters"), (*place, "parameters"))
         slices = self.slices(body, place, base)
+        modules = self.other_modules(top.get("modules"), place, base)
         dtypes = [self.dtype(top.get(key), (key,)) for key in ("out_dtype", "dtype")]
         tokenizer = self.tokenizer(top, base)
         template = self.chat_template(top.get("chat_template"))
-        for one in slices:
+        # A module may be that of a single model, whatever the method.
+        for one in (*slices, *(other for other in (modules or {}).values() if len(other.inputs) > 1)):
             self.check_inputs(one)
         self.check_vocabulary_models(tokenizer, slices)
         if self.faults:
@@ -114,6 +122,7 @@ class _Reader:
             chat_template=template,
             mentions=tuple(self.mentions),
             remarks=tuple(self.remarks),
+            modules=modules,
         )
 
     def body(self, top: Mapping[str, Any]) -> tuple[Mapping[str, Any], KeyPath, Mapping[str, Any]]:
@@ -125,16 +134,36 @@ class _Reader:
         if chosen != ["modules"]:
             return top, (), {}
         modules = self.mapping(top["modules"], ("modules",))
-        if len(modules) != 1:
-            self.fault(("modules",), f"{len(modules)} modules", "a causal language model has one; leave the others out")
+        name = next(iter(modules), "") if len(modules) == 1 else LANGUAGE_MODULE
+        if name not in modules:
+            why = f"one of several must be {LANGUAGE_MODULE}, the language model"
+            self.fault(("modules",), ", ".join(modules) or "none", why)
             return {}, (), {}
-        [name] = modules
         place: KeyPath = ("modules", name)
         module = self.keys(modules[name], place, ("models", "slices", "parameters"))
         if bool(module.get("models")) == bool(module.get("slices")):
             self.fault(place, "both or neither", "write either `models` or `slices`")
             return {}, place, {}
         return module, place, module
+
+    def other_modules(self, data: object, language: KeyPath, base: ModelId | None) -> Mapping[str, Slice] | None:
+        """The modules of a model besides its language model, each as one slice of whole models; None without any."""
+        if not data or not language:
+            return None
+        modules = self.mapping(data, ("modules",))
+        found = {}
+        for name in modules:
+            place: KeyPath = ("modules", name)
+            if place == language:
+                continue
+            if name not in OTHER_MODULES:
+                self.fault(place, "a module", f"there is none of this name; use {', '.join(OTHER_MODULES)}")
+                continue
+            keys = self.keys(modules[name], place, ("models", "parameters"))
+            settings = self.settings(keys.get("parameters"), (*place, "parameters"))
+            whole = self.whole_models(keys.get("models"), (*place, "models"), base)
+            found[name] = replace(whole, settings=settings, place=place)
+        return found if len(modules) > 1 or language[-1] == LANGUAGE_MODULE else None
 
     def slices(self, body: Mapping[str, Any], place: KeyPath, base: ModelId | None) -> tuple[Slice, ...]:
         if body.get("models"):

@@ -42,6 +42,8 @@ def to_mergekit_yaml(
     Raises:
         MergingError: groups that mergekit's filters cannot tell apart, or that are not a single stack of layers.
     """
+    if len(recipe.groups.components) > 1:
+        raise MergingError("it would leave out tensors of a model of several components, without an error")
     stack = recipe.groups.only_stack
     call = {origin: (names or {}).get(origin, str(origin)) for origin in recipe.origins}
     config: dict[str, Any] = {"merge_method": recipe.method}

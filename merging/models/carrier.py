@@ -15,10 +15,9 @@ from merging.identity import ModelId
 from merging.models.building import build_schema
 from merging.models.components import lacked_components
 from merging.models.schema import ModelSchema
-from merging.models.stored_model import read_stored_model, stored_model_from_headers
+from merging.models.stored_model import StoredModel, read_stored_model, stored_model_from_headers
 from merging.recipes.recipe import Recipe
 from merging.sources.family import TensorHeader
-from merging.sources.json_object import read_json_object
 from merging.sources.renamed import RenamedWeights
 from merging.sources.weights import Weights
 from merging.tokenizers.carried_rows import with_carrier_rows
@@ -73,9 +72,17 @@ def carried_headers(
     return {name: replace(stored[place], name=name) for name, place in names.items()}
 
 
+def carry_stored(carrier: StoredModel, model: StoredModel, label: str) -> StoredModel:
+    """A language model before its weights are read, by the names of the carrier's tensors. MergingError as `carry`."""
+    schema, own = build_schema(carrier.config, "the carrier's config"), build_schema(model.config, label)
+    names = _carried_names(schema, own, {place: place for place in model.stored}, label)
+    stored = {name: replace(model.stored[place], name=name) for name, place in names.items()}
+    return StoredModel(model.config, stored, schema.vocabulary & stored.keys(), {}, carrier.tied)
+
+
 def _carried(schema: ModelSchema, weights: Weights, carrier: Weights) -> Weights:
     label = str(weights.folder)
-    own = build_schema(read_json_object(weights.folder / "config.json"), label)
+    own = build_schema(weights.config, label)
     if own.components:
         return weights
     stored = {place: header.name for place, header in read_stored_model(weights).stored.items()}

@@ -153,6 +153,11 @@ def read_language_config(config: Mapping[str, object], label: str) -> dict[str, 
     return None if inside is read else found
 
 
+def language_type(config: Mapping[str, object]) -> str:
+    """The model_type of the language model that a config has, or is."""
+    return str((read_language_config(config, "config.json") or config).get("model_type"))
+
+
 def language_keys(config: Mapping[str, object]) -> frozenset[str]:
     """The keys under which a config may have that of the language model inside its model."""
     read = load_config(config, "config.json")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from merging.kinds.kind import Components
 from merging.models.building import build_schema
 from merging.models.schema import match_tensors
 from merging.models.traits import Traits
 from merging.sources.family import TensorHeader
-from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
 
 
@@ -23,7 +23,8 @@ class StoredModel:
 
     config: the content of config.json. stored: state-dict name → header of the tensor in the files.
     vocabulary: state-dict names of the tensors with a row per token. traits: what its layers compute by their numbers.
-    tied: state-dict name of each tied weight → that of the one stored for both.
+    tied: state-dict name of each tied weight → that of the one stored for both. components: those of the
+    config's model; none of a language model.
     """
 
     config: Mapping[str, object]
@@ -31,6 +32,7 @@ class StoredModel:
     vocabulary: frozenset[str]
     traits: Traits
     tied: Mapping[str, str]
+    components: Components = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -74,7 +76,7 @@ def read_stored_model(weights: Weights) -> StoredModel:
 
     MergingError: a broken config.json, or tensors that are not those of the model that it describes.
     """
-    return _match(read_json_object(weights.folder / "config.json"), weights, str(weights.folder))
+    return _match(weights.config, weights, str(weights.folder))
 
 
 def stored_model_from_headers(
@@ -91,4 +93,4 @@ def _match(config: Mapping[str, object], weights: Weights, label: str) -> Stored
     schema = build_schema(config, label)
     found = match_tensors(schema, [weights])
     stored = {place: weights.header(name) for name, place in found.items()}
-    return StoredModel(config, stored, schema.vocabulary & stored.keys(), schema.traits, schema.tied)
+    return StoredModel(config, stored, schema.vocabulary & stored.keys(), schema.traits, schema.tied, schema.components)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from merging.sources.weights import Weights
     from merging.writing.file_plan import FilePlan
 
-_UNCHANGED: Mapping[str, tuple[float, ...]] = {"normalize": (1.0,), "weight": (1.0,)}
+UNCHANGED: Mapping[str, tuple[float, ...]] = {"normalize": (1.0,), "weight": (1.0,)}
 """The values with which a linear merge gives its one source back."""
 
 Parameters = tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
@@ -38,6 +38,34 @@ class TensorMerge:
     sources: tuple[ModelId, ...]
     base: ModelId | None
     values: Mapping[str, tuple[float, ...]]
+
+
+def merge_by_holders(
+    merge: TensorMerge, lacking: Collection[ModelId], carrier: ModelId | None, tensor_name: str
+) -> TensorMerge:
+    """The merge of a tensor by the models that have it.
+
+    Where the method cannot merge them, because there are too few or because the base lacks it, the tensor is that of
+    the only source that has it; else of the base, or of the carrier.
+
+    lacking: models that do not have it. MergingError if no model has it.
+    """
+    method = METHODS[merge.method]
+    kept = [index for index, source in enumerate(merge.sources) if source not in lacking]
+    sources = tuple(merge.sources[index] for index in kept)
+    base = None if merge.base in lacking else merge.base
+    values = {
+        name: tuple(row[index] for index in kept) if method.parameters[name].per_source else row
+        for name, row in merge.values.items()
+    }
+    enough = len(sources) >= method.min_sources and (len(sources) > 1 or base is not None)
+    if enough and base == merge.base and any(values.get("weight", (1.0,))):
+        return TensorMerge(merge.method, sources, base, values)
+    only = sources[0] if len(sources) == 1 and base is None else None
+    found = next((model for model in (only, base, carrier, *sources) if model is not None), None)
+    if found is None:
+        raise MergingError(f"carrier: got none: no source has {tensor_name}; name the model that gives it")
+    return TensorMerge("linear", (found,), None, UNCHANGED)
 
 
 @dataclass(frozen=True)
@@ -212,36 +240,15 @@ class WeightMerge:
     def tensor_merge(self, tensor_name: str) -> TensorMerge:
         """The merge of one tensor; one that is taken whole from a source is that source alone.
 
-        Sources that lack its component take no part in it. Where the method cannot merge those that have it, because
-        there are too few or because the base lacks it, it is that of the only one, else of the base or of the carrier.
+        Sources that lack its component take no part in it, as `merge_by_holders` says.
         """
         whole = self.groups.whole_source(tensor_name)
         if whole is not None:
-            return TensorMerge("linear", (whole,), None, _UNCHANGED)
-        lacking = self.groups.lacked_by(tensor_name)
-        if lacking:
-            return self._tensor_merge_without(lacking, tensor_name)
+            return TensorMerge("linear", (whole,), None, UNCHANGED)
         values = {parameter: self.values(parameter, tensor_name) for parameter in METHODS[self.method].parameters}
-        return TensorMerge(self.method, self.sources, self.base, values)
-
-    def _tensor_merge_without(self, lacking: Collection[ModelId], tensor_name: str) -> TensorMerge:
-        """The merge of a tensor that some models lack, by those that have it."""
-        method = METHODS[self.method]
-        kept = [index for index, source in enumerate(self.sources) if source not in lacking]
-        sources = tuple(self.sources[index] for index in kept)
-        base = None if self.base in lacking else self.base
-        values = {
-            name: tuple(row[index] for index in kept) if method.parameters[name].per_source else row
-            for name, row in ((name, self.values(name, tensor_name)) for name in method.parameters)
-        }
-        enough = len(sources) > 1 or base is not None
-        if enough and base == self.base and len(sources) >= method.min_sources and any(values.get("weight", (1.0,))):
-            return TensorMerge(self.method, sources, base, values)
-        only = sources[0] if len(sources) == 1 and base is None else None
-        found = next((model for model in (only, base, self.carrier, *sources) if model is not None), None)
-        if found is None:
-            raise MergingError(f"carrier: got none: no source has {tensor_name}; name the model that gives it")
-        return TensorMerge("linear", (found,), None, _UNCHANGED)
+        merge = TensorMerge(self.method, self.sources, self.base, values)
+        lacking = self.groups.lacked_by(tensor_name)
+        return merge_by_holders(merge, lacking, self.carrier, tensor_name) if lacking else merge
 
     def values(self, parameter: str, tensor_name: str) -> tuple[float, ...]:
         """A parameter's values for one merged tensor, one per source (a single one where all share it)."""

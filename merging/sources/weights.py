@@ -14,6 +14,7 @@ from torch import Tensor
 
 from merging.errors import MergingError
 from merging.sources.family import TensorHeader
+from merging.sources.json_object import read_json_object
 from merging.tensor_names import count_layers
 
 
@@ -70,6 +71,11 @@ class Weights(ABC):
     def names(self) -> tuple[str, ...]:
         """Every tensor's name, sorted."""
         return tuple(self.headers)
+
+    @cached_property
+    def config(self) -> Mapping[str, object]:
+        """The content of the model's config.json; MergingError if there is none."""
+        return read_json_object(self.folder / "config.json")
 
     @cached_property
     def layers(self) -> int:

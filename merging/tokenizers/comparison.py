@@ -55,14 +55,18 @@ def digest_tokenizer(content: bytes) -> TokenizerDigests:
     )
 
 
+def plain_text_mismatch(base: TokenizerDigests, other: TokenizerDigests) -> str | None:
+    """The first difference between two tokenizers besides their added tokens, in a few words; None if there is none."""
+    return next((f"another {name}" for name, digest in base.parts.items() if other.parts[name] != digest), None)
+
+
 def tokenizer_mismatch(base: TokenizerDigests, other: TokenizerDigests) -> str | None:
     """The first difference between two tokenizers, in a few words; None if they give any plain text the same ids.
 
     Either may have special tokens at ids that the other leaves free: they do not occur in plain text.
     """
-    for name, digest in base.parts.items():
-        if other.parts[name] != digest:
-            return f"another {name}"
+    if difference := plain_text_mismatch(base, other):
+        return difference
     for token in sorted({*base.added, *other.added}):
         one, two = base.added.get(token), other.added.get(token)
         extra = token in base.special ^ other.special and None in (one, two)

@@ -17,9 +17,11 @@ from merging.dtypes import CODES, DTYPES, NAMES, torch_dtype
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kernels.inputs import Draw, Inputs
+from merging.kinds.kind import Components
 from merging.merge_tensor import merge_inputs
 from merging.mergekit.config import ConfigFault, ConfigFaults, Input, MergeConfig
 from merging.models.building import build_schema
+from merging.models.carrier import carry_stored
 from merging.models.layer_config import read_depth, stack_config
 from merging.models.stored_model import HeaderOnlyWeights, StoredModel
 from merging.models.traits import Traits
@@ -42,7 +44,8 @@ class Assembly:
 
     tasks: tensor name in the result → task. vocabulary: names of the tensors with a row per token.
     config: the result's config.json. traits: what its layers compute by their numbers. tied: name of each tied weight →
-    the tensor that it is tied to.
+    the tensor that it is tied to. components: those of a model that is more than a language model. lead: the model
+    whose config and tokenizer the result has.
     remarks: settings of the recipe that no tensor is merged with, a line each.
     """
 
@@ -53,6 +56,8 @@ class Assembly:
     config: Mapping[str, object]
     traits: Traits
     tied: Mapping[str, str]
+    components: Components
+    lead: ModelId
     remarks: tuple[str, ...]
 
     @property
@@ -64,7 +69,7 @@ class Assembly:
     def stored_model(self) -> StoredModel:
         """The result as a model for another merge; its tensors are stored under their own names."""
         headers = {name: TensorHeader(name, shape, CODES[self.dtype]) for name, shape in self.shapes.items()}
-        return StoredModel(self.config, headers, self.vocabulary, self.traits, self.tied)
+        return StoredModel(self.config, headers, self.vocabulary, self.traits, self.tied, self.components)
 
     def maker(self, weights: Mapping[ModelId, Weights], names: Mapping[ModelId, ModelId], seed: int) -> Merge:
         """The function that makes a tensor of the result: summed in float32, rounded once to `dtype`.
@@ -105,7 +110,7 @@ class Assembly:
                 load_adapted=lambda source: adapted_once(*task.sources[source]),
                 into=memory,
             )
-            return merge_inputs(self.method, inputs)
+            return merge_inputs(task.method, inputs)
 
         return make
 
@@ -119,8 +124,14 @@ class AssembledWeights(HeaderOnlyWeights):
     def __init__(self, label: str, assembly: Assembly, make: Merge) -> None:
         """label: name of the merge in errors. make: the result of `assembly.maker`."""
         super().__init__(label, assembly.stored_model.stored)
+        self._assembly = assembly
         self._dtype = torch_dtype(assembly.dtype)
         self._make = make
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The merge's config.json."""
+        return self._assembly.config
 
     def tensor(self, name: str) -> Tensor:
         """Make a tensor."""
@@ -144,14 +155,17 @@ def assemble(
         ConfigFaults: layers that a model does not have, and parameters without a value, by key.
         MergingError: tensors missing or of another shape, a line for each model.
     """
+    lead = find_lead(config, stored_models)
+    if stored_models[lead].components:
+        stored_models = _carried(lead, stored_models)
     layers = tuple(_plan_layers(config, stored_models))
-    result_config = _result_config(config, stored_models, layers, vocabulary)
+    result_config = _result_config(config, lead, stored_models, layers, vocabulary)
     unties = vocabulary is None and _ties_differ(config, stored_models)
     if unties:
         stored_models = {name: model.untied() for name, model in stored_models.items()}
         result_config["tie_word_embeddings"] = False
     planned = build_schema(result_config, "the merged config.json")
-    planner = TensorPlanner(config, stored_models, planned, layers, any_rows=vocabulary is not None)
+    planner = TensorPlanner(config, stored_models, planned, layers, lead=lead, any_rows=vocabulary is not None)
     tasks = {name: planner.task(name) for name in planned.untied}
     planner.note_leftovers(tasks.values())
     planner.note_moved_layers()
@@ -168,8 +182,32 @@ def assemble(
         result_config,
         planned.traits,
         planned.tied,
+        planned.components,
+        lead,
         (*([_UNTIED] if unties else []), *planner.settings.unread()),
     )
+
+
+def find_lead(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> ModelId:
+    """The model whose config and tokenizer the result has.
+
+    It is the config source, unless that is a language model and another has it as one of several components.
+    """
+    first, *others = config.models
+    return next((model for model in (first, *others) if stored_models[model].components), first)
+
+
+def _carried(lead: ModelId, stored_models: Mapping[ModelId, StoredModel]) -> dict[ModelId, StoredModel]:
+    """All models by the names of the lead's tensors; MergingError, a line for each language model that does not fit."""
+    found, misfits = {}, []
+    for name, model in stored_models.items():
+        try:
+            found[name] = model if model.components else carry_stored(stored_models[lead], model, str(name))
+        except MergingError as error:
+            misfits.append(str(error))
+    if misfits:
+        raise MergingError("\n".join(misfits))
+    return found
 
 
 def _ties_differ(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> bool:
@@ -208,15 +246,16 @@ def _plan_layers(config: MergeConfig, stored_models: Mapping[ModelId, StoredMode
 
 def _result_config(
     config: MergeConfig,
+    lead: ModelId,
     stored_models: Mapping[ModelId, StoredModel],
     layers: Sequence[ResultLayer],
     vocabulary: Vocabulary | None,
 ) -> dict[str, object]:
-    config_source = stored_models[config.config_source].config
+    config_source = stored_models[lead].config
     origins = [
         [(stored_models[entry.model].config, taken) for entry, taken in _leading_first(layer)] for layer in layers
     ]
-    result_config = stack_config(config_source, origins, str(config.config_source))
+    result_config = stack_config(config_source, origins, str(lead))
     dtype = config.dtype or _widest(stored_models)
     # Both names are in use: "torch_dtype" is what older versions write and read.
     result_config |= dict.fromkeys(("torch_dtype", "dtype") if "torch_dtype" in result_config else ("dtype",), dtype)

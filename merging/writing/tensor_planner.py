@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
 from merging.mergekit.parameters import assign_roles
 from merging.methods import METHODS
+from merging.models.components import PROJECTOR, VISION_TOWER, component_of, language_names
+from merging.models.layer_config import language_type
 from merging.models.schema import ModelSchema
 from merging.models.stored_model import StoredModel
 from merging.models.traits import moved_layer_fault
+from merging.recipes.weight_merge import UNCHANGED, TensorMerge, merge_by_holders
 from merging.tensor_names import parse_name, renumber
 from merging.writing.tensor_values import TensorValues
+
+MODULES: Mapping[str, str] = MappingProxyType(
+    {"vision_tower": VISION_TOWER, "vision_model": VISION_TOWER, "multi_modal_projector": PROJECTOR}
+)
+"""mergekit's name of a module → the component that it is."""
 
 
 @dataclass(frozen=True)
 class TensorTask:
-    """The inputs of one tensor of the result.
+    """The inputs of one tensor of the result, and the method that merges them.
 
     sources: (model, stored name of its tensor), in the order that the method needs.
     values: parameter → a value per source, or a single one for all of them.
     """
 
+    method: str
     shape: tuple[int, ...]
     sources: tuple[tuple[ModelId, str], ...]
     base: tuple[ModelId, str] | None
@@ -55,9 +65,12 @@ class TensorPlanner:
         planned: ModelSchema,
         layers: Sequence[ResultLayer],
         *,
+        lead: ModelId,
         any_rows: bool,
     ) -> None:
+        """lead: the model whose config the result has."""
         self.config = config
+        self.lead = lead
         self.stored_models = stored_models
         self.schema = planned
         self.layers = layers
@@ -68,26 +81,57 @@ class TensorPlanner:
 
     def task(self, name: str) -> TensorTask:
         layer = self.layer_of(name)
-        names = {entry.model: renumber(name, taken) for entry, taken in layer.pairs}
-        stored = {model: self.stored(model, own, name) for model, own in names.items()}
-        sources, base = assign_roles(self.config.method, tuple(names), layer.slice.base)
+        inside = self.is_language(name)
+        names = {entry.model: renumber(name, taken) if inside else name for entry, taken in layer.pairs}
+        merge = self.merge(name, names, layer)
         return TensorTask(
+            method=merge.method,
             shape=self.schema.shapes[name],
-            sources=tuple((model, stored[model]) for model in sources),
-            base=None if base is None else (base, stored[base]),
-            values=self.values(name, names, sources, layer),
+            sources=tuple((model, self.stored(model, names.get(model, name), name)) for model in merge.sources),
+            base=None if merge.base is None else (merge.base, self.stored(merge.base, names[merge.base], name)),
+            values=merge.values,
         )
+
+    def merge(self, name: str, names: Mapping[ModelId, str], layer: ResultLayer) -> TensorMerge:
+        """The merge of a tensor by the models that have its component; what is wrong with its values is noted."""
+        sources, base = assign_roles(self.config.method, tuple(names), layer.slice.base)
+        lacking = tuple(model for model in names if self.lacks(model, name))
+        if not names or len(lacking) == len(names) or (len(names) == 1 and not self.is_language(name)):
+            alone = [model for model in names if model not in lacking] or [self.lead]
+            return TensorMerge("linear", (alone[0],), None, UNCHANGED)
+        merge = TensorMerge(self.config.method, sources, base, self.values(name, names, sources, layer))
+        return merge_by_holders(merge, lacking, self.lead, name) if lacking else merge
+
+    def lacks(self, model: ModelId, name: str) -> bool:
+        """Whether a model lacks the component of a tensor: it is a language model, and the tensor is of another."""
+        return not self.is_language(name) and not self.stored_models[model].components
+
+    def is_language(self, name: str) -> bool:
+        """Whether a tensor of the result is of its language model."""
+        return bool(language_names([name], self.schema.components))
 
     def layer_of(self, name: str) -> ResultLayer:
         """The output layer whose settings apply to a tensor: its own layer; else that of the first or last slice.
 
-        The embeddings belong to the first slice, the final norm and the head to the last.
+        The embeddings belong to the first slice, the final norm and the head to the last. Other components than the
+        language model have a slice of their own where the file has modules, and belong to the first where it has none.
         """
+        if not self.is_language(name):
+            end = self.module_of(name)
+            return ResultLayer(end, (0,) * len(end.inputs), 0.0)
         place = parse_name(name)
         if place.layer is not None:
             return self.layers[place.layer]
         end = self.config.slices[0 if place.is_embedding else -1]
         return ResultLayer(end, (0,) * len(end.inputs), 0.0 if place.is_embedding else 1.0)
+
+    def module_of(self, name: str) -> Slice:
+        """The slice of a component besides the language model; one without models where the file has no such module."""
+        if self.config.modules is None:
+            return self.config.slices[0]
+        component = component_of(self.schema.components, name)
+        found = [one for key, one in self.config.modules.items() if MODULES.get(key) == component]
+        return found[0] if found else Slice((), None, {})
 
     def stored(self, model: ModelId, own: str, name: str) -> str:
         """The stored name of a model's tensor; one that is missing or does not fit is noted."""
@@ -98,11 +142,12 @@ class TensorPlanner:
                 self.misfits[model] = f"{model}: {self.lacking(model, own, name)}"
             return own
         by_token = name in self.schema.vocabulary
-        if by_token and not self.any_rows and header.shape[0] != wanted[0]:
-            rows = f"{model}: its {own} has {header.shape[0]} rows, that of {self.config.config_source} {wanted[0]}"
+        any_rows = self.any_rows or bool(self.schema.components)  # a carrier's rows are matched by token
+        if by_token and not any_rows and header.shape[0] != wanted[0]:
+            rows = f"{model}: its {own} has {header.shape[0]} rows, that of {self.lead} {wanted[0]}"
             self.misfits.setdefault(model, f"{rows}: add `tokenizer_source: union` to merge vocabularies")
         elif header.shape[by_token:] != wanted[by_token:]:
-            sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.config.config_source}"
+            sizes = f"{list(header.shape)}, not {list(wanted)} as in {self.lead}"
             self.misfits.setdefault(model, f"{model}: its {own} is {sizes}: these models do not fit together")
         return header.name
 
@@ -125,9 +170,11 @@ class TensorPlanner:
         for model, stored_model in self.stored_models.items():
             for name, header in stored_model.stored.items():
                 place = parse_name(name)
+                if not self.is_language(name):
+                    continue  # components are whole, and a recipe may leave some of them out
                 asked = model in ends[not place.is_embedding] if place.layer is None else (model, place.layer) in taken
                 if asked and (model, header.name) not in used:
-                    why = f"it has {name}, for which a model like {self.config.config_source} has no place"
+                    why = f"it has {name}, for which a model like {self.lead} has no place"
                     self.misfits.setdefault(model, f"{model}: {why}")
 
     def note_moved_layers(self) -> None:
@@ -137,8 +184,8 @@ class TensorPlanner:
         for number, layer in enumerate(self.layers):
             for entry, taken in layer.pairs:
                 model = self.stored_models[entry.model]
-                same = entry.model == self.config.config_source
-                kind, traits = str(model.config.get("model_type")), self.schema.traits
+                same = entry.model == self.lead
+                kind, traits = language_type(model.config), self.schema.traits
                 if reason := moved_layer_fault(kind, model.traits, taken, traits, number, same_settings=same):
                     why = f"layer {taken} of {entry.model} as layer {number}: {reason}; keep layers at their numbers"
                     self.note_once(ConfigFault((*entry.place, "layer_range"), str(list(entry.layers or ())), why))

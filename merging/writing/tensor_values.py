@@ -28,7 +28,7 @@ class TensorValues:
         name: the tensor's name in the result. names: its name in each model; filters of a model's own settings apply to
         that. sources: the models, in the method's order. position: that of its layer in the slice, from 0 to 1.
         """
-        common = (Scope((*one.place, "parameters"), one.settings), *self._config.settings)
+        common = self._config.scopes(one)
         inputs = {entry.model: entry for entry in one.inputs}
         found, missing = {}, []
         for parameter, rule in self._parameters.items():
@@ -75,7 +75,7 @@ class TensorValues:
 
     def _scopes(self) -> Iterator[tuple[Scope, Input | None, Slice | None]]:
         """Every scope of the recipe, with the model and the slice that it belongs to."""
-        for one in self._config.slices:
+        for one in self._config.every_slice:
             for entry in one.inputs:
                 yield _scope(entry), entry, one
             yield Scope((*one.place, "parameters"), one.settings), None, one

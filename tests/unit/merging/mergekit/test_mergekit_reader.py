@@ -98,7 +98,7 @@ def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_ar
         ({"random_seed": 7}, "random_seed", "7: there is no such key here: the seed is given on the command line"),
         ({"normalize": True}, "normalize", "true: there is no such key here: it is a parameter, write it below"),
         ({"layer_range": [0, 2]}, "layer_range", "[0, 2]: there is no such key here: write `slices:`"),
-        ({"modules": {"a": {}, "b": {}}, "models": None}, "modules", "2 modules: a causal language model has one"),
+        ({"modules": {"a": {}, "b": {}}, "models": None}, "modules", "a, b: one of several must be text_decoder"),
     ],
 )
 def test_a_fault_is_reported_by_its_key(values: dict[str, Any], key: str, got: str) -> None:

@@ -1,0 +1,30 @@
+"""The limits of mergekit 0.1.5 with models of several components, as sentences for comments and remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+_DEFINED = frozenset({"gemma3", "llama4", "mistral3", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe"})
+"""model_type of the families whose tensors mergekit has a list of: it stops where a model lacks one of them."""
+
+_NO_PLACE = (
+    "mergekit takes no language model ({}) into a model of several components: it writes another kind of model, or "
+    "leaves out nearly all tensors, and ends without an error. shoal merge writes them all."
+)
+_RENAMED = (
+    "mergekit leaves out tensors of this family that files name otherwise than transformers does in memory, such as {} "
+    "of {}, and ends without an error. shoal merge writes them all."
+)
+
+
+def component_limits(model_type: str, inside: Collection[str], renamed: Collection[tuple[str, str]]) -> Iterator[str]:
+    """What somebody should know who runs the recipe of such models with mergekit.
+
+    model_type: that of the result. inside: names of the merged language models. renamed: (model, a tensor in its
+    files), where the files have another name for it than transformers has in memory.
+    """
+    if inside:
+        yield _NO_PLACE.format(", ".join(inside))
+    elif renamed and model_type not in _DEFINED:
+        model, tensor = next(iter(renamed))
+        yield _RENAMED.format(tensor, model)
