@@ -302,6 +302,7 @@ class Resolver:
 
     def _read_adapter_repo(self, adapter: ModelId, base: ResolvedModel) -> ModelFiles:
         from merging.sources.adapter_plan import plan_adapter
+        from merging.sources.header_names import name_adapter_headers
 
         try:
             candidate = self._find_repo(adapter.location, adapter.revision)
@@ -309,14 +310,14 @@ class Resolver:
             if not (candidate.is_adapter and candidate.weight_files):
                 lacking = ADAPTER_WEIGHTS if candidate.is_adapter else ADAPTER_CONFIG
                 raise Unfit(f"{adapter} has no {lacking}; name an adapter saved by peft in safetensors")
-            headers = read_adapter_headers(self.hub, candidate)
+            stored = read_adapter_headers(self.hub, candidate)
+            headers = name_adapter_headers(base.stored_model.config, stored, str(base.written))
             content = self.hub.read(candidate.repo, candidate.sha, ADAPTER_CONFIG)
-            plan_adapter(
-                str(adapter), parse_json_object(f"{adapter}: {ADAPTER_CONFIG}", content), headers, base.headers
-            )
+            settings = parse_json_object(f"{adapter}: {ADAPTER_CONFIG}", content)
+            plan_adapter(str(adapter), settings, headers, base.headers)
         except (Unfit, HubNotFound, HubForbidden, HubRefused, MergingError) as error:
             raise Unfit(f"its adapter: {plain(str(error))}") from error
-        remote = RemoteWeights(candidate, headers)
+        remote = RemoteWeights(candidate, stored)
         return ModelFiles(remote.ref, remote)
 
 
@@ -343,7 +344,7 @@ def _read_adapter_folder(adapter: ModelId, folder: Path, base: ResolvedModel) ->
     from merging.sources.adapter import AdapterCheckpoint
 
     try:
-        AdapterCheckpoint.open(HeaderOnlyWeights(str(adapter), base.headers), folder)
+        AdapterCheckpoint.open(HeaderOnlyWeights(str(adapter), base.headers, base.stored_model.config), folder)
     except MergingError as error:
         raise Unfit(f"its adapter: {error}") from error
     return ModelFiles(adapter, folder)

@@ -59,9 +59,17 @@ class StoredModel:
 class HeaderOnlyWeights(Weights):
     """A model of which only the headers are known; tied tensors count as equal until their values are."""
 
-    def __init__(self, label: str, headers: Mapping[str, TensorHeader]) -> None:
-        """label: name of the model in errors."""
+    def __init__(
+        self, label: str, headers: Mapping[str, TensorHeader], config: Mapping[str, object] | None = None
+    ) -> None:
+        """label: name of the model in errors. config: the content of its config.json, if it is known."""
         super().__init__(Path(label), headers)
+        self._config = config
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The content of config.json; empty if it is not known."""
+        return self._config or {}
 
     def tensor(self, name: str) -> Tensor:
         """A tensor without values: all of them are equal."""
@@ -86,7 +94,7 @@ def stored_model_from_headers(
 
     MergingError as `read_stored_model`.
     """
-    return _match(config, HeaderOnlyWeights(label, headers), label)
+    return _match(config, HeaderOnlyWeights(label, headers, config), label)
 
 
 def _match(config: Mapping[str, object], weights: Weights, label: str) -> StoredModel:

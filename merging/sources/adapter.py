@@ -22,8 +22,8 @@ from merging.errors import MergingError
 from merging.kernels.low_rank import low_rank_product, squared_lengths
 from merging.sources.adapter_plan import Adapter, Product, plan_adapter
 from merging.sources.checkpoint import Checkpoint, is_finite, read_headers
+from merging.sources.header_names import name_adapter_headers
 from merging.sources.json_object import read_json_object
-from merging.sources.renamed import name_adapter_headers
 from merging.sources.weights import AdaptedTensor, Weights
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -58,8 +58,7 @@ class AdapterCheckpoint(Weights):
         if not source.is_file():
             pickled = "; pickled weights are not read: save it again with peft" if list(folder.glob("*.bin")) else ""
             raise MergingError(f"{folder}: it has no {ADAPTER_WEIGHTS}{pickled}")
-        base_config = read_json_object(base.folder / "config.json")
-        headers = name_adapter_headers(base_config, read_headers(source), str(base.folder))
+        headers = name_adapter_headers(base.config, read_headers(source), str(base.folder))
         found = cls(base, source, plan_adapter(str(folder), config, headers, base.headers))
         found._check_tied()
         if differences is not None:

@@ -9,9 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from merging.kinds import kind_of
-from merging.sources.adapter_plan import base_tensor
 from merging.sources.checkpoint import Checkpoint
-from merging.sources.family import TensorHeader
 from merging.sources.json_object import read_json_object
 from merging.sources.weights import AdaptedTensor, Weights
 
@@ -53,31 +51,3 @@ def open_model(folder: Path) -> Weights:
     if all(name == own for own, name in names.items()):
         return stored
     return RenamedWeights(stored, {name: own for own, name in names.items()})
-
-
-def name_headers(
-    config: Mapping[str, object], headers: Mapping[str, TensorHeader], label: str
-) -> dict[str, TensorHeader]:
-    """The headers of a model that is not on this machine, by the names that merges have for its tensors.
-
-    config: the model's. label: name of the model in errors. MergingError if transformers cannot build the model.
-    """
-    names = kind_of(config).name_stored(config, label, headers)
-    return {names[name]: replace(header, name=names[name]) for name, header in headers.items()}
-
-
-def name_adapter_headers(
-    config: Mapping[str, object], headers: Mapping[str, TensorHeader], label: str
-) -> dict[str, TensorHeader]:
-    """An adapter's headers by the names that they have beside the names in merges of its base's tensors.
-
-    An adapter has the names of the version of transformers with which it was trained. config: the base's. Headers keep
-    the names in the file. label: name of the base in errors. MergingError if transformers cannot build the base.
-    """
-    names = {key: base_tensor(key) for key in headers}
-    named = kind_of(config).name_stored(config, label, set(names.values()))
-    return {key.replace(_module(names[key]), _module(named[names[key]])): header for key, header in headers.items()}
-
-
-def _module(tensor_name: str) -> str:
-    return tensor_name.removesuffix(".weight")

@@ -123,15 +123,9 @@ class AssembledWeights(HeaderOnlyWeights):
 
     def __init__(self, label: str, assembly: Assembly, make: Merge) -> None:
         """label: name of the merge in errors. make: the result of `assembly.maker`."""
-        super().__init__(label, assembly.stored_model.stored)
-        self._assembly = assembly
+        super().__init__(label, assembly.stored_model.stored, assembly.config)
         self._dtype = torch_dtype(assembly.dtype)
         self._make = make
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """The merge's config.json."""
-        return self._assembly.config
 
     def tensor(self, name: str) -> Tensor:
         """Make a tensor."""

@@ -13,6 +13,7 @@ from bot.hub.inspection.reading import check_measured, read_adapter_headers, rea
 from bot.watchlist.sections import PinnedModel
 from merging.errors import MergingError
 from merging.sources.adapter_plan import plan_adapter
+from merging.sources.header_names import name_adapter_headers
 from merging.sources.json_object import parse_json_object
 from merging.tokenizers.comparison import tokenizer_mismatch
 from templates.escaping import plain
@@ -55,7 +56,8 @@ def inspect_adapter(hub: Hub, candidate: Candidate, settings: AdapterSettings, b
     """
     try:
         headers = read_adapter_headers(hub, candidate)
-        plan_adapter(f"on its base {base.repo}", settings.config, headers, base.headers)
+        named = name_adapter_headers(base.config, headers, base.repo)
+        plan_adapter(f"on its base {base.repo}", settings.config, named, base.headers)
         if candidate.file("tokenizer.json") and base.tokenizer is not None:
             own, _ = read_tokenizer(hub, candidate)
             if own is not None and (difference := tokenizer_mismatch(base.tokenizer, own)):

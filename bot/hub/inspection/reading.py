@@ -20,8 +20,8 @@ from merging.models.settings import read_settings
 from merging.models.stored_model import stored_model_from_headers
 from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.sources.family import TensorHeader
+from merging.sources.header_names import name_headers
 from merging.sources.json_object import parse_json_object
-from merging.sources.renamed import name_headers
 from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
 from templates.escaping import plain
 

@@ -31,7 +31,7 @@ from merging.models.stored_model import stored_model_from_headers
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
-from merging.sources.renamed import name_headers
+from merging.sources.header_names import name_headers
 from merging.sources.weights import Weights
 from merging.spaces.components import merge_space
 from merging.writing.release import write_release
