@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from bot.hub.inspection.member import Member
 from merging.errors import MergingError
-from merging.models.carrier import carried_headers
 from merging.models.components import component_of, lacked_components
 from merging.models.settings import carrier_mismatch, noted_differences, settings_mismatch
 from merging.sources.family import family_mismatch
@@ -45,6 +44,8 @@ def _carried_mismatch(carrier: Member, other: Member) -> str | None:
     # A config says what is different more plainly than the tensors do.
     if reason := carrier_mismatch(carrier.settings, other.settings):
         return reason
+    from merging.models.carrier import carried_headers  # with torch, which a schedule that waits does without
+
     try:
         headers = carried_headers(carrier.config, other.config, other.headers, "it")
     except MergingError as error:

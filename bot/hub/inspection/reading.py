@@ -17,7 +17,6 @@ from merging.kinds import COMPANION_FILES, KINDS, kind_of
 from merging.kinds.kind import NO_COMPONENTS, Components
 from merging.models.components import read_components
 from merging.models.settings import read_settings
-from merging.models.stored_model import stored_model_from_headers
 from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.sources.family import TensorHeader
 from merging.sources.header_names import name_headers
@@ -84,6 +83,8 @@ def _name_parts(
 
     MergingError for tensors that are not those of the config's model.
     """
+    from merging.models.stored_model import stored_model_from_headers  # with torch
+
     named = name_headers(config, stored, "its config")
     places = stored_model_from_headers("its files", config, named).stored
     return {name: replace(header, name=name) for name, header in places.items()}, read_components(config, "its config")
