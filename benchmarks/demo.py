@@ -21,13 +21,17 @@ from benchmarks.record import Figures
 
 def main() -> Figures:
     """Run the demo once, and print what it took and what it measured."""
-    shoal = Path(sys.executable).parent / "shoal"
     with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
-        command = [str(shoal), "demo", f"{folder}/demo", "--json"]
-        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        seconds = time.monotonic() - started
-    return {"seconds": seconds} | measured_in(json.loads(answer), seconds)
+        cycle, seconds = timed_demo(Path(folder) / "demo")
+    return {"seconds": seconds} | measured_in(cycle, seconds)
+
+
+def timed_demo(folder: Path, *options: str) -> tuple[Mapping[str, Any], float]:
+    """The JSON that `shoal demo` prints with some options, and the seconds that it took."""
+    command = [str(Path(sys.executable).parent / "shoal"), "demo", str(folder), "--json", *options]
+    started = time.monotonic()
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(answer), time.monotonic() - started
 
 
 def measured_in(cycle: Mapping[str, Any], seconds: float) -> dict[str, object]:

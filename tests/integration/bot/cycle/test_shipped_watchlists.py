@@ -18,12 +18,17 @@ from fixtures.hub_facts import FACTS, config_of, count_parameters, files_of, pub
 from fixtures.pools import find_pool
 from localhub import Running, running
 from zoo.smollm2.populate import SPANISH, SUMS, adapters
+from zoo.vision.decoys import sight_decoys
+from zoo.vision.populate import sight_models
+from zoo.vision.repo import EYE
+from zoo.vision.repo import LANGUAGE as KOTOBA
 
 pytestmark = pytest.mark.slow
 
 SHISA, ABEL, WIZARD = "augmxnt/shisa-gamma-7b-v1", "GAIR/Abel-7B-002", "WizardLMTeam/WizardMath-7B-V1.1"
 TAKEN = {
     "demo": {MATH, LANGUAGE, "overcooked/minnow-math-hot"},  # that one holds NaN, which headers do not show
+    "demo-vision": {EYE, KOTOBA, "overcooked/sprat-eye-hot"},  # and so does that one
     "demo-real": {SUMS, SPANISH},
     "japanese-math-7b": {SHISA, WIZARD, ABEL},
     "japanese-math-10b": {SHISA, ABEL},
@@ -43,8 +48,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(folder / "hub") as server, pytest.MonkeyPatch.context() as patch:
         fill_hub(server.store, NAMESPACE)
         publish_facts(server.store)
-        for repo in adapters():
+        for repo in (*adapters(), *sight_models(), *sight_decoys()):
             server.store.commit(repo.name, repo.files)
+            server.store.set_gated(repo.name, repo.gated)
         publish_data_sets(server.store, count=250, larger={"allenai/ai2_arc": 700, "allenai/sciq": 700})
         server.store.grant("mistralai/Mistral-7B-v0.1", "shoal-bot")  # the account has agreed to its terms
         ask_for_data_at(patch, server.endpoint, folder / "cache")
