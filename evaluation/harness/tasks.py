@@ -89,7 +89,8 @@ class LoadedTask:
         """The pictures of a document as every processor gets them. Raises PictureError."""
         if not self.has_pictures:
             return []
-        found = self.task.doc_to_image(doc)
+        with seeded():  # a task's own code may draw what it shows
+            found = self.task.doc_to_image(doc)
         values = found if isinstance(found, list | tuple) else [found]
         return [read_picture(value, self.folder) for value in values if value is not None]
 

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import lm_eval
 import pytest
 import torch
-from lm_eval.models.hf_vlms import HFMultimodalLM
 from PIL import Image, ImageOps
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
@@ -34,6 +32,7 @@ from fixtures.boards import (
     COLOURS,
     PLACES,
     draw_board,
+    lm_eval_samples,
     make_board_processor,
     make_llava,
     write_board_task,
@@ -57,13 +56,6 @@ from PIL import Image
 def pictures(doc):
     return [Image.open(Path(__file__).parent / doc["picture"])]
 """
-
-
-class Reference(HFMultimodalLM):  # type: ignore[misc]
-    """lm-eval's own class, with its processor taken from memory (as released, it loses it)."""
-
-    def _create_tokenizer(self, _pretrained: object, tokenizer: Any, **_: object) -> None:
-        self.processor, self.tokenizer = tokenizer, tokenizer.tokenizer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,25 +110,6 @@ def answers_of(asked: LmEvalSet) -> dict[str, Any]:
     return {item.item: [one.resps[0] for one in item.requests] for task in asked.tasks for item in task.items}
 
 
-def reference_answers(asked: LmEvalSet, lm: Any, *, chat: bool = False) -> dict[str, list[Any]]:
-    """lm-eval's own answers by item, in its own loop, to the same documents."""
-    (task,) = asked.tasks
-    own, name = task.loaded.task, task.loaded.name
-    places = {task.loaded.item(doc): place for place, doc in enumerate(own.eval_docs)}
-    wanted = {places[item.item]: item.item for item in task.items}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda: 0)  # half a second after each answer
-        found = lm_eval.evaluate(
-            lm,
-            {"tasks": {name: own}},
-            samples={name: sorted(wanted)},
-            bootstrap_iters=0,
-            apply_chat_template=chat,
-            fewshot_as_multiturn=chat,
-        )
-    return {wanted[sample["doc_id"]]: [answer[0] for answer in sample["resps"]] for sample in found["samples"][name]}
-
-
 @pytest.mark.parametrize("chat", [False, True])
 def test_generated_answers_are_those_of_lm_eval(
     folder: Path, model: LlavaForConditionalGeneration, processor: LlavaProcessor, chat: bool
@@ -145,7 +118,8 @@ def test_generated_answers_are_those_of_lm_eval(
     asked = suite.build(Split.REPORT, processor, ())
     asked.score(suite.wrap(model, processor, "cpu", 1))
     found = answers_of(asked)
-    assert found == reference_answers(asked, Reference(model, tokenizer=processor, batch_size=1), chat=chat)
+    (samples,) = lm_eval_samples(asked, model, processor, chat=chat)
+    assert found == {item: [answer[0] for answer in sample["resps"]] for item, sample in samples.items()}
     assert len({tuple(answer) for answer in found.values()}) > 2  # the model looks at its pictures
     assert (asked.requests[0].args[0].startswith("user <image>")) is chat
 
