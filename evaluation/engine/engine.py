@@ -21,6 +21,7 @@ from evaluation.engine.support import engine_refusal, generation_refusal
 from evaluation.engine.tree import Cut, Path, Prefix, SharedPrefixes, cut_tree
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import BatchFeature, PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -31,7 +32,8 @@ KEPT_SHARE = 4
 
 
 FLOAT32_SHARE, HALF_SHARE = 1e-3, 0.05
-"""Rounding may change logits by this share of their range; anything that a model is not given changes them by more."""
+"""Rounding may change embeddings and logits by this share of their range; what the engine does otherwise than a model
+changes them by more."""
 
 
 class Engine:
@@ -93,19 +95,19 @@ class Engine:
         return plan.answer(self._forward, self._states_of(shared, plan.prefixes), ends, self._stops)
 
     def answers_as_the_model(self, tokens: tuple[int, ...], inputs: BatchFeature) -> bool | None:
-        """Whether the engine's logits after a text with pictures are those of the model's own forward pass.
+        """Whether a text with pictures is the same to the engine and to the model's own forward pass: what the decoder
+        is given, and the logits after it.
 
-        tokens, inputs: the same text for both. None if the model's logits are not finite (broken weights).
+        tokens, inputs: the text for both. None if the model's logits are not finite (broken weights).
         """
-        expected = self._forward.model_logits(inputs)
+        given, expected = self._forward.own(inputs)
         if not expected.isfinite().all():
             return None
         (row,) = cut_tree([Path(tokens, 0)], Cut(0, 1))[0].rows
         rows = RowTensors.of([row], 0, 0, self._device)
         last = torch.tensor([len(tokens) - 1], device=self._device)
         found = self._forward.read(rows, make_storing_cache(None, self._forward.layers), last)[0]
-        share = FLOAT32_SHARE if found.dtype == torch.float32 else HALF_SHARE
-        return bool((found - expected).abs().max() <= share * (expected.max() - expected.min()))
+        return _close(self._forward.embed(rows.tokens)[0], given) and _close(found, expected)
 
     def refuse(self, reason: str) -> None:
         """Answer nothing from now on."""
@@ -166,3 +168,8 @@ class Engine:
         if shared not in self._states:
             self._states[shared] = PrefixStates(self._forward, shared.prefixes, self.limits.cache // KEPT_SHARE)
         return self._states[shared]
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    share = FLOAT32_SHARE if found.dtype == torch.float32 else HALF_SHARE
+    return bool((found - expected).abs().max() <= share * (expected.max() - expected.min()))

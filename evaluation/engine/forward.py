@@ -52,10 +52,30 @@ class Forward:
         )
 
     @torch.no_grad()
-    def model_logits(self, inputs: BatchFeature) -> Tensor:
-        """The logits [vocabulary] after one text with pictures, by the model's own forward pass."""
+    def own(self, inputs: BatchFeature) -> tuple[Tensor, Tensor]:
+        """What the model's own forward pass over one text with pictures gives its decoder, [tokens, width], and the
+        logits after it, [vocabulary]."""
+        given = list[Tensor]()
+
+        def record(_decoder: torch.nn.Module, _: object, named: dict[str, Tensor]) -> None:
+            given.append(named["inputs_embeds"][0])
+
+        hook = self._model.get_decoder().register_forward_pre_hook(record, with_kwargs=True)
         last = torch.tensor([inputs["input_ids"].shape[1] - 1], device=self.device)
-        return self._logits(last, **inputs.to(self.device, self._model.dtype), use_cache=False)[0]
+        try:
+            logits = self._logits(last, **inputs.to(self.device, self._model.dtype), use_cache=False)
+        finally:
+            hook.remove()
+        return given[0], logits[0]
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The embeddings of tokens, in the places of pictures what the decoder is given there."""
+        embeddings: Tensor = self._model.get_input_embeddings()(tokens.clamp(min=0))
+        private = tokens < 0
+        if self._pictures is not None and private.any():
+            embeddings[private] = self._pictures(tokens[private])
+        return embeddings
 
     def _logits(self, wanted: Tensor, **inputs: object) -> Tensor:
         def gather(_head: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -73,11 +93,9 @@ class Forward:
 
     def _inputs(self, tokens: Tensor) -> dict[str, Tensor]:
         """Tokens as the model takes them: as embeddings where some of them are pictures'."""
-        if self._pictures is None or not (private := tokens < 0).any():
+        if self._pictures is None or not (tokens < 0).any():
             return {"input_ids": tokens}
-        embeddings: Tensor = self._model.get_input_embeddings()(tokens.clamp(min=0))
-        embeddings[private] = self._pictures(tokens[private])
-        return {"inputs_embeds": embeddings}
+        return {"inputs_embeds": self.embed(tokens)}
 
     def read(self, rows: RowTensors, cache: Cache, wanted: Tensor) -> Tensor:
         """Logits [wanted, vocabulary] of whole rows' tokens; rows of several pieces need a storing cache.

@@ -21,7 +21,8 @@ Prepare = Callable[[str, Sequence[Image.Image]], BatchFeature]
 PLACE = "<image>"
 """The mark of a picture's place in a text, as lm-eval writes it."""
 
-PROBE_SIZE = (96, 64)
+PROBE_SIZE = (128, 32)
+"""In pixels. So flat a picture has few tiles in families that cut pictures by their shape."""
 
 HELD_BYTES = 2**26
 """Pictures that are held, and as much of what processors made of them: enough for the questions about one picture,

@@ -67,8 +67,10 @@ class PictureRows:
         """The file for the present weights of the tower."""
         if self._current is None:
             tower = tower_digest(self._model)
-            self._current = self._files.setdefault(tower, RowFile())
+            if tower not in self._files:
+                self._files[tower] = RowFile()
             self._files.move_to_end(tower)
+            self._current = self._files[tower]
             while len(self._files) > KEPT_TOWERS:
                 self._files.popitem(last=False)
         return self._current

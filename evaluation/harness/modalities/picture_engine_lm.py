@@ -94,7 +94,7 @@ class PictureEngineLM(EngineAnswers, PictureLM):
     def _compare(
         self, requests: Sequence[Instance], encode: Callable[[Sequence[Instance]], Sequence[object | None]]
     ) -> None:
-        """Leave everything to `PictureLM` if the engine's logits are not the model's, for whatever reason.
+        """Leave everything to `PictureLM` if prompts are not the same to engine and model, for whatever reason.
 
         Compared once for each number of pictures in a prompt, on the first model with sound weights. encode: what the
         engine takes of the requests.
@@ -104,15 +104,15 @@ class PictureEngineLM(EngineAnswers, PictureLM):
             return
         for request, taken in zip(requests, encode(requests), strict=True):
             if taken is not None and len(pictures_of(request)) not in self._compared:
-                same = self._same_logits(request)
+                same = self._is_same(request)
                 if same is False:
-                    self.engine.refuse("its logits with pictures are not those of the engine")
+                    self.engine.refuse("pictures are more to it than the engine gives it")
                 if not same:
                     return
                 self._compared.add(len(pictures_of(request)))
 
-    def _same_logits(self, request: Instance) -> bool | None:
-        """Whether engine and model have the same logits after a prompt; None if the model's are not finite."""
+    def _is_same(self, request: Instance) -> bool | None:
+        """Whether a prompt is the same to engine and model; None if the model's logits are not finite."""
         text, pictures = request.args[0], pictures_of(request)
         tokens = self._encoder.encode(text, pictures, digests_of(request))
         return self.engine.answers_as_the_model(tokens, self.prompts.encode(text, pictures)) if tokens else None
