@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 from bot.home import Home
 from bot.ledger.ledger import Ledger
@@ -24,12 +23,12 @@ class RunRequests:
         """Watchlist → the request that waits for it."""
         if not self._home.ledger.exists():
             return {}
-        with self._ledger() as ledger:
+        with closing(Ledger(self._home.ledger)) as ledger:
             return runs_asked_for(ledger)
 
     def ask(self, watchlist: str, who: str) -> None:
         """Run a watchlist as soon as no other cycle runs."""
-        with self._ledger() as ledger:
+        with closing(Ledger(self._home.ledger)) as ledger:
             make_run_request(ledger, watchlist, who)
         self._due.add(self._cron_jobs.paths()[watchlist], asked=True)
         log_of(watchlist).info(f"{who} asked to run it now")
@@ -38,16 +37,8 @@ class RunRequests:
         """Withdraw such a request; False if there is none that waits. What is due by its schedule as well stays due."""
         if not self._due.withdraw(self._cron_jobs.paths()[watchlist]):
             return False
-        with self._ledger() as ledger:
+        with closing(Ledger(self._home.ledger)) as ledger:
             was_there = withdraw_run_request(ledger, watchlist, who)
         if was_there:
             log_of(watchlist).info(f"{who} withdrew the request to run it now")
         return was_there
-
-    @contextmanager
-    def _ledger(self) -> Iterator[Ledger]:
-        ledger = Ledger(self._home.ledger)
-        try:
-            yield ledger
-        finally:
-            ledger.close()

@@ -6,8 +6,8 @@ of several calls, because a model is often uploaded in many commits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -72,7 +72,7 @@ class Wakes:
 
     def take_call(self, change: HubChange) -> Wakening:
         """Decide on a change, and remember both."""
-        with self._lock, self._ledger() as ledger:
+        with self._lock, closing(Ledger(self._home.ledger)) as ledger:
             if (known := find_call(ledger, change.key)) is not None:
                 return Wakening(f"known since {known.received:%Y-%m-%d %H:%M} UTC", (), is_new=False)
             ignored, reasons = reason_to_ignore(change, released_repos(ledger)), dict[str, str]()
@@ -105,7 +105,7 @@ class Wakes:
         with self._lock:
             wake = self._waiting.get(watchlist)
             if wake is not None and wake.newest_cycle is None:
-                with self._ledger() as ledger:
+                with closing(Ledger(self._home.ledger)) as ledger:
                     self._keep(ledger, replace(wake, newest_cycle=newest_number(ledger, watchlist)))
 
     def end(self, watchlist: str) -> None:
@@ -117,7 +117,7 @@ class Wakes:
             wake = self._waiting.get(watchlist)
             if wake is None or wake.newest_cycle is None:  # a further call came meanwhile
                 return
-            with self._ledger() as ledger:
+            with closing(Ledger(self._home.ledger)) as ledger:
                 if newest_number(ledger, watchlist) > wake.newest_cycle:
                     drop_wake(ledger, watchlist)
                     del self._waiting[watchlist]
@@ -140,7 +140,7 @@ class Wakes:
 
     def _read(self) -> dict[str, Wake]:
         """Those that waited when the last process ended. A cycle that had begun for one is resumed anyway."""
-        with self._ledger() as ledger:
+        with closing(Ledger(self._home.ledger)) as ledger:
             kept = {}
             for wake in kept_wakes(ledger):
                 if wake.newest_cycle is not None and newest_number(ledger, wake.watchlist) > wake.newest_cycle:
@@ -148,11 +148,3 @@ class Wakes:
                 else:
                     kept[wake.watchlist] = replace(wake, newest_cycle=None)
             return kept
-
-    @contextmanager
-    def _ledger(self) -> Iterator[Ledger]:
-        ledger = Ledger(self._home.ledger)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
