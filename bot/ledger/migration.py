@@ -89,7 +89,22 @@ def _add_offered_recipes(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_add_schema_version, _add_states, _add_request_states, _add_offered_recipes)
+def _add_ticks(connection: Connection) -> None:
+    """From ledgers before a request named the edits that it is about: what still waits has to be ticked anew."""
+    if connection.exec_driver_sql("PRAGMA table_info(requests)").first() is None:
+        return
+    connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN edits VARCHAR NOT NULL DEFAULT ''")
+    connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN over_changes BOOLEAN NOT NULL DEFAULT 0")
+    connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN edited")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _add_schema_version,
+    _add_states,
+    _add_request_states,
+    _add_offered_recipes,
+    _add_ticks,
+)
 """MIGRATIONS[n] turns schema n into n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

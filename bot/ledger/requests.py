@@ -38,9 +38,11 @@ _IS_OPEN = RequestRow.state.in_(OPEN)
 
 @dataclass(frozen=True)
 class ReviewRequest:
-    """A person's request about one release. edited: whether its card may be published as it was edited.
+    """A person's request about one release.
 
-    outcome: why it failed, or who withdrew it when; empty before that.
+    edits: the digest of the edited files that may be published so, as `digest_edits` gives it; empty for none.
+    over_changes: whether what somebody changed or deleted on the Hub may be replaced. outcome: why it failed, or who
+    withdrew it when; empty before that.
     """
 
     id: int
@@ -48,7 +50,8 @@ class ReviewRequest:
     cycle: str
     role: str
     note: str
-    edited: bool
+    edits: str
+    over_changes: bool
     who: str
     made: datetime
     state: RequestState
@@ -59,14 +62,28 @@ class ReviewRequest:
         """Whether it is still to be carried out."""
         return self.state in OPEN
 
+    @property
+    def met_changes(self) -> bool:
+        """Whether it failed because of what somebody changed or deleted on the Hub: the outcome names the remedy."""
+        return self.state is RequestState.FAILED and "--over-changes" in self.outcome
+
 
 def make_requests(
-    ledger: Ledger, kind: RequestKind, cycle: str, roles: Sequence[str], *, note: str, edited: bool, who: str
+    ledger: Ledger,
+    kind: RequestKind,
+    cycle: str,
+    roles: Sequence[str],
+    *,
+    note: str,
+    who: str,
+    edits: str = "",
+    over_changes: bool = False,
 ) -> None:
     """Ask for releases of a cycle to be published or rejected. What waits already for a release is not asked twice."""
     asked = {
-        "kind": kind, "cycle": cycle, "note": " ".join(note.split()), "edited": edited, "who": who,
-        "made": datetime.now(UTC).isoformat(), "state": RequestState.WAITING, "outcome": "",
+        "kind": kind, "cycle": cycle, "note": " ".join(note.split()), "who": who, "edits": edits,
+        "over_changes": over_changes, "made": datetime.now(UTC).isoformat(), "state": RequestState.WAITING,
+        "outcome": "",
     }  # fmt: skip
     with ledger.transaction() as session:
         for role in roles:
@@ -135,6 +152,6 @@ def newest_requests(ledger: Ledger, cycle: str) -> dict[str, ReviewRequest]:
 
 def _request(row: RequestRow) -> ReviewRequest:
     return ReviewRequest(
-        row.id, RequestKind(row.kind), row.cycle, row.role, row.note, row.edited, row.who,
+        row.id, RequestKind(row.kind), row.cycle, row.role, row.note, row.edits, row.over_changes, row.who,
         datetime.fromisoformat(row.made), RequestState(row.state), row.outcome,
     )  # fmt: skip

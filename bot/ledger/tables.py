@@ -140,7 +140,8 @@ class RequestRow(Table):
     cycle: Mapped[str] = mapped_column(ForeignKey("cycles.id"), index=True)
     role: Mapped[str]
     note: Mapped[str]
-    edited: Mapped[bool]
+    edits: Mapped[str]
+    over_changes: Mapped[bool]
     who: Mapped[str]
     made: Mapped[str]
     state: Mapped[str]

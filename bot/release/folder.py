@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,6 +56,12 @@ def edited_files(folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:
     """The names of a release's files that were changed since they were written; the weights are not looked at."""
     found = inspect_folder(folder, files, with_weights=False)
     return tuple(file.name for file in found if file.state is FileState.EDITED)
+
+
+def digest_edits(folder: Path, files: Mapping[str, str]) -> str:
+    """A digest of the files that were changed, as they are now; empty where none was."""
+    edits = [f"{name} {sha256_of(folder / name)}" for name in edited_files(folder, files)]
+    return hashlib.sha256("\n".join(edits).encode()).hexdigest() if edits else ""
 
 
 def is_editable(name: str) -> bool:

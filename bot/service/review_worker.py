@@ -22,7 +22,7 @@ from bot.ledger.pull_requests import cycles_with_pull_requests
 from bot.ledger.requests import RequestKind, ReviewRequest, begin_request, has_requests, settle_request
 from bot.lock import HomeIsBusyError, hold_home
 from bot.progress import Narrator
-from bot.release.folder import edited_files, is_editable
+from bot.release.folder import digest_edits, edited_files, is_editable
 
 _LOGGER = logging.getLogger("shoal.serve")
 
@@ -115,8 +115,9 @@ class ReviewWorker:
             _check_not_rejected(ledger, request)
             _check_card_was_seen(ledger, self._home, request)
             publish_releases(
-                ledger, self._home, hub, cycle, names, narrator, edited=request.edited, who=who, save=self._save
-            )
+                ledger, self._home, hub, cycle, names, narrator,
+                edited=bool(request.edits), over_changes=request.over_changes, who=who, save=self._save,
+            )  # fmt: skip
         else:
             reject_releases(ledger, self._home, hub, cycle, names, request.note, narrator, who=who)
 
@@ -130,13 +131,13 @@ def _check_not_rejected(ledger: Ledger, request: ReviewRequest) -> None:
 
 
 def _check_card_was_seen(ledger: Ledger, home: Home, request: ReviewRequest) -> None:
-    """ShoalError if a card or picture was edited that whoever asked has not ticked, or later than that."""
+    """ShoalError if a card or picture was edited that whoever asked has not ticked, or has seen otherwise."""
     folder = home.release(request.cycle, request.role)
     for release in (one for one in ledger.releases(request.cycle) if one.role == request.role):
         for name in filter(is_editable, edited_files(folder, release.files)):
-            if not request.edited:
+            if not request.edits:
                 raise ShoalError(f"{name}: edited since it was written; look at it, then tick that to publish it so")
-            if (folder / name).stat().st_mtime > request.made.timestamp():
+            if request.edits != digest_edits(folder, release.files):
                 raise ShoalError(f"{name}: edited after this was asked for; look at it, then ask again")
 
 

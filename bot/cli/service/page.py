@@ -146,8 +146,10 @@ def served_page(
 def parse_place(text: str, option: str) -> tuple[str, int]:
     """(host, port) of `PORT`, `HOST:PORT` or `[IPV6]:PORT`; an error of wrong usage for anything else."""
     host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isascii() and port.isdigit()):
         raise typer.BadParameter(f"got {text!r}, should be PORT or HOST:PORT", param_hint=f"'{option}'")
+    if not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"got {text!r}, its port should be from 1 to 65535", param_hint=f"'{option}'")
     return host.strip("[]") or LOOPBACK, int(port)
 
 

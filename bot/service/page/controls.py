@@ -68,9 +68,19 @@ class Controls:
         self.schedule = schedule
 
     def ask(
-        self, kind: RequestKind, cycle: str, role: str | None, who: str, *, note: str = "", edited: bool = False
+        self,
+        kind: RequestKind,
+        cycle: str,
+        role: str | None,
+        who: str,
+        *,
+        note: str = "",
+        edits: str = "",
+        over_changes: bool = False,
     ) -> None:
         """Ask for a release to be published or rejected; role None: all that wait as they were written.
+
+        edits, over_changes: as of a `ReviewRequest`.
 
         NotFoundError or ConflictError if there is none of that name, or none that waits.
         """
@@ -88,7 +98,7 @@ class Controls:
                 roles = [one for one in roles if not edited_files(self._home.release(cycle, one), files[one])]
             if not roles:
                 raise ConflictError(f"{cycle}: every release that waits was edited; publish each by itself")
-            make_requests(ledger, kind, cycle, roles, note=note, edited=edited, who=who)
+            make_requests(ledger, kind, cycle, roles, note=note, who=who, edits=edits, over_changes=over_changes)
         finally:
             ledger.close()
 

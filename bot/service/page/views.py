@@ -22,7 +22,7 @@ from bot.ledger.pull_requests import cycle_pull_requests
 from bot.ledger.reading import open_to_read
 from bot.ledger.requests import ReviewRequest, newest_requests
 from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
-from bot.release.folder import FileState
+from bot.release.folder import FileState, digest_edits
 from bot.release.hints import shoal_command
 from bot.release.review import is_waiting
 from bot.service.facts.bot_facts import describe_schedule, read_schedule
@@ -100,7 +100,7 @@ class CycleView:
 
     meaning: what its state means. steps: what it did and decided. plot: its search in two skills; None before there is
     a front. members: its front. chosen: the member that is shown. reviews: its releases as a reviewer sees them.
-    requests: the newest request about a release, by role.
+    requests: the newest request about a release, by role. ticks: what allows its edits, by role, as `digest_edits`.
     """
 
     page: CyclePage
@@ -112,6 +112,7 @@ class CycleView:
     reached: tuple[tuple[int, float], ...]
     reviews: tuple[ReleaseReview, ...]
     requests: Mapping[str, ReviewRequest]
+    ticks: Mapping[str, str]
 
     @property
     def waiting(self) -> int:
@@ -142,7 +143,7 @@ class MemberCard:
 class ReleaseView:
     """A release's page. card: the Markdown of its card, without its front matter. front_matter: that part.
 
-    review: it as its reviewer sees it; None where its cycle has nothing to review.
+    review: it as its reviewer sees it; None where its cycle has nothing to review. tick: what allows its edits.
     """
 
     release: ReleaseEntry
@@ -151,6 +152,7 @@ class ReleaseView:
     card: str
     review: ReleaseReview | None
     request: ReviewRequest | None
+    tick: str
 
     @property
     def can_decide(self) -> bool:
@@ -231,6 +233,7 @@ class Desk:
             picked = _find_picked(members, cycle, member) if member is not None else None
             chosen = view_member(ledger, page, picked, self._exports(cycle, picked)) if picked else None
             reviews, requests = self._reviews(ledger, page.cycle), newest_requests(ledger, cycle)
+            ticks = {one.role: self._tick(one) for one in page.releases}
         return CycleView(
             page=page,
             meaning=explain_state(page.cycle),
@@ -241,6 +244,7 @@ class Desk:
             reached=page.search.generations if page.search else (),
             reviews=reviews,
             requests=requests,
+            ticks=ticks,
         )
 
     def member_card(self, cycle: str, member: str) -> MemberCard:
@@ -284,7 +288,7 @@ class Desk:
         front_matter, card = _split_card(text)
         review = next((one for one in reviews if one.role == role), None)
         url = f"{self._hub.endpoint.rstrip('/')}/{release.repo}"
-        return ReleaseView(release, url, front_matter, card, review, request)
+        return ReleaseView(release, url, front_matter, card, review, request, self._tick(release))
 
     def picture(self, cycle: str, role: str, name: str) -> bytes:
         """A picture of a release's card; NotFoundError for any other file."""
@@ -297,6 +301,9 @@ class Desk:
             return path.read_bytes()
         except OSError as error:
             raise NotFoundError(f"{cycle}, {role}: {name} is no longer on this machine") from error
+
+    def _tick(self, release: ReleaseEntry) -> str:
+        return digest_edits(self.home.release(release.cycle, release.role), release.files)
 
     def _reviews(self, ledger: Ledger, cycle: Cycle) -> tuple[ReleaseReview, ...]:
         if cycle.state not in REVIEWED:

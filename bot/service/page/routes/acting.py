@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -29,9 +30,10 @@ async def ask_to_publish_all(request: Request, state: PageStateOf, person: Perso
 
 @acting.post("/cycles/{cycle}/releases/{role}/publish")
 async def ask_to_publish(request: Request, state: PageStateOf, person: Person, cycle: str, role: str) -> Response:
-    """Ask for one release to be published; `edited` allows its edited card."""
+    """Ask for one release to be published; `edits` allows its edited card, `over_changes` to replace others'."""
     form = await read_form(request, person)
-    await _ask(state, RequestKind.PUBLISH, cycle, role, _name(person), edited=form.get("edited") == "yes")
+    ticks = {"edits": form.get("edits", "")[:64], "over_changes": form.get("over_changes") == "yes"}
+    await _ask(state, RequestKind.PUBLISH, cycle, role, _name(person), **ticks)
     return see_other(f"/cycles/{quote(cycle)}")
 
 
@@ -61,11 +63,9 @@ async def order_schedule(request: Request, state: PageStateOf, person: Person, n
     return see_other("/")
 
 
-async def _ask(
-    state: PageState, kind: RequestKind, cycle: str, role: str | None, who: str, *, note: str = "", edited: bool = False
-) -> None:
+async def _ask(state: PageState, kind: RequestKind, cycle: str, role: str | None, who: str, **details: Any) -> None:
     """`Controls.ask` in a thread: the ledger may be busy, and the other pages must not wait for it."""
-    await asyncio.to_thread(_controls(state).ask, kind, cycle, role, who, note=note, edited=edited)
+    await asyncio.to_thread(_controls(state).ask, kind, cycle, role, who, **details)
 
 
 def _controls(state: PageState) -> Controls:

@@ -155,3 +155,5 @@ def test_a_port_for_calls_needs_a_secret(home: Home, watchlist: Path, shoal: Run
     assert status == 1 and f"there is no secret in {home.webhook_secret} or SHOAL_WEBHOOK_SECRET" in err
     status, _, err = shoal("serve", scheduled, "--home", home.folder, "--webhook", "x")
     assert status == 2 and "'--webhook': got 'x', should be PORT or HOST:PORT" in err
+    status, _, err = shoal("serve", scheduled, "--home", home.folder, "--webhook", "99999")
+    assert status == 2 and "'--webhook': got '99999', its port should be from 1 to 65535" in err

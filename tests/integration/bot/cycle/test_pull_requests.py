@@ -160,8 +160,7 @@ def test_files_that_were_added_to_a_pull_request_are_not_merged_from_here(offere
 
 
 def test_what_was_closed_meanwhile_is_not_published_by_who_asked_before(offered: Offered) -> None:
-    asked = {"note": "", "edited": False, "who": "ann"}
-    make_requests(offered.ledger, RequestKind.PUBLISH, CYCLE, [ROLE], **asked)
+    make_requests(offered.ledger, RequestKind.PUBLISH, CYCLE, [ROLE], note="", who="ann")
     offered.person.change_discussion_status(REPO, 1, "closed")
     before = offered.commits()
     assert ReviewWorker(offered.home, lambda _: offered.hub, offered.listener).work_off()

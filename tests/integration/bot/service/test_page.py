@@ -98,7 +98,7 @@ def test_status_tells_the_same_as_the_page(tmp_path: Path, shoal: Run) -> None:
     cycle = ledger.begin("fish", "d1", moment).id
     ledger.keep(cycle, "watchlist", small_watchlist(name="fish"), Watchlist)
     ledger.record_front(cycle, 1, FRONT)
-    make_requests(ledger, RequestKind.PUBLISH, "small-1", ["balanced"], note="", edited=False, who="berta")
+    make_requests(ledger, RequestKind.PUBLISH, "small-1", ["balanced"], note="", who="berta")
     with closing(sqlite3.connect(home.schedule)) as schedule, schedule:
         schedule.execute("CREATE TABLE apscheduler_jobs (id, next_run_time)")
         rows = [("fish", moment.timestamp()), ("small", None)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,8 @@ from bot.service.state.keeper import StateKeeper
 from bot.service.state.repo import StateRepo
 from bot.service.webhooks.wakes import Wakes
 from bot.watchlist.load import load_watchlist
-from fixtures.cycles import NAMESPACE, Listener
+from bot.watchlist.watchlist import Watchlist
+from fixtures.cycles import NAMESPACE, Listener, small_watchlist
 from fixtures.past_cycles import write_past_cycles
 from fixtures.shoal_process import write_watchlist
 from localhub import Running, running
@@ -78,6 +81,13 @@ def form_token(browser: TestClient, page: str = "/cycles/small-1") -> str:
     token = re.search(r'name="token" value="([0-9a-f]+)"', browser.get(page).text)
     assert token is not None
     return token[1]
+
+
+def tick(browser: TestClient, name: str, page: str = RELEASE) -> str:
+    """The value of a box to tick on a page."""
+    box = re.search(rf'type="checkbox" name="{name}" value="([0-9a-z]+)"', browser.get(page).text)
+    assert box is not None
+    return box[1]
 
 
 def send(browser: TestClient, path: str, page: str = "/cycles/small-1", **fields: str) -> Response:
@@ -217,16 +227,40 @@ def test_an_edited_card_is_shown_so_and_is_published_only_when_that_is_meant(hom
     work_off(home, hub)
     assert state_of(home) is State.REVIEW
     assert "look at it, then tick that to publish it so" in browser.get(RELEASE).text
-    send(browser, f"{RELEASE}/publish", edited="yes")
+    send(browser, f"{RELEASE}/publish", edits=tick(browser, "edits"))
     card.write_text(card.read_text(encoding="utf-8") + "\nUnseen words.\n", encoding="utf-8")
+    os.utime(card, (0, 0))  # as a copy from elsewhere may be older than what it replaces
     work_off(home, hub)
     assert state_of(home) is State.REVIEW
     assert "README.md: edited after this was asked for" in browser.get(RELEASE).text
-    send(browser, f"{RELEASE}/publish", edited="yes")
+    send(browser, f"{RELEASE}/publish", edits=tick(browser, "edits"))
     work_off(home, hub)
     assert state_of(home) is State.PUBLISHED
     content = Path(hub.api.hf_hub_download(f"{NAMESPACE}/small-balanced", "README.md", cache_dir=home.folder / "c"))
     assert "More words." in content.read_text(encoding="utf-8")
+
+
+def test_a_release_whose_repo_somebody_deleted_is_published_only_when_that_is_meant(
+    home: Home, server: Running
+) -> None:
+    hub, browser, ledger = Hub(server.endpoint, TOKEN), browser_of(home), Ledger(home.ledger)
+    send(browser, f"{RELEASE}/publish")
+    work_off(home, hub)
+    (first,) = ledger.releases("small-1")
+    hub.api.delete_repo(first.repo)
+    again = ledger.begin("small", "d3", datetime.now(UTC)).id  # it finds the same merge
+    ledger.keep(again, "watchlist", small_watchlist(publish={"mode": "review"}), Watchlist)
+    shutil.copytree(home.release("small-1", "balanced"), home.release(again, "balanced"))
+    ledger.record_release(replace(first, cycle=again, commit=None), None)
+    ledger.finish(again, State.REVIEW, "", datetime.now(UTC))
+    page = f"/cycles/{again}/releases/balanced"
+    send(browser, f"{page}/publish", page)
+    work_off(home, hub)
+    assert "somebody deleted the repo" in browser.get(page).text and not hub.api.repo_exists(first.repo)
+    send(browser, f"{page}/publish", page, over_changes=tick(browser, "over_changes", page))
+    work_off(home, hub)
+    assert ledger.cycle(again).state is State.PUBLISHED and hub.api.repo_exists(first.repo)
+    ledger.close()
 
 
 def test_a_hub_that_refuses_is_shown_and_the_release_still_waits(home: Home) -> None:

@@ -13,6 +13,7 @@ from bot.home import Home
 from bot.ledger.ledger import Ledger, State
 from bot.ledger.migration import SCHEMA_VERSION
 from bot.ledger.pull_requests import cycle_pull_requests
+from bot.ledger.requests import waiting_requests
 from bot.watchlist.watchlist import Watchlist
 
 OLD = Path(__file__).parent / "ledger_0.1.0.sql"
@@ -100,15 +101,23 @@ def test_an_old_running_cycle_is_not_resumed(home: Home) -> None:
     assert ledger.begin("demo", old.digest, old.finished).id == "demo-2"
 
 
-def test_a_pull_request_of_an_older_ledger_offers_its_release(home: Home) -> None:
+def test_pull_requests_and_requests_of_an_older_ledger_are_read(home: Home) -> None:
+    """A pull request offers its release, and an edit that was ticked has to be ticked anew."""
     ledger = Ledger(home.ledger)
     recipe = {release.role: release.recipe for release in ledger.releases("demo-1")}["balanced"]
     ledger.close()
     row = "('demo-1', 'balanced', 'o/balanced', 1, 'http://hub/1', '2026-11-26T12:00:00+00:00', 0)"
     execute(home, "ALTER TABLE pull_requests DROP COLUMN recipe; PRAGMA user_version = 3")
     execute(home, f"INSERT INTO pull_requests VALUES {row}")
+    execute(home, "ALTER TABLE requests DROP COLUMN edits; ALTER TABLE requests DROP COLUMN over_changes")
+    execute(home, "ALTER TABLE requests ADD COLUMN edited BOOLEAN NOT NULL DEFAULT 0")
+    values = "'publish', 'demo-1', 'balanced', '', 1, 'ann', '2026-11-26T12:00:00+00:00', 'waiting', ''"
+    names = "kind, cycle, role, note, edited, who, made, state, outcome"
+    execute(home, f"INSERT INTO requests ({names}) VALUES ({values})")
     pull = cycle_pull_requests(Ledger(home.ledger), "demo-1")["balanced"]
     assert (pull.recipe, pull.number, pull.settled) == (recipe, 1, False)
+    (request,) = waiting_requests(Ledger(home.ledger))
+    assert (request.who, request.edits, request.over_changes) == ("ann", "", False)
 
 
 def test_an_old_ledger_is_brought_up_to_date_once(home: Home) -> None:

@@ -61,7 +61,7 @@ def at_once(path: Path, ask: Callable[[Ledger, int, str], None]) -> None:
 def test_requests_that_are_made_at_the_same_moment_are_one_and_withdrawn_as_one(path: Path) -> None:
     def ask(ledger: Ledger, person: int, role: str) -> None:
         kind = RequestKind.PUBLISH if person % 2 else RequestKind.REJECT
-        make_requests(ledger, kind, "w-1", [role], note="a\n note", edited=False, who=f"person {person}")
+        make_requests(ledger, kind, "w-1", [role], note="a\n note", who=f"person {person}")
 
     at_once(path, ask)
     ledger = Ledger(path)
@@ -71,9 +71,9 @@ def test_requests_that_are_made_at_the_same_moment_are_one_and_withdrawn_as_one(
     for one in shown.values():
         withdraw_request(ledger, one.id, "ann")
     assert waiting_requests(ledger) == ()
-    make_requests(ledger, RequestKind.PUBLISH, "w-1", ROLES, note="", edited=True, who="ann")
-    assert [(one.role, one.who, one.edited) for one in waiting_requests(ledger)] == [
-        (role, "ann", True) for role in ROLES
+    make_requests(ledger, RequestKind.PUBLISH, "w-1", ROLES, note="", edits="d" * 64, over_changes=True, who="ann")
+    assert [(one.role, one.who, one.edits, one.over_changes) for one in waiting_requests(ledger)] == [
+        (role, "ann", "d" * 64, True) for role in ROLES
     ]
     ledger.close()
 
