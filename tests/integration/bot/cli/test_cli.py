@@ -18,6 +18,7 @@ import pytest
 from bot.demo import TOKEN
 from bot.home import Home
 from bot.ledger.ledger import Ledger, State
+from bot.ledger.run_requests import make_run_request, waiting_runs
 from bot.lock import hold_home
 from bot.version import shoal_version
 from fixtures.shoal_here import Here, here
@@ -179,7 +180,8 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("story")
     with zoo_hub(folder / "hub") as server:
-        yield Story(server, Home(folder / "home"), write_watchlist(folder / "w.yml", publish={"mode": "review"}))
+        path = write_watchlist(folder / "w.yml", publish={"mode": "review"}, schedule={"cron": "0 0 1 1 *"})
+        yield Story(server, Home(folder / "home"), path)
 
 
 def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_path: Path) -> None:
@@ -208,17 +210,29 @@ def test_a_full_disk_is_an_error_of_one_line(story: Story) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_cycle_is_interrupted_resumed_published_by_hand_and_shown(story: Story) -> None:
+def test_a_cycle_is_interrupted_resumed_stopped_published_by_hand_and_shown(story: Story) -> None:
     where = ("--home", story.home.folder, "--endpoint", story.server.endpoint)
     process = start("run", story.watchlist, *where, token=TOKEN)
     ledger = Ledger(story.home.ledger)
     until(lambda: ledger.count_evaluations() >= 10, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     wait_until_gone(process, 60)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
     assert "is running, not waiting for review" in one_line_error(story.shoal("publish", "small-1"))
+
+    # The schedule resumes it at its start, and that is what was asked for.
+    make_run_request(ledger, "small", "ann")
+    before = ledger.count_evaluations()
+    process = start("serve", story.watchlist, *where, token=TOKEN)
+    until(lambda: ledger.count_evaluations() > before, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
+    assert ledger.cycle("small-1").state is State.RUNNING and waiting_runs(ledger) == ()
+    with hold_home(story.home):
+        pass
 
     done = story.shoal("run", story.watchlist, "--json")
     page = json.loads(done.stdout)
@@ -266,7 +280,7 @@ def test_the_local_hub_shows_its_token_once_answers_and_stops_on_signals(tmp_pat
         assert taken == f"--port: got {port}: Address already in use; choose another"
         assert not (tmp_path / "other").exists()
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, "")
         lines = err.splitlines()
         assert ("HF_TOKEN=hf_" in lines[0]) == (place == 0)

@@ -25,14 +25,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bot.cycle.dry_run import RunPlan, make_plan
 from bot.cycle.history import read_cycle
-from bot.cycle.past.review import publish_releases
+from bot.cycle.past.review import publish_releases, reject_releases
 from bot.cycle.run import run_cycle
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.answers.failures import HubForbidden, HubUnavailable
 from bot.ledger.ledger import Ledger, State
 from bot.merge_command.merge import Merger
-from bot.search.results import MeasuredRow
+from bot.search.results import GateResult, MeasuredRow
 from bot.verify_command.fetch import fetch_sources
 from bot.verify_command.verify import Verifier
 from bot.watchlist.watchlist import Watchlist
@@ -57,8 +57,9 @@ from fixtures.cycles import (
     client,
     commits,
     published,
+    run_and_die,
     small_watchlist,
-    start_process,
+    start_process_that_dies,
 )
 from fixtures.shoal_process import wait_until_gone
 from localhub import Running
@@ -441,17 +442,20 @@ def _weight_requests(seen: list[tuple[str, str]]) -> Counter[str]:
 def test_a_cycle_killed_again_and_again_ends_as_if_undisturbed(
     server: Running, home: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
-    for point in ("in the search", "before the upload", "before the record"):
-        process = start_process(server, home, WATCHLIST, point)
-        assert process.wait(timeout=120) == DEAD, point
-        wait_until_gone(process, 60)
+    def check(releases: int) -> None:
         with sqlite3.connect(home.ledger) as ledger:
             assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        ledger_now = Ledger(home.ledger)
-        assert [cycle.state for cycle in ledger_now.cycles()] == [State.RUNNING]
-        if point == "in the search":
-            assert ledger_now.count_evaluations() == cycles.SCORED_BEFORE_DEATH
-        assert len(published(server)) == (1 if point == "before the record" else 0)
+        assert [cycle.state for cycle in Ledger(home.ledger).cycles()] == [State.RUNNING]
+        assert len(published(server)) == releases
+
+    process = start_process_that_dies(server, home, WATCHLIST)
+    assert process.wait(timeout=120) == DEAD
+    wait_until_gone(process, 60)
+    check(releases=0)
+    assert Ledger(home.ledger).count_evaluations() == cycles.SCORED_BEFORE_DEATH
+    for point, releases in (("before the upload", 0), ("before the record", 1)):
+        run_and_die(point, WATCHLIST, home, client(server), workers)
+        check(releases)
     # As if on another machine: what is on the Hub already stays as it is, its card too.
     run_cycle(guarded_watchlist(workers={"threads": 2}), home, client(server), Listener(), workers.get)
 
@@ -467,7 +471,7 @@ def test_a_cycle_killed_again_and_again_ends_as_if_undisturbed(
 # -- how it ends --------------------------------------------------------------------------------------------------
 
 
-def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
+def test_review_waits_for_a_person_whose_rejection_holds_and_publishing_twice_does_nothing_twice(
     server: Running, known_scores: Home, finished: Finished, workers: SharedWorkers
 ) -> None:
     hub, home = client(server), known_scores
@@ -475,9 +479,20 @@ def test_review_waits_for_a_person_and_publishing_twice_does_nothing_twice(
     ledger = Ledger(home.ledger)
     assert ledger.cycle(cycle).state is State.REVIEW and published(server) == {}
     assert not [path for method, path in server.faults.seen if method in ("POST", "PUT")]
+
+    # The next cycle finds what was rejected again, and does not offer it.
+    (rejected, *_) = releases = ledger.releases(cycle)
+    reject_releases(ledger, home, hub, cycle, [rejected.role], "answers too briefly", Listener(), who="anna")
+    longer = guarded_watchlist(publish={"mode": "review"}, search={"budget": {"candidates": 44}})
+    later = run_cycle(longer, home, hub, Listener(), workers.get)
+    results = ledger.kept(later, "gate", tuple[GateResult, ...]) or ()
+    (again,) = [one for one in results if one.recipe == rejected.recipe]
+    assert not again.passed and again.reason.endswith(f": answers too briefly (cycle {cycle})")
+    assert rejected.recipe not in [release.recipe for release in ledger.releases(later)]
+
     endings = []
-    for _ in range(2):
-        publish_releases(ledger, home, hub, cycle, (), Listener())
+    for _ in range(2):  # whoever names it publishes even what was rejected
+        publish_releases(ledger, home, hub, cycle, [release.role for release in releases], Listener())
         assert published(server) == published(finished.server)
         endings.append(ledger.cycle(cycle))
     assert endings[0] == endings[1] and endings[0].state is State.PUBLISHED

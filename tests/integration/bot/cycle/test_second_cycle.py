@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,8 +27,8 @@ from fixtures.cycles import (
     SharedWorkers,
     client,
     published,
+    run_and_die,
     small_watchlist,
-    start_process,
 )
 from localhub import Running
 from merging.recipes.recipe import read_recipe
@@ -121,8 +120,7 @@ def test_a_second_cycle_that_was_killed_ends_with_the_same_front_and_releases(
     home = Home(tmp_path / "home")
     shutil.copytree(done.home_before, home.folder)
     with cycles.copy_of(done.hub_before, tmp_path / "hub") as server:
-        process = start_process(server, home, WATCHLIST, "in the search")
-        assert process.wait(timeout=120) == -signal.SIGKILL
+        run_and_die("in the search", WATCHLIST, home, client(server), workers)
         scored = Ledger(home.ledger).count_evaluations()
         assert Ledger(done.home_before / "ledger.sqlite").count_evaluations() < scored < done.ledger.count_evaluations()
         run_cycle(WATCHLIST, home, client(server), Listener(), workers.get)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from bot.home import Home
 from bot.hub.client import Hub
@@ -20,24 +19,17 @@ from bot.service.page.controls import Controls
 from bot.service.page.login.sessions import Sessions
 from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
+from fixtures.chromium import chromium, needs_chromium
 from fixtures.cycles import Listener
 from fixtures.past_cycles import FRONT, write_past_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium")
+pytestmark = needs_chromium
+__all__ = ["chromium"]
 
 PATHS = ("/", f"/cycles/small-1?member={FRONT[1][0]}", "/cycles/small-1/releases/balanced", "/nothing")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

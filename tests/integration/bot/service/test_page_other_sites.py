@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from bot.home import Home
+from fixtures.chromium import chromium, needs_chromium
 from fixtures.hub_logins import page_with_login
 from fixtures.past_cycles import write_past_cycles
 from localhub import running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium")
-
+pytestmark = needs_chromium
+__all__ = ["chromium"]
 RELEASE = "/cycles/small-1/releases/balanced"
 
 SITE = """<!doctype html><title>mailbox</title>
@@ -72,17 +71,16 @@ def home(tmp_path: Path) -> Home:
     return write_past_cycles(tmp_path / "home")
 
 
-def test_links_of_other_sites_work_and_nothing_else_does(tmp_path: Path, home: Home) -> None:
+def test_links_of_other_sites_work_and_nothing_else_does(chromium: Browser, tmp_path: Path, home: Home) -> None:
     with (
         running(tmp_path / "hub") as server,
         page_with_login(home, server, "org:reef:write") as opened,
         other_site(opened.address) as mailbox,
-        sync_playwright() as playwright,
+        chromium.new_context() as context,
     ):
         server.store.add_user("anna")
         server.store.add_org("reef", {"anna": "admin"})
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
+        page = context.new_page()
 
         page.goto(mailbox)
         page.get_by_role("link", name="the release").click()
@@ -108,4 +106,3 @@ def test_links_of_other_sites_work_and_nothing_else_does(tmp_path: Path, home: H
         expect(page.get_by_text("The request was sent from another site.")).to_be_visible()
         page.goto(opened.address)
         expect(page.get_by_role("banner")).to_contain_text("anna")
-        browser.close()
