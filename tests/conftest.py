@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from localhub import Faults, Limits, Store, running
 from localhub.webhooks.deliveries import Deliveries
@@ -36,6 +37,10 @@ INTEGRATION = Path(__file__).parent / "integration"
 
 # No test cuts the power, and local Hubs would wait for the disk for a tenth of the tests' time.
 os.fsync = lambda _: None
+
+# On a busy machine a server of the tests may take longer than five seconds.
+for part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, part, 60.0)
 
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 ADA_TOKEN = "hf_ada"
