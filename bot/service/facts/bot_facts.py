@@ -130,25 +130,41 @@ def read_facts(home: Home, ledger: Ledger | None, watchlists: Sequence[Path] = (
 
     ledger: None where there is none yet. watchlists: files to show beside those of the service and of past cycles.
     """
-    service, runs, running = read_service(home), read_planned_runs(home), read_running(home, ledger)
-    schedule, busy = read_schedule(home, ledger), running.watchlist if running else None
-    woken = {wake.watchlist: wake.cause for wake in (kept_wakes(ledger) if ledger else ())}
-    cycles = tuple(_with_progress(one, running) for one in (list_cycles(ledger) if ledger else ()))
-    newest = {one.cycle.watchlist: one for one in reversed(cycles)}
-    files = [*watchlists, *map(Path, service.files.values() if service else ())]
-    lines = [_read_line(path, newest) for path in dict.fromkeys(path.absolute() for path in files)]
-    named = {line.name for line in lines}
-    lines += [WatchlistFacts(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
+    running, cycles = read_running(home, ledger), list_cycles(ledger) if ledger else ()
+    cycles = tuple(_with_progress(one, running) for one in cycles)
+    busy, schedule = running.watchlist if running else None, read_schedule(home, ledger)
     return BotFacts(
         running=running,
-        service=service,
-        watchlists=tuple(
-            replace(_with_plans(line, service, runs, woken), standing=_explain(line, busy, schedule)) for line in lines
-        ),
+        service=read_service(home),
+        watchlists=read_watchlists(home, ledger, cycles, busy, schedule, watchlists),
         waiting=tuple(one.cycle.id for one in reversed(cycles) if one.cycle.state is State.REVIEW),
         requests=waiting_requests(ledger) if ledger else (),
         call=newest_call(ledger) if ledger else None,
         cycles=cycles,
+    )
+
+
+def read_watchlists(
+    home: Home,
+    ledger: Ledger | None,
+    cycles: Sequence[CycleSummary],
+    busy: str | None,
+    schedule: ScheduleSnapshot,
+    paths: Sequence[Path] = (),
+) -> tuple[WatchlistFacts, ...]:
+    """The watchlists of files, of the service and of past cycles, and what comes of each next.
+
+    cycles: all, newest first. busy: the name of the watchlist whose cycle runs; None if none does. paths: the files.
+    """
+    service, runs = read_service(home), read_planned_runs(home)
+    woken = {wake.watchlist: wake.cause for wake in (kept_wakes(ledger) if ledger else ())}
+    newest = {one.cycle.watchlist: one for one in reversed(cycles)}
+    files = [*paths, *map(Path, service.files.values() if service else ())]
+    lines = [_read_line(path, newest) for path in dict.fromkeys(path.absolute() for path in files)]
+    named = {line.name for line in lines}
+    lines += [WatchlistFacts(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
+    return tuple(
+        replace(_with_plans(line, service, runs, woken), standing=_explain(line, busy, schedule)) for line in lines
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 from bot.cycle.history import CyclePage, CycleSummary, list_cycles, read_cycle
@@ -25,14 +24,13 @@ from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState, digest_edits
 from bot.release.hints import shoal_command
 from bot.release.review import is_waiting
-from bot.service.facts.bot_facts import describe_schedule, read_schedule
+from bot.service.facts.bot_facts import WatchlistFacts, read_schedule, read_watchlists
 from bot.service.facts.service_file import read_service
-from bot.service.facts.standing import ScheduleSnapshot, explain_state, explain_watchlist, list_steps
+from bot.service.facts.standing import ScheduleSnapshot, explain_state, list_steps
 from bot.service.live import read_progress
 from bot.service.page.front_member import MemberView, render_member_card, view_member
 from bot.service.page.front_plot import FrontPlot, plot_front
 from bot.service.page.running import GrowingFront, RunningCycle, SharedReading, describe_running, read_growing_front
-from bot.watchlist.load import load_watchlist
 from merging.errors import MergingError
 
 SHOWN_CYCLES = 50
@@ -46,24 +44,6 @@ PICTURES = (".png", ".svg")
 
 class NotFoundError(ShoalError):
     """There is no such page."""
-
-
-@dataclass(frozen=True)
-class WatchlistLine:
-    """A watchlist on the first page.
-
-    fault: why its file cannot be used; None if it can. schedule: in words; "" where its file is not known here.
-    next_run: its next time by its schedule; None without one. newest: its newest cycle; None before the first.
-    standing: what it waits for, or how its newest cycle ended.
-    """
-
-    name: str
-    file: str
-    fault: str | None
-    schedule: str
-    next_run: datetime | None
-    newest: CycleSummary | None
-    standing: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +65,7 @@ class Overview:
 
     running: RunningCycle | None
     front: GrowingFront | None
-    watchlists: tuple[WatchlistLine, ...]
+    watchlists: tuple[WatchlistFacts, ...]
     waiting: tuple[WaitingCycle, ...]
     cycles: tuple[CycleSummary, ...]
     review_command: str
@@ -196,16 +176,12 @@ class Desk:
             waiting = _waiting(ledger) if ledger else ()
             call, wakes = (newest_call(ledger), kept_wakes(ledger)) if ledger else (None, ())
             front = read_growing_front(ledger, running.cycle) if ledger and running and running.cycle else None
-        newest = {summary.cycle.watchlist: summary for summary in reversed(cycles)}
+            busy = running.progress.watchlist if running else None
+            watchlists = read_watchlists(self.home, ledger, cycles, busy, schedule, self._paths)
         service = read_service(self.home)
-        files = [*self._paths, *map(Path, service.files.values() if service else ())]
-        lines = [_watchlist_line(path, newest) for path in dict.fromkeys(path.absolute() for path in files)]
-        named = {line.name for line in lines}
-        lines += [WatchlistLine(name, "", None, "", None, one) for name, one in newest.items() if name not in named]
-        explained = tuple(_explain(line, running, schedule) for line in lines)
-        command = self._command("review")
         faults = tuple(fault for fault in (service.held, service.schedule_fault) if fault) if service else ()
-        return Overview(running, front, explained, waiting, cycles[:SHOWN_CYCLES], command, call, wakes, faults)
+        command = self._command("review")
+        return Overview(running, front, watchlists, waiting, cycles[:SHOWN_CYCLES], command, call, wakes, faults)
 
     def cycles(self) -> tuple[Cycle, ...]:
         """Every cycle, newest first."""
@@ -349,12 +325,6 @@ class Desk:
             yield ledger
 
 
-def _explain(line: WatchlistLine, running: RunningCycle | None, schedule: ScheduleSnapshot) -> WatchlistLine:
-    """A watchlist's line with its sentence."""
-    newest, busy = line.newest.cycle if line.newest else None, running.progress.watchlist if running else None
-    return replace(line, standing=explain_watchlist(line.name, line.fault, newest, busy, schedule))
-
-
 def _waiting(ledger: Ledger) -> tuple[WaitingCycle, ...]:
     """The cycles with releases that wait, the oldest first."""
 
@@ -380,14 +350,6 @@ def _find_release(ledger: Ledger | None, cycle: str, role: str) -> ReleaseEntry:
     if entry is None:
         raise NotFoundError(f"cycle {cycle}: has no release {role}")
     return entry
-
-
-def _watchlist_line(path: Path, newest: dict[str, CycleSummary]) -> WatchlistLine:
-    try:
-        watchlist = load_watchlist(path)
-    except (ShoalError, OSError) as error:
-        return WatchlistLine(path.stem, str(path), str(error), "", None, None)
-    return WatchlistLine(watchlist.name, str(path), None, *describe_schedule(watchlist), newest.get(watchlist.name))
 
 
 def _plot(page: CyclePage, x_skill: str | None, y_skill: str | None, chosen: FrontMember | None) -> FrontPlot | None:
