@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from pathlib import Path
@@ -15,8 +16,8 @@ from bot.home import Home
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger
 from fixtures.chromium import chromium, needs_chromium
-from fixtures.cycles import NAMESPACE
-from fixtures.shoal_process import start, write_watchlist, zoo_hub
+from fixtures.cycles import NAMESPACE, small_watchlist
+from fixtures.shoal_process import start, zoo_hub
 
 pytestmark = needs_chromium
 __all__ = ["chromium"]
@@ -43,7 +44,12 @@ def follow_cycle(page: Page) -> None:
 
 def test_from_run_now_to_the_hub_with_one_release_rejected(chromium: Browser, tmp_path: Path) -> None:
     home, page = Home(tmp_path / "home"), chromium.new_page()
-    path = write_watchlist(tmp_path / "small.yml", schedule={"cron": "0 0 1 1 *"}, publish={"mode": "review"})
+    # A watchlist that runs only when it is asked to, and leaves two releases for review.
+    watchlist, path = (
+        small_watchlist(schedule={"cron": "0 0 1 1 *"}, publish={"mode": "review"}),
+        tmp_path / "small.yml",
+    )
+    path.write_text(json.dumps(watchlist.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
