@@ -45,10 +45,8 @@ def follow_cycle(page: Page) -> None:
 def test_from_run_now_to_the_hub_with_one_release_rejected(chromium: Browser, tmp_path: Path) -> None:
     home, page = Home(tmp_path / "home"), chromium.new_page()
     # A watchlist that runs only when it is asked to, and leaves two releases for review.
-    watchlist, path = (
-        small_watchlist(schedule={"cron": "0 0 1 1 *"}, publish={"mode": "review"}),
-        tmp_path / "small.yml",
-    )
+    path = tmp_path / "small.yml"
+    watchlist = small_watchlist(schedule={"cron": "0 0 1 1 *"}, publish={"mode": "review"})
     path.write_text(json.dumps(watchlist.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
