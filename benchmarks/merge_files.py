@@ -131,9 +131,9 @@ def ours(recipe: Path, target: Path) -> Run:
     return run([str(_BIN / "shoal"), "merge", str(recipe), str(target), "--home", str(target.parent / "home")])
 
 
-def theirs(recipe: Path, target: Path) -> Run:
+def theirs(recipe: Path, target: Path, *options: str) -> Run:
     """mergekit's merge."""
-    return run([str(_BIN / "mergekit-yaml"), str(recipe), str(target), "--quiet", "--no-copy-tokenizer"])
+    return run([str(_BIN / "mergekit-yaml"), str(recipe), str(target), "--quiet", "--no-copy-tokenizer", *options])
 
 
 def warm_up(base: Path, siblings: Sequence[Path], folder: Path) -> float:
