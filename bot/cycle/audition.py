@@ -22,6 +22,7 @@ from bot.search.audition import LEAST_SOURCES, Contender, choose_sources
 from bot.search.comparisons import read_skill_values
 from bot.search.results import AuditionRow, AuditionSummary
 from bot.search.strategies.make import make_strategy
+from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
@@ -86,7 +87,7 @@ def _score_models(
         rounds=1,
         search_share=watchlist.audition.share,
     )
-    recipes = {member.repo: strategy.weight_merges.alone(member.ref) for member in family.members}
+    recipes = {member.repo: _alone(strategy, family, member) for member in family.members}
     with make_evaluator(spec, timeout) as workers:
         evaluator = CachedEvaluator(context.ledger, workers, lambda model: make_evaluator(spec.alone(model), timeout))
         directions = dict(evaluator.facts(Split.SEARCH).directions)
@@ -98,6 +99,12 @@ def _score_models(
         return Contender(member.repo, read_skill_values(evaluation, watchlist.evaluation_skills, directions))
 
     return {member.repo: read(member, scored[member.repo]) for member in family.members}
+
+
+def _alone(strategy: SearchStrategy, family: Family, member: Member) -> Recipe:
+    """The recipe that is a member alone, in the carrier if it is a part only; it may not be in the strategy's pool."""
+    recipe = strategy.weight_merges.alone(member.ref)
+    return recipe if member.kind == family.kind else replace(recipe, groups=recipe.groups.lacking([member.ref]))
 
 
 def _is_asked_alike(family: Family, member: Member, vocabulary: str) -> bool:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.hub.client import Hub
-from bot.hub.pool.pool import Pool
+from bot.hub.inspection.member import Member
+from bot.hub.pool.pool import Pool, merged_headers
 from bot.hub.resolver import ModelFiles
 from bot.scoring.resources import Resources, inspect_machine
 from bot.search.strategies.strategy import SearchStrategy
@@ -28,6 +29,7 @@ from evaluation.splits import Split
 from evaluation.suites import TaskSuite
 from merging.dtypes import element_bytes
 from merging.recipes.weight_merge import WeightMerge
+from merging.sources.family import TensorHeader
 from merging.tensor_names import parse_name, renumber
 from merging.tokenizers.source_tokenizer import CONFIG
 
@@ -94,7 +96,8 @@ def measure_speed(
     Raises MergingError or EvaluationError for a model or task with which a run would fail too.
     """
     recipe = strategy.weight_merges.plain_recipes()[-1][1]
-    depths = choose_depths({name: header.shape for name, header in pool.sources[0].headers.items()}, pool.layers)
+    inside, _ = pool.prototype.divide(pool.prototype.headers)
+    depths = choose_depths({name: header.shape for name, header in inside.items()}, pool.layers)
     if _probe_bytes(pool, depths[-1], recipe.dtype) > inspect_machine(resources.device).free_memory:
         return None
     config_source = pool.leader.remotes[0]
@@ -134,19 +137,20 @@ class _Probe:
 
     def __init__(self, folder: Path, pool: Pool, recipe: WeightMerge, resources: Resources, suite: TaskSuite) -> None:
         """folder: holds the small files of the config source."""
-        from merging.kinds import kind_of
+        from merging.kinds import KINDS
         from merging.sources.json_object import read_json_object
 
         self._folder, self._pool, self._recipe = folder, pool, recipe
         self._resources, self._suite = resources, suite
         self._config = read_json_object(folder / CONFIG)
-        self._processor = kind_of(self._config).load_processor(folder)
+        self._processor = KINDS[pool.kind].load_processor(folder)
         self._eval_sets = {split: suite.build(split, self._processor, ()) for split in (Split.SEARCH, Split.VALIDATION)}
 
     def measure(self, depth: int) -> MeasuredSpeed:
         """The speed with models of this depth."""
         models = self._make_models(depth)
-        alone = WeightMerge.single(self._recipe.sources[0], self._recipe.groups, self._recipe.dtype)
+        recipe = self._recipe
+        alone = WeightMerge.single(recipe.sources[0], recipe.groups, recipe.dtype, carrier=recipe.carrier)
 
         def rewrite() -> None:
             self._recipe.live_model(models)
@@ -171,10 +175,20 @@ class _Probe:
         config |= {} if rows is None else {"vocab_size": rows}
         (self._folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
         weights = {
-            member.ref: RandomWeights(self._folder, member.headers_with(rows), depth, seed)
+            member.ref: RandomWeights(self._folder, _first_layers(self._pool, member, depth), seed)
             for seed, member in enumerate(self._pool.members)
         }
         return LiveModels(self._folder, weights, dtype=self._recipe.dtype, device=self._resources.device)
+
+
+def _first_layers(pool: Pool, member: Member, depth: int) -> dict[str, TensorHeader]:
+    """A member's headers as merges have them, with the first layers of its language model."""
+    return _shallow(pool, merged_headers(pool, member), depth)
+
+
+def _shallow(pool: Pool, headers: Mapping[str, TensorHeader], depth: int) -> dict[str, TensorHeader]:
+    inside, beside = pool.prototype.divide(headers)
+    return beside | {name: header for name, header in inside.items() if (parse_name(name).layer or 0) < depth}
 
 
 def _item_seconds(eval_set: EvalSet[WrappedModel], model: WrappedModel) -> float:
@@ -202,8 +216,8 @@ def _measure_seconds(work: Callable[[], object], before: Callable[[], object] = 
 
 def _probe_bytes(pool: Pool, layers: int, dtype: str) -> int:
     """Bytes of the live model, of all members' random weights, and as much again for what scoring needs."""
-    kept = [header for name, header in pool.merged_headers.items() if (parse_name(name).layer or 0) < layers]
-    values = sum(math.prod(header.shape) for header in kept)
+    kept = _shallow(pool, pool.merged_headers, layers)
+    values = sum(math.prod(header.shape) for header in kept.values())
     return 2 * values * (element_bytes(dtype) + 4 * len(pool.members))
 
 

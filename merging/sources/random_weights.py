@@ -11,7 +11,6 @@ from torch import Tensor
 from merging.dtypes import NAMES, torch_dtype
 from merging.sources.family import TensorHeader
 from merging.sources.weights import Weights
-from merging.tensor_names import parse_name
 
 _BLOCK = 1 << 16
 """Values drawn; a larger tensor repeats them, since drawing takes longer than anything that is done with them."""
@@ -21,14 +20,13 @@ _SPREAD = 0.02
 
 
 class RandomWeights(Weights):
-    """The first layers of a model of which only the headers are known.
+    """A model of which only the headers are known.
 
-    folder: holds the config.json of a model of this depth. headers: of the whole model. layers: number to keep.
+    folder: holds the config.json of a model with these tensors.
     """
 
-    def __init__(self, folder: Path, headers: Mapping[str, TensorHeader], layers: int, seed: int) -> None:
-        kept = {name: header for name, header in headers.items() if (parse_name(name).layer or 0) < layers}
-        super().__init__(folder, kept)
+    def __init__(self, folder: Path, headers: Mapping[str, TensorHeader], seed: int) -> None:
+        super().__init__(folder, headers)
         self._block = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(seed)) * _SPREAD
         self._drawn: dict[str, Tensor] = {}
 

@@ -17,8 +17,7 @@ from bot.hub.client import Hub
 from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.download import is_complete
 from bot.hub.front_matter import write_front_matter
-from bot.hub.inspection.member import Member
-from bot.hub.pool.pool import Pool
+from bot.hub.pool.pool import Pool, merged_headers
 from bot.hub.resolver import open_sources, source_folder
 from bot.ledger.ledger import Ledger
 from bot.lock import hold_home
@@ -29,6 +28,7 @@ from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
 from merging.kinds import KINDS
 from merging.recipes.recipe import Recipe
+from merging.sources.family import TensorHeader
 from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
 from merging.tokenizers.source_tokenizer import CONFIG
@@ -113,7 +113,10 @@ def render_mergekit_yaml(ledger: Ledger, home: Home, hub: Hub, cycle: str, name:
             hub.download(whole.repo, whole.sha, CONFIG, fetched)
         config = read_json_object(fetched / CONFIG) | ({} if rows is None else {"vocab_size": rows})
         Path(folder, CONFIG).write_bytes(render_config(config))
-        weights = {origin: _HeadersAlone(Path(folder), members[origin], rows) for origin in recipe.origins}
+        weights = {
+            origin: _HeadersAlone(Path(folder), members[origin].repo, merged_headers(pool, members[origin]))
+            for origin in recipe.origins
+        }
         text = recipe.plan_files(weights, Path(folder)).mergekit_yaml
     if all(line.startswith("#") for line in text.splitlines()):
         reason = text.splitlines()[0].removeprefix("# ")
@@ -151,10 +154,10 @@ def render_export_card(
 class _HeadersAlone(Weights):
     """Weights of which only the headers are known, as the Hub gave them when the pool was found."""
 
-    def __init__(self, folder: Path, member: Member, rows: int | None) -> None:
-        """rows: of the merge's vocabulary; None where all members have the same."""
-        super().__init__(folder, member.headers_with(rows))
-        self._repo = member.repo
+    def __init__(self, folder: Path, repo: str, headers: Mapping[str, TensorHeader]) -> None:
+        """folder: has the config.json of the merges. headers: as merges read the model."""
+        super().__init__(folder, headers)
+        self._repo = repo
 
     def tensor(self, name: str) -> Tensor:
         raise MergingError(f"{self._repo}: its tensor {name} was not fetched")

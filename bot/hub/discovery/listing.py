@@ -212,7 +212,9 @@ def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[li
         try:
             candidate = query_model(hub, reference.repo, reference.revision, index)
         except (HubNotFound, HubForbidden, HubRefused) as error:
-            refused.append(Verdict(reference.repo, None, False, f"pinned, but {_reason_of(error, reference.repo)}"))
+            refused.append(
+                Verdict(reference.repo, None, False, f"{_how_named(key)}, but {_reason_of(error, reference.repo)}")
+            )
             continue
         if reason := _contradicts_card(candidate, reference, key):
             refused.append(candidate.refuse(reason))
@@ -225,6 +227,10 @@ def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[li
             names = {reference.repo, named[first.pinned or 0][1].repo} - {candidate.repo}
             refused += [Verdict(name, candidate.sha, False, why) for name in names]
     return list(found.values()), refused
+
+
+def _how_named(key: str) -> str:
+    return "pinned" if key.startswith("pinned") else "named"
 
 
 def _contradicts_card(candidate: Candidate, reference: PinnedModel, key: str) -> str | None:

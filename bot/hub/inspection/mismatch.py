@@ -8,7 +8,7 @@ from bot.hub.inspection.member import Member
 from merging.errors import MergingError
 from merging.models.components import component_of, lacked_components
 from merging.models.settings import carrier_mismatch, noted_differences, settings_mismatch
-from merging.sources.family import family_mismatch
+from merging.sources.family import TensorHeader, family_mismatch
 from merging.tokenizers.comparison import tokenizer_mismatch
 from merging.tokenizers.spelling import spelling_mismatch
 
@@ -44,21 +44,28 @@ def _carried_mismatch(carrier: Member, other: Member) -> str | None:
     # A config says what is different more plainly than the tensors do.
     if reason := carrier_mismatch(carrier.settings, other.settings):
         return reason
-    from merging.models.carrier import carried_headers  # with torch, which a schedule that waits does without
-
     try:
-        headers = carried_headers(carrier.config, other.config, other.headers, "it")
+        headers = headers_in_carrier(carrier, other)
     except MergingError as error:
         return str(error)
     lacking = lacked_components(carrier.components, headers)
     own = {name: one for name, one in carrier.headers.items() if component_of(carrier.components, name) not in lacking}
-    # Rows are compared by their tokens.
-    alike = {
-        name: replace(one, shape=(own[name].shape[0], *one.shape[1:])) if name in carrier.by_token else one
-        for name, one in headers.items()
-        if name in own or name not in carrier.by_token
+    return family_mismatch(own, headers)
+
+
+def headers_in_carrier(carrier: Member, other: Member) -> dict[str, TensorHeader]:
+    """A model's headers by the carrier's names, with as many rows as the carrier has: rows are matched by token.
+
+    MergingError for a model with tensors that the carrier has no place for.
+    """
+    from merging.models.carrier import carried_headers  # with torch, which a schedule that waits does without
+
+    found = carried_headers(carrier.config, other.config, other.headers, "it")
+    rows = {name: carrier.headers[name].shape[0] for name in carrier.by_token}
+    return {
+        name: replace(one, shape=(rows.get(name, one.shape[0]), *one.shape[1:])) if one.shape else one
+        for name, one in found.items()
     }
-    return family_mismatch(own, alike)
 
 
 def note_differences(leader: Member, other: Member) -> str | None:
@@ -95,6 +102,8 @@ def _token_mismatch(base: Member, other: Member) -> str | None:
     """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not."""
     if base.tokenizer is not None and other.tokenizer is not None:
         difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
+        if base.kind != other.kind:  # merged into the other's language model, where rows are matched by token
+            return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
         if difference:
             return f"its tokenizer is not that of {base.repo}: {difference}; {_UNITE}"
         return _rows_mismatch(base, other)

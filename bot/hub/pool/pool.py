@@ -11,7 +11,7 @@ from bot.errors import ShoalError
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.discovery.conversion import describe_conversion
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
-from bot.hub.inspection.mismatch import note_differences
+from bot.hub.inspection.mismatch import headers_in_carrier, note_differences
 from bot.hub.licences import (
     DeclaredLicence,
     ReleaseLicence,
@@ -213,6 +213,13 @@ def remove_members(family: AnyFamily, bad: Sequence[Verdict]) -> AnyFamily:
             why = f"{key}: got {member.repo!r}: {gone[member.repo]}; name another {key} in the watchlist"
             raise NoPool(why, tuple(bad))
     return family.with_sources([source for source in family.sources if source.repo not in gone], bad)
+
+
+def merged_headers(family: Family, member: Member) -> dict[str, TensorHeader]:
+    """A member's headers as merges read it: in their vocabulary, and by the carrier's names if there is one."""
+    if family.carrier is not None:
+        return headers_in_carrier(family.prototype, member)
+    return member.headers_with(family.vocabulary.rows if family.vocabulary else None)
 
 
 def _keep_carrier(kind: str, carrier: ModelId, members: Sequence[Member], refused: Sequence[Verdict]) -> Member:

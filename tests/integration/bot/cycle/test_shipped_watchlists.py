@@ -17,6 +17,7 @@ from fixtures.folders import ROOT
 from fixtures.hub_facts import FACTS, config_of, count_parameters, files_of, publish_facts
 from fixtures.pools import find_pool
 from localhub import Running, running
+from merging.models.transformers_cache import cache_in
 from zoo.smollm2.populate import SPANISH, SUMS, adapters
 from zoo.vision.decoys import sight_decoys
 from zoo.vision.populate import sight_models
@@ -26,6 +27,7 @@ from zoo.vision.repo import LANGUAGE as KOTOBA
 pytestmark = pytest.mark.slow
 
 SHISA, ABEL, WIZARD = "augmxnt/shisa-gamma-7b-v1", "GAIR/Abel-7B-002", "WizardLMTeam/WizardMath-7B-V1.1"
+SMOLVLM, LLAVA = "HuggingFaceTB/SmolVLM-256M-Instruct", "llava-hf/llama3-llava-next-8b-hf"
 TAKEN = {
     "demo": {MATH, LANGUAGE, "overcooked/minnow-math-hot"},  # that one holds NaN, which headers do not show
     "demo-vision": {EYE, KOTOBA, "overcooked/sprat-eye-hot"},  # and so does that one
@@ -38,21 +40,28 @@ TAKEN = {
         "example-lab/smollm2-360m-adapter",
     },
     "laptop-360m": {"HuggingFaceTB/SmolLM2-360M-Instruct", "example-lab/smollm2-360m-tuned"},
+    "vision-laptop-256m": {SMOLVLM, "example-lab/smolvlm-256m-tuned", "example-lab/smollm2-135m-tuned"},
+    "vision-japanese-8b": {LLAVA, "elyza/Llama-3-ELYZA-JP-8B", "lightblue/suzume-llama-3-8B-japanese"},
+    "vision-qwen-7b": {"reducto/RolmOCR", "example-lab/qwen2.5-vl-7b-tuned"},
 }
 """The sources that each list is about."""
+
+PICTURED = {"HuggingFaceM4/ChartQA": 900, "SakanaAI/JA-VG-VQA-500": 500}
+"""Data sets with pictures, and their rows here."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("hub")
-    with running(folder / "hub") as server, pytest.MonkeyPatch.context() as patch:
+    with running(folder / "hub") as server, pytest.MonkeyPatch.context() as patch, cache_in(folder / "asked"):
         fill_hub(server.store, NAMESPACE)
         publish_facts(server.store)
         for repo in (*adapters(), *sight_models(), *sight_decoys()):
             server.store.commit(repo.name, repo.files)
             server.store.set_gated(repo.name, repo.gated)
-        publish_data_sets(server.store, count=250, larger={"allenai/ai2_arc": 700, "allenai/sciq": 700})
-        server.store.grant("mistralai/Mistral-7B-v0.1", "shoal-bot")  # the account has agreed to its terms
+        publish_data_sets(server.store, count=250, larger={"allenai/ai2_arc": 700, "allenai/sciq": 700} | PICTURED)
+        for name in ("mistralai/Mistral-7B-v0.1", "meta-llama/Meta-Llama-3-8B-Instruct"):
+            server.store.grant(name, "shoal-bot")  # the account has agreed to its terms
         ask_for_data_at(patch, server.endpoint, folder / "cache")
         yield server
 

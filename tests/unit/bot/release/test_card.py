@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.card import render_release_card
-from bot.release.card.facts import AuditionFacts, CardFacts, ItemCounts
+from bot.release.card.facts import AuditionFacts, CardFacts, ItemCounts, ShownAnswer, ShownFacts
 from bot.release.card.merge_facts import BaseFacts, ConversionFacts, PartFacts, PathFacts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
@@ -39,6 +39,32 @@ from templates.figures import signed
 from templates.markdown import render_markdown
 
 OF_MERGE, OF_PATH = weight_merge_facts(), path_facts()
+ANSWERS = ((None, "two red, one | blue"), (BASE, ""), (MATH, None), (LANGUAGE, "```\nred"))
+OF_SIGHT = replace(
+    OF_MERGE,
+    kind="vision-language",
+    pipeline_tag="image-text-to-text",
+    carrier=MATH,
+    parts=(LANGUAGE,),
+    example=replace(
+        OF_MERGE.example,
+        chat_template=True,
+        prompt='<image>What is at\n"two"?',
+        pictures=("pictures/example-1.png",),
+    ),
+    shown=tuple(
+        ShownFacts(
+            skill="see",
+            prompt=f"What is at {place}?",
+            expected="red",
+            pictures=(f"pictures/{place}-1.png",),
+            answers=tuple(ShownAnswer(name, BaselineKind.SOURCE, answer) for name, answer in ANSWERS),
+        )
+        for place in (1, 2, 3)
+    ),
+)
+"""The card of a merge of models that see, one of which is a language model."""
+
 ENGLISH_TASK, TRANSLATION_TASK, SECOND_TASK = "zoo_math_en", "zoo_translation", "zoo_math_ja"
 
 
@@ -101,6 +127,12 @@ def test_the_card_says_whose_conversion_pickled_weights_are() -> None:
 
 def test_the_card_of_a_path_reads_as_agreed() -> None:
     check_golden("card_path.md", render_release_card(OF_PATH))
+
+
+def test_the_card_of_models_that_see_reads_as_agreed() -> None:
+    check_golden("card_sight.md", render_release_card(OF_SIGHT))
+    harmless, card = (render_release_card(hostile(text, OF_SIGHT)) for text in ("word", POISON))
+    assert structure(body(card)) == structure(body(harmless))
 
 
 def test_the_card_of_hostile_facts_reads_as_agreed() -> None:

@@ -1,0 +1,135 @@
+"""Pools of vision-language models: who is the carrier, who is merged into it, and who is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.errors import ShoalError
+from bot.hub.client import Hub
+from bot.hub.pool.find import find_family, take_first
+from bot.hub.pool.pool import Pool
+from bot.search.strategies.make import make_strategy
+from bot.watchlist.load import UnfitValueError
+from bot.watchlist.watchlist import Watchlist
+from fixtures.small_repos import card, files
+from fixtures.vision_pool import BASE, EYE, LENS, TONGUE, publish_vision_pool
+from localhub import Running, running
+from merging.models.transformers_cache import cache_in
+
+WATCHED = {
+    "name": "sight",
+    "kind": "vision-language",
+    "watch": {
+        "tags": ["seeing"],
+        "pipeline_tag": "image-text-to-text",
+        "language_models": {"tags": ["reading"]},
+    },
+    "base": BASE,
+    "skills": [{"name": "see", "tasks": [{"task": "see", "metric": "acc"}]}],
+    "publish": {"mode": "off"},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("sight")
+    with running(folder / "hub") as server, cache_in(folder / "cache"):
+        publish_vision_pool(server.store)
+        yield server
+
+
+def find(server: Running, **changes: object) -> Pool:
+    hub = Hub(server.endpoint, None, sleep=lambda _: None)
+    watchlist = Watchlist.model_validate_json(json.dumps(WATCHED | changes))
+    pool = take_first(hub, watchlist, find_family(hub, watchlist, datetime.now(UTC)))
+    make_strategy(watchlist, pool)
+    return pool
+
+
+def read_files(server: Running, repo: str, folder: Path) -> dict[str, bytes]:
+    hub = Hub(server.endpoint, None, sleep=lambda _: None)
+    names = hub.api.list_repo_files(repo)
+    return {name: hub.download(repo, "main", name, folder).read_bytes() for name in names if not name.startswith(".")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "carrier", "sources"),
+    [
+        ({}, EYE, [EYE, LENS, TONGUE]),  # the first by rank that sees
+        ({"carrier": LENS}, LENS, [LENS, EYE, TONGUE]),
+        ({"base": LENS}, EYE, [EYE, BASE, TONGUE]),  # language models beside differences from a base that sees
+        ({"base": LENS, "carrier": LENS}, LENS, [EYE, BASE, TONGUE]),
+    ],
+)
+def test_the_carrier_is_the_one_named_or_the_first_that_sees(
+    server: Running, changes: dict[str, object], carrier: str, sources: list[str]
+) -> None:
+    pool = find(server, **changes)
+    assert pool.carrier is not None and (pool.carrier.location, pool.leader.repo) == (carrier, carrier)
+    assert sorted(source.repo for source in pool.sources) == sorted(sources)
+    assert carrier not in sources or pool.sources[0].repo == carrier
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"carrier": TONGUE}, f"carrier: got '{TONGUE}': it is not of kind vision-language; name another carrier"),
+        ({"carrier": "reef/nobody"}, "carrier: got 'reef/nobody': named, but not on the Hub"),
+    ],
+)
+def test_a_carrier_that_cannot_be_one_stops_the_cycle(server: Running, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ShoalError) as stopped:
+        find(server, **changes)
+    assert str(stopped.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("components", "words"),
+    [
+        ({"vision tower": "merge"}, f"got merge: the base {BASE} has none, and task_arithmetic needs it; write keep"),
+        ({"ears": "keep"}, "the models have no such component; write vision tower or projector"),
+    ],
+)
+def test_a_component_that_cannot_be_merged_is_named(server: Running, components: dict[str, str], words: str) -> None:
+    with pytest.raises(UnfitValueError) as unfit:
+        find(server, search={"components": components})
+    assert words in str(unfit.value)
+
+
+def test_whoever_does_not_fit_the_carrier_is_refused_before_any_download(server: Running, tmp_path: Path) -> None:
+    reading, seeing = (read_files(server, repo, tmp_path / repo) for repo in (TONGUE, EYE))
+
+    def changed(own: dict[str, bytes], name: str, **keys: object) -> dict[str, bytes]:
+        return own | {name: json.dumps(json.loads(own[name]) | keys).encode()}
+
+    odd = {
+        "reef/warm": changed(reading, "config.json", rope_parameters={"rope_type": "default", "rope_theta": 5000.0}),
+        "reef/narrow": files(1) | {"README.md": card(tags=("reading",)).encode()},
+        "reef/coded": changed(seeing, "processor_config.json", image_processor={"auto_map": {"AutoProcessor": "x.Y"}}),
+        "reef/blind": {name: content for name, content in seeing.items() if name != "processor_config.json"},
+    }
+    words = json.loads(reading["tokenizer.json"])
+    words["model"]["vocab"] = dict(
+        zip(words["model"]["vocab"], reversed(words["model"]["vocab"].values()), strict=True)
+    )
+    odd["reef/babel"] = reading | {"tokenizer.json": json.dumps(words).encode()}
+    for repo, content in odd.items():
+        server.store.commit(repo, content)
+    reasons = {verdict.repo: verdict.reason for verdict in find(server).verdicts if not verdict.accepted}
+    family = f"not of the family of {EYE}: "
+    assert reasons == {
+        BASE: "it is the base of the others",
+        "reef/warm": f"{family}its config says rope_parameters.rope_theta 5000.0, not 10000.0",
+        "reef/narrow": f"{family}its config says head_dim 4, not 8",
+        "reef/coded": "it needs custom code (auto_map in its processor_config.json)",
+        "reef/blind": "it has neither processor_config.json nor preprocessor_config.json",
+        "reef/babel": f"{family}its tokenizer is not that of {EYE}: another vocabulary",
+    }
+    plain = {"kind": "language", "watch": {"tags": ["seeing"], "pipeline_tag": None}}
+    with pytest.raises(ShoalError, match=f"{EYE}: its architecture LlavaForConditionalGeneration is not a causal"):
+        find(server, **plain)
