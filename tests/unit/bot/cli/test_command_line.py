@@ -46,6 +46,11 @@ DEMO = ROOT / "watchlists" / "demo.yml"
             "Invalid value for --space: got both with --real, which searches weight merges alone; "
             "see `shoal demo --help`",
         ),
+        (
+            ["demo", "--real", "--kind", "vision-language"],
+            "Invalid value for --kind: got vision-language with --real, whose model writes texts alone; "
+            "see `shoal demo --help`",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_with_the_remedy(shoal: Run, arguments: list[str], expected: str) -> None:
