@@ -9,7 +9,7 @@ from merging.errors import MergingError
 from merging.models.components import component_of, lacked_components
 from merging.models.settings import carrier_mismatch, noted_differences, settings_mismatch
 from merging.sources.family import TensorHeader, family_mismatch
-from merging.tokenizers.comparison import tokenizer_mismatch
+from merging.tokenizers.comparison import plain_text_mismatch, tokenizer_mismatch
 from merging.tokenizers.spelling import spelling_mismatch
 
 _HEIGHT, _END = "vocab_size", "eos_token_id"
@@ -99,8 +99,15 @@ def _spelling_mismatch(reference: Member, other: Member) -> str | None:
 
 
 def _token_mismatch(base: Member, other: Member) -> str | None:
-    """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not."""
+    """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not.
+
+    The rows of a model that is only a part of the base are matched by token: added ones, and padding, may differ.
+    """
+    inside = other.kind != base.kind
     if base.tokenizer is not None and other.tokenizer is not None:
+        if inside:
+            difference = plain_text_mismatch(base.tokenizer, other.tokenizer)
+            return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
         difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
         if base.kind != other.kind:  # merged into the other's language model, where rows are matched by token
             return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
@@ -111,7 +118,7 @@ def _token_mismatch(base: Member, other: Member) -> str | None:
         return f"it has no {'tokenizer.json' if base.tokenizer else 'tokenizer.model'} to compare"
     if base.pieces != other.pieces:
         return f"its tokenizer.model is not that of {base.repo}"
-    return None if base.rows == other.rows else _other_rows(base, other)
+    return None if inside or base.rows == other.rows else _other_rows(base, other)
 
 
 def _rows_mismatch(base: Member, other: Member) -> str | None:

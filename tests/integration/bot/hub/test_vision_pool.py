@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
@@ -133,3 +135,24 @@ def test_whoever_does_not_fit_the_carrier_is_refused_before_any_download(server:
     plain = {"kind": "language", "watch": {"tags": ["seeing"], "pipeline_tag": None}}
     with pytest.raises(ShoalError, match=f"{EYE}: its architecture LlavaForConditionalGeneration is not a causal"):
         find(server, **plain)
+
+
+def test_a_language_model_may_have_rows_and_added_tokens_of_its_own(server: Running, tmp_path: Path) -> None:
+    """Rows are matched by token, so that a conversation's tokens do not keep a model out."""
+    own = read_files(server, TONGUE, tmp_path / "tongue")
+    weights, words, config = (
+        load(own["model.safetensors"]),
+        json.loads(own["tokenizer.json"]),
+        json.loads(own["config.json"]),
+    )
+    rows = config["vocab_size"]
+    longer = {
+        name: np.concatenate([tensor, tensor[:8]]) if tensor.shape[0] == rows else tensor
+        for name, tensor in weights.items()
+    }
+    turn = {"id": rows, "content": "<turn>", "special": True, "normalized": False}
+    words["added_tokens"].append({**turn, "single_word": False, "lstrip": False, "rstrip": False})
+    changed = {"model.safetensors": save(longer), "tokenizer.json": json.dumps(words).encode()}
+    config |= {"vocab_size": rows + 8}
+    server.store.commit("reef/talk", own | changed | {"config.json": json.dumps(config).encode()})
+    assert "reef/talk" in {source.repo for source in find(server).sources}
