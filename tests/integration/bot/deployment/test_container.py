@@ -21,7 +21,7 @@ from bot.deployment.files import write_deployment
 from bot.deployment.package import find_package
 from bot.deployment.shipped import ship_watchlists
 from fixtures.served_watchlists import write_served
-from fixtures.shoal_process import until
+from fixtures.shoal_process import end_with_test, until
 from localhub import listen
 
 NOBODY = 65534
@@ -77,8 +77,10 @@ def test_the_container_s_command_is_well_with_the_wheel_alone(public_folder: Pat
     words = [port if word == "8400" else word for word in json.loads(line.removeprefix("CMD "))]
     process = subprocess.Popen(
         [commands / words[0], *words[1:]], cwd=folder, user=user, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(home), "SHOAL_HOME": str(home / "home")},
+        text=True, start_new_session=True,
+        env={"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(home), "SHOAL_HOME": str(home / "home")},
     )  # fmt: skip
+    end_with_test(process)
 
     def is_well() -> bool:
         with suppress(httpx.TransportError):

@@ -28,7 +28,7 @@ from bot.service.state.repo import StateRepo
 from fixtures.cycles import NAMESPACE, client, published
 from fixtures.folders import ROOT
 from fixtures.served_watchlists import write_served
-from fixtures.shoal_process import shoal, start, until
+from fixtures.shoal_process import end_with_test, shoal, start, until
 from localhub import Running, Shelf, listen
 from localhub.shelves.space_settings import hash_secret, read_space_settings
 
@@ -57,10 +57,11 @@ def run_command(space: Path, home: Path, server: Running, port: int) -> subproce
         "SPACE_HOST": "shoal-demo-bot.example.org", "OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": "secret",
         "OPENID_PROVIDER_URL": server.endpoint, **settings.variables,
     }  # fmt: skip
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "bot", *rest], cwd=space, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+    return end_with_test(process)
 
 
 def test_a_space_goes_on_where_a_job_was_killed_and_publishes_nothing_twice(server: Running, tmp_path: Path) -> None:
