@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ Figures = Mapping[str, object]
 def save(name: str, arguments: Sequence[str], figures: Figures, folder: Path = RESULTS) -> Path:
     """Write what a benchmark measured to `folder`/`name`.json; returns the file."""
     record = {
-        "command": " ".join(["python -m benchmarks", *arguments]),
+        "command": f"python -m benchmarks {shlex.join(arguments)}",
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "machine": _machine(),
