@@ -109,8 +109,6 @@ def _token_mismatch(base: Member, other: Member) -> str | None:
             difference = plain_text_mismatch(base.tokenizer, other.tokenizer)
             return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
         difference = tokenizer_mismatch(base.tokenizer, other.tokenizer)
-        if base.kind != other.kind:  # merged into the other's language model, where rows are matched by token
-            return f"its tokenizer is not that of {base.repo}: {difference}" if difference else None
         if difference:
             return f"its tokenizer is not that of {base.repo}: {difference}; {_UNITE}"
         return _rows_mismatch(base, other)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import load, save
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
+from bot.hub.inspection.mismatch import find_mismatch
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
 from bot.search.strategies.make import make_strategy
@@ -137,22 +137,13 @@ def test_whoever_does_not_fit_the_carrier_is_refused_before_any_download(server:
         find(server, **plain)
 
 
-def test_a_language_model_may_have_rows_and_added_tokens_of_its_own(server: Running, tmp_path: Path) -> None:
-    """Rows are matched by token, so that a conversation's tokens do not keep a model out."""
-    own = read_files(server, TONGUE, tmp_path / "tongue")
-    weights, words, config = (
-        load(own["model.safetensors"]),
-        json.loads(own["tokenizer.json"]),
-        json.loads(own["config.json"]),
-    )
-    rows = config["vocab_size"]
-    longer = {
-        name: np.concatenate([tensor, tensor[:8]]) if tensor.shape[0] == rows else tensor
-        for name, tensor in weights.items()
-    }
-    turn = {"id": rows, "content": "<turn>", "special": True, "normalized": False}
-    words["added_tokens"].append({**turn, "single_word": False, "lstrip": False, "rstrip": False})
-    changed = {"model.safetensors": save(longer), "tokenizer.json": json.dumps(words).encode()}
-    config |= {"vocab_size": rows + 8}
-    server.store.commit("reef/talk", own | changed | {"config.json": json.dumps(config).encode()})
-    assert "reef/talk" in {source.repo for source in find(server).sources}
+def test_a_language_model_may_have_added_tokens_of_its_own(server: Running) -> None:
+    """Rows are matched by token, so that the tokens of conversations do not keep a model out."""
+    pool = find(server)
+    (inside,) = (source for source in pool.sources if source.repo == TONGUE)
+    assert inside.tokenizer is not None and inside.tokenizer.added
+    added = dict.fromkeys(inside.tokenizer.added, "<turn>") | {1000: "<end of turn>"}
+    talking = replace(inside, tokenizer=replace(inside.tokenizer, added=added, height=1001))
+    assert find_mismatch(pool.leader, talking) is None
+    other = replace(inside, tokenizer=replace(inside.tokenizer, parts=dict.fromkeys(inside.tokenizer.parts, "other")))
+    assert find_mismatch(pool.leader, other) == f"its tokenizer is not that of {EYE}: another vocabulary"
