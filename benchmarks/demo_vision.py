@@ -38,7 +38,7 @@ from evaluation.statistics.intervals import difference_interval
 from merging.recipes.weight_merge import WeightMerge
 
 KIND = "vision-language"
-CROSS = "zoo_captions_ja"
+CROSS = "cross"
 STEPS = tuple(step / 10 for step in range(11))
 """The weights of a uniform pair."""
 
@@ -51,7 +51,10 @@ def main() -> Figures:
     with tempfile.TemporaryDirectory() as place:
         folder = known or Path(place) / "demo"
         cycle, seconds = timed_demo(folder, "--kind", KIND) if known is None else past_demo(folder)
-        figures = {"seconds": seconds} | measured_in(cycle, seconds)
+        search = cycle["search"]
+        rate = 60 * search["candidates"] / search["seconds"]
+        print(f"{rate:.0f} candidates a minute")
+        figures = {"seconds": seconds, "candidates_per_minute": rate} | measured_in(cycle, seconds)
         return figures | compare_with_pairs(Home(folder / "home"), str(cycle["id"]))
 
 
@@ -60,7 +63,7 @@ def past_demo(folder: Path) -> tuple[Mapping[str, Any], float]:
     command = [str(Path(sys.executable).parent / "shoal"), "show", "demo-vision-1", "--home", str(folder / "home")]
     answer = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=True).stdout
     cycle = json.loads(answer)
-    return cycle, (datetime.fromisoformat(cycle["ended"]) - datetime.fromisoformat(cycle["started"])).total_seconds()
+    return cycle, (datetime.fromisoformat(cycle["finished"]) - datetime.fromisoformat(cycle["started"])).total_seconds()
 
 
 def compare_with_pairs(home: Home, cycle: str) -> Figures:
@@ -73,7 +76,7 @@ def compare_with_pairs(home: Home, cycle: str) -> Figures:
         recipe for recipe in recipes.values() if isinstance(recipe, WeightMerge) and len(recipe.sources) == 2
     )
     asked = {
-        split: [item.task == CROSS for item in worker.facts(split).items] for split in (Split.SEARCH, Split.REPORT)
+        split: [item.skill == CROSS for item in worker.facts(split).items] for split in (Split.SEARCH, Split.REPORT)
     }
     pairs = [uniform(example, weights) for weights in product(STEPS, STEPS) if any(weights)]
     best = max(pairs, key=lambda pair: examined(pair, Split.SEARCH)[asked[Split.SEARCH]].mean())
@@ -85,8 +88,11 @@ def compare_with_pairs(home: Home, cycle: str) -> Figures:
         ours = examined(recipe, Split.REPORT)[asked[Split.REPORT]]
         wins, losses = int((ours > theirs).sum()), int((ours < theirs).sum())
         gain = difference_interval(ours, theirs, seed=0, confidence=0.95)
-        rows.append({"release": role, "wins": wins, "losses": losses, "gain": [gain.mean, gain.low, gain.high]})
-        print(f"{role:20} cross {ours.mean():.3f}  wins {wins}, losses {losses}  {gain}")
+        row = {"release": role, "cross": float(ours.mean()), "wins": wins, "losses": losses}
+        rows.append(row | {"gain": [gain.mean, gain.low, gain.high]})
+        print(
+            f"{role:20} cross {ours.mean():.3f}  wins {wins}, losses {losses}  {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+        )
     return {"pair": weights, "pair_cross": float(theirs.mean()), "pairs": len(pairs), "against_pair": rows}
 
 

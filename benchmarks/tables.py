@@ -57,6 +57,18 @@ def demo_vision() -> list[list[str]]:
     return _report_split("demo_vision")
 
 
+def uniform_pair() -> list[list[str]]:
+    """The releases of the demo with pictures against the best merge with one weight for each source."""
+    found: Any = load("demo_vision")
+    weights = ", ".join(f"{name.partition('/')[2]} {weight:.1f}" for name, weight in found["pair"].items())
+    rows = [["merge", "cross", "wins", "losses", "difference, 95 % interval"]]
+    for row in found["against_pair"]:
+        mean, low, high = row["gain"]
+        cells = [f"{row['cross']:.3f}", str(row["wins"]), str(row["losses"]), f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"]
+        rows.append([f"release `{row['release']}`", *cells])
+    return [*rows, [f"best of {found['pairs']} pairs: {weights}", f"{found['pair_cross']:.3f}", "–", "–", "–"]]
+
+
 def real() -> list[list[str]]:
     """The same of the real demo."""
     return _report_split("real")
@@ -404,6 +416,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
         for table in (
             demo,
             demo_vision,
+            uniform_pair,
             real,
             merges,
             engine,
