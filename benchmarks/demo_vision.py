@@ -90,9 +90,7 @@ def compare_with_pairs(home: Home, cycle: str) -> Figures:
         gain = difference_interval(ours, theirs, seed=0, confidence=0.95)
         row = {"release": role, "cross": float(ours.mean()), "wins": wins, "losses": losses}
         rows.append(row | {"gain": [gain.mean, gain.low, gain.high]})
-        print(
-            f"{role:20} cross {ours.mean():.3f}  wins {wins}, losses {losses}  {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-        )
+        print(f"{role:20} cross {ours.mean():.3f}  wins {wins}, losses {losses}, gain {gain.mean:+.3f}")
     return {"pair": weights, "pair_cross": float(theirs.mean()), "pairs": len(pairs), "against_pair": rows}
 
 
