@@ -110,15 +110,10 @@ class CausalLM:
 
     def load_source_processor(self, folder: Path, template: Path | None = None) -> PreTrainedTokenizerBase:
         """Load the tokenizer of a source as its release will have it: that of its tokenizer.json wherever possible."""
-        from merging.tokenizers.release_files import release_files
-        from merging.tokenizers.source_tokenizer import load_tokenizer
-        from merging.writing.companions import read_companions
+        from merging.tokenizers.release_files import in_release_form
 
-        files = read_companions(folder) | {"config.json": (folder / "config.json").read_bytes()}
-        released = release_files(files).files
-        tokenizer: PreTrainedTokenizerBase = (
-            self.load_processor(folder) if released == files else load_tokenizer(str(folder), released)
-        )
+        with in_release_form(folder) as released:
+            tokenizer = self.load_processor(released)
         if template is not None and tokenizer.chat_template is None:
             tokenizer.chat_template = self.load_source_processor(template).chat_template
         return tokenizer

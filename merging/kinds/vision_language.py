@@ -121,8 +121,11 @@ class VisionLanguage:
         return processor
 
     def load_source_processor(self, folder: Path, template: Path | None = None) -> ProcessorMixin:
-        """Load the processor of a source, with another source's chat template if it has none."""
-        processor = self.load_processor(folder)
+        """Load the processor of a source as its release will have it, with another's chat template if it has none."""
+        from merging.tokenizers.release_files import in_release_form
+
+        with in_release_form(folder) as released:
+            processor = self.load_processor(released)
         if template is not None and not getattr(processor, "chat_template", None):
             processor.chat_template = self.load_processor(template).chat_template
         return processor

@@ -8,7 +8,9 @@ tokens than it was trained on. The class that reads the whole file is written in
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,20 @@ def release_files(files: Mapping[str, bytes]) -> ReleaseFiles:
 def release_note(folder: Path) -> str | None:
     """The note of a source's files: how its release's tokenizer differs from what transformers makes of the source."""
     return release_files(read_companions(folder) | {CONFIG: (folder / CONFIG).read_bytes()}).note
+
+
+@contextmanager
+def in_release_form(folder: Path) -> Iterator[Path]:
+    """A folder with a source's small files as its release will have them: its own, where the release changes none."""
+    files = read_companions(folder) | {CONFIG: (folder / CONFIG).read_bytes()}
+    released = release_files(files).files
+    if released == files:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="shoal-") as changed:
+        for name, content in released.items():
+            (Path(changed) / name).write_bytes(content)
+        yield Path(changed)
 
 
 def _deciding(files: Mapping[str, bytes]) -> list[str]:

@@ -9,13 +9,16 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
+from evaluation.harness.modalities.prompts import PicturePrompts
 from evaluation.harness.rules import tokenizer_rules
+from fixtures.picture_models import make_picture_model, make_processor
 from fixtures.tiny_models import tiny_model
 from merging.identity import ModelId
 from merging.kinds import KINDS
-from merging.partition import Partition
+from merging.partition import Component, Partition, banded_stack
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+from merging.sources.renamed import open_model
 from merging.tokenizers.release_files import release_files, release_note
 from merging.tokenizers.source_tokenizer import SourceTokenizer, read_source_tokenizer
 from merging.tokenizers.vocabulary import plan_vocabulary
@@ -89,6 +92,22 @@ def test_scores_and_the_release_use_the_file_s_tokenizer_with_the_class_s_specia
     scoring = KINDS["language"].load_source_processor(source)
     assert tokenizer_rules(scoring, chat=True) == tokenizer_rules(released, chat=True)
     assert (tmp_path / "release" / "tokenizer.json").read_bytes() == files["tokenizer.json"]
+
+
+def test_a_processor_s_tokenizer_is_that_of_the_file_for_scores_and_in_the_release(tmp_path: Path) -> None:
+    source, kind = tmp_path / "source", KINDS["vision-language"]
+    make_picture_model("idefics3").save_pretrained(source)
+    make_processor("idefics3").save_pretrained(source)
+    tokenizer = digit_splitter("Answer\n\n1 and   2")
+    tokenizer.add_special_tokens(["<image>", "<fake_token_around_image>", "<end_of_utterance>"])
+    put(source, {**files_of(tokenizer, kind="GPT2Tokenizer"), "config.json": (source / "config.json").read_bytes()})
+    whole = Partition((Component("", (), 0, banded_stack((), modules_apart=False, ends_apart=False)),))
+    name = ModelId(str(source))
+    recipe = WeightMerge.single(name, whole, "float32", carrier=name)
+    write_release(recipe, {name: open_model(source)}, tmp_path / "release", {})
+    scoring, released = kind.load_source_processor(source), kind.load_processor(tmp_path / "release")
+    assert scoring.tokenizer.tokenize(TEXT) == tokenizer.encode(TEXT).tokens  # type: ignore[attr-defined]
+    assert PicturePrompts(scoring).rules(chat=False) == PicturePrompts(released).rules(chat=False)
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "LlamaTokenizer"])
