@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from bot.cycle.context import CycleContext
 from bot.cycle.past.pull_requests import settle_pull_requests
@@ -15,7 +16,7 @@ from bot.search.results import GateResult
 def look_up_pull_requests(context: CycleContext) -> None:
     """Take over what people did on the Hub with the pull requests of the watchlist's earlier cycles."""
     ledger, hub, narrator = context.ledger, context.hub, context.narrator
-    for cycle in cycles_with_pull_requests(ledger, context.watchlist.name):
+    for cycle in cycles_with_pull_requests(ledger, datetime.now(UTC), context.watchlist.name):
         if ledger.kept(cycle, "hub", str) == hub.endpoint:
             for fault in settle_pull_requests(ledger, context.home, hub, cycle, narrator):
                 narrator.say(f"warning: {fault}")

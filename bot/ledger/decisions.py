@@ -15,10 +15,11 @@ from bot.ledger.tables import CycleRow, DecisionRow, DocumentRow, ReleaseRow
 
 
 class ReviewVerdict(StrEnum):
-    """What a person decided on a release."""
+    """What a person decided on a release; reopened: that it waits again, although it was rejected."""
 
     PUBLISHED = "published"
     REJECTED = "rejected"
+    REOPENED = "reopened"
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,22 @@ def _add_ticks(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN edited")
 
 
+def _add_closings(connection: Connection) -> None:
+    """From ledgers before it was looked up whether closed pull requests were opened again; of theirs nothing more is.
+
+    Decisions may say `reopened`, which older programs cannot read.
+    """
+    if connection.exec_driver_sql("PRAGMA table_info(pull_requests)").first() is not None:
+        connection.exec_driver_sql("ALTER TABLE pull_requests ADD COLUMN closed VARCHAR")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _add_schema_version,
     _add_states,
     _add_request_states,
     _add_offered_recipes,
     _add_ticks,
+    _add_closings,
 )
 """MIGRATIONS[n] turns schema n into n + 1."""
 

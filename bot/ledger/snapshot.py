@@ -18,7 +18,7 @@ _MILESTONES = (
     'SELECT cycle, role, recipe, files, "commit" FROM releases ORDER BY cycle, role',
     "SELECT max(id) FROM decisions",
     "SELECT id, state FROM requests ORDER BY id",
-    "SELECT cycle, role, number, settled FROM pull_requests ORDER BY cycle, role",
+    "SELECT cycle, role, number, settled, closed FROM pull_requests ORDER BY cycle, role",
     "SELECT id, state FROM run_requests ORDER BY id",
     "SELECT watchlist, last, newest_cycle FROM webhook_wakes ORDER BY watchlist",
 )

@@ -172,6 +172,7 @@ class PullRequestRow(Table):
     url: Mapped[str]
     opened: Mapped[str]
     settled: Mapped[bool]
+    closed: Mapped[str | None]
 
 
 class DocumentRow(Table):

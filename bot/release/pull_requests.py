@@ -48,7 +48,10 @@ class PullState(StrEnum):
 
 @dataclass(frozen=True)
 class PullOutcome:
-    """What became of a pull request, who did it and when; commit: of the merge, on the repo's main branch."""
+    """What became of a pull request, who did it and when; commit: of the merge, on the repo's main branch.
+
+    when: None if it was never anything but open.
+    """
 
     state: PullState
     who: str = ""
@@ -90,10 +93,10 @@ def read_outcome(hub: Hub, pull: PullRequest) -> PullOutcome:
     except HubNotFound:
         return PullOutcome(PullState.GONE)
     changes = [event for event in details.events if isinstance(event, DiscussionStatusChange)]
-    if details.status not in (PullState.MERGED, PullState.CLOSED):
-        return PullOutcome(PullState.OPEN)
     last = next((event for event in reversed(changes) if event.new_status == details.status), None)
     who, when = (last.author, last.created_at.astimezone(UTC)) if last else ("somebody on the Hub", None)
+    if details.status not in (PullState.MERGED, PullState.CLOSED):
+        return PullOutcome(PullState.OPEN, who, when)
     state, commit = PullState(details.status), ""
     if state is PullState.MERGED:
         commit = details.merge_commit_oid or _read_head(hub, pull.repo).sha or ""

@@ -10,7 +10,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
-from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, record_pull_request, settle_pull_request
+from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, record_pull_request
 from bot.progress import Narrator
 from bot.release.hints import shoal_command
 from bot.release.publish import (
@@ -113,7 +113,7 @@ class Publisher:
         state = read_outcome(self.hub, pull).state
         if state is PullState.OPEN:
             close_pull_request(self.hub, pull, "withdrawn: the cycle was resumed, and chose other merges")
-        settle_pull_request(self.ledger, pull)
+        record_pull_request(self.ledger, replace(pull, settled=True, closed=None))
         was = "" if state is PullState.OPEN else f"; it was {state} already"
         self.narrator.say(f"{pull.url}: withdrawn, for the cycle chose other merges when it was resumed{was}")
 

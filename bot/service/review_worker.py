@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from bot.cycle.past.pull_requests import settle_pull_requests
 from bot.cycle.past.review import publish_releases, reject_releases
@@ -28,7 +29,7 @@ _LOGGER = logging.getLogger("shoal.serve")
 
 LOOK_SECONDS, LOOK_UP_SECONDS = 2.0, 60.0
 """Seconds between looks for a request, or for the end of the cycle that holds the home; and between questions to the
-Hub about open pull requests."""
+Hub about pull requests that are open, or were closed lately."""
 
 
 class ReviewWorker:
@@ -70,7 +71,7 @@ class ReviewWorker:
         ledger = Ledger(self._home.ledger)
         faults: list[str] = []
         try:
-            for cycle in cycles_with_pull_requests(ledger):
+            for cycle in cycles_with_pull_requests(ledger, datetime.now(UTC)):
                 with hold_home(self._home):
                     faults += self._settle_cycle(ledger, cycle)
         except HomeIsBusyError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -129,7 +130,7 @@ def _look_up_all(home: Home, endpoint: str | None) -> None:
     from bot.lock import HomeIsBusyError, hold_home
 
     reader = read_ledger(home)
-    cycles = cycles_with_pull_requests(reader)
+    cycles = cycles_with_pull_requests(reader, datetime.now(UTC))
     reader.close()
     if not cycles or not os.access(home.ledger, os.W_OK):
         return

@@ -1,4 +1,7 @@
-"""What became on the Hub of releases that were offered in pull requests: merged is published, closed is rejected."""
+"""What became on the Hub of releases that were offered in pull requests: merged is published, closed is rejected.
+
+One that was closed may be opened again: the release waits then, or is published if it is merged.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, ReviewVerdict, cycle_decisions, record_decision
 from bot.ledger.ledger import Ledger, ReleaseEntry
-from bot.ledger.pull_requests import PullRequest, cycle_pull_requests, settle_pull_request
+from bot.ledger.pull_requests import PullRequest, record_pull_request, watched_pull_requests
 from bot.progress import Narrator
 from bot.release.folder import is_editable
 from bot.release.publish import move_tag
@@ -34,43 +37,54 @@ def settle_pull_requests(ledger: Ledger, home: Home, hub: Hub, cycle: str, narra
     """
     publisher = Publisher(hub, home, ledger, narrator, kept_watchlist(ledger, cycle).publish, cycle)
     faults = []
-    for pull in cycle_pull_requests(ledger, cycle).values():
+    for pull in watched_pull_requests(ledger, cycle, datetime.now(UTC)):
         try:
-            if _settle(publisher, pull):
-                settle_pull_request(ledger, pull)
+            if (now := _settle(publisher, pull)) != pull:
+                record_pull_request(ledger, now)
                 update_cycle(ledger, home, publisher)
         except ShoalError as error:
             faults.append(f"{pull.url}: {error}")
     return tuple(faults)
 
 
-def _settle(publisher: Publisher, pull: PullRequest) -> bool:
-    """Take over what became of a pull request; returns whether that is all there is to know of it.
+def _settle(publisher: Publisher, pull: PullRequest) -> PullRequest:
+    """Take over what became of a pull request; returns it as it is to be recorded.
 
     ShoalError if the Hub does not say, or does not close it.
     """
-    release = _find_release(publisher, pull)
+    release, over = _find_release(publisher, pull), replace(pull, settled=True, closed=None)
     if release is None:
         publisher.withdraw(pull)
-        return True
+        return over
     outcome = read_outcome(publisher.hub, pull)
     decision = cycle_decisions(publisher.ledger, pull.cycle).get(pull.role)
     waits = is_waiting(release, {pull.role: decision} if decision else {})
     if outcome.state is PullState.MERGED:
         if not release.commit:
             _take_merged(publisher, pull, release, outcome)
-        return True
+        return over
     if outcome.state is PullState.CLOSED:
         if waits:
             _decide(publisher, release, ReviewVerdict.REJECTED, outcome, f"closed pull request {pull.number}")
             publisher.narrator.say(f"{release.repo}: rejected: {pull.url} was closed")
-        return True
-    if waits and outcome.state is PullState.GONE:
-        raise ShoalError("is gone, or the token may not see it; publish or reject the release here")
-    if not waits and outcome.state is PullState.OPEN:
-        said = decision.describe() if decision else "published by a commit of its own"
-        close_pull_request(publisher.hub, pull, said)
-    return not waits
+        return over if release.commit else replace(over, closed=outcome.when or pull.closed or datetime.now(UTC))
+    if outcome.state is PullState.GONE:
+        if waits:
+            raise ShoalError("is gone, or the token may not see it; publish or reject the release here")
+        return over
+    if waits:
+        return replace(pull, settled=False, closed=None)
+    if not release.commit and decision is not None and _is_reopened(pull, outcome, decision):
+        _decide(publisher, release, ReviewVerdict.REOPENED, outcome, f"reopened pull request {pull.number}")
+        publisher.narrator.say(f"{release.repo}: waits for review again: {pull.url} was opened again")
+        return replace(pull, settled=False, closed=None)
+    close_pull_request(publisher.hub, pull, decision.describe() if decision else "published by a commit of its own")
+    return over if release.commit else replace(over, closed=datetime.now(UTC))
+
+
+def _is_reopened(pull: PullRequest, outcome: PullOutcome, decision: ReviewDecision) -> bool:
+    """Whether a pull request that is open was closed, and opened again after the decision that holds."""
+    return pull.closed is not None and outcome.when is not None and outcome.when > decision.when
 
 
 def _take_merged(publisher: Publisher, pull: PullRequest, release: ReleaseEntry, outcome: PullOutcome) -> None:

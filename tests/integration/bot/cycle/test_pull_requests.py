@@ -6,6 +6,7 @@ No search is run: the releases are small folders, recorded as a cycle does it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.ledger.decisions import ReviewDecision, cycle_decisions, rejected_recipes
 from bot.ledger.ledger import Ledger, State
-from bot.ledger.pull_requests import cycle_pull_requests, cycles_with_pull_requests
+from bot.ledger.pull_requests import WATCHED, cycle_pull_requests, cycles_with_pull_requests
 from bot.ledger.requests import RequestKind, make_requests, newest_requests
 from bot.release.review import Publisher
 from bot.release.verify import hash_files
@@ -62,6 +63,9 @@ class Offered:
 
     def commits(self) -> list[str]:
         return [commit.title for commit in self.person.list_repo_commits(REPO)]
+
+    def watched(self, now: datetime | None = None) -> tuple[str, ...]:
+        return cycles_with_pull_requests(self.ledger, now or datetime.now(UTC))
 
     def edit(self, path: str, content: bytes) -> None:
         """A person changes the pull request."""
@@ -112,7 +116,7 @@ def test_what_a_person_merges_is_published_by_them(offered: Offered) -> None:
     assert (decision.verdict, decision.who, decision.note) == ("published", "ada", "merged pull request 1")
     assert decision.when == merge.events[-1].created_at
     assert release.commit == merge.merge_commit_oid == offered.person.model_info(REPO, revision=CYCLE).sha
-    assert offered.ledger.cycle(CYCLE).state is State.PUBLISHED and cycles_with_pull_requests(offered.ledger) == ()
+    assert offered.ledger.cycle(CYCLE).state is State.PUBLISHED and offered.watched() == ()
     (collection,) = offered.person.list_collections(owner="reef")
     assert [item.item_id for item in collection.items] == [REPO]
     before = offered.commits()
@@ -200,7 +204,7 @@ def test_a_pull_request_of_what_a_resumed_cycle_did_not_choose_again_is_closed(o
     assert "/discussions/2)" in ending.note and offered.person.get_discussion_details(REPO, 1).status == "closed"
     assert offered.look() == () and offered.state() == "waiting in pull request 2"
     offered.ledger.drop_releases(CYCLE, keep=[])
-    assert offered.look() == () and cycles_with_pull_requests(offered.ledger) == ()
+    assert offered.look() == () and offered.watched() == ()
     assert offered.person.get_discussion_details(REPO, 2).status == "closed"
 
 
@@ -249,3 +253,29 @@ def test_a_merge_that_conflicts_is_named_and_nothing_is_overwritten(offered: Off
     with pytest.raises(ShoalError, match=r"Merge conflicts in README\.md"):
         publish_releases(offered.ledger, offered.home, offered.hub, CYCLE, (), offered.listener)
     assert offered.state() == "waiting in pull request 1" and offered.commits()[0] == "By hand"
+
+
+def test_a_closed_pull_request_that_is_opened_again_waits_and_is_published_when_it_is_merged(offered: Offered) -> None:
+    def change(status: str) -> None:
+        offered.person.change_discussion_status(REPO, 1, status)
+        ReviewWorker(offered.home, lambda _: offered.hub, offered.listener).look_up_pull_requests()
+
+    change("closed")
+    assert offered.state().startswith("rejected by") and cycle_pull_requests(offered.ledger, CYCLE) == {}
+    assert offered.ledger.cycle(CYCLE).state is State.REJECTED and rejected_recipes(offered.ledger, "small")
+    closed = offered.decision().when
+    assert offered.watched(closed + WATCHED / 2) == (CYCLE,) and offered.watched(closed + WATCHED) == ()
+    change("open")
+    assert offered.state() == "waiting in pull request 1" and offered.ledger.cycle(CYCLE).state is State.REVIEW
+    assert offered.decision().describe().endswith(": reopened pull request 1")
+    assert rejected_recipes(offered.ledger, "small") == {}
+    # A rejection here closes it; who opens and merges that has the last word.
+    reject_releases(offered.ledger, offered.home, offered.hub, CYCLE, [ROLE], "too slow", offered.listener, who="bob")
+    offered.look()
+    assert offered.person.get_discussion_details(REPO, 1).status == "closed"
+    offered.person.change_discussion_status(REPO, 1, "open")
+    offered.person.merge_pull_request(REPO, 1)
+    offered.look()
+    (release,) = offered.ledger.releases(CYCLE)
+    assert release.commit and offered.ledger.cycle(CYCLE).state is State.PUBLISHED
+    assert offered.decision().describe().endswith(": merged pull request 1") and offered.watched() == ()

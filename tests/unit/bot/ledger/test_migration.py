@@ -108,6 +108,7 @@ def test_pull_requests_and_requests_of_an_older_ledger_are_read(home: Home) -> N
     ledger.close()
     row = "('demo-1', 'balanced', 'o/balanced', 1, 'http://hub/1', '2026-11-26T12:00:00+00:00', 0)"
     execute(home, "ALTER TABLE pull_requests DROP COLUMN recipe; PRAGMA user_version = 3")
+    execute(home, "ALTER TABLE pull_requests DROP COLUMN closed")
     execute(home, f"INSERT INTO pull_requests VALUES {row}")
     execute(home, "ALTER TABLE requests DROP COLUMN edits; ALTER TABLE requests DROP COLUMN over_changes")
     execute(home, "ALTER TABLE requests ADD COLUMN edited BOOLEAN NOT NULL DEFAULT 0")
@@ -115,7 +116,7 @@ def test_pull_requests_and_requests_of_an_older_ledger_are_read(home: Home) -> N
     names = "kind, cycle, role, note, edited, who, made, state, outcome"
     execute(home, f"INSERT INTO requests ({names}) VALUES ({values})")
     pull = cycle_pull_requests(Ledger(home.ledger), "demo-1")["balanced"]
-    assert (pull.recipe, pull.number, pull.settled) == (recipe, 1, False)
+    assert (pull.recipe, pull.number, pull.settled, pull.closed) == (recipe, 1, False, None)
     (request,) = waiting_requests(Ledger(home.ledger))
     assert (request.who, request.edits, request.over_changes) == ("ann", "", False)
 
