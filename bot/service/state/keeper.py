@@ -10,9 +10,9 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +24,15 @@ from bot.ledger.snapshot import EMPTY_MARK, LedgerMark, read_mark
 from bot.lock import hold_home
 from bot.service.schedule_times import ScheduleTimes, stored_times
 from bot.service.state.repo import FORMAT, SQUASH_EVERY, StateHead, StateManifest, StateRepo, StateTakenError
-from bot.service.state.snapshot import LEDGER, restore_snapshot, write_snapshot
+from bot.service.state.snapshot import (
+    LARGEST_EDIT,
+    LEDGER,
+    EditableFile,
+    editable_files,
+    read_edits,
+    restore_snapshot,
+    write_snapshot,
+)
 from bot.version import shoal_version
 from merging.writing.atomic import atomic_file
 
@@ -46,6 +54,7 @@ class HomeState:
     """Which snapshot a home's ledger goes on from: the state's repo, the process's session, and what it had saved.
 
     restored: the mark of a snapshot that was to replace the ledger; None once that is done.
+    edits: of files of releases that wait, as saved: SHA-256 by name.
     """
 
     repo: str
@@ -53,6 +62,7 @@ class HomeState:
     commit: str
     mark: LedgerMark
     restored: LedgerMark | None = None
+    edits: Mapping[str, str] = field(default_factory=dict)
 
 
 _HOME_STATE = TypeAdapter(HomeState)
@@ -60,21 +70,27 @@ _HOME_STATE = TypeAdapter(HomeState)
 
 @dataclass(frozen=True)
 class Progress:
-    """What a snapshot would hold: the ledger's mark, and when watchlists are due."""
+    """What a snapshot would hold: the ledger's mark, when watchlists are due, and what a person may have edited."""
 
     mark: LedgerMark
     times: ScheduleTimes
+    files: tuple[EditableFile, ...] = ()
 
 
 def is_due(now: Progress, saved: Progress, seconds: float) -> bool:
-    """Whether to save: at once after a stage, a decision or a run; else when scores are unsaved for long enough."""
-    if (now.mark.milestones, now.times) != (saved.mark.milestones, saved.times):
+    """Whether to save: at once after a stage, a decision, a run or an edit; else after long with unsaved scores."""
+    if (now.mark.milestones, now.times, now.files) != (saved.mark.milestones, saved.times, saved.files):
         return True
     return now.mark.evaluations != saved.mark.evaluations and seconds >= LONGEST_UNSAVED
 
 
-def goes_on(kept: HomeState | None, mark: LedgerMark, head: StateHead, repo: str) -> bool | None:
-    """Whether a home's ledger goes on as it is (True), is replaced by the state (False), or is in conflict (None)."""
+def goes_on(
+    kept: HomeState | None, mark: LedgerMark, head: StateHead, repo: str, edits: Mapping[str, str]
+) -> bool | None:
+    """Whether a home's ledger goes on as it is (True), is replaced by the state (False), or is in conflict (None).
+
+    edits: those of the home's files now, as in `HomeState`.
+    """
     if LEDGER not in head.files:
         return True
     if mark == EMPTY_MARK:
@@ -83,6 +99,8 @@ def goes_on(kept: HomeState | None, mark: LedgerMark, head: StateHead, repo: str
         return None
     if kept.commit == head.commit or (head.manifest is not None and head.manifest.session == kept.session):
         return True
+    if kept.restored is None and edits.items() - kept.edits.items():
+        return None
     return False if mark in (kept.mark, kept.restored) else None
 
 
@@ -94,6 +112,8 @@ class StateKeeper:
         self._session, self._number = secrets.token_hex(8), 0
         self._head: StateHead | None = None
         self._saved = Progress(EMPTY_MARK, {})
+        self._edits: Mapping[str, str] = {}
+        self._left_out: set[EditableFile] = set()
         self._saved_at = time.monotonic()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self.taken: StateTakenError | None = None
@@ -132,18 +152,23 @@ class StateKeeper:
         if self._home.ledger.exists():
             Ledger(self._home.ledger).close()  # brings it up to date
         head, kept, mark = self._repo.open(), _read_home_state(self._home), read_mark(self._home.ledger)
-        verdict = goes_on(kept, mark, head, self._repo.name)
+        edits = read_edits(self._home)
+        verdict = goes_on(kept, mark, head, self._repo.name, edits)
         if verdict is None:
             by = f"{head.manifest.who} at {head.manifest.when}" if head.manifest else head.commit[:12]
+            own = f"{self._home.ledger} has what it does not have; move that file away"
+            if kept is not None and (kept.repo, kept.mark) == (self._repo.name, mark):
+                names = ", ".join(sorted(edits.keys() - kept.edits.keys()) or sorted(edits))
+                own = f"{self._home.folder} has {names} that it does not have; move what was edited out of the release"
             raise ShoalError(
-                f"--state: {self._repo.name}: is of {by}, and {self._home.ledger} has what it does not have; move "
-                "that file away to go on from the state, or choose another --home"
+                f"--state: {self._repo.name}: is of {by}, and {own} to go on from the state, or choose another --home"
             )
         if verdict:
             self._saved = Progress(kept.mark if kept else EMPTY_MARK, {})
+            self._edits = kept.edits if kept else {}
         else:
             self._restore(head, mark)
-            self._saved = self._progress()
+            self._saved, self._edits = self._progress(), read_edits(self._home)
         return head
 
     def save(self) -> None:
@@ -154,9 +179,10 @@ class StateKeeper:
             assert self._head is not None  # `begin` set it
             self._number += 1
             self._remember(self._head.commit, self._saved.mark)  # a commit whose answer is lost is this session's
-            progress = self._progress()
+            progress, edits = self._progress(), read_edits(self._home)
             before, self._head = self._head.manifest, self._commit(self._head)
-            self._saved, self._saved_at = progress, time.monotonic()
+            self._saved, self._edits, self._saved_at = progress, edits, time.monotonic()
+            self._say_left_out(progress)
             if self._number // SQUASH_EVERY > (before.number if before else 0) // SQUASH_EVERY:
                 self._head = self._repo.squash(self._head)
             self._remember(self._head.commit, progress.mark)
@@ -191,7 +217,7 @@ class StateKeeper:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _remember(self, commit: str, mark: LedgerMark, restored: LedgerMark | None = None) -> None:
-        state = HomeState(self._repo.name, self._session, commit, mark, restored)
+        state = HomeState(self._repo.name, self._session, commit, mark, restored, self._edits)
         with atomic_file(self._home.state) as file:
             file.write(_HOME_STATE.dump_json(state))
 
@@ -208,7 +234,12 @@ class StateKeeper:
                 self._stop.wait(PAUSE_AFTER_FAILURE)
 
     def _progress(self) -> Progress:
-        return Progress(read_mark(self._home.ledger), stored_times(self._home))
+        return Progress(read_mark(self._home.ledger), stored_times(self._home), editable_files(self._home))
+
+    def _say_left_out(self, progress: Progress) -> None:
+        for file in {file for file in progress.files if file.size > LARGEST_EDIT} - self._left_out:
+            self._left_out.add(file)
+            self._say(f"{file.path}: {file.size:,} bytes, more than the {LARGEST_EDIT:,} that a state takes; not saved")
 
     def _restore(self, head: StateHead, mark: LedgerMark) -> None:
         """Replace the ledger, which has a mark. Killed at any point, the next start does it again."""

@@ -12,7 +12,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,6 +20,7 @@ from bot.cycle.past.review import current_user
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubNotFound
 from bot.hub.client import Hub
+from bot.service.state.snapshot import EDITS
 from templates.markdown import render_markdown
 
 MANIFEST = "shoal-state.json"
@@ -92,20 +93,24 @@ class StateRepo:
             return self._head()
 
     def fetch(self, head: StateHead, folder: Path) -> None:
-        """Download the files of a snapshot to a folder."""
+        """Download the files of a snapshot to a folder, but for names that lead out of it."""
         for name in sorted(head.files):
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                continue
             self._download(head.commit, name, folder)
 
     def commit(self, head: StateHead, manifest: StateManifest, files: Mapping[str, Path]) -> StateHead:
-        """Commit a snapshot on top of a head; returns the new one.
+        """Commit a snapshot on top of a head; returns the new one. Edits that are no more are deleted.
 
         Raises:
             StateTakenError: another process has committed since.
         """
-        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
         from huggingface_hub.errors import HfHubHTTPError
 
-        operations = [CommitOperationAdd(MANIFEST, json.dumps(asdict(manifest), indent=1).encode())]
+        gone = {name for name in head.files - files.keys() if name.startswith(f"{EDITS}/")}
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationDelete(name) for name in gone]
+        operations.append(CommitOperationAdd(MANIFEST, json.dumps(asdict(manifest), indent=1).encode()))
         operations += [CommitOperationAdd(name, path) for name, path in files.items()]
         if head.manifest is None:
             operations.append(CommitOperationAdd("README.md", render_markdown("state_card.md.j2").encode()))
@@ -122,7 +127,7 @@ class StateRepo:
                 raise self._taken(now) from error
             # The answer to an earlier try was lost: to this commit, or to a squash.
             return now if now.manifest == manifest else self.commit(now, manifest, files)
-        return StateHead(made.oid, manifest, head.files | files.keys())
+        return StateHead(made.oid, manifest, (head.files - gone) | files.keys())
 
     def squash(self, head: StateHead) -> StateHead:
         """Forget all snapshots before the head, which only take up room; returns the head's new commit."""

@@ -20,6 +20,7 @@ from bot.service.scheduler import DueWatchlists, running_schedule
 from bot.service.state import keeper as keeping
 from bot.service.state.keeper import StateKeeper, kept_state
 from bot.service.state.repo import MANIFEST, StateRepo, StateTakenError
+from bot.service.state.snapshot import LARGEST_EDIT
 from bot.watchlist.load import load_watchlist
 from conftest import TestHub
 from fixtures.past_cycles import CARD, PIXEL, write_past_cycles
@@ -222,3 +223,48 @@ def test_a_repo_that_is_public_or_something_else_is_refused_in_one_line(hub: Tes
     with pytest.raises(ShoalError, match=r"reef/state: the Hub answers 403"):
         StateKeeper(state_of(hub, hub.other_token), new, "bob", print).begin()
     assert not new.ledger.exists()
+
+
+def test_an_edited_card_is_saved_comes_back_and_is_forgotten_when_it_is_undone(
+    hub: TestHub, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.01)
+    card, name = home.release("small-1", "balanced") / "README.md", "edits/small-1/balanced/README.md"
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"of the machine")
+    (card.parent / "scores.png").unlink()
+    (card.parent / "scores.png").symlink_to(secret)  # leads out of the release
+    saved: list[str] = []
+    with kept_state(state_of(hub), home, "ada", saved.append):
+        card.write_text(CARD + "Edited.")
+        for _ in range(1000):
+            if titles(hub)[0] == "Snapshot 2 of ada":
+                break
+    edits = [file for file in hub.api().list_repo_files(REPO, repo_type="dataset") if file.startswith("edits")]
+    assert edits == [name] and titles(hub)[0] == "Snapshot 2 of ada"
+
+    # On another machine it is as the reviewer left it; a name that the ledger does not have is not looked at.
+    shelf = Shelf(hub.store, "datasets")
+    shelf.commit(REPO, {"edits/small-1/balanced/model.safetensors": b"evil", "edits/small-1/other/README.md": b"evil"})
+    new = Home(tmp_path / "new")
+    keeper(hub, new, "bob").begin()
+    there = new.release("small-1", "balanced")
+    assert (there / "README.md").read_text() == CARD + "Edited." and (there / "scores.png").read_bytes() == PIXEL
+    assert not (there / "model.safetensors").exists() and not new.release("small-1", "other").exists()
+
+    # An edit that only one of two machines has stops that one; undone, it goes on.
+    card.write_text(CARD + "Offline.")
+    with pytest.raises(ShoalError, match=r"is of bob .*README.md that it does not have; move what was edited out of"):
+        keeper(hub, home).begin()
+    assert card.read_text() == CARD + "Offline."
+    card.unlink()
+    keeper(hub, home).begin()
+    assert card.read_text() == CARD + "Edited."
+    card.write_text(CARD)
+    said: list[str] = []
+    (card.parent / "scores.png").unlink()
+    (card.parent / "scores.png").write_bytes(bytes(LARGEST_EDIT + 1))
+    with kept_state(state_of(hub), home, "ada", said.append):
+        pass
+    assert not any(file.startswith("edits") for file in hub.api().list_repo_files(REPO, repo_type="dataset"))
+    assert len([line for line in said if "scores.png: 10,000,001 bytes, more than" in line]) == 1

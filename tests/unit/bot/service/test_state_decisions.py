@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bot.ledger.snapshot import EMPTY_MARK, LedgerMark
@@ -33,27 +35,30 @@ def head(commit: str = "c1", session: str = "s1", *files: str) -> StateHead:
     return StateHead(commit, StateManifest(1, session, 3, "ada", "2026-11-26", "0.2.0"), frozenset(files))
 
 
-KEPT = HomeState("reef/state", "s1", "c1", AT_FIRST)
+KEPT = HomeState("reef/state", "s1", "c1", AT_FIRST, edits={"edits/card": "1"})
 FILLED = ("c2", "s2", "ledger.sqlite")
 
 
 @pytest.mark.parametrize(
-    ("kept", "mark", "newest", "verdict"),
+    ("kept", "mark", "newest", "edits", "verdict"),
     [
-        (None, EMPTY_MARK, head(*FILLED), False),  # an empty home takes the state
-        (None, AT_FIRST, head("c0", "s0"), True),  # an empty state takes the home
-        (None, AT_FIRST, head(*FILLED), None),  # both have something
-        (HomeState("reef/other", "s1", "c2", AT_FIRST), AT_FIRST, head(*FILLED), None),
-        (KEPT, SCORED, head("c1", "s9", "ledger.sqlite"), True),  # nobody committed since
-        (KEPT, SCORED, head("c9", "s1", "ledger.sqlite"), True),  # it was this home's own session
-        (KEPT, AT_FIRST, head(*FILLED), False),  # somebody did, and here is nothing new
-        (KEPT, SCORED, head(*FILLED), None),  # and here is something new, too
+        (None, EMPTY_MARK, head(*FILLED), {}, False),  # an empty home takes the state
+        (None, AT_FIRST, head("c0", "s0"), {}, True),  # an empty state takes the home
+        (None, AT_FIRST, head(*FILLED), {}, None),  # both have something
+        (HomeState("reef/other", "s1", "c2", AT_FIRST), AT_FIRST, head(*FILLED), {}, None),
+        (KEPT, SCORED, head("c1", "s9", "ledger.sqlite"), {}, True),  # nobody committed since
+        (KEPT, SCORED, head("c9", "s1", "ledger.sqlite"), {}, True),  # it was this home's own session
+        (KEPT, AT_FIRST, head(*FILLED), {}, False),  # somebody did, and here is nothing new
+        (KEPT, SCORED, head(*FILLED), {}, None),  # and here is something new, too
+        (KEPT, AT_FIRST, head(*FILLED), {"edits/card": "1"}, False),  # an edit that was saved
+        (KEPT, AT_FIRST, head(*FILLED), {"edits/card": "2"}, None),  # another one, that was not
+        (replace(KEPT, restored=AT_FIRST), AT_FIRST, head(*FILLED), {"edits/card": "2"}, False),  # killed on its way
     ],
 )
 def test_a_home_with_something_of_its_own_is_never_overwritten(
-    kept: HomeState | None, mark: LedgerMark, newest: StateHead, verdict: bool | None
+    kept: HomeState | None, mark: LedgerMark, newest: StateHead, edits: dict[str, str], verdict: bool | None
 ) -> None:
-    assert goes_on(kept, mark, newest, "reef/state") is verdict
+    assert goes_on(kept, mark, newest, "reef/state", edits) is verdict
 
 
 def test_a_process_is_named_by_where_it_runs() -> None:
