@@ -2,8 +2,9 @@
 
 It holds what cannot be had again: the ledger, reports, which watchlists are paused or due, and the cards and pictures
 of releases that wait for review where a person has edited them. Sources are downloaded again, the weights of those
-releases are written again from their recipes, and their cards as they were written are in the ledger. Secrets (addresses
-of notifications, the page's password) are never part of it, nor are pickles: of the job store it holds times alone.
+releases are written again from their recipes, and their cards as they were written are in the ledger. Secrets
+(addresses of notifications, the page's password) are never part of it, nor are pickles: of the job store it holds times
+alone.
 """
 
 from __future__ import annotations
