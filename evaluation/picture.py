@@ -72,18 +72,19 @@ class ShownPictures(Sequence[Image.Image]):
         return iter(self._read())
 
 
-def open_picture(value: object, folder: Path | None = None) -> Image.Image:
+def open_picture(value: object, folder: Path | None = None, roots: Sequence[Path] = ()) -> Image.Image:
     """A picture as documents hold it, not yet decoded: a Pillow image, a file's bytes, its path, or a row of `datasets`
     with either.
 
-    folder: where relative paths are looked up; then in the working directory. Raises PictureError.
+    folder: where relative paths are looked up. roots: the other folders whose files may be pictures, because documents
+    may be a stranger's, and releases show their pictures. Raises PictureError.
     """
     if isinstance(value, Image.Image):
         return value
     if isinstance(value, Mapping) and (value.get("bytes") or value.get("path")):
         value = value.get("bytes") or value["path"]
     if isinstance(value, str | Path):
-        value = _find(str(value), folder).read_bytes()  # an open file for each picture would be too many
+        value = _find(str(value), folder, roots).read_bytes()  # an open file for each picture would be too many
     if not isinstance(value, bytes):
         raise PictureError(f"doc_to_image gives a {type(value).__name__}; give a picture, a file's path or its bytes")
     try:
@@ -94,9 +95,9 @@ def open_picture(value: object, folder: Path | None = None) -> Image.Image:
         raise PictureError(explain_picture(error)) from error
 
 
-def read_picture(value: object, folder: Path | None) -> Image.Image:
+def read_picture(value: object, folder: Path | None, roots: Sequence[Path] = ()) -> Image.Image:
     """A picture as documents hold it (see `open_picture`), as RGB. Raises PictureError."""
-    return to_rgb(open_picture(value, folder))
+    return to_rgb(open_picture(value, folder, roots))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -142,11 +143,18 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _find(path: str, folder: Path | None) -> Path:
+def _find(path: str, folder: Path | None, roots: Sequence[Path]) -> Path:
+    """The file that a document's path names, links followed. Raises PictureError for one outside the folders."""
     if "://" in path:
         raise PictureError(f"its picture is the address {path}; download it and give the file's path")
-    beside = folder / path if folder is not None else Path(path)
-    found = beside if beside.is_file() else Path(path)
-    if not found.is_file():
+    allowed = [root.resolve() for root in (folder, *roots) if root is not None]
+    try:
+        named = Path(path) if folder is None else folder.absolute() / path
+        found = named.resolve() if named.is_absolute() and named.is_file() else None
+    except (OSError, ValueError):  # no file can have such a name
+        found = None
+    if found is None:
         raise PictureError(f"its picture {path} is not there; relative paths are looked up beside the task's file")
+    if not any(map(found.is_relative_to, allowed)):
+        raise PictureError(f"its picture {path} is outside the task folder and its data set; copy it beside the task")
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import datasets
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.file_download import repo_folder_name
 from lm_eval.api.registry import register_metric
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
@@ -54,7 +56,7 @@ def load_tasks(skills: Iterable[Skill], folders: Sequence[Path], *, pictures: bo
         catalogue = _open_catalogue(names, folders)
         for name in names:
             try:
-                loaded[name] = _load(catalogue, name)
+                loaded[name] = _load(catalogue, name, folders)
                 check_task(loaded[name], [use for use in uses if use.task == name], pictures=pictures)
             except EvaluationError as error:
                 faults.append(error)
@@ -82,7 +84,7 @@ def _open_catalogue(names: Collection[str], folders: Sequence[Path]) -> TaskMana
     return catalogue
 
 
-def _load(catalogue: TaskManager, name: str) -> LoadedTask:
+def _load(catalogue: TaskManager, name: str, folders: Sequence[Path]) -> LoadedTask:
     entry = catalogue.task_index[name]
     config = entry.cfg or {}
 
@@ -98,7 +100,21 @@ def _load(catalogue: TaskManager, name: str) -> LoadedTask:
             task = _from_cache_or_hub(load)
     except Exception as error:  # YAML, data set, or the task's own code
         raise _explain(error, name, config) from error
-    return LoadedTask(name, task, entry.yaml_path.parent if entry.yaml_path else None)
+    beside = entry.yaml_path.parent if entry.yaml_path else None
+    own = [folder for folder in folders if beside and beside.resolve().is_relative_to(folder.resolve())]
+    return LoadedTask(name, task, beside, (*own, *_data_folders(vars(task.config))))
+
+
+def _data_folders(config: Mapping[str, object]) -> Iterator[Path]:
+    """The folders in which a task's data set has its files: one that the task's file names, or `datasets`' own."""
+    yield Path(datasets.config.DOWNLOADED_DATASETS_PATH)  # with what archives hold
+    path, given = str(config.get("dataset_path")), config.get("dataset_kwargs")
+    if _is_on_hub(config):
+        local = Path(path)  # `datasets` takes a folder for a data set, too
+        cached = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=path, repo_type="dataset"))
+        yield local if local.is_dir() else cached
+    elif isinstance(given, Mapping) and isinstance(folder := given.get("data_dir"), str):
+        yield Path(folder)
 
 
 def find_local_files(config: Mapping[str, object], folder: Path) -> dict[str, object]:

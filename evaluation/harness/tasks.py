@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from evaluation.errors import EvaluationError
 from evaluation.harness.modalities.documents import Doc, DocumentRows, Documents
 from evaluation.harness.process_state import seeded
 from evaluation.items import item_id, pictures_id, subject_id, text_column
-from evaluation.picture import ShownPictures, explain_picture, picture_digest, read_picture
+from evaluation.picture import ShownPictures, explain_picture, open_picture, picture_digest, read_picture
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes, TaskItems, divide_items
 
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 class LoadedTask:
     """One lm-eval task with its documents by item id, and the metrics it gives for an answer.
 
-    folder: that of the task's file, where relative paths of pictures are looked up.
+    folder: that of the task's file, where relative paths of pictures are looked up. roots: the other folders whose
+    files may be pictures.
     """
 
-    def __init__(self, name: str, task: ConfigurableTask, folder: Path | None = None) -> None:
+    def __init__(
+        self, name: str, task: ConfigurableTask, folder: Path | None = None, roots: Sequence[Path] = ()
+    ) -> None:
         self.name = name
         self.task = task
         self.folder = folder
+        self.roots = roots
         self.has_pictures = task.config.doc_to_image is not None
         self._digests: dict[str, tuple[str, ...]] = {}
 
@@ -59,7 +63,9 @@ class LoadedTask:
         with seeded():
             rows = read() or ()
             if self.has_pictures:
-                return self._read_pictured(DocumentRows(rows))
+                return self._read_pictured(
+                    DocumentRows(rows, partial(open_picture, folder=self.folder, roots=self.roots))
+                )
             found: dict[str, Doc] = {}
             for doc in rows:
                 found.setdefault(item_id(doc), doc)
@@ -92,7 +98,7 @@ class LoadedTask:
         with seeded():  # a task's own code may draw what it shows
             found = self.task.doc_to_image(doc)
         values = found if isinstance(found, list | tuple) else [found]
-        return [read_picture(value, self.folder) for value in values if value is not None]
+        return [read_picture(value, self.folder, self.roots) for value in values if value is not None]
 
     def picture_digests(self, item: str) -> tuple[str, ...]:
         """The digests of an item's pictures, once its documents were read."""

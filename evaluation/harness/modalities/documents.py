@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, Image
 
-from evaluation.picture import open_picture
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Doc = dict[str, object]
 
@@ -15,7 +16,8 @@ Doc = dict[str, object]
 class DocumentRows:
     """The documents of one set by their place; a data set's own pictures are opened, and not decoded by `datasets`."""
 
-    def __init__(self, rows: Iterable[Doc]) -> None:
+    def __init__(self, rows: Iterable[Doc], open_picture: Callable[[object], Picture]) -> None:
+        self._open = open_picture
         features = rows.features if isinstance(rows, Dataset) else {}
         self._columns = [name for name, feature in features.items() if isinstance(feature, Image) and feature.decode]
         found: Any = rows if isinstance(rows, Dataset) else list(rows)
@@ -29,7 +31,7 @@ class DocumentRows:
     def read(self, place: int) -> Doc:
         """A document. Raises PictureError for a picture that cannot be opened."""
         doc: Doc = self._rows[place]
-        opened = {name: open_picture(doc[name]) for name in self._columns if doc[name] is not None}
+        opened = {name: self._open(doc[name]) for name in self._columns if doc[name] is not None}
         return {**doc, **opened}
 
 

@@ -74,6 +74,26 @@ def test_a_picture_is_found_as_bytes_a_path_beside_the_task_or_a_row_of_datasets
     data = (tmp_path / "one.png").read_bytes()
     ways = [image, data, "one.png", tmp_path / "one.png", {"bytes": data, "path": None}, {"path": "one.png"}]
     assert {picture_digest(read_picture(way, tmp_path)) for way in ways} == {picture_digest(image)}
+    (tmp_path / "sub").mkdir()
+    for way in ("../one.png", str(tmp_path / "one.png")):
+        assert read_picture(way, tmp_path / "sub", [tmp_path]).getcolors() == image.getcolors()
+
+
+def test_a_picture_outside_the_folders_is_refused_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tasks", "elsewhere"):
+        (tmp_path / name).mkdir()
+        plain("RGB", 9).save(tmp_path / name / f"{name}.png")
+    (tmp_path / "tasks" / "link.png").symlink_to(tmp_path / "elsewhere" / "elsewhere.png")
+    for way in (str(tmp_path / "elsewhere" / "elsewhere.png"), "../elsewhere/elsewhere.png", "link.png"):
+        for value in (way, {"path": way, "bytes": None}):
+            with pytest.raises(PictureError, match=f"its picture {way} is outside the task folder and its data set"):
+                open_picture(value, tmp_path / "tasks")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for folder in (tmp_path / "tasks", None):
+        with pytest.raises(PictureError, match=r"its picture elsewhere\.png is not there"):
+            open_picture("elsewhere.png", folder)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +113,7 @@ def test_a_picture_is_found_as_bytes_a_path_beside_the_task_or_a_row_of_datasets
             "its picture has 2 frames; save the one that is meant by itself",
         ),
         (plain("I;16", 0), "its picture has pixels of Pillow's mode I;16; save it with 8 bits a channel"),
+        ("x" * 300 + ".png", r"its picture x+\.png is not there"),
         ("missing.png", "its picture missing.png is not there; relative paths are looked up beside the task's file"),
         ("https://a.example/b.png", "its picture is the address https://a.example/b.png; download it"),
         (17, "doc_to_image gives a int; give a picture, a file's path or its bytes"),

@@ -164,6 +164,37 @@ def test_a_picture_may_be_a_path_a_template_s_list_bytes_or_what_a_function_open
     assert found["board_say"] == found["board_template"] == found["board_function"] == found["board_parquet"]
 
 
+def test_a_data_set_s_pictures_lie_in_its_own_folders(folder: Path, tmp_path: Path) -> None:
+    """`datasets` gives the path of a picture that is a file, and its rows may name any."""
+    sub = folder / "sub"
+    sub.mkdir()
+    (sub / "board_above.yaml").write_text((folder / "board_template.yaml").read_text().replace("template", "above"))
+    rows = [json.loads(line) for line in (folder / "boards.jsonl").read_text("utf-8").splitlines()]
+    (sub / "boards.jsonl").write_text(
+        "".join(json.dumps({**row, "picture": f"../{row['picture']}"}) + "\n" for row in rows)
+    )
+    assert load(folder, say("board_above")).tasks["board_above"].test
+    elsewhere = write_board_task(tmp_path / "elsewhere")
+    (elsewhere / "boards" / "metadata.jsonl").write_text(
+        "".join(json.dumps({**row, "file_name": Path(row.pop("picture")).name}) + "\n" for row in rows)
+    )
+    data = {"dataset_path": "imagefolder", "dataset_kwargs": {"data_dir": str(elsewhere / "boards")}}
+    write_task_file(folder, "board_files", doc_to_image=["image"], test_split="train", fewshot_split="train", **data)
+    assert load(folder, say("board_files")).tasks["board_files"].test
+    text = datasets.Value("string")
+    features = datasets.Features({"picture": datasets.Image(), "place": text, "colour": text})
+    outside = [
+        {"picture": {"bytes": None, "path": str(elsewhere / "boards" / "0.png")}, "place": "one", "colour": "red"}
+    ]
+    datasets.Dataset.from_list(outside, features=features).to_parquet(str(folder / "outside.parquet"))
+    stranger = {"dataset_path": "parquet", "dataset_kwargs": {"data_files": {"test": "outside.parquet"}}}
+    write_task_file(folder, "board_outside", doc_to_image=["picture"], **stranger)
+    with pytest.raises(
+        EvaluationError, match=r"document 0 \(counted from 0\): its picture .* is outside the task folder"
+    ):
+        load(folder, say("board_outside"))
+
+
 def test_pictures_of_examples_stand_before_that_of_the_question(folder: Path, processor: LlavaProcessor) -> None:
     suite = load(folder, say(shots=2))
     asked = suite.build(Split.REPORT, processor, ())
