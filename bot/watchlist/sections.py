@@ -102,6 +102,11 @@ class PinnedModel(Section):
         description="the licence of a model whose card declares none, as you have read it elsewhere; releases say so",
     )
 
+    @property
+    def short(self) -> str:
+        """Its short form: owner/name, or owner/name@revision."""
+        return self.repo if self.revision is None else f"{self.repo}@{self.revision}"
+
 
 RepoReference = Annotated[PinnedModel, ShortForm]
 

@@ -60,10 +60,9 @@ def discover_candidates(hub: Hub, watchlist: Watchlist, now: datetime) -> Discov
     """List what the watchlist asks for and query each model that passes the rules; no weights are read.
 
     Raises:
-        ShoalError: the Hub cannot be asked.
+        ShoalError: the Hub cannot be asked, or does not show the carrier that the watchlist names.
     """
-    pinned, lost = _query_named(hub, watchlist.named_sources)
-    known = {candidate.repo for candidate in pinned}
+    pinned, lost, known = _query_named(hub, watchlist.named_sources)
     entries, unreadable = _list_models(hub, watchlist)
     listed = {candidate.repo: candidate for candidate in entries if candidate.repo not in known}
     by_rank = sorted(listed.values(), key=lambda candidate: candidate.rank)
@@ -201,21 +200,27 @@ def _read_row(row: object) -> Candidate | Verdict:
         return Verdict(plain(name)[:96], None, False, explain_unreadable(error))
 
 
-def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[list[Candidate], list[Verdict]]:
-    """Named models at their revisions; one that is missing, or the same as an earlier one, is refused, not fatal.
+def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[list[Candidate], list[Verdict], set[str]]:
+    """Named models at their revisions; a pin that is missing, or the same as an earlier one, is refused, not fatal.
 
-    named: the key of each in the watchlist, and what it says.
+    named: the key of each in the watchlist, and what it says. With them come the names that lists have for all of them:
+    of a refused one a list would give another commit, or another licence, than was asked for. ShoalError for a carrier
+    that is missing.
     """
     found: dict[str, Candidate] = {}
     refused = []
+    known = set()
     for index, (key, reference) in enumerate(named):
         try:
             candidate = query_model(hub, reference.repo, reference.revision, index)
         except (HubNotFound, HubForbidden, HubRefused) as error:
-            refused.append(
-                Verdict(reference.repo, None, False, f"{_how_named(key)}, but {_reason_of(error, reference.repo)}")
-            )
+            why = _reason_of(error, reference.repo)
+            if key == "carrier":
+                raise ShoalError(f"carrier: got {reference.short!r}: {why}") from error
+            refused.append(Verdict(reference.repo, None, False, f"pinned, but {why}"))
+            known.add(_current_name(hub, reference))
             continue
+        known.add(candidate.repo)
         if reason := _contradicts_card(candidate, reference, key):
             refused.append(candidate.refuse(reason))
             continue
@@ -226,11 +231,13 @@ def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[li
             # Under the old name, because a cycle keeps one verdict for each name.
             names = {reference.repo, named[first.pinned or 0][1].repo} - {candidate.repo}
             refused += [Verdict(name, candidate.sha, False, why) for name in names]
-    return list(found.values()), refused
+    return list(found.values()), refused, known
 
 
-def _how_named(key: str) -> str:
-    return "pinned" if key.startswith("pinned") else "named"
+def _current_name(hub: Hub, reference: PinnedModel) -> str:
+    """The name that lists have for a model that the Hub does not show at its revision."""
+    found = query_declared(hub, reference.repo) if reference.revision else None
+    return found.repo if found else reference.repo
 
 
 def _contradicts_card(candidate: Candidate, reference: PinnedModel, key: str) -> str | None:

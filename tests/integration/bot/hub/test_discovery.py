@@ -252,6 +252,18 @@ def test_a_pinned_revision_is_taken_at_its_commit_and_a_lost_one_refused(hub):
     assert query_model(bot, "reef/cod").sha != old
 
 
+def test_a_pin_that_is_refused_is_not_taken_from_a_list_instead(hub, find):
+    for number, name in enumerate(("cod", "eel", "sprat")):
+        hub.store.commit(f"reef/{name}", files(number))
+    hub.store.move_repo("reef/sprat", "reef/ray")
+    pins = ("reef/cod@gone", {"repo": "reef/eel", "licence": "mit"}, "reef/sprat@gone")
+    names, reasons = find(watchlist(pinned=pins))
+    assert names == []
+    assert reasons["reef/eel"] == "its card declares the licence 'apache-2.0', not mit; remove pinned[1].licence"
+    lost = "pinned, but the Hub has no such revision; check its name"
+    assert reasons["reef/cod"] == reasons["reef/sprat"] == lost and len(reasons) == 3
+
+
 def test_a_licence_is_stated_for_a_pinned_model_whose_card_declares_none(hub):
     for name, licence in (("silent", None), ("vague", "other"), ("plain", "mit"), ("same", "apache-2.0")):
         hub.store.commit(f"reef/{name}", files(1, licence=licence))

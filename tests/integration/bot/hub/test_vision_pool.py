@@ -81,7 +81,12 @@ def test_the_carrier_is_the_one_named_or_the_first_that_sees(
     ("changes", "words"),
     [
         ({"carrier": TONGUE}, f"carrier: got '{TONGUE}': it is not of kind vision-language; name another carrier"),
-        ({"carrier": "reef/nobody"}, "carrier: got 'reef/nobody': named, but not on the Hub"),
+        ({"carrier": "reef/nobody"}, "carrier: got 'reef/nobody': not on the Hub, or private; check its name"),
+        ({"carrier": f"{EYE}@nope"}, f"carrier: got '{EYE}@nope': the Hub has no such revision; check its name"),
+        (
+            {"carrier": {"repo": EYE, "licence": "mit"}},
+            f"carrier: got '{EYE}': its card declares the licence 'apache-2.0', not mit; remove carrier.licence",
+        ),
     ],
 )
 def test_a_carrier_that_cannot_be_one_stops_the_cycle(server: Running, changes: dict[str, object], words: str) -> None:
