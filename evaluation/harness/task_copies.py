@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import yaml
+
 from evaluation.harness.task_files import TaskFile, find_task_files
 
 MIB = 2**20
@@ -20,10 +22,16 @@ LARGEST_FILE, LARGEST_COPY = 10 * MIB, 50 * MIB
 """Bytes of one file, and of all together."""
 
 _DATA = ("jsonl", "json", "csv", "tsv")
-_INCLUDE = re.compile(r"^\s*include:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
-_FUNCTION = re.compile(r"!function\s+([\w.]+)\.\w+")
-_DATA_DIR = re.compile(r"\bdata_dir[\"']?:\s*[\"']?([^\s\"'#,}]+)")
 _PICTURES = ("bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+_FORMATS: Mapping[object, tuple[str, ...]] = {
+    "arrow": ("arrow",),
+    "csv": ("csv", "tsv"),
+    "imagefolder": _PICTURES,
+    "json": ("json", "jsonl"),
+    "parquet": ("parquet",),
+    "text": ("txt",),
+}
+"""Format of `datasets` → suffixes of the files that it reads from a folder."""
 _PICTURE = re.compile(rf"[^\"',\t\r\n]+\.(?:{'|'.join(_PICTURES)})(?=[\"',\t\r\n]|$)", re.IGNORECASE)
 """The name of a picture in a data file of text: a whole JSON string, or a whole field of a table."""
 _WORD = re.compile(r"[^\s\"'{}\[\],:]+")
@@ -56,7 +64,11 @@ def copy_task_files(names: Collection[str], folders: Sequence[Path]) -> TaskCopi
         root, prefix = folder.resolve(), Path(str(number + 1) if len(folders) > 1 else ".")
         own = [file for file in found.values() if file.path.resolve().is_relative_to(root)]
         starts = [path.resolve() for file in own for path in (file.path, *_named_without_suffix(file))]
-        for path in sorted(_needed(starts), key=lambda path: (_PICTURE.fullmatch(path.name) is not None, path)):
+        starts += [path for file in own for path in _data_folder(file, root)]
+        homes = {file.path.resolve().parent for file in own}
+        for path in sorted(
+            _needed(starts, homes, root), key=lambda path: (_PICTURE.fullmatch(path.name) is not None, path)
+        ):
             reason, content = _read(path, root, LARGEST_COPY - sum(map(len, files.values())))
             if content is None:
                 left_out.append(f"{path.name}: {reason}")
@@ -73,6 +85,25 @@ def _named_without_suffix(task: TaskFile) -> Iterator[Path]:
         yield from _existing((f"{name}.{suffix}" for suffix in (*_DATA, *_PICTURES)), [task.path.parent])
 
 
+def _data_folder(file: TaskFile, root: Path) -> Iterator[Path]:
+    """The data in the folder that a task's file names as its data set; the folder itself if it is outside the root."""
+    given = file.config.get("dataset_kwargs")
+    named = given.get("data_dir") if isinstance(given, Mapping) else None
+    if not isinstance(named, str):
+        return
+    folder = (file.path.parent / named).resolve()
+    if not folder.is_relative_to(root):
+        yield folder
+        return
+    form = file.config.get("dataset_path")
+    suffixes = _FORMATS.get(form, (*_DATA, *_PICTURES))
+    for path in folder.rglob("*"):
+        suffix = path.suffix.removeprefix(".").lower()
+        described = form == "imagefolder" and path.stem == "metadata" and suffix in (*_DATA, "parquet")
+        if path.is_file() and (suffix in suffixes or described):
+            yield path.resolve()
+
+
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -82,16 +113,15 @@ def _texts(value: object) -> Iterator[str]:
         yield from (text for inner in value for text in _texts(inner))
 
 
-def _needed(starts: Sequence[Path]) -> set[Path]:
-    """The files, and all that these name, and so on."""
+def _needed(starts: Sequence[Path], homes: Collection[Path], root: Path) -> set[Path]:
+    """The files, and all that these name, and so on; those outside the root are not opened."""
     found: set[Path] = set()
     waiting = list(starts)
-    homes = {path.parent for path in starts}
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += _named_files(path, homes)
+            waiting += _named_files(path, homes) if path.is_relative_to(root) else ()
     return found
 
 
@@ -108,8 +138,6 @@ def _named_files(path: Path, homes: Collection[Path]) -> Iterator[Path]:
         yield from _existing(_names_in_code(text), [path.parent])
     else:
         yield from _existing(_names_in_yaml(text), [path.parent])
-        for folder in _DATA_DIR.findall(text):
-            yield from (file.resolve() for file in (path.parent / folder).rglob("*") if file.is_file())
 
 
 def _existing(names: Iterable[str], folders: Collection[Path]) -> Iterator[Path]:
@@ -124,9 +152,17 @@ def _existing(names: Iterable[str], folders: Collection[Path]) -> Iterator[Path]
 
 
 def _names_in_yaml(text: str) -> Iterator[str]:
-    yield from _INCLUDE.findall(text)
-    yield from (f"{module.replace('.', '/')}.py" for module in _FUNCTION.findall(text))
-    yield from _WORD.findall(text)
+    """The values, their words, and the modules of functions; comments name nothing."""
+    is_function = False
+    try:
+        for token in yaml.scan(text):
+            if isinstance(token, yaml.ScalarToken):
+                if is_function:
+                    yield f"{token.value.rpartition('.')[0].replace('.', '/')}.py"
+                yield from (token.value, *_WORD.findall(token.value))
+            is_function = isinstance(token, yaml.TagToken) and token.value == ("!", "function")
+    except yaml.YAMLError:
+        return
 
 
 def _names_in_code(text: str) -> Iterator[str]:

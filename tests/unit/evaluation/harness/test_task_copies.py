@@ -56,11 +56,11 @@ def test_includes_imports_and_data_are_followed_and_secrets_beside_them_stay(tmp
 def test_files_outside_the_folder_and_large_ones_are_left_out_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, outside__jsonl="{}\n")
+    write(tmp_path, outside__jsonl='{"picture": "private.png"}\n')
     text = (
         YAML.format("mine") + f"dataset_kwargs: {{data_files: {{test: {tmp_path}/outside.jsonl, more: big.jsonl}}}}\n"
     )
-    folder = write(tmp_path / "tasks", mine__yaml=text, big__jsonl="x" * 2000)
+    folder = write(tmp_path / "tasks", mine__yaml=text, big__jsonl="x" * 2000, private__png="x")
     (folder / "link.jsonl").symlink_to(tmp_path / "outside.jsonl")
     monkeypatch.setattr(task_copies, "LARGEST_FILE", 1000)
     copies = copy_task_files(["mine"], [folder])
@@ -105,4 +105,17 @@ def test_a_folder_of_pictures_comes_whole_where_it_is_the_data_set(tmp_path: Pat
     (folder / "boards" / "metadata.jsonl").write_text("{}")
     write_task_file(folder, "board_folder", dataset_path="imagefolder", dataset_kwargs={"data_dir": "boards"})
     copies = copy_task_files(["board_folder"], [folder])
-    assert set(copies.files) == {"board_folder.yaml", "boards/0.png", "boards/1.png", "boards/metadata.jsonl"}
+    named = {"board_folder.yaml", "boards/0.png", "boards/1.png", "boards/metadata.jsonl"}
+    assert set(copies.files) == named
+    write(folder, notes__txt="private", letters__json="{}", secret__env="TOKEN=1")
+    (folder / ".env").write_text("TOKEN=1")
+    write_task_file(folder, "board_all", dataset_path="imagefolder", dataset_kwargs={"data_dir": "."})
+    copies = copy_task_files(["board_all"], [folder])
+    assert set(copies.files) == {"board_all.yaml", *(name for name in named if "/" in name)} and not copies.left_out
+    for outside in ("..", str(tmp_path)):
+        write_task_file(folder, "board_all", dataset_path="imagefolder", dataset_kwargs={"data_dir": outside})
+        copies = copy_task_files(["board_all"], [folder])
+        assert set(copies.files) == {"board_all.yaml"}
+        assert copies.left_out == (f"{tmp_path.name}: it is outside the task folder",)
+    (folder / "plain.yaml").write_text(f"# data_dir: . or notes.txt\n{YAML.format('plain')}metadata: {{data_dir: .}}\n")
+    assert set(copy_task_files(["plain"], [folder]).files) == {"plain.yaml"}
