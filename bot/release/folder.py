@@ -15,7 +15,8 @@ from merging.writing.atomic import atomic_file
 from merging.writing.companions import RECIPE_NAME
 
 EDITABLE = ("README.md", "*.png", "*.svg")
-"""Files that a person may change before the upload: nothing that was scored, and no record of how it was made."""
+"""Files that a person may change before the upload, in the top folder alone: below it are the pictures that were scored
+and that the card asks about, and records of how the release was made."""
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _REBUILT = (*_WEIGHTS, "config.json", RECIPE_NAME, *COMPANION_FILES)
@@ -66,7 +67,7 @@ def digest_edits(folder: Path, files: Mapping[str, str]) -> str:
 
 def is_editable(name: str) -> bool:
     """Whether a person may change a release's file before it is published."""
-    return any(fnmatchcase(name, pattern) for pattern in EDITABLE)
+    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in EDITABLE)
 
 
 def read_release_documents(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:

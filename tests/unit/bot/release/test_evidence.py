@@ -8,7 +8,15 @@ import pytest
 
 from bot.errors import ShoalError
 from bot.release import evidence
-from bot.release.evidence import ITEMS_FILE, WATCHLIST_FILE, collect_report_items, read_evidence, render_watchlist
+from bot.release.evidence import (
+    ITEMS_FILE,
+    TASKS_FOLDER,
+    WATCHLIST_FILE,
+    collect_report_items,
+    read_evidence,
+    render_watchlist,
+)
+from bot.release.folder import is_editable
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import EvalItem
 from evaluation.scores import ItemScore
@@ -68,6 +76,11 @@ def test_evidence_that_is_missing_or_malformed_is_named(
         (release / name).write_text(content)
     with pytest.raises(ShoalError, match=message.replace("[", r"\[")):
         read_evidence(release)
+
+
+def test_a_person_may_edit_the_card_and_its_plots_and_no_picture_that_was_scored_or_asked_about() -> None:
+    assert all(map(is_editable, ("README.md", "pareto.png", "pareto.svg")))
+    assert not any(map(is_editable, (f"{TASKS_FOLDER}/boards/0.png", "pictures/example-1.png", ITEMS_FILE)))
 
 
 def test_a_huge_file_of_items_is_not_read(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
