@@ -178,7 +178,8 @@ class _Probe:
             member.ref: RandomWeights(self._folder, _first_layers(self._pool, member, depth), seed)
             for seed, member in enumerate(self._pool.members)
         }
-        return LiveModels(self._folder, weights, dtype=self._recipe.dtype, device=self._resources.device)
+        device, carrier = self._resources.device, self._recipe.carrier
+        return LiveModels(self._folder, weights, dtype=self._recipe.dtype, device=device, carrier=carrier)
 
 
 def _first_layers(pool: Pool, member: Member, depth: int) -> dict[str, TensorHeader]:

@@ -112,7 +112,7 @@ class StagePlan:
         weights: Mapping[ModelId, Weights] = self._open_models(sources, seed)
         if self.assembly.components:
             lead = self.assembly.lead
-            weights = carry(build_schema(self.models[lead].stored_model.config, str(lead)), weights, weights[lead])
+            weights = carry(build_schema(self.models[lead].stored_model.config, str(lead)), weights, lead)
         ids = {name: model.id for name, model in self.models.items()}
         if self.vocabulary is None:
             return self.assembly.maker(weights, ids, seed)

@@ -156,7 +156,9 @@ class Worker:
         sources = open_sources(spec.sources, folders)
         if spec.vocabulary is not None:
             sources = open_kept(spec.vocabulary, sources)
-        return LiveModels(spec.config_folder, sources, dtype=spec.dtype, device=spec.resources.device)
+        return LiveModels(
+            spec.config_folder, sources, dtype=spec.dtype, device=spec.resources.device, carrier=spec.config_source
+        )
 
 
 def _refuse_non_finite(_module: Module, _inputs: object, logits: Tensor) -> None:

@@ -6,7 +6,7 @@ family as the carrier's decoder is read as the carrier's language component; it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,15 +23,15 @@ from merging.sources.weights import Weights
 from merging.tokenizers.carried_rows import with_carrier_rows
 
 
-def carry(schema: ModelSchema, models: Mapping[ModelId, Weights], carrier: Weights) -> Mapping[ModelId, Weights]:
+def carry(schema: ModelSchema, models: Mapping[ModelId, Weights], carrier: ModelId) -> Mapping[ModelId, Weights]:
     """Models by the names of the carrier's tensors; where the result is a language model, they are as they were.
 
-    schema: the carrier's. carrier: its weights, which give the rows of the tokens that language models lack.
+    schema: the carrier's. carrier: the one of the models that gives the rows of the tokens that language models lack.
     MergingError for a language model that is not of the carrier's decoder's family.
     """
     if not schema.components:
         return models
-    return {model: _carried(schema, weights, carrier) for model, weights in models.items()}
+    return {model: _carried(schema, weights, models[carrier]) for model, weights in models.items()}
 
 
 def carry_origins(
@@ -42,18 +42,27 @@ def carry_origins(
     folder: of the config.json; that of the carrier, where the recipe names none. MergingError as `carry` raises it.
     """
     origins = {origin: weights[origin] for origin in recipe.origins}
-    carrier = origins[recipe.carrier] if recipe.carrier else find_carrier(schema, origins.values(), folder)
-    return carry(schema, origins, carrier), carrier
+    carrier = recipe.carrier or find_carrier(schema, origins, folder)
+    return carry(schema, origins, carrier), origins[carrier]
 
 
-def find_carrier(schema: ModelSchema, models: Iterable[Weights], folder: Path) -> Weights:
-    """The model whose folder this is, else the first that has every component; MergingError if none has."""
-    found = [one for one in models if not lacked_components(schema.components, one.names)]
+def find_carrier(schema: ModelSchema, models: Mapping[ModelId, Weights], folder: Path) -> ModelId:
+    """The model whose folder this is, else the first that has every component; MergingError if none has.
+
+    An adapter has the folder of its base, so name the carrier where one is known.
+    """
+    found = [model for model, one in models.items() if not lacked_components(schema.components, one.names)]
     if not found:
         raise MergingError(
             f"{folder}: none of the models is a whole {schema.architecture}: name one that carries the others"
         )
-    return next((one for one in found if one.folder == folder), found[0])
+    return next((model for model in found if models[model].folder == folder), found[0])
+
+
+def check_carrier(recipe: Recipe, carrier: ModelId) -> None:
+    """MergingError for a recipe in another carrier than the one by which its models are read."""
+    if recipe.carrier not in (None, carrier):
+        raise MergingError(f"carrier: got {recipe.carrier}: this live model was built in {carrier}")
 
 
 def carried_headers(

@@ -15,7 +15,7 @@ from merging.kernels.inputs import Measurements
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.methods import METHODS
 from merging.models.building import build_empty_model, read_schema, stored_weights
-from merging.models.carrier import carry, find_carrier
+from merging.models.carrier import carry, check_carrier, find_carrier
 from merging.models.schema import match_tensors
 from merging.paths.live import PathModels
 from merging.recipes.path import PathRecipe
@@ -31,13 +31,20 @@ class LiveModel:
 
     config_source: folder of the config and the generation config. Give the release's writer the same one.
     sources: the weights of every source and base that recipes will name.
-    dtype: dtype of the model, and of every recipe it becomes.
+    dtype: dtype of the model, and of every recipe it becomes. carrier: that of every recipe, one of the sources; where
+    none is given, the one whose folder is the config source.
     The weights are undefined until the first `become`. Sums are done on the CPU whatever the device, so that
     a written release, which is merged on the CPU too, has the same bits.
     """
 
     def __init__(
-        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,
     ) -> None:
         self._dtype = dtype
         self.model: PreTrainedModel = build_empty_model(config_source, dtype, "cpu")
@@ -45,7 +52,8 @@ class LiveModel:
             self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
         weights, schema = stored_weights(self.model), read_schema(self.model)
-        self._sources = carry(schema, sources, find_carrier(schema, sources.values(), config_source))
+        self._carrier = carrier or find_carrier(schema, sources, config_source)
+        self._sources = carry(schema, sources, self._carrier)
         self._weights = {name: weights[place] for name, place in match_tensors(schema, self._sources.values()).items()}
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
@@ -54,11 +62,12 @@ class LiveModel:
         """Rewrite the weights whose merge differs from the last recipe's; returns their stored names.
 
         Nothing is reallocated, tied weights stay tied. As many tensors are merged at once as torch has threads.
-        MergingError for a recipe of another dtype, of an unknown source, or whose merge is not finite (the
-        model is then half rewritten: become another recipe before using it, which writes every weight).
+        MergingError for a recipe of another dtype or in another carrier, of an unknown source, or whose merge is not
+        finite (the model is then half rewritten: become another recipe before using it, which writes every weight).
         """
         if recipe.dtype != self._dtype:
             raise MergingError(f"dtype: got {recipe.dtype}: this live model was built in {self._dtype}")
+        check_carrier(recipe, self._carrier)
         make_loader(recipe, self._sources)  # an unknown source is refused before anything is written
         recipe.groups.check_names(self._weights)
         formulas = {name: _formula(recipe, name) for name in self._weights}
@@ -95,14 +104,21 @@ class LiveModel:
 class LiveModels:
     """The models in memory that recipes of every kind become: one for merges of weights, and those of paths.
 
-    config_source, sources, dtype, device: as for `LiveModel`, which is built at once; `MergingError` if it cannot be.
+    config_source, sources, dtype, device, carrier: as for `LiveModel`, which is built at once; `MergingError` if it
+    cannot be.
     """
 
     def __init__(
-        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,
     ) -> None:
-        self._live = LiveModel(config_source, sources, dtype=dtype, device=device)
-        self._paths = PathModels(config_source, sources, dtype=dtype, device=device)
+        self._live = LiveModel(config_source, sources, dtype=dtype, device=device, carrier=carrier)
+        self._paths = PathModels(config_source, sources, dtype=dtype, device=device, carrier=carrier)
 
     @property
     def model(self) -> PreTrainedModel:

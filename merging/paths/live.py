@@ -16,7 +16,7 @@ from merging.identity import ModelId
 from merging.kinds.kind import Components
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.models.building import build_empty_model, build_from_config, read_schema, stored_weights
-from merging.models.carrier import carry, find_carrier
+from merging.models.carrier import carry, check_carrier, find_carrier
 from merging.models.components import language_names
 from merging.models.schema import ModelSchema, match_tensors
 from merging.paths.folding import fold_scale
@@ -33,17 +33,25 @@ class PathModels:
 
     config_source: folder of the config and the generation config. Give the release's writer the same one.
     sources: the weights of every source and base that the parts of paths will name.
+    carrier: as for `LiveModel`.
     dtype: dtype of the models, and of every recipe. A source that is stored in it stays mapped on the CPU; a part that
     is a merge, and every part on another device, takes its own memory once.
     """
 
     def __init__(
-        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,
     ) -> None:
         self._config_source = config_source
         self._given = sources
         self._dtype = dtype
         self._device = device
+        self._named_carrier = carrier
         self._config = read_json_object(config_source / "config.json")
         self._parts: dict[str, PreTrainedModel] = {}
 
@@ -54,17 +62,21 @@ class PathModels:
     @cached_property
     def _sources(self) -> Mapping[ModelId, Weights]:
         """The given weights by the carrier's names; not before a path needs them, for most searches have none."""
-        carrier = find_carrier(self._schema, self._given.values(), self._config_source)
-        return carry(self._schema, self._given, carrier)
+        return carry(self._schema, self._given, self._carrier)
+
+    @cached_property
+    def _carrier(self) -> ModelId:
+        return self._named_carrier or find_carrier(self._schema, self._given, self._config_source)
 
     def model(self, path: PathRecipe) -> PreTrainedModel:
         """The model of a path, ready to score; its weights are shared, so do not write to them.
 
-        Only the weights that carry a scale other than 1 are its own. MergingError for a recipe of another dtype or
-        of an unknown source, and for a path that the family cannot have.
+        Only the weights that carry a scale other than 1 are its own. MergingError for a recipe of another dtype, in
+        another carrier or of an unknown source, and for a path that the family cannot have.
         """
         if path.dtype != self._dtype:
             raise MergingError(f"dtype: got {path.dtype}: these models are built in {self._dtype}")
+        check_carrier(path, self._carrier)
         parts = [self._part(recipe) for recipe in path.parts]
         model = build_from_config(path_config(path, self._config), str(self._config_source), self._dtype)
         model.load_state_dict(self._state(path, parts), strict=False, assign=True)

@@ -16,16 +16,25 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreT
 from fixtures.tiny_vision_models import IMAGE, llava_config, save, tiny_decoder, tiny_vision_model
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.models.live import LiveModel
+from merging.models.live import LiveModel, LiveModels
 from merging.partition import Component, Partition, banded_stack
+from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.adapter import ADAPTER_WEIGHTS, AdapterCheckpoint
 from merging.sources.renamed import open_model
 from merging.sources.weights import Weights
+from merging.writing.release import write_release
 
 EYE, TEXT = ModelId("tiny/eye"), ModelId("tiny/text")
+TRAINED = ModelId("tiny/eye", adapter=ModelId("tiny/lora"))
 EMBEDDINGS, HEAD = "model.language_model.embed_tokens.weight", "lm_head.weight"
 WORDS = 60
+PARTS = Partition(
+    (
+        Component("language", ("model.language_model", "lm_head"), 2, banded_stack(((0, 2),), False, False)),
+        Component("tower", (), 0, banded_stack((), False, False), lacking=(TEXT,)),
+    )
+)
 
 
 def add_tokenizer(folder: Path, *special: str) -> Path:
@@ -41,11 +50,7 @@ def add_tokenizer(folder: Path, *special: str) -> Path:
 def alone(carrier: Weights, text: Weights) -> dict[str, torch.Tensor]:
     """The weights of a language model in a carrier, as they are merged."""
     live = LiveModel(carrier.folder, {EYE: carrier, TEXT: text}, dtype="float32")
-    parts = (
-        Component("language", ("model.language_model", "lm_head"), 2, banded_stack(((0, 2),), False, False)),
-        Component("tower", (), 0, banded_stack((), False, False), lacking=(TEXT,)),
-    )
-    live.become(WeightMerge.single(TEXT, Partition(parts), "float32", carrier=EYE))
+    live.become(WeightMerge.single(TEXT, PARTS, "float32", carrier=EYE))
     return dict(live.model.state_dict())
 
 
@@ -142,3 +147,22 @@ def test_an_adapter_on_a_language_model_is_merged_into_the_language_part(tmp_pat
         inside = name if name == HEAD else name.replace("model.", "model.language_model.", 1)
         assert torch.allclose(found[inside], tensor, atol=1e-6), name
     assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["task_type"] == "CAUSAL_LM"
+
+
+def test_an_adapted_carrier_gives_its_own_rows_although_its_base_has_the_same_folder(tmp_path: Path) -> None:
+    eye = save(tiny_vision_model(llava_config(), 1), add_tokenizer(tmp_path / "eye", "<image>", "<end>"))
+    text = save(tiny_decoder(llava_config(), 2, vocab_size=WORDS + 1), add_tokenizer(tmp_path / "text", "<turn>"))
+    base = AutoModelForImageTextToText.from_pretrained(tmp_path / "eye")
+    adapter_on(base, tmp_path / "lora", target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    weights: dict[ModelId, Weights] = {EYE: eye, TRAINED: AdapterCheckpoint.open(eye, tmp_path / "lora"), TEXT: text}
+    recipe = WeightMerge.single(TEXT, PARTS.single_group, "float32", carrier=TRAINED)
+    write_release(recipe, weights, tmp_path / "merged", {}, config_source=eye.folder)
+    expected = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged").state_dict()
+    assert torch.equal(expected[EMBEDDINGS][WORDS], weights[TRAINED].tensor(EMBEDDINGS)[WORDS])
+    assert not torch.equal(expected[EMBEDDINGS][WORDS], eye.tensor(EMBEDDINGS)[WORDS])
+    path = PathRecipe((recipe,), (Hop(0, 0, 1.0), Hop(0, 1, 1.0)), 0, 0)
+    live = LiveModels(eye.folder, weights, dtype="float32", carrier=TRAINED)
+    for model in (live.merged(recipe), live.path(path)):
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(MergingError, match=r"carrier: got tiny/eye\+tiny/lora: this live model was built in tiny/eye$"):
+        LiveModels(eye.folder, weights, dtype="float32").merged(recipe)
