@@ -41,9 +41,10 @@ class ComponentSpace:
 
     @cached_property
     def models(self) -> tuple[ModelId, ...]:
-        """The models that an open component may be taken from: those that have it."""
-        singles = (single.sources[0] for single in self.merges.singles())
-        return tuple(model for model in singles if model not in self.groups.lacking_models)
+        """The models that an open component may be taken from: those that have it, the carrier always."""
+        singles = [single.sources[0] for single in self.merges.singles()]
+        carrier = [self.merges.carrier] if self.merges.carrier else []
+        return tuple(model for model in dict.fromkeys(singles + carrier) if model not in self.groups.lacking_models)
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -154,7 +155,8 @@ def merge_space(
 ) -> MergeSpace:
     """The space of a method as `WeightMergeSpace.build` makes it, with the same errors.
 
-    A component whose source is open may be taken from every source, or from the base where the method reads one.
+    A component whose source is open may be taken from every source, from the carrier, or from the base where the
+    method reads one.
     """
     merges = WeightMergeSpace.build(
         method=method,

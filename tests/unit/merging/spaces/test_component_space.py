@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_a_model_alone_is_no_part_of_a_space_that_fixes_another_s_component() ->
     recipes = [fixed.decode(seed) for seed in fixed.seeds()]
     assert [recipe.sources for recipe in recipes if recipe.is_single] == [(A,)]
     assert all(recipe.groups.whole == {"projector": A} for recipe in recipes if not recipe.is_single)
+
+
+def test_a_carrier_that_is_not_merged_gives_its_components_to_sources_that_lack_them() -> None:
+    groups = Partition((replace(TOWER, lacking=(B,)), LANGUAGE))
+    carried = merge_space(
+        method="linear", sources=[A, B], base=BASE, groups=groups, dtype="float32", seed=1, step=0.1, carrier=BASE
+    )
+    assert isinstance(carried, ComponentSpace) and carried.models == (A, BASE)
+    recipes = [carried.decode(seed) for seed in carried.seeds()]
+    assert {carried.alone(A), carried.alone(B)} <= set(recipes)
+    assert all(carried.decode(carried.encode(recipe) or ()) == recipe for recipe in recipes)
+    assert [recipe.origins for recipe in recipes if recipe.groups.whole == {"vision": BASE}] == [(A, B, BASE)]
 
 
 def test_an_edit_takes_the_component_from_another_model() -> None:
