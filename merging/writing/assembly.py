@@ -30,7 +30,7 @@ from merging.sources.family import TensorHeader
 from merging.sources.weights import AdaptedTensor, Weights
 from merging.tokenizers.vocabulary import Vocabulary
 from merging.writing.shards import Merge
-from merging.writing.tensor_planner import ResultLayer, TensorPlanner, TensorTask
+from merging.writing.tensor_planner import ResultLayer, TensorPlanner, TensorTask, module_faults
 
 _UNTIED = (
     "tie_word_embeddings: some of the models tie their head to their embeddings, others do not: the result has a head "
@@ -146,7 +146,7 @@ def assemble(
     vocabulary: the result's vocabulary where the recipe chooses one; None where all models must have the same.
 
     Raises:
-        ConfigFaults: layers that a model does not have, and parameters without a value, by key.
+        ConfigFaults: layers that a model does not have, modules without effect, and parameters without a value, by key.
         MergingError: tensors missing or of another shape, a line for each model.
     """
     lead = find_lead(config, stored_models)
@@ -159,6 +159,8 @@ def assemble(
         stored_models = {name: model.untied() for name, model in stored_models.items()}
         result_config["tie_word_embeddings"] = False
     planned = build_schema(result_config, "the merged config.json")
+    if faults := tuple(module_faults(config, stored_models, planned.components)):
+        raise ConfigFaults(faults)
     planner = TensorPlanner(config, stored_models, planned, layers, lead=lead, any_rows=vocabulary is not None)
     tasks = {name: planner.task(name) for name in planned.untied}
     planner.note_leftovers(tasks.values())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.kinds.kind import Components
 from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
 from merging.mergekit.parameters import assign_roles
 from merging.methods import METHODS
-from merging.models.components import PROJECTOR, VISION_TOWER, component_of, language_names
+from merging.models.components import LANGUAGE, PROJECTOR, VISION_TOWER, component_of, language_names
 from merging.models.layer_config import language_type
 from merging.models.schema import ModelSchema
 from merging.models.stored_model import StoredModel
@@ -53,6 +54,23 @@ class ResultLayer:
     def pairs(self) -> list[tuple[Input, int]]:
         """The inputs, each with its layer."""
         return list(zip(self.slice.inputs, self.taken, strict=True))
+
+
+def module_faults(
+    config: MergeConfig, stored_models: Mapping[ModelId, StoredModel], components: Components
+) -> Iterator[ConfigFault]:
+    """The modules of a file that would have no effect. components: those of the result."""
+    seen: dict[str, str] = {}
+    for name, module in (config.modules or {}).items():
+        component, models = MODULES[name], dict.fromkeys(entry.model for entry in module.inputs)
+        first = seen.setdefault(component, name)
+        if component not in components:
+            why = f"the result has no {component}, only {', '.join(components) or LANGUAGE}; leave it out"
+            yield ConfigFault(module.place, "a module", why)
+        elif first != name:
+            yield ConfigFault(module.place, "a module", f"modules.{first} is the {component} too; write one of the two")
+        elif not any(stored_models[model].components for model in models):
+            yield ConfigFault(module.place, ", ".join(map(str, models)), f"no {component} is there; name another model")
 
 
 class TensorPlanner:

@@ -146,6 +146,24 @@ def layers(one: str, other: str, taken: tuple[int, int]) -> list[dict[str, Any]]
             {"modules": {"text_decoder": {"models": weighed(eye=1)}, "tower": {"models": weighed(eye=1)}}},
             "modules.tower: got a module: there is none of this name; use vision_tower, vision_model,",
         ),
+        (
+            {"modules": {"text_decoder": {"models": weighed(text=1)}, "vision_tower": {"models": weighed(text=1)}}},
+            "modules.vision_tower: got a module: the result has no vision tower, only language; leave it out",
+        ),
+        (
+            {"modules": {"text_decoder": {"models": weighed(eye=1)}, "vision_tower": {"models": weighed(text=1)}}},
+            "modules.vision_tower: got ./text: no vision tower is there; name another model",
+        ),
+        (
+            {
+                "modules": {
+                    "text_decoder": {"models": weighed(eye=1)},
+                    "vision_tower": {"models": weighed(eye=1)},
+                    "vision_model": {"models": weighed(eye_2=1)},
+                }
+            },
+            "modules.vision_model: got a module: modules.vision_tower is the vision tower too; write one of the two",
+        ),
         ({"models": weighed(eye=1, qwen=1)}, "has no place in the language model of LlavaForConditionalGeneration"),
     ],
 )
