@@ -288,12 +288,17 @@ def ask_releases(
 ) -> dict[str, Sample]:
     """Ask each written release a report item that shows what it can do; answers by recipe digest.
 
-    A release that cannot be asked has all its scores nevertheless, and a card without an answer.
+    A release that cannot be asked has all its scores nevertheless, and a card without an answer. So has one whose tasks
+    all have pictures, where the watchlist does not pass its tasks on.
     """
     samples: dict[str, Sample] = {}
     for one in chosen:
         folder = context.home.release(context.cycle.id, one.role)
-        sample = evaluator.ask(folder, choose_example_items(report, one.recipe).items)
+        with_pictures = context.watchlist.publish.tasks
+        items = choose_example_items(report, one.recipe, with_pictures=with_pictures).items
+        if not items:
+            continue
+        sample = evaluator.ask(folder, items)
         if isinstance(sample, Failure):
             context.narrator.say(f"{one.role}: could not be asked for the card's example: {sample.reason}")
         else:

@@ -133,7 +133,8 @@ def _example(results: CycleResults, chosen: Chosen) -> ExampleFacts:
     report = results.splits[Split.REPORT]
     sample = results.samples.get(chosen.recipe)
     if sample is not None:
-        return example_facts(choose_example_items(report, chosen.recipe), sample)
+        with_pictures = results.watchlist.publish.tasks
+        return example_facts(choose_example_items(report, chosen.recipe, with_pictures=with_pictures), sample)
     first = report.skills[0]
     return ExampleFacts(first.name, None, report.eval_set.prompt, "", 0, first.chat_template, MAX_TOKENS, None)
 

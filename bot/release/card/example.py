@@ -31,19 +31,23 @@ class _Rival:
     evaluation: Evaluation
 
 
-def choose_example_items(report: SplitResults, digest: str) -> ExampleItems:
+def choose_example_items(report: SplitResults, digest: str, *, with_pictures: bool = True) -> ExampleItems:
     """Choose the items that show a release's new ability, by the scores on the report split.
 
     The skill is the one with the largest lead over the strongest of the merged models; the items are those on which
     the release scored higher than that model. A skill without such an item gives way to the next; if no skill has any,
-    all items of the first skill are taken. digest: that of the release's recipe.
+    all items of the first skill are taken. digest: that of the release's recipe. with_pictures: whether items of tasks
+    with pictures may be chosen, whose pictures would be files of the release; without them there may be no item.
     """
+    shown = {(task.skill, task.key) for task in report.eval_set.tasks if task.has_pictures}
+    hidden = set() if with_pictures else shown
     for _, skill, rival in sorted(_rivals(report, digest), key=lambda one: -one[0]):
-        better = _better_items(report, skill, report.merges[digest], rival)
-        if better:
+        items = _better_items(report, skill, report.merges[digest], rival)
+        if better := tuple(item for item in items if (skill, item.task) not in hidden):
             return ExampleItems(skill, rival.name, better)
-    first = report.skills[0].name
-    return ExampleItems(first, None, tuple(item for item in report.eval_set.items if item.skill == first))
+    items = tuple(item for item in report.eval_set.items if (item.skill, item.task) not in hidden)
+    first = items[0].skill if items else report.skills[0].name
+    return ExampleItems(first, None, tuple(item for item in items if item.skill == first))
 
 
 def skills_by_lead(report: SplitResults, digest: str) -> list[str]:

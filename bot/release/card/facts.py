@@ -155,7 +155,7 @@ class ExampleFacts:
     rival: the strongest of the merged models at `skill`, which scored lower on these items than the release did; None
     if there is no such item, and any of the skill's was taken. num_fewshot: number of examples that the evaluation has
     before it and the card's code has not. answer: what the written model printed; None if it could not be asked.
-    pictures: the release's files with the prompt's pictures, in its order.
+    pictures: the release's files with the prompt's pictures, in its order; none without an answer, whatever the prompt.
     """
 
     skill: str
@@ -174,6 +174,11 @@ class ExampleFacts:
         texts = self.prompt.split(PLACE)
         parts = [part for text in texts for part in (None, text)][1:]
         return tuple(part for part in parts if part is None or part)
+
+    @property
+    def places(self) -> int:
+        """Number of pictures that the prompt needs; one that a processor gets as it is has that processor's marks."""
+        return len(self.pictures) or self.prompt.count(PLACE)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ OF_SIGHT = replace(
 )
 """The card of a merge of models that see, one of which is a language model."""
 
+UNASKED = replace(OF_SIGHT, example=replace(OF_SIGHT.example, pictures=(), answer=None))
+
 ENGLISH_TASK, TRANSLATION_TASK, SECOND_TASK = "zoo_math_en", "zoo_translation", "zoo_math_ja"
 
 
@@ -100,6 +102,12 @@ def hostile(text: str = POISON, facts: CardFacts | None = None) -> CardFacts:
 
 def body(card: str) -> str:
     return card.split("\n---\n", 1)[1]
+
+
+def test_the_code_of_a_release_without_a_picture_asks_about_the_reader_s_own() -> None:
+    code = next(token.content for token in MarkdownIt().parse(render_release_card(UNASKED)) if token.info == "python")
+    assert "pictures = [Image.open(file) for file in ['picture.png']]  # your own" in code and "PIL" in code
+    assert "hf_hub_download" not in code
 
 
 def test_the_base_of_adapters_is_named_once_whatever_else_it_is() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.release.card.example import ExampleItems, choose_example_items
 from bot.release.results import SplitResults
 from bot.scoring.evaluator import Evaluation
 from bot.search.baselines import Baseline
 from bot.search.results import BaselineKind
-from evaluation.eval_set import EvalItem, EvalSetFacts
+from evaluation.eval_set import EvalItem, EvalSetFacts, TaskDescription
 from evaluation.skills import Skill, SkillTask
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -31,10 +33,13 @@ def evaluation(name: str, values: str) -> Evaluation:
     return Evaluation(recipe, scores, None, 1.0)
 
 
-def choose(own: str, **others: tuple[BaselineKind, str]) -> ExampleItems:
+def choose(
+    own: str, facts: EvalSetFacts = FACTS, with_pictures: bool = True, **others: tuple[BaselineKind, str]
+) -> ExampleItems:
     found = [(name, kind, evaluation(name, values)) for name, (kind, values) in others.items()]
     baselines = tuple((Baseline(name, kind, one.recipe), one) for name, kind, one in found)
-    return choose_example_items(SplitResults(FACTS, SKILLS, {OWN: evaluation("own", own)}, baselines, (), 0.95), OWN)
+    report = SplitResults(facts, SKILLS, {OWN: evaluation("own", own)}, baselines, (), 0.95)
+    return choose_example_items(report, OWN, with_pictures=with_pictures)
 
 
 def names(chosen: ExampleItems) -> list[str]:
@@ -54,6 +59,20 @@ def test_the_rival_is_the_strongest_source_or_base_and_no_plain_merge() -> None:
 def test_the_skill_is_the_one_with_the_largest_lead_and_lower_may_be_better() -> None:
     chosen = choose("11100001", one=(BaselineKind.SOURCE, "11001110"))
     assert (chosen.skill, chosen.rival, names(chosen)) == ("slips", "one", ["slips-0", "slips-1", "slips-2"])
+
+
+def test_items_with_pictures_are_left_out_where_tasks_are_not_passed_on() -> None:
+    pictured = tuple(
+        TaskDescription(skill.name, use.key, use.task, use.metric, "", True, 0, "", "", {}, False, None, True)
+        for skill in SKILLS
+        for use in skill.tasks
+    )
+    one = (BaselineKind.SOURCE, "00001110")
+    mixed, all_pictured = replace(FACTS, tasks=pictured[:1]), replace(FACTS, tasks=pictured)
+    assert choose("11110001", mixed, one=one).skill == "sums"
+    assert names(choose("11110001", mixed, False, one=one)) == ["slips-0", "slips-1", "slips-2"]
+    assert set(names(choose("11111111", mixed, False, one=one))) == {f"slips-{number}" for number in range(4)}
+    assert choose("11110001", all_pictured, False, one=one).items == ()
 
 
 def test_without_such_an_item_any_of_the_first_skill_is_taken_and_nobody_is_named() -> None:
