@@ -132,6 +132,8 @@ def render_export_card(
     assert watchlist is not None  # kept before anything else of the cycle
     released = [entry for entry in ledger.releases(cycle) if entry.recipe == member.recipe]
     parts = dict.fromkeys(part for origin in recipe.origins for part in origin.parts)  # adapters may share a base
+    kind = KINDS[watchlist.kind]
+    model_class, processor_class = kind.auto_classes
     body = render_markdown(
         "export_card.md.j2",
         cycle=cycle,
@@ -144,9 +146,10 @@ def render_export_card(
         sources=[(part.location, str(part.revision)) for part in parts],
         dtype=recipe.dtype,
         notices=pool.licence.notices,
+        model_class=model_class,
+        processor_class=processor_class,
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
     )
-    kind = KINDS[watchlist.kind]
     parents = [part.location for part in parts]
     return write_front_matter(pool.licence, parents, ["merge", OWN_TAG], kind.library, kind.pipeline_tag) + body
 
