@@ -7,7 +7,7 @@ groups of its own, shares another's, or is taken whole from one source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -239,6 +239,20 @@ class Partition:
         first, *others = self.components
         lacking = tuple(models)
         return Partition((first, *(replace(one, lacking=lacking) for one in others)))
+
+    def lacking_among(self, models: Collection[ModelId]) -> Partition:
+        """The same, with a word on those of the models that lack components, and on no others."""
+        if self.lacking_models <= set(models):
+            return self
+        told = (
+            replace(one, lacking=tuple(model for model in one.lacking if model in models)) for one in self.components
+        )
+        return Partition(tuple(told))
+
+    @property
+    def complete(self) -> Partition:
+        """The same groups, where no model lacks a component."""
+        return self.lacking_among(())
 
     @cached_property
     def lacking_models(self) -> frozenset[ModelId]:

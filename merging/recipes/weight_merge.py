@@ -103,6 +103,8 @@ class WeightMerge:
             (name, tuple(tuple(value + 0.0 for value in row) for row in rows)) for name, rows in sorted(self.parameters)
         )
         object.__setattr__(self, "parameters", numbers)
+        # For the same reason, who lacks a component is told of its own models alone: a pool may have others.
+        object.__setattr__(self, "groups", self.groups.lacking_among(self.merged_models))
         _check_method(self)
         _check_parameters(self)
         kept = tuple((name, rows) for name, rows in numbers if not _is_default(self.method, name, rows))
@@ -219,7 +221,8 @@ class WeightMerge:
 
         A group without tensors gets the values of the first group. MergingError as `Recipe` says.
         """
-        if self.groups.merged in (groups.merged, groups.merged.single_group):
+        every = groups.merged.complete
+        if self.groups.merged.complete in (every, every.single_group):
             return self
         whole = {name: source for name, source in self.groups.whole.items() if source is not None}
         target = groups.merged.taking(whole)

@@ -177,10 +177,10 @@ class WeightMergeSpace:
 
     def _columns_of(self, groups: Partition) -> Sequence[int] | None:
         """For each group of this space, the index of the other partition's group; None if they do not correspond."""
-        count = len(self.groups.labels)
-        if groups == self.groups:
+        count, every = len(self.groups.labels), groups.complete
+        if every == self.groups.complete:
             return range(count)
-        return (0,) * count if groups == self._whole else None
+        return (0,) * count if every == self._whole.complete else None
 
     def _meaning_of(self, merge: WeightMerge, columns: Sequence[int]) -> Meaning | None:
         """What a merge means to the form; None if it has none of this space's models."""

@@ -224,3 +224,25 @@ def test_without_a_model_that_has_every_component_there_is_no_merge(pool: Pool) 
 def test_a_schema_is_the_same_after_json(pool: Pool) -> None:
     schema = build_schema(read_config(pool.folder / "eye"), "eye")
     assert ModelSchema.from_json(schema.as_json()) == schema
+
+
+def test_a_model_alone_is_one_recipe_whatever_others_its_pool_has(pool: Pool) -> None:
+    """So scores of an audition are those of the search."""
+    few = pool.groups.lacking((TEXT,))
+    for model in (CARRIER, TEXT):
+        one, two = (WeightMerge.single(model, groups, "float32", carrier=CARRIER) for groups in (few, pool.groups))
+        assert one == two and one.digest == two.digest and one.is_single
+    space = merge_space(
+        method="task_arithmetic",
+        sources=[CARRIER, TEXT],
+        base=TEXT_BASE,
+        groups=pool.groups.taking(dict.fromkeys((VISION_TOWER, PROJECTOR), CARRIER)),
+        dtype="float32",
+        seed=0,
+        carrier=CARRIER,
+    )
+    for genome in space.seeds():
+        assert space.encode(space.decode(genome)) == genome
+    for single in space.singles():
+        encoded = space.encode(single)
+        assert encoded is not None and space.decode(encoded) == single
