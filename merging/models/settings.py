@@ -141,9 +141,8 @@ def _read_with_language(config: Mapping[str, object], language: Mapping[str, obj
     """The settings of a model with a language model in it: that model's as `read_settings` has them, below its key."""
     inside = read_settings(language, layers)
     inside[_TIED] = is_tied(config)  # the whole model decides on it
-    values = {
-        key: value for key, value in _read_values(config, "its config").items() if key not in language_keys(config)
-    }
+    of_language = language_keys(config)
+    values = {key: value for key, value in _read_values(config, "its config").items() if key not in of_language}
     about = {"model_type": config.get("model_type"), "architectures": config.get("architectures")}
     around = {key: value for key, value in sorted(_flat(values)) if key not in (*about, _END, _TIED)}
     return about | {_END: inside[_END]} | around | {f"{LANGUAGE_KEY}{key}": value for key, value in inside.items()}
