@@ -83,6 +83,7 @@ class Member:
     kind: name of the kind that its config says. config: the content of config.json; empty in what an earlier version
     has kept.
     stored: its headers by the names in its files, where those are others; None where they are the same.
+    processor: the settings of what turns inputs other than texts into tensors; none of a kind that has no others.
     """
 
     candidate: Candidate
@@ -95,6 +96,7 @@ class Member:
     kind: str = "language"
     config: Mapping[str, object] = field(default_factory=dict)
     stored: Mapping[str, TensorHeader] | None = None
+    processor: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def repo(self) -> str:

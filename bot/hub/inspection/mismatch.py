@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.hub.inspection.member import Member
+from bot.hub.inspection.processor import processor_differences
 from merging.errors import MergingError
 from merging.models.components import component_of, lacked_components
 from merging.models.settings import carrier_mismatch, noted_differences, settings_mismatch
@@ -69,15 +70,20 @@ def headers_in_carrier(carrier: Member, other: Member) -> dict[str, TensorHeader
 
 
 def note_differences(leader: Member, other: Member) -> str | None:
-    """What a user meets in another source's config, though it changes nothing; None if there is nothing.
+    """What a user meets in another source's files, though it can be merged; None if there is nothing.
 
-    leader: the source whose config the merges have.
+    Differences of configs change nothing; those of processors change what a source is shown, beside what it was
+    trained on. leader: the source whose config and processor the merges have.
     """
     leading, settings = leader.language, other.language
     if leader.tokenizer and other.tokenizer and leader.tokenizer.parts != other.tokenizer.parts:
         settings = {**settings, _END: leading.get(_END)}  # ids of another vocabulary say nothing
-    differences = ", and ".join(noted_differences(leading, settings))
-    return f"its config says {differences}: merges follow {leader.repo}" if differences else None
+    found = {
+        "config": noted_differences(leading, settings),
+        "processor": processor_differences(leader.processor, other.processor),
+    }
+    said = [f"its {name} says {', and '.join(differences)}" for name, differences in found.items() if differences]
+    return f"{'; '.join(said)}: merges follow {leader.repo}" if said else None
 
 
 def _experts_mismatch(base: Member, other: Member) -> str | None:

@@ -12,6 +12,7 @@ from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, Tran
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate
 from bot.hub.inspection.member import Member, Unfit, count_language_layers
+from bot.hub.inspection.processor import read_processor
 from merging.errors import MergingError
 from merging.kinds import COMPANION_FILES, KINDS, kind_of
 from merging.kinds.kind import NO_COMPONENTS, Components
@@ -54,11 +55,14 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
         meaning = read_settings(config, layers)
         tokenizer, pieces = read_tokenizer(hub, candidate)
         has_template = candidate.file("chat_template.jinja") is not None
+        processor: dict[str, object] = {}
         for path, file in COMPANION_FILES.items():
             if file.may_point_to_code and candidate.file(path):
                 content = _read_json(hub, candidate, path)
                 _check_pointers(path, content)
                 has_template |= bool(content.get("chat_template"))
+                if path in kind.processor_files:
+                    processor |= read_processor(content)
         return Member(
             candidate=candidate,
             headers=headers,
@@ -69,6 +73,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
             kind=kind.name,
             config=config,
             stored=None if headers.keys() == stored.keys() else stored,
+            processor=processor,
         )
     except (MergingError, RecursionError) as error:
         raise Unfit(str(error)) from error

@@ -12,7 +12,8 @@ import pytest
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.inspection.mismatch import find_mismatch
+from bot.hub.inspection.mismatch import find_mismatch, note_differences
+from bot.hub.inspection.processor import processor_differences, read_processor
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
 from bot.search.strategies.make import make_strategy
@@ -45,9 +46,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def pool(server: Running) -> Pool:
+    return find(server)
+
+
+def make_watchlist(**changes: object) -> Watchlist:
+    return Watchlist.model_validate_json(json.dumps(WATCHED | changes))
+
+
 def find(server: Running, **changes: object) -> Pool:
-    hub = Hub(server.endpoint, None, sleep=lambda _: None)
-    watchlist = Watchlist.model_validate_json(json.dumps(WATCHED | changes))
+    hub, watchlist = Hub(server.endpoint, None, sleep=lambda _: None), make_watchlist(**changes)
     pool = take_first(hub, watchlist, find_family(hub, watchlist, datetime.now(UTC)))
     make_strategy(watchlist, pool)
     return pool
@@ -62,19 +71,19 @@ def read_files(server: Running, repo: str, folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("changes", "carrier", "sources"),
     [
-        ({}, EYE, [EYE, LENS, TONGUE]),  # the first by rank that sees
         ({"carrier": LENS}, LENS, [LENS, EYE, TONGUE]),
         ({"base": LENS}, EYE, [EYE, BASE, TONGUE]),  # language models beside differences from a base that sees
         ({"base": LENS, "carrier": LENS}, LENS, [EYE, BASE, TONGUE]),
     ],
 )
 def test_the_carrier_is_the_one_named_or_the_first_that_sees(
-    server: Running, changes: dict[str, object], carrier: str, sources: list[str]
+    server: Running, pool: Pool, changes: dict[str, object], carrier: str, sources: list[str]
 ) -> None:
-    pool = find(server, **changes)
-    assert pool.carrier is not None and (pool.carrier.location, pool.leader.repo) == (carrier, carrier)
-    assert sorted(source.repo for source in pool.sources) == sorted(sources)
-    assert carrier not in sources or pool.sources[0].repo == carrier
+    first = (pool, EYE, [EYE, LENS, TONGUE])  # by rank, of those that see
+    for found, leader, expected in (first, (find(server, **changes), carrier, sources)):
+        assert found.carrier is not None and (found.carrier.location, found.leader.repo) == (leader, leader)
+        assert sorted(source.repo for source in found.sources) == sorted(expected)
+        assert leader not in expected or found.sources[0].repo == leader
 
 
 @pytest.mark.parametrize(
@@ -102,9 +111,9 @@ def test_a_carrier_that_cannot_be_one_stops_the_cycle(server: Running, changes: 
         ({"ears": "keep"}, "the models have no such component; write vision tower or projector"),
     ],
 )
-def test_a_component_that_cannot_be_merged_is_named(server: Running, components: dict[str, str], words: str) -> None:
+def test_a_component_that_cannot_be_merged_is_named(pool: Pool, components: dict[str, str], words: str) -> None:
     with pytest.raises(UnfitValueError) as unfit:
-        find(server, search={"components": components})
+        make_strategy(make_watchlist(search={"components": components}), pool)
     assert words in str(unfit.value)
 
 
@@ -142,9 +151,8 @@ def test_whoever_does_not_fit_the_carrier_is_refused_before_any_download(server:
         find(server, **plain)
 
 
-def test_a_language_model_may_have_added_tokens_of_its_own(server: Running) -> None:
+def test_a_language_model_may_have_added_tokens_of_its_own(pool: Pool) -> None:
     """Rows are matched by token, so that the tokens of conversations do not keep a model out."""
-    pool = find(server)
     (inside,) = (source for source in pool.sources if source.repo == TONGUE)
     assert inside.tokenizer is not None and inside.tokenizer.added
     added = dict.fromkeys(inside.tokenizer.added, "<turn>") | {1000: "<end of turn>"}
@@ -152,3 +160,15 @@ def test_a_language_model_may_have_added_tokens_of_its_own(server: Running) -> N
     assert find_mismatch(pool.leader, talking) is None
     other = replace(inside, tokenizer=replace(inside.tokenizer, parts=dict.fromkeys(inside.tokenizer.parts, "other")))
     assert find_mismatch(pool.leader, other) == f"its tokenizer is not that of {EYE}: another vocabulary"
+
+
+def test_a_processor_that_prepares_pictures_otherwise_is_noted(pool: Pool) -> None:
+    """Sources are shown pictures as the carrier is, whatever they were trained on."""
+    eye, lens, tongue = (next(one for one in pool.sources if one.repo == repo) for repo in (EYE, LENS, TONGUE))
+    assert lens.processor["crop_size.height"] == 16 and not tongue.processor
+    assert note_differences(eye, lens) is None and note_differences(eye, tongue) is None
+    larger = replace(lens, processor={**lens.processor, "crop_size.height": 32})
+    assert note_differences(eye, larger) == f"its processor says crop_size.height 32, not 16: merges follow {EYE}"
+    # Older files have the settings of pictures apart, and newer ones inside those of the whole processor.
+    apart, inside = {"size": {"height": 32}}, {"image_processor": {"size": {"height": 32}}, "image_token": "<image>"}
+    assert processor_differences(read_processor(apart), read_processor(inside)) == []
