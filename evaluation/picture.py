@@ -23,6 +23,7 @@ LARGEST_AREA = 89_478_485
 """In pixels, Pillow's own limit: a small file may hold a picture that fills the memory."""
 
 _EIGHT_BITS = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
+_LONGEST_QUOTE = 300  # characters
 _STILL = frozenset({"MPO"})
 """Formats whose further frames are no animation: cameras put a preview beside the picture."""
 
@@ -34,6 +35,8 @@ class PictureError(Exception):
 def explain_picture(error: Exception) -> str:
     """Why a picture cannot be had, with the remedy: an error of this module, of Pillow, or of a task's own code."""
     words = " ".join(str(error).split())
+    if not isinstance(error, PictureError):  # its own words are short
+        words = _shown(words)
     match error:
         case PictureError():
             return words
@@ -143,10 +146,15 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def _shown(text: str) -> str:
+    """A document's text as a message quotes it: a document may hold anything where a path is expected."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
+
+
 def _find(path: str, folder: Path | None, roots: Sequence[Path]) -> Path:
     """The file that a document's path names, links followed. Raises PictureError for one outside the folders."""
     if "://" in path:
-        raise PictureError(f"its picture is the address {path}; download it and give the file's path")
+        raise PictureError(f"its picture is the address {_shown(path)}; download it and give the file's path")
     allowed = [root.resolve() for root in (folder, *roots) if root is not None]
     try:
         named = Path(path) if folder is None else folder.absolute() / path
@@ -154,7 +162,11 @@ def _find(path: str, folder: Path | None, roots: Sequence[Path]) -> Path:
     except (OSError, ValueError):  # no file can have such a name
         found = None
     if found is None:
-        raise PictureError(f"its picture {path} is not there; relative paths are looked up beside the task's file")
+        raise PictureError(
+            f"its picture {_shown(path)} is not there; relative paths are looked up beside the task's file"
+        )
     if not any(map(found.is_relative_to, allowed)):
-        raise PictureError(f"its picture {path} is outside the task folder and its data set; copy it beside the task")
+        raise PictureError(
+            f"its picture {_shown(path)} is outside the task folder and its data set; copy it beside the task"
+        )
     return found

@@ -12,7 +12,15 @@ import pytest
 from PIL import Image
 
 from evaluation.items import item_id, pictures_id
-from evaluation.picture import PictureError, encode_png, open_picture, picture_digest, read_picture, to_rgb
+from evaluation.picture import (
+    PictureError,
+    encode_png,
+    explain_picture,
+    open_picture,
+    picture_digest,
+    read_picture,
+    to_rgb,
+)
 
 SIZE = (8, 8)
 
@@ -113,7 +121,8 @@ def test_a_picture_outside_the_folders_is_refused_however_it_is_named(
             "its picture has 2 frames; save the one that is meant by itself",
         ),
         (plain("I;16", 0), "its picture has pixels of Pillow's mode I;16; save it with 8 bits a channel"),
-        ("x" * 300 + ".png", r"its picture x+\.png is not there"),
+        ("x" * 5000 + ".png", r"its picture x{300}… is not there"),
+        ("https://a.example/" + "x" * 5000, r"its picture is the address https://a\.example/x{282}…; download it"),
         ("missing.png", "its picture missing.png is not there; relative paths are looked up beside the task's file"),
         ("https://a.example/b.png", "its picture is the address https://a.example/b.png; download it"),
         (17, "doc_to_image gives a int; give a picture, a file's path or its bytes"),
@@ -124,6 +133,10 @@ def test_what_is_no_single_picture_is_refused_with_the_remedy(value: object, mes
     with warnings.catch_warnings(), pytest.raises(PictureError, match=message):
         warnings.simplefilter("error")  # Pillow's warning of a decompression bomb is no second line
         read_picture(value, tmp_path)
+
+
+def test_what_a_task_s_code_raises_is_quoted_in_part() -> None:
+    assert explain_picture(ValueError("x" * 5000)) == f"doc_to_image gives no picture: ValueError: {'x' * 300}…"
 
 
 def test_documents_are_told_apart_by_their_pixels_and_not_by_how_these_are_stored() -> None:
