@@ -104,7 +104,8 @@ def read_picture(value: object, folder: Path | None, roots: Sequence[Path] = ())
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as every processor gets it. Raises PictureError for one that is no single picture of 8 bits."""
+    """The picture as every processor gets it: pixels without what its file says besides, such as a colour profile or a
+    comment, which would be published with it. Raises PictureError for one that is no single picture of 8 bits."""
     try:
         if reason := _find_refusal(image):
             raise PictureError(f"its picture has {reason}")
@@ -113,7 +114,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
             opaque = Image.new("RGBA", upright.size, (255, 255, 255, 255))
             opaque.alpha_composite(upright.convert("RGBA"))
             upright = opaque
-        return upright.convert("RGB")
+        plain = upright.convert("RGB")
+        plain.info.clear()
+        return plain
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(explain_picture(OSError(error))) from error
 

@@ -70,7 +70,9 @@ def test_a_palette_with_a_transparent_colour_becomes_rgb() -> None:
 def test_a_camera_s_picture_is_turned_and_its_preview_is_no_second_frame() -> None:
     image, exif = Image.new("RGB", (12, 8), (200, 0, 0)), Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    assert read_picture(saved(image, "JPEG", exif=exif), None).size == (8, 12)
+    turned = read_picture(saved(image, "JPEG", exif=exif, icc_profile=b"where and who" * 9, comment=b"who"), None)
+    assert turned.size == (8, 12)
+    assert not Image.open(io.BytesIO(encode_png(turned))).info  # pixels alone are published
     phone = saved(image, "MPO", save_all=True, append_images=[image])
     assert Image.open(io.BytesIO(phone)).n_frames == 2  # type: ignore[attr-defined]
     assert read_picture(phone, None).size == (12, 8)
