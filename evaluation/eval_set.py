@@ -119,7 +119,7 @@ class Question:
 
     skill, task: the item's, both by name. expected: the task's own answer. max_tokens: limit of a generated answer.
     pictures: those of the prompt's places, as PNG files. With a chat template a place is `<image>`, else the
-    processor's own mark.
+    processor's own mark. wording: the prompt as the task has it, whatever the processor.
     """
 
     skill: str
@@ -130,6 +130,7 @@ class Question:
     chat_template: bool
     max_tokens: int
     pictures: tuple[bytes, ...] = ()
+    wording: str = ""
 
 
 @dataclass(frozen=True)

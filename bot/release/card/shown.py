@@ -35,7 +35,7 @@ def shown_facts(items: tuple[ShownItem, ...]) -> tuple[ShownFacts, ...]:
     return tuple(
         ShownFacts(
             skill=one.question.skill,
-            prompt=one.question.prompt.replace(PLACE, "").strip(),
+            prompt=one.question.wording.replace(PLACE, "").strip(),
             expected=one.question.expected,
             pictures=tuple(_name(number, picture) for picture, _ in enumerate(one.question.pictures, 1)),
             answers=tuple(

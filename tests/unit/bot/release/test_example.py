@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.release.card.example import ExampleItems, choose_example_items
-from bot.release.results import SplitResults
+from bot.release.card.shown import shown_facts
+from bot.release.results import ShownItem, SplitResults
 from bot.scoring.evaluator import Evaluation
 from bot.search.baselines import Baseline
 from bot.search.results import BaselineKind
-from evaluation.eval_set import EvalItem, EvalSetFacts, TaskDescription
+from evaluation.eval_set import EvalItem, EvalSetFacts, Question, TaskDescription
 from evaluation.skills import Skill, SkillTask
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -73,6 +74,12 @@ def test_items_with_pictures_are_left_out_where_tasks_are_not_passed_on() -> Non
     assert names(choose("11110001", mixed, False, one=one)) == ["slips-0", "slips-1", "slips-2"]
     assert set(names(choose("11111111", mixed, False, one=one))) == {f"slips-{number}" for number in range(4)}
     assert choose("11110001", all_pictured, False, one=one).items == ()
+
+
+def test_a_shown_prompt_has_no_mark_of_a_picture_whatever_the_processor_s_own_is() -> None:
+    question = Question("see", "board", "<start> what?", "red", 0, False, 5, (b"",), wording="<image> what?")
+    (facts,) = shown_facts((ShownItem(question, ()),))
+    assert facts.prompt == "what?" and facts.pictures == ("pictures/1-1.png",)
 
 
 def test_without_such_an_item_any_of_the_first_skill_is_taken_and_nobody_is_named() -> None:
