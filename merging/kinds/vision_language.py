@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from merging.errors import MergingError
 from merging.kinds.causal_lm import TOKENIZER_FILES
 from merging.kinds.kind import NO_COMPONENTS, CompanionFile, Components
 from merging.partition import Component, Partition, banded_stack, even_bands, find_routers, is_within
@@ -58,8 +57,7 @@ class VisionLanguage:
         components: Components = NO_COMPONENTS,
     ) -> Partition:
         """The language model in even bands; every other component is one group."""
-        if not components:
-            raise MergingError("components: got none: name those of a vision-language model")
+        assert components  # every model of this kind has some
         (language, paths), *others = components.items()
         inside = tuple(name for name in tensor_names if is_within(name, paths))
         layers = count_layers(inside)

@@ -64,7 +64,7 @@ def merge_by_holders(
     only = sources[0] if len(sources) == 1 and base is None else None
     found = next((model for model in (only, base, carrier, *sources) if model is not None), None)
     if found is None:
-        raise MergingError(f"carrier: got none: no source has {tensor_name}; name the model that gives it")
+        raise MergingError(f"tensor {tensor_name}: no merged model has it, and there is no carrier that gives it")
     return TensorMerge("linear", (found,), None, UNCHANGED)
 
 

@@ -219,6 +219,8 @@ def test_a_language_model_of_another_family_has_no_place(pool: Pool, tmp_path: P
 def test_without_a_model_that_has_every_component_there_is_no_merge(pool: Pool) -> None:
     with pytest.raises(MergingError, match="none of the models is a whole LlavaForConditionalGeneration"):
         LiveModel(pool.weights[CARRIER].folder, {TEXT: pool.weights[TEXT]}, dtype="float32")
+    with pytest.raises(MergingError, match=r"^tensor model\.vision_tower\.x: no merged model has it, and there is no"):
+        WeightMerge.single(TEXT, pool.groups, "float32").tensor_merge("model.vision_tower.x")
 
 
 def test_a_schema_is_the_same_after_json(pool: Pool) -> None:
