@@ -140,8 +140,8 @@ def _vocabulary_of_a_carrier(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 def _no_language_models_sought(watchlist: Watchlist) -> Iterator[Contradiction]:
     besides = watchlist.watch.language_models
-    if besides is not None and not (besides.tags or besides.search):
-        yield ("watch", "language_models"), "finds nothing; give tags or search, or remove it"
+    if besides is not None and besides not in watchlist.watch.sought:
+        yield ("watch", "language_models"), "finds nothing; give tags, search or watch.authors.allow, or remove it"
 
 
 def _method_of_two(watchlist: Watchlist) -> Iterator[Contradiction]:

@@ -35,6 +35,8 @@ def _may_have(key: str, value: Mapping[str, object]) -> JsonSchema:
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FILLED: JsonSchema = {"type": "array", "minItems": 1}
+_WORDS = (_has("tags", _FILLED), _has("search", {"type": "string"}))
+_ALLOWED_AUTHORS = _has("authors", _has("allow", _FILLED))
 _NAME_PART = "[A-Za-z0-9._-]*"
 _NO_PATHS = _may_have("space", {"const": "parameter"})
 _SEARCHES_WEIGHTS = _may_have("space", {"enum": ["parameter", "both"]})
@@ -42,9 +44,8 @@ _SEARCHES_WEIGHTS = _may_have("space", {"enum": ["parameter", "both"]})
 
 def _something_watched() -> JsonSchema:
     """Not the whole Hub."""
-    words = (_has("tags", _FILLED), _has("search", {"type": "string"}))
-    besides = (_has("language_models", {"type": "object", **one}) for one in words)
-    chosen = (*words, *besides, _has("authors", _has("allow", _FILLED)))
+    besides = (_has("language_models", {"type": "object", **one}) for one in _WORDS)
+    chosen = (*_WORDS, *besides, _ALLOWED_AUTHORS)
     return {"anyOf": [_has("pinned", _FILLED), *(_has("watch", one) for one in chosen)]}
 
 
@@ -96,7 +97,9 @@ def _cron_pattern() -> str:
 
 
 _SECTIONS: Mapping[str, list[JsonSchema]] = {
-    "LanguageModelsSection": [{"anyOf": [_has("tags", _FILLED), _has("search", {"type": "string"})]}],
+    "WatchSection": [
+        {"anyOf": [_may_have("language_models", {"anyOf": [{"type": "null"}, *_WORDS]}), _ALLOWED_AUTHORS]}
+    ],
     "SearchSection": [
         {"if": _NO_PATHS, "then": _may_have("dataflow", {"type": "null"})},
         {

@@ -221,6 +221,11 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "components for one component": {"search": {"components": {"projector": "keep"}}},
     "language models beside language models": {"watch": {"tags": ["x"], "language_models": {"tags": ["y"]}}},
     "only language models to find": {"kind": "vision-language", "watch": {"language_models": {"tags": ["y"]}}},
+    "an author's language models": {
+        "kind": "vision-language",
+        "watch": {"authors": {"allow": ["me"]}, "language_models": {}},
+    },
+    "nobody's language models": {"kind": "vision-language", "watch": {"tags": ["x"], "language_models": {}}},
     "a vocabulary beside a carrier's": {"kind": "vision-language", "search": {"vocabulary": "union"}},
 }
 """Keys that go together, or do not, and which the schema can say so of."""

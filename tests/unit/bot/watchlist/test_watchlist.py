@@ -324,6 +324,15 @@ def test_what_to_watch_is_checked_before_the_hub_is_asked(faults_of, watch, expe
     assert expected in fault
 
 
+def test_language_models_besides_may_be_all_of_an_allowed_author(faults_of, tmp_path):
+    seeing = changed("{tags: [fish]}", "{authors: {allow: [me]}, language_models: {}}") + "kind: vision-language\n"
+    path = tmp_path / "seeing.yml"
+    path.write_text(seeing)
+    assert len(load_watchlist(path).watch.sought) == 2
+    (fault,) = faults_of(seeing.replace("authors: {allow: [me]}", "tags: [fish]"))
+    assert "language_models: got {}: finds nothing; give tags, search or watch.authors.allow, or remove it" in fault
+
+
 def test_a_repo_may_stand_without_its_keys(tmp_path):
     def read(more):
         (tmp_path / "w.yml").write_text(GOOD + more)
