@@ -44,10 +44,8 @@ def find_contradictions(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 def _watches_everything(watchlist: Watchlist) -> Iterator[Contradiction]:
     if not (watchlist.watch.sought or watchlist.pinned):
-        yield (
-            ("watch",),
-            "matches the whole Hub; give watch.tags, watch.search, watch.authors.allow or pinned",
-        )
+        found = "matches the whole Hub" if watchlist.carrier == "auto" else "finds nothing besides the carrier"
+        yield ("watch",), f"{found}; give watch.tags, watch.search, watch.authors.allow or pinned"
 
 
 def _allowed_and_denied(watchlist: Watchlist) -> Iterator[Contradiction]:

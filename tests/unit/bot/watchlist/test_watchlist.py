@@ -324,6 +324,14 @@ def test_what_to_watch_is_checked_before_the_hub_is_asked(faults_of, watch, expe
     assert expected in fault
 
 
+def test_a_file_that_finds_nothing_is_told_what_to_add(faults_of):
+    nothing = changed("watch: {tags: [fish]}\n", "")
+    (fault,) = faults_of(nothing)
+    assert "watch: got nothing: matches the whole Hub; give watch.tags" in fault
+    (fault,) = faults_of(nothing + "kind: vision-language\ncarrier: me/eye\n")
+    assert "watch: got nothing: finds nothing besides the carrier; give watch.tags" in fault
+
+
 def test_language_models_besides_may_be_all_of_an_allowed_author(faults_of, tmp_path):
     seeing = changed("{tags: [fish]}", "{authors: {allow: [me]}, language_models: {}}") + "kind: vision-language\n"
     path = tmp_path / "seeing.yml"
