@@ -128,6 +128,14 @@ def _unread_with_this_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
         yield ("search", "components"), f"{reason} kind"
 
 
+def _unknown_component(watchlist: Watchlist) -> Iterator[Contradiction]:
+    """As far as the kind tells: some of its models have fewer components."""
+    if known := KINDS[watchlist.kind].other_components:
+        for name in watchlist.search.components:
+            if name not in known:
+                yield ("search", "components", name), f"is for no component of such models; write {' or '.join(known)}"
+
+
 def _vocabulary_of_a_carrier(watchlist: Watchlist) -> Iterator[Contradiction]:
     if KINDS[watchlist.kind].inner_kinds and watchlist.search.vocabulary != "same":
         yield (
@@ -319,6 +327,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _pinned_twice,
     _carrier_named_otherwise,
     _unread_with_this_kind,
+    _unknown_component,
     _vocabulary_of_a_carrier,
     _no_language_models_sought,
     _method_of_two,

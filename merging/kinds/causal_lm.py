@@ -41,6 +41,7 @@ class CausalLM:
     library = "transformers"
     pipeline_tag = "text-generation"
     inner_kinds: tuple[str, ...] = ()
+    other_components: tuple[str, ...] = ()
     processor_files: tuple[str, ...] = ()
     auto_classes = ("AutoModelForCausalLM", "AutoTokenizer")
     files = TOKENIZER_FILES

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
+LANGUAGE, VISION_TOWER, PROJECTOR = "language", "vision tower", "projector"
+"""The names of components."""
+
 Components = Mapping[str, tuple[str, ...]]
 """Name of a component → the paths of the modules and tensors that it consists of."""
 
@@ -55,6 +58,10 @@ class ModelKind(Protocol):
     @property
     def inner_kinds(self) -> tuple[str, ...]:
         """Names of the kinds whose models can be merged into a component of one of this kind; none of one component."""
+
+    @property
+    def other_components(self) -> tuple[str, ...]:
+        """Names of the components that a model of this kind may have besides its language model."""
 
     @property
     def processor_files(self) -> tuple[str, ...]:

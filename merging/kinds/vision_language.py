@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merging.kinds.causal_lm import TOKENIZER_FILES
-from merging.kinds.kind import NO_COMPONENTS, CompanionFile, Components
+from merging.kinds.kind import NO_COMPONENTS, PROJECTOR, VISION_TOWER, CompanionFile, Components
 from merging.partition import Component, Partition, banded_stack, even_bands, find_routers, is_within
 from merging.tensor_names import count_layers
 
@@ -26,6 +26,7 @@ class VisionLanguage:
     library = "transformers"
     pipeline_tag = "image-text-to-text"
     inner_kinds: tuple[str, ...] = ("language",)
+    other_components: tuple[str, ...] = (VISION_TOWER, PROJECTOR)
     processor_files: tuple[str, ...] = ("processor_config.json", "preprocessor_config.json")
     auto_classes = ("AutoModelForImageTextToText", "AutoProcessor")
     files = (

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from merging.errors import MergingError
-from merging.kinds.kind import Components
+from merging.kinds.kind import LANGUAGE, PROJECTOR, VISION_TOWER, Components
 from merging.models.transformers_cache import cached_on_disk
 from merging.partition import is_within
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-LANGUAGE, VISION_TOWER, PROJECTOR = "language", "vision tower", "projector"
 
 
 def components_from_json(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.kinds.kind import Components
+from merging.kinds.kind import LANGUAGE, PROJECTOR, VISION_TOWER, Components
 from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
 from merging.mergekit.parameters import assign_roles
 from merging.methods import METHODS
-from merging.models.components import LANGUAGE, PROJECTOR, VISION_TOWER, component_of, language_names
+from merging.models.components import component_of, language_names
 from merging.models.layer_config import language_type
 from merging.models.schema import ModelSchema
 from merging.models.stored_model import StoredModel

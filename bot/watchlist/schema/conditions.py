@@ -59,7 +59,15 @@ def _one_component() -> JsonSchema:
     )
     carriers_tokens = _may_have("search", _may_have("vocabulary", {"const": "same"}))
     of_one = _may_have("kind", {"enum": simple})
-    return {"allOf": [{"if": of_one, "then": {"allOf": list(unread)}}, {"anyOf": [of_one, carriers_tokens]}]}
+    known = [_known_components(name) for name in KINDS if name not in simple]
+    return {"allOf": [{"if": of_one, "then": {"allOf": list(unread)}}, {"anyOf": [of_one, carriers_tokens]}, *known]}
+
+
+def _known_components(kind: str) -> JsonSchema:
+    """Other components than a kind's models have cannot be used."""
+    known: JsonSchema = {name: {} for name in KINDS[kind].other_components}
+    names = {"properties": known, "additionalProperties": False}
+    return {"if": _has("kind", {"const": kind}), "then": _may_have("search", _may_have("components", names))}
 
 
 def _methods_and_sources() -> list[JsonSchema]:

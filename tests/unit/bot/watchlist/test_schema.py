@@ -85,7 +85,16 @@ VALUES: dict[str, list[Any]] = {
     "watch.language_models.tags": LISTS,
     "watch.language_models.search": WORDS,
     "watch.language_models.pipeline_tag": WORDS,
-    "search.components": [{}, {"projector": "keep"}, {"vision tower": "choose"}, {"projector": "mix"}, [], None, 5],
+    "search.components": [
+        {},
+        {"projector": "keep"},
+        {"vision tower": "choose"},
+        {"projector": "mix"},
+        {"": "keep"},
+        [],
+        None,
+        5,
+    ],
     "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
@@ -219,6 +228,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "nothing to find": {"watch": {}},
     "a carrier for one component": {"carrier": "a/b"},
     "components for one component": {"search": {"components": {"projector": "keep"}}},
+    "a component that no model has": {"kind": "vision-language", "search": {"components": {"vision_tower": "keep"}}},
     "language models beside language models": {"watch": {"tags": ["x"], "language_models": {"tags": ["y"]}}},
     "only language models to find": {"kind": "vision-language", "watch": {"language_models": {"tags": ["y"]}}},
     "an author's language models": {

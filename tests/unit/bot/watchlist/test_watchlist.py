@@ -205,6 +205,10 @@ def test_a_wrong_value_is_reported_with_its_remedy(faults_of, line, expected):
         ),
         ("base: null\nsearch: {space: both}", "base: got nothing: does not fit task_arithmetic, which needs a base"),
         ("search: {population: 50, budget: {candidates: 40}}", "search.budget.candidates: got 40: is less than"),
+        (
+            "kind: vision-language\nsearch: {components: {vision_tower: merge}}",
+            "search.components.vision_tower: got 'merge': is for no component of such models; write vision tower or",
+        ),
         ("gate: {minimum: {maths: 0.5}}", "gate.minimum.maths: got 0.5: is for no skill of this file"),
         ("schedule: {cron: 0 3 * * 8}", "schedule.cron: got '0 3 * * 8': weekday '8' is neither 0-7"),
         ("schedule: {cron: every day}", "2 fields where cron has 5"),

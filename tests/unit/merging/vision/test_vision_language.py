@@ -23,8 +23,9 @@ from fixtures.tiny_vision_models import (
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import kind_of
+from merging.kinds.kind import LANGUAGE, PROJECTOR, VISION_TOWER
 from merging.models.building import build_schema
-from merging.models.components import LANGUAGE, PROJECTOR, VISION_TOWER, read_components
+from merging.models.components import read_components
 from merging.models.live import LiveModel
 from merging.models.schema import ModelSchema
 from merging.models.stored_model import stored_model_from_headers
