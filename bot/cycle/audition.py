@@ -27,7 +27,7 @@ from bot.watchlist.watchlist import Watchlist
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
 
-BASE, PINNED, CANDIDATE = "base", "pinned", "candidate"
+BASE, CARRIER, PINNED, CANDIDATE = "base", "carrier", "pinned", "candidate"
 """The roles of models in an audition."""
 
 
@@ -65,6 +65,8 @@ def role_of(family: Family, member: Member) -> str:
     """The role of a model in an audition."""
     if member is family.base:
         return BASE
+    if member.ref == family.carrier:
+        return CARRIER
     return PINNED if member in family.pinned else CANDIDATE
 
 

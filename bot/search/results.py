@@ -30,8 +30,8 @@ SEARCHING = "searching"
 class AuditionRow:
     """A model in the audition.
 
-    repo, sha: the model at its commit. role: `base`, `pinned`, or `candidate` for a place. scores: one per skill; empty
-    if it could not be scored. chosen: whether it is a source of the cycle. reason: why, or why not.
+    repo, sha: the model at its commit. role: `base`, `carrier`, `pinned`, or `candidate` for a place. scores: one per
+    skill; empty if it could not be scored. chosen: whether it is a source of the cycle. reason: why, or why not.
     """
 
     repo: str

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.cycle.audition import role_of
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.inspection.mismatch import find_mismatch, note_differences
@@ -84,6 +85,9 @@ def test_the_carrier_is_the_one_named_or_the_first_that_sees(
         assert found.carrier is not None and (found.carrier.location, found.leader.repo) == (leader, leader)
         assert sorted(source.repo for source in found.sources) == sorted(expected)
         assert leader not in expected or found.sources[0].repo == leader
+        roles = {member.repo: role_of(found, member) for member in found.members}
+        base = {found.base.repo: "base"} if found.base else {}
+        assert roles == dict.fromkeys(expected, "candidate") | {leader: "carrier"} | base
 
 
 @pytest.mark.parametrize(

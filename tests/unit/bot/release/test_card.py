@@ -260,7 +260,7 @@ def test_a_card_says_that_an_audition_chose_the_sources() -> None:
     card = render_release_card(replace(OF_MERGE, audition=AuditionFacts(candidates=6, chosen=1, pinned=2, items=300)))
     assert (
         "The sources were chosen by an audition: 6 models answered 300 items of the search split, and 1 was taken "
-        "beside 2 that were named in advance, by how much they add"
+        "beside 2 that take part in any case, by how much they add"
     ) in card
     card = render_release_card(replace(OF_MERGE, audition=AuditionFacts(candidates=6, chosen=2, pinned=0, items=300)))
     assert "and 2 were taken, by how much they add" in card
