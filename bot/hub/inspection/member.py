@@ -13,10 +13,9 @@ from merging.dtypes import BITS
 from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.kinds.kind import NO_COMPONENTS, Components
-from merging.models.components import read_components
+from merging.models.components import language_names, read_components
 from merging.models.experts import Experts, read_experts
 from merging.models.settings import language_settings
-from merging.partition import is_within
 from merging.sources.family import TensorHeader
 from merging.tensor_names import count_layers, parse_name
 from merging.tokenizers.comparison import TokenizerDigests
@@ -178,8 +177,7 @@ class Member:
 
     def divide(self, headers: Mapping[str, TensorHeader]) -> tuple[dict[str, TensorHeader], dict[str, TensorHeader]]:
         """Headers by its names: those of its language model, and the others."""
-        paths = next(iter(self.components.values()), ())
-        inside = {name for name in headers if not paths or is_within(name, paths)}
+        inside = set(language_names(headers, self.components))
         return (
             {name: header for name, header in headers.items() if name in inside},
             {name: header for name, header in headers.items() if name not in inside},
@@ -215,8 +213,7 @@ class Member:
 
 def count_language_layers(headers: Iterable[str], components: Components) -> int:
     """Number of layers of the language model in a model, by the names of its tensors; MergingError for a gap."""
-    paths = next(iter(components.values()), ())
-    return count_layers(name for name in headers if not paths or is_within(name, paths))
+    return count_layers(language_names(headers, components))
 
 
 def distinct_remotes(members: Iterable[Member]) -> tuple[RemoteWeights, ...]:
