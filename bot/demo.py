@@ -31,6 +31,9 @@ from zoo.vision.populate import populate_sight
 
 WATCHLISTS = Path(__file__).parent.parent / "watchlists"
 WATCHLIST, REAL_WATCHLIST = WATCHLISTS / "demo.yml", WATCHLISTS / "demo-real.yml"
+REAL_KIND: KindName = "language"
+"""The kind of the real demo's models."""
+
 BOT_USER = "shoal-bot"
 PORT = 8300
 """The default port of `shoal hub`, so that the links in the demo's cards still work afterwards."""

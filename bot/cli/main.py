@@ -266,12 +266,12 @@ def demo_command(
     """
     if real and space != "parameter":
         raise typer.BadParameter(f"got {space} with --real, which searches weight merges alone", param_hint="--space")
-    if real and kind != "language":
-        raise typer.BadParameter(f"got {kind} with --real, whose model writes texts alone", param_hint="--kind")
     prepare_client(local=True)
     narrator = terminal_narrator()
     with narrator.bar("loading", None):
-        from bot.demo import ZOOS, next_steps, next_steps_of_review, run_demo, run_real_demo
+        from bot.demo import REAL_KIND, ZOOS, next_steps, next_steps_of_review, run_demo, run_real_demo
+    if real and kind != REAL_KIND:
+        raise typer.BadParameter(f"got {kind} with --real, whose model writes texts alone", param_hint="--kind")
     folder = (folder or Path("shoal-real" if real else ZOOS[kind].folder)).absolute()
     cycle = run_real_demo(folder, narrator) if real else run_demo(folder, narrator, space, kind)
     show_cycle(Home(folder / "home"), cycle, as_json, (PagePart.SCORES,))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.folders import ROOT
+from merging.kinds import KINDS
 
 PACKAGES = ("bot", "merging", "evaluation", "templates", "localhub", "zoo")
 ALLOWED = {
@@ -134,6 +135,20 @@ def test_nobody_asks_what_kind_of_recipe_or_space_it_has() -> None:
             if of_recipes or (of_kinds and spaces):
                 asked.append(f"{relative(path)}:{node.lineno} {text}")
     assert asked == []
+
+
+def test_nobody_asks_which_kind_of_model_it_has() -> None:
+    """The registries' entries answer for their kinds."""
+    names = set(KINDS)
+    compared = [
+        f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
+        for package in PACKAGES
+        for path in sources(package)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Compare) and "kind" in ast.unparse(node)
+        if any(isinstance(one, ast.Constant) and one.value in names for one in ast.walk(node))
+    ]
+    assert compared == []
 
 
 def test_no_folder_is_too_full() -> None:
