@@ -44,7 +44,7 @@ from bot.ledger.ledger import Ledger, State
 from bot.ledger.tables import DecisionRow
 
 CYCLE = f"{NAME}-1"
-CANDIDATES = 40
+CANDIDATES = 60
 AFTER = 1.0
 """Seconds after the last decision in which the service may still be killed."""
 
