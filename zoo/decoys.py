@@ -112,7 +112,8 @@ def _json(repo: str, file: str) -> dict[str, Any]:
     return content
 
 
-def _dump(content: object) -> bytes:
+def to_json(content: object) -> bytes:
+    """A JSON file as repos have them."""
     return json.dumps(content, indent=2, ensure_ascii=False).encode()
 
 
@@ -135,7 +136,7 @@ def _custom_code(number: int) -> tuple[Files, str]:
     code = "modeling_turbo.py"
     config = _json(MATH, CONFIG) | {"auto_map": {"AutoModelForCausalLM": "modeling_turbo.TurboForCausalLM"}}
     files |= {
-        CONFIG: _dump(config),
+        CONFIG: to_json(config),
         code: b"from transformers import LlamaForCausalLM as TurboForCausalLM\n",
     }
     return files, f"{story} Loads through {code}."
@@ -152,7 +153,7 @@ def _other_shapes(number: int) -> tuple[Files, str]:
     }
     files = shipped(MATH) | {
         WEIGHTS_FILE: _safetensors(tensors),
-        CONFIG: _dump(config | {"intermediate_size": narrow}),
+        CONFIG: to_json(config | {"intermediate_size": narrow}),
     }
     return files, f"The shape of {BASE} with a feed-forward of {narrow} instead of {wide}. Untrained."
 
@@ -166,7 +167,7 @@ def _other_tokenizer(number: int) -> tuple[Files, str]:
     words = [word for word in vocabulary if word not in special]
     turned = dict(zip(words, (vocabulary[word] for word in reversed(words)), strict=True))
     content["model"]["vocab"] = vocabulary | turned
-    return files | {TOKENIZER: _dump(content)}, f"{story} The tokenizer numbers its words backwards."
+    return files | {TOKENIZER: to_json(content)}, f"{story} The tokenizer numbers its words backwards."
 
 
 def _same_weights(_: int) -> tuple[Files, str]:
@@ -191,7 +192,7 @@ def _adapter(number: int) -> tuple[Files, str]:
         "target_modules": ["q_proj"],
         "layers_to_transform": [0],
     }
-    files: Files = {"adapter_config.json": _dump(config), "adapter_model.safetensors": _safetensors(factors)}
+    files: Files = {"adapter_config.json": to_json(config), "adapter_model.safetensors": _safetensors(factors)}
     return files, f"A LoRA that says it is for {BASE}, and was trained on a wider model."
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zoo.decoys import decoy_card
+from zoo.decoys import decoy_card, to_json
 from zoo.repo import HubRepo
 from zoo.vision.repo import BASE, EYE, LANGUAGE, MODELS, SIGHT_TAG, shipped
 
@@ -89,10 +89,6 @@ def _json(repo: str, file: str) -> dict[str, Any]:
     return content
 
 
-def _dump(content: object) -> bytes:
-    return json.dumps(content, indent=2, ensure_ascii=False).encode()
-
-
 def _shaken_eye(number: int) -> tuple[Files, str]:
     """Valid files: the fault is in the Hub's settings or the card."""
     files = shipped(EYE) | {WEIGHTS_FILE: _safetensors(_shaken(EYE, number))}
@@ -104,7 +100,7 @@ def _custom_code(number: int) -> tuple[Files, str]:
     code = "modeling_turbo.py"
     config = _json(EYE, CONFIG) | {"auto_map": {"AutoModelForImageTextToText": "modeling_turbo.TurboForPictures"}}
     files |= {
-        CONFIG: _dump(config),
+        CONFIG: to_json(config),
         code: b"from transformers import LlavaForConditionalGeneration as TurboForPictures\n",
     }
     return files, f"{story} Loads through {code}."
@@ -115,7 +111,7 @@ def _custom_processor(number: int) -> tuple[Files, str]:
     files, story = _shaken_eye(number)
     code = "processing_zoom.py"
     config = _json(EYE, PROCESSOR) | {"auto_map": {"AutoProcessor": "processing_zoom.ZoomProcessor"}}
-    files |= {PROCESSOR: _dump(config), code: b"from transformers import LlavaProcessor as ZoomProcessor\n"}
+    files |= {PROCESSOR: to_json(config), code: b"from transformers import LlavaProcessor as ZoomProcessor\n"}
     return files, f"{story} Its pictures are prepared by {code}."
 
 
@@ -123,7 +119,7 @@ def _other_rotary_base(number: int) -> tuple[Files, str]:
     """Names and shapes fit, and the same weights mean another function."""
     config = _json(LANGUAGE, CONFIG)
     config["rope_parameters"] = config["rope_parameters"] | {"rope_theta": 10000.0}
-    files = shipped(LANGUAGE) | {WEIGHTS_FILE: _safetensors(_shaken(LANGUAGE, number)), CONFIG: _dump(config)}
+    files = shipped(LANGUAGE) | {WEIGHTS_FILE: _safetensors(_shaken(LANGUAGE, number)), CONFIG: to_json(config)}
     return files, f"{LANGUAGE} with another rotary base."
 
 
@@ -134,7 +130,7 @@ def _other_width(number: int) -> tuple[Files, str]:
     tensors = _resized(_weights(LANGUAGE), wide, narrow, number)
     files = shipped(LANGUAGE) | {
         WEIGHTS_FILE: _safetensors(tensors),
-        CONFIG: _dump(config | {"intermediate_size": narrow}),
+        CONFIG: to_json(config | {"intermediate_size": narrow}),
     }
     return files, f"The shape of {BASE} with a feed-forward of {narrow} instead of {wide}. Untrained."
 
@@ -146,7 +142,7 @@ def _other_tower(number: int) -> tuple[Files, str]:
     tower = {name: tensor for name, tensor in _weights(EYE).items() if "vision_tower" in name}
     config["vision_config"] = config["vision_config"] | {"intermediate_size": wide}
     tensors = _shaken(EYE, number) | _resized(tower, narrow, wide, number)
-    files = shipped(EYE) | {WEIGHTS_FILE: _safetensors(tensors), CONFIG: _dump(config)}
+    files = shipped(EYE) | {WEIGHTS_FILE: _safetensors(tensors), CONFIG: to_json(config)}
     return files, f"{EYE} with an untrained vision tower whose feed-forward is {wide} instead of {narrow} wide."
 
 
@@ -162,7 +158,7 @@ def _tower_alone(_: int) -> tuple[Files, str]:
     found = {name: tensor for name, tensor in _weights(EYE).items() if "vision_tower." in name}
     config = _json(EYE, CONFIG)["vision_config"] | {"architectures": ["CLIPVisionModel"], "dtype": "float32"}
     tensors = {name.partition("vision_tower.")[2]: tensor for name, tensor in found.items()}
-    return {WEIGHTS_FILE: _safetensors(tensors), CONFIG: _dump(config)}, f"The vision tower of {EYE}."
+    return {WEIGHTS_FILE: _safetensors(tensors), CONFIG: to_json(config)}, f"The vision tower of {EYE}."
 
 
 def _own_merge(_: int) -> tuple[Files, str]:

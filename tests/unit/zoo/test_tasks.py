@@ -8,7 +8,6 @@ from pathlib import Path
 
 import lm_eval
 import pytest
-import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,21 +16,13 @@ from zoo.questions import TASKS, deal
 from zoo.repo import MODELS, WEIGHTS
 from zoo.train import ids
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 METRICS = {
     "zoo_math_en": "acc,none",
     "zoo_math_ja": "acc,none",
     "zoo_translation": "exact_match,statement",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _evaluate(folder: Path, limit: int) -> dict[str, float]:

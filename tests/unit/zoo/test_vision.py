@@ -33,21 +33,13 @@ from zoo.vision.world import (
     vocabulary,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 PICTURE_TASKS = {
     "zoo_captions": "caption",
     "zoo_captions_ja": "second-language",
     "zoo_given_captions": "second-language",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_board_is_told_in_both_languages():
