@@ -114,12 +114,23 @@ PLACE = "<image>"
 
 
 @dataclass(frozen=True)
+class DrawingSettings:
+    """How an item's picture is drawn. seed: of a generator of torch on the CPU. arguments: others of the pipeline's
+    call. scheduler: its class under `class`, and what it changes; None for the pipeline's own."""
+
+    seed: int
+    arguments: Mapping[str, object]
+    scheduler: Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
 class Question:
     """An item as a person would ask it: its prompt as plain text, without few-shot examples and chat template.
 
     skill, task: the item's, both by name. expected: the task's own answer. max_tokens: limit of a generated answer.
     pictures: those of the prompt's places, as PNG files. With a chat template a place is `<image>`, else the
-    processor's own mark. wording: the prompt as the task has it, whatever the processor.
+    processor's own mark. drawing: of a question that is answered by a picture. wording: the prompt as the task has it,
+    whatever the processor.
     """
 
     skill: str
@@ -130,15 +141,17 @@ class Question:
     chat_template: bool
     max_tokens: int
     pictures: tuple[bytes, ...] = ()
+    drawing: DrawingSettings | None = None
     wording: str = ""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A question, and the text that a model generates greedily after it."""
+    """A question, and the text that a model generates greedily after it, or the pictures that it draws (PNG files)."""
 
     question: Question
     answer: str
+    pictures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +172,8 @@ class ExamplePrompt:
     """One item as a task of a skill asks it: all that a model reads, before any chat template.
 
     task: `SkillTask.key`. choices: the texts whose likelihood after the prompt is scored; none where the model writes
-    an answer of its own, which ends at one of `until`. expected: the task's own answer.
+    an answer of its own, which ends at one of `until`. expected: the task's own answer. drawn: how a picture is drawn
+    and judged, in words; None where text is asked for.
     """
 
     skill: str
@@ -170,3 +184,4 @@ class ExamplePrompt:
     choices: tuple[str, ...]
     until: tuple[str, ...]
     expected: str
+    drawn: str | None = None

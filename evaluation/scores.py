@@ -16,7 +16,8 @@ from evaluation.statistics.values import Stratum
 class ItemScore:
     """One item's value of one metric, as the task gives it (not turned to higher-is-better).
 
-    task: `SkillTask.key`. flag: one of `degenerate.FLAGS` for a generated answer, None if nothing was generated.
+    task: `SkillTask.key`. flag: one of `degenerate.FLAGS` for a generated answer, of
+    `PICTURE_FLAGS` for a picture, None if nothing was generated.
     """
 
     skill: str

@@ -5,12 +5,15 @@ A kind is known by its name alone; this package does not know how its models are
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
+from evaluation.errors import EvaluationError
 from evaluation.eval_set import (
     EvalItem,
     EvalSet,
@@ -25,6 +28,8 @@ from evaluation.splits import Split, SplitSizes
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from evaluation.pictures.judges.judge import JudgeRepo
 
 
 class WrappedModel(Protocol):
@@ -78,28 +83,68 @@ def collect_facts(
     )
 
 
-SuiteLoader = Callable[[Sequence[Skill], Sequence[Path], SplitSizes, int], TaskSuite]
-"""Takes all skills of a watchlist, its task folders, its limits of items and the seed of the splits."""
+Judges = Mapping["JudgeRepo", Path]
+"""The folder of the files of each repo with a judge."""
+
+NO_JUDGES: Judges = MappingProxyType({})
 
 
-def _load_text(skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> TaskSuite:
+class SuiteLoader(Protocol):
+    """Loads a suite."""
+
+    def __call__(
+        self,
+        skills: Sequence[Skill],
+        folders: Sequence[Path],
+        sizes: SplitSizes,
+        seed: int,
+        judges: Judges = NO_JUDGES,
+        /,
+    ) -> TaskSuite:
+        """Take all skills of a watchlist, its task folders, its limits of items, the seed of the splits, and the models
+        that judge (`FIND_JUDGES`). Raises EvaluationError, which names the task, for one that cannot be used."""
+
+
+def _load_text(
+    skills: Sequence[Skill],
+    folders: Sequence[Path],
+    sizes: SplitSizes,
+    seed: int,
+    _judges: Judges = NO_JUDGES,
+) -> TaskSuite:
     from evaluation.harness.modalities.text import TEXT
     from evaluation.harness.suite import LmEvalSuite
 
     return LmEvalSuite.load(skills, folders, sizes, seed, TEXT)
 
 
-def _load_pictures(skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int) -> TaskSuite:
+def _load_pictures(
+    skills: Sequence[Skill],
+    folders: Sequence[Path],
+    sizes: SplitSizes,
+    seed: int,
+    _judges: Judges = NO_JUDGES,
+) -> TaskSuite:
     from evaluation.harness.modalities.pictures import PICTURES
     from evaluation.harness.suite import LmEvalSuite
 
     return LmEvalSuite.load(skills, folders, sizes, seed, PICTURES)
 
 
-LANGUAGE, VISION_LANGUAGE = "language", "vision-language"
+def _load_image(
+    skills: Sequence[Skill], folders: Sequence[Path], sizes: SplitSizes, seed: int, judges: Judges = NO_JUDGES
+) -> TaskSuite:
+    if importlib.util.find_spec("diffusers") is None:
+        raise EvaluationError("image generators need diffusers; pip install 'shoal[image]'")
+    from evaluation.pictures.suite import ImageSuite
 
-SUITES: Mapping[str, SuiteLoader] = {LANGUAGE: _load_text, VISION_LANGUAGE: _load_pictures}
-"""The suites by kind of model. A loader raises EvaluationError, which names the task, for one that cannot be used."""
+    return ImageSuite.load(skills, folders, sizes, seed, judges)
+
+
+LANGUAGE, VISION_LANGUAGE, IMAGE = "language", "vision-language", "image"
+
+SUITES: Mapping[str, SuiteLoader] = {LANGUAGE: _load_text, VISION_LANGUAGE: _load_pictures, IMAGE: _load_image}
+"""The suites by kind of model."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +167,25 @@ def _check_files(skills: Sequence[Skill], folders: Sequence[Path], *, pictures: 
     return find_task_faults(skills, folders, pictures=pictures)
 
 
+def _check_prompts(skills: Sequence[Skill], folders: Sequence[Path]) -> Iterator[TaskFault]:
+    from evaluation.pictures.task_files import find_picture_faults
+
+    return find_picture_faults(skills, folders)
+
+
 TASK_CHECKS: Mapping[str, TaskCheck] = {
     LANGUAGE: partial(_check_files, pictures=False),
     VISION_LANGUAGE: partial(_check_files, pictures=True),
+    IMAGE: _check_prompts,
 }
 """The quick checks of tasks by kind of model, which import nothing heavy."""
+
+
+def _find_judges(skills: Sequence[Skill], folders: Sequence[Path]) -> tuple[JudgeRepo, ...]:
+    from evaluation.pictures.task_files import find_judge_repos
+
+    return find_judge_repos(skills, folders)
+
+
+FIND_JUDGES: Mapping[str, Callable[[Sequence[Skill], Sequence[Path]], tuple[JudgeRepo, ...]]] = {IMAGE: _find_judges}
+"""Finds the repos of the models that judge the tasks, by kind of model; kinds that are missing have none."""

@@ -56,6 +56,8 @@ def layout_prompt(one: ExamplePrompt) -> str:
 
     shots = {0: "no examples", 1: "1 example"}.get(one.num_fewshot, f"{one.num_fewshot} examples")
     chat = "; put into the chat template of the models" if one.chat_template else ""
+    if one.drawn is not None:
+        return f"--- {one.skill}: {one.task} ---\n{printable(one.prompt)}\n--- drawn with {one.drawn} ---"
     if one.choices:
         scored = f"scored after it: {' | '.join(map(repr, one.choices))}"
     elif one.until:

@@ -1,4 +1,4 @@
-"""Degenerate answers: empty ones, and those that repeat one thing over and over."""
+"""Degenerate answers: empty ones, and those that repeat one thing over and over; and the names of all flags."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ OTHER_LANGUAGE = "other language"
 NO_LANGUAGE = "no language"
 FLAGS = (FINE, EMPTY, LOOPING, CUT_OFF, OTHER_LANGUAGE, NO_LANGUAGE)
 """Every flag of a generated answer; the last two only if a skill requires a language."""
+
+FLAT = "flat"
+SATURATED = "saturated"
+EQUAL = "equal"
+NOT_FINITE = "not finite"
+PICTURE_FLAGS = (FINE, FLAT, SATURATED, EQUAL, NOT_FINITE)
+"""Every flag of a picture."""
+
+DEGENERATE = frozenset({EMPTY, LOOPING, FLAT, SATURATED, EQUAL, NOT_FINITE})
+"""The flags that count. "cut off" does not, because a model that never learnt to stop may still be right."""
 
 # A unit repeated REPEATS times up to the end is a loop if it fills at least WORDS words, or CHARACTERS characters in
 # scripts without spaces. If it fills MANY_WORDS or MANY_CHARACTERS, LONG_REPEATS times are enough.
@@ -50,12 +60,9 @@ def flag_answer(text: str, stopped: bool | None) -> str:
 
 
 def degenerate_share(flags: Iterable[str | None]) -> float:
-    """Fraction of the generated answers that are empty or looping; 0 if none was generated (every flag is None).
-
-    "cut off" does not count, because a model that never learnt to stop may still be right.
-    """
+    """Fraction of the generated answers and pictures that are degenerate; 0 if none was generated (all flags None)."""
     generated = [flag for flag in flags if flag is not None]
-    return sum(flag in (EMPTY, LOOPING) for flag in generated) / len(generated) if generated else 0.0
+    return sum(flag in DEGENERATE for flag in generated) / len(generated) if generated else 0.0
 
 
 def _visible(text: str) -> str:

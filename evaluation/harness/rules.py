@@ -54,8 +54,13 @@ def task_rules(task: ConfigurableTask) -> str:
     rules["versions"] = [str(module.__version__) for module in (lm_eval, torch, transformers)]
     if any(row.get("metric") == ROUGE_L_JA for row in task.config.metric_list or ()):
         rules["packages"] = rouge_packages()
-    rules["own code"] = sources_digest(PACKAGE, AFTER_SCORING)
+    rules["own code"] = own_code_digest()
     return digest(rules)
+
+
+def own_code_digest() -> str:
+    """Digest of all code of this package that decides scores."""
+    return sources_digest(PACKAGE, AFTER_SCORING)
 
 
 def tokenizer_rules(tokenizer: PreTrainedTokenizerBase, *, chat: bool) -> str:

@@ -107,6 +107,15 @@ def _refuse_collection(name: str, collection: _Collection) -> str:
     )
 
 
+def read_own_tasks(folders: Sequence[Path]) -> tuple[Mapping[str, TaskFile], list[str]]:
+    """The tasks of all folders by name, whatever they are asked of, and the files that cannot be read.
+
+    Raises EvaluationError for a folder that does not exist.
+    """
+    index, broken = _read_folders(folders)
+    return index.tasks, broken
+
+
 def _read_folders(folders: Sequence[Path]) -> tuple[_Index, list[str]]:
     """The tasks of all folders (of two with one name, the last folder's), and the files that cannot be read."""
     index, broken = _Index(), []

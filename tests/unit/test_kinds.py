@@ -56,9 +56,10 @@ def divide(kind: ModelKind, sources: Mapping[ModelId, Weights], bands: int = 2) 
 
 def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
     assert KINDS[kind.name] is kind and kind.library and kind.pipeline_tag
-    assert KINDS.keys() == SUITES.keys() == USAGE.keys() == ZOOS.keys()
-    assert demo_watchlist("parameter", kind.name).kind == kind.name
-    assert (files(templates) / USAGE[kind.name]).is_file()
+    assert KINDS.keys() <= SUITES.keys() and USAGE.keys() == ZOOS.keys() <= KINDS.keys()
+    if kind.name in ZOOS:
+        assert demo_watchlist("parameter", kind.name).kind == kind.name
+        assert (files(templates) / USAGE[kind.name]).is_file()
     assert set(kind.inner_kinds) < KINDS.keys() and set(kind.processor_files) <= {file.path for file in kind.files}
 
 

@@ -1,0 +1,144 @@
+"""Draws pictures with a pipeline in memory: in batches, each from noise of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from evaluation.errors import EvaluationError
+from evaluation.pictures.encoded_prompts import EncodedPrompts
+from evaluation.pictures.flags import Pixels
+from evaluation.pictures.sampler import Sampler
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, SchedulerMixin
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture to draw. seed: that of the generator of its noise."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class DrawnPicture:
+    """A picture as bytes. finite: whether all its values were finite before; others are 0 here."""
+
+    drawing: Drawing
+    pixels: Pixels
+    finite: bool
+
+
+class Painter:
+    """A pipeline in memory that draws what evaluation sets ask for (`WrappedModel`).
+
+    batch_size: pictures drawn at once; fewer, from the first time on that they do not fit the device's memory.
+    """
+
+    def __init__(self, pipeline: DiffusionPipeline, device: str, batch_size: int) -> None:
+        self.device = device
+        self._batch_size = batch_size
+        self.prompts = EncodedPrompts()
+        self.put(pipeline.to(device))
+
+    def put(self, pipeline: DiffusionPipeline) -> None:
+        """Draw with another pipeline from now on, of the same family and device; or with other weights of the same."""
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline = pipeline
+        self.prompts.put(pipeline)
+
+    def check(self, sampler: Sampler) -> None:
+        """Raise EvaluationError for settings that the pipeline does not take; nothing is drawn."""
+        pipeline = type(self._pipeline).__name__
+        parameters = inspect.signature(self._pipeline.__call__).parameters
+        if unknown := sorted(sampler.arguments.keys() - parameters.keys()):
+            raise EvaluationError(f"sampler: {pipeline} has no argument {unknown[0]}; leave it out")
+        given = {name: parameter.default for name, parameter in parameters.items()} | sampler.arguments
+        given = {"callback_steps": 1} | given | {"prompt": "a picture"}
+        checked = inspect.signature(self._pipeline.check_inputs).parameters
+        try:
+            self._pipeline.check_inputs(**{name: given[name] for name in checked if name in given})
+        except ValueError as error:
+            raise EvaluationError(f"sampler: {pipeline} does not take it: {' '.join(str(error).split())}") from error
+        _make_scheduler(self._pipeline, sampler)
+
+    def draw(self, sampler: Sampler, drawings: Sequence[Drawing]) -> Iterator[list[DrawnPicture]]:
+        """The pictures, batch by batch, in their order. Raises EvaluationError if the pipeline cannot draw them."""
+        waiting = list(drawings)
+        with self._scheduled(sampler), self.prompts.used():
+            while waiting:
+                batch = waiting[: self._batch_size]
+                try:
+                    drawn = self._draw(sampler, batch)
+                except torch.OutOfMemoryError:
+                    if self._batch_size == 1:
+                        raise
+                    self._batch_size = max(1, len(batch) // 2)
+                    torch.cuda.empty_cache()
+                    continue
+                del waiting[: len(batch)]
+                yield drawn
+
+    def _draw(self, sampler: Sampler, batch: Sequence[Drawing]) -> list[DrawnPicture]:
+        # On the CPU whatever the device: the same noise on every machine.
+        noise = [torch.Generator("cpu").manual_seed(drawing.seed) for drawing in batch]
+        arguments = _for_batch(sampler.arguments, len(batch))
+        try:
+            drawn = self._pipeline(
+                prompt=[drawing.prompt for drawing in batch], generator=noise, output_type="np", **arguments
+            ).images
+        except (TypeError, ValueError) as error:
+            raise EvaluationError(
+                f"{type(self._pipeline).__name__} cannot draw {batch[0].prompt[:60]!r}: {' '.join(str(error).split())}"
+            ) from error
+        return [_as_bytes(drawing, values) for drawing, values in zip(batch, drawn, strict=True)]
+
+    @contextmanager
+    def _scheduled(self, sampler: Sampler) -> Iterator[None]:
+        """Have the pipeline draw with the sampler's scheduler while the block runs."""
+        pipeline = self._pipeline
+        own = pipeline.scheduler
+        pipeline.scheduler = _make_scheduler(pipeline, sampler)
+        try:
+            yield
+        finally:
+            pipeline.scheduler = own
+
+
+def _make_scheduler(pipeline: DiffusionPipeline, sampler: Sampler) -> SchedulerMixin:
+    """The sampler's scheduler, with the pipeline's settings where the sampler says nothing else."""
+    import diffusers
+
+    own = pipeline.scheduler
+    if sampler.scheduler is None:
+        return own  # made anew, it would lose what its pipeline has corrected in it
+    given = dict(sampler.scheduler)
+    name = str(given.pop("class", type(own).__name__))
+    made: Any = type(own) if name == type(own).__name__ else getattr(diffusers, name, None)
+    if not (isinstance(made, type) and issubclass(made, diffusers.SchedulerMixin)):
+        raise EvaluationError(f"sampler.scheduler.class: got {name!r}: diffusers has no such scheduler")
+    if unknown := sorted(given.keys() - inspect.signature(made).parameters.keys()):
+        raise EvaluationError(f"sampler.scheduler.{unknown[0]}: {name} has no such setting; leave it out")
+    scheduler: SchedulerMixin = made.from_config(own.config, **given)  # type: ignore[attr-defined]
+    return scheduler
+
+
+def _for_batch(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Arguments of a call, with a negative prompt for each picture."""
+    negative = arguments.get("negative_prompt")
+    return {**arguments, "negative_prompt": [negative] * count} if negative is not None else dict(arguments)
+
+
+def _as_bytes(drawing: Drawing, values: Any) -> DrawnPicture:
+    """The picture that diffusers makes of values from 0 to 1, [height, width, 3]."""
+    finite = bool(np.isfinite(values).all())
+    known = values if finite else np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return DrawnPicture(drawing, (known * 255).round().astype(np.uint8), finite)

@@ -1,0 +1,69 @@
+"""Judges that are opened once, and tried before they are asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from evaluation.errors import EvaluationError
+from evaluation.pictures.judges.judge import JudgeSettings, OpenJudge
+from evaluation.pictures.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROBE_SIDE = 64
+"""Pixels a side of the pictures with which judges are tried."""
+
+
+class JudgeDesk:
+    """A judge of a task: opened on first use, and tried on pictures that are nobody's.
+
+    folder: of the files of its repo, None if they have not been fetched. metrics: what it must give.
+    probe_rows: rows of different items, one or two.
+    """
+
+    def __init__(
+        self, settings: JudgeSettings, folder: Path | None, metrics: Collection[str], probe_rows: Sequence[Row]
+    ) -> None:
+        self.settings = settings
+        self._folder, self._metrics, self._rows = folder, metrics, probe_rows
+        self._open: dict[str, OpenJudge] = {}
+
+    def open(self, device: str) -> OpenJudge:
+        """The judge on a device. EvaluationError for one that is missing, fails, or cannot tell pictures apart."""
+        if device not in self._open:
+            if self.settings.repo is not None and self._folder is None:
+                raise EvaluationError(f"{self.settings.description}: its files were not fetched; run it with a Hub")
+            opened = self.settings.open(self._folder, device)
+            self._try(opened)
+            self._open[device] = opened
+        return self._open[device]
+
+    def _try(self, judge: OpenJudge) -> None:
+        pictures = [picture for picture in _probe_pictures() for _ in self._rows]
+        found = judge.judge(pictures, list(self._rows) * (len(pictures) // len(self._rows)))
+        name = self.settings.description
+        for metric in self._metrics:
+            values = [self._value(one, metric) for one in found]
+            if odd := [value for value in values if not math.isfinite(value)]:
+                raise EvaluationError(f"{name} gives {odd[0]} for {metric}, not a number; use another judge")
+            if self.settings.repo is not None and len(set(values)) == 1:
+                raise EvaluationError(f"{name} gives {values[0]} for every picture; use another judge")
+
+    def _value(self, found: Mapping[str, float], metric: str) -> float:
+        if metric not in found:
+            raise EvaluationError(f"{self.settings.description} gives no {metric} but {', '.join(found) or 'nothing'}")
+        return found[metric]
+
+
+def _probe_pictures() -> list[Image.Image]:
+    """A grey picture, shades from black to white, and coloured stripes."""
+    size = (PROBE_SIDE, PROBE_SIDE)
+    shades = Image.linear_gradient("L").resize(size)
+    stripes = Image.merge("RGB", [shades, shades.rotate(90), shades.rotate(180)])
+    return [Image.new("RGB", size, (128, 128, 128)), shades.convert("RGB"), stripes]

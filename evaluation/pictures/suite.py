@@ -1,0 +1,221 @@
+"""The suite of tasks that are judged by pictures, for image generators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import PIL
+import torch
+import transformers
+from PIL import Image
+
+from evaluation.errors import EvaluationError
+from evaluation.eval_set import DrawingSettings, EvalItem, EvalSet, ExamplePrompt, Question, Sample, TaskDescription
+from evaluation.fingerprint import digest
+from evaluation.harness.process_state import quiet
+from evaluation.harness.rules import own_code_digest, tokenizer_rules
+from evaluation.picture import encode_png
+from evaluation.pictures.drawing import Drawing, Painter
+from evaluation.pictures.eval_set import PictureEvalSet, PictureRequests, PictureUse
+from evaluation.pictures.judges.judge import JudgeRepo, JudgeSettings
+from evaluation.pictures.judges.opened import JudgeDesk
+from evaluation.pictures.rows import PictureItem
+from evaluation.pictures.task_files import find_metric_faults, find_picture_tasks
+from evaluation.pictures.tasks import LoadedPictures, divide_pictures
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Division, Split, SplitSizes
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+PROBE_ROWS = 2
+
+
+@dataclass(frozen=True)
+class ImageSuite:
+    """A `TaskSuite` of prompts, whose processor is a mapping of a pipeline's parts without weights, by name: its
+    tokenizers and its scheduler.
+
+    judges: folder of the files of each judge's repo; those that are missing can be planned with, but not asked.
+    """
+
+    skills: tuple[Skill, ...]
+    tasks: Mapping[str, LoadedPictures]
+    sizes: SplitSizes
+    seed: int
+    judges: Mapping[JudgeRepo, Path]
+
+    @classmethod
+    def load(
+        cls,
+        skills: Sequence[Skill],
+        folders: Sequence[Path],
+        sizes: SplitSizes,
+        seed: int,
+        judges: Mapping[JudgeRepo, Path],
+    ) -> ImageSuite:
+        """Load the tasks; raises EvaluationError, a line for each that cannot be used. Rules are tried at once."""
+        uses = [use for skill in skills for use in skill.tasks]
+        search = find_picture_tasks(sorted({use.task for use in uses}), folders)
+        faults = list(search.refused.values())
+        for use in uses:
+            if use.task in search.found:
+                faults += [reason for _, reason in find_metric_faults(use, search.found[use.task])]
+        loaded: dict[str, LoadedPictures] = {}
+        for name, task in search.found.items():
+            try:
+                loaded[name] = LoadedPictures.load(task)
+                _try_rules(loaded[name])
+            except EvaluationError as error:
+                faults.append(str(error))
+        if faults:
+            raise EvaluationError("\n".join(dict.fromkeys(faults)))
+        return cls(tuple(skills), loaded, sizes, seed, dict(judges))
+
+    def describe(self) -> tuple[TaskDescription, ...]:
+        """Describe every use of a task, in their order. Raises EvaluationError as `divide_pictures` does."""
+        divided = self._divide()
+        return tuple(
+            _describe_use(skill, use, self.tasks[use.task], divided[use.task])
+            for skill in self.skills
+            for use in skill.tasks
+        )
+
+    def example_prompt(self) -> str:
+        """The prompt of one search item of the first task."""
+        name = self.skills[0].tasks[0].task
+        return self.tasks[name].item(self._divide()[name].items[Split.SEARCH][0]).prompt
+
+    def example_prompts(self) -> tuple[ExamplePrompt, ...]:
+        """One item of every use of a task."""
+        divided = self._divide()
+        return tuple(self._example(skill, use, divided[use.task]) for skill in self.skills for use in skill.tasks)
+
+    def ask(self, model: DiffusionPipeline, processor: object, items: Sequence[EvalItem]) -> Sample:  # noqa: ARG002
+        """Draw the one of some items with the shortest prompt, as `TaskSuite` says, alone, as a card's code does."""
+        found = [(self._use(item), item) for item in items]
+        (skill, use), asked = min(found, key=lambda one: len(self.tasks[one[0][1].task].item(one[1].item).prompt))
+        loaded = self.tasks[use.task]
+        item = loaded.item(asked.item)
+        sampler = loaded.task.sampler
+        with quiet():
+            ((drawn,),) = Painter(model, model.device, 1).draw(sampler, [Drawing(item.prompt, item.seed)])
+        question = Question(
+            skill=skill.name,
+            task=use.task,
+            prompt=item.prompt,
+            expected="",
+            num_fewshot=0,
+            chat_template=False,
+            max_tokens=0,
+            drawing=DrawingSettings(item.seed, sampler.arguments, sampler.scheduler),
+        )
+        return Sample(question, answer="", pictures=(encode_png(Image.fromarray(drawn.pixels)),))
+
+    def build(self, split: Split, processor: Any, setting: Sequence[str]) -> EvalSet[Any]:
+        """The items of a split, with their judges, which are opened when they are first asked."""
+        divided = self._divide()
+        uses: dict[str, list[tuple[Skill, SkillTask]]] = {}
+        for skill in (skill for skill in self.skills if skill.is_asked(split)):
+            for use in skill.tasks:
+                uses.setdefault(use.task, []).append((skill, use))
+        rules = [self.processor_digest(processor), *setting]
+        requests = []
+        for name, of_task in uses.items():
+            loaded = self.tasks[name]
+            items = tuple(map(loaded.item, divided[name].items[split]))
+            judge = loaded.task.judge_of(split)
+            form = [loaded.task.sampler.key, judge.facts, _versions(), own_code_digest(), *rules]
+            metrics = tuple(
+                PictureUse(skill.name, use.key, use.metric, digest([form, use.metric])) for skill, use in of_task
+            )
+            requests.append(
+                PictureRequests(name, loaded.task.sampler, self._desk(judge, loaded, items), items, metrics)
+            )
+        return PictureEvalSet.of(requests)
+
+    def wrap(self, model: DiffusionPipeline, processor: object, device: str, batch_size: int) -> Painter:  # noqa: ARG002
+        """The pipeline, ready to draw."""
+        return Painter(model, device, batch_size)
+
+    def processor_digest(self, processor: Any) -> str:
+        """Digest of the tokenizers' rules and the scheduler's settings."""
+        return digest({name: _part_rules(part) for name, part in processor.items() if part is not None})
+
+    def _desk(self, judge: JudgeSettings, loaded: LoadedPictures, items: Sequence[PictureItem]) -> JudgeDesk:
+        folder = self.judges.get(judge.repo) if judge.repo is not None else None
+        return JudgeDesk(judge, folder, loaded.task.metrics, [item.row for item in items[:PROBE_ROWS]])
+
+    def _use(self, item: EvalItem) -> tuple[Skill, SkillTask]:
+        skill = next(skill for skill in self.skills if skill.name == item.skill)
+        return skill, next(use for use in skill.tasks if use.key == item.task)
+
+    def _example(self, skill: Skill, use: SkillTask, division: Division) -> ExamplePrompt:
+        split = next(split for split in Split if skill.is_asked(split))
+        task = self.tasks[use.task].task
+        item = self.tasks[use.task].item(division.items[split][0])
+        return ExamplePrompt(
+            skill=skill.name,
+            task=use.key,
+            num_fewshot=0,
+            chat_template=False,
+            prompt=item.prompt,
+            choices=(),
+            until=(),
+            expected="",
+            drawn=(
+                f"{task.sampler.width} × {task.sampler.height} pixels in {task.sampler.steps} steps from seed "
+                f"{item.seed}; judged by {task.judge.description}"
+            ),
+        )
+
+    def _divide(self) -> dict[str, Division]:
+        return divide_pictures(self.skills, self.tasks, self.seed, self.sizes)
+
+
+def _try_rules(loaded: LoadedPictures) -> None:
+    """Raise EvaluationError for a rule of a task that cannot judge."""
+    task = loaded.task
+    rows = [item.row for item in loaded.test.values()][:PROBE_ROWS]
+    for judge in (task.judge, task.report_judge):
+        if judge is not None and judge.repo is None:
+            try:
+                JudgeDesk(judge, None, task.metrics, rows).open("cpu")
+            except EvaluationError as error:
+                raise EvaluationError(f"task {task.name}: {error}") from error
+
+
+def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedPictures, division: Division) -> TaskDescription:
+    task = loaded.task
+    files = [file.name for file in (task.train, task.test) if file is not None]
+    return TaskDescription(
+        skill=skill.name,
+        key=use.key,
+        task=use.task,
+        metric=use.metric,
+        filter=task.judge.description,
+        higher_is_better=task.metrics[use.metric],
+        num_fewshot=0,
+        output_type="picture",
+        dataset=" ".join(files),
+        items={split: len(items) if skill.is_asked(split) else 0 for split, items in division.items.items()},
+        own_search=skill.in_search and division.own_search,
+        language=None,
+    )
+
+
+def _versions() -> list[str]:
+    return [str(module.__version__) for module in (torch, diffusers, transformers, PIL)]
+
+
+def _part_rules(part: Any) -> object:
+    """What decides how a tokenizer splits text, or the settings of a scheduler."""
+    if isinstance(part, transformers.PreTrainedTokenizerBase):
+        limits = [part.model_max_length, part.padding_side, part.pad_token]
+        return [tokenizer_rules(part, chat=True), limits]
+    settings = {name: value for name, value in part.config.items() if not name.startswith("_")}
+    return [type(part).__name__, settings]

@@ -1,0 +1,287 @@
+"""Tasks judged by pictures: drawn and judged as one does it by hand with the plain pipeline, one prompt at a time."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, EulerDiscreteScheduler
+from PIL import Image
+
+from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
+from evaluation.errors import EvaluationError
+from evaluation.pictures.drawing import Drawing, Painter
+from evaluation.pictures.flags import flag_picture
+from evaluation.pictures.rows import make_seed
+from evaluation.pictures.sampler import Sampler
+from evaluation.skills import Skill, SkillTask
+from evaluation.splits import Split, SplitSizes
+from evaluation.suites import SUITES, TASK_CHECKS, TaskSuite
+from fixtures.picture_tasks import COLOURS, ROWS, write_picture_task
+from fixtures.tiny_painters import FAMILIES, make_pipeline
+
+SKILLS = (Skill("colours", (SkillTask("colours", "score"),)),)
+ARGUMENTS: dict[str, Any] = {
+    **{"num_inference_steps": 2, "guidance_scale": 3.0, "width": 16, "height": 16, "negative_prompt": "blurred"},
+}
+
+WriteTask = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> DiffusionPipeline:
+    return make_pipeline()
+
+
+@pytest.fixture
+def write_task(tmp_path: Path) -> WriteTask:
+    return partial(write_picture_task, tmp_path / "tasks")
+
+
+def load(folder: Path, skills: tuple[Skill, ...] = SKILLS, **sizes: int) -> TaskSuite:
+    return SUITES["image"](skills, [folder], SplitSizes(**sizes), 0)
+
+
+def parts(pipeline: DiffusionPipeline) -> dict[str, object]:
+    return {name: part for name, part in pipeline.components.items() if not isinstance(part, torch.nn.Module)}
+
+
+def by_hand(pipeline: DiffusionPipeline, prompt: str, seed: int, **arguments: Any) -> Image.Image:
+    """The picture of a plain call."""
+    noise = torch.Generator("cpu").manual_seed(seed)
+    image: Image.Image = pipeline(prompt, generator=noise, **{**ARGUMENTS, **arguments}).images[0]
+    return image
+
+
+def amount(picture: Image.Image, row: dict[str, str]) -> float:
+    sums = np.asarray(picture).astype(float).sum(axis=(0, 1))
+    return float(sums[COLOURS.index(row["colour"])] / sums.sum())
+
+
+def test_scores_are_those_of_plain_calls_and_equal_seeds_give_equal_noise(
+    write_task: WriteTask, pipeline: DiffusionPipeline
+) -> None:
+    suite = load(write_task())
+    rows = {row["prompt"]: row for row in ROWS}
+    seen: list[str] = []
+    for split in Split:
+        eval_set = suite.build(split, parts(pipeline), ["cpu"])
+        painter = suite.wrap(pipeline, parts(pipeline), "cpu", 1)
+        scores = eval_set.score(painter)
+        (task,) = eval_set.tasks
+        for item, score in zip(task.items, scores, strict=True):
+            picture = by_hand(pipeline, item.prompt, make_seed(item.prompt, 0))
+            assert score.value == pytest.approx(amount(picture, rows[item.prompt]), abs=1e-12)
+            assert score.item == item.item and score.flag == FINE
+        assert [score.item for score in scores] == [item.item for item in eval_set.items]
+        seen += [item.prompt for item in task.items]
+    assert sorted(seen) == sorted(rows)  # every prompt in one split
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_picture_has_the_bits_of_a_plain_call_and_prompts_are_encoded_once(family: str) -> None:
+    pipeline = make_pipeline(family)
+    options = {"use_resolution_binning": False} if family == "PixArtSigmaPipeline" else {}
+    sampler = Sampler(2, 3.0, 16, 16, "blurred", options=options)
+    drawings = [Drawing("a red circle", 5), Drawing("two blue square left", 6), Drawing("a red circle", 7)]
+    plain = [np.asarray(by_hand(pipeline, one.prompt, one.seed, **options)).astype(int) for one in drawings]
+    alone, batch = Painter(pipeline, "cpu", 1), Painter(pipeline, "cpu", 3)
+    alone.check(sampler)
+    for painter, tolerance in ((alone, 0), (batch, 1)):
+        for _ in range(2):
+            drawn = [one for some in painter.draw(sampler, drawings) for one in some]
+            assert [one.drawing for one in drawn] == drawings
+            assert max(np.abs(one.pixels - values).max() for one, values in zip(drawn, plain, strict=True)) <= tolerance
+            painter.put(pipeline)
+        assert painter.prompts.encoded == 2  # of two prompts, whatever is drawn again
+
+
+def test_prompts_are_encoded_anew_when_a_text_encoder_has_changed_and_only_then() -> None:
+    pipeline = make_pipeline(seed=1)
+    painter, sampler = Painter(pipeline, "cpu", 2), Sampler(2, 3.0, 16, 16)
+    drawings = [Drawing("a red circle", 5), Drawing("two blue square left", 6)]
+
+    def drawn() -> list[np.ndarray]:
+        painter.put(pipeline)
+        return [one.pixels for some in painter.draw(sampler, drawings) for one in some]
+
+    first = drawn()
+    with torch.no_grad():
+        pipeline.unet.conv_in.weight.mul_(1.5)
+    second = drawn()
+    assert painter.prompts.encoded == 2 and not np.array_equal(first[0], second[0])
+    before = copy.deepcopy(pipeline.text_encoder.state_dict())
+    with torch.no_grad():
+        pipeline.text_encoder.get_input_embeddings().weight.neg_()
+    third = drawn()
+    assert painter.prompts.encoded == 4 and not np.array_equal(second[0], third[0])
+    arguments = {"guidance_scale": 3.0, "num_inference_steps": 2, "negative_prompt": None}
+    assert np.array_equal(third[0], np.asarray(by_hand(pipeline, "a red circle", 5, **arguments)))
+    pipeline.text_encoder.load_state_dict(before)
+    assert np.array_equal(drawn()[0], second[0]) and painter.prompts.encoded == 4  # those of before were kept
+
+
+def test_a_scheduler_of_the_task_s_own_is_used_and_the_pipeline_keeps_its_own(pipeline: DiffusionPipeline) -> None:
+    own = pipeline.scheduler
+    settings = {"class": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
+    painter = Painter(pipeline, "cpu", 1)
+    (drawn,) = next(painter.draw(Sampler(2, 3.0, 16, 16, "blurred", scheduler=settings), [Drawing("a red circle", 5)]))
+    list(painter.draw(Sampler(2, 3.0, 16, 16), [Drawing("a red circle", 5)]))
+    assert pipeline.scheduler is own
+    other = copy.copy(pipeline)
+    other.scheduler = EulerDiscreteScheduler.from_config(own.config, timestep_spacing="trailing")
+    assert np.array_equal(drawn.pixels, np.asarray(by_hand(other, "a red circle", 5)))
+    assert not np.array_equal(drawn.pixels, np.asarray(by_hand(pipeline, "a red circle", 5)))
+    for sampler, words in (
+        (Sampler(2, 3.0, 17, 16), "divisible by 8"),
+        (Sampler(2, 3.0, 16, 16, options={"sharpness": 1}), "has no argument sharpness"),
+        (Sampler(2, 3.0, 16, 16, scheduler={"class": "UNet2DModel"}), "no such scheduler"),
+        (Sampler(2, 3.0, 16, 16, scheduler={"class": "DDIMScheduler", "speed": 1}), "has no such setting"),
+    ):
+        with pytest.raises(EvaluationError, match=words):
+            painter.check(sampler)
+
+
+def test_rounds_have_every_item_once_with_the_scores_of_the_whole(
+    write_task: WriteTask, pipeline: DiffusionPipeline
+) -> None:
+    skills = (Skill("a", (SkillTask("colours", "light"),)), Skill("b", (SkillTask("colours", "right"),)))
+    metrics = [{"metric": "light", "higher_is_better": False}, {"metric": "right"}]
+    rows = [{**row, "seed": seed} for row in ROWS for seed in range(5)]
+    folder = write_task("rule: !function colours.both", rows, metric_list=metrics)
+    suite = load(folder, skills, search=24)
+    whole = suite.build(Split.SEARCH, parts(pipeline), [])
+    painter = suite.wrap(pipeline, parts(pipeline), "cpu", 1)
+    rounds = whole.rounds(2, painter)
+    assert len(rounds) == 2 and sum(one.cost for one in rounds) == pytest.approx(1)
+    assert len({whole.digest, *(one.digest for one in rounds)}) == 3
+    found = {(score.skill, score.item): score.value for one in rounds for score in one.score(painter)}
+    assert found == {(score.skill, score.item): score.value for score in whole.score(painter)}
+    assert len(found) == 48 and {item.task for item in whole.items} == {"colours:light", "colours:right"}
+    assert [(one.higher_is_better, one.items[Split.SEARCH]) for one in suite.describe()] == [(False, 24), (True, 24)]
+    half = whole.sample(0.5)
+    assert [item.item for item in half.items[:12]] == [item.item for item in whole.items[:12]]
+
+
+def test_digests_say_what_decides_scores(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
+    def item_digest(*, setting: str = "cpu", components: dict[str, object] | None = None, **changes: Any) -> str:
+        suite = load(write_task(**changes))
+        return suite.build(Split.SEARCH, components or parts(pipeline), [setting]).items[0].digest
+
+    first = item_digest()
+    assert item_digest() == first and item_digest(rows=ROWS[:10]) == first
+    other = {**parts(pipeline), "scheduler": EulerDiscreteScheduler()}
+    sampler = {"steps": 3, "guidance": 3.0, "width": 16, "height": 16}
+    changed = [item_digest(setting="cuda"), item_digest(components=other), item_digest(sampler=sampler)]
+    folder = write_task()
+    (folder / "other.py").write_text("LIGHT = 1\n")  # the rule may import it
+    changed.append(load(folder).build(Split.SEARCH, parts(pipeline), ["cpu"]).items[0].digest)
+    assert len({first, *changed}) == 5
+
+
+def test_the_card_s_picture_is_that_of_a_plain_call(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
+    suite = load(write_task())
+    items = suite.build(Split.REPORT, parts(pipeline), []).items
+    sample = suite.ask(pipeline, parts(pipeline), items)
+    drawing = sample.question.drawing
+    assert drawing is not None and len(sample.question.prompt) == min(
+        len(suite.tasks["colours"].item(i.item).prompt) for i in items
+    )
+    (png,) = sample.pictures
+    noise = torch.Generator("cpu").manual_seed(drawing.seed)
+    plain = pipeline(sample.question.prompt, generator=noise, **drawing.arguments).images[0]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), np.asarray(plain))
+    (example,) = suite.example_prompts()
+    assert example.drawn and "16 × 16 pixels in 2 steps" in example.drawn and "colours.amount" in example.drawn
+
+
+def test_pictures_that_are_no_pictures_are_flagged(write_task: WriteTask) -> None:
+    pipeline = make_pipeline(seed=3)
+    suite = load(write_task())
+    eval_set = suite.build(Split.SEARCH, parts(pipeline), [])
+    painter = suite.wrap(pipeline, parts(pipeline), "cpu", 4)
+    last = pipeline.vae.decoder.conv_out
+    kept = copy.deepcopy(last.state_dict())
+
+    def flags() -> set[str | None]:
+        painter.put(pipeline)
+        return {score.flag for score in eval_set.score(painter)}
+
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()
+        assert flags() == {FLAT}
+        last.bias.fill_(torch.nan)
+        assert flags() == {NOT_FINITE}
+        last.load_state_dict(kept)
+        pipeline.unet.conv_out.weight.zero_()  # the prompt no longer counts
+        pipeline.unet.conv_out.bias.zero_()
+        pipeline.vae.post_quant_conv.weight.zero_()  # nor does the noise
+        assert flags() <= {EQUAL, FLAT} and degenerate_share(flags()) == 1
+    loud = np.zeros((8, 8, 3), np.uint8)
+    loud[:4, :, 0] = 255
+    ink = np.zeros((8, 8, 3), np.uint8)
+    ink[::2] = 255
+    assert [flag_picture(one, finite=True) for one in (loud, ink)] == ["saturated", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": [*ROWS, ROWS[3]]}, r"colours.jsonl line 13: its prompt 'a red square right' is that of line 4"),
+        ({"rows": [{"text": "a cat"}]}, r"line 1: prompt: no text in column 'prompt'; its columns are text"),
+        ({"prompt": "{{colour}} {{size}}"}, "'size' is undefined"),
+        ({"rows": ROWS[:2]}, "leave none for the .* split; give more prompts"),
+        ({"dataset": {"train": "colours.jsonl", "test": "colours.jsonl"}}, "is about the same as"),
+        ({"dataset": "gone.jsonl"}, "dataset: got 'gone.jsonl': there is no such file"),
+        (
+            {"sampler": {"steps": 0, "guidance": 1, "width": 8, "height": 8}},
+            r"sampler.steps: got 0: give a whole number",
+        ),
+        ({"sampler": {"steps": 4, "width": 8, "height": 8}}, "sampler.guidance: it is missing"),
+        ({"smapler": {}}, r"smapler: there is no such key \(did you mean sampler\?\)"),
+        ({"seeds": 0}, "seeds: got 0"),
+        ({"judge": "rule: colours.amount"}, r"judge.rule: got 'colours.amount': write !function file.name"),
+        ({"judge": "rule: !function gone.amount"}, "there is no file gone.py"),
+        ({"judge": "rule: !function colours.gone"}, "colours.py has no function gone"),
+        ({"judge": "rule: !function colours.both"}, "rule colours.both gives no score but light, right"),
+        ({"rows": [{"prompt": f"a {n}"} for n in range(9)]}, "rule colours.amount fails on 'a 0': KeyError: 'colour'"),
+        ({"judge": "fame: {}"}, "judge.fame: there is no such judge; use rule"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(
+    write_task: WriteTask, changes: dict[str, Any], words: str
+) -> None:
+    folder = write_task(**changes)
+    with pytest.raises(EvaluationError, match=words) as caught:
+        load(folder).describe()
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("task colours: ")
+
+
+def test_skills_that_do_not_fit_pictures_are_found_without_loading_anything(write_task: WriteTask) -> None:
+    folder = write_task()
+    use = SkillTask("colours", "scores", filter="first", num_fewshot=2)
+    skills = [Skill("a", (use, SkillTask("colour", "score")), chat_template=True, language="ja")]
+    faults = list(TASK_CHECKS["image"](skills, [folder]))
+    assert [(fault.task, fault.key) for fault in faults] == [
+        *[(None, "chat_template"), (None, "language")],
+        *[(0, "metric"), (0, "filter"), (0, "num_fewshot"), (1, "task")],
+    ]
+    assert "did you mean score" in faults[2].reason and "did you mean colours" in faults[5].reason
+
+
+def test_translations_of_a_prompt_and_pictures_of_one_are_in_one_split(write_task: WriteTask) -> None:
+    rows = [{"prompt": words, "what": f"{n}", "colour": "red"} for n in range(20) for words in (f"a {n}", f"{n} の絵")]
+    suite = load(write_task(rows=rows, subject="what", seeds=2))
+    places = suite.tasks["colours"].test
+    for split in Split:
+        items = {item.item for item in suite.build(split, {}, []).items}
+        about = [places[item].row["what"] for item in items]
+        assert items and all(about.count(one) == 4 for one in about)
