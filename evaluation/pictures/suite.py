@@ -144,7 +144,7 @@ class ImageSuite:
 
     def processor_digest(self, processor: Any) -> str:
         """Digest of the tokenizers' rules and the scheduler's settings."""
-        return digest({name: _part_rules(part) for name, part in processor.items() if part is not None})
+        return digest({name: _part_rules(part) for name, part in (processor or {}).items()})
 
     def _desk(self, judge: JudgeSettings, loaded: LoadedPictures, items: Sequence[PictureItem]) -> JudgeDesk:
         folder = self.judges.get(judge.repo) if judge.repo is not None else None

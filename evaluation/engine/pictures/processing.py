@@ -39,8 +39,12 @@ class PictureEncoder:
 
     def __init__(self, prepare: Prepare, image_token: int) -> None:
         self.image_token = image_token
-        self.tokens = PictureTokens()
         self._prepare = prepare
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all pictures: their ids are given to others."""
+        self.tokens = PictureTokens()
         self._places: dict[str, tuple[Sequence[Image.Image], int]] = {}
         self._held = _Held[Image.Image](lambda image: 3 * image.width * image.height)
 

@@ -44,6 +44,15 @@ class PictureRows:
         self._current: RowFile | None = None
         self._newest: tuple[str, Tensor] | None = None
 
+    def forget(self) -> None:
+        """Drop the rows of all pictures, with those of the encoder."""
+        self._encoder.forget()
+        self._newest = None
+        for tower in self._files:
+            self._files[tower] = RowFile()
+        if self._current is not None:
+            self._current = next(reversed(self._files.values()))
+
     def __call__(self, ids: Tensor) -> Tensor:
         """The rows of private ids, [ids, width], on the model's device."""
         runs = self._encoder.tokens.runs(ids.tolist())

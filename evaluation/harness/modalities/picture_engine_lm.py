@@ -12,11 +12,14 @@ from evaluation.engine.engine import Engine
 from evaluation.engine.generation import Prompt
 from evaluation.engine.likelihood import Pair
 from evaluation.engine.pictures.processing import PictureEncoder, prepare_once
+from evaluation.engine.recent import Recent
+from evaluation.errors import EvaluationError
 from evaluation.harness.engine_lm import EngineAnswers
 from evaluation.harness.modalities.picture_lm import MAX_GEN_TOKS, PictureLM
 from evaluation.harness.modalities.prompts import digests_of, pictures_of, request_facts
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from transformers import PreTrainedModel, ProcessorMixin
 
 
@@ -36,6 +39,26 @@ class PictureEngineLM(EngineAnswers, PictureLM):
         self._encoder = PictureEncoder(self.prompts.encode, image_token)
         self.use(Engine(self.model, self.tokenizer, self._encoder))
         self._compared = {0}
+
+    def ask_once(self, asked: Sequence[tuple[str, Image]], answers: Sequence[str]) -> list[list[float]]:
+        """The log-likelihood of each answer after each prompt, which has one picture; nothing of a picture is kept.
+
+        Raises EvaluationError if a prompt does not fit the model.
+        """
+        requests = [
+            Instance("loglikelihood", {}, (prompt, answer, {"visual": [picture]}), place, (None, 0, 1))
+            for prompt, picture in asked
+            for place, answer in enumerate(answers)
+        ]
+        try:
+            found = [likelihood for likelihood, _ in self.loglikelihood(requests, disable_tqdm=True)]
+        except AssertionError as error:  # how lm-eval says that a request does not fit the model
+            raise EvaluationError(f"the model cannot answer: {error}") from error
+        finally:
+            self.tokenized = Recent()
+            if self.engine.pictures:
+                self.engine.pictures.forget()
+        return [found[start : start + len(answers)] for start in range(0, len(found), len(answers))]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-likelihood, whether greedy) of each continuation."""

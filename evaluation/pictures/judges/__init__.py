@@ -7,9 +7,14 @@ from types import MappingProxyType
 
 from evaluation.errors import EvaluationError
 from evaluation.pictures.judges.judge import JudgeParser, JudgeSettings
+from evaluation.pictures.judges.objects import parse_objects
 from evaluation.pictures.judges.rule import parse_rule
+from evaluation.pictures.judges.similarity import parse_similarity
+from evaluation.pictures.judges.yes import parse_yes
 
-JUDGES: Mapping[str, JudgeParser] = MappingProxyType({"rule": parse_rule})
+JUDGES: Mapping[str, JudgeParser] = MappingProxyType(
+    {"rule": parse_rule, "similarity": parse_similarity, "yes": parse_yes, "objects": parse_objects}
+)
 """How the settings of each kind of judge are read."""
 
 

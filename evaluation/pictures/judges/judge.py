@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evaluation.errors import EvaluationError
 from evaluation.pictures.rows import Row
@@ -61,6 +61,10 @@ class JudgeSettings(Protocol):
         """The repo of its model; None for a judge without weights."""
 
     @property
+    def graded(self) -> bool:
+        """Whether different pictures have different numbers, as long as the judge is sound."""
+
+    @property
     def facts(self) -> object:
         """All that decides its numbers besides this package's code: a JSON value, the same on every machine."""
 
@@ -90,3 +94,21 @@ def parse_model_settings(value: object, keys: Mapping[str, bool]) -> tuple[Judge
     if not isinstance(revision, str) or not _COMMIT.fullmatch(revision):
         raise EvaluationError(f".revision: got {revision!r}: give a commit's 40 hexadecimal digits, in quotes")
     return JudgeRepo(repo, revision), {key: value[key] for key in keys if key in value}
+
+
+def load_judge_model(description: str, folder: Path | None, loader: Any, device: str, dtype: str) -> tuple[Any, Any]:
+    """The model in a folder and its processor, by plain transformers. loader: the class that finds the model's own.
+
+    Pictures are read by Pillow: that is the same on every machine. Raises EvaluationError for what cannot be loaded.
+    """
+    from transformers import AutoProcessor
+
+    if folder is None:
+        raise EvaluationError(f"{description}: its files were not fetched")
+    try:
+        model = loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise EvaluationError(f"{description}: it cannot be loaded ({words}); use another model") from error
+    return model.to(device).eval().requires_grad_(False), processor

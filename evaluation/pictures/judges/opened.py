@@ -52,7 +52,7 @@ class JudgeDesk:
             values = [self._value(one, metric) for one in found]
             if odd := [value for value in values if not math.isfinite(value)]:
                 raise EvaluationError(f"{name} gives {odd[0]} for {metric}, not a number; use another judge")
-            if self.settings.repo is not None and len(set(values)) == 1:
+            if self.settings.graded and len(set(values)) == 1:
                 raise EvaluationError(f"{name} gives {values[0]} for every picture; use another judge")
 
     def _value(self, found: Mapping[str, float], metric: str) -> float:

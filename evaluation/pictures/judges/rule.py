@@ -31,6 +31,7 @@ class RuleSettings:
     function: str
 
     name = "rule"
+    graded = False
 
     @property
     def description(self) -> str:
