@@ -114,6 +114,18 @@ def picture_engine() -> list[list[str]]:
     return rows
 
 
+def pictures_per_second() -> list[list[str]]:
+    """Evaluation sets of pictures against calling the pipeline for each prompt."""
+    found: Any = load("pictures_per_second")
+    rows = [["pipeline", "pictures/s (batch)", "one call for each prompt, pictures/s", "ratio", "first"]]
+    for row in found["pipelines"]:
+        name, theirs = f"{row['pipeline']}, {row['weights'] / 1e6:.1f} M", row["plain_per_s"]
+        ours, first = row["per_s"], row["first_per_s"]
+        rates = [f"{ours:.2f} ({row['batch']})", f"{theirs:.2f}"]
+        rows.append([name, *rates, f"{ours / theirs:.1f}", f"{first / theirs:.1f}"])
+    return rows
+
+
 def gpu() -> list[list[str]]:
     """The same on a GPU."""
     return _engine_rows(load("gpu"))
@@ -421,6 +433,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             merges,
             engine,
             picture_engine,
+            pictures_per_second,
             gpu,
             gpu_candidates,
             turnaround,

@@ -76,12 +76,12 @@ class EncodedPrompts:
         kept = self._of_encoders()
         key = repr(sorted(row.items()))
         if key in kept:
-            return kept[key]
+            return _moved(kept[key], self._pipeline.device)
         self.encoded += 1
         made = original(**row)
         size = _size(made)
         if self._bytes + size <= MOST_BYTES:
-            kept[key] = made
+            kept[key] = _moved(made, "cpu")  # a GPU's memory is for what is drawn
             self._bytes += size
         return made
 
@@ -127,6 +127,13 @@ def _join(made: Sequence[Any]) -> Any:
     if first is None:
         return None
     raise ValueError(f"a pipeline encodes prompts to a {type(first).__name__}")
+
+
+def _moved(made: Any, device: torch.device | str) -> Any:
+    """The same on a device."""
+    if isinstance(made, list | tuple):
+        return type(made)(_moved(one, device) for one in made)
+    return made.to(device) if isinstance(made, torch.Tensor) else made
 
 
 def _size(made: Any) -> int:

@@ -34,13 +34,17 @@ class PictureUse:
 
 @dataclass(frozen=True)
 class PictureRequests:
-    """The items of one task, how they are drawn and judged, and what their numbers are used for."""
+    """The items of one task, how they are drawn and judged, and what their numbers are used for.
+
+    later: the judge of the report, to be tried before the search.
+    """
 
     task: str
     sampler: Sampler
     judge: JudgeDesk
     items: tuple[PictureItem, ...]
     uses: tuple[PictureUse, ...]
+    later: JudgeDesk | None = None
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -93,6 +97,8 @@ class PictureEvalSet:
             try:
                 model.check(task.sampler)
                 task.judge.open(model.device)
+                if task.later is not None:
+                    task.later.try_out(model.device)
             except EvaluationError as error:
                 raise EvaluationError(f"task {task.task}: {error}") from error
         number = count_rounds([len(task.items) for task in self.tasks], count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class ImageSuite:
     tokenizers and its scheduler.
 
     judges: folder of the files of each judge's repo; those that are missing can be planned with, but not asked.
+    desks: judges that were made, for all tasks and splits that have the same.
     """
 
     skills: tuple[Skill, ...]
@@ -48,6 +49,7 @@ class ImageSuite:
     sizes: SplitSizes
     seed: int
     judges: Mapping[JudgeRepo, Path]
+    desks: dict[str, JudgeDesk] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(
@@ -103,7 +105,7 @@ class ImageSuite:
         item = loaded.item(asked.item)
         sampler = loaded.task.sampler
         with quiet():
-            ((drawn,),) = Painter(model, model.device, 1).draw(sampler, [Drawing(item.prompt, item.seed)])
+            ((drawn,),) = Painter(model, str(model.device), 1).draw(sampler, [Drawing(item.prompt, item.seed)])
         question = Question(
             skill=skill.name,
             task=use.task,
@@ -133,8 +135,16 @@ class ImageSuite:
             metrics = tuple(
                 PictureUse(skill.name, use.key, use.metric, digest([form, use.metric])) for skill, use in of_task
             )
+            later = loaded.task.report_judge if split is Split.SEARCH else None
             requests.append(
-                PictureRequests(name, loaded.task.sampler, self._desk(judge, loaded, items), items, metrics)
+                PictureRequests(
+                    task=name,
+                    sampler=loaded.task.sampler,
+                    judge=self._desk(judge, loaded, items),
+                    items=items,
+                    uses=metrics,
+                    later=self._desk(later, loaded, items) if later is not None else None,
+                )
             )
         return PictureEvalSet.of(requests)
 
@@ -144,11 +154,15 @@ class ImageSuite:
 
     def processor_digest(self, processor: Any) -> str:
         """Digest of the tokenizers' rules and the scheduler's settings."""
-        return digest({name: _part_rules(part) for name, part in (processor or {}).items()})
+        return digest({name: _part_rules(part) for name, part in (processor or {}).items() if part is not None})
 
     def _desk(self, judge: JudgeSettings, loaded: LoadedPictures, items: Sequence[PictureItem]) -> JudgeDesk:
-        folder = self.judges.get(judge.repo) if judge.repo is not None else None
-        return JudgeDesk(judge, folder, loaded.task.metrics, [item.row for item in items[:PROBE_ROWS]])
+        key = digest([judge.facts, list(loaded.task.metrics)])
+        if key not in self.desks:
+            folder = self.judges.get(judge.repo) if judge.repo is not None else None
+            rows = [item.row for item in items[:PROBE_ROWS]]
+            self.desks[key] = JudgeDesk(judge, folder, loaded.task.metrics, rows)
+        return self.desks[key]
 
     def _use(self, item: EvalItem) -> tuple[Skill, SkillTask]:
         skill = next(skill for skill in self.skills if skill.name == item.skill)

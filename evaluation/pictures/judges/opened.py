@@ -33,16 +33,26 @@ class JudgeDesk:
         self.settings = settings
         self._folder, self._metrics, self._rows = folder, metrics, probe_rows
         self._open: dict[str, OpenJudge] = {}
+        self._tried = False
 
     def open(self, device: str) -> OpenJudge:
         """The judge on a device. EvaluationError for one that is missing, fails, or cannot tell pictures apart."""
         if device not in self._open:
-            if self.settings.repo is not None and self._folder is None:
-                raise EvaluationError(f"{self.settings.description}: its files were not fetched; run it with a Hub")
-            opened = self.settings.open(self._folder, device)
-            self._try(opened)
-            self._open[device] = opened
+            self._open[device] = self._make(device)
         return self._open[device]
+
+    def try_out(self, device: str) -> None:
+        """Open the judge once and let go of it: it is asked much later. Raises EvaluationError as `open` does."""
+        if not self._tried:
+            self._make(device)
+
+    def _make(self, device: str) -> OpenJudge:
+        if self.settings.repo is not None and self._folder is None:
+            raise EvaluationError(f"{self.settings.description}: its files were not fetched; run it with a Hub")
+        opened = self.settings.open(self._folder, device)
+        self._try(opened)
+        self._tried = True
+        return opened
 
     def _try(self, judge: OpenJudge) -> None:
         pictures = [picture for picture in _probe_pictures() for _ in self._rows]

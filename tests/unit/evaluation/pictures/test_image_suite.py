@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from PIL import Image
 
 from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
 from evaluation.errors import EvaluationError
-from evaluation.pictures.drawing import Drawing, Painter
+from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
 from evaluation.pictures.flags import flag_picture
 from evaluation.pictures.rows import make_seed
 from evaluation.pictures.sampler import Sampler
@@ -149,13 +150,34 @@ def test_a_scheduler_of_the_task_s_own_is_used_and_the_pipeline_keeps_its_own(pi
             painter.check(sampler)
 
 
+def test_batches_that_do_not_fit_are_halved(pipeline: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, drawings = Sampler(2, 3.0, 16, 16), [Drawing("a red circle", seed) for seed in range(7)]
+    painter = Painter(pipeline, "cpu", 7)
+    whole = [one.pixels for some in painter.draw(sampler, drawings) for one in some]
+    own = Painter._draw
+
+    def draw(self: Painter, sampler: Sampler, batch: list[Drawing]) -> list[DrawnPicture]:
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return own(self, sampler, batch)
+
+    monkeypatch.setattr(Painter, "_draw", draw)
+    parts = list(painter.draw(sampler, drawings))
+    assert [len(some) for some in parts] == [1] * 7 and [one.drawing for some in parts for one in some] == drawings
+    assert all(np.abs(a.astype(int) - b[0].pixels).max() <= 1 for a, b in zip(whole, parts, strict=True))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EvaluationError, match=r"need diffusers; pip install 'shoal\[image\]'"):
+        SUITES["image"]([], [], SplitSizes(), 0)
+
+
 def test_rounds_have_every_item_once_with_the_scores_of_the_whole(
     write_task: WriteTask, pipeline: DiffusionPipeline
 ) -> None:
     skills = (Skill("a", (SkillTask("colours", "light"),)), Skill("b", (SkillTask("colours", "right"),)))
     metrics = [{"metric": "light", "higher_is_better": False}, {"metric": "right"}]
     rows = [{**row, "seed": seed} for row in ROWS for seed in range(5)]
-    folder = write_task("rule: !function colours.both", rows, metric_list=metrics)
+    quick = {"steps": 1, "guidance": 0, "width": 16, "height": 16}
+    folder = write_task("rule: !function colours.both", rows, metric_list=metrics, sampler=quick)
     suite = load(folder, skills, search=24)
     whole = suite.build(Split.SEARCH, parts(pipeline), [])
     painter = suite.wrap(pipeline, parts(pipeline), "cpu", 1)

@@ -165,6 +165,9 @@ def test_the_report_split_has_another_judge_and_both_repos_are_found(tmp_path: P
     assert isinstance(suite, ImageSuite) and "similarity by some/judge@0000000" in suite.describe()[0].filter
     pipeline = make_pipeline()
     painter = suite.wrap(pipeline, {}, "cpu", 4)
+    lame = SUITES["image"](skills, [folder], SplitSizes(), 0, {REPO: judges[REPO]})
+    with pytest.raises(EvaluationError, match="task colours: similarity by some/other@1111111: its files were not"):
+        lame.build(Split.SEARCH, {}, []).rounds(1, painter)  # before the search, not at the report
     for split, name in ((Split.VALIDATION, "clip"), (Split.REPORT, "other")):
         eval_set = suite.build(split, {}, [])
         (task,) = eval_set.tasks
