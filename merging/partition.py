@@ -80,8 +80,8 @@ class Block:
 class Searched:
     """A component with groups of its own: its blocks, in the order of their genes.
 
-    attention: names of the modules directly under a layer that count as attention. routers: names of the modules and
-    tensors anywhere in a layer that count as routers, if they are apart.
+    attention: names of the modules directly under a layer, or anywhere in a block of modules by name, that count as
+    attention. routers: names of the modules and tensors anywhere in a layer that count as routers, if they are apart.
     """
 
     blocks: tuple[Block, ...]
@@ -109,7 +109,7 @@ class Searched:
         return None if block is None else self.group_in_block(block, self._module(block, tensor_name, place))
 
     def _module(self, block: Block, tensor_name: str, place: Place) -> Module:
-        if place.component in self.attention:
+        if place.component in self.attention or (block.within and is_within(tensor_name, self.attention)):
             return "attention"
         return "routers" if block.routers_apart and is_within(tensor_name, self.routers) else "rest"
 

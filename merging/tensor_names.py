@@ -30,7 +30,7 @@ EMBEDDING_NAMES = frozenset(
 _SPECULATIVE = "mtp"
 """A module that predicts further tokens with layers of its own; transformers ignores it."""
 
-_LAYER_DIGITS = 6  # names are untrusted: a longer number is not that of a layer
+LAYER_DIGITS = 6  # names are untrusted: a longer number is not that of a layer
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def parse_name(tensor_name: str) -> Place:
 
 
 def _is_layer(part: str) -> bool:
-    return part.isascii() and part.isdigit() and len(part) <= _LAYER_DIGITS
+    return part.isascii() and part.isdigit() and len(part) <= LAYER_DIGITS
 
 
 def find_stack(tensor_name: str) -> str | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from merging.errors import MergingError
 from merging.kinds.causal_lm import CausalLM
-from merging.kinds.kind import CompanionFile, ModelKind
+from merging.kinds.image import ImageGenerator
+from merging.kinds.kind import CompanionFile, ModelKind, read_architectures
 from merging.kinds.vision_language import VisionLanguage
 
-KINDS: Mapping[str, ModelKind] = MappingProxyType({kind.name: kind for kind in (CausalLM(), VisionLanguage())})
+KINDS: Mapping[str, ModelKind] = MappingProxyType({kind.name: kind for kind in (CausalLM(), VisionLanguage(), ImageGenerator())})
 """Every kind by its name."""
 
 COMPANION_FILES: Mapping[str, CompanionFile] = MappingProxyType(
@@ -32,13 +33,14 @@ def kind_of(config: Mapping[str, Any]) -> ModelKind:
     Raises:
         MergingError: a model of no kind.
     """
-    named = [str(name) for name in config.get("architectures") or () if not _is_headless(str(name))]
+    named = [name for name in read_architectures(config) if not _is_headless(name)]
     if not named:
         return next(iter(KINDS.values()))
+    asked = {**config, "architectures": named} if "architectures" in config else config
     for kind in KINDS.values():
-        if kind.find_refusal({**config, "architectures": named}) is None:
+        if kind.find_refusal(asked) is None:
             return kind
-    raise MergingError(str(find_refusal({**config, "architectures": named})))
+    raise MergingError(str(find_refusal(asked)))
 
 
 def find_refusal(config: Mapping[str, Any], kinds: Iterable[ModelKind] = KINDS.values()) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from merging.kinds.kind import MIB, NO_COMPONENTS, CompanionFile, Components
+from merging.kinds.kind import MIB, NO_COMPONENTS, CompanionFile, Components, read_architectures
+from merging.kinds.transformers_kind import TransformersKind
 from merging.partition import Partition, find_routers
 from merging.tensor_names import count_layers
 
@@ -34,11 +35,10 @@ TOKENIZER_FILES = (
 """The files of a model that reads text: how it generates, its tokenizer, its chat template."""
 
 
-class CausalLM:
+class CausalLM(TransformersKind):
     """The kind of causal language models."""
 
     name = "language"
-    library = "transformers"
     pipeline_tag = "text-generation"
     inner_kinds: tuple[str, ...] = ()
     other_components: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class CausalLM:
 
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:
         """Refuse a config with an architecture whose name is not that of a causal language model in transformers."""
-        names = [str(name) for name in config.get("architectures") or ()]
+        names = read_architectures(config)
         if not names:
             return "its config names no architecture"
         odd = [name for name in names if not name.endswith(_ENDINGS)]
@@ -118,8 +118,3 @@ class CausalLM:
         if template is not None and tokenizer.chat_template is None:
             tokenizer.chat_template = self.load_source_processor(template).chat_template
         return tokenizer
-
-    def head(self, model: PreTrainedModel) -> torch.nn.Module:
-        """The language model head."""
-        head: torch.nn.Module = model.get_output_embeddings()
-        return head

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from merging.partition import Partition
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from torch import nn
+
+    from merging.identity import ModelId
+    from merging.recipes.path import PathRecipe
+    from merging.recipes.recipe import Recipe
+    from merging.recipes.weight_merge import WeightMerge
+    from merging.sources.weights import Weights
 
 MIB = 2**20
 
@@ -38,6 +42,26 @@ class CompanionFile:
     path: str
     max_bytes: int = MIB
     may_point_to_code: bool = False
+
+
+def read_architectures(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes that a config names: as transformers has them, or as diffusers has them in model_index.json."""
+    named = config.get("architectures") or ([config["_class_name"]] if config.get("_class_name") else [])
+    return tuple(".".join(map(str, name)) if isinstance(name, list) else str(name) for name in named)
+
+
+class LiveCandidates(Protocol):
+    """Models in memory that become one candidate after another."""
+
+    @property
+    def model(self) -> Any:
+        """The model of weight merges, whichever recipe it holds now."""
+
+    def merged(self, recipe: WeightMerge) -> Any:
+        """The model of a merge of weights; MergingError for one that cannot be made."""
+
+    def path(self, recipe: PathRecipe) -> Any:
+        """The model of a path; MergingError for one that cannot be made."""
 
 
 class ModelKind(Protocol):
@@ -93,22 +117,42 @@ class ModelKind(Protocol):
         gives them. All of them are merged; `Partition.taking` says which are taken whole instead.
         """
 
-    def name_tensors(self, model: PreTrainedModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of a model's state dict, by the names that merges have for them; what is taken apart is a view."""
-
     def name_stored(self, config: Mapping[str, object], label: str, names: Iterable[str]) -> dict[str, str]:
         """Name of a tensor in a model's files → the name that merges have for it.
 
         config: the model's. label: name of the model in errors. MergingError if the model cannot be built.
         """
 
-    def components(self, model: PreTrainedModel) -> Components:
-        """The components of a model, the language model first; none where that is all of it."""
+    def find_components(self, config: Mapping[str, object], label: str) -> Components:
+        """The components of a config's model, the one that is searched first; none where that is all of it.
 
-    def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-        """Build the model that a config describes, with any weights; none of its own code runs."""
+        label: name of the config in errors. MergingError if the model cannot be built, or its parts not told apart.
+        """
 
-    def load(self, folder: Path) -> PreTrainedModel:
+    def open(self, folder: Path) -> Weights:
+        """The weights in a model's folder, by the names that merges have; MergingError names what is wrong."""
+
+    def live(
+        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+    ) -> LiveCandidates:
+        """Models in memory that recipes of these sources become.
+
+        config_source: folder whose settings the models have. Give the release's writer the same one.
+        """
+
+    def write(
+        self,
+        recipe: Recipe,
+        weights: Mapping[ModelId, Weights],
+        target: Path,
+        documents: Mapping[str, bytes],
+        *,
+        max_shard_bytes: int,
+        config_source: Path,
+    ) -> dict[str, str]:
+        """Write a release as `write_release` does."""
+
+    def load(self, folder: Path) -> Any:
         """Load a written model as any user would."""
 
     def load_processor(self, folder: Path) -> object:
@@ -120,5 +164,5 @@ class ModelKind(Protocol):
         template: folder of the source whose chat template is used if this one has none.
         """
 
-    def head(self, model: PreTrainedModel) -> torch.nn.Module:
+    def head(self, model: Any) -> nn.Module:
         """The module whose output is watched for NaN and infinity."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merging.kinds.causal_lm import TOKENIZER_FILES
-from merging.kinds.kind import NO_COMPONENTS, PROJECTOR, VISION_TOWER, CompanionFile, Components
+from merging.kinds.kind import NO_COMPONENTS, PROJECTOR, VISION_TOWER, CompanionFile, Components, read_architectures
+from merging.kinds.transformers_kind import TransformersKind
 from merging.partition import Component, Partition, banded_stack, even_bands, find_routers, is_within
 from merging.tensor_names import count_layers
 
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
 _CODE_POINTER = "auto_map"
 
 
-class VisionLanguage:
+class VisionLanguage(TransformersKind):
     """The kind of vision-language models: those that transformers itself maps to image-text-to-text."""
 
     name = "vision-language"
-    library = "transformers"
     pipeline_tag = "image-text-to-text"
     inner_kinds: tuple[str, ...] = ("language",)
     other_components: tuple[str, ...] = (VISION_TOWER, PROJECTOR)
@@ -40,7 +40,7 @@ class VisionLanguage:
         """Refuse a config with an architecture that transformers does not map to image-text-to-text, or with code."""
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MAPPING
 
-        names = [str(name) for name in config.get("architectures") or ()]
+        names = read_architectures(config)
         if not names:
             return "its config names no architecture"
         mapped = _as_names(MAPPING.get(str(config["model_type"]), ()) if "model_type" in config else MAPPING.values())
@@ -128,11 +128,6 @@ class VisionLanguage:
         if template is not None and not getattr(processor, "chat_template", None):
             processor.chat_template = self.load_processor(template).chat_template
         return processor
-
-    def head(self, model: PreTrainedModel) -> torch.nn.Module:
-        """The language model head."""
-        head: torch.nn.Module = model.get_output_embeddings()
-        return head
 
 
 def _as_names(mapped: Iterable[str | tuple[str, ...]] | str) -> set[str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from merging.dtypes import torch_dtype
 from merging.errors import MergingError
 from merging.kinds import kind_of
+from merging.kinds.transformers_kind import TransformersKind
 from merging.models.components import language_paths
 from merging.models.schema import ModelSchema
 from merging.models.traits import read_traits
@@ -23,7 +24,6 @@ from merging.models.transformers_cache import cached_on_disk
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from merging.kinds.kind import ModelKind
 
 _POSITIONS = "embeddings.position_ids"
 """A buffer that counts from 0, which older versions of transformers saved with vision towers."""
@@ -39,7 +39,7 @@ def build_empty_model(folder: Path, dtype: str, device: str) -> PreTrainedModel:
 
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        kind = kind_of(config.to_dict())
+        kind = _transformers_kind(config.to_dict())
         with torch.device(device), no_init_weights():
             model = kind.build(config, torch_dtype(dtype))
         # A config that names no architecture may still be that of a model with a vision tower, or the like.
@@ -116,8 +116,15 @@ def _tied_names(model: PreTrainedModel) -> frozenset[str]:
     return frozenset(_kind_of_model(model).name_tensors(model, tied))
 
 
-def _kind_of_model(model: PreTrainedModel) -> ModelKind:
-    return kind_of({"architectures": [type(model).__name__]})
+def _kind_of_model(model: PreTrainedModel) -> TransformersKind:
+    return _transformers_kind({"architectures": [type(model).__name__]})
+
+
+def _transformers_kind(config: Mapping[str, object]) -> TransformersKind:
+    kind = kind_of(config)
+    if not isinstance(kind, TransformersKind):
+        raise MergingError(f"it is of the kind {kind.name}, which transformers does not build from one config")
+    return kind
 
 
 def _vocabulary(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> frozenset[str]:

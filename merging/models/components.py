@@ -26,9 +26,9 @@ def read_components(config: Mapping[str, object], label: str) -> dict[str, tuple
 
     MergingError if the model cannot be built, or if its parts cannot be told apart.
     """
-    from merging.models.building import build_schema
+    from merging.kinds import kind_of
 
-    return dict(build_schema(config, label).components)
+    return dict(kind_of(config).find_components(config, label))
 
 
 def language_paths(model: PreTrainedModel) -> tuple[str, ...]:

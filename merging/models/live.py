@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from merging.dtypes import torch_dtype
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kernels.inputs import Measurements
@@ -26,35 +27,15 @@ _Formula = tuple[object, ...]
 """Everything that one tensor's merge depends on, except for the sources' weights."""
 
 
-class LiveModel:
-    """A model built once; `become` rewrites its weights in place.
+class LiveWeights:
+    """Weights in memory, undefined until `become` rewrites them in place.
 
-    config_source: folder of the config and the generation config. Give the release's writer the same one.
-    sources: the weights of every source and base that recipes will name.
-    dtype: dtype of the model, and of every recipe it becomes. carrier: that of every recipe, one of the sources; where
-    none is given, the one whose folder is the config source.
-    The weights are undefined until the first `become`. Sums are done on the CPU whatever the device, so that
-    a written release, which is merged on the CPU too, has the same bits.
+    weights: by the names that merges have for them. sources: the weights of every source and base that recipes will
+    name, by the same names. dtype: of every recipe.
     """
 
-    def __init__(
-        self,
-        config_source: Path,
-        sources: Mapping[ModelId, Weights],
-        *,
-        dtype: str,
-        device: str = "cpu",
-        carrier: ModelId | None = None,
-    ) -> None:
-        self._dtype = dtype
-        self.model: PreTrainedModel = build_empty_model(config_source, dtype, "cpu")
-        if (config_source / "generation_config.json").is_file():
-            self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
-        self.model.to(device).eval().requires_grad_(False)
-        weights, schema = stored_weights(self.model), read_schema(self.model)
-        self._carrier = carrier or find_carrier(schema, sources, config_source)
-        self._sources = carry(schema, sources, self._carrier)
-        self._weights = {name: weights[place] for name, place in match_tensors(schema, self._sources.values()).items()}
+    def __init__(self, weights: Mapping[str, torch.Tensor], sources: Mapping[ModelId, Weights], dtype: str) -> None:
+        self._weights, self._sources, self._dtype = weights, sources, dtype
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
 
@@ -62,12 +43,11 @@ class LiveModel:
         """Rewrite the weights whose merge differs from the last recipe's; returns their stored names.
 
         Nothing is reallocated, tied weights stay tied. As many tensors are merged at once as torch has threads.
-        MergingError for a recipe of another dtype or in another carrier, of an unknown source, or whose merge is not
-        finite (the model is then half rewritten: become another recipe before using it, which writes every weight).
+        MergingError for a recipe of another dtype, of an unknown source, or whose merge is not finite (the
+        model is then half rewritten: become another recipe before using it, which writes every weight).
         """
         if recipe.dtype != self._dtype:
             raise MergingError(f"dtype: got {recipe.dtype}: this live model was built in {self._dtype}")
-        check_carrier(recipe, self._carrier)
         make_loader(recipe, self._sources)  # an unknown source is refused before anything is written
         recipe.groups.check_names(self._weights)
         formulas = {name: _formula(recipe, name) for name in self._weights}
@@ -95,10 +75,50 @@ class LiveModel:
     @torch.no_grad()
     def _write(self, recipe: WeightMerge, name: str) -> None:
         weight = self._weights[name]
-        into = weight if weight.is_cpu and weight.is_contiguous() else None
+        fits = weight.is_cpu and weight.is_contiguous() and weight.dtype == torch_dtype(recipe.dtype)
+        into = weight if fits else None
         merged = merge_tensor(recipe, name, make_loader(recipe, self._sources), self._measurements, into=into)
         if merged is not weight:
             weight.copy_(merged)
+
+
+class LiveModel:
+    """A model built once; `become` rewrites its weights in place.
+
+    config_source: folder of the config and the generation config. Give the release's writer the same one.
+    sources: the weights of every source and base that recipes will name.
+    dtype: dtype of the model, and of every recipe it becomes. carrier: that of every recipe, one of the sources; where
+    none is given, the one whose folder is the config source.
+    The weights are undefined until the first `become`. Sums are done on the CPU whatever the device, so that
+    a written release, which is merged on the CPU too, has the same bits.
+    """
+
+    def __init__(
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,
+    ) -> None:
+        self.model: PreTrainedModel = build_empty_model(config_source, dtype, "cpu")
+        if (config_source / "generation_config.json").is_file():
+            self.model.generation_config = GenerationConfig.from_pretrained(config_source, local_files_only=True)
+        self.model.to(device).eval().requires_grad_(False)
+        weights, schema = stored_weights(self.model), read_schema(self.model)
+        self._carrier = carrier or find_carrier(schema, sources, config_source)
+        carried = carry(schema, sources, self._carrier)
+        places = match_tensors(schema, carried.values())
+        self._live = LiveWeights({name: weights[place] for name, place in places.items()}, carried, dtype)
+
+    def become(self, recipe: WeightMerge) -> tuple[str, ...]:
+        """Rewrite the weights whose merge differs from the last recipe's, as `LiveWeights.become` does.
+
+        MergingError also for a recipe in another carrier.
+        """
+        check_carrier(recipe, self._carrier)
+        return self._live.become(recipe)
 
 
 class LiveModels:

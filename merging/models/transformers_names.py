@@ -41,13 +41,18 @@ def memory_names(config: Mapping[str, object], label: str, names: Iterable[str])
     conversion at load, which is asked here. A name that means nothing to it stays as it is. label: name of the config
     in errors. MergingError if the model cannot be built.
     """
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightRenaming, dot_natural_key, rename_source_key
-
     try:
         model = _model_of(json.dumps(config, sort_keys=True))
     except MergingError as error:
         raise MergingError(str(error).replace(_LABEL, label, 1)) from error
+    return names_in_memory(model, names)
+
+
+def names_in_memory(model: PreTrainedModel, names: Iterable[str]) -> dict[str, str]:
+    """Name of a tensor in a model's files → its name in the model's state dict, as `memory_names` has them."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, dot_natural_key, rename_source_key
+
     # Built anew for each model: some rules remember what they have seen.
     renamings = [rule for rule in get_model_conversion_mapping(model) if isinstance(rule, WeightRenaming)]
     prefix, state = model.base_model_prefix, model.state_dict()

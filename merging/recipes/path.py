@@ -19,9 +19,7 @@ from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from merging.models.live import LiveModels
+    from merging.kinds.kind import LiveCandidates
     from merging.recipes.recipe import Recipe
     from merging.sources.weights import Weights
     from merging.writing.file_plan import FilePlan
@@ -151,7 +149,7 @@ class PathRecipe:
 
         return plan_path(self, weights, config_source)
 
-    def live_model(self, models: LiveModels) -> PreTrainedModel:
+    def live_model(self, models: LiveCandidates) -> Any:
         """A model of the path's layers, which share the memory of its parts."""
         return models.path(self)
 

@@ -14,9 +14,7 @@ from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from merging.models.live import LiveModels
+    from merging.kinds.kind import LiveCandidates
     from merging.sources.weights import Weights
     from merging.writing.file_plan import FilePlan
 
@@ -104,8 +102,8 @@ class Recipe(Protocol):
         weights: the weights of every origin. config_source: folder of the config.json. MergingError if they do not fit.
         """
 
-    def live_model(self, models: LiveModels) -> PreTrainedModel:
-        """The merged model in memory, ready to score. MergingError as `LiveModels` raises it."""
+    def live_model(self, models: LiveCandidates) -> Any:
+        """The merged model in memory, ready to score. MergingError as `LiveCandidates` raises it."""
 
 
 RECIPES: Mapping[str, Callable[[Mapping[str, Any]], Recipe]] = MappingProxyType(

@@ -17,9 +17,7 @@ from merging.methods import METHODS
 from merging.partition import Partition
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from merging.models.live import LiveModels
+    from merging.kinds.kind import LiveCandidates
     from merging.recipes.path import Hop
     from merging.sources.weights import Weights
     from merging.writing.file_plan import FilePlan
@@ -197,7 +195,7 @@ class WeightMerge:
 
         return plan_weight_merge(self, weights, config_source)
 
-    def live_model(self, models: LiveModels) -> PreTrainedModel:
+    def live_model(self, models: LiveCandidates) -> Any:
         """The live model with the weights of this merge."""
         return models.merged(self)
 

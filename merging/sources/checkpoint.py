@@ -36,9 +36,12 @@ class Checkpoint(Weights):
         self._tensors: dict[str, Tensor] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> Checkpoint:
-        """Read and check the headers of a folder's weights; MergingError names the file that is wrong."""
-        shards = _shards(folder)
+    def open(cls, folder: Path, single: str = SINGLE_NAME, index: str = INDEX_NAME) -> Checkpoint:
+        """Read and check the headers of a folder's weights; MergingError names the file that is wrong.
+
+        single, index: the name of its one file, or of the index of its shards.
+        """
+        shards = _shards(folder, single, index)
         headers: dict[str, TensorHeader] = {}
         files: dict[str, Path] = {}
         for path, listed in shards.items():
@@ -152,11 +155,11 @@ def _check_spans(path: Path, spans: list[tuple[TensorHeader, int, int]], data_by
         raise MergingError(f"{path}: it holds {data_bytes} bytes of weights, its header says {position}")
 
 
-def _shards(folder: Path) -> dict[Path, set[str] | None]:
+def _shards(folder: Path, single: str, index_name: str) -> dict[Path, set[str] | None]:
     """Weight file of a folder → the tensor names that the index gives for it, None without an index."""
-    if (folder / SINGLE_NAME).is_file():
-        return {folder / SINGLE_NAME: None}
-    index = folder / INDEX_NAME
+    if (folder / single).is_file():
+        return {folder / single: None}
+    index = folder / index_name
     try:
         weight_map = json.loads(index.read_bytes())["weight_map"]
         shards: dict[Path, set[str] | None] = {}
@@ -166,7 +169,7 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
                 raise MergingError(f"{index}: tensor {name} is said to be in {file_name!r}: not a shard in its folder")
             shards[folder / file_name] = (shards.get(folder / file_name) or set()) | {name}
     except FileNotFoundError as error:
-        raise MergingError(f"{folder}: it has neither {SINGLE_NAME} nor {INDEX_NAME}") from error
+        raise MergingError(f"{folder}: it has neither {single} nor {index_name}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MergingError(f"{index}: not a safetensors index") from error
     if not shards:

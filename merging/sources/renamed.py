@@ -11,6 +11,7 @@ from torch import Tensor
 from merging.kinds import kind_of
 from merging.sources.checkpoint import Checkpoint
 from merging.sources.json_object import read_json_object
+from merging.sources.model_config import read_model_config
 from merging.sources.weights import AdaptedTensor, Weights
 
 
@@ -45,6 +46,11 @@ class RenamedWeights(Weights):
 
 def open_model(folder: Path) -> Weights:
     """The weights in a model's folder, by the names that merges have for them; MergingError names what is wrong."""
+    return kind_of(read_model_config(folder)).open(folder)
+
+
+def open_checkpoint(folder: Path) -> Weights:
+    """The weights in a folder with one config.json; MergingError names what is wrong."""
     stored = Checkpoint.open(folder)
     config = read_json_object(folder / "config.json")
     names = kind_of(config).name_stored(config, str(folder), stored.names)

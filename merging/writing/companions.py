@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from merging.kinds import kind_of
-from merging.sources.json_object import read_json_object
+from merging.sources.model_config import read_model_config
 
 RECIPE_NAME = "mergekit_config.yml"
 """The recipe beside the weights of a release."""
@@ -13,5 +13,5 @@ RECIPE_NAME = "mergekit_config.yml"
 
 def read_companions(folder: Path) -> dict[str, bytes]:
     """The contents of a model's companion files, by path, as its kind lists them."""
-    listed = [file.path for file in kind_of(read_json_object(folder / "config.json")).files]
+    listed = [file.path for file in kind_of(read_model_config(folder)).files]
     return {path: (folder / path).read_bytes() for path in listed if (folder / path).is_file()}

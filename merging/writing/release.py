@@ -9,8 +9,10 @@ from pathlib import Path
 
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.kinds import kind_of
 from merging.recipes.recipe import Recipe
 from merging.sources.checkpoint import INDEX_NAME
+from merging.sources.model_config import read_model_config
 from merging.sources.weights import Weights
 from merging.tokenizers.aligned import in_one_vocabulary
 from merging.tokenizers.release_files import release_files
@@ -71,7 +73,21 @@ def write_release(
     """
     if unknown := [origin for origin in recipe.origins if origin not in weights]:
         raise MergingError(f"sources: got {unknown[0]}: its checkpoint was not given")
-    config_source = config_source or weights[recipe.origins[0]].folder
+    folder = config_source or weights[recipe.origins[0]].folder
+    kind = kind_of(read_model_config(folder))
+    return kind.write(recipe, weights, target, documents, max_shard_bytes=max_shard_bytes, config_source=folder)
+
+
+def write_model(
+    recipe: Recipe,
+    weights: Mapping[ModelId, Weights],
+    target: Path,
+    documents: Mapping[str, bytes],
+    *,
+    max_shard_bytes: int,
+    config_source: Path,
+) -> dict[str, str]:
+    """Write a model of one config.json, as `write_release` does."""
     read = {origin: weights[origin] for origin in recipe.origins}
     with in_one_vocabulary(recipe.vocabulary, read, config_source) as (aligned, settings_folder):
         plan = recipe.plan_files(aligned, settings_folder)

@@ -22,12 +22,14 @@ import torch
 from torch import Tensor
 
 from merging.dtypes import BITS, CODES, element_bytes
-from merging.sources.checkpoint import INDEX_NAME, SINGLE_NAME
 from merging.sources.family import TensorHeader
 from merging.writing.atomic import sync_data
 
 _ALIGNMENT = 8  # bytes; the format's own library aligns the first weight so
 _FLUSH_BYTES = 1 << 27  # bytes written between two requests to flush them to the disk
+
+STEM = "model"
+"""The beginning of the names of a model's weight files."""
 
 Merge = Callable[[str, Tensor], Tensor]
 """Makes a tensor by its name; it may use the memory that it is given, which has the tensor's shape and dtype."""
@@ -41,8 +43,11 @@ class Shard:
     tensors: tuple[str, ...]
 
 
-def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> tuple[Shard, ...]:
-    """Divide tensors (name → bytes) into files of at most max_bytes; a larger tensor has a file of its own."""
+def plan_shards(sizes: Mapping[str, int], max_bytes: int, stem: str = STEM) -> tuple[Shard, ...]:
+    """Divide tensors (name → bytes) into files of at most max_bytes; a larger tensor has a file of its own.
+
+    stem: the beginning of the files' names.
+    """
     shares: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -52,9 +57,9 @@ def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> tuple[Shard, ...]:
         shares[-1].append(name)
         filled += size
     if len(shares) == 1:
-        return (Shard(SINGLE_NAME, tuple(shares[0])),)
+        return (Shard(f"{stem}.safetensors", tuple(shares[0])),)
     return tuple(
-        Shard(f"model-{number:05d}-of-{len(shares):05d}.safetensors", tuple(share))
+        Shard(f"{stem}-{number:05d}-of-{len(shares):05d}.safetensors", tuple(share))
         for number, share in enumerate(shares, start=1)
     )
 
@@ -65,16 +70,19 @@ def write_weights(
     dtype: str,
     merge: Merge,
     max_shard_bytes: int,
+    stem: str = STEM,
+    alignment: int = _ALIGNMENT,
 ) -> dict[str, str]:
     """Write the weights into a folder, with an index if there are several files; file name → SHA-256 (hex).
 
-    shapes: tensor name → shape, in the order of writing. merge: called in as many threads as torch has here, each with
+    shapes: tensor name → shape, in the order of writing. stem: as for `plan_shards`. alignment: of
+    the first weight in each file, in bytes. merge: called in as many threads as torch has here, each with
     a single torch thread. Tensors that wait to be written and memory that waits for reuse together take at most twice
     the memory of the largest tensor. OSError as the file system raises it.
     """
     width = element_bytes(dtype)
     sizes = {name: math.prod(shape) * width for name, shape in shapes.items()}
-    shards = plan_shards(sizes, max_shard_bytes)
+    shards = plan_shards(sizes, max_shard_bytes, stem)
     hashes = {}
 
     def make(name: str, memory: Tensor) -> Tensor:
@@ -82,12 +90,14 @@ def write_weights(
 
     with _merged(make, sizes) as tensors:
         for shard in shards:
-            header = encode_header(TensorHeader(name, shapes[name], CODES[dtype]) for name in shard.tensors)
+            headers = (TensorHeader(name, shapes[name], CODES[dtype]) for name in shard.tensors)
+            header = encode_header(headers, alignment)
             weights = (tensor_bytes(next(tensors)) for _ in shard.tensors)
             hashes[shard.file_name] = write_file(folder / shard.file_name, chain([header], weights))
     if len(shards) > 1:
         files = {name: shard.file_name for shard in shards for name in shard.tensors}
-        hashes[INDEX_NAME] = write_file(folder / INDEX_NAME, [encode_index(files, sum(sizes.values()))])
+        index_name = f"{stem}.safetensors.index.json"
+        hashes[index_name] = write_file(folder / index_name, [encode_index(files, sum(sizes.values()))])
     return hashes
 
 
@@ -189,8 +199,11 @@ class _Memory:
         self._free.append(piece)
 
 
-def encode_header(headers: Iterable[TensorHeader]) -> bytes:
-    """A file's header: its length in 8 bytes, then JSON with each tensor's dtype, shape and offsets, in this order."""
+def encode_header(headers: Iterable[TensorHeader], alignment: int = _ALIGNMENT) -> bytes:
+    """A file's header: its length in 8 bytes, then JSON with each tensor's dtype, shape and offsets, in this order.
+
+    alignment: of the first weight behind it, in bytes; a multiple of 8.
+    """
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for header in headers:
@@ -198,7 +211,7 @@ def encode_header(headers: Iterable[TensorHeader]) -> bytes:
         entries[header.name] = {"dtype": header.dtype, "shape": list(header.shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
+    text += b" " * (-(len(text) + 8) % alignment)
     return len(text).to_bytes(8, "little") + text
 
 

@@ -1,0 +1,155 @@
+"""Image generators: pipelines of diffusers that draw a picture from a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merging.errors import MergingError
+from merging.kinds.causal_lm import TOKENIZER_FILES
+from merging.kinds.kind import NO_COMPONENTS, CompanionFile, Components, read_architectures
+from merging.partition import Component, Partition, banded_stack, is_within
+from merging.pipelines.blocks import denoiser_blocks
+from merging.pipelines.diffusers_classes import text_to_image_classes
+from merging.pipelines.index import DENOISERS, INDEX, find_index_fault
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from merging.identity import ModelId
+    from merging.pipelines.live import LivePipelines
+    from merging.recipes.recipe import Recipe
+    from merging.sources.weights import Weights
+
+_ENDING = "Pipeline"
+_NUMBERED = ("", "_2", "_3")
+_MODELS = (
+    *DENOISERS,
+    "vae",
+    *(f"text_encoder{number}" for number in _NUMBERED),
+    "image_encoder",
+    "safety_checker",
+)
+
+
+class ImageGenerator:
+    """The kind of image generators: the pipelines that diffusers itself maps to text-to-image."""
+
+    name = "image"
+    library = "diffusers"
+    pipeline_tag = "text-to-image"
+    files = (
+        CompanionFile(INDEX),
+        *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),
+        CompanionFile("scheduler/scheduler_config.json"),
+        CompanionFile("feature_extractor/preprocessor_config.json", may_point_to_code=True),
+        *(CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True) for number in _NUMBERED),
+        *(
+            CompanionFile(f"tokenizer{number}/{file.path}", file.max_bytes, file.may_point_to_code)
+            for number in _NUMBERED
+            for file in TOKENIZER_FILES
+        ),
+    )
+
+    def find_refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Refuse a pipeline that diffusers does not map to text-to-image, or that needs code or classes of its own."""
+        names = read_architectures(config)
+        if not names:
+            return "its config names no architecture"
+        try:
+            if "_class_name" in config:
+                return find_index_fault(config)
+            odd = [name for name in names if not name.endswith(_ENDING) or name not in text_to_image_classes()]
+        except MergingError as error:
+            return str(error)
+        return f"its architecture {odd[0][:60]} is not a text-to-image pipeline" if odd else None
+
+    def partition(
+        self,
+        tensor_names: Iterable[str],
+        *,
+        bands: int,
+        modules_apart: bool,
+        ends_apart: bool,
+        components: Components = NO_COMPONENTS,
+    ) -> Partition:
+        """The denoiser in even bands of its stages; every other component is one group."""
+        if not components:
+            raise MergingError("components: got none: name those of a pipeline")
+        (denoiser, paths), *others = components.items()
+        folder, names = paths[0].partition(".")[0], tuple(tensor_names)
+        inside = tuple(name for name in names if name.startswith(f"{folder}."))
+        blocks = denoiser_blocks(paths, inside, bands=bands, modules_apart=modules_apart, ends_apart=ends_apart)
+        whole = banded_stack((), modules_apart=False, ends_apart=False)
+        found = Partition(
+            (
+                Component(denoiser, (folder,), 0, blocks),
+                *(Component(name, within, 0, whole) for name, within in others),
+            )
+        )
+        for name in names:  # a module of one component may have the name of another component
+            if not name.startswith(f"{next(one.within[0] for one in found.components if is_within(name, one.within))}."):
+                raise MergingError(f"tensor {name}: its name does not tell its component")
+        return found
+
+    def name_stored(self, config: Mapping[str, object], label: str, names: Iterable[str]) -> dict[str, str]:
+        """The component's folder, then the names in memory."""
+        from merging.pipelines.naming import name_pipeline_tensors
+
+        return name_pipeline_tensors(config, label, names)
+
+    def find_components(self, config: Mapping[str, object], label: str) -> Components:
+        """The denoiser, by the paths of all that it declares at its top level, then the other models by their folders."""
+        from merging.pipelines.naming import pipeline_components
+
+        return pipeline_components(config, label)
+
+    def open(self, folder: Path) -> Weights:
+        """The weights of all components."""
+        from merging.sources.pipeline import open_pipeline
+
+        return open_pipeline(folder)
+
+    def live(
+        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+    ) -> LivePipelines:
+        """The carrier's pipeline, whose merged components are rewritten, and others swapped."""
+        from merging.pipelines.live import LivePipelines
+
+        return LivePipelines(config_source, sources, dtype=dtype, device=device)
+
+    def write(
+        self,
+        recipe: Recipe,
+        weights: Mapping[ModelId, Weights],
+        target: Path,
+        documents: Mapping[str, bytes],
+        *,
+        max_shard_bytes: int,
+        config_source: Path,
+    ) -> dict[str, str]:
+        """Write the merged components, and copy all others with the carrier's scheduler and tokenizers."""
+        from merging.pipelines.writing import write_pipeline
+
+        return write_pipeline(
+            recipe, weights, target, documents, max_shard_bytes=max_shard_bytes, carrier=config_source
+        )
+
+    def load(self, folder: Path) -> Any:
+        """Load a written pipeline in the dtype of its denoiser."""
+        from merging.pipelines.loading import load_release
+
+        return load_release(folder)
+
+    def load_processor(self, folder: Path) -> None:
+        """Nothing: a pipeline has its tokenizers itself."""
+
+    def load_source_processor(self, folder: Path, template: Path | None = None) -> None:
+        """Nothing: a pipeline has its tokenizers itself."""
+
+    def head(self, model: Any) -> nn.Module:
+        """The denoiser."""
+        found = [getattr(model, folder) for folder in DENOISERS if getattr(model, folder, None) is not None]
+        denoiser: nn.Module = found[0]
+        return denoiser

@@ -1,0 +1,80 @@
+"""What the kinds have in common whose models transformers builds from one config.json."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merging.kinds.kind import Components
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from merging.identity import ModelId
+    from merging.models.live import LiveModels
+    from merging.recipes.recipe import Recipe
+    from merging.sources.weights import Weights
+
+
+class TransformersKind(ABC):
+    """A kind of models of transformers."""
+
+    library = "transformers"
+
+    @abstractmethod
+    def name_tensors(self, model: PreTrainedModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a model's state dict, by the names that merges have for them; what is taken apart is a view."""
+
+    @abstractmethod
+    def components(self, model: PreTrainedModel) -> Components:
+        """The components of a model, the language model first; none where that is all of it."""
+
+    @abstractmethod
+    def build(self, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        """Build the model that a config describes, with any weights; none of its own code runs."""
+
+    def find_components(self, config: Mapping[str, object], label: str) -> Components:
+        """The components of the model that transformers builds."""
+        from merging.models.building import build_schema
+
+        return build_schema(config, label).components
+
+    def open(self, folder: Path) -> Weights:
+        """The weights in the folder's safetensors files."""
+        from merging.sources.renamed import open_checkpoint
+
+        return open_checkpoint(folder)
+
+    def live(
+        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+    ) -> LiveModels:
+        """The live model of weight merges, and those of paths."""
+        from merging.models.live import LiveModels
+
+        return LiveModels(config_source, sources, dtype=dtype, device=device)
+
+    def write(
+        self,
+        recipe: Recipe,
+        weights: Mapping[ModelId, Weights],
+        target: Path,
+        documents: Mapping[str, bytes],
+        *,
+        max_shard_bytes: int,
+        config_source: Path,
+    ) -> dict[str, str]:
+        """Write weights, config, and the companion files of the config source."""
+        from merging.writing.release import write_model
+
+        return write_model(
+            recipe, weights, target, documents, max_shard_bytes=max_shard_bytes, config_source=config_source
+        )
+
+    def head(self, model: PreTrainedModel) -> torch.nn.Module:
+        """The language model head."""
+        head: torch.nn.Module = model.get_output_embeddings()
+        return head

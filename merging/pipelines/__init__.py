@@ -1,0 +1,1 @@
+"""Pipelines that draw pictures from prompts, as diffusers has them: a folder of components."""

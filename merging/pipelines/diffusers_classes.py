@@ -1,0 +1,90 @@
+"""The classes that diffusers has, asked without importing more of it than its list of names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from merging.errors import MergingError
+
+_INSTALL = "diffusers is not installed: pip install 'shoal[image]'"
+_MAPPING = "AUTO_TEXT2IMAGE_PIPELINES_MAPPING"
+_NEEDS_A_PICTURE = ("control", "kontext")
+
+
+def import_diffusers() -> Any:
+    """The package; MergingError with the remedy where it is missing."""
+    _folder()
+    import diffusers
+
+    return diffusers
+
+
+@cache
+def text_to_image_classes() -> frozenset[str]:
+    """The pipelines that diffusers maps to text-to-image, but for those that need a picture as well.
+
+    The mapping is read from its source: to import it takes seconds, since that imports every pipeline. MergingError
+    where diffusers is missing.
+    """
+    tree = ast.parse((_folder() / "pipelines" / "auto_pipeline.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            target, value = ast.unparse(node.targets[0]), node.value
+            if target == _MAPPING and isinstance(value, ast.Call):
+                pairs = ast.walk(value)
+                found |= {tuple(map(_text, pair.elts)) for pair in pairs if isinstance(pair, ast.Tuple)}
+            elif target.startswith(f"{_MAPPING}["):  # pipelines with dependencies of their own
+                found.add((target, ast.unparse(value)))
+    return frozenset(
+        name for key, name in found if name.isidentifier() and not any(word in key for word in _NEEDS_A_PICTURE)
+    )
+
+
+def is_known_class(library: str, class_name: str) -> bool:
+    """Whether an entry of model_index.json names a class of diffusers or transformers, by its list of names."""
+    if not re.fullmatch(r"[A-Z]\w{0,99}", class_name):
+        return False
+    return class_name in _names(library)
+
+
+@cache
+def _names(library: str) -> frozenset[str]:
+    """The names in a library's list; none of one that is not known. Asked once: transformers takes 0.2 s to answer."""
+    if library == "transformers":
+        import transformers
+
+        return frozenset(dir(transformers))
+    diffusers = import_diffusers()
+    if library == "diffusers":
+        return frozenset(dir(diffusers))
+    # What a pipeline of diffusers has for itself, such as its safety checker, is listed under the pipeline's module.
+    modules = dir(diffusers.pipelines)
+    return frozenset(dir(getattr(diffusers.pipelines, library)) if library in modules else ())
+
+
+def component_class(library: str, class_name: str) -> Any:
+    """The class of an entry of model_index.json that `is_known_class`."""
+    if library == "transformers":
+        import transformers
+
+        return getattr(transformers, class_name)
+    diffusers = import_diffusers()
+    return getattr(diffusers if library == "diffusers" else getattr(diffusers.pipelines, library), class_name)
+
+
+def _text(node: ast.expr) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else ast.unparse(node)
+
+
+@cache
+def _folder() -> Path:
+    found = find_spec("diffusers")
+    if found is None or not found.submodule_search_locations:
+        raise MergingError(_INSTALL)
+    return Path(found.submodule_search_locations[0])

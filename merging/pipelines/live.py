@@ -1,0 +1,114 @@
+"""A pipeline in memory that becomes one candidate after another, without touching the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.models.live import LiveWeights
+from merging.pipelines.index import listed_components
+from merging.pipelines.loading import load_component, load_pipeline, load_component_tokenizer
+from merging.pipelines.parts import TOKENIZER, PipelineParts, pipeline_weights, plan_parts
+from merging.sources.model_config import read_model_config
+from merging.sources.pipeline import open_pipeline
+from merging.sources.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from merging.recipes.path import PathRecipe
+    from merging.recipes.weight_merge import WeightMerge
+
+REWRITTEN = "times_rewritten"
+"""The attribute of a merged component that counts how often its weights were changed: what was made with it, such as
+encoded prompts, holds as long as the component is the same object and its count is the same."""
+
+
+class LivePipelines:
+    """The carrier's pipeline; its merged components are rewritten in place, those taken whole are swapped.
+
+    carrier: folder of the pipeline whose files the result has. Give the release's writer the same one.
+    sources: the weights of every model that recipes will name. dtype: of the pipeline, and of every recipe.
+    Weights are undefined until the first recipe. Sums are done on the CPU whatever the device, so that a written
+    release has the same bits. A component is loaded when a recipe first names its source, and kept.
+    """
+
+    def __init__(
+        self, carrier: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+    ) -> None:
+        self._carrier, self._sources, self._dtype, self._device = carrier, sources, dtype, device
+        self._config = read_model_config(carrier)
+        self._files = open_pipeline(carrier).files
+        self._whole: dict[tuple[str, ModelId | None], Any] = {}
+        self._rewritten: dict[str, tuple[nn.Module, LiveWeights]] = {}
+        own = {folder: self._load(folder, None) for folder in self._files}
+        self._whole |= {(folder, None): module for folder, module in own.items()}
+        self.model: Any = load_pipeline(carrier, own, dtype)
+
+    def merged(self, recipe: WeightMerge) -> Any:
+        """The pipeline with a merge's weights: only what differs from the last recipe is changed.
+
+        MergingError for a recipe of another dtype, for models that do not fit the carrier, and for a merge that is not
+        finite (the pipeline is then half rewritten: make another recipe of it before drawing).
+        """
+        if recipe.dtype != self._dtype:
+            raise MergingError(f"dtype: got {recipe.dtype}: this live pipeline was built in {self._dtype}")
+        parts = plan_parts(recipe, self._config, self._sources, self._carrier)
+        for folder in parts.merged:
+            module, weights = self._rewritten_component(folder, parts)
+            if weights.become(recipe):
+                setattr(module, REWRITTEN, getattr(module, REWRITTEN, 0) + 1)
+            self._put(folder, module)
+        for folder, source in parts.whole.items():
+            self._put(folder, self._component(folder, source))
+        for folder in listed_components(self._config):
+            if folder.startswith(TOKENIZER):
+                self._put(folder, self._tokenizer(folder, parts.owner(folder)))
+        return self.model
+
+    def path(self, recipe: PathRecipe) -> Any:
+        """None: a pipeline has no path through its layers."""
+        raise MergingError(f"{recipe.describe()}: pipelines are merged by their weights alone; use a merge method")
+
+    def _put(self, folder: str, component: Any) -> None:
+        if getattr(self.model, folder) is not component:
+            self.model.register_modules(**{folder: component})
+
+    def _rewritten_component(self, folder: str, parts: PipelineParts) -> tuple[nn.Module, LiveWeights]:
+        if folder not in self._rewritten:
+            # The carrier's own, which nothing else holds yet; taken whole from it later, it is loaded anew.
+            module = _in_own_memory(self._whole.pop((folder, None)))
+            state = module.state_dict(keep_vars=True)
+            weights = {name: state[name.removeprefix(f"{folder}.")] for name in parts.merged[folder]}
+            self._rewritten[folder] = module, LiveWeights(weights, self._sources, self._dtype)
+        return self._rewritten[folder]
+
+    def _component(self, folder: str, source: ModelId | None) -> nn.Module:
+        """A component with its source's own weights."""
+        known = None if source is None or self._sources[source].folder == self._carrier else source
+        if (folder, known) not in self._whole:
+            self._whole[folder, known] = self._load(folder, known)
+        component: nn.Module = self._whole[folder, known]
+        return component
+
+    def _load(self, folder: str, source: ModelId | None) -> nn.Module:
+        files = self._files if source is None else pipeline_weights(self._sources, source).files
+        place = self._carrier if source is None else self._sources[source].folder
+        return load_component(place, files[folder], self._dtype).to(self._device)
+
+    def _tokenizer(self, folder: str, source: ModelId | None) -> Any:
+        if (folder, source) not in self._whole:
+            place = self._carrier if source is None else self._sources[source].folder
+            has_it = folder in listed_components(read_model_config(place))
+            self._whole[folder, source] = load_component_tokenizer(place, folder) if has_it else None
+        return self._whole[folder, source]
+
+
+def _in_own_memory(module: nn.Module) -> nn.Module:
+    """A component whose weights are no longer mapped from its files: in writable memory, aligned as torch has it."""
+    for weight in (*module.parameters(), *module.buffers()):
+        weight.data = weight.data.clone()
+    return module

@@ -1,0 +1,83 @@
+"""What a merge does with each component of its carrier, and the tensors that its models must have for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from merging.dtypes import NAMES
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.partition import Whole
+from merging.pipelines.naming import build_on_meta, tensor_shapes
+from merging.recipes.weight_merge import WeightMerge
+from merging.sources.pipeline import PipelineWeights
+from merging.sources.weights import Weights
+
+TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"
+
+
+@dataclass(frozen=True)
+class PipelineParts:
+    """The components of a merged pipeline, by folder.
+
+    merged: folder → shape of each of its tensors, by the names that merges have. whole: folder → the model that it is
+    taken from, in the carrier's order; None is the carrier, for components that the merge does not know.
+    """
+
+    merged: Mapping[str, Mapping[str, tuple[int, ...]]]
+    whole: Mapping[str, ModelId | None]
+
+    def owner(self, folder: str) -> ModelId | None:
+        """The model whose files a component without weights has: a tokenizer is its text encoder's."""
+        reader = folder.replace(TOKENIZER, TEXT_ENCODER, 1) if folder.startswith(TOKENIZER) else folder
+        return self.whole.get(reader)
+
+
+def plan_parts(
+    recipe: WeightMerge, config: Mapping[str, Any], weights: Mapping[ModelId, Weights], carrier: Path
+) -> PipelineParts:
+    """Plan what becomes of each component.
+
+    config: the carrier's. weights: of every origin. MergingError for a model whose tensors do not fit the carrier.
+    """
+    merged: dict[str, Mapping[str, tuple[int, ...]]] = {}
+    whole: dict[str, ModelId | None] = {}
+    for component in recipe.groups.components:
+        (folder,) = component.within
+        if isinstance(component.use, Whole):
+            whole[folder] = component.use.source
+            continue
+        shapes = tensor_shapes(config, folder, str(carrier))
+        ignored = dict(build_on_meta(config, folder, str(carrier)).named_buffers())
+        for origin in (model for model in recipe.merged_models if model not in component.lacking):
+            if origin in recipe.sources or origin == recipe.base:
+                _check_tensors(weights[origin], folder, shapes, ignored)
+        merged[folder] = dict(sorted(shapes.items()))
+    return PipelineParts(merged, whole)
+
+
+def pipeline_weights(weights: Mapping[ModelId, Weights], model: ModelId) -> PipelineWeights:
+    """A model's weights as a pipeline's; MergingError if they are not."""
+    found = weights[model]
+    if not isinstance(found, PipelineWeights):
+        raise MergingError(f"{model}: it is not a pipeline: name one that has the component whole")
+    return found
+
+
+def _check_tensors(
+    weights: Weights, folder: str, shapes: Mapping[str, tuple[int, ...]], ignored: Mapping[str, object]
+) -> None:
+    own = {name: header for name, header in weights.headers.items() if name.startswith(f"{folder}.")}
+    for name, shape in shapes.items():
+        if name not in own:
+            raise MergingError(f"{weights.folder}: it has no tensor {name}, which the carrier's {folder} has")
+        if own[name].shape != shape:
+            raise MergingError(f"{weights.folder}: tensor {name} is {list(own[name].shape)}, the carrier's {list(shape)}")
+        if own[name].dtype not in NAMES:
+            raise MergingError(f"{weights.folder}: tensor {name} is of dtype {own[name].dtype}, which cannot be merged")
+    for name in own.keys() - shapes.keys():
+        if name.removeprefix(f"{folder}.") not in ignored:
+            raise MergingError(f"{weights.folder}: its tensor {name} has no place in the carrier's {folder}")
