@@ -12,7 +12,9 @@ from merging.kinds.image import ImageGenerator
 from merging.kinds.kind import CompanionFile, ModelKind, read_architectures
 from merging.kinds.vision_language import VisionLanguage
 
-KINDS: Mapping[str, ModelKind] = MappingProxyType({kind.name: kind for kind in (CausalLM(), VisionLanguage(), ImageGenerator())})
+KINDS: Mapping[str, ModelKind] = MappingProxyType(
+    {kind.name: kind for kind in (CausalLM(), VisionLanguage(), ImageGenerator())}
+)
 """Every kind by its name."""
 
 COMPANION_FILES: Mapping[str, CompanionFile] = MappingProxyType(

@@ -44,7 +44,10 @@ class ImageGenerator:
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),
         CompanionFile("scheduler/scheduler_config.json"),
         CompanionFile("feature_extractor/preprocessor_config.json", may_point_to_code=True),
-        *(CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True) for number in _NUMBERED),
+        *(
+            CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True)
+            for number in _NUMBERED
+        ),
         *(
             CompanionFile(f"tokenizer{number}/{file.path}", file.max_bytes, file.may_point_to_code)
             for number in _NUMBERED
@@ -89,7 +92,9 @@ class ImageGenerator:
             )
         )
         for name in names:  # a module of one component may have the name of another component
-            if not name.startswith(f"{next(one.within[0] for one in found.components if is_within(name, one.within))}."):
+            if not name.startswith(
+                f"{next(one.within[0] for one in found.components if is_within(name, one.within))}."
+            ):
                 raise MergingError(f"tensor {name}: its name does not tell its component")
         return found
 
@@ -100,7 +105,7 @@ class ImageGenerator:
         return name_pipeline_tensors(config, label, names)
 
     def find_components(self, config: Mapping[str, object], label: str) -> Components:
-        """The denoiser, by the paths of all that it declares at its top level, then the other models by their folders."""
+        """The denoiser, by the paths of what it declares at its top level, then the other models by their folders."""
         from merging.pipelines.naming import pipeline_components
 
         return pipeline_components(config, label)

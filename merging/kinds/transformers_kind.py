@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from merging.kinds.kind import Components
 
@@ -24,6 +24,10 @@ class TransformersKind(ABC):
     """A kind of models of transformers."""
 
     library = "transformers"
+
+    @abstractmethod
+    def find_refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Say in a few words why a model with this config is not of this kind; None if it is."""
 
     @abstractmethod
     def name_tensors(self, model: PreTrainedModel, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The blocks of a denoiser: what comes in, its stages in the order in which they compute, and what goes out.
 
-A stage of a UNet is one level (`down_blocks.0`, `mid_block`, `up_blocks.2`), one of a transformer is one layer. Both are
-found by the names of the modules: a numbered list is a row of stages, and no family is known by name.
+A stage of a UNet is one level (`down_blocks.0`, `mid_block`, `up_blocks.2`), one of a transformer is one layer. Both
+are found by the names of the modules: a numbered list is a row of stages, and no family is known by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from merging.errors import MergingError
-from merging.partition import Block, End, Searched, is_within
+from merging.partition import Block, End, Searched, even_bands, is_within
 from merging.tensor_names import LAYER_DIGITS
 
 ATTENTION = ("attn", "attn1", "attn2", "attention", "self_attn", "cross_attn", "to_q", "to_k", "to_v", "to_out")
@@ -50,8 +50,7 @@ def denoiser_blocks(
     outside = [path for path in paths if path not in staged]
     after = tuple(path for path in outside if _is_output(path))
     before = tuple(path for path in outside if path not in after)
-    edges = [len(stages) * band // bands for band in range(bands + 1)]
-    groups = [stages[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    groups = [stages[start:end] for start, end in even_bands(len(stages), bands)]
     apart = {"in": ends_apart and bool(before), "out": ends_apart and bool(after)}
     blocks = [Block("in", ends=("before",), within=before)] if apart["in"] else []
     for number, group in enumerate(groups):

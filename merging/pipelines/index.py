@@ -65,9 +65,7 @@ def component_name(folder: str) -> str:
 def listed_components(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """The folder of each component that a pipeline has → the library and the class in its model_index.json."""
     entries = {key: value for key, value in index.items() if not key.startswith("_") and isinstance(value, list)}
-    return {
-        folder: (str(value[0]), str(value[1])) for folder, value in entries.items() if len(value) == 2 and value[1]
-    }
+    return {folder: (str(value[0]), str(value[1])) for folder, value in entries.items() if len(value) == 2 and value[1]}
 
 
 def denoiser_folder(index: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.models.live import LiveWeights
 from merging.pipelines.index import listed_components
-from merging.pipelines.loading import load_component, load_pipeline, load_component_tokenizer
+from merging.pipelines.loading import load_component, load_component_tokenizer, load_pipeline
 from merging.pipelines.parts import TOKENIZER, PipelineParts, pipeline_weights, plan_parts
 from merging.sources.model_config import read_model_config
 from merging.sources.pipeline import open_pipeline
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from merging.recipes.path import PathRecipe
     from merging.recipes.weight_merge import WeightMerge
 
-REWRITTEN = "times_rewritten"
-"""The attribute of a merged component that counts how often its weights were changed: what was made with it, such as
-encoded prompts, holds as long as the component is the same object and its count is the same."""
-
 
 class LivePipelines:
     """The carrier's pipeline; its merged components are rewritten in place, those taken whole are swapped.
@@ -36,9 +32,7 @@ class LivePipelines:
     release has the same bits. A component is loaded when a recipe first names its source, and kept.
     """
 
-    def __init__(
-        self, carrier: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
-    ) -> None:
+    def __init__(self, carrier: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu") -> None:
         self._carrier, self._sources, self._dtype, self._device = carrier, sources, dtype, device
         self._config = read_model_config(carrier)
         self._files = open_pipeline(carrier).files
@@ -59,8 +53,7 @@ class LivePipelines:
         parts = plan_parts(recipe, self._config, self._sources, self._carrier)
         for folder in parts.merged:
             module, weights = self._rewritten_component(folder, parts)
-            if weights.become(recipe):
-                setattr(module, REWRITTEN, getattr(module, REWRITTEN, 0) + 1)
+            weights.become(recipe)
             self._put(folder, module)
         for folder, source in parts.whole.items():
             self._put(folder, self._component(folder, source))

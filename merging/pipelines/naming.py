@@ -32,7 +32,7 @@ def name_pipeline_tensors(config: Mapping[str, Any], label: str, names: Iterable
         inside[component].append(rest)
     found: dict[str, str] = {}
     for component, own in inside.items():
-        library, class_name = listed[component]
+        library, _ = listed[component]
         renamed = {name: name for name in own}
         if library == "transformers":
             renamed = _names_in_memory(build_on_meta(config, component, label), own)
@@ -55,7 +55,7 @@ def pipeline_components(config: Mapping[str, Any], label: str) -> dict[str, tupl
 
 
 def tensor_shapes(config: Mapping[str, Any], component: str, label: str) -> dict[str, tuple[int, ...]]:
-    """The tensors that a component's files must have → shape, each tied tensor once. MergingError as `build_on_meta`."""
+    """The tensors that a component's files must have → shape, each tied one once. MergingError as `build_on_meta`."""
     model = build_on_meta(config, component, label)
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     return {f"{component}.{name}": tuple(one.shape) for name, one in model.state_dict().items() if name not in tied}

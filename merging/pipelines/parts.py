@@ -75,7 +75,9 @@ def _check_tensors(
         if name not in own:
             raise MergingError(f"{weights.folder}: it has no tensor {name}, which the carrier's {folder} has")
         if own[name].shape != shape:
-            raise MergingError(f"{weights.folder}: tensor {name} is {list(own[name].shape)}, the carrier's {list(shape)}")
+            raise MergingError(
+                f"{weights.folder}: tensor {name} is {list(own[name].shape)}, the carrier's {list(shape)}"
+            )
         if own[name].dtype not in NAMES:
             raise MergingError(f"{weights.folder}: tensor {name} is of dtype {own[name].dtype}, which cannot be merged")
     for name in own.keys() - shapes.keys():

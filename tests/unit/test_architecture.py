@@ -109,6 +109,7 @@ def test_every_room_of_the_bot_has_its_floor() -> None:
     ("library", "rooms"),
     [
         ("lm_eval", ("evaluation/harness/",)),
+        ("diffusers", ("merging/pipelines/", "evaluation/pictures/", "zoo/pictures/")),
         ("mergekit", ()),
         ("pymoo", ("merging/evolution/",)),
         ("sqlalchemy", ("bot/ledger/",)),

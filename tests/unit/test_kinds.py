@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import torch
@@ -14,15 +15,15 @@ from bot.demo import ZOOS, demo_watchlist
 from bot.release.card.kinds import USAGE
 from evaluation.suites import SUITES
 from fixtures.tiny_models import pool, recipe_of
+from fixtures.tiny_pipelines import pipeline_pool
 from fixtures.tiny_vision_models import llava_pool
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES, KINDS, find_refusal, kind_of
 from merging.kinds.kind import ModelKind
 from merging.models.components import read_components
-from merging.models.live import LiveModels
 from merging.partition import Partition
-from merging.sources.json_object import read_json_object
+from merging.sources.model_config import read_model_config
 from merging.sources.weights import Weights
 from merging.writing.companions import read_companions
 from merging.writing.release import write_release
@@ -30,11 +31,12 @@ from merging.writing.release import write_release
 FAMILIES: Mapping[str, Callable[[Path], Mapping[ModelId, Weights]]] = {
     "language": lambda folder: pool(folder, "llama", sources=2, layers=4),
     "vision-language": lambda folder: llava_pool(folder, sources=2, layers=4),
+    "image": lambda folder: pipeline_pool(folder, "StableDiffusionPipeline", sources=2),
 }
 """A tiny family of models of each kind."""
 
 
-NEITHER = "a causal language model or a vision-language model"
+NEITHER = "a causal language model or a vision-language model or a text-to-image pipeline"
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
@@ -50,8 +52,16 @@ def sources(kind: ModelKind, tmp_path: Path) -> Mapping[ModelId, Weights]:
 
 def divide(kind: ModelKind, sources: Mapping[ModelId, Weights], bands: int = 2) -> Partition:
     first = next(iter(sources.values()))
-    components = read_components(read_json_object(first.folder / "config.json"), "first")
+    components = read_components(read_model_config(first.folder), "first")
     return kind.partition(first.names, bands=bands, modules_apart=True, ends_apart=True, components=components)
+
+
+def weights_of(model: Any) -> dict[str, torch.Tensor]:
+    """By name; those of all components of a pipeline."""
+    if isinstance(model, torch.nn.Module):
+        return dict(model.state_dict())
+    parts = ((folder, part) for folder, part in model.components.items() if isinstance(part, torch.nn.Module))
+    return {f"{folder}.{name}": weight for folder, part in parts for name, weight in weights_of(part).items()}
 
 
 def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
@@ -72,7 +82,7 @@ def test_companion_files_are_inside_the_model_s_folder_and_limited(kind: ModelKi
 
 
 def test_a_kind_knows_its_models_by_their_config(kind: ModelKind, sources: Mapping[ModelId, Weights]) -> None:
-    config = read_json_object(next(iter(sources.values())).folder / "config.json")
+    config = read_model_config(next(iter(sources.values())).folder)
     assert kind.find_refusal(config) is None and kind_of(config) is kind and find_refusal(config) is None
 
 
@@ -92,11 +102,12 @@ def test_a_written_model_is_loaded_back_as_it_was_in_memory(
     folder = next(iter(sources.values())).folder
     recipe = recipe_of("linear", list(sources), divide(kind, sources))
     write_release(recipe, sources, tmp_path / "release", {})
-    live = recipe.live_model(LiveModels(folder, sources, dtype="float32"))
+    live = recipe.live_model(kind.live(folder, sources, dtype="float32"))
     loaded = kind.load(tmp_path / "release")
-    weights = live.state_dict()
-    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.state_dict().items())
-    assert not loaded.training and isinstance(kind.head(loaded), torch.nn.Module)
+    weights, written = weights_of(live), weights_of(loaded)
+    assert weights.keys() == written.keys()
+    assert all(torch.equal(weight, weights[name]) for name, weight in written.items())
+    assert not kind.head(loaded).training
     assert read_companions(folder).keys() <= {file.path for file in kind.files}
 
 
