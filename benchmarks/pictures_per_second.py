@@ -109,7 +109,7 @@ def compare(ground: Ground, count: int, batch: int, device: torch.device) -> Fig
     difference = max(int(np.abs(a.astype(int) - b.astype(int)).max()) for a, b in zip(pictures, plain, strict=True))
     weights = sum(part.num_parameters() for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae))
     print(
-        f"{ground.name:14} {weights / 1e6:6.1f} M weights, {count} pictures: {count / ours:.2f}/s (batches of {batch}), "
+        f"{ground.name:14} {weights / 1e6:6.1f} M weights, {count} pictures: {count / ours:.2f}/s (batches: {batch}), "
         f"plain pipeline {count / theirs:7.2f}/s, ratio {theirs / ours:4.1f}; first candidate {count / first:7.2f}/s, "
         f"ratio {theirs / first:4.1f}; largest difference {difference}",
         flush=True,

@@ -1,4 +1,4 @@
-"""A pipeline's encoded prompts, kept for as long as the weights of its text encoders stay the same.
+"""A pipeline's encoded prompts, kept while its tokenizers and the weights of its text encoders stay the same.
 
 Every pipeline of diffusers encodes its prompts by its method `encode_prompt`. Here that is asked for one prompt after
 the other, so that a prompt is encoded to the same bits in every batch.
@@ -11,11 +11,14 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from evaluation.engine.pictures.tower import as_bytes
+from evaluation.harness.rules import tokenizer_rules
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -143,11 +146,18 @@ def _size(made: Any) -> int:
 
 
 def _digest_encoders(pipeline: DiffusionPipeline) -> str:
-    """sha256 of the weights of all text encoders."""
+    """sha256 of the weights of all text encoders, and of the tokenizers' rules."""
     made = hashlib.sha256()
     for name, part in sorted(pipeline.components.items()):
+        if isinstance(part, PreTrainedTokenizerBase):
+            made.update(f"{name} {_digest_tokenizer(part)}".encode())
         if name.startswith(_ENCODER) and isinstance(part, torch.nn.Module):
             for path, weight in part.state_dict().items():
                 made.update(f"{name}.{path}".encode())
                 made.update(as_bytes(weight))
     return made.hexdigest()
+
+
+@lru_cache(maxsize=32)  # by the object: it takes as long as encoding a few prompts
+def _digest_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    return tokenizer_rules(tokenizer, chat=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from PIL import Image
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
 from evaluation.errors import EvaluationError
@@ -26,7 +29,7 @@ from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from evaluation.suites import SUITES, TASK_CHECKS, TaskSuite
 from fixtures.picture_tasks import COLOURS, ROWS, write_picture_task
-from fixtures.tiny_painters import FAMILIES, make_pipeline
+from fixtures.tiny_painters import FAMILIES, WORDS, make_pipeline
 
 SKILLS = (Skill("colours", (SkillTask("colours", "score"),)),)
 ARGUMENTS: dict[str, Any] = {
@@ -127,6 +130,12 @@ def test_prompts_are_encoded_anew_when_a_text_encoder_has_changed_and_only_then(
     assert np.array_equal(third[0], np.asarray(by_hand(pipeline, "a red circle", 5, **arguments)))
     pipeline.text_encoder.load_state_dict(before)
     assert np.array_equal(drawn()[0], second[0]) and painter.prompts.encoded == 4  # those of before were kept
+    backend = json.loads(pipeline.tokenizer.backend_tokenizer.to_str())
+    backend["model"]["vocab"] |= {"red": WORDS.index("blue"), "blue": WORDS.index("red")}
+    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(backend)), model_max_length=8)
+    other.add_special_tokens({"pad_token": "<pad>", "bos_token": "<start>", "eos_token": "<end>"})
+    pipeline.register_modules(tokenizer=other)
+    assert not np.array_equal(drawn()[0], second[0]) and painter.prompts.encoded == 6
 
 
 def test_a_scheduler_of_the_task_s_own_is_used_and_the_pipeline_keeps_its_own(pipeline: DiffusionPipeline) -> None:
