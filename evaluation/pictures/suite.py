@@ -17,7 +17,7 @@ from evaluation.errors import EvaluationError
 from evaluation.eval_set import DrawingSettings, EvalItem, EvalSet, ExamplePrompt, Question, Sample, TaskDescription
 from evaluation.fingerprint import digest
 from evaluation.harness.process_state import quiet
-from evaluation.harness.rules import own_code_digest, tokenizer_rules
+from evaluation.harness.rules import own_code_digest
 from evaluation.picture import encode_png
 from evaluation.pictures.drawing import Drawing, Painter
 from evaluation.pictures.eval_set import PictureEvalSet, PictureRequests, PictureUse
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 PROBE_ROWS = 2
 
+_WRITTEN_BY = "_diffusers_version"
+"""A setting of a scheduler that is none."""
+
 
 @dataclass(frozen=True)
 class ImageSuite:
-    """A `TaskSuite` of prompts, whose processor is a mapping of a pipeline's parts without weights, by name: its
-    tokenizers and its scheduler.
+    """A `TaskSuite` of prompts. Its processor is the settings of a scheduler, as files have them; tokenizers belong to
+    the candidate.
 
     judges: folder of the files of each judge's repo; those that are missing can be planned with, but not asked.
     desks: judges that were made, for all tasks and splits that have the same.
@@ -153,8 +156,8 @@ class ImageSuite:
         return Painter(model, device, batch_size)
 
     def processor_digest(self, processor: Any) -> str:
-        """Digest of the tokenizers' rules and the scheduler's settings."""
-        return digest({name: _part_rules(part) for name, part in (processor or {}).items() if part is not None})
+        """Digest of the scheduler's settings."""
+        return digest({name: value for name, value in processor.items() if name != _WRITTEN_BY})
 
     def _desk(self, judge: JudgeSettings, loaded: LoadedPictures, items: Sequence[PictureItem]) -> JudgeDesk:
         key = digest([judge.facts, list(loaded.task.metrics)])
@@ -224,12 +227,3 @@ def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedPictures, division
 
 def _versions() -> list[str]:
     return [str(module.__version__) for module in (torch, diffusers, transformers, PIL)]
-
-
-def _part_rules(part: Any) -> object:
-    """What decides how a tokenizer splits text, or the settings of a scheduler."""
-    if isinstance(part, transformers.PreTrainedTokenizerBase):
-        limits = [part.model_max_length, part.padding_side, part.pad_token]
-        return [tokenizer_rules(part, chat=True), limits]
-    settings = {name: value for name, value in part.config.items() if not name.startswith("_")}
-    return [type(part).__name__, settings]

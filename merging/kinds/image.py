@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from merging.recipes.recipe import Recipe
     from merging.sources.weights import Weights
 
+SCHEDULER = "scheduler/scheduler_config.json"
 _ENDING = "Pipeline"
 _NUMBERED = ("", "_2", "_3")
 _MODELS = (
@@ -42,7 +43,7 @@ class ImageGenerator:
     files = (
         CompanionFile(INDEX),
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),
-        CompanionFile("scheduler/scheduler_config.json"),
+        CompanionFile(SCHEDULER),
         CompanionFile("feature_extractor/preprocessor_config.json", may_point_to_code=True),
         *(
             CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True)
@@ -147,11 +148,15 @@ class ImageGenerator:
 
         return load_release(folder)
 
-    def load_processor(self, folder: Path) -> None:
-        """Nothing: a pipeline has its tokenizers itself."""
+    def load_processor(self, folder: Path) -> dict[str, object]:
+        """The settings of the scheduler. A pipeline has its tokenizers itself: the recipe says whose they are."""
+        from merging.sources.json_object import read_json_object
 
-    def load_source_processor(self, folder: Path, template: Path | None = None) -> None:
-        """Nothing: a pipeline has its tokenizers itself."""
+        return read_json_object(folder / SCHEDULER)
+
+    def load_source_processor(self, folder: Path, template: Path | None = None) -> dict[str, object]:  # noqa: ARG002
+        """The settings of the carrier's scheduler; there is no chat template."""
+        return self.load_processor(folder)
 
     def head(self, model: Any) -> nn.Module:
         """The denoiser."""

@@ -53,8 +53,8 @@ def load(folder: Path, skills: tuple[Skill, ...] = SKILLS, **sizes: int) -> Task
     return SUITES["image"](skills, [folder], SplitSizes(**sizes), 0)
 
 
-def parts(pipeline: DiffusionPipeline) -> dict[str, object]:
-    return {name: part for name, part in pipeline.components.items() if not isinstance(part, torch.nn.Module)}
+def settings(pipeline: DiffusionPipeline) -> dict[str, object]:
+    return dict(pipeline.scheduler.config)
 
 
 def by_hand(pipeline: DiffusionPipeline, prompt: str, seed: int, **arguments: Any) -> Image.Image:
@@ -76,8 +76,8 @@ def test_scores_are_those_of_plain_calls_and_equal_seeds_give_equal_noise(
     rows = {row["prompt"]: row for row in ROWS}
     seen: list[str] = []
     for split in Split:
-        eval_set = suite.build(split, parts(pipeline), ["cpu"])
-        painter = suite.wrap(pipeline, parts(pipeline), "cpu", 1)
+        eval_set = suite.build(split, settings(pipeline), ["cpu"])
+        painter = suite.wrap(pipeline, settings(pipeline), "cpu", 1)
         scores = eval_set.score(painter)
         (task,) = eval_set.tasks
         for item, score in zip(task.items, scores, strict=True):
@@ -140,9 +140,9 @@ def test_prompts_are_encoded_anew_when_a_text_encoder_has_changed_and_only_then(
 
 def test_a_scheduler_of_the_task_s_own_is_used_and_the_pipeline_keeps_its_own(pipeline: DiffusionPipeline) -> None:
     own = pipeline.scheduler
-    settings = {"class": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
+    euler = {"class": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
     painter = Painter(pipeline, "cpu", 1)
-    (drawn,) = next(painter.draw(Sampler(2, 3.0, 16, 16, "blurred", scheduler=settings), [Drawing("a red circle", 5)]))
+    (drawn,) = next(painter.draw(Sampler(2, 3.0, 16, 16, "blurred", scheduler=euler), [Drawing("a red circle", 5)]))
     list(painter.draw(Sampler(2, 3.0, 16, 16), [Drawing("a red circle", 5)]))
     assert pipeline.scheduler is own
     other = copy.copy(pipeline)
@@ -188,8 +188,8 @@ def test_rounds_have_every_item_once_with_the_scores_of_the_whole(
     quick = {"steps": 1, "guidance": 0, "width": 16, "height": 16}
     folder = write_task("rule: !function colours.both", rows, metric_list=metrics, sampler=quick)
     suite = load(folder, skills, search=24)
-    whole = suite.build(Split.SEARCH, parts(pipeline), [])
-    painter = suite.wrap(pipeline, parts(pipeline), "cpu", 1)
+    whole = suite.build(Split.SEARCH, settings(pipeline), [])
+    painter = suite.wrap(pipeline, settings(pipeline), "cpu", 1)
     rounds = whole.rounds(2, painter)
     assert len(rounds) == 2 and sum(one.cost for one in rounds) == pytest.approx(1)
     assert len({whole.digest, *(one.digest for one in rounds)}) == 3
@@ -202,25 +202,26 @@ def test_rounds_have_every_item_once_with_the_scores_of_the_whole(
 
 
 def test_digests_say_what_decides_scores(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
-    def item_digest(*, setting: str = "cpu", components: dict[str, object] | None = None, **changes: Any) -> str:
+    def item_digest(*, setting: str = "cpu", processor: dict[str, object] | None = None, **changes: Any) -> str:
         suite = load(write_task(**changes))
-        return suite.build(Split.SEARCH, components or parts(pipeline), [setting]).items[0].digest
+        return suite.build(Split.SEARCH, processor or settings(pipeline), [setting]).items[0].digest
 
     first = item_digest()
     assert item_digest() == first and item_digest(rows=ROWS[:10]) == first
-    other = {**parts(pipeline), "scheduler": EulerDiscreteScheduler()}
+    other = {**settings(pipeline), "prediction_type": "v_prediction"}
+    assert item_digest(processor={**settings(pipeline), "_diffusers_version": "0"}) == first
     sampler = {"steps": 3, "guidance": 3.0, "width": 16, "height": 16}
-    changed = [item_digest(setting="cuda"), item_digest(components=other), item_digest(sampler=sampler)]
+    changed = [item_digest(setting="cuda"), item_digest(processor=other), item_digest(sampler=sampler)]
     folder = write_task()
     (folder / "other.py").write_text("LIGHT = 1\n")  # the rule may import it
-    changed.append(load(folder).build(Split.SEARCH, parts(pipeline), ["cpu"]).items[0].digest)
+    changed.append(load(folder).build(Split.SEARCH, settings(pipeline), ["cpu"]).items[0].digest)
     assert len({first, *changed}) == 5
 
 
 def test_the_card_s_picture_is_that_of_a_plain_call(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
     suite = load(write_task())
-    items = suite.build(Split.REPORT, parts(pipeline), []).items
-    sample = suite.ask(pipeline, parts(pipeline), items)
+    items = suite.build(Split.REPORT, settings(pipeline), []).items
+    sample = suite.ask(pipeline, settings(pipeline), items)
     drawing = sample.question.drawing
     assert drawing is not None and len(sample.question.prompt) == min(
         len(suite.tasks["colours"].item(i.item).prompt) for i in items
@@ -236,8 +237,8 @@ def test_the_card_s_picture_is_that_of_a_plain_call(write_task: WriteTask, pipel
 def test_pictures_that_are_no_pictures_are_flagged(write_task: WriteTask) -> None:
     pipeline = make_pipeline(seed=3)
     suite = load(write_task())
-    eval_set = suite.build(Split.SEARCH, parts(pipeline), [])
-    painter = suite.wrap(pipeline, parts(pipeline), "cpu", 4)
+    eval_set = suite.build(Split.SEARCH, settings(pipeline), [])
+    painter = suite.wrap(pipeline, settings(pipeline), "cpu", 4)
     last = pipeline.vae.decoder.conv_out
     kept = copy.deepcopy(last.state_dict())
 
