@@ -11,7 +11,7 @@ from typing import Any
 
 from merging.errors import MergingError
 
-_INSTALL = "diffusers is not installed: pip install 'shoal[image]'"
+_INSTALL = "it needs diffusers: pip install 'shoal[image]'"
 _MAPPING = "AUTO_TEXT2IMAGE_PIPELINES_MAPPING"
 _NEEDS_A_PICTURE = ("control", "kontext")
 
