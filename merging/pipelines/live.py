@@ -11,7 +11,7 @@ from merging.identity import ModelId
 from merging.models.live import LiveWeights
 from merging.pipelines.index import listed_components
 from merging.pipelines.loading import load_component, load_component_tokenizer, load_pipeline
-from merging.pipelines.parts import TOKENIZER, PipelineParts, pipeline_weights, plan_parts
+from merging.pipelines.parts import TOKENIZER, PipelineParts, owner_of, plan_parts
 from merging.sources.model_config import read_model_config
 from merging.sources.pipeline import open_pipeline
 from merging.sources.weights import Weights
@@ -81,14 +81,15 @@ class LivePipelines:
 
     def _component(self, folder: str, source: ModelId | None) -> nn.Module:
         """A component with its source's own weights."""
-        known = None if source is None or self._sources[source].folder == self._carrier else source
+        is_own = source is None or owner_of(self._sources, source, folder).folder == self._carrier
+        known = None if is_own else source
         if (folder, known) not in self._whole:
             self._whole[folder, known] = self._load(folder, known)
         component: nn.Module = self._whole[folder, known]
         return component
 
     def _load(self, folder: str, source: ModelId | None) -> nn.Module:
-        files = self._files if source is None else pipeline_weights(self._sources, source).files
+        files = self._files if source is None else owner_of(self._sources, source, folder).files
         place = self._carrier if source is None else self._sources[source].folder
         return load_component(place, files[folder], self._dtype).to(self._device)
 

@@ -59,11 +59,11 @@ def plan_parts(
     return PipelineParts(merged, whole)
 
 
-def pipeline_weights(weights: Mapping[ModelId, Weights], model: ModelId) -> PipelineWeights:
-    """A model's weights as a pipeline's; MergingError if they are not."""
+def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) -> PipelineWeights:
+    """The pipeline that a component is taken from as it is in its files; MergingError if it is another there."""
     found = weights[model]
-    if not isinstance(found, PipelineWeights):
-        raise MergingError(f"{model}: it is not a pipeline: name one that has the component whole")
+    if not isinstance(found, PipelineWeights) or folder in found.changed:
+        raise MergingError(f"{model}: its {folder} is not taken whole, for an adapter changes it: merge it instead")
     return found
 
 

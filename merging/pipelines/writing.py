@@ -17,7 +17,7 @@ from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.pipelines.index import COMPONENTS_KEY, INDEX, listed_components
-from merging.pipelines.parts import PipelineParts, pipeline_weights, plan_parts
+from merging.pipelines.parts import PipelineParts, owner_of, plan_parts
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
@@ -117,7 +117,7 @@ class _Plan:
     def copy(self, target: Path, component: str) -> dict[str, str]:
         """Copy a component from its owner; name → SHA-256."""
         owner = self.parts.owner(component)
-        source = self.carrier if owner is None else pipeline_weights(self.weights, owner)
+        source = self.carrier if owner is None else owner_of(self.weights, owner, component)
         place, hashes = source.folder / component, {}
         for path in _companions(place):
             hashes[path.name] = write_file(target / component / path.name, _chunks(path))

@@ -17,19 +17,24 @@ from merging.sources.weights import Weights
 
 
 class PipelineWeights(Weights):
-    """The weights of all components of a pipeline; each component has the files of one variant."""
+    """The weights of all components of a pipeline; each component has the files of one variant.
+
+    changed: folders of the components whose weights are other than in their files.
+    """
+
+    changed: frozenset[str] = frozenset()
 
     def __init__(
         self, folder: Path, components: Mapping[str, Weights], names: Mapping[str, str], files: Iterable[WeightFiles]
     ) -> None:
         """components: by folder. names: name in merges → stored name, both after the component's folder."""
-        self._components = dict(components)
+        self.components = dict(components)
         self._stored = names
         self.files: Mapping[str, WeightFiles] = {one.folder: one for one in files}
         headers = {}
         for name, stored in names.items():
             component, _, own = stored.partition(".")
-            headers[name] = replace(self._components[component].header(own), name=name)
+            headers[name] = replace(self.components[component].header(own), name=name)
         super().__init__(folder, headers)
 
     def stored_name(self, name: str) -> str:
@@ -40,11 +45,11 @@ class PipelineWeights(Weights):
     def tensor(self, name: str) -> Tensor:
         """A tensor as a view of its component's mapped file."""
         component, _, own = self.stored_name(name).partition(".")
-        return self._components[component].tensor(own)
+        return self.components[component].tensor(own)
 
     def verify(self) -> None:
         """Read every weight of every component."""
-        for component in self._components.values():
+        for component in self.components.values():
             component.verify()
 
 

@@ -1,0 +1,200 @@
+"""A pipeline with a LoRA, tensor by tensor: as diffusers saves LoRAs, or as kohya's scripts do.
+
+The weights are those of diffusers' `fuse_lora`: W + s·B·A. What is added is computed in float32 and not rounded: the
+merge that reads it rounds once, at its end.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from merging.dtypes import NAMES
+from merging.errors import MergingError
+from merging.kernels.low_rank import low_rank_product
+from merging.pipelines.diffusers_classes import import_diffusers
+from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_components
+from merging.pipelines.naming import name_pipeline_tensors
+from merging.sources.checkpoint import is_finite, read_headers
+from merging.sources.model_config import read_model_config
+from merging.sources.pipeline import PipelineWeights
+from merging.sources.weights import AdaptedTensor
+
+_USUAL = "pytorch_lora_weights.safetensors"
+_NOT_PLAIN = ("dora_scale", "hada_", "lokr_", "oft_", ".lora_mid.", "lora_magnitude_vector", "diff_b", ".diff")
+_OLD_ATTENTION = re.compile(r"\.processor\.(to_[qkv]|to_out)_lora\.(down|up)")
+_MATRIX = re.compile(
+    r"(?P<module>.+?)\.(?:lora_(?P<letter>[AB])|lora(?:_linear_layer)?\.(?P<side>down|up))(?:\.[\w-]+)??\.weight"
+)
+
+
+@dataclass(frozen=True)
+class LowRankChange:
+    """What a LoRA adds to a weight: scaling · up · down.
+
+    down: (rank, in), for a convolution (rank, in, height, width). up: (out, rank), for a convolution with 1 × 1.
+    """
+
+    down: Tensor
+    up: Tensor
+    scaling: float
+
+    @property
+    def rows_and_columns(self) -> tuple[int, int]:
+        """The shape of the product, a convolution's kernel flattened."""
+        return self.up.shape[0], self.down.flatten(1).shape[1]
+
+    def product(self, shape: tuple[int, ...]) -> Tensor:
+        """What is added to a weight of this shape, in float32."""
+        up, down = self.up.flatten(1).float(), self.down.flatten(1).float()
+        return low_rank_product(up, down, self.scaling).view(shape)
+
+
+class LoraPipeline(PipelineWeights):
+    """The weights of a pipeline with a LoRA, by the names of the pipeline's; the changed ones come in float32."""
+
+    def __init__(self, base: PipelineWeights, source: Path, changes: Mapping[str, LowRankChange]) -> None:
+        """Use `open_lora`. source: the LoRA's file. changes: by the names of the base's tensors."""
+        names = {name: base.stored_name(name) for name in base.names}
+        super().__init__(base.folder, base.components, names, base.files.values())
+        self._base, self._source, self._changes = base, source, changes
+        self.changed = frozenset(name.partition(".")[0] for name in changes)
+
+    @torch.no_grad()
+    def tensor(self, name: str) -> Tensor:
+        """A tensor with what the LoRA adds; it must not be written to."""
+        return AdaptedTensor(self._base.tensor(name), self._difference(name)).total()
+
+    def adapted(self, name: str) -> AdaptedTensor:
+        """A tensor as the change of the base's."""
+        return AdaptedTensor(self._base.tensor(name), self._difference(name))
+
+    def verify(self) -> None:
+        """Read every weight; MergingError names the tensor that is not finite, and a LoRA that changes nothing."""
+        self._base.verify()
+        for name in self._changes:
+            if not is_finite(self.tensor(name)):
+                raise MergingError(f"{self._source}: tensor {name} becomes NaN or infinite with this LoRA")
+        if not any(bool(one.up.any()) and bool(one.down.any()) for one in self._changes.values()):
+            raise MergingError(f"{self._source}: it changes nothing: all that it adds to its base is zero")
+
+    @torch.no_grad()
+    def _difference(self, name: str) -> Tensor | None:
+        change = self._changes.get(name)
+        return None if change is None else change.product(self.header(name).shape)
+
+
+def open_lora(base: PipelineWeights, place: Path) -> LoraPipeline:
+    """Add a LoRA to a pipeline; MergingError if it is of another kind than plain LoRA, or for another base.
+
+    place: its file in safetensors, or a folder with one.
+    """
+    source = _find_file(place)
+    headers = read_headers(source)
+    for key, header in headers.items():
+        if any(mark in key for mark in _NOT_PLAIN):
+            raise MergingError(f"{source}: tensor {key} is none that plain LoRA has")
+        if header.dtype not in NAMES:
+            raise MergingError(f"{source}: tensor {key} is of dtype {header.dtype}, which cannot be merged")
+    config = read_model_config(base.folder)
+    state, alphas, metadata = _read(source, config)
+    matrices: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        module, side = _parse(key, source)
+        matrices.setdefault(module, {})[side] = tensor
+    scalings = {_parse(key.removesuffix(".alpha"), source)[0]: float(alpha) for key, alpha in alphas.items()}
+    names = _tensor_names(config, base, matrices)
+    changes = {}
+    for module, sides in matrices.items():
+        if sides.keys() != {"down", "up"}:
+            raise MergingError(f"{source}: module {module} has only one of its two matrices")
+        rank = sides["down"].shape[0]
+        alpha = scalings.get(module, _said_alpha(metadata, module, rank))
+        change = LowRankChange(sides["down"], sides["up"], alpha / rank)
+        changes[names[module]] = _checked(change, module, names[module], base, source)
+    return LoraPipeline(base, source, changes)
+
+
+def _find_file(place: Path) -> Path:
+    if place.is_file():
+        return place
+    found = sorted(place.glob("*.safetensors"))
+    usual = [path for path in found if path.name == _USUAL]
+    if len(usual or found) != 1:
+        why = f"several LoRAs ({', '.join(path.name for path in found[:3])})" if found else "no LoRA in safetensors"
+        raise MergingError(f"{place}: it has {why}: name one file")
+    return (usual or found)[0]
+
+
+def _read(source: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """(matrices by keys with diffusers' module names, alphas by keys, settings), by diffusers' own conversion."""
+    pipeline = getattr(import_diffusers(), str(config["_class_name"]))
+    if not hasattr(pipeline, "lora_state_dict"):
+        raise MergingError(f"{source}: diffusers reads no LoRAs for {config['_class_name']}")
+    denoiser = denoiser_folder(config)
+    sizes = {"unet_config": _Settings(config[COMPONENTS_KEY][denoiser])} if denoiser == "unet" else {}
+    told = {"return_alphas": True} if denoiser == "transformer" else {}
+    arguments = {**sizes, **told, "return_lora_metadata": True, "local_files_only": True, "use_safetensors": True}
+    try:
+        read = pipeline.lora_state_dict(str(source.parent), weight_name=source.name, **arguments)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise MergingError(f"{source}: diffusers cannot read this LoRA for {pipeline.__name__} ({reason})") from error
+    state, *between, metadata = read
+    return state, (between[0] if between else None) or {}, metadata or {}
+
+
+class _Settings(dict[str, Any]):
+    """A config whose keys are attributes, too, as diffusers has it."""
+
+    def __getattr__(self, key: str) -> Any:
+        return self[key]
+
+
+def _parse(key: str, source: Path) -> tuple[str, str]:
+    """(module, "down" or "up") of a matrix."""
+
+    def modern(found: re.Match[str]) -> str:
+        return f".{found[1]}{'.0' if found[1] == 'to_out' else ''}.lora.{found[2]}"
+
+    found = _MATRIX.fullmatch(_OLD_ATTENTION.sub(modern, key))
+    if found is None and not key.endswith(".weight"):
+        return key, ""  # of an alpha: the module itself
+    if found is None:
+        raise MergingError(f"{source}: tensor {key} is none that plain LoRA has")
+    side = found["side"] or {"A": "down", "B": "up"}[found["letter"]]
+    return found["module"], side
+
+
+def _tensor_names(config: Mapping[str, Any], base: PipelineWeights, modules: Mapping[str, object]) -> dict[str, str]:
+    """Module of a LoRA → the name of its weight in merges."""
+    known = {module for module in modules if module.partition(".")[0] in listed_components(config)}
+    named = name_pipeline_tensors(config, str(base.folder), [f"{module}.weight" for module in sorted(known)])
+    return {module: named.get(f"{module}.weight", f"{module}.weight") for module in modules}
+
+
+def _said_alpha(metadata: Mapping[str, Any], module: str, rank: int) -> float:
+    """The alpha that a LoRA's settings give a module; its rank, which scales by 1, where they say nothing."""
+    component, _, own = module.partition(".")
+    patterns = metadata.get(f"{component}.alpha_pattern") or {}
+    matching = [alpha for pattern, alpha in patterns.items() if own == pattern or own.endswith(f".{pattern}")]
+    alpha = float(matching[0] if matching else metadata.get(f"{component}.lora_alpha", rank))
+    return alpha * rank**0.5 if metadata.get(f"{component}.use_rslora") else alpha
+
+
+def _checked(change: LowRankChange, module: str, name: str, base: PipelineWeights, source: Path) -> LowRankChange:
+    header = base.headers.get(name)
+    if header is None:
+        raise MergingError(f"{source}: the base has no {name}: this LoRA is for another base")
+    made = change.rows_and_columns
+    if made != (header.shape[0], math.prod(header.shape[1:])):
+        sizes = f"its matrices make {made[0]}×{made[1]}, the base's {name} is {list(header.shape)}"
+        raise MergingError(f"{source}: module {module}: {sizes}: this LoRA is for another base")
+    return change
