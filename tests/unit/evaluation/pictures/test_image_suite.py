@@ -29,7 +29,8 @@ from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from evaluation.suites import SUITES, TASK_CHECKS, TaskSuite
 from fixtures.picture_tasks import COLOURS, ROWS, write_picture_task
-from fixtures.tiny_painters import FAMILIES, WORDS, make_pipeline
+from fixtures.tiny_painters import WORDS, make_pipeline
+from fixtures.tiny_pipelines import CALLS, FAMILIES, make_source
 
 SKILLS = (Skill("colours", (SkillTask("colours", "score"),)),)
 ARGUMENTS: dict[str, Any] = {
@@ -91,11 +92,13 @@ def test_scores_are_those_of_plain_calls_and_equal_seeds_give_equal_noise(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_picture_has_the_bits_of_a_plain_call_and_prompts_are_encoded_once(family: str) -> None:
-    pipeline = make_pipeline(family)
-    options = {"use_resolution_binning": False} if family == "PixArtSigmaPipeline" else {}
-    sampler = Sampler(2, 3.0, 16, 16, "blurred", options=options)
+    pipeline = make_source(family, 0)
+    pipeline.set_progress_bar_config(disable=True)
+    call = {"height": 16, "width": 16} | CALLS.get(family, {})
+    options = {name: value for name, value in call.items() if name not in ("height", "width")}
+    sampler = Sampler(2, 3.0, call["width"], call["height"], "blurred", options=options)
     drawings = [Drawing("a red circle", 5), Drawing("two blue square left", 6), Drawing("a red circle", 7)]
-    plain = [np.asarray(by_hand(pipeline, one.prompt, one.seed, **options)).astype(int) for one in drawings]
+    plain = [np.asarray(by_hand(pipeline, one.prompt, one.seed, **call)).astype(int) for one in drawings]
     alone, batch = Painter(pipeline, "cpu", 1), Painter(pipeline, "cpu", 3)
     alone.check(sampler)
     for painter, tolerance in ((alone, 0), (batch, 1)):
