@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import merging
 from bot.scoring.worker_spec import WorkerSpec
@@ -17,15 +17,12 @@ from evaluation.fingerprint import sources_digest
 from evaluation.splits import Split
 from evaluation.suites import SUITES, TaskSuite, WrappedModel, collect_facts
 from merging.kinds import KINDS
-from merging.kinds.kind import ModelKind
+from merging.kinds.kind import LiveCandidates, ModelKind
 from merging.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-    from transformers import PreTrainedModel
-
-    from merging.models.live import LiveModels
 
 NOT_SCORING = ("evolution", "spaces", "mergekit", "writing")
 """Parts of merging that choose or write recipes; all its other code decides the weights of a given recipe."""
@@ -42,7 +39,7 @@ class Worker:
         self._spec = spec
         self._eval_sets: dict[Split, EvalSet[WrappedModel]] = {}
         self._rounds: dict[Split, Sequence[EvalSet[WrappedModel]]] = {}
-        self._live: tuple[str, PreTrainedModel] | None = None
+        self._live: tuple[str, Any] | None = None
 
     def facts(self, split: Split) -> EvalSetFacts:
         """Describe the evaluation set of a split.
@@ -84,7 +81,7 @@ class Worker:
         """Build a recipe's model in memory and ask it one item."""
         return self._suite.ask(self._live_model(recipe), self._processor, [item])
 
-    def _live_model(self, recipe: Recipe) -> PreTrainedModel:
+    def _live_model(self, recipe: Recipe) -> Any:
         if self._live is None or self._live[0] != recipe.digest:
             self._live = None  # a recipe that fails leaves the model half rewritten
             model = recipe.live_model(self._models)
@@ -92,9 +89,7 @@ class Worker:
             self._live = recipe.digest, model
         return self._live[1]
 
-    def _score(
-        self, model: PreTrainedModel, wrapped: WrappedModel, eval_set: EvalSet[WrappedModel], started: float
-    ) -> ItemResults:
+    def _score(self, model: Any, wrapped: WrappedModel, eval_set: EvalSet[WrappedModel], started: float) -> ItemResults:
         watch = self._kind.head(model).register_forward_hook(_refuse_non_finite)
         try:
             scores = eval_set.score(wrapped)
@@ -102,7 +97,7 @@ class Worker:
             watch.remove()
         return ItemResults(eval_set.digest, scores, time.monotonic() - started)
 
-    def _wrap(self, model: PreTrainedModel) -> WrappedModel:
+    def _wrap(self, model: Any) -> WrappedModel:
         resources = self._spec.resources
         return self._suite.wrap(model, self._processor, resources.device, resources.batch_size)
 
@@ -134,7 +129,7 @@ class Worker:
     @cached_property
     def _suite(self) -> TaskSuite:
         spec = self._spec
-        return SUITES[spec.kind](spec.skills, spec.task_folders, spec.sizes, spec.seed)
+        return SUITES[spec.kind](spec.skills, spec.task_folders, spec.sizes, spec.seed, dict(spec.judges))
 
     @cached_property
     def _processor(self) -> object:
@@ -146,9 +141,8 @@ class Worker:
         return self._wrap(self._models.model)
 
     @cached_property
-    def _models(self) -> LiveModels:
+    def _models(self) -> LiveCandidates:
         from bot.hub.resolver import open_sources
-        from merging.models.live import LiveModels
         from merging.tokenizers.aligned import open_kept
 
         spec = self._spec
@@ -156,12 +150,16 @@ class Worker:
         sources = open_sources(spec.sources, folders)
         if spec.vocabulary is not None:
             sources = open_kept(spec.vocabulary, sources)
-        return LiveModels(
+        return self._kind.live(
             spec.config_folder, sources, dtype=spec.dtype, device=spec.resources.device, carrier=spec.config_source
         )
 
 
-def _refuse_non_finite(_module: Module, _inputs: object, logits: Tensor) -> None:
-    """Forward hook on the head: NaN must fail loudly, because an argmax over NaN would still give an answer."""
-    if not logits.isfinite().all():
-        raise NotFiniteError("the model's logits are not finite (NaN or infinity)")
+def _refuse_non_finite(_module: Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+    """Forward hook on the head: NaN must fail loudly, because an argmax over NaN would still give an answer.
+
+    output: a head's logits, or a tuple that begins with what a denoiser takes for noise.
+    """
+    values = output[0] if isinstance(output, tuple) else output
+    if not values.isfinite().all():
+        raise NotFiniteError("the model's output is not finite (NaN or infinity)")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.scoring.resources import Resources
+from evaluation.pictures.judges.judge import JudgeRepo
 from evaluation.skills import Skill
 from evaluation.splits import SplitSizes
 from merging.identity import ModelId
@@ -22,6 +23,7 @@ class WorkerSpec:
     config_source: the source whose config and tokenizer the candidates use.
     vocabulary: folder of the config, the tokenizer and the rows that candidates have instead, as `keep_aligned` writes
         it; None where all sources have the same vocabulary.
+    judges: folder of the files of each repo with a model that judges.
     template: folder whose chat template is used where their own tokenizer has none; None for no other.
     dtype: dtype of the candidates.
     seed: seed of the splits.
@@ -43,6 +45,7 @@ class WorkerSpec:
     search_share: float = 1.0
     vocabulary: Path | None = None
     template: Path | None = None
+    judges: tuple[tuple[JudgeRepo, Path], ...] = ()
 
     def alone(self, model: ModelId) -> WorkerSpec:
         """The specification of one worker that scores a source as it is published, with its own config and tokenizer.

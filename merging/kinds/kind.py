@@ -133,11 +133,18 @@ class ModelKind(Protocol):
         """The weights in a model's folder, by the names that merges have; MergingError names what is wrong."""
 
     def live(
-        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,
     ) -> LiveCandidates:
         """Models in memory that recipes of these sources become.
 
-        config_source: folder whose settings the models have. Give the release's writer the same one.
+        config_source: folder whose settings the models have. Give the release's writer the same one. carrier: the
+        source that is read from it; the one whose folder it is where none is given.
         """
 
     def write(

@@ -54,12 +54,18 @@ class TransformersKind(ABC):
         return open_checkpoint(folder)
 
     def live(
-        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,
     ) -> LiveModels:
         """The live model of weight merges, and those of paths."""
         from merging.models.live import LiveModels
 
-        return LiveModels(config_source, sources, dtype=dtype, device=device)
+        return LiveModels(config_source, sources, dtype=dtype, device=device, carrier=carrier)
 
     def write(
         self,
