@@ -19,6 +19,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from bot.cli.prompt import layout_prompt
 from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
 from evaluation.errors import EvaluationError
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
@@ -235,6 +236,8 @@ def test_the_card_s_picture_is_that_of_a_plain_call(write_task: WriteTask, pipel
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), np.asarray(plain))
     (example,) = suite.example_prompts()
     assert example.drawn and "16 × 16 pixels in 2 steps" in example.drawn and "colours.amount" in example.drawn
+    head, prompt, foot = layout_prompt(example).split("\n")
+    assert "colours:score" in head and prompt == example.prompt and example.drawn in foot
 
 
 def test_pictures_that_are_no_pictures_are_flagged(write_task: WriteTask) -> None:
