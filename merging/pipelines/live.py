@@ -95,9 +95,8 @@ class LivePipelines:
 
     def _tokenizer(self, folder: str, source: ModelId | None) -> Any:
         if (folder, source) not in self._whole:
-            place = self._carrier if source is None else self._sources[source].folder
-            has_it = folder in listed_components(read_model_config(place))
-            self._whole[folder, source] = load_component_tokenizer(place, folder) if has_it else None
+            place = self._carrier if source is None else owner_of(self._sources, source, folder).folder
+            self._whole[folder, source] = load_component_tokenizer(place, folder)
         return self._whole[folder, source]
 
 

@@ -60,10 +60,12 @@ def plan_parts(
 
 
 def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) -> PipelineWeights:
-    """The pipeline that a component is taken from as it is in its files; MergingError if it is another there."""
+    """The pipeline that a component is taken from as it is in its files; MergingError if it has none, or another."""
     found = weights[model]
     if not isinstance(found, PipelineWeights) or folder in found.changed:
         raise MergingError(f"{model}: its {folder} is not taken whole, for an adapter changes it: merge it instead")
+    if not (found.folder / folder).is_dir():
+        raise MergingError(f"{model}: it lacks the component {folder}: take it from another source")
     return found
 
 

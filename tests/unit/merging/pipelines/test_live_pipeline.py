@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,11 @@ def test_what_a_live_pipeline_cannot_become_is_refused(
         replace(recipe, groups=merged, parameters=weights).live_model(live)
     with pytest.raises(MergingError, match=r"documents: got 'unet'"):
         write_release(recipe, sources, tmp_path / "release", {"unet": b""})
+    shutil.copytree(sources[SECOND].folder, tmp_path / "less")
+    less = {**sources, SECOND: open_pipeline(tmp_path / "less")}
+    shutil.rmtree(tmp_path / "less" / "tokenizer")
+    with pytest.raises(MergingError, match=f"{SECOND}: it lacks the component tokenizer"):
+        write_release(average(divide(sources, SECOND)), less, tmp_path / "release", {})
     assert not (tmp_path / "release").exists()
 
 
