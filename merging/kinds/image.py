@@ -12,7 +12,7 @@ from merging.kinds.kind import NO_COMPONENTS, CompanionFile, Components, read_ar
 from merging.partition import Component, Partition, banded_stack, is_within
 from merging.pipelines.blocks import denoiser_blocks
 from merging.pipelines.diffusers_classes import text_to_image_classes
-from merging.pipelines.index import DENOISERS, INDEX, find_index_fault
+from merging.pipelines.index import DENOISERS, INDEX, VAE, component_name, find_index_fault
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +40,10 @@ class ImageGenerator:
     name = "image"
     library = "diffusers"
     pipeline_tag = "text-to-image"
+    inner_kinds: tuple[str, ...] = ()
+    other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in _NUMBERED), VAE)
+    processor_files: tuple[str, ...] = ()
+    auto_classes = ("DiffusionPipeline", "DiffusionPipeline")
     files = (
         CompanionFile(INDEX),
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),
@@ -113,12 +117,18 @@ class ImageGenerator:
 
     def open(self, folder: Path) -> Weights:
         """The weights of all components."""
-        from merging.sources.pipeline import open_pipeline
+        from merging.pipelines.weights import open_pipeline
 
         return open_pipeline(folder)
 
     def live(
-        self, config_source: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu"
+        self,
+        config_source: Path,
+        sources: Mapping[ModelId, Weights],
+        *,
+        dtype: str,
+        device: str = "cpu",
+        carrier: ModelId | None = None,  # noqa: ARG002
     ) -> LivePipelines:
         """The carrier's pipeline, whose merged components are rewritten, and others swapped."""
         from merging.pipelines.live import LivePipelines

@@ -12,8 +12,8 @@ from merging.models.live import LiveWeights
 from merging.pipelines.index import listed_components
 from merging.pipelines.loading import load_component, load_component_tokenizer, load_pipeline
 from merging.pipelines.parts import TOKENIZER, PipelineParts, owner_of, plan_parts
+from merging.pipelines.weights import open_pipeline
 from merging.sources.model_config import read_model_config
-from merging.sources.pipeline import open_pipeline
 from merging.sources.weights import Weights
 
 if TYPE_CHECKING:

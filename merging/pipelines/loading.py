@@ -12,8 +12,8 @@ from merging.dtypes import NAMES, torch_dtype
 from merging.errors import MergingError
 from merging.pipelines.diffusers_classes import component_class, import_diffusers
 from merging.pipelines.index import INDEX, WeightFiles, denoiser_folder, listed_components
+from merging.pipelines.weights import open_pipeline
 from merging.sources.json_object import read_json_object
-from merging.sources.pipeline import open_pipeline
 
 if TYPE_CHECKING:
     from torch import nn

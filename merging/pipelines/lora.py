@@ -22,9 +22,9 @@ from merging.kernels.low_rank import low_rank_product
 from merging.pipelines.diffusers_classes import import_diffusers
 from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_components
 from merging.pipelines.naming import name_pipeline_tensors
+from merging.pipelines.weights import PipelineWeights
 from merging.sources.checkpoint import is_finite, read_headers
 from merging.sources.model_config import read_model_config
-from merging.sources.pipeline import PipelineWeights
 from merging.sources.weights import AdaptedTensor
 
 _USUAL = "pytorch_lora_weights.safetensors"

@@ -12,8 +12,8 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.partition import Whole
 from merging.pipelines.naming import build_on_meta, tensor_shapes
+from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
-from merging.sources.pipeline import PipelineWeights
 from merging.sources.weights import Weights
 
 TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"

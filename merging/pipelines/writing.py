@@ -18,10 +18,10 @@ from merging.kinds import COMPANION_FILES
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.pipelines.index import COMPONENTS_KEY, INDEX, listed_components
 from merging.pipelines.parts import PipelineParts, owner_of, plan_parts
+from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
-from merging.sources.pipeline import PipelineWeights, open_pipeline
 from merging.sources.weights import Weights
 from merging.writing.atomic import atomic_folder, disk_errors
 from merging.writing.companions import RECIPE_NAME

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.errors import EvaluationError
+from evaluation.eval_set import PLACE
 from evaluation.pictures.judges.judge import SCORE, JudgeRepo, load_judge_model, parse_model_settings
 from evaluation.pictures.rows import Row, RowText
 
@@ -91,8 +92,6 @@ class YesJudge:
         return ANSWERS if self._lm.prompts.chat_template else tuple(f" {answer}" for answer in ANSWERS)
 
     def _prompt(self, question: str) -> str:
-        from evaluation.harness.modalities.prompts import PLACE
-
         if self._lm.prompts.chat_template:
             return self._lm.prompts.render_chat([{"role": "user", "content": f"{PLACE}\n{question}"}])
         return f"{PLACE}\n{question}\nAnswer:"

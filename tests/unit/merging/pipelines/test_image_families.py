@@ -17,9 +17,9 @@ from merging.identity import ModelId
 from merging.kinds import kind_of
 from merging.models.components import read_components
 from merging.partition import Partition
+from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
-from merging.sources.pipeline import PipelineWeights
 from merging.writing.release import write_release
 
 SAKANA = ("to_q", "to_k", "to_v", "to_out.0")

@@ -19,10 +19,10 @@ from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.models.components import read_components
 from merging.partition import Partition
+from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.path import Hop, PathRecipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
-from merging.sources.pipeline import PipelineWeights, open_pipeline
 from merging.writing.release import write_release
 
 IMAGE = KINDS["image"]

@@ -21,9 +21,9 @@ from merging.kinds import KINDS
 from merging.merge_tensor import SourceLoader, merge_tensor
 from merging.models.components import read_components
 from merging.pipelines.lora import LoraPipeline, open_lora
+from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
-from merging.sources.pipeline import PipelineWeights, open_pipeline
 
 MODULES = ["to_q", "to_v", "to_out.0", "conv1", "conv_shortcut"]
 TEXT = ["q_proj", "fc1"]
