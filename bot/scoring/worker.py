@@ -117,8 +117,8 @@ class Worker:
     def _setting(self) -> tuple[str, ...]:
         """Everything else that decides scores: the device, the batch size, merging's code and the model's settings."""
         resources, folder = self._spec.resources, self._spec.config_folder
-        settings = [folder / name for name in ("config.json", "generation_config.json") if (folder / name).is_file()]
-        digests = (f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in settings)
+        settings = [name for name in self._kind.setting_files if (folder / name).is_file()]
+        digests = (f"{name} {hashlib.sha256((folder / name).read_bytes()).hexdigest()}" for name in settings)
         code = sources_digest(Path(merging.__file__).parent, NOT_SCORING)
         return (f"device {resources.device}", f"batch size {resources.batch_size}", f"merging {code}", *digests)
 

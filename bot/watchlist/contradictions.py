@@ -116,16 +116,25 @@ def _carrier_named_otherwise(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 
 def _unread_with_this_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
-    """Keys on components: a kind that has one only reads none of them."""
-    if KINDS[watchlist.kind].inner_kinds:
+    """Keys on components: a kind that has one only reads none of them, and few have language models in them."""
+    kind = KINDS[watchlist.kind]
+    reason, remedy = f"is not read where kind is {kind.name}, whose models", "remove it, or write another kind"
+    if not kind.inner_kinds and watchlist.watch.language_models is not None:
+        yield ("watch", "language_models"), f"{reason} have no language model in them; {remedy}"
+    if kind.other_components:
         return
-    reason = f"is not read where kind is {watchlist.kind}, whose models have one component; remove it, or write another"
     if watchlist.carrier != "auto":
-        yield ("carrier",), f"{reason} kind"
-    if watchlist.watch.language_models is not None:
-        yield ("watch", "language_models"), f"{reason} kind"
+        yield ("carrier",), f"{reason} have one component; {remedy}"
     if watchlist.search.components:
-        yield ("search", "components"), f"{reason} kind"
+        yield ("search", "components"), f"{reason} have one component; {remedy}"
+
+
+def _paths_of_no_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if watchlist.search.space != "parameter" and not KINDS[watchlist.kind].has_paths:
+        yield (
+            ("search", "space"),
+            f"does not fit kind {watchlist.kind}, whose models have no paths through layers; write parameter",
+        )
 
 
 def _unknown_component(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -137,7 +146,7 @@ def _unknown_component(watchlist: Watchlist) -> Iterator[Contradiction]:
 
 
 def _vocabulary_of_a_carrier(watchlist: Watchlist) -> Iterator[Contradiction]:
-    if KINDS[watchlist.kind].inner_kinds and watchlist.search.vocabulary != "same":
+    if KINDS[watchlist.kind].other_components and watchlist.search.vocabulary != "same":
         yield (
             ("search", "vocabulary"),
             f"does not fit kind {watchlist.kind}, whose merges have the carrier's tokens; write same",
@@ -327,6 +336,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _pinned_twice,
     _carrier_named_otherwise,
     _unread_with_this_kind,
+    _paths_of_no_kind,
     _unknown_component,
     _vocabulary_of_a_carrier,
     _no_language_models_sought,

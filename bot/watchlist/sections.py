@@ -174,7 +174,7 @@ class AuditionSection(Section):
 
 
 ComponentUse = Literal["keep", "merge", "choose"]
-"""The carrier's own; merged like the language model, with a gene for itself; whole from the model that a gene names."""
+"""The carrier's own; merged, with a gene for itself; whole from the model that a gene names."""
 
 
 class GroupsSection(Section):
@@ -274,8 +274,9 @@ class SearchSection(Section):
     groups: GroupsSection = Field(default=GroupsSection(), description="which tensors share a gene")
     components: dict[str, ComponentUse] = Field(
         default={},
-        description="what becomes of a component besides the language model (vision tower, projector): keep the "
-        "carrier's, merge those of all models, which must have it, or choose a model's; keep where it is left out",
+        description="what becomes of the components besides the language model (vision tower, projector) or denoiser "
+        "(text encoder, text encoder 2, text encoder 3, VAE): keep the carrier's, merge those of all models, which "
+        "must have it, or choose a model's; keep where it is left out",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="dtype of candidates and releases"

@@ -44,6 +44,9 @@ class ImageGenerator:
     other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in _NUMBERED), VAE)
     processor_files: tuple[str, ...] = ()
     auto_classes = ("DiffusionPipeline", "DiffusionPipeline")
+    has_paths = False
+    packages: tuple[str, ...] = ("diffusers", "Pillow")
+    mergekit_refusal: str | None = "mergekit does not merge pipelines."
     files = (
         CompanionFile(INDEX),
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),
@@ -59,6 +62,11 @@ class ImageGenerator:
             for file in TOKENIZER_FILES
         ),
     )
+
+    @property
+    def setting_files(self) -> tuple[str, ...]:
+        """All but the scheduler's settings: the configs of the components, and the tokenizers."""
+        return tuple(file.path for file in self.files if file.path != SCHEDULER)
 
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:
         """Refuse a pipeline that diffusers does not map to text-to-image, or that needs code or classes of its own."""

@@ -85,7 +85,10 @@ class ModelKind(Protocol):
 
     @property
     def other_components(self) -> tuple[str, ...]:
-        """Names of the components that a model of this kind may have besides its language model."""
+        """Names of the components that a model of this kind may have besides the one that is searched first.
+
+        Where there are any, merges are built in a carrier, which gives the components that are kept.
+        """
 
     @property
     def processor_files(self) -> tuple[str, ...]:
@@ -98,6 +101,22 @@ class ModelKind(Protocol):
     @property
     def files(self) -> tuple[CompanionFile, ...]:
         """All files that may belong to a model, next to its weights and its config.json."""
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether a path through the layers of several models is a model of this kind."""
+
+    @property
+    def setting_files(self) -> tuple[str, ...]:
+        """Files of a model that decide what it answers, besides its weights and what `load_processor` loads."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages by which models are loaded and asked, besides torch, transformers and safetensors."""
+
+    @property
+    def mergekit_refusal(self) -> str | None:
+        """A sentence on why mergekit cannot make any merge of this kind; None where it depends on the merge."""
 
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:
         """Say in a few words why a model with this config is not of this kind; None if it is."""

@@ -24,6 +24,10 @@ class TransformersKind(ABC):
     """A kind of models of transformers."""
 
     library = "transformers"
+    has_paths = True
+    setting_files: tuple[str, ...] = ("config.json", "generation_config.json")
+    packages: tuple[str, ...] = ("lm_eval",)
+    mergekit_refusal: str | None = None
 
     @abstractmethod
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:

@@ -137,8 +137,8 @@ class Member:
 
     @cached_property
     def components(self) -> Components:
-        """Its components, the language model first; none of a model that is nothing else."""
-        if not KINDS[self.kind].inner_kinds:
+        """Its components, the one that is searched first; none of a model that is nothing else."""
+        if not KINDS[self.kind].other_components:
             return NO_COMPONENTS
         return read_components(self.config, f"the config of {self.repo}")
 

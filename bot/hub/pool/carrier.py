@@ -25,7 +25,7 @@ def choose_carrier(
         NoPool: no model could be the carrier.
         ShoalError: the one that is named cannot be it, or the base does not fit it.
     """
-    if not KINDS[watchlist.kind].inner_kinds:
+    if not KINDS[watchlist.kind].other_components:
         return None
     whole = [one for one in (*members, *([base] if base else [])) if one.kind == watchlist.kind]
     if watchlist.carrier != "auto":

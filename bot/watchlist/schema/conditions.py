@@ -50,17 +50,28 @@ def _something_watched() -> JsonSchema:
 
 
 def _one_component() -> JsonSchema:
-    """Kinds whose models have one component read no keys on others."""
-    simple = [name for name, kind in KINDS.items() if not kind.inner_kinds]
+    """Kinds whose models have one component read no keys on others; few have language models in them, or paths."""
+    simple = [name for name, kind in KINDS.items() if not kind.other_components]
     unread = (
         _may_have("carrier", {"const": "auto"}),
-        _may_have("watch", _may_have("language_models", {"type": "null"})),
         _may_have("search", _may_have("components", {"const": {}})),
     )
+    no_language_models = _may_have("watch", _may_have("language_models", {"type": "null"}))
+    without = _may_have("kind", {"enum": [name for name, kind in KINDS.items() if not kind.inner_kinds]})
+    weights_alone = _may_have("search", _NO_PATHS)
+    unpathed = _has("kind", {"enum": [name for name, kind in KINDS.items() if not kind.has_paths]})
     carriers_tokens = _may_have("search", _may_have("vocabulary", {"const": "same"}))
     of_one = _may_have("kind", {"enum": simple})
     known = [_known_components(name) for name in KINDS if name not in simple]
-    return {"allOf": [{"if": of_one, "then": {"allOf": list(unread)}}, {"anyOf": [of_one, carriers_tokens]}, *known]}
+    return {
+        "allOf": [
+            {"if": of_one, "then": {"allOf": list(unread)}},
+            {"if": without, "then": no_language_models},
+            {"if": unpathed, "then": weights_alone},
+            {"anyOf": [of_one, carriers_tokens]},
+            *known,
+        ]
+    }
 
 
 def _known_components(kind: str) -> JsonSchema:

@@ -236,6 +236,10 @@ TOGETHER: dict[str, dict[str, Any]] = {
         "watch": {"authors": {"allow": ["me"]}, "language_models": {}},
     },
     "nobody's language models": {"kind": "vision-language", "watch": {"tags": ["x"], "language_models": {}}},
+    "a carrier of pipelines": {"kind": "image", "carrier": "a/b", "search": {"components": {"text encoder": "choose"}}},
+    "language models in pipelines": {"kind": "image", "watch": {"tags": ["x"], "language_models": {"tags": ["y"]}}},
+    "paths through pipelines": {"kind": "image", "search": {"space": "dataflow"}},
+    "a vocabulary beside a pipeline's": {"kind": "image", "search": {"vocabulary": "union"}},
     "a vocabulary beside a carrier's": {"kind": "vision-language", "search": {"vocabulary": "union"}},
 }
 """Keys that go together, or do not, and which the schema can say so of."""
