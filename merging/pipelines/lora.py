@@ -24,7 +24,6 @@ from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_comp
 from merging.pipelines.naming import name_pipeline_tensors
 from merging.pipelines.weights import PipelineWeights
 from merging.sources.checkpoint import is_finite, read_headers
-from merging.sources.model_config import read_model_config
 from merging.sources.weights import AdaptedTensor
 
 _USUAL = "pytorch_lora_weights.safetensors"
@@ -63,7 +62,7 @@ class LoraPipeline(PipelineWeights):
     def __init__(self, base: PipelineWeights, source: Path, changes: Mapping[str, LowRankChange]) -> None:
         """Use `open_lora`. source: the LoRA's file. changes: by the names of the base's tensors."""
         names = {name: base.stored_name(name) for name in base.names}
-        super().__init__(base.folder, base.components, names, base.files.values())
+        super().__init__(base.folder, base.components, names, base.files.values(), base.config)
         self._base, self._source, self._changes = base, source, changes
         self.changed = frozenset(name.partition(".")[0] for name in changes)
 
@@ -103,7 +102,7 @@ def open_lora(base: PipelineWeights, place: Path) -> LoraPipeline:
             raise MergingError(f"{source}: tensor {key} is none that plain LoRA has")
         if header.dtype not in NAMES:
             raise MergingError(f"{source}: tensor {key} is of dtype {header.dtype}, which cannot be merged")
-    config = read_model_config(base.folder)
+    config = base.config
     state, alphas, metadata = _read(source, config)
     matrices: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():

@@ -47,7 +47,7 @@ def pipeline_components(config: Mapping[str, Any], label: str) -> dict[str, tupl
     """
     denoiser = denoiser_folder(config)
     declared = dict.fromkeys(name.partition(".")[0] for name in build_on_meta(config, denoiser, label).state_dict())
-    models = [folder for folder in listed_components(config) if folder != denoiser and _has_weights(config, folder)]
+    models = [folder for folder in listed_components(config) if folder != denoiser and has_weights(config, folder)]
     return {
         component_name(denoiser): tuple(f"{denoiser}.{name}" for name in declared),
         **{component_name(folder): (folder,) for folder in models},
@@ -75,7 +75,7 @@ def build_on_meta(config: Mapping[str, Any], component: str, label: str) -> nn.M
         raise MergingError(f"{where}: {library} cannot build this {class_name} ({reason})") from error
 
 
-def _has_weights(config: Mapping[str, Any], folder: str) -> bool:
+def has_weights(config: Mapping[str, Any], folder: str) -> bool:
     """Whether a component is a model: it has a config that is not that of a scheduler."""
     values = config[COMPONENTS_KEY].get(folder)
     return values is not None and "Scheduler" not in str(values.get("_class_name"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -25,10 +26,19 @@ class PipelineWeights(Weights):
     changed: frozenset[str] = frozenset()
 
     def __init__(
-        self, folder: Path, components: Mapping[str, Weights], names: Mapping[str, str], files: Iterable[WeightFiles]
+        self,
+        folder: Path,
+        components: Mapping[str, Weights],
+        names: Mapping[str, str],
+        files: Iterable[WeightFiles],
+        config: Mapping[str, Any],
     ) -> None:
-        """components: by folder. names: name in merges → stored name, both after the component's folder."""
+        """components: by folder. names: name in merges → stored name, both after the component's folder.
+
+        files: none of what is not the folder of a pipeline, such as a single-file checkpoint.
+        """
         self.components = dict(components)
+        self._config = config
         self._stored = names
         self.files: Mapping[str, WeightFiles] = {one.folder: one for one in files}
         headers = {}
@@ -36,6 +46,11 @@ class PipelineWeights(Weights):
             component, _, own = stored.partition(".")
             headers[name] = replace(self.components[component].header(own), name=name)
         super().__init__(folder, headers)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The pipeline's config, with those of its components."""
+        return self._config
 
     def stored_name(self, name: str) -> str:
         """The name of a tensor in its component's files, after the component's folder."""
@@ -69,4 +84,4 @@ def open_pipeline(folder: Path) -> PipelineWeights:
     names: dict[str, str] = {}
     for own in stored:
         names.setdefault(named[own], own)  # a tied tensor may be stored twice
-    return PipelineWeights(folder, components, names, files.values())
+    return PipelineWeights(folder, components, names, files.values(), config)

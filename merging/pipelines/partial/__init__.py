@@ -1,0 +1,1 @@
+"""Sources that are not whole pipelines in folders: single-file checkpoints, and denoisers alone."""

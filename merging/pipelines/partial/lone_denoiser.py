@@ -1,0 +1,61 @@
+"""Denoisers alone, as fine-tunes of a UNet are published: its config and weights, without a model_index.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from merging.errors import MergingError
+from merging.pipelines.diffusers_classes import is_known_class
+from merging.pipelines.index import COMPONENTS_KEY, DENOISERS, INDEX, denoiser_folder, listed_components, weight_files
+from merging.pipelines.weights import PipelineWeights
+from merging.sources.checkpoint import Checkpoint
+from merging.sources.json_object import read_json_object
+
+CONFIG = "config.json"
+
+
+def find_lone_denoiser(files: Iterable[str]) -> str | None:
+    """The place of a denoiser among a repo's files: "" for the top, or "unet" or "transformer"; None if there is none.
+
+    files: the paths of a repo that may hold one. A pipeline has an index, and is none.
+    """
+    paths = set(files)
+    if INDEX in paths:
+        return None
+    if CONFIG in paths and any(path.startswith("diffusion_pytorch_model") for path in paths):
+        return ""
+    return next((folder for folder in DENOISERS if f"{folder}/{CONFIG}" in paths), None)
+
+
+def within_carrier(carrier: Mapping[str, Any], denoiser: Mapping[str, Any]) -> dict[str, Any]:
+    """The carrier's config with another denoiser in it, by its config; MergingError if diffusers lacks its class."""
+    folder, class_name = denoiser_folder(carrier), str(denoiser.get("_class_name"))
+    if not is_known_class("diffusers", class_name):
+        raise MergingError(f"its {folder} is {class_name[:60]}, not a class of diffusers")
+    components = {**carrier[COMPONENTS_KEY], folder: denoiser}
+    return {**carrier, folder: ["diffusers", class_name], COMPONENTS_KEY: components}
+
+
+def open_lone_denoiser(folder: Path, carrier: Mapping[str, Any]) -> PipelineWeights:
+    """A denoiser's weights by the names of the carrier's; MergingError names the file that is wrong.
+
+    carrier: its config.
+    """
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
+    listed = [path.relative_to(folder).as_posix() for path in found]
+    place = find_lone_denoiser(listed)
+    if place is None:
+        raise MergingError(f"{folder}: it is neither a pipeline, which has {INDEX}, nor a denoiser alone")
+    own = denoiser_folder(carrier)
+    inside = [path.removeprefix(f"{place}/" if place else "") for path in listed if path.startswith(place)]
+    try:
+        config = within_carrier(carrier, read_json_object(folder / place / CONFIG))
+        index = {own: list(listed_components(config)[own])}
+        files = weight_files(index, [f"{own}/{name}" for name in inside])[own]
+    except MergingError as error:
+        raise MergingError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
+    weights = Checkpoint.open(folder / place, files.single, files.index)
+    names = {f"{own}.{name}": f"{own}.{name}" for name in weights.names}
+    return PipelineWeights(folder, {own: weights}, names, (), config)
