@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from merging.errors import MergingError
+
+_FILE_ENDING = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -15,20 +17,23 @@ class ModelId:
     location: a Hub repo (owner/name) or a folder.
     revision: a commit; a branch or tag until it is resolved; None for a folder, or where the default branch is meant.
     adapter: the LoRA adapter whose weights are added to the model's, or None.
+    file: the one of its files that is meant, of a repo or folder with several adapters, in safetensors; None elsewhere.
     """
 
     location: str
     revision: str | None = None
     adapter: ModelId | None = None
+    file: str | None = None
 
     def __str__(self) -> str:
         plain = f"{self.location}@{self.revision}" if self.revision else self.location
+        plain = f"{plain}:{self.file}" if self.file else plain
         return f"{plain}+{self.adapter}" if self.adapter else plain
 
     @property
     def plain(self) -> ModelId:
         """The model without its adapter."""
-        return ModelId(self.location, self.revision)
+        return replace(self, adapter=None)
 
     @property
     def parts(self) -> tuple[ModelId, ...]:
@@ -50,29 +55,38 @@ class ModelId:
         plain, *adapters = (cls.parse_plain(part) for part in text.split("+"))
         if len(adapters) > 1:
             raise MergingError(f"model: got {text[:120]!r}: only one adapter can be added to a model")
-        return cls(plain.location, plain.revision, adapters[0] if adapters else None)
+        return replace(plain, adapter=adapters[0] if adapters else None)
 
     @classmethod
     def parse_plain(cls, text: str) -> ModelId:
-        """Read `location` or `location@revision`; MergingError for anything else. A `+` belongs to the location."""
-        location, at, revision = text.strip().partition("@")
+        """Read `location` or `location@revision`, either with `:` and a file; MergingError for anything else.
+
+        A `+` belongs to the location.
+        """
+        named, file = text.strip(), None
+        if named.endswith(_FILE_ENDING):
+            named, colon, found = named.rpartition(":")
+            named, file = (named, found) if colon else (found, None)
+        location, at, revision = named.partition("@")
         if not location or "@" in revision or bool(at) != bool(revision):
             raise MergingError(f"model: got {text[:120]!r}: write org/name, org/name@revision or a folder")
-        return cls(location, revision or None)
+        return cls(location, revision or None, file=file)
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values; from_json reads them back to an equal identity."""
         adapter = {"adapter": self.adapter.to_json()} if self.adapter else {}
-        return {"repo": self.location, "sha": self.revision, **adapter}
+        file = {"file": self.file} if self.file else {}
+        return {"repo": self.location, "sha": self.revision, **adapter, **file}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> ModelId:
         """Read what to_json wrote; MergingError for anything else."""
         location, revision, adapter = data.get("repo"), data.get("sha"), data.get("adapter")
-        if not isinstance(location, str) or not (revision is None or isinstance(revision, str)):
+        file = data.get("file")
+        if not isinstance(location, str) or not isinstance(revision, str | None) or not isinstance(file, str | None):
             raise MergingError(f"model: got {str(data)[:120]}: a repo and a sha are needed")
         if adapter is None:
-            return cls(location, revision)
+            return cls(location, revision, file=file)
         if not isinstance(adapter, Mapping):
             raise MergingError(f"model: got {str(adapter)[:120]} as an adapter: a repo and a sha are needed")
-        return cls(location, revision, cls.from_json(adapter))
+        return cls(location, revision, cls.from_json(adapter), file)

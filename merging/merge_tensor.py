@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from merging.dtypes import torch_dtype
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kernels.inputs import Draw, Inputs, Measurements
+from merging.kernels.segments import merge_by_segment
 from merging.methods import METHODS
+from merging.recipes.last_stage import LastStage
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.weights import AdaptedTensor, Weights
 
@@ -29,7 +31,7 @@ def merge_tensor(
     """The merged tensor `name` in the recipe's dtype, on the CPU: summed in float32, rounded once.
 
     load: loads a source's tensor of that name, which is only read. A `SourceLoader` tells adapters' changes as well;
-        with them a merge has other bits than without.
+        with them a merge has other bits than without. A recipe with a last stage needs one.
     measurements: kept by callers that merge the same sources again.
     into: a contiguous tensor of the result's shape and dtype that may be overwritten with it; use the returned tensor,
         whether it is this one or not.
@@ -37,9 +39,10 @@ def merge_tensor(
     the bytes that are published.
 
     Raises:
-        MergingError: the result is not finite.
+        MergingError: the result is not finite, or the last stage's adapter replaces the tensor.
     """
     merge = recipe.tensor_merge(name)
+    added = None if merge.last_stage is None else _added(merge.last_stage, name, load)
     base = merge.base
     change = load.adapted if isinstance(load, SourceLoader) else _not_adapted
     inputs = Inputs(
@@ -54,7 +57,10 @@ def merge_tensor(
         measurements=measurements or Measurements(),
         into=into,
     )
-    return merge_inputs(merge.method, inputs)
+    if merge.last_stage is None or added is None:
+        return merge_inputs(merge.method, inputs)
+    merged = merge_inputs(merge.method, replace(inputs, dtype=torch.float32, into=None))
+    return _sum(inputs, merged, added, merge.last_stage.scale)
 
 
 @torch.no_grad()
@@ -73,6 +79,10 @@ class SourceLoader:
         """A source's tensor."""
         return self.weights[source].tensor(name)
 
+    def may_change(self, source: ModelId, name: str) -> bool:
+        """Whether a source's adapter may change a tensor."""
+        return self.weights[source].may_change(name)
+
     def adapted(self, source: ModelId, name: str) -> AdaptedTensor | None:
         """The change that a source's adapter makes to a tensor, if it is one."""
         return self.weights[source].adapted(name)
@@ -84,6 +94,23 @@ def make_loader(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> Sour
         if origin not in weights:
             raise MergingError(f"sources: got {origin}: its checkpoint was not given")
     return SourceLoader(weights)
+
+
+def _added(stage: LastStage, name: str, load: Callable[[ModelId, str], Tensor]) -> Tensor | None:
+    """What a last stage's adapter adds to a tensor before it is scaled; None for nothing."""
+    if not isinstance(load, SourceLoader):
+        raise TypeError("a last stage needs a SourceLoader")
+    if not load.may_change(stage.adapted, name):
+        return None
+    change = load.adapted(stage.adapted, name)
+    if change is None:
+        raise MergingError(f"last_stage: {stage.adapter} replaces tensor {name}: use an adapter that only adds")
+    return change.difference
+
+
+def _sum(inputs: Inputs, merged: Tensor, added: Tensor, scale: float) -> Tensor:
+    """merged + scale · added, rounded once to the dtype of the inputs. MergingError if it is not finite."""
+    return merge_by_segment(inputs, [merged, added], lambda parts, _, __: parts[1].mul_(scale).add_(parts[0]))
 
 
 def _not_adapted(_: ModelId, __: str) -> None:

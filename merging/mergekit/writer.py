@@ -42,6 +42,8 @@ def to_mergekit_yaml(
     Raises:
         MergingError: groups that mergekit's filters cannot tell apart, or that are not a single stack of layers.
     """
+    if recipe.last_stage is not None:
+        raise MergingError(f"it adds no adapter to what it has merged, as {recipe.last_stage.adapter.location} is here")
     if len(recipe.groups.components) > 1:
         raise MergingError("it would leave out tensors of a model of several components, without an error")
     stack = recipe.groups.only_stack

@@ -50,12 +50,17 @@ class LiveWeights:
             raise MergingError(f"dtype: got {recipe.dtype}: this live model was built in {self._dtype}")
         make_loader(recipe, self._sources)  # an unknown source is refused before anything is written
         recipe.groups.check_names(self._weights)
-        formulas = {name: _formula(recipe, name) for name in self._weights}
+        formulas = {name: self._formula(recipe, name) for name in self._weights}
         changed = tuple(name for name, formula in formulas.items() if self._formulas.get(name) != formula)
         self._formulas = {}
         self._rewrite(recipe, changed)
         self._formulas = formulas
         return changed
+
+    def _formula(self, recipe: WeightMerge, name: str) -> _Formula:
+        stage = recipe.last_stage
+        changed = stage is not None and self._sources[stage.adapted].may_change(name)
+        return _merge_formula(recipe, name), stage if changed else None
 
     def _rewrite(self, recipe: WeightMerge, names: Iterable[str]) -> None:
         """Merge tensors into their weights, the largest first, so that all threads are done at about the same time."""
@@ -155,7 +160,7 @@ class LiveModels:
         return self._paths.model(recipe)
 
 
-def _formula(recipe: WeightMerge, name: str) -> _Formula:
+def _merge_formula(recipe: WeightMerge, name: str) -> _Formula:
     merge = recipe.tensor_merge(name)
     method = METHODS[merge.method]
     shared = tuple(row for parameter, row in merge.values.items() if not method.parameters[parameter].per_source)

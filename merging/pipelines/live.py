@@ -37,7 +37,7 @@ class LivePipelines:
         self._config = read_model_config(carrier)
         self._files = open_pipeline(carrier).files
         self._whole: dict[tuple[str, ModelId | None], Any] = {}
-        self._rewritten: dict[str, tuple[nn.Module, LiveWeights]] = {}
+        self._rewritten: dict[tuple[str, ModelId | None], tuple[nn.Module, LiveWeights]] = {}
         own = {folder: self._load(folder, None) for folder in self._files}
         self._whole |= {(folder, None): module for folder, module in own.items()}
         self.model: Any = load_pipeline(carrier, own, dtype)
@@ -55,7 +55,7 @@ class LivePipelines:
             module, weights = self._rewritten_component(folder, parts)
             weights.become(recipe)
             self._put(folder, module)
-        for folder, source in parts.whole.items():
+        for folder, source in parts.copied.items():
             self._put(folder, self._component(folder, source))
         for folder in listed_components(self._config):
             if folder.startswith(TOKENIZER):
@@ -71,18 +71,25 @@ class LivePipelines:
             self.model.register_modules(**{folder: component})
 
     def _rewritten_component(self, folder: str, parts: PipelineParts) -> tuple[nn.Module, LiveWeights]:
-        if folder not in self._rewritten:
-            # The carrier's own, which nothing else holds yet; taken whole from it later, it is loaded anew.
-            module = _in_own_memory(self._whole.pop((folder, None)))
+        """A component whose weights become a merge's; one that is taken whole has its owner's settings."""
+        owner = self._other_owner(folder, parts.owner(folder))
+        if (folder, owner) not in self._rewritten:
+            # Nothing else holds it any more; taken as it is later, it is loaded anew.
+            module = _in_own_memory(self._component(folder, owner))
+            del self._whole[folder, owner]
             state = module.state_dict(keep_vars=True)
             weights = {name: state[name.removeprefix(f"{folder}.")] for name in parts.merged[folder]}
-            self._rewritten[folder] = module, LiveWeights(weights, self._sources, self._dtype)
-        return self._rewritten[folder]
+            self._rewritten[folder, owner] = module, LiveWeights(weights, self._sources, self._dtype)
+        return self._rewritten[folder, owner]
+
+    def _other_owner(self, folder: str, source: ModelId | None) -> ModelId | None:
+        """The model that a component is taken from; None if it is the carrier."""
+        is_own = source is None or owner_of(self._sources, source, folder).folder == self._carrier
+        return None if is_own else source
 
     def _component(self, folder: str, source: ModelId | None) -> nn.Module:
         """A component with its source's own weights."""
-        is_own = source is None or owner_of(self._sources, source, folder).folder == self._carrier
-        known = None if is_own else source
+        known = self._other_owner(folder, source)
         if (folder, known) not in self._whole:
             self._whole[folder, known] = self._load(folder, known)
         component: nn.Module = self._whole[folder, known]

@@ -75,6 +75,10 @@ class LoraPipeline(PipelineWeights):
         """A tensor as the change of the base's."""
         return AdaptedTensor(self._base.tensor(name), self._difference(name))
 
+    def may_change(self, name: str) -> bool:
+        """Whether the LoRA changes a tensor."""
+        return name in self._changes
+
     def verify(self) -> None:
         """Read every weight; MergingError names the tensor that is not finite, and a LoRA that changes nothing."""
         self._base.verify()

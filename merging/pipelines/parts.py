@@ -10,7 +10,7 @@ from typing import Any
 from merging.dtypes import NAMES
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.partition import Whole
+from merging.partition import Component, Whole
 from merging.pipelines.naming import build_on_meta, tensor_shapes
 from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
@@ -24,11 +24,17 @@ class PipelineParts:
     """The components of a merged pipeline, by folder.
 
     merged: folder → shape of each of its tensors, by the names that merges have. whole: folder → the model that it is
-    taken from, in the carrier's order; None is the carrier, for components that the merge does not know.
+    taken from, in the carrier's order; None is the carrier, for components that the merge does not know. A component
+    that is taken whole, and that a last stage changes, is in both.
     """
 
     merged: Mapping[str, Mapping[str, tuple[int, ...]]]
     whole: Mapping[str, ModelId | None]
+
+    @property
+    def copied(self) -> Mapping[str, ModelId | None]:
+        """Those of the components taken whole that stay as they are in the files of their model."""
+        return {folder: owner for folder, owner in self.whole.items() if folder not in self.merged}
 
     def owner(self, folder: str) -> ModelId | None:
         """The model whose files a component without weights has: a tokenizer is its text encoder's."""
@@ -43,20 +49,32 @@ def plan_parts(
 
     config: the carrier's. weights: of every origin. MergingError for a model whose tensors do not fit the carrier.
     """
+    stage = weights[recipe.last_stage.adapted] if recipe.last_stage else None
+    changed = stage.changed if isinstance(stage, PipelineWeights) else frozenset()
     merged: dict[str, Mapping[str, tuple[int, ...]]] = {}
     whole: dict[str, ModelId | None] = {}
     for component in recipe.groups.components:
         (folder,) = component.within
         if isinstance(component.use, Whole):
             whole[folder] = component.use.source
-            continue
+            if folder not in changed:
+                continue
         shapes = tensor_shapes(config, folder, str(carrier))
         ignored = dict(build_on_meta(config, folder, str(carrier)).named_buffers())
-        for origin in (model for model in recipe.merged_models if model not in component.lacking):
-            if origin in recipe.sources or origin == recipe.base:
-                _check_tensors(weights[origin], folder, shapes, ignored)
+        for origin in _find_givers(recipe, component):
+            _check_tensors(weights[origin], folder, shapes, ignored)
+        if stage is not None and folder in changed:
+            _check_tensors(stage, folder, shapes, ignored)
         merged[folder] = dict(sorted(shapes.items()))
     return PipelineParts(merged, whole)
+
+
+def _find_givers(recipe: WeightMerge, component: Component) -> list[ModelId]:
+    """The models whose tensors a component is made of, without those of a last stage."""
+    if isinstance(component.use, Whole):
+        return [component.use.source] if component.use.source else []
+    merged = (*recipe.sources, *([recipe.base] if recipe.base else []))
+    return [model for model in merged if model not in component.lacking]
 
 
 def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) -> PipelineWeights:

@@ -110,14 +110,13 @@ class _Plan:
 
         stem = self.carrier.files[component].stem
         hashes = write_weights(target / component, shapes, dtype, make, max_shard_bytes, stem, ALIGNMENT)
-        for name, content in self._settings(self.carrier.folder / component):
+        for name, content in self._settings(component):
             hashes[name] = write_file(target / component / name, [content])
         return hashes
 
     def copy(self, target: Path, component: str) -> dict[str, str]:
         """Copy a component from its owner; name → SHA-256."""
-        owner = self.parts.owner(component)
-        source = self.carrier if owner is None else owner_of(self.weights, owner, component)
+        source = self._owner(component)
         place, hashes = source.folder / component, {}
         for path in _companions(place):
             hashes[path.name] = write_file(target / component / path.name, _chunks(path))
@@ -133,10 +132,16 @@ class _Plan:
             hashes[plain] = write_file(target / component / plain, [render_config(index)])
         return hashes
 
-    def _settings(self, place: Path) -> Iterator[tuple[str, bytes]]:
+    def _owner(self, component: str) -> PipelineWeights:
+        """The pipeline whose files a component has besides weights that are merged."""
+        owner = self.parts.owner(component)
+        return self.carrier if owner is None else owner_of(self.weights, owner, component)
+
+    def _settings(self, component: str) -> Iterator[tuple[str, bytes]]:
         """The settings of a merged component: its config with the dtype of its weights, where it has one."""
-        config = self.config[COMPONENTS_KEY][place.name]
-        for path in _companions(place):
+        folder = self._owner(component).folder
+        config = read_model_config(folder)[COMPONENTS_KEY][component]
+        for path in _companions(folder / component):
             has_dtype = path.name == "config.json" and "architectures" in config
             yield path.name, render_config(set_dtype(config, self.recipe.dtype)) if has_dtype else path.read_bytes()
 

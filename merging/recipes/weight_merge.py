@@ -15,6 +15,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.methods import METHODS
 from merging.partition import Partition
+from merging.recipes.last_stage import LastStage
 
 if TYPE_CHECKING:
     from merging.kinds.kind import LiveCandidates
@@ -30,12 +31,17 @@ Parameters = tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
 
 @dataclass(frozen=True)
 class TensorMerge:
-    """The merge of one tensor. values: each parameter's values, one per source, or a single one that all share."""
+    """The merge of one tensor.
+
+    values: each parameter's values, one per source, or a single one that all share. last_stage: what is added to the
+    result, where its adapter changes this tensor.
+    """
 
     method: str
     sources: tuple[ModelId, ...]
     base: ModelId | None
     values: Mapping[str, tuple[float, ...]]
+    last_stage: LastStage | None = None
 
 
 def merge_by_holders(
@@ -81,6 +87,7 @@ class WeightMerge:
         the leading model first (`plan_vocabulary`'s `among`). Empty where all models have the same.
     carrier: the model that gives the components that no merged model has, and the names of the written tensors; None
         where every model has all of them.
+    last_stage: the adapter that is added to the merge; None for none.
     """
 
     KIND: ClassVar = "weight_merge"
@@ -94,6 +101,7 @@ class WeightMerge:
     seed: int
     vocabulary: tuple[ModelId, ...] = ()
     carrier: ModelId | None = None
+    last_stage: LastStage | None = None
 
     def __post_init__(self) -> None:
         # Equal recipes must have equal digests: adding 0.0 turns an int into a float and -0.0 into 0.0.
@@ -145,8 +153,11 @@ class WeightMerge:
 
     @cached_property
     def origins(self) -> tuple[ModelId, ...]:
-        """Every model that the merge reads: those merged, and those that may give rows for tokens that others lack."""
-        return tuple(dict.fromkeys((*self.merged_models, *self.vocabulary)))
+        """Every model that the merge reads: those merged, those that may give rows for tokens that others lack, and
+        the one whose adapter is the last stage.
+        """
+        stage = (self.last_stage.adapted,) if self.last_stage else ()
+        return tuple(dict.fromkeys((*self.merged_models, *self.vocabulary, *stage)))
 
     @property
     def depth(self) -> int:
@@ -184,8 +195,8 @@ class WeightMerge:
         return 0
 
     def describe(self) -> str:
-        """The kind of merge in a word: its method."""
-        return self.method
+        """The kind of merge in a few words: its method, and the adapter of its last stage."""
+        return f"{self.method}, then {self.last_stage.adapter.location}" if self.last_stage else self.method
 
     def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
         """Plan the written model, as `plan_weight_merge` does."""
@@ -212,6 +223,7 @@ class WeightMerge:
             groups=self.groups.with_models(models),
             vocabulary=tuple(map(place, self.vocabulary)),
             carrier=None if self.carrier is None else place(self.carrier),
+            last_stage=self.last_stage and self.last_stage.with_models(models),
         )
 
     def regrouped(self, groups: Partition, tensor_names: Sequence[str]) -> WeightMerge:
@@ -243,6 +255,11 @@ class WeightMerge:
 
         Sources that lack its component take no part in it, as `merge_by_holders` says.
         """
+        merge = self._merge_alone(tensor_name)
+        return merge if self.last_stage is None else replace(merge, last_stage=self.last_stage)
+
+    def _merge_alone(self, tensor_name: str) -> TensorMerge:
+        """The merge of one tensor without the last stage."""
         whole = self.groups.whole_source(tensor_name)
         if whole is not None:
             return TensorMerge("linear", (whole,), None, UNCHANGED)
@@ -282,6 +299,7 @@ class WeightMerge:
             "seed": self.seed,
             **({"vocabulary": [model.to_json() for model in self.vocabulary]} if self.vocabulary else {}),
             **({"carrier": self.carrier.to_json()} if self.carrier else {}),
+            **({"last_stage": self.last_stage.to_json()} if self.last_stage else {}),
         }
 
     @classmethod
@@ -300,6 +318,7 @@ class WeightMerge:
                 seed=data["seed"],
                 vocabulary=tuple(map(ModelId.from_json, data.get("vocabulary", ()))),
                 carrier=ModelId.from_json(data["carrier"]) if "carrier" in data else None,
+                last_stage=LastStage.from_json(data["last_stage"]) if "last_stage" in data else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MergingError(f"recipe: not as shoal writes it ({type(error).__name__}: {error})") from error

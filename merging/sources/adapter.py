@@ -92,6 +92,10 @@ class AdapterCheckpoint(Weights):
             return None
         return AdaptedTensor(self._base.tensor(name), self._difference(name))
 
+    def may_change(self, name: str) -> bool:
+        """Whether the adapter changes a tensor."""
+        return name in self._adapter.changes
+
     def verify(self) -> None:
         """Read every weight of base and adapter; MergingError names file and tensor if one is not finite."""
         self._base.verify()

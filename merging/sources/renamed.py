@@ -39,6 +39,11 @@ class RenamedWeights(Weights):
         self.header(name)
         return self._own.adapted(self._stored[name])
 
+    def may_change(self, name: str) -> bool:
+        """Whether an adapter changes a tensor."""
+        self.header(name)
+        return self._own.may_change(self._stored[name])
+
     def verify(self) -> None:
         """Read every weight as it is stored."""
         self._own.verify()

@@ -100,6 +100,10 @@ class Weights(ABC):
         """A tensor as the change of another model's, of the same shape; None where it is none."""
         return None
 
+    def may_change(self, name: str) -> bool:  # noqa: ARG002 - for adapters
+        """Whether an adapter may change a tensor, as far as that is known without its values."""
+        return True
+
     @abstractmethod
     def verify(self) -> None:
         """Read every weight; MergingError names file and tensor if one is not finite or not as its header."""

@@ -14,6 +14,10 @@ IDS = {
     "reef/cod@v1": ModelId("reef/cod", "v1"),
     "./cod+reef/lora@v2": ModelId("./cod", None, ModelId("reef/lora", "v2")),
     "reef/cod@v1+reef/lora": ModelId("reef/cod", "v1", ModelId("reef/lora")),
+    "reef/cod+reef/lora@v2:a/b.safetensors": ModelId(
+        "reef/cod", None, ModelId("reef/lora", "v2", file="a/b.safetensors")
+    ),
+    "./style.safetensors": ModelId("./style.safetensors"),
 }
 
 
@@ -42,7 +46,10 @@ def test_other_texts_are_refused(text: str) -> None:
         ModelId.parse(text)
 
 
-@pytest.mark.parametrize("data", [{}, {"repo": 1, "sha": "a"}, {"repo": "a", "sha": 1}, {"repo": "a", "adapter": "b"}])
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"repo": 1, "sha": "a"}, {"repo": "a", "sha": 1}, {"repo": "a", "adapter": "b"}, {"repo": "a", "file": 1}],
+)
 def test_other_json_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(MergingError, match=r"^model: got "):
         ModelId.from_json(data)

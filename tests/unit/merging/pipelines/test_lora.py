@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers.utils import convert_state_dict_to_diffusers
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from fixtures.tiny_loras import fused, kohya, save_lora
 from fixtures.tiny_pipelines import make_source
 from merging.errors import MergingError
 from merging.identity import ModelId
@@ -25,9 +21,6 @@ from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
 
-MODULES = ["to_q", "to_v", "to_out.0", "conv1", "conv_shortcut"]
-TEXT = ["q_proj", "fc1"]
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> PipelineWeights:
@@ -38,53 +31,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> PipelineWeights:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA of UNet and text encoder, saved by diffusers with alphas of its own."""
-    pipeline = make_source("StableDiffusionPipeline", 0)
-    torch.manual_seed(5)
-    for model, modules in ((pipeline.unet, MODULES), (pipeline.text_encoder, TEXT)):
-        settings = {"alpha_pattern": {"to_v": 1}} if model is pipeline.unet else {}
-        model.add_adapter(LoraConfig(r=2, lora_alpha=6, target_modules=modules, **settings))
-        for name, weight in model.named_parameters():
-            if "lora_" in name:
-                torch.nn.init.normal_(weight, std=0.1)
     folder: Path = tmp_path_factory.mktemp("lora")
-    layers: list[Any] = [
-        convert_state_dict_to_diffusers(get_peft_model_state_dict(model))
-        for model in (pipeline.unet, pipeline.text_encoder)
-    ]
-    about = [model.peft_config["default"].to_dict() for model in (pipeline.unet, pipeline.text_encoder)]
-    type(pipeline).save_lora_weights(
-        folder,
-        unet_lora_layers=layers[0],
-        text_encoder_lora_layers=layers[1],
-        unet_lora_adapter_metadata=about[0],
-        text_encoder_lora_adapter_metadata=about[1],
-    )
-    return folder
-
-
-def kohya(saved: Path, folder: Path) -> Path:
-    """The same UNet matrices under kohya's keys, each module with an alpha of 3."""
-    found: dict[str, torch.Tensor] = {}
-    for key, tensor in load_file(saved / "pytorch_lora_weights.safetensors").items():
-        if key.startswith("unet."):
-            module, side = re.split(r"\.(?=lora[._])", key.removeprefix("unet."))
-            name = "lora_unet_" + module.replace(".", "_")
-            end = "down" if "down" in side or "_A" in side else "up"
-            found |= {f"{name}.lora_{end}.weight": tensor, f"{name}.alpha": torch.tensor(3.0)}
-    save_file(found, folder / "style.safetensors")
-    return folder / "style.safetensors"
-
-
-def fused(base: PipelineWeights, place: Path) -> Mapping[str, torch.Tensor]:
-    """The weights that diffusers and peft make of base and LoRA."""
-    pipeline: Any = KINDS["image"].load(base.folder)
-    folder, name = (place, None) if place.is_dir() else (place.parent, place.name)
-    pipeline.load_lora_weights(folder, weight_name=name, local_files_only=True)
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
-    parts = ("unet", "text_encoder")
-    return {f"{part}.{key}": one for part in parts for key, one in pipeline.components[part].state_dict().items()}
+    return save_lora(folder)
 
 
 @pytest.mark.parametrize("form", ["diffusers", "kohya"])
@@ -95,7 +43,7 @@ def test_a_lora_gives_the_weights_that_diffusers_fuses(
     found = open_lora(base, place)
     found.verify()
     changed = 0
-    for name, weight in fused(base, place).items():
+    for name, weight in fused(base.folder, place).items():
         torch.testing.assert_close(found.tensor(name).float(), weight, rtol=1e-5, atol=1e-6)
         changed += not torch.equal(weight, base.tensor(name))
     assert changed == sum(found.adapted(name).difference is not None for name in base.names) > 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from merging.merge_tensor import make_loader, merge_tensor
 from merging.methods import METHODS
 from merging.models.live import LiveModel
 from merging.partition import Partition
+from merging.recipes.last_stage import LastStage
 from merging.sources.adapter import AdapterCheckpoint
 from merging.sources.checkpoint import Checkpoint
 from merging.sources.weights import Weights
+from merging.writing.companions import RECIPE_NAME
 from merging.writing.differences import difference_bytes, store_differences
 from merging.writing.release import write_release
 
@@ -99,6 +102,26 @@ def test_the_bits_are_the_same_live_written_and_without_what_is_stored(
     assert stored.keys() == computed.keys()
     assert all(torch.equal(weight, computed[name]) for name, weight in stored.items())
     assert all(torch.equal(weight, model[name]) for name, weight in stored.items())
+
+
+def test_an_adapter_as_the_last_stage_is_added_to_the_merge_with_the_same_bits_live_and_written(
+    folder: Path, tmp_path: Path
+) -> None:
+    weights = pool(folder)
+    plain, wide = (source for source in weights if source.adapter)
+    merge = recipe_of("linear", [BASE, plain], GROUPS)
+    recipe = replace(merge, last_stage=LastStage(wide, -0.5))
+    live = LiveModel(folder / "base", weights, dtype="float32")
+    for one in (merge, recipe):
+        live.become(one)
+    write_release(recipe, weights, tmp_path / "staged", {}, config_source=folder / "base")
+    written, model = load_file(tmp_path / "staged" / "model.safetensors"), live.model.state_dict()
+    assert "mergekit cannot make this merge (it adds no adapter" in (tmp_path / "staged" / RECIPE_NAME).read_text()
+    for name, weight in written.items():
+        assert torch.equal(weight, model[name])
+        change = weights[wide].adapted(name)
+        added = change.difference.float() if change and change.difference is not None else 0.0
+        torch.testing.assert_close(weight, merge_tensor(merge, name, make_loader(merge, weights)) - 0.5 * added)
 
 
 def test_a_tensor_that_no_adapter_changes_stays_the_base_s_bit_by_bit(folder: Path) -> None:
