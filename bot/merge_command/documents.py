@@ -69,6 +69,7 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
         base=plan.config.base.location if plan.config.base else None,
         dtype=plan.assembly.dtype,
         parameters=plan.parameters,
+        library=kind.library,
         model_class=model_class,
         processor_class=processor_class,
         unlike_mergekit=[sentence for one in plan.stages for sentence in one.mergekit_limits],

@@ -13,11 +13,13 @@ from bot.hub.resolver import open_sources
 from bot.release.publish import PROVENANCE
 from bot.version import shoal_version
 from merging.identity import ModelId
+from merging.kinds import kind_of
+from merging.kinds.kind import ModelKind
 from merging.recipes.recipe import Recipe
+from merging.sources.model_config import read_model_config
 from merging.writing.release import write_release
 
-PACKAGES = ("torch", "transformers", "safetensors", "lm_eval", "pymoo", "huggingface_hub")
-"""The packages that a release's weights and scores depend on, besides shoal."""
+_LOADING, _SEARCHING = ("torch", "transformers", "safetensors"), ("pymoo", "huggingface_hub")
 
 
 def write_release_folder(
@@ -34,12 +36,13 @@ def write_release_folder(
             return
         shutil.rmtree(target)
     checkpoints = open_sources(recipe.origins, folders)
-    provenance = render_provenance(recipe, config_source, cycle)
+    kind = kind_of(read_model_config(folders[config_source]))
+    provenance = render_provenance(recipe, config_source, cycle, kind)
     documents = {PROVENANCE: provenance.encode(), **source_licences(recipe, config_source, folders)}
     write_release(recipe, checkpoints, target, documents, config_source=folders[config_source])
 
 
-def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str) -> str:
+def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str, kind: ModelKind) -> str:
     """The text of shoal.json: the exact recipe, whose config it has, and the versions that made the release."""
     record = {
         "shoal": 1,
@@ -47,7 +50,7 @@ def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str) -> str
         "recipe_digest": recipe.digest,
         "recipe": recipe.to_json(),
         "config_source": config_source.to_json(),
-        "packages": dict(package_versions()),
+        "packages": dict(package_versions(kind)),
     }
     return json.dumps(record, indent=2, sort_keys=True) + "\n"
 
@@ -58,9 +61,10 @@ def source_licences(recipe: Recipe, config_source: ModelId, folders: Mapping[Mod
     return collect_licence_files({part.location: folders[part] for part in parts})
 
 
-def package_versions() -> tuple[tuple[str, str], ...]:
-    """Name and version of shoal and of each package that weights and scores depend on."""
-    return (("shoal", shoal_version()), *((name, version(name)) for name in PACKAGES))
+def package_versions(kind: ModelKind) -> tuple[tuple[str, str], ...]:
+    """Name and version of shoal and of each package that a release's weights and scores depend on."""
+    names = (*_LOADING, *kind.packages, *_SEARCHING)
+    return (("shoal", shoal_version()), *((name, version(name)) for name in names))
 
 
 def _written_digest(folder: Path) -> str | None:

@@ -17,9 +17,13 @@ from bot.progress import Narrator
 from bot.release.evidence import EVIDENCE_FOLDER
 from bot.release.publish import PROVENANCE
 from merging.identity import ModelId
+from merging.kinds import COMPANION_FILES
 
 MOST_FILES = 500
 """Files of a release that are fetched; a repo of a stranger may have any number."""
+
+_COMPONENTS = frozenset(path.rpartition("/")[0] for path in COMPANION_FILES) - {""}
+"""The folders that components of a model may have."""
 
 _PLAIN = re.compile(r"(?!\.)[A-Za-z0-9._ -]{1,120}")
 
@@ -27,8 +31,8 @@ _PLAIN = re.compile(r"(?!\.)[A-Za-z0-9._ -]{1,120}")
 def fetch_release(hub: Hub, repo: str, revision: str | None, folder: Path, narrator: Narrator) -> str:
     """Fetch the files of a release into a folder; returns its commit.
 
-    Only plain names at the top and in the folder of the evidence are fetched. Raises ShoalError as `Hub.call` does,
-    and for a repo that is no release, before anything of it is fetched.
+    Only plain names at the top, in folders of components, and in the evidence's are fetched. Raises ShoalError as
+    `Hub.call` does, and for a repo that is no release, before anything of it is fetched.
     """
     info = hub.call(hub.api.model_info, repo, revision=revision, files_metadata=True)
     sha = str(info.sha)
@@ -83,6 +87,10 @@ def no_release(name: str) -> ShoalError:
 
 
 def is_release_file(name: str) -> bool:
-    """Whether a file of a repo is one that a release may have: a plain name, at the top or in the evidence's folder."""
-    parts = name.split("/")
-    return (len(parts) == 1 or parts[0] == EVIDENCE_FOLDER) and all(_PLAIN.fullmatch(part) for part in parts)
+    """Whether a repo's file may be one of a release: at the top, in a component's folder or in the evidence's.
+
+    Of a component's folder anything is fetched, so that what the recipe does not make is seen.
+    """
+    folder, *inside = name.split("/")
+    known = not inside or folder == EVIDENCE_FOLDER or (folder in _COMPONENTS and len(inside) == 1)
+    return known and all(_PLAIN.fullmatch(part) for part in (folder, *inside))

@@ -75,7 +75,7 @@ class CardScore:
 
 def compare_files(release: Path, rebuilt: Path) -> ReleaseCheck:
     """Compare every file that the recipe makes, and refuse weights and code that it does not make."""
-    made = sorted(path.name for path in rebuilt.iterdir())
+    made = [path.relative_to(rebuilt).as_posix() for path in sorted(rebuilt.rglob("*")) if path.is_file()]
     for name in made:
         if not (release / name).is_file():
             return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{name}: the release does not have it")
@@ -83,7 +83,7 @@ def compare_files(release: Path, rebuilt: Path) -> ReleaseCheck:
             there, here = (release / name).stat().st_size, (rebuilt / name).stat().st_size
             difference = f"{there:,} bytes, rebuilt {here:,}" if there != here else f"other bytes, {here:,} in both"
             return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{name}: {difference}")
-    if extra := [name for name in _loaded_files(release) if name not in made]:
+    if extra := [name for name in _loaded_files(release, rebuilt) if name not in made]:
         return ReleaseCheck("bytes", CheckOutcome.DIFFERENT, f"{extra[0]}: the recipe does not make it")
     return ReleaseCheck("bytes", CheckOutcome.EQUAL, f"{len(made)} files that the recipe makes: {', '.join(made)}")
 
@@ -93,14 +93,14 @@ def compare_tensors(release: Path, rebuilt: Path) -> ReleaseCheck:
     import torch
 
     try:
-        theirs, ours = _tensor_files(release), _tensor_files(rebuilt)
+        theirs, ours = _tensor_files(release, rebuilt), _tensor_files(rebuilt, rebuilt)
     except MergingError as error:
         return ReleaseCheck("tensors", CheckOutcome.DIFFERENT, str(error).replace(f"{release}{os.sep}", ""))
     for name in sorted({*theirs, *ours}):
         if name not in theirs or name not in ours:
             where = "the release does not have it" if name not in theirs else "the recipe does not make it"
             return ReleaseCheck("tensors", CheckOutcome.DIFFERENT, f"{name}: {where}")
-        there, here = _read_tensor(theirs[name], name), _read_tensor(ours[name], name)
+        there, here = _read_tensor(*theirs[name]), _read_tensor(*ours[name])
         if (there.dtype, there.shape) != (here.dtype, here.shape):
             forms = [f"{str(one.dtype).removeprefix('torch.')} {list(one.shape)}" for one in (there, here)]
             return ReleaseCheck("tensors", CheckOutcome.DIFFERENT, f"{name}: {forms[0]}, rebuilt {forms[1]}")
@@ -171,20 +171,32 @@ def _card_difference(stated: ReportItems, card: Sequence[CardScore]) -> str | No
     return None
 
 
-def _loaded_files(folder: Path) -> list[str]:
-    """The names of files that are loaded as weights, or run."""
-    names = sorted(path.name for path in folder.iterdir())
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in LOADED)]
+def _places(folder: Path, rebuilt: Path) -> dict[str, Path]:
+    """Where a folder may hold what is loaded: itself, and the folders of components that the recipe makes.
+
+    By what stands before the names of tensors there.
+    """
+    components = sorted(path.name for path in rebuilt.iterdir() if path.is_dir())
+    return {"": folder} | {f"{name}.": folder / name for name in components if (folder / name).is_dir()}
 
 
-def _tensor_files(folder: Path) -> Mapping[str, Path]:
-    """Tensor name → its file; MergingError for a file that is damaged."""
+def _loaded_files(folder: Path, rebuilt: Path) -> list[str]:
+    """The files that are loaded as weights, or run."""
+    files = [path for place in _places(folder, rebuilt).values() for path in sorted(place.iterdir())]
+    loaded = [path for path in files if any(fnmatchcase(path.name, pattern) for pattern in LOADED)]
+    return [path.relative_to(folder).as_posix() for path in loaded]
+
+
+def _tensor_files(folder: Path, rebuilt: Path) -> Mapping[str, tuple[Path, str]]:
+    """Tensor name, after its component → its file, and its name there; MergingError for a file that is damaged."""
     from merging.sources.checkpoint import read_headers
 
-    found: dict[str, Path] = {}
-    for path in sorted(folder.glob(WEIGHTS)):
-        found |= dict.fromkeys(read_headers(path), path)
-    return found
+    return {
+        f"{before}{name}": (path, name)
+        for before, place in _places(folder, rebuilt).items()
+        for path in sorted(place.glob(WEIGHTS))
+        for name in read_headers(path)
+    }
 
 
 def _read_tensor(path: Path, name: str) -> Tensor:

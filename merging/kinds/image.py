@@ -12,7 +12,14 @@ from merging.kinds.kind import NO_COMPONENTS, CompanionFile, Components, read_ar
 from merging.partition import Component, Partition, banded_stack, is_within
 from merging.pipelines.blocks import denoiser_blocks
 from merging.pipelines.diffusers_classes import text_to_image_classes
-from merging.pipelines.index import DENOISERS, INDEX, VAE, component_name, find_index_fault
+from merging.pipelines.index import (
+    DENOISERS,
+    INDEX,
+    NO_MERGEKIT,
+    VAE,
+    component_name,
+    find_index_fault,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,10 +50,10 @@ class ImageGenerator:
     inner_kinds: tuple[str, ...] = ()
     other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in _NUMBERED), VAE)
     processor_files: tuple[str, ...] = ()
-    auto_classes = ("DiffusionPipeline", "DiffusionPipeline")
+    auto_classes = ("DiffusionPipeline", None)
     has_paths = False
     packages: tuple[str, ...] = ("diffusers", "Pillow")
-    mergekit_refusal: str | None = "mergekit does not merge pipelines."
+    mergekit_refusal: str | None = NO_MERGEKIT
     files = (
         CompanionFile(INDEX),
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),

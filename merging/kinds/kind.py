@@ -95,8 +95,11 @@ class ModelKind(Protocol):
         """Files of which a model in a pool needs one, besides its tokenizer; none of a kind that has no others."""
 
     @property
-    def auto_classes(self) -> tuple[str, str]:
-        """The names of transformers' classes that load a model, and what turns its inputs into tensors."""
+    def auto_classes(self) -> tuple[str, str | None]:
+        """The names of the library's classes that load a model, and what turns its inputs into tensors.
+
+        None instead of the second where models have that in them.
+        """
 
     @property
     def files(self) -> tuple[CompanionFile, ...]:

@@ -22,6 +22,9 @@ DENOISERS = ("unet", "transformer")
 
 VAE, DENOISER = "VAE", "denoiser"
 
+NO_MERGEKIT = "mergekit does not merge pipelines."
+"""The place of the recipe that mergekit would read."""
+
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
 _WEIGHTS = re.compile(
     r"(?P<stem>diffusion_pytorch_model|model)(?:\.(?P<variant>[A-Za-z]\w*))?(?:-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?"

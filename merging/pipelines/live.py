@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from merging.recipes.weight_merge import WeightMerge
 
 
+MOST_KEPT = 2
+"""Components of one folder that are kept of other models than the carrier, for they may be as large as the denoiser."""
+
+
 class LivePipelines:
     """The carrier's pipeline; its merged components are rewritten in place, those taken whole are swapped.
 
     carrier: folder of the pipeline whose files the result has. Give the release's writer the same one.
     sources: the weights of every model that recipes will name. dtype: of the pipeline, and of every recipe.
     Weights are undefined until the first recipe. Sums are done on the CPU whatever the device, so that a written
-    release has the same bits. A component is loaded when a recipe first names its source, and kept.
+    release has the same bits. A component of another model is loaded when a recipe names it; the last ones are kept.
     """
 
     def __init__(self, carrier: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu") -> None:
@@ -90,9 +94,12 @@ class LivePipelines:
     def _component(self, folder: str, source: ModelId | None) -> nn.Module:
         """A component with its source's own weights."""
         known = self._other_owner(folder, source)
-        if (folder, known) not in self._whole:
-            self._whole[folder, known] = self._load(folder, known)
-        component: nn.Module = self._whole[folder, known]
+        found = self._whole.pop((folder, known), None)
+        component: nn.Module = self._load(folder, known) if found is None else found
+        self._whole[folder, known] = component  # behind those that were used before it
+        others = [key for key in self._whole if key[0] == folder and key[1] is not None]
+        for key in others[:-MOST_KEPT]:
+            del self._whole[key]
         return component
 
     def _load(self, folder: str, source: ModelId | None) -> nn.Module:

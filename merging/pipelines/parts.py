@@ -47,18 +47,24 @@ def plan_parts(
 ) -> PipelineParts:
     """Plan what becomes of each component.
 
-    config: the carrier's. weights: of every origin. MergingError for a model whose tensors do not fit the carrier.
+    A recipe that gives one model back has that model's components as they are, and so its tokenizers: it is to draw
+    what the model draws. config: the carrier's. weights: of every origin. MergingError for a model whose tensors do not
+    fit the carrier.
     """
     stage = weights[recipe.last_stage.adapted] if recipe.last_stage else None
     changed = stage.changed if isinstance(stage, PipelineWeights) else frozenset()
     merged: dict[str, Mapping[str, tuple[int, ...]]] = {}
     whole: dict[str, ModelId | None] = {}
+    only = recipe.sources[0] if recipe.is_single else None
+    denoiser = recipe.groups.components[0]
     for component in recipe.groups.components:
         (folder,) = component.within
         if isinstance(component.use, Whole):
             whole[folder] = component.use.source
-            if folder not in changed:
-                continue
+        elif only is not None and component is not denoiser and _is_as_stored(weights[only], folder):
+            whole[folder] = only
+        if folder in whole and folder not in changed:
+            continue
         shapes = tensor_shapes(config, folder, str(carrier))
         ignored = dict(build_on_meta(config, folder, str(carrier)).named_buffers())
         for origin in _find_givers(recipe, component):
@@ -85,6 +91,11 @@ def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) ->
     if not (found.folder / folder).is_dir():
         raise MergingError(f"{model}: it lacks the component {folder}: take it from another source")
     return found
+
+
+def _is_as_stored(weights: Weights, folder: str) -> bool:
+    """Whether a component can be taken from a model's files."""
+    return isinstance(weights, PipelineWeights) and folder not in weights.changed
 
 
 def _check_tensors(

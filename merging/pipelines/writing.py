@@ -16,7 +16,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES
 from merging.merge_tensor import make_loader, merge_tensor
-from merging.pipelines.index import COMPONENTS_KEY, INDEX, listed_components
+from merging.pipelines.index import COMPONENTS_KEY, INDEX, NO_MERGEKIT, listed_components
 from merging.pipelines.parts import PipelineParts, owner_of, plan_parts
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.recipe import Recipe
@@ -34,7 +34,7 @@ ALIGNMENT = 64
 _CHUNK = 1 << 24
 """Bytes of a file that are copied at once."""
 
-_NO_MERGEKIT = "# mergekit does not merge pipelines.\n# The exact recipe is in shoal.json.\n"
+_RECIPE = f"# {NO_MERGEKIT}\n# The exact recipe is in shoal.json.\n"
 
 
 def write_pipeline(
@@ -57,7 +57,7 @@ def write_pipeline(
     (merge,) = recipe.parts
     config = read_model_config(carrier)
     plan = _Plan(merge, weights, plan_parts(merge, config, weights, carrier), open_pipeline(carrier), config)
-    own = {INDEX: render_config(plan.index), RECIPE_NAME: _NO_MERGEKIT.encode()}
+    own = {INDEX: render_config(plan.index), RECIPE_NAME: _RECIPE.encode()}
     for name in documents:
         if Path(name).name != name or name in own or name in plan.components:
             raise MergingError(f"documents: got {name!r}: give a plain file name that the release leaves free")

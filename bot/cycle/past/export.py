@@ -36,6 +36,8 @@ from merging.writing.atomic import atomic_file
 from merging.writing.release import render_config, write_release
 from templates.markdown import render_markdown
 
+_WHOLE_FOLDER = "Leave out --recipe-only to export the folder"
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -72,7 +74,7 @@ def export_member(
     weights = open_sources(recipe.origins, folders)
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
-        PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle).encode(),
+        PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle, KINDS[pool.kind]).encode(),
         **source_licences(recipe, pool.leader.ref, folders),
     }
     with narrator.bar("writing", None):
@@ -104,6 +106,8 @@ def render_mergekit_yaml(ledger: Ledger, home: Home, hub: Hub, cycle: str, name:
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
+    if (refusal := KINDS[pool.kind].mergekit_refusal) is not None:
+        raise ShoalError(f"RECIPE: got {name!r}: {refusal} {_WHOLE_FOLDER}")
     whole, rows = pool.leader.remotes[0], pool.vocabulary.rows if pool.vocabulary else None
     members = {one.ref: one for one in pool.members}
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
@@ -120,7 +124,7 @@ def render_mergekit_yaml(ledger: Ledger, home: Home, hub: Hub, cycle: str, name:
         text = recipe.plan_files(weights, Path(folder)).mergekit_yaml
     if all(line.startswith("#") for line in text.splitlines()):
         reason = text.splitlines()[0].removeprefix("# ")
-        raise ShoalError(f"RECIPE: got {name!r}: {reason} Leave out --recipe-only to export the folder")
+        raise ShoalError(f"RECIPE: got {name!r}: {reason} {_WHOLE_FOLDER}")
     return text
 
 
@@ -146,6 +150,7 @@ def render_export_card(
         sources=[(part.location, str(part.revision)) for part in parts],
         dtype=recipe.dtype,
         notices=pool.licence.notices,
+        library=kind.library,
         model_class=model_class,
         processor_class=processor_class,
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",

@@ -14,6 +14,7 @@ from bot.release.publish import PROVENANCE
 from bot.release.verify import hash_files
 from bot.release.write import render_provenance, source_licences, write_release_folder
 from merging.identity import ModelId
+from merging.kinds import KINDS
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 from zoo.repo import BASE, LANGUAGE, MATH, MODELS
@@ -82,7 +83,7 @@ def test_a_repo_named_like_a_weight_file_and_two_licences_of_one_name_are_passed
 
 
 def test_the_provenance_rebuilds_the_recipe() -> None:
-    record = json.loads(render_provenance(mean(), REFS[MATH], "demo-1"))
+    record = json.loads(render_provenance(mean(), REFS[MATH], "demo-1", KINDS["language"]))
     assert WeightMerge.from_json(record["recipe"]) == mean()
     assert record["recipe_digest"] == mean().digest and record["packages"]["shoal"]
 

@@ -21,6 +21,7 @@ from evaluation.eval_set import EvalItem
 from evaluation.scores import ItemScore
 from fixtures.cycles import Listener, small_watchlist
 from merging.identity import ModelId
+from merging.kinds import KINDS
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
 
@@ -37,7 +38,7 @@ def verifier(tmp_path: Path) -> Verifier:
 def write_release(folder: Path, task_folder: str) -> Path:
     """A release whose watchlist names a folder of tasks."""
     (folder / "shoal" / "tasks").mkdir(parents=True)
-    (folder / PROVENANCE).write_text(render_provenance(RECIPE, SOURCE, "small-1"))
+    (folder / PROVENANCE).write_text(render_provenance(RECIPE, SOURCE, "small-1", KINDS["language"]))
     text = render_watchlist(small_watchlist(), ()) + f"task_folders: ['{task_folder}']\n"
     (folder / WATCHLIST_FILE).write_text(text)
     item = EvalItem("math", "m:acc", "digest", "a")
@@ -65,8 +66,21 @@ def test_tasks_from_elsewhere_are_not_run_even_if_trusted(verifier: Verifier, tm
 
 
 def test_only_plain_names_of_a_release_are_fetched() -> None:
-    assert all(map(is_release_file, ("README.md", "model-00001-of-00002.safetensors", "shoal/tasks/jsonl.py")))
-    for name in ("../x", "/etc/passwd", "shoal/../x", ".git/config", "shoal/.x", "other/x", "a\nb", "shoal//x", ""):
+    assert all(
+        map(is_release_file, ("README.md", "model-00001-of-00002.safetensors", "shoal/tasks/jsonl.py", "unet/run.py"))
+    )
+    for name in (
+        "../x",
+        "/etc/passwd",
+        "shoal/../x",
+        ".git/config",
+        "shoal/.x",
+        "other/x",
+        "a\nb",
+        "shoal//x",
+        "unet/a/b",
+        "",
+    ):
         assert not is_release_file(name), name
 
 
@@ -94,7 +108,7 @@ def test_a_folder_that_is_no_release_is_named_with_what_it_lacks(verifier: Verif
 
 
 def test_a_changed_recipe_does_not_have_its_digest(tmp_path: Path) -> None:
-    record = json.loads(render_provenance(RECIPE, SOURCE, "small-1"))
+    record = json.loads(render_provenance(RECIPE, SOURCE, "small-1", KINDS["language"]))
     (tmp_path / PROVENANCE).write_text(json.dumps(record))
     assert read_provenance(tmp_path) == (RECIPE, SOURCE)
     record["recipe"]["dtype"] = "bfloat16"

@@ -93,6 +93,22 @@ def test_files_and_tensors_that_only_one_side_has_are_named(folders: tuple[Path,
     assert compare_tensors(*folders).detail == "head: the release does not have it"
 
 
+def test_the_folders_of_a_pipeline_s_components_are_compared_too(tmp_path: Path) -> None:
+    rebuilt, release = tmp_path / "rebuilt", tmp_path / "release"
+    for folder in ("unet", "vae"):
+        (rebuilt / folder).mkdir(parents=True)
+        save_file({"conv": torch.ones(2)}, rebuilt / folder / "diffusion_pytorch_model.safetensors")
+    shutil.copytree(rebuilt, release)
+    (release / "shoal" / "tasks").mkdir(parents=True)
+    (release / "shoal" / "tasks" / "judge.py").write_text("")
+    assert compare_files(release, rebuilt).outcome is compare_tensors(release, rebuilt).outcome is CheckOutcome.EQUAL
+    (release / "unet" / "model.py").write_text("")
+    assert compare_files(release, rebuilt).detail == "unet/model.py: the recipe does not make it"
+    save_file({"conv": torch.ones(2), "bias": torch.ones(1)}, release / "vae" / "diffusion_pytorch_model.safetensors")
+    assert compare_tensors(release, rebuilt).detail == "vae.bias: the recipe does not make it"
+    assert compare_files(release, rebuilt).detail.startswith("vae/diffusion_pytorch_model.safetensors: ")
+
+
 def test_scores_are_equal_where_items_and_card_agree() -> None:
     found = compare_scores(
         stated(*SCORES, GUARDED), (SCORES[0], GUARDED), [CardScore("m", "acc", 0.5)], all_items=False

@@ -70,6 +70,23 @@ def test_a_text_encoder_is_taken_whole_from_a_source_with_its_tokenizer(
     assert encoders["other"][0].get_input_embeddings().weight.shape == (20, 16)
 
 
+def test_a_source_alone_draws_what_it_draws_by_itself(
+    sources: Mapping[ModelId, PipelineWeights], tmp_path: Path
+) -> None:
+    """With its own text encoder, and with the tokenizer that belongs to that."""
+    alone = WeightMerge.single(SECOND, divide(sources, FIRST).merged.single_group, "float32", carrier=FIRST)
+    drawn = draw(alone.live_model(IMAGE.live(sources[FIRST].folder, sources, dtype="float32")))
+    write_release(alone, sources, tmp_path / "alone", {}, config_source=sources[FIRST].folder)
+    for folder, variant in ((tmp_path / "alone", None), (sources[SECOND].folder, "fp16")):
+        assert np.array_equal(drawn, draw(DiffusionPipeline.from_pretrained(folder, variant=variant)))
+    unadapted = draw(
+        average(divide(sources, FIRST), (0.0, 1.0)).live_model(
+            IMAGE.live(sources[FIRST].folder, sources, dtype="float32")
+        )
+    )
+    assert not np.array_equal(drawn, unadapted)
+
+
 def test_shards_and_variants_are_read_and_shards_written(
     sources: Mapping[ModelId, PipelineWeights], tmp_path: Path
 ) -> None:
