@@ -24,7 +24,11 @@ from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_comp
 from merging.pipelines.naming import name_pipeline_tensors
 from merging.pipelines.weights import PipelineWeights
 from merging.sources.checkpoint import is_finite, read_headers
+from merging.sources.family import TensorHeader
 from merging.sources.weights import AdaptedTensor
+
+_Found = tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]
+"""The matrices of a LoRA by keys with diffusers' module names, alphas by keys, settings."""
 
 _USUAL = "pytorch_lora_weights.safetensors"
 _NOT_PLAIN = ("dora_scale", "hada_", "lokr_", "oft_", ".lora_mid.", "lora_magnitude_vector", "diff_b", ".diff")
@@ -100,29 +104,52 @@ def open_lora(base: PipelineWeights, place: Path) -> LoraPipeline:
     place: its file in safetensors, or a folder with one.
     """
     source = _find_file(place)
-    headers = read_headers(source)
+    _check_plain(read_headers(source), str(source))
+    found = _read(str(source.parent), base.config, str(source), weight_name=source.name)
+    return LoraPipeline(base, source, _plan_changes(found, base.config, base.headers, str(source)))
+
+
+def check_lora(
+    config: Mapping[str, Any], base: Mapping[str, TensorHeader], lora: Mapping[str, TensorHeader], label: str
+) -> frozenset[str]:
+    """Check a LoRA by its headers alone; returns the names of the tensors that it changes.
+
+    config: the base's. base: its headers, by the names that merges have. label: the LoRA's name in errors. MergingError
+    as `open_lora` raises it.
+    """
+    _check_plain(lora, label)
+    blank = {name: torch.zeros(()).expand(header.shape) for name, header in lora.items()}  # takes no memory
+    return frozenset(_plan_changes(_read(blank, config, label), config, base, label))
+
+
+def _check_plain(headers: Mapping[str, TensorHeader], label: str) -> None:
     for key, header in headers.items():
         if any(mark in key for mark in _NOT_PLAIN):
-            raise MergingError(f"{source}: tensor {key} is none that plain LoRA has")
+            raise MergingError(f"{label}: tensor {key} is none that plain LoRA has")
         if header.dtype not in NAMES:
-            raise MergingError(f"{source}: tensor {key} is of dtype {header.dtype}, which cannot be merged")
-    config = base.config
-    state, alphas, metadata = _read(source, config)
+            raise MergingError(f"{label}: tensor {key} is of dtype {header.dtype}, which cannot be merged")
+
+
+def _plan_changes(
+    found: _Found, config: Mapping[str, Any], base: Mapping[str, TensorHeader], label: str
+) -> dict[str, LowRankChange]:
+    """What a LoRA changes, by the names of the base's tensors."""
+    state, alphas, metadata = found
     matrices: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
-        module, side = _parse(key, source)
+        module, side = _parse(key, label)
         matrices.setdefault(module, {})[side] = tensor
-    scalings = {_parse(key.removesuffix(".alpha"), source)[0]: float(alpha) for key, alpha in alphas.items()}
-    names = _tensor_names(config, base, matrices)
+    scalings = {_parse(key.removesuffix(".alpha"), label)[0]: float(alpha) for key, alpha in alphas.items()}
+    names = _tensor_names(config, label, matrices)
     changes = {}
     for module, sides in matrices.items():
         if sides.keys() != {"down", "up"}:
-            raise MergingError(f"{source}: module {module} has only one of its two matrices")
+            raise MergingError(f"{label}: module {module} has only one of its two matrices")
         rank = sides["down"].shape[0]
         alpha = scalings.get(module, _said_alpha(metadata, module, rank))
         change = LowRankChange(sides["down"], sides["up"], alpha / rank)
-        changes[names[module]] = _checked(change, module, names[module], base, source)
-    return LoraPipeline(base, source, changes)
+        changes[names[module]] = _checked(change, module, base.get(names[module]), names[module], label)
+    return changes
 
 
 def _find_file(place: Path) -> Path:
@@ -136,20 +163,20 @@ def _find_file(place: Path) -> Path:
     return (usual or found)[0]
 
 
-def _read(source: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    """(matrices by keys with diffusers' module names, alphas by keys, settings), by diffusers' own conversion."""
+def _read(lora: str | dict[str, Tensor], config: Mapping[str, Any], label: str, **where: str) -> _Found:
+    """Read a LoRA by diffusers' own conversion. lora: its folder, or its tensors. where: its file in the folder."""
     pipeline = getattr(import_diffusers(), str(config["_class_name"]))
     if not hasattr(pipeline, "lora_state_dict"):
-        raise MergingError(f"{source}: diffusers reads no LoRAs for {config['_class_name']}")
+        raise MergingError(f"{label}: diffusers reads no LoRAs for {config['_class_name']}")
     denoiser = denoiser_folder(config)
     sizes = {"unet_config": _Settings(config[COMPONENTS_KEY][denoiser])} if denoiser == "unet" else {}
     told = {"return_alphas": True} if denoiser == "transformer" else {}
     arguments = {**sizes, **told, "return_lora_metadata": True, "local_files_only": True, "use_safetensors": True}
     try:
-        read = pipeline.lora_state_dict(str(source.parent), weight_name=source.name, **arguments)
+        read = pipeline.lora_state_dict(lora, **where, **arguments)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise MergingError(f"{source}: diffusers cannot read this LoRA for {pipeline.__name__} ({reason})") from error
+        raise MergingError(f"{label}: diffusers cannot read this LoRA for {pipeline.__name__} ({reason})") from error
     state, *between, metadata = read
     return state, (between[0] if between else None) or {}, metadata or {}
 
@@ -161,7 +188,7 @@ class _Settings(dict[str, Any]):
         return self[key]
 
 
-def _parse(key: str, source: Path) -> tuple[str, str]:
+def _parse(key: str, label: str) -> tuple[str, str]:
     """(module, "down" or "up") of a matrix."""
 
     def modern(found: re.Match[str]) -> str:
@@ -171,15 +198,15 @@ def _parse(key: str, source: Path) -> tuple[str, str]:
     if found is None and not key.endswith(".weight"):
         return key, ""  # of an alpha: the module itself
     if found is None:
-        raise MergingError(f"{source}: tensor {key} is none that plain LoRA has")
+        raise MergingError(f"{label}: tensor {key} is none that plain LoRA has")
     side = found["side"] or {"A": "down", "B": "up"}[found["letter"]]
     return found["module"], side
 
 
-def _tensor_names(config: Mapping[str, Any], base: PipelineWeights, modules: Mapping[str, object]) -> dict[str, str]:
+def _tensor_names(config: Mapping[str, Any], label: str, modules: Mapping[str, object]) -> dict[str, str]:
     """Module of a LoRA → the name of its weight in merges."""
     known = {module for module in modules if module.partition(".")[0] in listed_components(config)}
-    named = name_pipeline_tensors(config, str(base.folder), [f"{module}.weight" for module in sorted(known)])
+    named = name_pipeline_tensors(config, label, [f"{module}.weight" for module in sorted(known)])
     return {module: named.get(f"{module}.weight", f"{module}.weight") for module in modules}
 
 
@@ -192,12 +219,11 @@ def _said_alpha(metadata: Mapping[str, Any], module: str, rank: int) -> float:
     return alpha * rank**0.5 if metadata.get(f"{component}.use_rslora") else alpha
 
 
-def _checked(change: LowRankChange, module: str, name: str, base: PipelineWeights, source: Path) -> LowRankChange:
-    header = base.headers.get(name)
+def _checked(change: LowRankChange, module: str, header: TensorHeader | None, name: str, label: str) -> LowRankChange:
     if header is None:
-        raise MergingError(f"{source}: the base has no {name}: this LoRA is for another base")
+        raise MergingError(f"{label}: the base has no {name}: this LoRA is for another base")
     made = change.rows_and_columns
     if made != (header.shape[0], math.prod(header.shape[1:])):
         sizes = f"its matrices make {made[0]}×{made[1]}, the base's {name} is {list(header.shape)}"
-        raise MergingError(f"{source}: module {module}: {sizes}: this LoRA is for another base")
+        raise MergingError(f"{label}: module {module}: {sizes}: this LoRA is for another base")
     return change

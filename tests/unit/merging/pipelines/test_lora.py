@@ -16,9 +16,10 @@ from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.merge_tensor import SourceLoader, merge_tensor
 from merging.models.components import read_components
-from merging.pipelines.lora import LoraPipeline, open_lora
+from merging.pipelines.lora import LoraPipeline, check_lora, open_lora
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.weight_merge import WeightMerge
+from merging.sources.checkpoint import read_headers
 from merging.sources.model_config import read_model_config
 
 
@@ -46,6 +47,9 @@ def test_a_lora_gives_the_weights_that_diffusers_fuses(
     for name, weight in fused(base.folder, place).items():
         torch.testing.assert_close(found.tensor(name).float(), weight, rtol=1e-5, atol=1e-6)
         changed += not torch.equal(weight, base.tensor(name))
+    file = place / "pytorch_lora_weights.safetensors" if place.is_dir() else place
+    by_headers = check_lora(base.config, base.headers, read_headers(file), "its file")
+    assert by_headers == {name for name in base.names if found.may_change(name)}
     assert changed == sum(found.adapted(name).difference is not None for name in base.names) > 10
     assert found.changed == ({"unet", "text_encoder"} if form == "diffusers" else {"unet"})
 
@@ -103,6 +107,8 @@ def test_a_lora_that_does_not_fit_is_refused(
     save_file({key: one.contiguous() for key, one in change(found).items()}, tmp_path / "odd.safetensors")
     with pytest.raises(MergingError, match=reason):
         open_lora(base, tmp_path)
+    with pytest.raises(MergingError, match=f"^its file: .*{reason}"):
+        check_lora(base.config, base.headers, read_headers(tmp_path / "odd.safetensors"), "its file")
 
 
 def test_a_folder_of_several_loras_wants_one_named(base: PipelineWeights, saved: Path, tmp_path: Path) -> None:
