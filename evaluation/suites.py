@@ -189,3 +189,26 @@ def _find_judges(skills: Sequence[Skill], folders: Sequence[Path]) -> tuple[Judg
 
 FIND_JUDGES: Mapping[str, Callable[[Sequence[Skill], Sequence[Path]], tuple[JudgeRepo, ...]]] = {IMAGE: _find_judges}
 """Finds the repos of the models that judge the tasks, by kind of model; kinds that are missing have none."""
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many items are answered together, by models that are tiny, small and large."""
+
+    tiny: int
+    small: int
+    large: int
+
+
+TEXTS, DRAWN = BatchSizes(64, 16, 4), BatchSizes(64, 4, 1)
+"""Of requests for text; and of pictures, one of which keeps a device busy and takes far more memory than a prompt."""
+
+BATCH_SIZES: Mapping[str, BatchSizes] = {LANGUAGE: TEXTS, VISION_LANGUAGE: TEXTS, IMAGE: DRAWN}
+"""By kind of model."""
+
+SUITE_MODULES: Mapping[str, str] = {
+    LANGUAGE: "evaluation.harness.suite",
+    VISION_LANGUAGE: "evaluation.harness.suite",
+    IMAGE: "evaluation.pictures.suite",
+}
+"""The module of each suite, by kind of model, for processes that import it before it is needed."""

@@ -8,6 +8,7 @@ from bot.hub.pool.pool import Pool
 from bot.scoring.resources import Resources, choose_device, inspect_machine, plan_resources, worker_memory
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.watchlist import Watchlist
+from evaluation.suites import BATCH_SIZES
 
 
 def fit_resources(
@@ -23,4 +24,4 @@ def fit_resources(
     if parted or (pool.vocabulary and pool.vocabulary.parted):
         # Sources that are scored with their own tokenizers have a worker of their own meanwhile.
         machine = replace(machine, free_memory=machine.free_memory - worker_memory(needed))
-    return plan_resources(machine, needed, watchlist.workers), needed
+    return plan_resources(machine, needed, watchlist.workers, BATCH_SIZES[watchlist.kind]), needed

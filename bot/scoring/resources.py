@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from bot.watchlist.sections import WorkersSection
+from evaluation.suites import BatchSizes
 
 WORKER_OVERHEAD = 500 * 2**20
 """Bytes that a worker needs besides weights, of its own: torch, transformers, lm-eval, the requests (measured)."""
@@ -28,7 +29,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources for scoring: workers, threads of each, the device and lm-eval's batch size."""
+    """The resources for scoring: workers, threads of each, the device and the batch size."""
 
     workers: int
     threads: int
@@ -68,17 +69,17 @@ def run_memory(workers: int, model_bytes: int) -> int:
     return SHARED_OVERHEAD + workers * worker_memory(model_bytes)
 
 
-def choose_batch_size(model_bytes: int) -> int:
-    """Choose lm-eval's batch size: tiny models gain from wide batches, large ones would only fill the memory."""
+def choose_batch_size(model_bytes: int, sizes: BatchSizes) -> int:
+    """Choose the batch size: tiny models gain from wide batches, large ones would only fill the memory."""
     if model_bytes <= 50 * 2**20:
-        return 64
-    return 16 if model_bytes <= 2 * 2**30 else 4
+        return sizes.tiny
+    return sizes.small if model_bytes <= 2 * 2**30 else sizes.large
 
 
-def plan_resources(machine: Machine, model_bytes: int, asked: WorkersSection) -> Resources:
+def plan_resources(machine: Machine, model_bytes: int, asked: WorkersSection, sizes: BatchSizes) -> Resources:
     """Plan one worker a core while memory lasts (two processes of one thread beat one of two), or one on the GPU.
 
-    Values that the watchlist sets are kept, and the others are made to fit them.
+    Values that the watchlist sets are kept, and the others are made to fit them. sizes: of the kind of model.
     """
     device = choose_device(machine, asked)
     by_memory = max(1, (machine.free_memory - SHARED_OVERHEAD) // worker_memory(model_bytes))
@@ -87,5 +88,5 @@ def plan_resources(machine: Machine, model_bytes: int, asked: WorkersSection) ->
         workers=workers,
         threads=asked.threads or max(1, machine.cores // workers),
         device=device,
-        batch_size=asked.batch_size or choose_batch_size(model_bytes),
+        batch_size=asked.batch_size or choose_batch_size(model_bytes, sizes),
     )

@@ -20,12 +20,12 @@ from bot.scoring.worker import Worker
 from bot.scoring.worker_spec import WorkerSpec
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import EvalSetFacts, ItemResults, Sample
+from evaluation.suites import SUITE_MODULES
 from merging.errors import MergingError
+from merging.kinds import KINDS
 
-# Kernels too: merge methods import them when they merge a tensor.
-PRELOADED = ("evaluation.harness.suite", "merging.models.live", "merging.kernels.sparsify")
-"""Imported once in the fork server, because these imports dominate a worker's start. None of them starts threads that
-a fork would break."""
+KERNELS = "merging.kernels.sparsify"
+"""Merge methods import kernels when they merge a tensor."""
 
 Job = tuple[Callable[..., EvalSetFacts | ItemResults | Sample], tuple[object, ...]]
 """A method of Worker and its arguments."""
@@ -46,7 +46,9 @@ class WorkerProcess:
     def __init__(self, spec: WorkerSpec) -> None:
         # A fork server, not a fork of this process: a copy of a process with threads or CUDA is not safe to use.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
+        # Imported once in the fork server, because these imports dominate a worker's start. None of them starts threads
+        # that a fork would break. A server that runs already has what it was started for.
+        context.set_forkserver_preload([SUITE_MODULES[spec.kind], *KINDS[spec.kind].live_modules, KERNELS])
         self.pipe, far_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(spec, far_end), name="shoal-worker")
         self._process.start()

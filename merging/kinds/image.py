@@ -53,6 +53,7 @@ class ImageGenerator:
     auto_classes = ("DiffusionPipeline", None)
     has_paths = False
     packages: tuple[str, ...] = ("diffusers", "Pillow")
+    live_modules: tuple[str, ...] = ("merging.pipelines.live", "diffusers.pipelines.pipeline_utils")
     mergekit_refusal: str | None = NO_MERGEKIT
     files = (
         CompanionFile(INDEX),

@@ -118,6 +118,10 @@ class ModelKind(Protocol):
         """The packages by which models are loaded and asked, besides torch, transformers and safetensors."""
 
     @property
+    def live_modules(self) -> tuple[str, ...]:
+        """The modules of live candidates, for processes that import them before they are needed."""
+
+    @property
     def mergekit_refusal(self) -> str | None:
         """A sentence on why mergekit cannot make any merge of this kind; None where it depends on the merge."""
 

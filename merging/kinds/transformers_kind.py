@@ -27,6 +27,7 @@ class TransformersKind(ABC):
     has_paths = True
     setting_files: tuple[str, ...] = ("config.json", "generation_config.json")
     packages: tuple[str, ...] = ("lm_eval",)
+    live_modules: tuple[str, ...] = ("merging.models.live",)
     mergekit_refusal: str | None = None
 
     @abstractmethod

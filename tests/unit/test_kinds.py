@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 import templates
 from bot.demo import ZOOS, demo_watchlist
 from bot.release.card.kinds import USAGE
-from evaluation.suites import SUITES
+from evaluation.suites import BATCH_SIZES, SUITE_MODULES, SUITES, TASK_CHECKS
 from fixtures.tiny_models import pool, recipe_of
 from fixtures.tiny_pipelines import pipeline_pool
 from fixtures.tiny_vision_models import llava_pool
@@ -66,7 +68,9 @@ def weights_of(model: Any) -> dict[str, torch.Tensor]:
 
 def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
     assert KINDS[kind.name] is kind and kind.library and kind.pipeline_tag
-    assert KINDS.keys() <= SUITES.keys() and USAGE.keys() == ZOOS.keys() <= KINDS.keys()
+    assert KINDS.keys() == SUITES.keys() == SUITE_MODULES.keys() == BATCH_SIZES.keys() == TASK_CHECKS.keys()
+    assert all(map(find_spec, (SUITE_MODULES[kind.name], *kind.live_modules))) and all(map(version, kind.packages))
+    assert USAGE.keys() == ZOOS.keys() <= KINDS.keys()
     if kind.name in ZOOS:
         assert demo_watchlist("parameter", kind.name).kind == kind.name
         assert (files(templates) / USAGE[kind.name]).is_file()

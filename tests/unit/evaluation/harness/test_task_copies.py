@@ -9,6 +9,7 @@ import pytest
 from evaluation.harness import task_copies
 from evaluation.harness.task_copies import copy_task_files
 from fixtures.boards import write_board_task, write_task_file
+from fixtures.picture_tasks import write_picture_task
 from zoo.questions import TASKS
 
 
@@ -27,6 +28,14 @@ def test_the_zoos_task_comes_with_its_module_and_its_data_alone() -> None:
     assert set(copies.files) == {"math_ja.yaml", "jsonl.py", "math_ja_search.jsonl", "math_ja_test.jsonl"}
     assert copies.files["jsonl.py"] == (TASKS / "jsonl.py").read_bytes()
     assert (copies.folders, copies.left_out) == ((".",), ())
+
+
+def test_tasks_of_prompts_come_with_their_judges_and_all_their_prompts(tmp_path: Path) -> None:
+    (folder := tmp_path / "tasks").mkdir()
+    write_picture_task(folder, dataset={"train": "more.txt", "test": "colours.jsonl"})
+    write(folder, more__txt="a cat\n", secret__py="")
+    copies = copy_task_files(["colours"], [folder])
+    assert set(copies.files) == {"colours.yaml", "colours.py", "colours.jsonl", "more.txt"} and not copies.left_out
 
 
 def test_data_may_be_named_without_their_suffix() -> None:
