@@ -58,12 +58,35 @@ class EvalSet(Protocol[ModelT]):
 
 
 @dataclass(frozen=True)
+class JudgeDescription:
+    """What gives pictures numbers. words: it in a few words. repo, revision: of its model; None for a rule."""
+
+    words: str
+    repo: str | None
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class DrawnTask:
+    """How the pictures of a task are drawn and judged.
+
+    arguments, scheduler: as `DrawingSettings` has them. judge: that of the search and the gate; report_judge: that of
+    the report, perhaps the same.
+    """
+
+    arguments: Mapping[str, object]
+    scheduler: Mapping[str, object] | None
+    judge: JudgeDescription
+    report_judge: JudgeDescription
+
+
+@dataclass(frozen=True)
 class TaskDescription:
     """The facts about one use of a task that plans and cards show.
 
     items: number of items in each split. own_search: whether the search items come from the task's own validation or
     training documents. language: the language that an answer must be in to count. has_pictures: whether its documents
-    have pictures.
+    have pictures. drawn: how pictures are drawn and judged; None where models answer in words.
     """
 
     skill: str
@@ -79,6 +102,7 @@ class TaskDescription:
     own_search: bool
     language: str | None
     has_pictures: bool = False
+    drawn: DrawnTask | None = None
 
 
 @dataclass(frozen=True)

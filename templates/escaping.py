@@ -78,6 +78,11 @@ def _visible_line(line: str) -> str:
     return "".join(c for c in line.replace("\t", " ") if unicodedata.category(c) not in _UNSEEN)
 
 
+def identifier(value: str) -> str:
+    """A name in Python code: what names cannot have is left out."""
+    return "".join(c for c in value if c.isascii() and (c.isalnum() or c == "_"))
+
+
 def link(label: str, address: str) -> str:
     """A Markdown link, or the label alone where `address` is not a plain http(s) address or a path."""
     target = link_target(address)

@@ -36,6 +36,7 @@ def _environment() -> Environment:
         "code_block": _vouched(escaping.code_block),
         "link": _vouched(escaping.link),
         "literal": _vouched(repr),
+        "identifier": _vouched(escaping.identifier),
         "shortened": escaping.shortened,
         "number": _vouched(number),
         "signed": _vouched(signed),

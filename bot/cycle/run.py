@@ -19,6 +19,7 @@ from bot.cycle.steps import (
     ask_releases,
     build_eval_sets,
     compare_splits,
+    draw_galleries,
     evaluate_split,
     make_worker_spec,
     pass_gate,
@@ -139,6 +140,7 @@ def search_and_choose(
     report = read_report_split(context, evaluator, chosen, found, baselines)
     samples = ask_releases(context, evaluator, chosen, report)
     shown = ask_about_pictures(context, evaluator, chosen, report)
+    galleries = draw_galleries(context, evaluator, chosen, report)
     return CycleResults(
         watchlist=watchlist,
         cycle=context.cycle,
@@ -154,6 +156,7 @@ def search_and_choose(
         splits={Split.SEARCH: search, Split.VALIDATION: validation, Split.REPORT: report},
         samples=samples,
         shown=shown,
+        galleries=galleries,
         choice=choice,
         gap=gap,
         recalled=recalled,

@@ -12,11 +12,12 @@ from bot.hub.pool.pool import Family, Pool
 from bot.ledger.decisions import keep_documents, kept_documents
 from bot.ledger.ledger import ReleaseEntry
 from bot.release.card.example import choose_example_items
+from bot.release.card.gallery import choose_gallery_items, draw_gallery, is_of
 from bot.release.card.shown import choose_shown_items
 from bot.release.card.write import write_card_files
 from bot.release.evidence import write_evidence
 from bot.release.folder import read_release_documents, write_missing_documents
-from bot.release.results import CycleResults, ShownItem, SplitResults
+from bot.release.results import CycleResults, Gallery, ShownItem, SplitResults
 from bot.release.verify import hash_files, is_finished, is_recorded, verify_scores
 from bot.release.write import write_release_folder
 from bot.scoring.cached import CachedEvaluator
@@ -339,6 +340,33 @@ def _ask_baseline(evaluator: CachedEvaluator, baseline: Baseline, item: EvalItem
     with evaluator.alone(baseline.alone) if baseline.alone else nullcontext(evaluator) as asked:
         answer = asked.ask_candidate(baseline.recipe, item)
     return None if isinstance(answer, Failure) else answer.answer
+
+
+def draw_galleries(
+    context: CycleContext, evaluator: CachedEvaluator, chosen: Sequence[Chosen], report: SplitResults
+) -> dict[str, Gallery]:
+    """Have releases, and the models beside them, draw some report items again, and keep that; by recipe digest.
+
+    None where models answer in words, or where the watchlist does not pass its tasks on.
+    """
+    if not context.watchlist.publish.tasks or not choose_gallery_items(report):
+        return {}
+    found: dict[str, Gallery] = {}
+    with context.narrator.bar("drawing the pictures of the cards", len(chosen)) as advance:
+        for one in chosen:
+            stage, recipe = f"gallery {one.role}", report.merges[one.recipe].recipe
+            kept = context.ledger.kept(context.cycle.id, stage, Gallery)
+            if kept is not None and is_of(kept, report, recipe):
+                gallery: Gallery | Failure = kept
+            else:
+                gallery = draw_gallery(evaluator, report, recipe)
+            if isinstance(gallery, Failure):
+                context.narrator.say(f"{one.role}: could not draw the pictures of its card: {gallery.reason}")
+            else:
+                context.ledger.keep(context.cycle.id, stage, gallery, Gallery)
+                found[one.recipe] = gallery
+            advance(1, one.role)
+    return found
 
 
 def write_cards(context: CycleContext, results: CycleResults, repos: Mapping[str, str]) -> None:

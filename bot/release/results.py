@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pydantic import ConfigDict
 
 from bot.hub.pool.pool import Pool
 from bot.ledger.ledger import Cycle
@@ -26,11 +28,15 @@ from bot.search.selection import Chosen
 from bot.search.strategies.strategy import SearchStrategy
 from bot.watchlist.domain import Guard
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalSetFacts, Question, Sample
+from evaluation.eval_set import EvalItem, EvalSetFacts, Question, Sample
+from evaluation.pictures.judges.judge import JudgeRepo
 from evaluation.skills import Skill
 from evaluation.splits import Split
 from merging.evolution.outcomes import Outcome
 from merging.recipes.recipe import Recipe
+
+_BYTES = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+"""How the ledger keeps files."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,32 @@ class ShownItem:
 
 
 @dataclass(frozen=True)
+class GalleryRow:
+    """A report item, and how it was drawn. pictures: PNG files, one for each column of the gallery, made small; None
+    where it could not be drawn. own: the release's, less small."""
+
+    item: EvalItem
+    question: Question
+    pictures: tuple[bytes | None, ...]
+    own: bytes
+
+    __pydantic_config__ = _BYTES
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Report items as a release and the models that it is compared with draw them, from the same noise.
+
+    recipe: digest of the release's. eval_set: digest of the report split's. columns: (name, kind), the release last.
+    """
+
+    recipe: str
+    eval_set: str
+    columns: tuple[tuple[str, BaselineKind], ...]
+    rows: tuple[GalleryRow, ...]
+
+
+@dataclass(frozen=True)
 class CycleResults:
     """Everything that the cards, pictures and report of a cycle are made from.
 
@@ -90,6 +122,8 @@ class CycleResults:
     that could not be asked. shown: recipe digest → report items with pictures, and who answers what. gap: how much of
     the search's gain is there on the validation split. recalled: what the search began with from earlier cycles, in
     numbers; None for nothing. audition: how the sources were chosen, where more fitted than a merge may have.
+    galleries: recipe digest → some report items as several models draw them; none where models answer in words.
+    judges: the repos of the models that judge pictures, with the licence that each one's card declares.
     """
 
     watchlist: Watchlist
@@ -110,6 +144,8 @@ class CycleResults:
     gap: GeneralisationGap | None = None
     recalled: RecallSummary | None = None
     audition: AuditionSummary | None = None
+    galleries: Mapping[str, Gallery] = field(default_factory=dict)
+    judges: Mapping[JudgeRepo, str | None] = field(default_factory=dict)
 
     def recipe(self, digest: str) -> Recipe:
         """A front member's recipe."""

@@ -14,7 +14,17 @@ import transformers
 from PIL import Image
 
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import DrawingSettings, EvalItem, EvalSet, ExamplePrompt, Question, Sample, TaskDescription
+from evaluation.eval_set import (
+    DrawingSettings,
+    DrawnTask,
+    EvalItem,
+    EvalSet,
+    ExamplePrompt,
+    JudgeDescription,
+    Question,
+    Sample,
+    TaskDescription,
+)
 from evaluation.fingerprint import digest
 from evaluation.harness.process_state import quiet
 from evaluation.harness.rules import own_code_digest
@@ -222,7 +232,18 @@ def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedPictures, division
         items={split: len(items) if skill.is_asked(split) else 0 for split, items in division.items.items()},
         own_search=skill.in_search and division.own_search,
         language=None,
+        drawn=DrawnTask(
+            task.sampler.arguments,
+            task.sampler.scheduler,
+            _describe_judge(task.judge_of(Split.SEARCH)),
+            _describe_judge(task.judge_of(Split.REPORT)),
+        ),
     )
+
+
+def _describe_judge(judge: JudgeSettings) -> JudgeDescription:
+    repo = judge.repo
+    return JudgeDescription(judge.description, repo.repo if repo else None, repo.revision if repo else None)
 
 
 def _versions() -> list[str]:

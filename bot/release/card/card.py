@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.hub.discovery.rules import OWN_TAG
-from bot.hub.front_matter import write_front_matter
+from bot.hub.front_matter import DrawnPrompt, write_front_matter
 from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_standings, give_verdicts, list_unbeaten
 from bot.release.card.facts import CardFacts, TaskFacts
-from bot.release.card.kinds import USAGE
+from bot.release.card.kinds import USAGE, WORDS
 from bot.release.card.merge_facts import BaseFacts, SourceFacts, WeightMergeFacts
 from bot.release.hints import PUBLIC_HUB
+from bot.release.plots.grid import column_letter
 from merging.kinds import KINDS
 from templates.escaping import plain
 from templates.markdown import render_markdown
@@ -58,6 +59,9 @@ def render_release_card(facts: CardFacts) -> str:
         languages=list(dict.fromkeys(task.language for s in facts.skills for task in s.tasks if task.language)),
         path=facts.recipe.path,
         usage=USAGE[facts.kind],
+        words=WORDS[facts.kind],
+        judged=_judged(facts),
+        letter=column_letter,
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
         coefficient_columns=coefficient_columns,
         adapted=adapted_bases(facts),
@@ -93,7 +97,26 @@ def _front_matter(facts: CardFacts) -> str:
         name=facts.repo.rpartition("/")[2],
         languages=facts.languages,
         results=[_eval_result(facts, task) for skill in facts.skills for task in skill.tasks],
+        widget=_widget(facts),
+        thumbnail=f"{_address(facts.hub_url, facts.repo, None)}/resolve/main/{facts.grid.picture}"
+        if facts.grid
+        else None,
     )
+
+
+def _widget(facts: CardFacts) -> list[DrawnPrompt]:
+    """The pictures that the Hub shows beside the card: the release's own in the grid, or that of its example."""
+    if facts.grid:
+        return [DrawnPrompt(row.prompt, row.negative, row.picture) for row in facts.grid.rows]
+    example = facts.example
+    negative = str(example.drawing.arguments.get("negative_prompt") or "") if example.drawing else ""
+    return [DrawnPrompt(example.prompt, negative, example.picture)] if example.picture else []
+
+
+def _judged(facts: CardFacts) -> list[tuple[str, str]]:
+    """Each pair of judges in words: that of search and gate, and that of the report."""
+    pairs = ((drawn.judge.words, drawn.report_judge.words) for _, _, drawn in facts.drawn_tasks)
+    return list(dict.fromkeys(pairs))
 
 
 def _eval_result(facts: CardFacts, task: TaskFacts) -> EvalResult:
@@ -110,11 +133,18 @@ def _eval_result(facts: CardFacts, task: TaskFacts) -> EvalResult:
         metric_args={
             "split": "report",
             "items": str(task.items.report),
-            "num_fewshot": str(task.num_fewshot),
+            **_asked(task),
             "interval_95": f"{_rounded(task.score.low)} to {_rounded(task.score.high)}",
             **({"language": plain(task.language)} if task.language else {}),
         },
     )
+
+
+def _asked(task: TaskFacts) -> dict[str, str]:
+    """How a task's items were asked, for its metric's args."""
+    if task.drawn is None:
+        return {"num_fewshot": str(task.num_fewshot)}
+    return {"drawn": plain(task.drawn.how), "judge": plain(task.drawn.report_judge.words)}
 
 
 def _table_columns(skills: int) -> list[range]:

@@ -23,6 +23,8 @@ from bot.release.card.facts import (
     SkillFacts,
     TaskFacts,
 )
+from bot.release.card.gallery import grid_facts
+from bot.release.card.pictures import NO_LICENCES, Licences, drawn_facts
 from bot.release.card.recipes import (
     base_facts,
     conversion_facts,
@@ -41,7 +43,7 @@ from bot.search.results import AuditionSummary, BaselineKind
 from bot.search.selection import Chosen
 from evaluation.answers.ask import MAX_TOKENS
 from evaluation.answers.degenerate import CUT_OFF, EMPTY, LOOPING, NO_LANGUAGE, OTHER_LANGUAGE
-from evaluation.eval_set import TaskDescription
+from evaluation.eval_set import DrawingSettings, TaskDescription
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from evaluation.statistics.intervals import score_interval
@@ -66,7 +68,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         watchlist=watchlist.name,
         cycle=results.cycle.id,
         date=results.cycle.started.date().isoformat(),
-        skills=skill_facts(report, report.merges[chosen.recipe].scores),
+        skills=skill_facts(report, report.merges[chosen.recipe].scores, results.judges),
         scores=own.intervals,
         baselines=_baselines(report, own),
         siblings=same_cost_siblings(report, recipe, releases, pool.layers) if recipe.hops and cost.times > 1 else (),
@@ -88,6 +90,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         conversions=conversion_facts(recipe, pool),
         audition=_audition_facts(results.audition),
         shown=shown_facts(results.shown.get(chosen.recipe, ())),
+        grid=grid_facts(gallery, report) if (gallery := results.galleries.get(chosen.recipe)) else None,
         carrier=next((member.repo for member in pool.members if member.ref == pool.carrier), None),
         parts=tuple(source.repo for source in pool.sources if source.kind != pool.kind),
     )
@@ -135,13 +138,25 @@ def _example(results: CycleResults, chosen: Chosen) -> ExampleFacts:
     if sample is not None:
         with_pictures = results.watchlist.publish.tasks
         return example_facts(choose_example_items(report, chosen.recipe, with_pictures=with_pictures), sample)
-    first = report.skills[0]
-    return ExampleFacts(first.name, None, report.eval_set.prompt, "", 0, first.chat_template, MAX_TOKENS, None)
+    first, drawn = report.skills[0], report.eval_set.tasks[0].drawn
+    return ExampleFacts(
+        first.name,
+        None,
+        report.eval_set.prompt,
+        "",
+        0,
+        first.chat_template,
+        MAX_TOKENS,
+        None,
+        drawing=DrawingSettings(0, drawn.arguments, drawn.scheduler) if drawn else None,
+    )
 
 
-def skill_facts(split: SplitResults, scores: Sequence[ItemScore]) -> tuple[SkillFacts, ...]:
-    """The skills with their tasks, and a model's score on each task."""
-    return tuple(SkillFacts(skill.name, _tasks_of(skill.name, split, scores)) for skill in split.skills)
+def skill_facts(
+    split: SplitResults, scores: Sequence[ItemScore], judges: Licences = NO_LICENCES
+) -> tuple[SkillFacts, ...]:
+    """The skills with their tasks, and a model's score on each task. judges: as `CycleResults` has them."""
+    return tuple(SkillFacts(skill.name, _tasks_of(skill.name, split, scores, judges)) for skill in split.skills)
 
 
 def guard_facts(results: CycleResults, chosen: Chosen) -> tuple[GuardFacts, ...]:
@@ -150,17 +165,18 @@ def guard_facts(results: CycleResults, chosen: Chosen) -> tuple[GuardFacts, ...]
     pairs = zip(report.guard_results(chosen.recipe), results.gate_result(chosen.recipe).guards, strict=True)
     scores = report.merges[chosen.recipe].scores
     return tuple(
-        GuardFacts(reported.guard, _tasks_of(reported.guard, report, scores), reported, validated)
+        GuardFacts(reported.guard, _tasks_of(reported.guard, report, scores, results.judges), reported, validated)
         for reported, validated in pairs
     )
 
 
-def _tasks_of(skill: str, split: SplitResults, scores: Sequence[ItemScore]) -> tuple[TaskFacts, ...]:
-    return tuple(_task_facts(task, scores) for task in split.eval_set.tasks if task.skill == skill)
+def _tasks_of(skill: str, split: SplitResults, scores: Sequence[ItemScore], judges: Licences) -> tuple[TaskFacts, ...]:
+    return tuple(_task_facts(task, scores, judges) for task in split.eval_set.tasks if task.skill == skill)
 
 
-def _task_facts(task: TaskDescription, scores: Sequence[ItemScore]) -> TaskFacts:
+def _task_facts(task: TaskDescription, scores: Sequence[ItemScore], judges: Licences) -> TaskFacts:
     answers = [score for score in scores if (score.skill, score.task) == (task.skill, task.key)]
+    flags = [answer.flag for answer in answers]
     return TaskFacts(
         task=task.task,
         metric=task.metric,
@@ -169,7 +185,8 @@ def _task_facts(task: TaskDescription, scores: Sequence[ItemScore]) -> TaskFacts
         items=ItemCounts(*(task.items[split] for split in Split)),
         score=score_interval([answer.value for answer in answers], SEED),
         language=task.language,
-        answers=_answer_counts([answer.flag for answer in answers]),
+        answers=_answer_counts(flags) if task.drawn is None else None,
+        drawn=None if task.drawn is None else drawn_facts(task.drawn, flags, judges),
     )
 
 

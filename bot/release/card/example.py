@@ -13,6 +13,9 @@ from evaluation.eval_set import EvalItem, Sample
 PICTURES_FOLDER = "pictures"
 """Folder of a release in which the pictures that its card shows are."""
 
+DRAWN_EXAMPLE = f"{PICTURES_FOLDER}/example.png"
+"""The picture that the card's code draws."""
+
 
 @dataclass(frozen=True)
 class ExampleItems:
@@ -95,4 +98,6 @@ def example_facts(chosen: ExampleItems, sample: Sample) -> ExampleFacts:
         max_tokens=question.max_tokens,
         answer=sample.answer,
         pictures=tuple(f"{PICTURES_FOLDER}/example-{number}.png" for number, _ in enumerate(question.pictures, 1)),
+        drawing=question.drawing,
+        picture=DRAWN_EXAMPLE if sample.pictures else None,
     )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.merge_facts import ConversionFacts, CostFacts, RecipeFacts, SourceFacts, check_lengths
+from bot.release.card.picture_facts import DrawnFacts, GridFacts
 from bot.search.results import BaselineKind, Comparison, GuardResult
-from evaluation.eval_set import PLACE
+from evaluation.eval_set import PLACE, DrawingSettings
 from evaluation.statistics.values import Interval, PairedDifference
 
 
@@ -43,7 +44,7 @@ class TaskFacts:
     """One lm-eval task and the release's score on it, which is the raw metric (not negated).
 
     `language` is the ISO 639-1 code of the language that answers must be in to count; `answers` is None where
-    nothing is generated.
+    nothing is generated, and `drawn` where no pictures are.
     """
 
     task: str
@@ -54,6 +55,7 @@ class TaskFacts:
     score: Interval
     language: str | None
     answers: AnswerCounts | None
+    drawn: DrawnFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class ExampleFacts:
     if there is no such item, and any of the skill's was taken. num_fewshot: number of examples that the evaluation has
     before it and the card's code has not. answer: what the written model printed; None if it could not be asked.
     pictures: the release's files with the prompt's pictures, in its order; none without an answer, whatever the prompt.
+    drawing: how the prompt's picture is drawn, where that is the answer. picture: its file; None for none.
     """
 
     skill: str
@@ -167,6 +170,8 @@ class ExampleFacts:
     max_tokens: int
     answer: str | None
     pictures: tuple[str, ...] = ()
+    drawing: DrawingSettings | None = None
+    picture: str | None = None
 
     @property
     def content(self) -> tuple[str | None, ...]:
@@ -241,7 +246,8 @@ class CardFacts:
     `token_sources` are models that were not merged, and gave rows of tokens that others lack. `audition` is None where
     no more sources fitted than a merge may have. `shown` are report items with pictures, whatever the answers are.
     `carrier` is the repo whose config and processor the release has, and `parts` are the sources that were merged into
-    its language model alone; None and empty where models have one component.
+    its language model alone; None and empty where models have one component. `grid` are report items as several models
+    draw them; None where models answer in words, and where the tasks are not passed on.
     """
 
     repo: str
@@ -274,11 +280,20 @@ class CardFacts:
     shown: tuple[ShownFacts, ...] = ()
     carrier: str | None = None
     parts: tuple[str, ...] = ()
+    grid: GridFacts | None = None
 
     @property
     def table(self) -> ScoreTable:
         """The release's scores and those of all that it is compared with."""
         return ScoreTable(tuple(skill.name for skill in self.skills), self.scores, self.baselines, self.siblings)
+
+    @property
+    def drawn_tasks(self) -> tuple[tuple[str, TaskFacts, DrawnFacts], ...]:
+        """The tasks that are answered by pictures, with the names of their skills and guards, each use once."""
+        groups = [(skill.name, skill.tasks) for skill in self.skills] + [
+            (guard.name, guard.tasks) for guard in self.guards
+        ]
+        return tuple((name, task, task.drawn) for name, tasks in groups for task in tasks if task.drawn is not None)
 
     @property
     def costs_more(self) -> bool:

@@ -131,7 +131,8 @@ class CostFacts:
 class RecipeFacts:
     """The merge; `mergekit_yaml` is the whole recipe in mergekit's format.
 
-    `vocabulary` says whose tokens it has; None where all sources have the same.
+    `vocabulary` says whose tokens it has; None where all sources have the same. `in_yaml` is False where that format
+    has no such merges, and the text says no more than that.
     """
 
     merge: WeightMergeFacts | PathFacts
@@ -139,6 +140,7 @@ class RecipeFacts:
     digest: str
     mergekit_yaml: str
     vocabulary: PoolVocabulary | None = None
+    in_yaml: bool = True
 
     @property
     def path(self) -> PathFacts | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 
-from bot.release.card.example import PICTURES_FOLDER, skills_by_lead
+from bot.release.card.example import DRAWN_EXAMPLE, PICTURES_FOLDER, skills_by_lead
 from bot.release.card.facts import ShownAnswer, ShownFacts
+from bot.release.card.gallery import gallery_files
 from bot.release.results import CycleResults, ShownItem, SplitResults
 from bot.search.results import BaselineKind
 from evaluation.eval_set import PLACE, EvalItem
@@ -47,15 +48,19 @@ def shown_facts(items: tuple[ShownItem, ...]) -> tuple[ShownFacts, ...]:
     )
 
 
-def picture_files(results: CycleResults, digest: str) -> Mapping[str, bytes]:
-    """The pictures that the card of a release shows: PNG files by their paths in it."""
-    return dict(_picture_files(results, digest))
+def picture_files(results: CycleResults, digest: str, repo: str) -> Mapping[str, bytes]:
+    """The pictures that the card of a release for this repo shows: PNG files by their paths in it."""
+    return dict(_picture_files(results, digest, repo))
 
 
-def _picture_files(results: CycleResults, digest: str) -> Iterator[tuple[str, bytes]]:
+def _picture_files(results: CycleResults, digest: str, repo: str) -> Iterator[tuple[str, bytes]]:
     sample = results.samples.get(digest)
     for number, content in enumerate(sample.question.pictures if sample else (), 1):
         yield f"{PICTURES_FOLDER}/example-{number}.png", content  # as it is: the card's code asks about it
+    if sample and sample.pictures:
+        yield DRAWN_EXAMPLE, sample.pictures[0]  # as it is: the card's code draws it
+    if gallery := results.galleries.get(digest):
+        yield from gallery_files(gallery, repo)
     for item, one in enumerate(results.shown.get(digest, ()), 1):
         for number, content in enumerate(one.question.pictures, 1):
             yield _name(item, number), _shrink(content)

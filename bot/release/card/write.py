@@ -28,7 +28,7 @@ from merging.writing.atomic import atomic_file
 def write_card_files(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], folder: Path) -> None:
     """Write the card and its pictures into a release's folder. repos: role → repo."""
     facts = card_facts(results, chosen, repos, folder)
-    for name, content in picture_files(results, chosen.recipe).items():
+    for name, content in picture_files(results, chosen.recipe, repos[chosen.role]).items():
         with atomic_file(folder / name) as file:
             file.write(content)
     (folder / "README.md").write_text(render_release_card(facts), encoding="utf-8")

@@ -28,6 +28,7 @@ from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import Question
 from evaluation.statistics.values import Interval
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION
+from fixtures.drawn_facts import picture_facts
 from fixtures.golden import path_facts, weight_merge_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 from localhub.pages.markup import render_card
@@ -64,6 +65,9 @@ OF_SIGHT = replace(
     ),
 )
 """The card of a merge of models that see, one of which is a language model."""
+
+OF_PICTURES = picture_facts(OF_MERGE)
+"""The card of a merge of image generators."""
 
 UNASKED = replace(OF_SIGHT, example=replace(OF_SIGHT.example, pictures=(), answer=None))
 
@@ -140,6 +144,12 @@ def test_the_card_of_a_path_reads_as_agreed() -> None:
 def test_the_card_of_models_that_see_reads_as_agreed() -> None:
     check_golden("card_sight.md", render_release_card(OF_SIGHT))
     harmless, card = (render_release_card(hostile(text, OF_SIGHT)) for text in ("word", POISON))
+    assert structure(body(card)) == structure(body(harmless))
+
+
+def test_the_card_of_image_generators_reads_as_agreed() -> None:
+    check_golden("card_pictures.md", render_release_card(OF_PICTURES))
+    harmless, card = (render_release_card(hostile(text, OF_PICTURES)) for text in ("word", POISON))
     assert structure(body(card)) == structure(body(harmless))
 
 
