@@ -24,7 +24,7 @@ from bot.release.card.facts import (
     TaskFacts,
 )
 from bot.release.card.gallery import grid_facts
-from bot.release.card.pictures import NO_LICENCES, Licences, drawn_facts
+from bot.release.card.picture_facts import NO_LICENCES, Licences, drawn_facts
 from bot.release.card.recipes import (
     base_facts,
     conversion_facts,
