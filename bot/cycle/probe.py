@@ -28,6 +28,7 @@ from bot.search.strategies.strategy import SearchStrategy
 from evaluation.splits import Split
 from evaluation.suites import TaskSuite
 from merging.dtypes import element_bytes
+from merging.kinds import KINDS
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.family import TensorHeader
 from merging.tensor_names import parse_name, renumber
@@ -90,11 +91,15 @@ def measure_speed(
 ) -> MeasuredSpeed | None:
     """Measure the time of a candidate; None where even a few layers need too much of the free memory.
 
+    None, too, for kinds whose models have no fewer layers than they have.
+
     Fetches small files of the config source, and keeps nothing. Generated answers count with their full length, since
     a random model does not know where to stop. The report split is taken to be like the validation split.
 
     Raises MergingError or EvaluationError for a model or task with which a run would fail too.
     """
+    if not KINDS[pool.kind].has_paths:
+        return None
     recipe = strategy.weight_merges.plain_recipes()[-1][1]
     inside, _ = pool.prototype.divide(pool.prototype.headers)
     depths = choose_depths({name: header.shape for name, header in inside.items()}, pool.layers)
@@ -137,7 +142,6 @@ class _Probe:
 
     def __init__(self, folder: Path, pool: Pool, recipe: WeightMerge, resources: Resources, suite: TaskSuite) -> None:
         """folder: holds the small files of the config source."""
-        from merging.kinds import KINDS
         from merging.sources.json_object import read_json_object
 
         self._folder, self._pool, self._recipe = folder, pool, recipe

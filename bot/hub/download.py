@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from bot.errors import ShoalError
 from bot.hub.adapters import is_stored, store_adapters
@@ -30,6 +30,10 @@ from bot.version import shoal_version
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.writing.atomic import atomic_file, move_folder, sync
+
+if TYPE_CHECKING:
+    from merging.sources.family import TensorHeader
+    from merging.sources.weights import Weights
 
 MANIFEST = "shoal-source.json"
 """Written last, so that its existence proves the folder complete: file → size in bytes and hash."""
@@ -239,6 +243,7 @@ def file_content_id(path: Path, *, git: bool) -> str:
 
 def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
     """The files' headers must be those by which the source was accepted, and every weight a number."""
+    from merging.pipelines.weights import open_pipeline
     from merging.sources.checkpoint import Checkpoint, read_headers
 
     try:
@@ -246,10 +251,16 @@ def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
             if read_headers(folder / ADAPTER_WEIGHTS) != remote.headers:
                 raise Damaged("its tensors differ from the headers that the Hub gave")
             return
-        checkpoint = Checkpoint.open(folder)
-        if dict(checkpoint.headers) != dict(remote.headers):
+        stored: Mapping[str, TensorHeader]
+        if remote.candidate.is_pipeline:
+            weights: Weights = (pipeline := open_pipeline(folder))
+            stored = pipeline.stored_headers
+        else:
+            weights = Checkpoint.open(folder)
+            stored = weights.headers
+        if dict(stored) != dict(remote.headers):
             raise Damaged("its tensors differ from the headers that the Hub gave")
-        checkpoint.verify()
+        weights.verify()
     except MergingError as error:
         raise Damaged(str(error).replace(f"{folder}{os.sep}", "")) from error
 

@@ -19,14 +19,14 @@ from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candidate
 from bot.hub.discovery.conversion import prefer_conversion
-from bot.hub.discovery.query import query_model
+from bot.hub.discovery.query import query_source
 from bot.hub.discovery.rules import form_refusal
 from bot.hub.inspection.member import RemoteWeights, Unfit
 from bot.hub.inspection.reading import check_config, inspect_candidate, read_adapter_headers
 from merging.dtypes import BITS
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.kinds import COMPANION_FILES
+from merging.kinds import COMPANION_FILES, kind_of
 from merging.sources.family import TensorHeader
 from merging.sources.json_object import parse_json_object, read_json_object
 from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
@@ -35,6 +35,7 @@ from merging.writing.companions import read_companions
 from templates.escaping import plain
 
 if TYPE_CHECKING:
+    from merging.kinds.kind import ModelKind
     from merging.models.stored_model import StoredModel
     from merging.sources.weights import Weights
 
@@ -61,11 +62,17 @@ def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
 
     folders: the model's own folder, then its adapter's if it has one. MergingError names the file that is wrong.
     """
-    from merging.sources.adapter import AdapterCheckpoint
     from merging.sources.renamed import open_model
 
-    weights = open_model(folders[model.plain])
-    return weights if model.adapter is None else AdapterCheckpoint.open(weights, folders[model.adapter])
+    base = folders[model.plain]
+    weights = open_model(base)
+    return weights if model.adapter is None else _folder_kind(base).adapt(weights, folders[model.adapter])
+
+
+def _folder_kind(folder: Path) -> ModelKind:
+    from merging.sources.model_config import read_model_config
+
+    return kind_of(read_model_config(folder))
 
 
 def differences_folder(adapter: Path, base: ModelId) -> Path:
@@ -78,7 +85,6 @@ def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> 
 
     folders: as `fetch_pool` gives them. What an adapter adds is computed where it is not stored; the bits are the same.
     """
-    from merging.sources.adapter import AdapterCheckpoint
     from merging.sources.renamed import open_model
 
     whole: dict[ModelId, Weights] = {}
@@ -89,7 +95,8 @@ def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> 
             found[model] = base
             continue
         stored = differences_folder(folders[model.adapter], model.plain)
-        found[model] = AdapterCheckpoint.open(base, folders[model.adapter], stored if stored.is_dir() else None)
+        kind = _folder_kind(folders[model.plain])
+        found[model] = kind.adapt(base, folders[model.adapter], stored if stored.is_dir() else None)
     return found
 
 
@@ -114,9 +121,10 @@ class ModelFiles:
         return self.place if isinstance(self.place, Path) else source_folder(sources, self.place.ref)
 
     def read_small_files(self, hub: Hub) -> dict[str, bytes]:
-        """config.json and the model's other small files by name, before anything is fetched."""
+        """The model's config and its other small files by path, before anything is fetched."""
         if isinstance(self.place, Path):
-            return read_companions(self.place) | {CONFIG: (self.place / CONFIG).read_bytes()}
+            config = self.place / CONFIG  # a pipeline's is among its companions
+            return read_companions(self.place) | ({CONFIG: config.read_bytes()} if config.is_file() else {})
         repo, sha = self.place.repo, self.place.sha
         names = [file.path for file in self.place.candidate.wanted_files if file.path in (CONFIG, *COMPANION_FILES)]
         return {name: hub.read(repo, sha, name) for name in names}
@@ -270,7 +278,7 @@ class Resolver:
 
     def _query(self, repo: str, revision: str | None) -> Candidate:
         try:
-            candidate = query_model(self.hub, repo, revision)
+            candidate = query_source(self.hub, repo, revision)
             # A commit that is written is meant: the Hub's conversion would be at another one.
             if self._convert_pickles and not is_commit(revision):
                 candidate = prefer_conversion(self.hub, candidate)

@@ -31,7 +31,7 @@ class Facts:
     """What the Hub reads off the files of a model.
 
     card, body: front matter and text of the README.
-    config: the part of config.json and tokenizer_config.json that the Hub shows.
+    config: the part of config.json, tokenizer_config.json and model_index.json that the Hub shows.
     parameters: their number by dtype; None without readable safetensors files.
     """
 
@@ -129,6 +129,9 @@ def _read_config(tree: Tree, blobs: Blobs) -> dict[str, JsonValue]:
     tokenizer = _pick_keys(_read_object(tree.get("tokenizer_config.json"), blobs), _SHOWN_TOKENIZER)
     template = _read_text(tree.get("chat_template.jinja"), blobs) or tokenizer.get("chat_template")
     adapter = _read_object(tree.get("adapter_config.json"), blobs)
+    pipeline = _pick_keys(_read_object(tree.get("model_index.json"), blobs), ("_class_name",))
+    if pipeline:
+        shown["diffusers"] = pipeline
     if tokenizer:
         shown["tokenizer_config"] = tokenizer
     if template:

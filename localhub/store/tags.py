@@ -47,7 +47,7 @@ def find_relation(card: Fields, config: Fields, paths: Collection[str]) -> str |
     declared = _get_declared(card, "base_model_relation")
     if declared or not bases:
         return declared if bases else None
-    if "adapter_config.json" in paths:
+    if "adapter_config.json" in paths or "lora" in map(str.lower, list_strings(card.get("tags"))):
         return "adapter"
     if find_quantizer(config) or any(path.endswith((".gguf", ".onnx")) for path in paths):
         return "quantized"
@@ -79,6 +79,7 @@ def derive_tags(card: Fields, config: Fields, paths: Collection[str], body: str)
         *([task] if task else []),
         *list_strings(card.get("tags")),
         *_list_traits(config, card),
+        *_list_pipelines(config),
         *list_strings(card.get("language")),
         *(f"dataset:{name}" for name in list_strings(card.get("datasets"))),
         *(f"arxiv:{number}" for number in _ARXIV.findall(body)),
@@ -113,6 +114,13 @@ def _list_traits(config: Fields, card: Fields) -> Iterator[str]:
         yield f"{bits}-bit"
         if (method := find_quantizer(config)) in _QUANTIZERS:
             yield str(method)
+
+
+def _list_pipelines(config: Fields) -> Iterator[str]:
+    """The class of a pipeline of Diffusers; one of the repo's own code has none that is a name."""
+    pipeline = config.get("diffusers")
+    name = pipeline.get("_class_name") if isinstance(pipeline, dict) else None
+    return (f"diffusers:{one}" for one in [name] if isinstance(one, str))
 
 
 def _get_declared(card: Fields, key: str) -> str | None:

@@ -10,16 +10,20 @@ from merging.errors import MergingError
 from merging.kinds.causal_lm import TOKENIZER_FILES
 from merging.kinds.kind import NO_COMPONENTS, CompanionFile, Components, read_architectures
 from merging.partition import Component, Partition, banded_stack, is_within
-from merging.pipelines.blocks import denoiser_blocks
+from merging.pipelines.blocks import count_stages, denoiser_blocks
 from merging.pipelines.diffusers_classes import text_to_image_classes
 from merging.pipelines.index import (
+    DENOISER,
     DENOISERS,
     INDEX,
     NO_MERGEKIT,
     VAE,
+    component_folder,
     component_name,
+    denoiser_folder,
     find_index_fault,
 )
+from merging.pipelines.settings import pipeline_mismatch, text_encoder_mismatch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from merging.identity import ModelId
     from merging.pipelines.live import LivePipelines
     from merging.recipes.recipe import Recipe
+    from merging.sources.family import TensorHeader
     from merging.sources.weights import Weights
 
 SCHEDULER = "scheduler/scheduler_config.json"
@@ -119,6 +124,36 @@ class ImageGenerator:
                 raise MergingError(f"tensor {name}: its name does not tell its component")
         return found
 
+    def read_settings(self, config: Mapping[str, object], layers: int) -> dict[str, object]:  # noqa: ARG002
+        """All of its model_index.json and of its components' configs."""
+        return dict(config)
+
+    def carrier_mismatch(self, carrier: Mapping[str, object], other: Mapping[str, object]) -> str | None:
+        """What the denoisers are, the latents that they work on, what they predict, how wide their prompts are."""
+        return pipeline_mismatch(carrier, other)
+
+    def component_mismatch(
+        self, carrier: Mapping[str, object], other: Mapping[str, object], component: str
+    ) -> str | None:
+        """Another class, or another size."""
+        return text_encoder_mismatch(carrier, other, component_folder(component))
+
+    def carried_headers(
+        self,
+        carrier: Mapping[str, object],
+        config: Mapping[str, object],  # noqa: ARG002
+        headers: Mapping[str, TensorHeader],
+        label: str,  # noqa: ARG002
+    ) -> dict[str, TensorHeader]:
+        """Those of the denoiser: all else may be another, for the carrier's is kept."""
+        folder = denoiser_folder(carrier)
+        return {name: header for name, header in headers.items() if name.startswith(f"{folder}.")}
+
+    def count_layers(self, tensor_names: Iterable[str], components: Components) -> int:
+        """The stages of the denoiser."""
+        paths = components[DENOISER]
+        return count_stages(paths, tuple(name for name in tensor_names if is_within(name, paths)))
+
     def name_stored(self, config: Mapping[str, object], label: str, names: Iterable[str]) -> dict[str, str]:
         """The component's folder, then the names in memory."""
         from merging.pipelines.naming import name_pipeline_tensors
@@ -136,6 +171,14 @@ class ImageGenerator:
         from merging.pipelines.weights import open_pipeline
 
         return open_pipeline(folder)
+
+    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> Weights:  # noqa: ARG002
+        """The pipeline with a LoRA of diffusers' or of kohya's; its products are small, and not stored."""
+        from merging.pipelines.lora import open_lora
+        from merging.pipelines.weights import PipelineWeights
+
+        assert isinstance(base, PipelineWeights)
+        return open_lora(base, adapter)
 
     def live(
         self,

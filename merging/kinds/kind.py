@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from merging.recipes.path import PathRecipe
     from merging.recipes.recipe import Recipe
     from merging.recipes.weight_merge import WeightMerge
+    from merging.sources.family import TensorHeader
     from merging.sources.weights import Weights
 
 MIB = 2**20
@@ -128,6 +129,42 @@ class ModelKind(Protocol):
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:
         """Say in a few words why a model with this config is not of this kind; None if it is."""
 
+    def read_settings(self, config: Mapping[str, object], layers: int) -> dict[str, object]:
+        """The settings that decide what a model computes, for `carrier_mismatch`.
+
+        layers: as `count_layers` gives them. MergingError for a config that cannot be read.
+        """
+
+    def carrier_mismatch(self, carrier: Mapping[str, object], other: Mapping[str, object]) -> str | None:
+        """The reason, by its key, why a model cannot be merged with a carrier of this kind; None if it can.
+
+        carrier, other: as `read_settings` gives them.
+        """
+
+    def component_mismatch(
+        self, carrier: Mapping[str, object], other: Mapping[str, object], component: str
+    ) -> str | None:
+        """As `carrier_mismatch`, of a component besides the first, which is to be merged or taken whole as well."""
+
+    def carried_headers(
+        self,
+        carrier: Mapping[str, object],
+        config: Mapping[str, object],
+        headers: Mapping[str, TensorHeader],
+        label: str,
+    ) -> dict[str, TensorHeader]:
+        """The headers of a model that must be those of a carrier of this kind, by the names of the carrier's tensors.
+
+        carrier, config: the carrier's config and the model's. headers: by the names that merges have for them. label:
+        name of the model in errors. MergingError for tensors that the carrier has no place for.
+        """
+
+    def count_layers(self, tensor_names: Iterable[str], components: Components) -> int:
+        """The number of layers, or of other stages, into which the component that is searched first can be cut.
+
+        MergingError for a gap in their numbers.
+        """
+
     def partition(
         self,
         tensor_names: Iterable[str],
@@ -157,6 +194,12 @@ class ModelKind(Protocol):
 
     def open(self, folder: Path) -> Weights:
         """The weights in a model's folder, by the names that merges have; MergingError names what is wrong."""
+
+    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> Weights:
+        """The weights of a model of this kind with an adapter; MergingError if it does not fit.
+
+        base: as `open` gives them. adapter: its folder. differences: of what it adds, where that is stored.
+        """
 
     def live(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from merging.identity import ModelId
     from merging.models.live import LiveModels
     from merging.recipes.recipe import Recipe
+    from merging.sources.family import TensorHeader
     from merging.sources.weights import Weights
 
 
@@ -52,11 +53,57 @@ class TransformersKind(ABC):
 
         return build_schema(config, label).components
 
+    def read_settings(self, config: Mapping[str, object], layers: int) -> dict[str, object]:
+        """The settings in config.json, with transformers' defaults."""
+        from merging.models.settings import read_settings
+
+        return read_settings(config, layers)
+
+    def carrier_mismatch(self, carrier: Mapping[str, object], other: Mapping[str, object]) -> str | None:
+        """The first setting in which a model, or the language model that it is, differs from the carrier's."""
+        from merging.models.settings import carrier_mismatch
+
+        return carrier_mismatch(carrier, other)
+
+    def component_mismatch(
+        self,
+        carrier: Mapping[str, object],  # noqa: ARG002
+        other: Mapping[str, object],  # noqa: ARG002
+        component: str,  # noqa: ARG002
+    ) -> str | None:
+        """None: the settings of all components are compared in any case."""
+        return None
+
+    def carried_headers(
+        self,
+        carrier: Mapping[str, object],
+        config: Mapping[str, object],
+        headers: Mapping[str, TensorHeader],
+        label: str,
+    ) -> dict[str, TensorHeader]:
+        """All of the model's headers; those of a language model as a part of the carrier."""
+        from merging.models.carrier import carried_headers
+
+        return carried_headers(carrier, config, headers, label)
+
+    def count_layers(self, tensor_names: Iterable[str], components: Components) -> int:
+        """The layers of the language model."""
+        from merging.models.components import language_names
+        from merging.tensor_names import count_layers
+
+        return count_layers(language_names(tensor_names, components))
+
     def open(self, folder: Path) -> Weights:
         """The weights in the folder's safetensors files."""
         from merging.sources.renamed import open_checkpoint
 
         return open_checkpoint(folder)
+
+    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> Weights:
+        """The weights with a LoRA that peft saved."""
+        from merging.sources.adapter import AdapterCheckpoint
+
+        return AdapterCheckpoint.open(base, adapter, differences)
 
     def live(
         self,

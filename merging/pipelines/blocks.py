@@ -24,6 +24,11 @@ _OUT_NAMES = frozenset({"scale_shift_table"})
 """What shifts and scales the output of the last layer."""
 
 
+def count_stages(paths: Sequence[str], tensor_names: Sequence[str]) -> int:
+    """The number of a denoiser's stages, which is that of its bands at most. paths: as `denoiser_blocks` takes them."""
+    return len(_find_stages(paths, tensor_names))
+
+
 @dataclass(frozen=True)
 class _Stage:
     """One stage. label: in a UNet its name ("down 0"), in a transformer its number among all layers."""

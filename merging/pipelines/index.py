@@ -65,6 +65,11 @@ def component_name(folder: str) -> str:
     return DENOISER if folder in DENOISERS else VAE if folder == "vae" else folder.replace("_", " ")
 
 
+def component_folder(name: str) -> str:
+    """The folder of a component that `component_name` called this; not of a denoiser, which has one of several."""
+    return "vae" if name == VAE else name.replace(" ", "_")
+
+
 def listed_components(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """The folder of each component that a pipeline has → the library and the class in its model_index.json."""
     entries = {key: value for key, value in index.items() if not key.startswith("_") and isinstance(value, list)}
@@ -112,6 +117,18 @@ def find_files_fault(index: Mapping[str, Any], files: Iterable[str]) -> str | No
     except MergingError as error:
         return str(error)
     return None
+
+
+def needed_files(index: Mapping[str, Any], files: Iterable[str], companions: Iterable[str]) -> frozenset[str]:
+    """The paths of the files that a merge needs: of each listed component the weights of one variant, and its settings.
+
+    Whatever else a repo has, such as checkpoints in one file, other variants and formats, or unlisted components, is
+    left out. companions: of the files that may belong to a pipeline beside its weights. MergingError as `weight_files`.
+    """
+    there, listed = set(files), set(listed_components(index))
+    weights = {path for one in weight_files(index, there).values() for path in one.paths}
+    beside = {path for path in there.intersection(companions) if path.rpartition("/")[0] in listed}
+    return frozenset({INDEX} | weights | beside)
 
 
 def weight_files(index: Mapping[str, Any], files: Iterable[str]) -> dict[str, WeightFiles]:

@@ -11,9 +11,11 @@ from merging.dtypes import NAMES
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.partition import Component, Whole
+from merging.pipelines.index import DENOISERS
 from merging.pipelines.naming import build_on_meta, tensor_shapes
 from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
+from merging.sources.family import TensorHeader
 from merging.sources.weights import Weights
 
 TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"
@@ -66,7 +68,7 @@ def plan_parts(
         if folder in whole and folder not in changed:
             continue
         shapes = tensor_shapes(config, folder, str(carrier))
-        ignored = dict(build_on_meta(config, folder, str(carrier)).named_buffers())
+        ignored = _ignored(config, folder, str(carrier))
         for origin in _find_givers(recipe, component):
             _check_tensors(weights[origin], folder, shapes, ignored)
         if stage is not None and folder in changed:
@@ -81,6 +83,23 @@ def _find_givers(recipe: WeightMerge, component: Component) -> list[ModelId]:
         return [component.use.source] if component.use.source else []
     merged = (*recipe.sources, *([recipe.base] if recipe.base else []))
     return [model for model in merged if model not in component.lacking]
+
+
+def may_be_merged(folder: str) -> bool:
+    """Whether a component is one that is usually merged, so that its tensors must be those of its config.
+
+    The files of others, such as old VAEs, may have names that only their library understands.
+    """
+    return folder in DENOISERS or folder.startswith(TEXT_ENCODER)
+
+
+def find_tensor_fault(config: Mapping[str, Any], folder: str, headers: Mapping[str, TensorHeader]) -> str | None:
+    """The reason why the tensors of a pipeline's component are not those of its own config; None if they are.
+
+    headers: by the names that merges have. MergingError for a component that cannot be built.
+    """
+    shapes = tensor_shapes(config, folder, "its config")
+    return _tensor_mismatch(headers, folder, shapes, _ignored(config, folder, "its config"), "its config's")
 
 
 def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) -> PipelineWeights:
@@ -99,18 +118,32 @@ def _is_as_stored(weights: Weights, folder: str) -> bool:
 
 
 def _check_tensors(
-    weights: Weights, folder: str, shapes: Mapping[str, tuple[int, ...]], ignored: Mapping[str, object]
+    weights: Weights, folder: str, shapes: Mapping[str, tuple[int, ...]], ignored: frozenset[str]
 ) -> None:
-    own = {name: header for name, header in weights.headers.items() if name.startswith(f"{folder}.")}
+    if fault := _tensor_mismatch(weights.headers, folder, shapes, ignored, "the carrier's"):
+        raise MergingError(f"{weights.folder}: {fault}")
+
+
+def _ignored(config: Mapping[str, Any], folder: str, label: str) -> frozenset[str]:
+    """The names of buffers, which old files of a component may have."""
+    return frozenset(name for name, _ in build_on_meta(config, folder, label).named_buffers())
+
+
+def _tensor_mismatch(
+    headers: Mapping[str, TensorHeader],
+    folder: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    ignored: frozenset[str],
+    whose: str,
+) -> str | None:
+    """The first difference between the tensors of a component and what they must be. whose: of what must be."""
+    own = {name: header for name, header in headers.items() if name.startswith(f"{folder}.")}
     for name, shape in shapes.items():
         if name not in own:
-            raise MergingError(f"{weights.folder}: it has no tensor {name}, which the carrier's {folder} has")
+            return f"it has no tensor {name}, which {whose} {folder} has"
         if own[name].shape != shape:
-            raise MergingError(
-                f"{weights.folder}: tensor {name} is {list(own[name].shape)}, the carrier's {list(shape)}"
-            )
+            return f"tensor {name} is {list(own[name].shape)}, {whose} {list(shape)}"
         if own[name].dtype not in NAMES:
-            raise MergingError(f"{weights.folder}: tensor {name} is of dtype {own[name].dtype}, which cannot be merged")
-    for name in own.keys() - shapes.keys():
-        if name.removeprefix(f"{folder}.") not in ignored:
-            raise MergingError(f"{weights.folder}: its tensor {name} has no place in the carrier's {folder}")
+            return f"tensor {name} is of dtype {own[name].dtype}, which cannot be merged"
+    extra = sorted(name for name in own.keys() - shapes.keys() if name.removeprefix(f"{folder}.") not in ignored)
+    return f"its tensor {extra[0]} has no place in {whose} {folder}" if extra else None

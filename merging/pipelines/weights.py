@@ -13,6 +13,7 @@ from merging.errors import MergingError
 from merging.pipelines.index import WeightFiles, find_index_fault, weight_files
 from merging.pipelines.naming import name_pipeline_tensors
 from merging.sources.checkpoint import Checkpoint
+from merging.sources.family import TensorHeader
 from merging.sources.model_config import read_model_config
 from merging.sources.weights import Weights
 
@@ -56,6 +57,15 @@ class PipelineWeights(Weights):
         """The name of a tensor in its component's files, after the component's folder."""
         self.header(name)
         return self._stored[name]
+
+    @property
+    def stored_headers(self) -> dict[str, TensorHeader]:
+        """The headers of all files by the names that they have there, after the component's folder."""
+        return {
+            f"{folder}.{name}": replace(header, name=f"{folder}.{name}")
+            for folder, component in self.components.items()
+            for name, header in component.headers.items()
+        }
 
     def tensor(self, name: str) -> Tensor:
         """A tensor as a view of its component's mapped file."""

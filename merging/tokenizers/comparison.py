@@ -55,6 +55,27 @@ def digest_tokenizer(content: bytes) -> TokenizerDigests:
     )
 
 
+def digest_vocabulary(vocabulary: Mapping[str, object], merges: str) -> TokenizerDigests:
+    """The meaning of a vocab.json and a merges.txt, of a tokenizer without a tokenizer.json.
+
+    Its parts are those of the same tokenizer's tokenizer.json, as far as these files tell.
+    """
+    rows = [line.split(" ") for line in merges.splitlines() if line and not line.startswith("#version")]
+    parts: dict[str, object] = {"vocabulary": vocabulary}
+    parts |= {"merges": [row for row in rows if len(row) == 2]} if rows else {}
+    return TokenizerDigests({name: _digest(part) for name, part in parts.items()}, {}, frozenset())
+
+
+def text_encoder_tokenizer_mismatch(base: TokenizerDigests, other: TokenizerDigests) -> str | None:
+    """As `tokenizer_mismatch`, of tokenizers of which either may have other files: what both tell is compared."""
+    if base.parts.keys() == other.parts.keys():
+        return tokenizer_mismatch(base, other)
+    common = [name for name in base.parts if name in other.parts]
+    if not common:
+        return "other files, which cannot be compared"
+    return next((f"another {name}" for name in common if base.parts[name] != other.parts[name]), None)
+
+
 def plain_text_mismatch(base: TokenizerDigests, other: TokenizerDigests) -> str | None:
     """The first difference between two tokenizers besides their added tokens, in a few words; None if there is none."""
     return next((f"another {name}" for name, digest in base.parts.items() if other.parts[name] != digest), None)

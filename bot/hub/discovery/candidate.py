@@ -12,9 +12,12 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from merging.kinds import COMPANION_FILES
+from merging.errors import MergingError
+from merging.kinds import COMPANION_FILES, KINDS
 from merging.kinds.kind import MIB
 from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE, is_pickle
+from merging.pipelines.index import INDEX as PIPELINE_INDEX
+from merging.pipelines.index import needed_files
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -35,10 +38,13 @@ LIMITS: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("config.json", ADAPTER_CONFIG), MIB),
         "model.safetensors.index.json": MAX_INDEX_BYTES,
+        PIPELINE_INDEX: MIB,
         **{path: file.max_bytes for path, file in COMPANION_FILES.items()},
     }
 )
-"""Files fetched besides the weights and the licences, all of them at the top of the repo: name → most bytes."""
+"""Files that may be fetched besides the weights and the licences: path → most bytes."""
+
+_SHARD_INDEX = ".safetensors.index.json"
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 """The files that whole weights in safetensors begin with: one of them is there."""
@@ -50,20 +56,20 @@ _WHOLE, _BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", 
 """Dtypes, as safetensors names them, of weights that average, and of masks and positions that some files hold too."""
 
 _COMMA = ", "
+_PIPELINE_TAG = "diffusers:"
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
 
 
 def is_wanted(path: str) -> bool:
-    """Whether a repo's file is fetched, whatever else it has."""
-    if path in LIMITS or path == ADAPTER_WEIGHTS or is_licence_file(path):
-        return True
-    return "/" not in path and fnmatchcase(path, WEIGHTS)
+    """Whether a file of a model or an adapter that is at the top of its repo is fetched, whatever else it has."""
+    known = path in LIMITS or path == ADAPTER_WEIGHTS or is_licence_file(path) or fnmatchcase(path, WEIGHTS)
+    return known and "/" not in path
 
 
 def most_bytes(path: str) -> int | None:
     """Largest size of a file that is fetched besides the weights; None for weights, and for what is not fetched."""
-    if path == PICKLE_INDEX:
+    if path == PICKLE_INDEX or path.endswith(_SHARD_INDEX):
         return MAX_INDEX_BYTES
     return MIB if is_licence_file(path) else LIMITS.get(path)
 
@@ -119,6 +125,7 @@ class Candidate:
     pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
     rest of the description is that of the commit for which it was made. None for the model's own files.
     unused_conversion: why a conversion of the Hub's is not used; None if there is none, or it is.
+    index: the content of a pipeline's model_index.json; None where it has not been read, and of other models.
     """
 
     repo: str
@@ -145,6 +152,7 @@ class Candidate:
     stated: bool = False
     pull_request: int | None = None
     unused_conversion: str | None = None
+    index: Mapping[str, object] | None = None
 
     @property
     def licences(self) -> tuple[str, ...]:
@@ -157,6 +165,25 @@ class Candidate:
         return bool(_WHOLE.intersection(self.dtypes)) and set(self.dtypes) <= _WHOLE | _BUFFERS
 
     @property
+    def is_pipeline(self) -> bool:
+        """Whether it is a pipeline of several components, each in a folder of its own."""
+        return self.file(PIPELINE_INDEX) is not None
+
+    @property
+    def about(self) -> Mapping[str, object]:
+        """What is known of its config, as kinds of models are told by it."""
+        return self.index or {"architectures": self.architectures}
+
+    @cached_property
+    def _pipeline_paths(self) -> frozenset[str]:
+        """The files of a pipeline that are fetched; of one that is not read yet, or that is refused, the least."""
+        companions = [file.path for kind in KINDS.values() for file in kind.files]
+        try:
+            return needed_files(self.index or {}, [file.path for file in self.files], companions)
+        except MergingError:
+            return frozenset({PIPELINE_INDEX})
+
+    @property
     def is_pickled(self) -> bool:
         """Whether its weights are there as pickles alone."""
         return bool(self._pickle_paths)
@@ -165,6 +192,8 @@ class Candidate:
     def _pickle_paths(self) -> frozenset[str]:
         """The pickles that hold its weights, and their index; none where there are safetensors."""
         paths = {file.path for file in self.files}
+        if self.is_pipeline:
+            return frozenset()
         if self.is_adapter:
             return frozenset({PICKLED_ADAPTER} & paths if ADAPTER_WEIGHTS not in paths else ())
         pickles = {path for path in paths if is_pickle(path)}
@@ -200,7 +229,7 @@ class Candidate:
     @property
     def pickle_files(self) -> tuple[RemoteFile, ...]:
         """The files that a conversion replaces: pickles and their index; none of a model that has safetensors."""
-        return tuple(file for file in self.wanted_files if not is_wanted(file.path))
+        return tuple(file for file in self.wanted_files if file.path in self._pickle_paths)
 
     @property
     def download_bytes(self) -> int:
@@ -213,6 +242,8 @@ class Candidate:
         return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
 
     def _wants(self, path: str) -> bool:
+        if self.is_pipeline:
+            return path in self._pipeline_paths or is_licence_file(path)
         if self.is_adapter and fnmatchcase(path, WEIGHTS):
             return False
         return is_wanted(path) or path in self._pickle_paths
@@ -243,7 +274,7 @@ def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
         downloads=info.downloads or 0,
         last_modified=info.last_modified,
         parameters=info.safetensors.total if info.safetensors else None,
-        architectures=_words(config.get("architectures")),
+        architectures=_words(config.get("architectures")) or _pipeline_class(info, config),
         custom_code=bool(config.get("auto_map")) or "custom_code" in (info.tags or ()),
         quantised=_quantisation_method(config),
         files=tuple(_remote_file(sibling) for sibling in info.siblings or ()),
@@ -254,6 +285,13 @@ def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
         inferred_relation=inferred,
         dtypes=tuple(sorted(info.safetensors.parameters)) if info.safetensors else (),
     )
+
+
+def _pipeline_class(info: ModelInfo, config: Mapping[str, object]) -> tuple[str, ...]:
+    """The class of a pipeline, as far as the Hub shows it: in the config, or as a tag."""
+    shown = config.get("diffusers")
+    tagged = [tag.removeprefix(_PIPELINE_TAG) for tag in info.tags or () if tag.startswith(_PIPELINE_TAG)]
+    return (_words(shown.get("_class_name")) if isinstance(shown, dict) else ()) or tuple(tagged[:1])
 
 
 def _words(value: object) -> tuple[str, ...]:

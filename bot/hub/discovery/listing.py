@@ -16,7 +16,7 @@ from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub, Query
 from bot.hub.discovery.candidate import Candidate, Verdict, to_candidate
 from bot.hub.discovery.conversion import prefer_conversion
-from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model
+from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model, query_source
 from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.watchlist.sections import PinnedModel, WatchSection
 from bot.watchlist.watchlist import Watchlist
@@ -93,7 +93,7 @@ def find_base(
     if reference is None:
         return None
     try:
-        base = query_model(hub, reference.repo, reference.revision)
+        base = query_source(hub, reference.repo, reference.revision)
     except (HubNotFound, HubForbidden, HubRefused) as error:
         raise ShoalError(f"base: {error}") from error
     if reason := _contradicts_card(base, reference, "base"):
@@ -212,7 +212,7 @@ def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[li
     known = set()
     for index, (key, reference) in enumerate(named):
         try:
-            candidate = query_model(hub, reference.repo, reference.revision, index)
+            candidate = query_source(hub, reference.repo, reference.revision, index)
         except (HubNotFound, HubForbidden, HubRefused) as error:
             why = _reason_of(error, reference.repo)
             if key == "carrier":
@@ -264,7 +264,7 @@ def _query_listed(hub: Hub, candidates: Iterable[Candidate]) -> tuple[list[Candi
     for candidate in candidates:
         try:
             known = candidate.pinned is not None
-            queried.append(candidate if known else query_model(hub, candidate.repo, candidate.sha or None))
+            queried.append(candidate if known else query_source(hub, candidate.repo, candidate.sha or None))
         except (HubNotFound, HubForbidden, HubRefused) as error:
             vanished.append(candidate.refuse(f"listed, but {_reason_of(error, candidate.repo)}"))
     return queried, vanished

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.hub.answers.failures import HubRefused
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import Candidate, to_candidate
+from bot.hub.discovery.candidate import Candidate, most_bytes, to_candidate
+from merging.errors import MergingError
+from merging.pipelines.index import INDEX
+from merging.sources.json_object import parse_json_object
 from templates.escaping import plain
 
 UNREADABLE = (KeyError, TypeError, AttributeError, ValueError)
@@ -26,6 +31,23 @@ def query_model(hub: Hub, repo: str, revision: str | None = None, pinned: int | 
         raise  # the name is not one of a repo
     except UNREADABLE as error:
         raise HubRefused(f"{repo}: {explain_unreadable(error)}") from error
+
+
+def query_source(hub: Hub, repo: str, revision: str | None = None, pinned: int | None = None) -> Candidate:
+    """As `query_model`, of a model that may be merged: of a pipeline with what its model_index.json says."""
+    return read_index(hub, query_model(hub, repo, revision, pinned))
+
+
+def read_index(hub: Hub, candidate: Candidate) -> Candidate:
+    """A pipeline with the content of its model_index.json; all else as it is. Raises as `query_model`."""
+    file = candidate.file(INDEX)
+    if file is None or candidate.index is not None or (file.size or 0) > (most_bytes(file.path) or 0):
+        return candidate  # a rule refuses a file that is too large
+    try:
+        content = hub.read(candidate.repo, candidate.sha, INDEX)
+        return replace(candidate, index=parse_json_object(f"its {INDEX}", content))
+    except MergingError as error:
+        raise HubRefused(f"{candidate.repo}: {plain(str(error))}") from error
 
 
 def explain_unreadable(error: Exception) -> str:

@@ -15,6 +15,7 @@ from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import KINDS, find_refusal
 from merging.pickles.names import PICKLED_ADAPTER, SINGLE_PICKLE
+from merging.pipelines.index import find_files_fault
 from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
@@ -100,7 +101,7 @@ def quantised(candidate: Candidate, _: object, __: object) -> str | None:
     found = sorted(_QUANTISER_TAGS & tags)
     if candidate.relation == "quantized":
         found.append("as its card says")
-    if not candidate.has_whole_weights:
+    if not (candidate.has_whole_weights or candidate.is_pipeline):  # the Hub does not count a pipeline's weights
         found += sorted(_COPY_TAGS & tags)
         if candidate.inferred_relation == "quantized":
             found.append("as the Hub lists it")
@@ -120,6 +121,8 @@ def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     paths = [file.path for file in candidate.files]
     if candidate.is_adapter:
         return _no_adapter_weights(paths)
+    if candidate.is_pipeline:
+        return find_files_fault(candidate.index, paths) if candidate.index is not None else None
     if SINGLE in paths or INDEX in paths or candidate.is_pickled:
         return None
     if found := next((path for path in paths if path.endswith(_PICKLES)), None):
@@ -144,7 +147,7 @@ def _no_adapter_weights(paths: Collection[str]) -> str | None:
 
 def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
     """Only models of a known kind can be merged."""
-    return None if candidate.is_adapter else find_refusal({"architectures": candidate.architectures})
+    return None if candidate.is_adapter else find_refusal(candidate.about)
 
 
 def other_kind(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
@@ -152,7 +155,7 @@ def other_kind(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str |
     if candidate.is_adapter:
         return None
     kinds = (watchlist.kind, *KINDS[watchlist.kind].inner_kinds)
-    return find_refusal({"architectures": candidate.architectures}, [KINDS[name] for name in kinds])
+    return find_refusal(candidate.about, [KINDS[name] for name in kinds])
 
 
 def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:

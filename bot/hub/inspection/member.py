@@ -17,7 +17,7 @@ from merging.models.components import language_names, read_components
 from merging.models.experts import Experts, read_experts
 from merging.models.settings import language_settings
 from merging.sources.family import TensorHeader
-from merging.tensor_names import count_layers, parse_name
+from merging.tensor_names import parse_name
 from merging.tokenizers.comparison import TokenizerDigests
 
 
@@ -83,6 +83,7 @@ class Member:
     has kept.
     stored: its headers by the names in its files, where those are others; None where they are the same.
     processor: the settings of what turns inputs other than texts into tensors; none of a kind that has no others.
+    tokenizers: the meaning of the tokenizer of each text encoder, by its folder; none of a model that has one.
     """
 
     candidate: Candidate
@@ -96,6 +97,7 @@ class Member:
     config: Mapping[str, object] = field(default_factory=dict)
     stored: Mapping[str, TensorHeader] | None = None
     processor: Mapping[str, object] = field(default_factory=dict)
+    tokenizers: Mapping[str, TokenizerDigests] = field(default_factory=dict)
 
     @property
     def repo(self) -> str:
@@ -144,8 +146,8 @@ class Member:
 
     @cached_property
     def layers(self) -> int:
-        """Number of layers of its language model."""
-        return count_language_layers(self.headers, self.components)
+        """Number of layers, or of other stages, of its first component."""
+        return KINDS[self.kind].count_layers(self.headers, self.components)
 
     @cached_property
     def parameters(self) -> int:
@@ -209,11 +211,6 @@ class Member:
         """The safetensors name of the dtype of most tensors, such as BF16."""
         counts = Counter(header.dtype for header in self.headers.values())
         return min(counts, key=lambda name: (-counts[name], name))
-
-
-def count_language_layers(headers: Iterable[str], components: Components) -> int:
-    """Number of layers of the language model in a model, by the names of its tensors; MergingError for a gap."""
-    return count_layers(language_names(headers, components))
 
 
 def distinct_remotes(members: Iterable[Member]) -> tuple[RemoteWeights, ...]:

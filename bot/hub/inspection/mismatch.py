@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from bot.hub.inspection.member import Member
 from bot.hub.inspection.processor import processor_differences
 from merging.errors import MergingError
+from merging.kinds import KINDS
 from merging.models.components import component_of, lacked_components
-from merging.models.settings import carrier_mismatch, noted_differences, settings_mismatch
+from merging.models.settings import noted_differences, settings_mismatch
+from merging.partition import is_within
 from merging.sources.family import TensorHeader, family_mismatch
-from merging.tokenizers.comparison import plain_text_mismatch, tokenizer_mismatch
+from merging.tokenizers.comparison import (
+    plain_text_mismatch,
+    text_encoder_tokenizer_mismatch,
+    tokenizer_mismatch,
+)
 from merging.tokenizers.spelling import spelling_mismatch
 
 _HEIGHT, _END = "vocab_size", "eos_token_id"
 _UNITE = "write search.vocabulary: union to unite them"
 
 
-def find_mismatch(reference: Member, other: Member, *, united: bool = False) -> str | None:
+NO_USES: Mapping[str, str] = MappingProxyType({})
+"""All components but the first are kept."""
+
+
+def find_mismatch(
+    reference: Member, other: Member, *, united: bool = False, components: Mapping[str, str] = NO_USES
+) -> str | None:
     """The reason why two models cannot be merged, None if they can: tensors first, then what shapes do not show.
 
     reference: a carrier, where there is one. united: whether the merge matches tokens by their text; otherwise equal
-    token ids must mean equal tokens.
+    token ids must mean equal tokens. components: what becomes of components besides the first, as search.components has
+    it.
     """
     return (
         _experts_mismatch(reference, other)
         or _weights_mismatch(reference, other)
+        or _components_mismatch(reference, other, components)
         or (_spelling_mismatch(reference, other) if united else _token_mismatch(reference, other))
     )
 
@@ -43,7 +59,7 @@ def _weights_mismatch(reference: Member, other: Member) -> str | None:
 def _carried_mismatch(carrier: Member, other: Member) -> str | None:
     """As `_weights_mismatch`, of a model and a carrier: all that the model has is compared with the carrier's own."""
     # A config says what is different more plainly than the tensors do.
-    if reason := carrier_mismatch(carrier.settings, other.settings):
+    if reason := KINDS[carrier.kind].carrier_mismatch(carrier.settings, other.settings):
         return reason
     try:
         headers = headers_in_carrier(carrier, other)
@@ -59,14 +75,48 @@ def headers_in_carrier(carrier: Member, other: Member) -> dict[str, TensorHeader
 
     MergingError for a model with tensors that the carrier has no place for.
     """
-    from merging.models.carrier import carried_headers  # with torch, which a schedule that waits does without
-
-    found = carried_headers(carrier.config, other.config, other.headers, "it")
+    found = KINDS[carrier.kind].carried_headers(carrier.config, other.config, other.headers, "it")
     rows = {name: carrier.headers[name].shape[0] for name in carrier.by_token}
     return {
         name: replace(one, shape=(rows.get(name, one.shape[0]), *one.shape[1:])) if one.shape else one
         for name, one in found.items()
     }
+
+
+def _components_mismatch(carrier: Member, other: Member, uses: Mapping[str, str]) -> str | None:
+    """The reason why a component besides the first cannot be merged with the carrier's, or taken instead; None if not.
+
+    A model that is only a part of the carrier has none of them, and takes no part in it.
+    """
+    for component, use in uses.items():
+        if use == "keep" or component not in carrier.components or not other.components:
+            continue
+        if component not in other.components:
+            return f"it has no {component}"
+        # One that is chosen comes with its own tokenizer, and all that must fit it has been compared.
+        if use == "merge" and (reason := _merged_component_mismatch(carrier, other, component)):
+            return reason
+    return None
+
+
+def _merged_component_mismatch(carrier: Member, other: Member, component: str) -> str | None:
+    if reason := KINDS[carrier.kind].component_mismatch(carrier.settings, other.settings, component):
+        return reason
+    one, two = (_headers_within(member, member.components[component]) for member in (carrier, other))
+    return family_mismatch(one, two) or _component_tokenizer_mismatch(carrier, other, component)
+
+
+def _headers_within(member: Member, paths: tuple[str, ...]) -> dict[str, TensorHeader]:
+    return {name: header for name, header in member.headers.items() if is_within(name, paths)}
+
+
+def _component_tokenizer_mismatch(carrier: Member, other: Member, component: str) -> str | None:
+    """The reason why equal ids mean other tokens to a text encoder of one's own; None if they do not."""
+    for folder in other.components[component]:
+        own, theirs = carrier.tokenizers.get(folder), other.tokenizers.get(folder)
+        if own and theirs and (difference := text_encoder_tokenizer_mismatch(own, theirs)):
+            return f"the tokenizer of its {component} is not that of {carrier.repo}: {difference}"
+    return None
 
 
 def note_differences(leader: Member, other: Member) -> str | None:
@@ -107,8 +157,11 @@ def _spelling_mismatch(reference: Member, other: Member) -> str | None:
 def _token_mismatch(base: Member, other: Member) -> str | None:
     """The reason why equal token ids mean different tokens, by the first tokenizer file that both have; None if not.
 
-    The rows of a model that is only a part of the base are matched by token: added ones, and padding, may differ.
+    The rows of a model that is only a part of the base are matched by token: added ones, and padding, may differ. The
+    text encoders of a pipeline have tokenizers of their own, which `_components_mismatch` compares.
     """
+    if base.candidate.is_pipeline:
+        return None
     inside = other.kind != base.kind
     if base.tokenizer is not None and other.tokenizer is not None:
         if inside:

@@ -11,13 +11,12 @@ from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate
-from bot.hub.inspection.member import Member, Unfit, count_language_layers
+from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.processor import read_processor
 from merging.errors import MergingError
-from merging.kinds import COMPANION_FILES, KINDS, kind_of
+from merging.kinds import KINDS, kind_of
 from merging.kinds.kind import NO_COMPONENTS, Components
 from merging.models.components import read_components
-from merging.models.settings import read_settings
 from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.sources.family import TensorHeader
 from merging.sources.header_names import name_headers
@@ -44,24 +43,28 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
     """
     check_measured(candidate)
     try:
-        config = _read_json(hub, candidate, "config.json")
+        if candidate.is_pipeline:
+            from bot.hub.inspection.pipeline import inspect_pipeline
+
+            return inspect_pipeline(hub, candidate)
+        config = read_remote_json(hub, candidate, "config.json")
         check_config(config)
         kind = kind_of(config)
         stored = _read_headers(hub, candidate, config)
-        headers, components = _name_parts(config, stored) if kind.inner_kinds else (stored, NO_COMPONENTS)
-        layers = count_language_layers(headers, components)
+        headers, components = _name_parts(config, stored) if kind.other_components else (stored, NO_COMPONENTS)
+        layers = kind.count_layers(headers, components)
         if layers == 0:
             raise Unfit("it has no transformer layers")
-        meaning = read_settings(config, layers)
+        meaning = kind.read_settings(config, layers)
         tokenizer, pieces = read_tokenizer(hub, candidate)
         has_template = candidate.file("chat_template.jinja") is not None
         processor: dict[str, object] = {}
-        for path, file in COMPANION_FILES.items():
-            if file.may_point_to_code and candidate.file(path):
-                content = _read_json(hub, candidate, path)
-                _check_pointers(path, content)
+        for file in kind.files:
+            if file.may_point_to_code and candidate.file(file.path):
+                content = read_remote_json(hub, candidate, file.path)
+                check_pointers(file.path, content)
                 has_template |= bool(content.get("chat_template"))
-                if path in kind.processor_files:
+                if file.path in kind.processor_files:
                     processor |= read_processor(content)
         return Member(
             candidate=candidate,
@@ -103,6 +106,8 @@ def inspect_source(hub: Hub, candidate: Candidate) -> Member:
         ShoalError: the Hub cannot be asked.
     """
     member = inspect_candidate(hub, candidate)
+    if candidate.is_pipeline:
+        return member
     if member.tokenizer is None and member.pieces is None:
         raise Unfit("it has neither tokenizer.json nor tokenizer.model")
     needed = KINDS[member.kind].processor_files
@@ -119,42 +124,47 @@ def check_measured(candidate: Candidate) -> None:
 
 def check_config(config: Mapping[str, object]) -> None:
     """Raise Unfit for a config that points to code, or says that the weights are quantised."""
-    _check_pointers("config", config)
+    check_pointers("config", config)
     if config.get("quantization_config"):
         raise Unfit("it is quantised (quantization_config in its config)")
 
 
-def _check_pointers(path: str, content: Mapping[str, object]) -> None:
-    """No foreign code runs here, and no release points to any, not even in settings within settings."""
+def check_pointers(path: str, content: Mapping[str, object]) -> None:
+    """Raise Unfit for settings, or settings within settings, that point to code: none runs here or is passed on."""
     found = [key for key in _CODE_POINTERS if content.get(key)]
     if found:
         raise Unfit(f"it needs custom code ({found[0]} in its {path})")
     for inside in content.values():
         if isinstance(inside, dict):
-            _check_pointers(path, inside)
+            check_pointers(path, inside)
 
 
-def _read(hub: Hub, candidate: Candidate, path: str) -> bytes:
+def read_remote_file(hub: Hub, candidate: Candidate, path: str) -> bytes:
+    """A small file at the candidate's commit; Unfit without it."""
     file = candidate.file(path)
     if file is None:
         raise Unfit(f"it has no {path}")
     return hub.read(candidate.repo, candidate.sha, path)
 
 
-def _read_json(hub: Hub, candidate: Candidate, path: str) -> dict[str, object]:
-    return parse_json_object(f"its {path}", _read(hub, candidate, path))
+def read_remote_json(hub: Hub, candidate: Candidate, path: str) -> dict[str, object]:
+    """The object in a JSON file at the candidate's commit; Unfit without it, MergingError for any other content."""
+    return parse_json_object(f"its {path}", read_remote_file(hub, candidate, path))
 
 
 def read_tokenizer(hub: Hub, candidate: Candidate) -> tuple[TokenizerDigests | None, str | None]:
     """The meaning of tokenizer.json and the hash of tokenizer.model, each if there is one."""
-    found = None
-    if candidate.file("tokenizer.json"):
-        try:
-            found = digest_tokenizer(_read(hub, candidate, "tokenizer.json"))
-        except MergingError as error:
-            raise Unfit(f"its tokenizer.json cannot be read: {error}") from error
+    found = read_tokenizer_json(hub, candidate, "tokenizer.json") if candidate.file("tokenizer.json") else None
     model = candidate.file("tokenizer.model")
     return found, model.content_id if model else None
+
+
+def read_tokenizer_json(hub: Hub, candidate: Candidate, path: str) -> TokenizerDigests:
+    """The meaning of a tokenizer.json at this path; Unfit if it cannot be read."""
+    try:
+        return digest_tokenizer(read_remote_file(hub, candidate, path))
+    except MergingError as error:
+        raise Unfit(f"its {path} cannot be read: {error}") from error
 
 
 def _read_headers(hub: Hub, candidate: Candidate, config: Mapping[str, object]) -> dict[str, TensorHeader]:
@@ -162,24 +172,29 @@ def _read_headers(hub: Hub, candidate: Candidate, config: Mapping[str, object]) 
     if candidate.is_pickled:
         from merging.pickles.plan import plan_conversion
 
-        pickles = _read_shards(hub, candidate, SINGLE_PICKLE, PICKLE_INDEX, read_remote_pickle)
+        pickles = read_shards(hub, candidate, SINGLE_PICKLE, PICKLE_INDEX, read_remote_pickle)
         plan = plan_conversion(config, pickles, "its files")
         return {header.name: header for headers in plan.values() for header in headers}
-    shards = _read_shards(hub, candidate, SINGLE, INDEX, read_remote_headers)
+    shards = read_shards(hub, candidate, SINGLE, INDEX, read_remote_headers)
     return {name: header for headers in shards.values() for name, header in headers.items()}
 
 
-def _read_shards(
+def read_shards(
     hub: Hub, candidate: Candidate, single: str, index: str, read: Callable[[Hub, Candidate, str], dict[str, T]]
 ) -> dict[str, dict[str, T]]:
-    """What `read` finds by tensor name in the single file, or in each shard; these must agree with the index."""
-    listed: dict[str, object] | None = None
+    """What `read` finds by tensor name in the single file, or in each shard; these must agree with the index.
+
+    single, index: paths of the two, which have a folder in common. Unfit for weights that are not whole.
+    """
+    listed: dict[str, str] | None = None
     names = [single]
     if candidate.file(single) is None:
-        weight_map = _read_json(hub, candidate, index).get("weight_map")
+        weight_map = read_remote_json(hub, candidate, index).get("weight_map")
         if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
             raise Unfit(f"its {index} has no weight_map")
-        listed, names = weight_map, sorted(set(weight_map.values()))
+        folder = index.rpartition("/")[0]
+        listed = {name: f"{folder}/{file}" if folder else file for name, file in weight_map.items()}
+        names = sorted(set(listed.values()))
     known = {file.path for file in candidate.weight_files}
     if strange := [name for name in names if name not in known]:
         raise Unfit(f"its {index} names {strange[0][:60]!r}, which is not among its weights")
@@ -190,9 +205,7 @@ def _read_shards(
         found = shards[name] = read(hub, candidate, name)
         if listed is not None and (odd := next((tensor for tensor in found if listed.get(tensor) != name), None)):
             given = (
-                f"gives tensor {odd[:60]!r} to {str(listed[odd])[:60]}"
-                if odd in listed
-                else f"lacks tensor {odd[:60]!r}"
+                f"gives tensor {odd[:60]!r} to {listed[odd][:60]}" if odd in listed else f"lacks tensor {odd[:60]!r}"
             )
             raise Unfit(f"its {index} {given}, but it is in {name}")
     found_names = {tensor for tensors in shards.values() for tensor in tensors}

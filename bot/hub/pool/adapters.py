@@ -11,7 +11,7 @@ from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.listing import LookUp
-from bot.hub.discovery.query import query_model
+from bot.hub.discovery.query import query_source, read_index
 from bot.hub.discovery.rules import ADAPTED_BASE, MODEL, first_refusal
 from bot.hub.inspection.adapter import inspect_adapter, read_adapter_settings
 from bot.hub.inspection.member import Member, Unfit
@@ -78,7 +78,8 @@ class AdapterBases:
         if known is not None and reference.revision in (None, known.sha):
             return known
         try:
-            found = query_model(self.hub, named.repo, reference.revision) if reference.revision else named
+            written = reference.revision
+            found = query_source(self.hub, named.repo, written) if written else read_index(self.hub, named)
             if reference.revision is None and self.watchlist.watch.pickles == "convert":
                 found = prefer_conversion(self.hub, found)
         except (HubNotFound, HubForbidden, HubRefused) as error:

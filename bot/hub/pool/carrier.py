@@ -19,7 +19,8 @@ def choose_carrier(
 ) -> Member | None:
     """The carrier that a watchlist names; else the first member of its kind that fits the base, else the base itself.
 
-    members: best first. refused: the verdicts on all other candidates. None where models have one component.
+    members: best first. refused: the verdicts on all other candidates. None where models have one component. A model
+    that is an adapter on a base is the carrier only where no other can be it: its other components are its base's.
 
     Raises:
         NoPool: no model could be the carrier.
@@ -28,6 +29,8 @@ def choose_carrier(
     if not KINDS[watchlist.kind].other_components:
         return None
     whole = [one for one in (*members, *([base] if base else [])) if one.kind == watchlist.kind]
+    uses = watchlist.search.components
+    whole.sort(key=lambda one: one.adaptation is not None)
     if watchlist.carrier != "auto":
         carrier = _find_named(watchlist.carrier.repo, whole, look_up)
         if carrier is None:
@@ -36,9 +39,9 @@ def choose_carrier(
         if not whole:
             why = f"carrier: got 'auto': no candidate is of kind {watchlist.kind}; name or pin one"
             raise NoPool(why, tuple(refused))
-        fitting = (one for one in whole if base is None or find_mismatch(one, base) is None)
+        fitting = (one for one in whole if base is None or find_mismatch(one, base, components=uses) is None)
         carrier = next(fitting, whole[0])
-    if base is not None and (reason := find_mismatch(carrier, base)):
+    if base is not None and (reason := find_mismatch(carrier, base, components=uses)):
         why = f"not of the family of the carrier {carrier.repo}: {reason}"
         raise ShoalError(f"base: got {base.repo!r}: {why}; name another base in the watchlist")
     return carrier

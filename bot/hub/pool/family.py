@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
-from bot.hub.inspection.mismatch import find_mismatch
+from bot.hub.inspection.mismatch import NO_USES, find_mismatch
 
 
 def keep_one_family(
-    members: Sequence[Member], base: Member | None, *, united: bool = False
+    members: Sequence[Member],
+    base: Member | None,
+    *,
+    united: bool = False,
+    components: Mapping[str, str] = NO_USES,
 ) -> tuple[list[Member], list[Verdict]]:
     """Keep the members whose weights can be averaged with the base's, as `split_family` does.
 
-    united: whether the merges unite vocabularies, so that members may have different ones.
+    united: whether the merges unite vocabularies, so that members may have different ones. components: as
+    `find_mismatch` takes them.
     """
-    return split_family(members, base, partial(find_mismatch, united=united))
+    return split_family(members, base, partial(find_mismatch, united=united, components=components))
 
 
 def split_family(

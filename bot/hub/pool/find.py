@@ -68,7 +68,9 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     members, unfit = _inspect_candidates(hub, watchlist, found.candidates, bases, now, on_progress)
     carrier = choose_carrier(watchlist, members, inspected_base, look_up, [*unfit, *found.refused])
     united = watchlist.search.vocabulary != SAME
-    related, unrelated = keep_one_family(members, carrier or inspected_base, united=united)
+    related, unrelated = keep_one_family(
+        members, carrier or inspected_base, united=united, components=watchlist.search.components
+    )
     distinct, duplicates = drop_duplicates(related, inspected_base)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
     licensed, forbidden = _keep_licensed(distinct, inspected_base, lineage, watchlist.noncommercial)

@@ -274,7 +274,7 @@ def _describe_role(source: Member, carrier: Member | None) -> str:
     if carrier is None:
         return ""
     if source is carrier:
-        return "; the carrier: merges have its config, its processor and its own other components"
+        return "; the carrier: merges have its settings and its own other components"
     return "" if source.kind == carrier.kind else f"; merged into the language model of {carrier.repo}"
 
 

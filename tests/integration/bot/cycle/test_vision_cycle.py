@@ -95,7 +95,7 @@ def test_a_merge_of_models_that_see_and_of_one_that_reads_is_published(finished:
     assert cycle.state is State.PUBLISHED, cycle.note
     verdicts = {verdict.repo: verdict.reason for verdict in finished.ledger.verdicts(CYCLE) if verdict.accepted}
     assert verdicts.keys() == {EYE, LENS, TONGUE}
-    assert verdicts[EYE].endswith("the carrier: merges have its config, its processor and its own other components")
+    assert verdicts[EYE].endswith("the carrier: merges have its settings and its own other components")
     assert verdicts[TONGUE].endswith(f"merged into the language model of {EYE}")
     (rows,) = (finished.ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...]),)
     assert {row.name for row in rows or ()} >= {EYE, LENS, TONGUE, BASE}  # the language models inside the carrier
