@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.release.card.facts import ExampleFacts
+from bot.release.card.picture_facts import PICTURES_FOLDER
 from bot.release.results import SplitResults
 from bot.scoring.evaluator import Evaluation
 from bot.search.results import BaselineKind
 from evaluation.eval_set import EvalItem, Sample
-
-PICTURES_FOLDER = "pictures"
-"""Folder of a release in which the pictures that its card shows are."""
 
 DRAWN_EXAMPLE = f"{PICTURES_FOLDER}/example.png"
 """The picture that the card's code draws."""

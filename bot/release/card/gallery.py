@@ -6,8 +6,7 @@ import io
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from bot.release.card.example import PICTURES_FOLDER
-from bot.release.card.picture_facts import GridCell, GridColumn, GridFacts, GridRow
+from bot.release.card.picture_facts import GRID_FILE, PICTURES_FOLDER, GridCell, GridColumn, GridFacts, GridRow
 from bot.release.plots.grid import grid_plot
 from bot.release.results import Gallery, GalleryRow, SplitResults
 from bot.scoring.cached import CachedEvaluator
@@ -24,8 +23,6 @@ MOST_SOURCES = 5
 
 CELL_SIDE, OWN_SIDE = 256, 512
 """Pixels of the longer side, at most, of a picture in the grid, and of the release's own beside it."""
-
-GRID_FILE = f"{PICTURES_FOLDER}/grid.png"
 
 
 def choose_gallery_items(report: SplitResults) -> tuple[EvalItem, ...]:

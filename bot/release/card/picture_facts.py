@@ -12,6 +12,11 @@ from evaluation.answers.degenerate import EQUAL, FLAT, NOT_FINITE, SATURATED
 from evaluation.eval_set import DrawnTask, JudgeDescription
 from evaluation.pictures.judges.judge import JudgeRepo
 
+PICTURES_FOLDER = "pictures"
+"""Folder of a release in which the pictures that its card shows are."""
+
+GRID_FILE = f"{PICTURES_FOLDER}/grid.png"
+
 Licences = Mapping[JudgeRepo, str | None]
 """The licence that the card of each judge's repo declares."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 
-from bot.release.card.example import DRAWN_EXAMPLE, PICTURES_FOLDER, skills_by_lead
+from bot.release.card.example import DRAWN_EXAMPLE, skills_by_lead
 from bot.release.card.facts import ShownAnswer, ShownFacts
 from bot.release.card.gallery import gallery_files
+from bot.release.card.picture_facts import PICTURES_FOLDER
 from bot.release.results import CycleResults, ShownItem, SplitResults
 from bot.search.results import BaselineKind
 from evaluation.eval_set import PLACE, EvalItem

@@ -267,11 +267,13 @@ class Desk:
         return ReleaseView(release, url, front_matter, card, review, request, self._tick(release))
 
     def picture(self, cycle: str, role: str, name: str) -> bytes:
-        """A picture of a release's card; NotFoundError for any other file."""
+        """A picture of a release's card, by its path there; NotFoundError for any other file, and for a link."""
         with self._ledger() as ledger:
             release = _find_release(ledger, cycle, role)
-        path = self.home.release(cycle, role) / name
-        if name not in release.files or not name.endswith(PICTURES) or path.is_symlink():
+        folder = self.home.release(cycle, role)
+        path = folder / name
+        is_linked = path.resolve() != folder.resolve() / name
+        if name not in release.files or not name.endswith(PICTURES) or is_linked:
             raise NotFoundError(f"{cycle}, {role}: has no picture {name}")
         try:
             return path.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
+from bot.release.card.picture_facts import GRID_FILE
 from bot.service.page.events import EventStream, stream_progress
 from bot.service.page.routes.access import PageStateOf, Person, client_address, request_session
 from bot.service.page.routes.responses import HEADERS, render_page
@@ -45,7 +46,7 @@ def get_cycle_page(
 ) -> HTMLResponse:
     """One cycle. x, y: the axes of the front's picture. member: the digest of the front member that is shown."""
     view = state.desk.cycle(cycle, x, y, member)
-    return render_page("cycle", person, view=view, can_review=state.controls is not None)
+    return render_page("cycle", person, view=view, grid=GRID_FILE, can_review=state.controls is not None)
 
 
 @router.get("/cycles/{cycle}/front/{member}")
@@ -77,9 +78,9 @@ def get_release_page(state: PageStateOf, person: Person, cycle: str, role: str) 
     return render_page("release", person, view=view, card=card, can_review=state.controls is not None)
 
 
-@router.get("/cycles/{cycle}/releases/{role}/pictures/{name}")
+@router.get("/cycles/{cycle}/releases/{role}/pictures/{name:path}")
 def get_picture(state: PageStateOf, _: Person, cycle: str, role: str, name: str) -> Response:
-    """A picture of a card."""
+    """A picture of a card. name: its path in the release."""
     content = state.desk.picture(cycle, role, name)
     return Response(content, media_type=_PICTURE_TYPES[name.rpartition(".")[2]], headers=dict(HEADERS))
 

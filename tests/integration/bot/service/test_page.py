@@ -168,7 +168,7 @@ def test_a_front_member_can_be_picked(browser: TestClient) -> None:
         ("/cycles/small-1?member=ffff", "has no member ffff"),
         ("/cycles/small-1/releases/best", "has no release best"),
         ("/cycles/small-1/releases/balanced/pictures/model.safetensors", "has no picture"),
-        ("/cycles/small-1/releases/balanced/pictures/..%2F..%2Fledger.sqlite", "There is nothing here."),
+        ("/cycles/small-1/releases/balanced/pictures/..%2F..%2Fledger.sqlite", "has no picture"),
         ("/assets/model_card.md.j2", "there is no model_card"),
         ("/nothing", "There is nothing here."),
     ],

@@ -21,7 +21,7 @@ from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
 from fixtures.chromium import chromium, needs_chromium
 from fixtures.cycles import Listener
-from fixtures.past_cycles import FRONT, write_past_cycles
+from fixtures.past_cycles import FRONT, write_drawn_cycle, write_past_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +32,15 @@ __all__ = ["chromium"]
 PATHS = ("/", f"/cycles/small-1?member={FRONT[1][0]}", "/cycles/small-1/releases/balanced", "/nothing")
 
 
+DRAWN = ("/cycles/drawn-1", "/cycles/drawn-1/releases/balanced")
+"""The pages of a cycle over image generators."""
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return write_past_cycles(tmp_path_factory.mktemp("home"))
+    home = write_past_cycles(tmp_path_factory.mktemp("home"))
+    write_drawn_cycle(home)
+    return home
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,26 @@ def visited(page: Page, address: str, path: str) -> Sequence[str]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(address + path)
     return complaints
+
+
+def test_pictures_of_a_release_are_shown_and_fit_a_telephone_and_a_wide_screen(chromium: Browser, address: str) -> None:
+    for width in (360, 1600):
+        with chromium.new_context(viewport={"width": width, "height": 720}) as context:
+            page = context.new_page()
+            for path, pictures in zip(DRAWN, (1, 3), strict=True):
+                assert visited(page, address, path) == []
+                images = page.locator("main img")
+                expect(images).to_have_count(pictures)
+                for image in images.all():
+                    image.scroll_into_view_if_needed()
+                    expect(image).to_have_js_property("complete", True)
+                    shown = image.evaluate(
+                        "it => [it.naturalWidth > 0, it.getBoundingClientRect().right, it.alt.length > 9]"
+                    )
+                    assert shown[0] and shown[1] <= width and shown[2]
+                assert page.evaluate("document.documentElement.scrollWidth") == width
+                found = Axe().run(page)
+                assert [(path, rule["id"], rule["nodes"][0]["html"]) for rule in found.response["violations"]] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
