@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from bot.errors import ShoalError, failure_reason
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.hub.judges import JudgeModel
 from bot.ledger.ledger import Cycle, Ledger, State
 from bot.progress import Narrator
 from bot.watchlist.watchlist import Watchlist
@@ -29,6 +30,11 @@ class CycleContext:
     narrator: Narrator
     cycle: Cycle
     save: Callable[[], None] = lambda: None
+
+    @property
+    def judges(self) -> tuple[JudgeModel, ...]:
+        """The models that judge the tasks, as they were found before the pool was; none of most kinds."""
+        return self.ledger.kept(self.cycle.id, JudgeModel.STAGE, tuple[JudgeModel, ...]) or ()
 
     def finish(self, state: State, note: str) -> None:
         """Close the cycle with one line on how it ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from bot.cycle.sources import describe_templates, find_missing_template
 from bot.cycle.workload import AuditionWork, Speed, StageCost, cost_stages, list_stages
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
+from bot.hub.judges import JudgeModel, find_judges
 from bot.hub.pool.choice import invite_to_audition, needs_audition
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Family, NoPool, Pool
@@ -60,7 +61,8 @@ class RunCost:
     """The cost of a run, in bytes and counts.
 
     auditioned: number of models that compete for the places in a merge; 0 if no more fit than there are places.
-    places: places beside pinned models. disk: bytes of the downloads, of what adapters add to their bases, and of the
+    places: places beside pinned models. download: bytes of the sources and of the models that judge their pictures.
+    disk: bytes of the downloads, of what adapters add to their bases, and of the
     releases or, if that is more, of the conversion of pickles before them. memory: bytes that all processes need at
     once, without the sources, which are memory-mapped. largest: bytes of the largest merge, which has `layers` layers.
     genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
@@ -139,6 +141,7 @@ def make_plan(
         ShoalError, EvaluationError, MergingError: the Hub, a task or the search space cannot be used.
     """
     suite, no_data = _load_suite(watchlist)
+    judges = find_judges(hub, watchlist)
     facts = suite.describe() if suite else ()
     refusal = refuse_counts(watchlist, facts) if suite else None
     cost, recalled, warnings = None, None, []
@@ -156,7 +159,7 @@ def make_plan(
         refusal = refusal or refuse_references(watchlist.evaluation_guards, pool) or no_template
         if suite and no_template is None:
             on_progress("measuring the speed of this machine")
-            cost = estimate_cost(hub, watchlist, pool, entrants, suite, measure)
+            cost = estimate_cost(hub, watchlist, pool, entrants, suite, measure, judges)
             # Before an audition nobody knows the sources.
             recalled = plan_recall(watchlist, pool, ledger) if ledger and entrants is pool else None
     baselines = cost.baselines if cost else watchlist.max_sources + 1  # with a base
@@ -191,11 +194,18 @@ def _load_suite(watchlist: Watchlist) -> tuple[TaskSuite | None, str | None]:
 
 
 def estimate_cost(
-    hub: Hub, watchlist: Watchlist, pool: Pool, entrants: Family, suite: TaskSuite, measure: MeasureSpeed
+    hub: Hub,
+    watchlist: Watchlist,
+    pool: Pool,
+    entrants: Family,
+    suite: TaskSuite,
+    measure: MeasureSpeed,
+    judges: Sequence[JudgeModel] = (),
 ) -> RunCost:
     """The cost of a run over a pool on this machine.
 
-    entrants: the family that auditions for a place in it; the pool itself without an audition.
+    entrants: the family that auditions for a place in it; the pool itself without an audition. judges: the models that
+    judge the tasks.
     """
     strategy = make_strategy(watchlist, pool)
     resources, needed = fit_resources(watchlist, strategy, pool)
@@ -212,11 +222,12 @@ def estimate_cost(
     speed = measure(hub, pool, strategy, resources, suite)
     work = list_stages(watchlist, items, baselines, audition, staged=strategy.staged)
     stages = cost_stages(work, resources.workers, speed)
+    download = entrants.download_bytes + sum(judge.download_bytes for judge in judges)
     return RunCost(
         auditioned=0 if entrants is pool else len(entrants.sources) - len(entrants.pinned),
         places=watchlist.max_sources - len(entrants.pinned),
-        download=entrants.download_bytes,
-        disk=entrants.download_bytes
+        download=download,
+        disk=download
         + sum(member.difference_bytes for member in entrants.members)
         + max(entrants.conversion_bytes, watchlist.publish.max_releases * largest),
         memory=run_memory(resources.workers + bool(pool.vocabulary and pool.vocabulary.parted), needed),

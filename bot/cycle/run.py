@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from bot.cycle.context import CycleContext
 from bot.cycle.rejections import look_up_pull_requests, refuse_rejected
 from bot.cycle.resources import fit_resources
-from bot.cycle.sources import check_before, describe_equal_cycle, find_equal_cycle, prepare_pool
+from bot.cycle.sources import (
+    check_before,
+    describe_equal_cycle,
+    find_equal_cycle,
+    prepare_judges,
+    prepare_pool,
+)
 from bot.cycle.steps import (
     Folders,
     ask_about_pictures,
@@ -86,6 +92,7 @@ def complete_cycle(context: CycleContext, make_evaluator: EvaluatorFactory) -> N
     if warning is not None:
         context.narrator.say(f"warning: {warning}")
     look_up_pull_requests(context)
+    prepare_judges(context)
     pool, folders = prepare_pool(context, make_evaluator)
     repos = release_repos(watchlist, cycle.number, pool.licence.name_prefix)
     if watchlist.publish.mode != "off":
@@ -157,6 +164,7 @@ def search_and_choose(
         samples=samples,
         shown=shown,
         galleries=galleries,
+        judges={judge.repo: judge.licence for judge in context.judges},
         choice=choice,
         gap=gap,
         recalled=recalled,

@@ -14,6 +14,7 @@ from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.download import Fetched, SourceGone, fetch_pool, member_folders
 from bot.hub.inspection.member import Member, RemoteWeights
+from bot.hub.judges import JudgeModel, fetch_judges, find_judges
 from bot.hub.pool.choice import invite_to_audition, needs_audition
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import AnyFamily, Family, NoPool, Pool, remove_members
@@ -83,6 +84,19 @@ def prepare_pool(
     if note := release_note(folders[leader.ref]):
         context.narrator.say(f"{leader.repo}, whose tokenizer the merges use: {note}")
     return pool, folders
+
+
+def prepare_judges(context: CycleContext) -> None:
+    """Look up and fetch the models that judge a cycle's tasks, if there are any; they are pinned, and stay the same.
+
+    ShoalError for one that cannot be used, before anything else is fetched.
+    """
+    judges = context.judges or find_judges(context.hub, context.watchlist)
+    if judges:
+        context.ledger.keep(context.cycle.id, JudgeModel.STAGE, judges, tuple[JudgeModel, ...])
+        size = sum(judge.download_bytes for judge in judges)
+        with context.narrator.bar("fetching the judges", size, in_bytes=True) as advance:
+            fetch_judges(context.hub, judges, context.home.sources, lambda repo, count: advance(count, repo))
 
 
 def find_missing_template(watchlist: Watchlist, pool: Pool) -> str | None:

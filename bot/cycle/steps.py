@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.cycle.context import CycleContext
+from bot.hub.judges import judge_folders
 from bot.hub.pool.pool import Family, Pool
 from bot.ledger.decisions import keep_documents, kept_documents
 from bot.ledger.ledger import ReleaseEntry
@@ -72,6 +73,7 @@ def make_worker_spec(context: CycleContext, pool: Family, folders: Folders, reso
         resources=resources,
         rounds=watchlist.rounds,
         vocabulary=rows,
+        judges=tuple(judge_folders(context.judges, context.home.sources).items()),
     )
 
 

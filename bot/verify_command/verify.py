@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
+from bot.hub.judges import fetch_judges, find_judges
+from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.evidence import TASKS_FOLDER, WATCHLIST_FILE, Evidence, read_evidence, read_record
 from bot.release.publish import PROVENANCE
@@ -30,6 +33,7 @@ from bot.verify_command.verdicts import (
 from bot.watchlist.values import ShortForm
 from bot.watchlist.watchlist import Watchlist
 from evaluation.eval_set import ItemResults
+from evaluation.pictures.judges.judge import JudgeRepo
 from evaluation.splits import Split, SplitSizes
 from merging.errors import MergingError
 from merging.identity import ModelId
@@ -107,8 +111,12 @@ class Verifier:
         if reason := self._refuse_tasks(folder, evidence.watchlist):
             return ReleaseCheck("scores", CheckOutcome.UNCHECKED, reason)
         card = read_card_scores(folder)
+        try:
+            judges = self._fetch_judges(evidence.watchlist)
+        except ShoalError as error:
+            return ReleaseCheck("scores", CheckOutcome.UNCHECKED, str(error).partition(";")[0])
         with self.narrator.bar("scoring it again", None):
-            measured = self._score(folder, evidence)
+            measured = self._score(folder, evidence, judges)
         if isinstance(measured, Failure):
             return ReleaseCheck("scores", CheckOutcome.UNCHECKED, f"it could not be scored: {measured.reason}")
         return compare_scores(evidence.items, measured.scores, card, all_items=self.items is None)
@@ -125,7 +133,15 @@ class Verifier:
         code = "which may run any code; read them, then add --trust-remote-code"
         return f"the release brings tasks of its own ({TASKS_FOLDER}/), {code}"
 
-    def _score(self, folder: Path, evidence: Evidence) -> ItemResults | Failure:
+    def _fetch_judges(self, watchlist: Watchlist) -> Mapping[JudgeRepo, Path]:
+        judges = find_judges(self.hub, watchlist)
+        if not judges:
+            return {}
+        size = sum(judge.download_bytes for judge in judges)
+        with hold_home(self.home), self.narrator.bar("fetching the judges", size, in_bytes=True) as advance:
+            return fetch_judges(self.hub, judges, self.home.sources, lambda repo, count: advance(count, repo))
+
+    def _score(self, folder: Path, evidence: Evidence, judges: Mapping[JudgeRepo, Path]) -> ItemResults | Failure:
         watchlist, itself = evidence.watchlist, ModelId(str(folder))
         most = watchlist.items.report
         limit = most if self.items is None else min(self.items, most or self.items)
@@ -143,6 +159,7 @@ class Verifier:
             sizes=SplitSizes(watchlist.items.search, watchlist.items.validation, limit),
             seed=watchlist.search.seed,
             resources=Resources(1, machine.cores, device, stated.batch_size),
+            judges=tuple(judges.items()),
         )
         with ProcessPool(spec) as workers:
             return workers.evaluate_folder(folder, Split.REPORT)

@@ -50,7 +50,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
         config = read_remote_json(hub, candidate, "config.json")
         check_config(config)
         kind = kind_of(config)
-        stored = _read_headers(hub, candidate, config)
+        stored = read_model_headers(hub, candidate, config)
         headers, components = _name_parts(config, stored) if kind.other_components else (stored, NO_COMPONENTS)
         layers = kind.count_layers(headers, components)
         if layers == 0:
@@ -167,7 +167,7 @@ def read_tokenizer_json(hub: Hub, candidate: Candidate, path: str) -> TokenizerD
         raise Unfit(f"its {path} cannot be read: {error}") from error
 
 
-def _read_headers(hub: Hub, candidate: Candidate, config: Mapping[str, object]) -> dict[str, TensorHeader]:
+def read_model_headers(hub: Hub, candidate: Candidate, config: Mapping[str, object]) -> dict[str, TensorHeader]:
     """The headers of all shards, which must agree with the index; of pickles those that their conversion will have."""
     if candidate.is_pickled:
         from merging.pickles.plan import plan_conversion

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 SCORE = "score"
 """The metric of a judge that gives one number."""
 
-JUDGE_FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
-"""Patterns of the files of a judge's repo that are needed: weights as safetensors, configs, vocabularies; no code."""
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
