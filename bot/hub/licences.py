@@ -16,6 +16,19 @@ _NAMES = MappingProxyType(
     | {f"llama3.{minor}": f"Llama 3.{minor}" for minor in (1, 2, 3)}
 )
 
+_CREATIVEML = MappingProxyType(
+    {
+        "creativeml-openrail-m": (
+            " (CreativeML Open RAIL-M of August 22, 2022, huggingface.co/spaces/CompVis/stable-diffusion-license)"
+        ),
+        "openrail++": (
+            " (CreativeML Open RAIL++-M of July 26, 2023, "
+            "huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/blob/main/LICENSE.md)"
+        ),
+    }
+)
+"""The OpenRAIL licences of image generators, with title, date, and where the text is; their Attachments A are equal."""
+
 _SLASH = "--"
 """Stands for the slash of a repo in a file's name."""
 
@@ -49,7 +62,8 @@ class ReleaseLicence:
     """The licence of a release, and the conditions that come with it.
 
     name, link: for the card, where the id is "other"; None for the Hub's own ids.
-    notices: sentences the card must hold.
+    notices: sentences the card must hold. restricted: whether it must also hold the list of uses that the CreativeML
+    OpenRAIL licences do not allow. in_file: whether the notices must be in a file of their own besides.
     name_prefix: what the repo's name must start with; None: anything.
     """
 
@@ -58,6 +72,8 @@ class ReleaseLicence:
     link: str | None
     notices: tuple[str, ...]
     name_prefix: str | None
+    restricted: bool = False
+    in_file: bool = False
 
 
 class LicenceError(ShoalError):
@@ -93,7 +109,7 @@ def licence_conflict(declared: Sequence[DeclaredLicence]) -> str | None:
     kinds = {LICENCES[licence]: entry for licence, entry in bearing.items()}
     families = [kind for kind in kinds if kind is not LicenceKind.NONCOMMERCIAL]
     restricted = LicenceKind.NONCOMMERCIAL in kinds and bool(
-        {LicenceKind.LLAMA, LicenceKind.GEMMA, LicenceKind.OPENRAIL} & set(kinds)
+        {LicenceKind.LLAMA, LicenceKind.GEMMA, LicenceKind.OPENRAIL, LicenceKind.STABILITY} & set(kinds)
     )
     llamas = [licence for licence in bearing if LICENCES[licence] is LicenceKind.LLAMA]
     alike = [licence for licence in bearing if LICENCES[licence] is LicenceKind.SHARE_ALIKE]
@@ -123,11 +139,12 @@ def combine_licences(declared: Sequence[DeclaredLicence], *, noncommercial: bool
         LicenceKind.LLAMA,
         LicenceKind.GEMMA,
         LicenceKind.OPENRAIL,
+        LicenceKind.STABILITY,
         LicenceKind.SHARE_ALIKE,
         LicenceKind.NONCOMMERCIAL,
     ):
         if kind in by_kind:
-            return _bound_licence(kind, sorted({str(entry.licence).lower() for entry in by_kind[kind]})[-1], notices)
+            return _bound_licence(kind, sorted({str(entry.licence).lower() for entry in by_kind[kind]}), notices)
     ids = {str(entry.licence).lower() for entry in declared}
     return ReleaseLicence("mit" if ids == {"mit"} else "apache-2.0", None, None, notices, None)
 
@@ -142,9 +159,10 @@ def _attribution(declared: Sequence[DeclaredLicence]) -> str:
     return f"This model is made from {made_from}; their copyright notices and licences apply."
 
 
-def _bound_licence(kind: LicenceKind, licence: str, notices: tuple[str, ...]) -> ReleaseLicence:
-    """The licence of a merge in which one model's licence binds the whole."""
+def _bound_licence(kind: LicenceKind, licences: Sequence[str], notices: tuple[str, ...]) -> ReleaseLicence:
+    """The licence of a merge in which the licences of one kind bind the whole. licences: their ids, in order."""
     extra: tuple[str, ...]
+    licence = licences[-1]
     if kind is LicenceKind.FORBIDS:
         return ReleaseLicence("other", licence, None, (*notices, "This model must not be published."), None)
     if kind is LicenceKind.LLAMA:
@@ -161,10 +179,37 @@ def _bound_licence(kind: LicenceKind, licence: str, notices: tuple[str, ...]) ->
             "Use must follow the Gemma Prohibited Use Policy; whoever passes this model on passes both on.",
         )
     elif kind is LicenceKind.OPENRAIL:
-        extra = ("The use restrictions of the OpenRAIL licence apply, and are passed on with this model.",)
+        return _openrail_licence(licences, notices)
+    elif kind is LicenceKind.STABILITY:
+        extra = (
+            "Powered by Stability AI.",
+            "This Stability AI Model is licensed under the Stability AI Community License, "
+            "Copyright © Stability AI Ltd. All Rights Reserved.",
+            "It was changed: its weights are merged with those of others. Use must follow Stability AI's Acceptable "
+            "Use Policy; who earns more than the licence allows needs another licence for commercial use.",
+        )
+        return ReleaseLicence("other", licence, "https://stability.ai/license", (*notices, *extra), None, in_file=True)
     else:
         extra = ("Commercial use is not allowed.",)
     return ReleaseLicence(licence, None, None, (*notices, *extra), None)
+
+
+def _openrail_licence(licences: Sequence[str], notices: tuple[str, ...]) -> ReleaseLicence:
+    """The licence of a merge with models under OpenRAIL licences: their use restrictions are passed on."""
+    named = " and ".join(f"{licence}{_CREATIVEML.get(licence, '')}" for licence in licences)
+    extra = (
+        f"The use restrictions of {named} apply to this model and to whatever is made from it: whoever uses it is "
+        "bound by them, and whoever passes it on passes them on, with a copy of the licence. A source's own card may "
+        "restrict more.",
+        "The files were changed: the weights are merged with those of others.",
+    )
+    restricted = not _CREATIVEML.keys().isdisjoint(licences)
+    return ReleaseLicence(licences[-1], None, None, (*notices, *extra), None, restricted)
+
+
+def notice_file(licence: ReleaseLicence) -> dict[str, bytes]:
+    """The file with a release's notices by its name, where its licence asks for one; else none."""
+    return {"NOTICE": ("\n".join(licence.notices) + "\n").encode()} if licence.in_file else {}
 
 
 def collect_licence_files(folders: Mapping[str, Path]) -> dict[str, bytes]:

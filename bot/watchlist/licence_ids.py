@@ -16,6 +16,7 @@ class LicenceKind(StrEnum):
     LLAMA = "Llama"  # the merge takes this very licence, says "Built with Llama", and is named Llama…
     GEMMA = "Gemma"  # the merge takes the Gemma terms
     OPENRAIL = "OpenRAIL"  # the merge carries the use restrictions
+    STABILITY = "Stability AI Community"  # the merge takes this very licence, and has its notice in a file
     FORBIDS = "forbids it"  # derivatives or publication are not allowed
 
 
@@ -39,6 +40,7 @@ LICENCES: Mapping[str, LicenceKind] = MappingProxyType(
             ),
             LicenceKind.OPENRAIL,
         ),
+        "stabilityai-ai-community": LicenceKind.STABILITY,
         **dict.fromkeys(
             (
                 "cc-by-nd-4.0",
@@ -53,3 +55,6 @@ LICENCES: Mapping[str, LicenceKind] = MappingProxyType(
     }
 )
 """The licences that the policy knows, by the Hub's ids or the names that cards give; every other one is refused."""
+
+NAMED = frozenset({"microsoft-research-license", "stabilityai-ai-community"})
+"""Those that the Hub has no id for: cards declare them as `other`, with the name."""

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from bot.watchlist.licence_ids import LICENCES, NAMED
 from merging.errors import MergingError
 from merging.kinds import COMPANION_FILES, KINDS
 from merging.kinds.kind import MIB
@@ -56,6 +57,7 @@ _WHOLE, _BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", 
 """Dtypes, as safetensors names them, of weights that average, and of masks and positions that some files hold too."""
 
 _COMMA = ", "
+_OTHER_LICENCE, _LICENCE_NAME = "other", re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 _PIPELINE_TAG = "diffusers:"
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
@@ -266,7 +268,7 @@ def to_candidate(info: ModelInfo, pinned: int | None = None) -> Candidate:
         repo=info.id,
         sha=info.sha or "",
         author=info.author or info.id.split("/")[0],
-        licence=_COMMA.join(_words(card.get("license"))) or None,
+        licence=_declared_licence(card),
         languages=tuple(word for word in _words(card.get("language")) if _is_language(word)),
         tags=tuple(info.tags or ()),
         base_models=base_models,
@@ -298,6 +300,15 @@ def _words(value: object) -> tuple[str, ...]:
     """The texts of a card's field, which may hold one text, a list of them, or anything else."""
     items: Iterable[object] = value if isinstance(value, list | tuple) else (value,)
     return tuple(item for item in items if isinstance(item, str) and item)
+
+
+def _declared_licence(card: Mapping[str, object]) -> str | None:
+    """The licences that a card lists; the name of one that the Hub has no id for, unless it is another one's id."""
+    listed = _words(card.get("license"))
+    named = card.get("license_name")
+    if listed == (_OTHER_LICENCE,) and isinstance(named, str) and _LICENCE_NAME.fullmatch(named):
+        return _OTHER_LICENCE if named.lower() in LICENCES.keys() - NAMED else named
+    return _COMMA.join(listed) or None
 
 
 def _is_language(word: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from bot.release.card.example import DRAWN_EXAMPLE, skills_by_lead
 from bot.release.card.facts import ShownAnswer, ShownFacts
@@ -49,7 +49,7 @@ def shown_facts(items: tuple[ShownItem, ...]) -> tuple[ShownFacts, ...]:
     )
 
 
-def picture_files(results: CycleResults, digest: str, repo: str) -> Mapping[str, bytes]:
+def picture_files(results: CycleResults, digest: str, repo: str) -> dict[str, bytes]:
     """The pictures that the card of a release for this repo shows: PNG files by their paths in it."""
     return dict(_picture_files(results, digest, repo))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from bot.hub.licences import notice_file
 from bot.release.card.card import (
     PARETO_PICTURE,
     PATH_PICTURE,
@@ -28,7 +29,8 @@ from merging.writing.atomic import atomic_file
 def write_card_files(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], folder: Path) -> None:
     """Write the card and its pictures into a release's folder. repos: role → repo."""
     facts = card_facts(results, chosen, repos, folder)
-    for name, content in picture_files(results, chosen.recipe, repos[chosen.role]).items():
+    pictures = picture_files(results, chosen.recipe, repos[chosen.role])
+    for name, content in (pictures | notice_file(facts.licence)).items():
         with atomic_file(folder / name) as file:
             file.write(content)
     (folder / "README.md").write_text(render_release_card(facts), encoding="utf-8")

@@ -1,8 +1,17 @@
 from dataclasses import replace
 
 import pytest
+from huggingface_hub import ModelInfo
 
-from bot.hub.licences import DeclaredLicence, LicenceError, combine_licences, licence_conflict, licence_refusal
+from bot.hub.discovery.candidate import to_candidate
+from bot.hub.licences import (
+    DeclaredLicence,
+    LicenceError,
+    combine_licences,
+    licence_conflict,
+    licence_refusal,
+    notice_file,
+)
 
 
 def merged(*licences, noncommercial=False):
@@ -41,6 +50,50 @@ def test_a_stated_licence_is_attributed_as_such_and_may_forbid_publishing():
     assert licence.notices[1] == "This model must not be published."
 
 
+def test_the_use_restrictions_of_openrail_licences_are_passed_on_with_all_their_texts():
+    licence = merged("openrail++", "creativeml-openrail-m", "mit")
+    assert licence.id == "openrail++" and licence.restricted and not licence.in_file
+    _, restrictions, changed = licence.notices
+    for part in ("creativeml-openrail-m", "spaces/CompVis/stable-diffusion-license", "openrail++", "LICENSE.md"):
+        assert part in restrictions
+    assert "passes them on" in restrictions and "files were changed" in changed
+    other = merged("bigscience-openrail-m", "mit")  # its list is another one
+    assert other.id == "bigscience-openrail-m" and not other.restricted and "bigscience" in other.notices[1]
+
+
+def test_stability_s_community_licence_is_named_linked_and_noted_in_a_file():
+    licence = merged("stabilityai-ai-community", "apache-2.0")
+    assert (licence.id, licence.name, licence.in_file) == ("other", "stabilityai-ai-community", True)
+    assert licence.link == "https://stability.ai/license"
+    assert "Powered by Stability AI." in licence.notices
+    (notice,) = notice_file(licence).values()
+    assert "Copyright © Stability AI Ltd. All Rights Reserved.\nIt was changed" in notice.decode()
+    assert notice_file(merged("openrail++", "mit")) == {}
+
+
+@pytest.mark.parametrize(
+    ("card", "found"),
+    [
+        ({"license": "other", "license_name": "stabilityai-ai-community"}, "stabilityai-ai-community"),
+        (
+            {"license": "other", "license_name": "flux-1-dev-non-commercial-license"},
+            "flux-1-dev-non-commercial-license",
+        ),
+        ({"license": "other", "license_name": "mit"}, "other"),
+        ({"license": "other", "license_name": "MIT"}, "other"),
+        ({"license": "other", "license_name": "mit, mit"}, "other"),
+        ({"license": "other", "license_name": ["mit"]}, "other"),
+        ({"license": "mit", "license_name": "gemma"}, "mit"),
+        ({}, None),
+    ],
+)
+def test_a_licence_without_an_id_is_known_by_its_name_alone(card, found):
+    candidate = to_candidate(ModelInfo(id="reef/a", cardData=card, tags=[], siblings=[]))
+    assert candidate.licence == found
+    if found not in ("mit", "stabilityai-ai-community"):
+        assert licence_refusal(DeclaredLicence("reef/a", candidate.licence), noncommercial=True)
+
+
 def test_every_part_is_attributed_with_its_licence():
     notice = merged("mit", "apache-2.0").notices[0]
     assert "reef/0 (mit)" in notice
@@ -53,6 +106,8 @@ def test_every_part_is_attributed_with_its_licence():
         ("llama3", "llama3.1"),
         ("llama3.1", "gemma"),
         ("llama3.1", "openrail"),
+        ("stabilityai-ai-community", "openrail++"),
+        ("cc-by-nc-4.0", "stabilityai-ai-community"),
         ("cc-by-nc-4.0", "llama3.1"),
         ("cc-by-nc-sa-4.0", "gemma"),
         ("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),

@@ -28,7 +28,7 @@ from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import Question
 from evaluation.statistics.values import Interval
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION
-from fixtures.drawn_facts import picture_facts
+from fixtures.drawn_facts import HOW, YES, picture_facts
 from fixtures.golden import path_facts, weight_merge_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 from localhub.pages.markup import render_card
@@ -217,7 +217,9 @@ def unfolded(card: str) -> str:
     return re.sub(r"<[^>]+>", " ", shown)
 
 
-@pytest.mark.parametrize("facts", [OF_MERGE, OF_PATH, hostile()], ids=["merge", "path", "hostile"])
+@pytest.mark.parametrize(
+    "facts", [OF_MERGE, OF_PATH, OF_PICTURES, hostile()], ids=["merge", "path", "pictures", "hostile"]
+)
 def test_a_reader_has_no_more_than_700_words_before_opening_anything(facts: CardFacts) -> None:
     words = len(unfolded(render_release_card(facts)).split())
     assert 200 < words <= 700
@@ -406,6 +408,21 @@ def test_the_front_matter_is_what_the_hub_reads_back() -> None:
     }
     assert validate_card(str(card)).errors == ()
     assert ModelCard(str(card)).data.to_dict() == data
+
+
+def test_the_front_matter_of_an_image_generator_has_its_pictures_and_the_hub_takes_it() -> None:
+    text = render_release_card(OF_PICTURES)
+    data = ModelCard(text).data.to_dict()
+    assert (data["library_name"], data["pipeline_tag"], data["license"]) == ("diffusers", "text-to-image", "openrail++")
+    assert OF_PICTURES.grid is not None
+    assert data["widget"] == [
+        {"text": row.prompt, "parameters": {"negative_prompt": row.negative}, "output": {"url": row.picture}}
+        for row in OF_PICTURES.grid.rows
+    ]
+    assert data["thumbnail"] == f"{OF_PICTURES.hub_url}/{OF_PICTURES.repo}/resolve/main/{OF_PICTURES.grid.picture}"
+    first = data["model-index"][0]["results"][0]["metrics"][0]["args"]
+    assert first["drawn"] == HOW and first["judge"] == YES.words
+    assert validate_card(text).errors == () == validate_card(text).warnings
 
 
 def test_a_licence_of_its_own_is_named_and_linked() -> None:
