@@ -34,7 +34,7 @@ from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
 from evaluation.suites import SUITES
 from merging.identity import ModelId
-from merging.tokenizers.release_files import release_note
+from merging.kinds import KINDS
 
 DAMAGED = "damaged: "
 """Prefix of `fetch_pool`'s refusals for corrupt content. A commit never changes, so later cycles can reuse them; of an
@@ -81,7 +81,7 @@ def prepare_pool(
     leader = pool.leader
     if pool.vocabulary is not None:
         context.narrator.say(describe_vocabulary(pool.vocabulary))
-    if note := release_note(folders[leader.ref]):
+    if note := KINDS[pool.kind].release_note(folders[leader.ref]):
         context.narrator.say(f"{leader.repo}, whose tokenizer the merges use: {note}")
     return pool, folders
 

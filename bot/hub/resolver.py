@@ -21,7 +21,7 @@ from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candida
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import query_source
 from bot.hub.discovery.rules import form_refusal
-from bot.hub.inspection.member import RemoteWeights, Unfit
+from bot.hub.inspection.member import Member, RemoteWeights, Unfit
 from bot.hub.inspection.reading import check_config, inspect_candidate, read_adapter_headers
 from merging.dtypes import BITS
 from merging.errors import MergingError
@@ -291,11 +291,7 @@ class Resolver:
     def _read_repo(self, model: ModelId) -> ResolvedModel:
         from merging.models.stored_model import stored_model_from_headers
 
-        candidate = self._find_repo(model.location, model.revision)
-        if reason := form_refusal(candidate):
-            raise Unfit(f"{reason}; name another model")
-        self._check_pickles(candidate)
-        member = inspect_candidate(self.hub, candidate)
+        member = self._inspect(model)
         try:
             config = parse_json_object(CONFIG, self.hub.read(member.repo, member.sha, CONFIG))
             stored_model = stored_model_from_headers(member.repo, config, member.headers)
@@ -327,6 +323,22 @@ class Resolver:
             raise Unfit(f"its adapter: {plain(str(error))}") from error
         remote = RemoteWeights(candidate, stored)
         return ModelFiles(remote.ref, remote)
+
+    def find_weights(self, model: ModelId) -> tuple[RemoteWeights, ...]:
+        """The repos of a model of any kind that is on the Hub: its own, or its base's, then its adapter's.
+
+        Raises as `resolve`.
+        """
+        if model.adapter is not None:
+            return self.resolve(model).remotes
+        return self._inspect(model).remotes
+
+    def _inspect(self, model: ModelId) -> Member:
+        candidate = self._find_repo(model.location, model.revision)
+        if reason := form_refusal(candidate):
+            raise Unfit(f"{reason}; name another model")
+        self._check_pickles(candidate)
+        return inspect_candidate(self.hub, candidate)
 
 
 def _read_folder(model: ModelId, folder: Path) -> ResolvedModel:

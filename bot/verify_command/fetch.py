@@ -10,8 +10,8 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import Damaged, SourceGone, fetch_repo
-from bot.hub.inspection.member import Unfit
-from bot.hub.resolver import ResolvedModel, Resolver, is_commit
+from bot.hub.inspection.member import RemoteWeights, Unfit
+from bot.hub.resolver import Resolver, is_commit, source_folder
 from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.evidence import EVIDENCE_FOLDER
@@ -53,32 +53,33 @@ def fetch_release(hub: Hub, repo: str, revision: str | None, folder: Path, narra
 
 def fetch_sources(
     hub: Hub, home: Home, models: set[ModelId], narrator: Narrator, *, convert_pickles: bool = False
-) -> tuple[dict[ModelId, ResolvedModel], str | None]:
+) -> tuple[dict[ModelId, Path], str | None]:
     """Fetch the pinned sources of a recipe into the home; those with pickled weights only if these may be converted.
 
-    Returns them with None, or nothing with the reason why one of them cannot be had.
+    Returns their folders, as `fetch_pool` gives them, with None; or nothing with the reason why one cannot be had.
 
     Raises:
         ShoalError: the Hub cannot be asked, or the disk is full.
     """
-    resolver, found = Resolver(hub, Path.cwd(), convert_pickles=convert_pickles), {}
+    resolver = Resolver(hub, Path.cwd(), convert_pickles=convert_pickles)
+    remotes: dict[ModelId, RemoteWeights] = {}  # by the names in the recipe: a repo may have another one by now
     for model in sorted(models, key=str):
         if not all(is_commit(part.revision) for part in model.parts):
             return {}, f"{model}: is not pinned to a commit of the Hub"
         try:
-            found[model] = resolver.resolve(model)
+            remotes |= dict(zip((model.plain, *model.parts[1:]), resolver.find_weights(model), strict=True))
         except Unfit as error:
             return {}, f"{model}: {error}"
-    remotes = {remote.ref: remote for model in found.values() for remote in model.remotes}.values()
-    size = sum(remote.candidate.download_bytes for remote in remotes)
+    size = sum(remote.candidate.download_bytes for remote in {one.ref: one for one in remotes.values()}.values())
     with hold_home(home), narrator.bar("fetching the sources", size, in_bytes=True) as advance:
         report: Callable[[str, int], None] = lambda repo, count: advance(count, repo)  # noqa: E731
-        for remote in remotes:
+        for remote in remotes.values():
             try:
                 fetch_repo(hub, remote, home.sources, report, narrator.say)
             except (Damaged, SourceGone) as error:
                 return {}, f"{remote.repo}@{remote.sha[:12]}: {str(error).partition(';')[0]}"
-    return found, None
+    repos = {model: source_folder(home.sources, remote.ref) for model, remote in remotes.items()}
+    return repos | {model: repos[model.plain] for model in models}, None
 
 
 def no_release(name: str) -> ShoalError:

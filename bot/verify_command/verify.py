@@ -12,6 +12,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.judges import fetch_judges, find_judges
+from bot.hub.resolver import open_sources
 from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.evidence import TASKS_FOLDER, WATCHLIST_FILE, Evidence, read_evidence, read_record
@@ -84,7 +85,7 @@ class Verifier:
 
     def _check_weights(self, folder: Path, rebuilt: Path) -> tuple[ReleaseCheck, ReleaseCheck]:
         recipe, config_source = read_provenance(folder)
-        sources, problem = fetch_sources(
+        folders, problem = fetch_sources(
             self.hub,
             self.home,
             {*recipe.origins, config_source},
@@ -96,9 +97,8 @@ class Verifier:
                 "tensors", CheckOutcome.UNCHECKED, problem
             )
         with self.narrator.bar("building it again", None):
-            weights = {origin: sources[origin].open_weights(self.home.sources) for origin in recipe.origins}
-            own_config = sources[config_source].files.folder(self.home.sources)
-            write_release(recipe, weights, rebuilt, {}, config_source=own_config)
+            weights = open_sources(recipe.origins, folders)
+            write_release(recipe, weights, rebuilt, {}, config_source=folders[config_source])
         with self.narrator.bar("comparing", None):
             return compare_files(folder, rebuilt), compare_tensors(folder, rebuilt)
 

@@ -54,6 +54,11 @@ class Sampler:
         }
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures."""
+        return self.width, self.height
+
+    @property
     def key(self) -> str:
         """The settings as one text."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)

@@ -174,7 +174,7 @@ class ImageSuite:
         if key not in self.desks:
             folder = self.judges.get(judge.repo) if judge.repo is not None else None
             rows = [item.row for item in items[:PROBE_ROWS]]
-            self.desks[key] = JudgeDesk(judge, folder, loaded.task.metrics, rows)
+            self.desks[key] = JudgeDesk(judge, folder, loaded.task.metrics, rows, loaded.task.sampler.size)
         return self.desks[key]
 
     def _use(self, item: EvalItem) -> tuple[Skill, SkillTask]:
@@ -211,7 +211,7 @@ def _try_rules(loaded: LoadedPictures) -> None:
     for judge in (task.judge, task.report_judge):
         if judge is not None and judge.repo is None:
             try:
-                JudgeDesk(judge, None, task.metrics, rows).open("cpu")
+                JudgeDesk(judge, None, task.metrics, rows, task.sampler.size).open("cpu")
             except EvaluationError as error:
                 raise EvaluationError(f"task {task.name}: {error}") from error
 

@@ -227,6 +227,10 @@ class ImageGenerator:
         """The settings of the carrier's scheduler; there is no chat template."""
         return self.load_processor(folder)
 
+    def release_note(self, folder: Path) -> str | None:  # noqa: ARG002
+        """None: tokenizers are copied as they are."""
+        return None
+
     def head(self, model: Any) -> nn.Module:
         """The denoiser."""
         found = [getattr(model, folder) for folder in DENOISERS if getattr(model, folder, None) is not None]

@@ -240,5 +240,8 @@ class ModelKind(Protocol):
         template: folder of the source whose chat template is used if this one has none.
         """
 
+    def release_note(self, folder: Path) -> str | None:
+        """A sentence on what a release reads otherwise than the source in this folder; None if there is nothing."""
+
     def head(self, model: Any) -> nn.Module:
         """The module whose output is watched for NaN and infinity."""

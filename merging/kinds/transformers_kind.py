@@ -136,6 +136,12 @@ class TransformersKind(ABC):
             recipe, weights, target, documents, max_shard_bytes=max_shard_bytes, config_source=config_source
         )
 
+    def release_note(self, folder: Path) -> str | None:
+        """How the release's tokenizer differs from what transformers makes of the source's files."""
+        from merging.tokenizers.release_files import release_note
+
+        return release_note(folder)
+
     def head(self, model: PreTrainedModel) -> torch.nn.Module:
         """The language model head."""
         head: torch.nn.Module = model.get_output_embeddings()

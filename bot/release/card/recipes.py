@@ -20,6 +20,7 @@ from bot.release.card.merge_facts import (
     SourceFacts,
     WeightMergeFacts,
 )
+from merging.kinds import KINDS
 from merging.methods import METHODS
 from merging.paths.cost import Shape, model_cost
 from merging.paths.folding import folding_rule
@@ -78,7 +79,13 @@ def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:
 
 def cost_facts(recipe: Recipe, pool: Pool, folder: Path) -> CostFacts:
     """Size and cost of a release in relation to a source's. folder: the written release."""
-    source, names = pool.leader, open_model(folder).names
+    source, weights = pool.leader, open_model(folder)
+    if not KINDS[pool.kind].has_paths:
+        released, own = (
+            sum(math.prod(one.shape) for one in some.values()) for some in (weights.headers, source.headers)
+        )
+        return CostFacts(released, own, times=1.0)
+    names = weights.names
     inside, beside = source.divide(pool.merged_headers)
     around = sum(math.prod(shape) for shape in _weights(beside, names).values())
     release = model_cost(_weights(inside, names), source.language, recipe.layers)

@@ -16,22 +16,27 @@ from evaluation.pictures.rows import Row
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROBE_SIDE = 64
-"""Pixels a side of the pictures with which judges are tried."""
+PROBE_SIZE = (64, 64)
+"""Width and height of the pictures with which judges are tried, where a task does not say how large its own are."""
 
 
 class JudgeDesk:
     """A judge of a task: opened on first use, and tried on pictures that are nobody's.
 
     folder: of the files of its repo, None if they have not been fetched. metrics: what it must give.
-    probe_rows: rows of different items, one or two.
+    probe_rows: rows of different items, one or two. size: width and height of the task's pictures, as a rule may need.
     """
 
     def __init__(
-        self, settings: JudgeSettings, folder: Path | None, metrics: Collection[str], probe_rows: Sequence[Row]
+        self,
+        settings: JudgeSettings,
+        folder: Path | None,
+        metrics: Collection[str],
+        probe_rows: Sequence[Row],
+        size: tuple[int, int] = PROBE_SIZE,
     ) -> None:
         self.settings = settings
-        self._folder, self._metrics, self._rows = folder, metrics, probe_rows
+        self._folder, self._metrics, self._rows, self._size = folder, metrics, probe_rows, size
         self._open: dict[str, OpenJudge] = {}
         self._tried = False
 
@@ -55,7 +60,7 @@ class JudgeDesk:
         return opened
 
     def _try(self, judge: OpenJudge) -> None:
-        pictures = [picture for picture in _probe_pictures() for _ in self._rows]
+        pictures = [picture for picture in _probe_pictures(self._size) for _ in self._rows]
         found = judge.judge(pictures, list(self._rows) * (len(pictures) // len(self._rows)))
         name = self.settings.description
         for metric in self._metrics:
@@ -71,9 +76,8 @@ class JudgeDesk:
         return found[metric]
 
 
-def _probe_pictures() -> list[Image.Image]:
+def _probe_pictures(size: tuple[int, int]) -> list[Image.Image]:
     """A grey picture, shades from black to white, and coloured stripes."""
-    size = (PROBE_SIDE, PROBE_SIDE)
     shades = Image.linear_gradient("L").resize(size)
     stripes = Image.merge("RGB", [shades, shades.rotate(90), shades.rotate(180)])
     return [Image.new("RGB", size, (128, 128, 128)), shades.convert("RGB"), stripes]

@@ -1,0 +1,166 @@
+"""A cycle of image generators: killed in the search and resumed, published, verified, exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from huggingface_hub import ModelCard
+
+from bot.cycle.past.export import export_member, export_recipe
+from bot.cycle.past.rebuild import kept_pool, stored_recipe
+from bot.cycle.run import run_cycle
+from bot.demo import fill_hub
+from bot.errors import ShoalError
+from bot.home import Home
+from bot.hub.resolver import open_sources, source_folder
+from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
+from bot.search.results import MeasuredRow
+from bot.verify_command.verify import Verifier
+from bot.watchlist.watchlist import Watchlist
+from fixtures.cycles import NAMESPACE, SCORED_BEFORE_DEATH, Listener, SharedWorkers, client, run_and_die
+from fixtures.image_pool import BASE, CHALK, INK, OIL, TAG, publish_image_pool, write_image_tasks
+from fixtures.tiny_pipelines import draw
+from localhub import Running, running
+from merging.identity import ModelId
+from merging.kinds import KINDS
+from merging.recipes.weight_merge import WeightMerge
+
+CYCLE = "brush-1"
+
+
+def make_watchlist(tasks: Path) -> Watchlist:
+    skills = [{"name": name, "tasks": [{"task": name, "metric": "score"}]} for name in ("shapes", "places")]
+    return Watchlist.model_validate_json(
+        json.dumps(
+            {
+                "name": "brush",
+                "kind": "image",
+                "watch": {"tags": [TAG], "pipeline_tag": "text-to-image"},
+                "base": BASE,
+                "carrier": OIL,
+                "task_folders": [str(tasks)],
+                "skills": skills,
+                "items": {"search": 12, "validation": 24, "report": 16},
+                "search": {
+                    "components": {"text encoder": "choose"},
+                    "dtype": "float32",
+                    "population": 8,
+                    "budget": {"candidates": 24},
+                    "surrogate": False,
+                    "racing": None,
+                },
+                "workers": {"count": 1, "threads": 1, "device": "cpu"},
+                "gate": {"confidence": 0.5},
+                "publish": {"mode": "auto", "namespace": NAMESPACE, "max_releases": 1},
+            }
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """scored: (digest of a recipe, of an evaluation set) of each score that was taken, in both runs."""
+
+    server: Running
+    home: Home
+    ledger: Ledger
+    scored: list[tuple[str, str]]
+
+    @property
+    def release(self) -> ReleaseEntry:
+        return self.ledger.releases(CYCLE)[0]
+
+    @property
+    def folder(self) -> Path:
+        return self.home.release(CYCLE, self.release.role)
+
+    @property
+    def recipe(self) -> WeightMerge:
+        return stored_recipe(self.ledger, self.release.recipe).parts[0]
+
+    @property
+    def folders(self) -> Mapping[ModelId, Path]:
+        members = kept_pool(self.ledger, CYCLE).members
+        return {member.ref: source_folder(self.home.sources, member.ref) for member in members}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("brush")
+    watchlist, workers = make_watchlist(write_image_tasks(folder / "tasks", 64)), SharedWorkers()
+    with running(folder / "hub") as server:
+        fill_hub(server.store, NAMESPACE, lambda _: publish_image_pool(server.store))
+        home, scored = Home(folder / "home"), []
+        genuine = Ledger.record_evaluation
+
+        def record(ledger: Ledger, recipe: str, entry: EvaluationEntry, items: Any) -> None:
+            genuine(ledger, recipe, entry, items)
+            scored.append((entry.recipe, entry.eval_set))
+
+        with mock.patch.object(Ledger, "record_evaluation", record):
+            run_and_die("in the search", watchlist, home, client(server), workers)
+            assert len(scored) == SCORED_BEFORE_DEATH
+            run_cycle(watchlist, home, client(server), Listener(), workers.get)
+        workers.close()
+        yield Finished(server, home, Ledger(home.ledger), scored)
+
+
+def test_a_merge_of_denoisers_is_published(finished: Finished) -> None:
+    cycle = finished.ledger.cycle(CYCLE)
+    assert cycle.state is State.PUBLISHED, cycle.note
+    assert {one.repo for one in finished.ledger.verdicts(CYCLE) if one.accepted} == {OIL, CHALK, INK}
+    rows = finished.ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...])
+    scores = {row.name: [score.mean for score in row.scores] for row in rows or ()}
+    assert scores.keys() >= {OIL, CHALK, INK, BASE, "linear mean"}
+    own = scores.pop(finished.release.role)
+    assert all(min(own) > min(other) for other in scores.values()), (own, scores)
+    assert len(finished.scored) == len(set(finished.scored)) > 2 * SCORED_BEFORE_DEATH
+    card = ModelCard((finished.folder / "README.md").read_text("utf-8")).data
+    assert (card.pipeline_tag, card.library_name, card.license) == ("text-to-image", "diffusers", "openrail++")
+    packages = json.loads((finished.folder / "shoal.json").read_bytes())["packages"]
+    assert {"diffusers", "Pillow", "torch"} <= packages.keys() and "lm_eval" not in packages
+
+
+def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(finished: Finished) -> None:
+    recipe, folders = finished.recipe, finished.folders
+    loaded = DiffusionPipeline.from_pretrained(finished.folder)
+    assert recipe.carrier is not None
+    live = KINDS["image"].live(folders[recipe.carrier], open_sources(folders, folders), dtype="float32")
+    assert np.array_equal(draw(loaded), draw(recipe.live_model(live)))
+    states = {model: DiffusionPipeline.from_pretrained(place).unet.state_dict() for model, place in folders.items()}
+    weights = dict(recipe.parameters)["weight"]
+    for name, tensor in loaded.unet.state_dict().items():
+        base = states[recipe.base][name]
+        rows = zip(recipe.sources, weights, strict=True)
+        expected = base + sum(row[0] * (states[source][name] - base) for source, row in rows)
+        assert torch.allclose(tensor, expected, atol=1e-5), name
+    encoder = recipe.groups.whole["text encoder"]
+    for component, owner in (("vae", recipe.carrier), ("text_encoder", encoder), ("tokenizer", encoder)):
+        for path in (finished.folder / component).iterdir():
+            assert path.read_bytes() == (folders[owner] / component / path.name).read_bytes(), path
+    assert "mergekit does not merge pipelines" in (finished.folder / "mergekit_config.yml").read_text()
+
+
+def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished, tmp_path: Path) -> None:
+    verifier = Verifier(client(finished.server), Home(tmp_path / "other"), Listener(), items=None, trusted=True)
+    checks = verifier.verify(f"{finished.release.repo}@{CYCLE}").checks
+    assert [str(check.outcome) for check in checks] == ["equal"] * 3, checks
+
+
+def test_any_member_of_the_front_is_exported_as_a_pipeline(finished: Finished, tmp_path: Path) -> None:
+    hub, target = client(finished.server), tmp_path / "first"
+    arguments: tuple[Any, ...] = (finished.ledger, finished.home, hub, CYCLE)
+    assert export_member(*arguments, "1", target, Listener()).files
+    assert draw(DiffusionPipeline.from_pretrained(target)).shape == (1, 16, 16, 3)
+    assert 'pipeline = DiffusionPipeline.from_pretrained("path/to' in (target / "README.md").read_text()
+    with pytest.raises(ShoalError, match=r"mergekit does not merge pipelines\. Leave out --recipe-only"):
+        export_recipe(*arguments, "1", tmp_path / "recipe.yml")
