@@ -172,8 +172,10 @@ class Candidate:
         return self.file(PIPELINE_INDEX) is not None
 
     @property
-    def about(self) -> Mapping[str, object]:
-        """What is known of its config, as kinds of models are told by it."""
+    def about(self) -> Mapping[str, object] | None:
+        """What is known of its config, by which kinds of models are told; None of a pipeline that shows nothing yet."""
+        if self.index is None and self.is_pipeline and not self.architectures:
+            return None
         return self.index or {"architectures": self.architectures}
 
     @cached_property
@@ -293,7 +295,8 @@ def _pipeline_class(info: ModelInfo, config: Mapping[str, object]) -> tuple[str,
     """The class of a pipeline, as far as the Hub shows it: in the config, or as a tag."""
     shown = config.get("diffusers")
     tagged = [tag.removeprefix(_PIPELINE_TAG) for tag in info.tags or () if tag.startswith(_PIPELINE_TAG)]
-    return (_words(shown.get("_class_name")) if isinstance(shown, dict) else ()) or tuple(tagged[:1])
+    name = shown.get("_class_name") if isinstance(shown, dict) else None
+    return (name,) if isinstance(name, str) and name else tuple(tagged[:1])
 
 
 def _words(value: object) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, 
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
 from merging.kinds import KINDS, find_refusal
+from merging.kinds.kind import read_architectures
 from merging.pickles.names import PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.pipelines.index import find_files_fault
 from templates.escaping import plain
@@ -147,12 +148,12 @@ def _no_adapter_weights(paths: Collection[str]) -> str | None:
 
 def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
     """Only models of a known kind can be merged."""
-    return None if candidate.is_adapter else find_refusal(candidate.about)
+    return None if candidate.is_adapter or candidate.about is None else find_refusal(candidate.about)
 
 
 def other_kind(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """Only models of the watchlist's kind can be merged, and of kinds that can be a part of it."""
-    if candidate.is_adapter:
+    if candidate.is_adapter or candidate.about is None:
         return None
     kinds = (watchlist.kind, *KINDS[watchlist.kind].inner_kinds)
     return find_refusal(candidate.about, [KINDS[name] for name in kinds])
@@ -163,8 +164,9 @@ def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datet
     listed = watchlist.watch.architectures
     if candidate.is_adapter:
         return None  # its base has one
-    if listed and not set(candidate.architectures) & set(listed):
-        return f"its architecture {candidate.architectures[0][:60]} is not in watch.architectures"
+    found = read_architectures(candidate.about or {})
+    if listed and found and not set(found) & set(listed):
+        return f"its architecture {found[0][:60]} is not in watch.architectures"
     return None
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load, save
+from tokenizers import Tokenizer
 
 from bot.hub.client import Hub
 from bot.hub.download import fetch_pool
@@ -16,7 +18,21 @@ from bot.hub.pool.pool import Pool
 from bot.hub.resolver import open_sources
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
-from fixtures.image_pool import BASE, CHALK, INK, OIL, TAG, publish_image_pool
+from fixtures.image_pool import (
+    BASE,
+    CHALK,
+    INK,
+    OIL,
+    TAG,
+    image_card,
+    make_pipelines,
+    pipeline_files,
+    publish_image_pool,
+    publish_pipeline,
+    vary,
+)
+from fixtures.tiny_painters import clip_text, vae, word_tokenizer
+from fixtures.tiny_pipelines import make_source
 from localhub import Running, running
 from merging.models.transformers_cache import cache_in
 from merging.partition import Whole
@@ -72,3 +88,142 @@ def test_a_pool_of_pipelines_is_found_fetched_and_opened(server: Running, tmp_pa
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def sound() -> dict[str, bytes]:
+    """The files of a pipeline that fits."""
+    files = pipeline_files(vary_pipeline(7))
+    return files | {"README.md": image_card("reef/any")}
+
+
+def vary_pipeline(seed: int, **components: object) -> object:
+    base = make_pipelines()[BASE]
+    parts = {**base.components, "unet": vary(base.unet, seed, 0.3), **components}
+    return type(base)(**parts, requires_safety_checker=False)
+
+
+def test_of_each_component_the_weights_of_one_variant_are_fetched(
+    server: Running, sound: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Neither rounded copies beside them, nor checkpoints in one file, other formats or unlisted components."""
+    unet, beside = sound["unet/diffusion_pytorch_model.safetensors"], b"never fetched"
+    clutter = {
+        "unet/diffusion_pytorch_model.fp16.safetensors": beside,
+        "unet/diffusion_pytorch_model.bin": beside,
+        "text_encoder/model.onnx": beside,
+        "vae_1_0/config.json": b"{}",
+        "vae_1_0/diffusion_pytorch_model.safetensors": beside,
+        "reef-cluttered.safetensors": beside,
+        "model.safetensors": beside,
+        "LICENSE.md": b"Use restrictions",
+    }
+    server.store.commit("reef/cluttered", sound | clutter)
+    rounded = pipeline_files(vary_pipeline(8), variant="fp16", max_shard_size="20KB")
+    assert "unet/diffusion_pytorch_model.safetensors.index.fp16.json" in rounded
+    server.store.commit("reef/sharded", rounded | {"README.md": image_card("reef/sharded")})
+    pool = find(server, max_sources=8, watch={**WATCHED["watch"], "authors": {"allow": ["reef"]}})
+    fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path)
+    by_repo = {member.repo: member for member in pool.members}
+    wanted = {file.path for file in by_repo["reef/cluttered"].candidate.wanted_files}
+    assert wanted == (sound.keys() | {"LICENSE.md"}) - {"README.md"}
+    folder = fetched.folders[by_repo["reef/cluttered"].ref]
+    assert (folder / "unet/diffusion_pytorch_model.safetensors").read_bytes() == unet
+    assert beside not in {path.read_bytes() for path in _files(folder)}
+    sharded = by_repo["reef/sharded"]
+    assert sharded.headers.keys() == by_repo[BASE].headers.keys() and not fetched.refused
+    weights = open_sources([sharded.ref], fetched.folders)[sharded.ref]
+    assert dict(weights.headers) == dict(sharded.headers)
+    for repo in ("reef/cluttered", "reef/sharded"):
+        server.store.delete_repo(repo)
+
+
+def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
+    server: Running, sound: dict[str, bytes]
+) -> None:
+    unet = "unet/diffusion_pytorch_model"
+
+    def changed(path: str, **keys: object) -> dict[str, bytes]:
+        return sound | {path: json.dumps(json.loads(sound[path]) | keys).encode()}
+
+    def without(*paths: str) -> dict[str, bytes]:
+        return {path: content for path, content in sound.items() if not path.startswith(paths)}
+
+    plain = load(sound[f"{unet}.safetensors"])
+    first, *_ = sorted(plain)
+    family = f"not of the family of {CHALK}: "
+    odd = {
+        "lame": (without("vae/"), "it lacks its component vae: model_index.json lists it, and no file of it is there"),
+        "pickled": (
+            without(unet) | {f"{unet}.bin": b"pickle"},
+            "its component unet has pickled weights alone (diffusion_pytorch_model.bin)",
+        ),
+        "mixed": (
+            without(unet) | {f"{unet}-00001-of-00002.safetensors": b"", f"{unet}.fp16-00002-of-00002.safetensors": b""},
+            "its component unet mixes files of several variants (plain, fp16), and none is complete",
+        ),
+        "coded": (
+            changed("model_index.json", _class_name=["pipeline", "Mine"]),
+            "it needs custom code (its pipeline is pipeline.Mine)",
+        ),
+        "foreign": (
+            changed("model_index.json", unet=["my_unet", "Mine"]),
+            "its component unet is my_unet.Mine, not a class of diffusers or transformers",
+        ),
+        "pointing": (
+            changed("unet/config.json", auto_map={"AutoModel": "x.Y"}),
+            "it needs custom code (auto_map in its unet/config.json)",
+        ),
+        "torn": (
+            sound | {f"{unet}.safetensors": save({name: one for name, one in plain.items() if name != first})},
+            f"it has no tensor unet.{first}, which its config's unet has",
+        ),
+        "broken": (sound | {"model_index.json": b"[]"}, "listed, but its model_index.json: cannot be read as a JSON"),
+        "guessing": (
+            changed("scheduler/scheduler_config.json", prediction_type="v_prediction"),
+            f"{family}its scheduler.prediction_type is v_prediction, not epsilon",
+        ),
+        "deep": (pipeline_files(vary_pipeline(3, vae=vae(8))), f"{family}its vae.latent_channels is 8, not 4"),
+        "wide": (
+            pipeline_files(vary_pipeline(4, text_encoder=clip_text(width=32))),
+            f"{family}its text_encoder.hidden_size is 32, not 16",
+        ),
+        "larger": (
+            pipeline_files(make_source("StableDiffusionXLPipeline", 5)),
+            f"{family}its pipeline is StableDiffusionXLPipeline, not StableDiffusionPipeline",
+        ),
+    }
+    for name, (files, _) in odd.items():
+        server.store.commit(f"reef/{name}", files | {"README.md": image_card(f"reef/{name}")})
+    reasons = {verdict.repo: verdict.reason for verdict in find(server).verdicts if not verdict.accepted}
+    assert reasons.pop(BASE) == "it is the base of the others"
+    assert reasons.keys() == {f"reef/{name}" for name in odd}
+    for name, (_, reason) in odd.items():
+        assert reasons[f"reef/{name}"].startswith(reason), name
+        assert "\n" not in reasons[f"reef/{name}"]
+        server.store.delete_repo(f"reef/{name}")
+
+
+def test_text_encoders_that_are_merged_read_the_same_tokens(server: Running) -> None:
+    """One that is taken whole comes with its own tokenizer."""
+    words = word_tokenizer()
+    other = type(words)(
+        tokenizer_object=_reversed(words.backend_tokenizer),
+        **{"pad_token": "<pad>", "bos_token": "<start>", "eos_token": "<end>", "unk_token": "<unk>"},
+        model_max_length=words.model_max_length,
+    )
+    publish_pipeline(server.store, "reef/babel", vary_pipeline(6, tokenizer=other))
+    for use, fits in (("choose", True), ("merge", False)):
+        pool = find(server, search={"components": {"text encoder": use}})
+        verdict = next(one for one in pool.verdicts if one.repo == "reef/babel")
+        assert verdict.accepted is fits
+    difference = f"the tokenizer of its text encoder is not that of {pool.leader.repo}: another vocabulary"
+    assert verdict.reason == f"not of the family of {pool.leader.repo}: {difference}"
+    server.store.delete_repo("reef/babel")
+
+
+def _reversed(backend: Tokenizer) -> Tokenizer:
+    content = json.loads(backend.to_str())
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = dict(zip(vocabulary, reversed(vocabulary.values()), strict=True))
+    return Tokenizer.from_str(json.dumps(content))
