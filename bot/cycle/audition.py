@@ -104,8 +104,9 @@ def _score_models(
 
 
 def _alone(strategy: SearchStrategy, family: Family, member: Member) -> Recipe:
-    """The recipe that is a member alone, in the carrier if it is a part only; it may not be in the strategy's pool."""
-    recipe = strategy.weight_merges.alone(member.ref)
+    """The recipe that is a member alone, in the carrier if it is a part only, and with the last stage if merges have
+    one; it may not be in the strategy's pool."""
+    recipe = strategy.weight_merges.as_candidate(strategy.weight_merges.alone(member.ref))
     return recipe if member.kind == family.kind else replace(recipe, groups=recipe.groups.lacking([member.ref]))
 
 
@@ -144,7 +145,7 @@ def _choose(
     """Who is chosen, and the verdicts on the others."""
     lineage = dict(family.lineage)
     base = [family.base] if family.base else []
-    pinned, conflicting = keep_compatible_licences(family.pinned, family.base, lineage, family.noncommercial)
+    pinned, conflicting = keep_compatible_licences(family.pinned, family.given, lineage, family.noncommercial)
     others = {source.repo: source for source in family.sources if role_of(family, source) == CANDIDATE}
     kept = [_require(models, member, role_of(family, member)) for member in (*base, *pinned)]
     contenders = [model for repo in others if isinstance(model := models[repo], Contender)]
@@ -152,7 +153,7 @@ def _choose(
         raise ShoalError(_describe_silence([str(models[repo]) for repo in others]))
 
     def find_conflict(chosen: Sequence[str], repo: str) -> str | None:
-        together = [*base, *pinned, *(others[one] for one in chosen)]
+        together = [*family.given, *pinned, *(others[one] for one in chosen)]
         return refuse_licences(others[repo], together, lineage, family.noncommercial)
 
     places = watchlist.max_sources - len(pinned)

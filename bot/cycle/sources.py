@@ -181,7 +181,7 @@ def _find_and_fetch(context: CycleContext, make_evaluator: EvaluatorFactory) -> 
     pool = hold_audition(context, invited.pool, invited.folders, make_evaluator)
     pool = with_vocabulary(pool, vocabulary, read_fetched(invited.folders))
     check_pool(watchlist, pool)
-    return pool, member_folders(pool.members, context.home.sources)
+    return pool, member_folders(pool.read_models, context.home.sources)
 
 
 def _find(context: CycleContext) -> Family:
@@ -215,7 +215,7 @@ def _without_known_damage(ledger: Ledger, family: Family) -> Family:
     """The family without the members that an earlier cycle fetched at the same commit and found damaged."""
     known = [
         member.refuse(reason)
-        for member in family.members
+        for member in family.read_models
         for remote in member.remotes
         for reason in ledger.refusals(remote.repo, remote.sha)
         if reason.startswith(DAMAGED) and _is_of_base(member, remote, reason)
@@ -281,7 +281,8 @@ def _source_entries(pool: Pool, auditioned: Family | None) -> list[SourceEntry]:
     entries = [SourceEntry(one.repo, one.sha, "source", one.candidate.licence or "") for one in pool.sources]
     if pool.base is not None:
         entries.append(SourceEntry(pool.base.repo, pool.base.sha, "base", pool.base.candidate.licence or ""))
-    beside = [(one, "adapted") for one in pool.remotes]
+    beside = [(pool.last_stage, "last stage")] if pool.last_stage else []
+    beside += [(one, "adapted") for one in pool.remotes]
     beside += [(one, AUDITIONED) for one in auditioned.remotes] if auditioned else []
     for one, role in beside:
         if one.repo not in {entry.repo for entry in entries}:

@@ -62,7 +62,7 @@ def make_worker_spec(context: CycleContext, pool: Family, folders: Folders, reso
         rows = prepare_rows(context.home, pool, folders)
     return WorkerSpec(
         kind=watchlist.kind,
-        sources=tuple(member.ref for member in pool.members),
+        sources=tuple(member.ref for member in pool.read_models),
         checkpoints=tuple(folders.items()),
         config_source=pool.leader.ref,
         dtype=watchlist.search.dtype,

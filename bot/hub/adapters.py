@@ -10,7 +10,7 @@ from pathlib import Path
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Family
-from bot.hub.resolver import differences_folder, source_folder
+from bot.hub.resolver import adapter_place, differences_folder, source_folder
 from merging.errors import MergingError
 from merging.identity import ModelId
 
@@ -20,7 +20,7 @@ def store_adapters(pool: Family, folders: Mapping[ModelId, Path]) -> list[Verdic
 
     folders: those of the fetched repos, by commit. An adapter is refused that makes a weight infinite or changes none.
     """
-    return [verdict for member in pool.members if (verdict := _store(member, folders))]
+    return [verdict for member in pool.read_models if (verdict := _store(member, folders))]
 
 
 def is_stored(member: Member, sources: Path) -> bool:
@@ -37,6 +37,8 @@ def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
     model = member.ref
     if model.adapter is None:
         return None
+    if model.adapter.file is not None:
+        return _check_lora(member, folders)
     folder, target = folders[model.adapter], differences_folder(folders[model.adapter], model.plain)
     if target.is_dir():
         return None
@@ -49,4 +51,17 @@ def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
         shutil.rmtree(target, ignore_errors=True)
         what = str(error).replace(f"{folder}{os.sep}", "")
         return member.refuse(f"damaged: on its base at {str(model.revision)[:12]}: {what}")
+    return None
+
+
+def _check_lora(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
+    """As `_store`, of a LoRA on a pipeline, whose products are small enough to be computed at each use."""
+    from merging.pipelines.lora import open_lora
+    from merging.pipelines.weights import open_pipeline
+
+    try:
+        open_lora(open_pipeline(folders[member.ref.plain]), adapter_place(member.ref, folders)).verify_changes()
+    except MergingError as error:
+        what = str(error).replace(f"{folders[member.ref.plain]}{os.sep}", "")
+        return member.refuse(f"damaged: {what}")
     return None

@@ -21,7 +21,7 @@ from bot.errors import ShoalError
 from bot.hub.adapters import is_stored, store_adapters
 from bot.hub.answers.failures import HubForbidden, HubGated, HubNotFound
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WEIGHTS, RemoteFile, Verdict
+from bot.hub.discovery.candidate import ADAPTER_WEIGHTS, INDEX, WEIGHTS, RemoteFile, Verdict
 from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
 from bot.hub.pool.experts import refuse_other_experts
 from bot.hub.pool.pool import AnyFamily, remove_members
@@ -94,7 +94,7 @@ def fetch_pool(
     for remote in missing:
         _check_still_there(hub, remote)
     conversion = max((remote.conversion_bytes for remote in missing), default=0)
-    stored = sum(member.difference_bytes for member in pool.members if not is_stored(member, folder))
+    stored = sum(member.difference_bytes for member in pool.read_models if not is_stored(member, folder))
     _check_room(folder, sum(remote.candidate.download_bytes for remote in missing) + max(conversion, stored))
     damaged: dict[ModelId, Damaged] = {}
     for remote in missing:
@@ -102,13 +102,13 @@ def fetch_pool(
             fetch_repo(hub, remote, folder, on_bytes, say)
         except Damaged as error:
             damaged[remote.ref] = error
-    bad = [verdict for member in pool.members if (verdict := _refuse_damaged(member, damaged))]
+    bad = [verdict for member in pool.read_models if (verdict := _refuse_damaged(member, damaged))]
     left = remove_members(pool, bad) if bad else pool
     for check in (store_adapters, refuse_other_experts):
-        unfit = check(left, member_folders(left.members, folder))
+        unfit = check(left, member_folders(left.read_models, folder))
         left = remove_members(left, unfit) if unfit else left
         bad += unfit
-    return Fetched(left, member_folders(left.members, folder), tuple(bad))
+    return Fetched(left, member_folders(left.read_models, folder), tuple(bad))
 
 
 def member_folders(members: Sequence[Member], sources: Path) -> dict[ModelId, Path]:
@@ -188,7 +188,7 @@ def fetch_repo(
     target = source_folder(folder, remote.ref)
     if is_complete(target):
         return target
-    partial = target.with_name(f".{remote.sha}.partial")
+    partial = target.with_name(f".{target.name}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for file in remote.candidate.wanted_files:
@@ -247,8 +247,8 @@ def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
     from merging.sources.checkpoint import Checkpoint, read_headers
 
     try:
-        if remote.candidate.file(ADAPTER_CONFIG):
-            if read_headers(folder / ADAPTER_WEIGHTS) != remote.headers:
+        if remote.candidate.is_adapter:
+            if read_headers(folder / (remote.candidate.adapter_file or ADAPTER_WEIGHTS)) != remote.headers:
                 raise Damaged("its tensors differ from the headers that the Hub gave")
             return
         stored: Mapping[str, TensorHeader]

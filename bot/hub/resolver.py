@@ -6,6 +6,7 @@ without their weights, so that what cannot be merged is refused before the downl
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -43,6 +44,9 @@ _PICKLES = ("*.bin", "*.pt", "*.pth")
 ON = ".on."
 """Stands between an adapter's commit and its base's in the name of the folder with what the one adds to the other."""
 
+OF = ".of."
+"""Stands between a commit and the hash of a file's path in the name of the folder with that file alone."""
+
 _FOLDER_STARTS = ("/", "~", ".")
 """Beginnings of names that can only be a folder's."""
 
@@ -53,8 +57,12 @@ def is_commit(revision: str | None) -> bool:
 
 
 def source_folder(sources: Path, repo: ModelId) -> Path:
-    """The folder of a repo at a commit, once it is fetched. sources: the folder of all that is fetched."""
-    return sources / repo.location.replace("/", "--") / str(repo.revision)
+    """The folder of a repo at a commit, once it is fetched; of one file alone, if that is meant.
+
+    sources: the folder of all that is fetched.
+    """
+    of = f"{OF}{hashlib.sha256(repo.file.encode()).hexdigest()[:12]}" if repo.file else ""
+    return sources / repo.location.replace("/", "--") / f"{repo.revision}{of}"
 
 
 def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
@@ -66,7 +74,14 @@ def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
 
     base = folders[model.plain]
     weights = open_model(base)
-    return weights if model.adapter is None else _folder_kind(base).adapt(weights, folders[model.adapter])
+    return weights if model.adapter is None else _folder_kind(base).adapt(weights, adapter_place(model, folders))
+
+
+def adapter_place(model: ModelId, folders: Mapping[ModelId, Path]) -> Path:
+    """The folder of a model's adapter, or the file in it that is meant."""
+    assert model.adapter is not None  # asked of such models alone
+    folder = folders[model.adapter]
+    return folder / model.adapter.file if model.adapter.file else folder
 
 
 def _folder_kind(folder: Path) -> ModelKind:
@@ -96,7 +111,7 @@ def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> 
             continue
         stored = differences_folder(folders[model.adapter], model.plain)
         kind = _folder_kind(folders[model.plain])
-        found[model] = kind.adapt(base, folders[model.adapter], stored if stored.is_dir() else None)
+        found[model] = kind.adapt(base, adapter_place(model, folders), stored if stored.is_dir() else None)
     return found
 
 
@@ -232,7 +247,7 @@ class Resolver:
             found = ModelId(str(folder.resolve()), model.revision)
         else:
             candidate = self._find_repo(model.location, model.revision)
-            found = ModelId(candidate.repo, candidate.sha)
+            found = ModelId(candidate.repo, candidate.sha, file=model.file)
         return replace(found, adapter=self.identify(model.adapter) if model.adapter else None)
 
     def find_spellings(self, models: Iterable[ModelId]) -> dict[ModelId, ModelId]:

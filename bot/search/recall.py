@@ -38,7 +38,8 @@ def todays_models(pool: Pool, strategy: SearchStrategy) -> TodaysModels:
     """The models of a pool, as earlier recipes are carried over to them."""
     names = tuple(pool.prototype.headers)
     sources = tuple(source.ref for source in pool.sources)
-    return TodaysModels(sources, pool.base.ref if pool.base else None, strategy.weight_merges.groups, names)
+    base, staged = (one.ref if one else None for one in (pool.base, pool.staged))
+    return TodaysModels(sources, base, strategy.weight_merges.groups, names, staged)
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class Recall:
     def search_digest(self) -> str:
         """Digest of what decides the search besides its budget, which only ends it, and the items."""
         values = {
-            "search": self.watchlist.search.model_dump(mode="json", exclude={"budget"}),
+            "search": {key: value for key, value in self.watchlist.digested["search"].items() if key != "budget"},
             "skills": [skill.model_dump(mode="json") for skill in self.watchlist.skills],
             "sources": [source.to_json() for source in self.today.sources],
             "base": self.today.base.to_json() if self.today.base else None,
             "groups": self.today.groups.to_json(),
+            **({"staged": self.today.staged.to_json()} if self.today.staged else {}),
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

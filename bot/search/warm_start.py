@@ -40,17 +40,19 @@ COLD = WarmStart()
 class TodaysModels:
     """The models of a pool and their tensors.
 
-    groups: the partition that the search has genes for. tensor_names: of every model.
+    groups: the partition that the search has genes for. tensor_names: of every model. staged: that of the last stage.
     """
 
     sources: tuple[ModelId, ...]
     base: ModelId | None
     groups: Partition
     tensor_names: tuple[str, ...]
+    staged: ModelId | None = None
 
     def successors(self, recipe: Recipe) -> dict[ModelId, ModelId]:
         """Each model of an earlier recipe → the same repo and adapter at today's commits; without what is gone."""
-        models = self.sources if self.base is None else (*self.sources, self.base)
+        single = [model for model in (self.base, self.staged) if model is not None]
+        models = (*self.sources, *single)
         today = {_place(model): model for model in models}
         return {model: today[_place(model)] for model in recipe.origins if _place(model) in today}
 
@@ -134,4 +136,4 @@ def _refusal(recipe: Recipe, today: TodaysModels) -> str:
 
 def _place(model: ModelId) -> tuple[str, ...]:
     """Where a model is, whatever the commits of its parts."""
-    return (model.location, *(_place(model.adapter) if model.adapter else ()))
+    return (model.location, model.file or "", *(_place(model.adapter) if model.adapter else ()))

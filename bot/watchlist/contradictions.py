@@ -68,6 +68,8 @@ def _stated_licences(watchlist: Watchlist) -> Iterator[Contradiction]:
         stated = [*stated, (("base", "licence"), watchlist.base)]
     if watchlist.carrier != "auto":
         stated = [*stated, (("carrier", "licence"), watchlist.carrier)]
+    if (stage := watchlist.search.last_stage) is not None:
+        stated = [*stated, (("search", "last_stage", "adapter", "licence"), stage.adapter)]
     for path, model in stated:
         if model.licence is not None and model.licence not in LICENCES:
             yield path, f"is not a licence that shoal has a rule for; {suggest_word(model.licence, sorted(LICENCES))}"
@@ -151,6 +153,21 @@ def _vocabulary_of_a_carrier(watchlist: Watchlist) -> Iterator[Contradiction]:
             ("search", "vocabulary"),
             f"does not fit kind {watchlist.kind}, whose merges have the carrier's tokens; write same",
         )
+
+
+def _unfit_last_stage(watchlist: Watchlist) -> Iterator[Contradiction]:
+    search, path = watchlist.search, ("search", "last_stage")
+    if search.last_stage is None:
+        return
+    low, high = search.last_stage.scale
+    if low > high:
+        yield (*path, "scale"), f"is a range from high to low; write [{high:g}, {low:g}]"
+    elif low == high == 0:
+        yield (*path, "scale"), "adds nothing; give another number, or remove search.last_stage"
+    if search.space != "parameter":
+        yield path, f"does not fit search.space: {search.space}, for paths have no last stage; write parameter"
+    if search.vocabulary != "same":
+        yield path, f"does not fit search.vocabulary: {search.vocabulary}, as adapters are for one; write same"
 
 
 def _no_language_models_sought(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -339,6 +356,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _paths_of_no_kind,
     _unknown_component,
     _vocabulary_of_a_carrier,
+    _unfit_last_stage,
     _no_language_models_sought,
     _method_of_two,
     _audition_of_too_few,

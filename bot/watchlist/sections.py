@@ -14,11 +14,13 @@ from bot.watchlist.values import (
     Namespace,
     RepoName,
     Revision,
+    ScaleRange,
     ShortForm,
     Slug,
     StatedLicence,
     Text,
     VocabularyChoice,
+    WeightFile,
 )
 from merging.kinds import KINDS
 from merging.methods import searched_methods
@@ -256,6 +258,20 @@ class DataflowSection(Section):
     )
 
 
+class LastStageSection(Section):
+    """An adapter that every candidate gets after its sources are merged, such as one that draws in few steps."""
+
+    adapter: RepoReference = Field(description="the adapter, a LoRA: owner/name or with keys")
+    file: WeightFile | None = Field(
+        default=None, description="the adapter's file, where the repo has several, e.g. style.safetensors"
+    )
+    scale: ScaleRange = Field(
+        default=(1.0, 1.0),
+        json_schema_extra={"default": 1.0},
+        description="what it adds is multiplied by this; [lowest, highest] is searched, in steps of search.step",
+    )
+
+
 class SearchSection(Section):
     """How merges are searched."""
 
@@ -277,6 +293,10 @@ class SearchSection(Section):
         description="what becomes of the components besides the language model (vision tower, projector) or denoiser "
         "(text encoder, text encoder 2, text encoder 3, VAE): keep the carrier's, merge those of all models, which "
         "must have it, or choose a model's; keep where it is left out",
+    )
+    last_stage: LastStageSection | None = Field(
+        default=None,
+        description="an adapter that is added to every candidate after the merge; null: none",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="dtype of candidates and releases"

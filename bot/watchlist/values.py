@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
@@ -62,6 +62,7 @@ class Matching:
 
 _WORD = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _REVISION = "[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
+_FILE_WORD = "[A-Za-z0-9_][A-Za-z0-9_ .-]{0,199}"
 TYPOGRAPHIC_QUOTE = "[\u2018-\u201f\u00ab\u00bb]"
 """A quotation mark that an editor for prose puts where YAML has " or '."""
 
@@ -75,6 +76,13 @@ VocabularyChoice = Annotated[
 ]
 Namespace = Annotated[str, Matching(_WORD, "a user or organisation of the Hub; write its name alone")]
 Revision = Annotated[str, Matching(_REVISION, "a branch, tag or commit; write its name, or leave it out")]
+WeightFile = Annotated[
+    str,
+    Matching(
+        rf"(?:{_FILE_WORD}/){{0,8}}{_FILE_WORD}\.safetensors",
+        "a file of weights; write its path in the repo, which ends in .safetensors",
+    ),
+]
 Text = Annotated[
     str,
     Matching(
@@ -90,6 +98,25 @@ Amount = Annotated[
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": anchored(_AMOUNT.pattern)}]}
     ),
+]
+
+
+def _read_range(value: object) -> object:
+    """A number as the range from itself to itself; lists as tuples."""
+    numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value, value]
+    if len(numbers) != 2 or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
+        raise ValueError("is neither a number nor a range; write one such as 1.0, or [lowest, highest]")
+    if not all(abs(one) <= LARGEST_SCALE for one in numbers):
+        raise ValueError(f"is out of range; write numbers of at least -{LARGEST_SCALE} and at most {LARGEST_SCALE}")
+    return tuple(map(float, numbers))
+
+
+LARGEST_SCALE = 10
+_SCALE = {"type": "number", "minimum": -LARGEST_SCALE, "maximum": LARGEST_SCALE}
+ScaleRange = Annotated[
+    tuple[float, float],
+    BeforeValidator(_read_range),
+    WithJsonSchema({"anyOf": [_SCALE, {"type": "array", "items": _SCALE, "minItems": 2, "maxItems": 2}]}),
 ]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -42,6 +43,7 @@ _LATER_KEYS: Mapping[tuple[str, ...], object] = {
     ("carrier",): "auto",
     ("watch", "language_models"): None,
     ("search", "components"): {},
+    ("search", "last_stage"): None,
 }
 """Keys that digests leave out at their defaults."""
 
@@ -104,6 +106,12 @@ class Watchlist(Section):
         folders, whose content has digests of its own. A key that came later counts only where it is not at its default:
         the cycles of watchlists that were written before it still count as theirs.
         """
+        canonical = json.dumps(self.digested, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def digested(self) -> dict[str, Any]:
+        """The keys of which `digest` is made, as plain values."""
         values = self.model_dump(mode="json", exclude={"publish", "schedule", "notify", "workers", "task_folders"})
         for (*sections, key), default in _LATER_KEYS.items():
             section = values
@@ -111,8 +119,7 @@ class Watchlist(Section):
                 section = section[name]
             if section[key] == default:
                 del section[key]
-        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return values
 
     @property
     def named_sources(self) -> tuple[tuple[str, PinnedModel], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,13 @@ class LoraPipeline(PipelineWeights):
         for name in self._changes:
             if not is_finite(self.tensor(name)):
                 raise MergingError(f"{self._source}: tensor {name} becomes NaN or infinite with this LoRA")
+        self.verify_changes()
+
+    def verify_changes(self) -> None:
+        """As `verify`, of the LoRA alone, by its matrices."""
+        for name, change in self._changes.items():
+            if not (is_finite(change.up) and is_finite(change.down)):
+                raise MergingError(f"{self._source}: what it adds to tensor {name} is not finite")
         if not any(bool(one.up.any()) and bool(one.down.any()) for one in self._changes.values()):
             raise MergingError(f"{self._source}: it changes nothing: all that it adds to its base is zero")
 
@@ -155,11 +162,19 @@ def _plan_changes(
 def _find_file(place: Path) -> Path:
     if place.is_file():
         return place
-    found = sorted(place.glob("*.safetensors"))
-    usual = [path for path in found if path.name == _USUAL]
+    try:
+        return place / choose_lora_file([path.name for path in place.iterdir()])
+    except MergingError as error:
+        raise MergingError(f"{place}: {error}") from error
+
+
+def choose_lora_file(paths: Iterable[str]) -> str:
+    """The file of a folder, or of a repo, that is its LoRA; MergingError, in a few words, if it has none or several."""
+    found = sorted(path for path in paths if path.endswith(".safetensors") and "/" not in path)
+    usual = [path for path in found if path == _USUAL]
     if len(usual or found) != 1:
-        why = f"several LoRAs ({', '.join(path.name for path in found[:3])})" if found else "no LoRA in safetensors"
-        raise MergingError(f"{place}: it has {why}: name one file")
+        why = f"several LoRAs ({', '.join(found[:3])})" if found else "no LoRA in safetensors"
+        raise MergingError(f"it has {why}: name one file")
     return (usual or found)[0]
 
 

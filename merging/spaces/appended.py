@@ -100,6 +100,10 @@ class AppendedSpace:
         """The recipe that gives a source or the base back, without the number."""
         return self.merges.alone(source)
 
+    def as_candidate(self, recipe: WeightMerge) -> WeightMerge:
+        """The merge with the number's usual value."""
+        return self.number.put(self.merges.as_candidate(recipe), self.number.usual)
+
     @cached_property
     def levels(self) -> tuple[int, ...]:
         """Number of values of each gene."""

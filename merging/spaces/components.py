@@ -39,6 +39,10 @@ class ComponentSpace:
         """The recipe that gives a source or the base back, in all components."""
         return self.merges.alone(source)
 
+    def as_candidate(self, recipe: WeightMerge) -> WeightMerge:
+        """The merge: candidates have nothing besides."""
+        return self.merges.as_candidate(recipe)
+
     @cached_property
     def models(self) -> tuple[ModelId, ...]:
         """The models that an open component may be taken from: those that have it, the carrier always."""

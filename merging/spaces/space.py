@@ -76,5 +76,8 @@ class MergeSpace(SearchSpace, Protocol):
     def alone(self, source: ModelId) -> WeightMerge:
         """The recipe that gives a source or the base back."""
 
+    def as_candidate(self, recipe: WeightMerge) -> WeightMerge:
+        """A merge with all else that candidates have besides, such as a last stage, at its usual value."""
+
     def plain_recipes(self) -> tuple[tuple[str, WeightMerge], ...]:
         """Named merges that anyone gets without a search."""

@@ -102,6 +102,10 @@ class WeightMergeSpace:
         """The recipe that gives a source (or the base) back: the only one this space ever makes for it."""
         return WeightMerge.single(source, self._whole, self.dtype, self.vocabulary, self.carrier)
 
+    def as_candidate(self, recipe: WeightMerge) -> WeightMerge:
+        """The merge: candidates have nothing besides."""
+        return recipe
+
     def singles(self) -> tuple[WeightMerge, ...]:
         """Every source alone, then the base alone where the method reads one."""
         models = self.sources if self.base is None else (*self.sources, self.base)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.home import Home
 from bot.hub.download import MANIFEST
-from bot.hub.resolver import ON, source_folder
+from bot.hub.resolver import OF, ON, source_folder
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import AUDITIONED, RESUMED, Cycle, Ledger, State
 from bot.release.review import is_waiting
@@ -22,9 +22,11 @@ _DELETED = ".deleted"
 """End of the hidden name of a folder that is being deleted."""
 
 _COMMIT = re.compile(
-    rf"\.?(?P<name>(?P<sha>[0-9a-f]{{40}})(?P<on>{re.escape(ON)}[0-9a-f]{{40}})?)(\.partial)?({re.escape(_DELETED)})?"
+    rf"\.?(?P<name>(?P<sha>[0-9a-f]{{40}})(?P<of>{re.escape(OF)}[0-9a-f]{{12}})?(?P<on>{re.escape(ON)}[0-9a-f]{{40}})?)"
+    rf"(\.partial)?({re.escape(_DELETED)})?"
 )
-"""The name of a source's folder, of one with what an adapter adds to a base, or of what is unfinished or left of them.
+"""The name of a source's folder, whole or of one file, of one with what an adapter adds to a base, or of what is
+unfinished or left of them.
 
 No other is looked at."""
 

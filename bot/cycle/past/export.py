@@ -109,7 +109,7 @@ def render_mergekit_yaml(ledger: Ledger, home: Home, hub: Hub, cycle: str, name:
     if (refusal := KINDS[pool.kind].mergekit_refusal) is not None:
         raise ShoalError(f"RECIPE: got {name!r}: {refusal} {_WHOLE_FOLDER}")
     whole, rows = pool.leader.remotes[0], pool.vocabulary.rows if pool.vocabulary else None
-    members = {one.ref: one for one in pool.members}
+    members = {one.ref: one for one in pool.read_models}
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
         fetched = source_folder(home.sources, whole.ref)
         if not is_complete(fetched):

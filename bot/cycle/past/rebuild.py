@@ -46,7 +46,7 @@ def fetch_origins(
     """
     config_source = pool.leader.ref
     wanted = {*recipe.origins, config_source}
-    members = [member for member in pool.members if member.ref in wanted]
+    members = [member for member in pool.read_models if member.ref in wanted]
     remotes = distinct_remotes(members)
     with narrator.bar("fetching", sum(remote.candidate.download_bytes for remote in remotes), in_bytes=True) as advance:
         for remote in remotes:

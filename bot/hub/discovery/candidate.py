@@ -124,6 +124,7 @@ class Candidate:
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index among the sources that the watchlist names, None for a model found by listing.
     stated: whether the licence is not the card's, but the watchlist's statement.
+    adapter_file: the one file that is meant, of a repo with LoRAs that peft did not save; None for anything else.
     pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
     rest of the description is that of the commit for which it was made. None for the model's own files.
     unused_conversion: why a conversion of the Hub's is not used; None if there is none, or it is.
@@ -152,6 +153,7 @@ class Candidate:
     inferred_relation: str | None = None
     dtypes: tuple[str, ...] = ()
     stated: bool = False
+    adapter_file: str | None = None
     pull_request: int | None = None
     unused_conversion: str | None = None
     index: Mapping[str, object] | None = None
@@ -169,7 +171,7 @@ class Candidate:
     @property
     def is_pipeline(self) -> bool:
         """Whether it is a pipeline of several components, each in a folder of its own."""
-        return self.file(PIPELINE_INDEX) is not None
+        return self.adapter_file is None and self.file(PIPELINE_INDEX) is not None
 
     @property
     def about(self) -> Mapping[str, object] | None:
@@ -217,8 +219,8 @@ class Candidate:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether it is an adapter as peft saves them."""
-        return self.file(ADAPTER_CONFIG) is not None
+        """Whether it is an adapter as peft saves them, or one of a repo's files is meant as one."""
+        return self.adapter_file is not None or self.file(ADAPTER_CONFIG) is not None
 
     @property
     def wanted_files(self) -> tuple[RemoteFile, ...]:
@@ -246,6 +248,8 @@ class Candidate:
         return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
 
     def _wants(self, path: str) -> bool:
+        if self.adapter_file is not None:
+            return path == self.adapter_file or is_licence_file(path)
         if self.is_pipeline:
             return path in self._pipeline_paths or is_licence_file(path)
         if self.is_adapter and fnmatchcase(path, WEIGHTS):

@@ -92,18 +92,23 @@ def find_base(
         reference = PinnedModel(repo=name) if name else None
     if reference is None:
         return None
-    try:
-        base = query_source(hub, reference.repo, reference.revision)
-    except (HubNotFound, HubForbidden, HubRefused) as error:
-        raise ShoalError(f"base: {error}") from error
-    if reason := _contradicts_card(base, reference, "base"):
-        raise ShoalError(f"base: got {base.repo!r}: {reason}")
-    base = _with_statement(base, reference)
+    base = find_named(hub, reference, "base")
     if watchlist.watch.pickles == "convert":
         base = prefer_conversion(hub, base)
     if reason := first_refusal(base, watchlist, now, rules):
         raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
     return base
+
+
+def find_named(hub: Hub, reference: PinnedModel, key: str) -> Candidate:
+    """The model that a key names. ShoalError if the Hub does not show it, or its card has another licence."""
+    try:
+        found = query_source(hub, reference.repo, reference.revision)
+    except (HubNotFound, HubForbidden, HubRefused) as error:
+        raise ShoalError(f"{key}: {error}") from error
+    if reason := _contradicts_card(found, reference, key):
+        raise ShoalError(f"{key}: got {found.repo!r}: {reason}")
+    return _with_statement(found, reference)
 
 
 def most_declared_base(candidates: Iterable[Candidate], look_up: LookUp) -> str | None:

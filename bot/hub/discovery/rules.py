@@ -120,6 +120,8 @@ def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
 def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     """Weights are read from safetensors, or converted from what transformers pickled (see `pickled`)."""
     paths = [file.path for file in candidate.files]
+    if candidate.adapter_file is not None:
+        return None
     if candidate.is_adapter:
         return _no_adapter_weights(paths)
     if candidate.is_pipeline:
@@ -270,6 +272,18 @@ NAMED_BASE: tuple[RefusalRule, ...] = tuple(rule for rule in SAFETY if rule is n
 
 MODEL: tuple[RefusalRule, ...] = (architecture_not_wanted, wrong_size)
 """Rules on what kind of model is watched for: of an adapter they are asked about its base."""
+
+LAST_STAGE: tuple[RefusalRule, ...] = (
+    private,
+    custom_code,
+    no_safetensors,
+    pickled,
+    licence_forbids,
+    oversized,
+    too_many_bytes,
+    unsafe,
+)
+"""Rules for the adapter that the watchlist names as the last stage, which counts as pinned."""
 
 ADAPTED_BASE: tuple[RefusalRule, ...] = (
     own_merge,

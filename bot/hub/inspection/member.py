@@ -48,7 +48,7 @@ class RemoteWeights:
     @property
     def ref(self) -> ModelId:
         """The model in a recipe."""
-        return ModelId(self.candidate.repo, self.candidate.sha)
+        return ModelId(self.candidate.repo, self.candidate.sha, file=self.candidate.adapter_file)
 
     @property
     def weight_bytes(self) -> int:
@@ -197,8 +197,9 @@ class Member:
 
     @cached_property
     def difference_bytes(self) -> int:
-        """Bytes of what its adapter adds to its base, which is stored once it is fetched; 0 of a whole model."""
-        if self.adaptation is None:
+        """Bytes of what its adapter adds to its base, which is stored once it is fetched; 0 of a whole model, and of a
+        LoRA on a pipeline, whose products are not stored."""
+        if self.adaptation is None or self.adaptation.adapter.candidate.adapter_file:
             return 0
         shapes = {name: header.shape for name, header in self.adaptation.adapter.headers.items()}
         pairs = [(name, name.replace("lora_A", "lora_B")) for name in shapes if "lora_A" in name]

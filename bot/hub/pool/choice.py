@@ -12,7 +12,7 @@ _BY_RANK = "pinned models come first, then the most downloaded"
 def choose_by_rank(family: Family, places: int) -> Pool:
     """The pool of the best sources by rank, as many as there are places for; NoPool if fewer than two go together."""
     lineage = dict(family.lineage)
-    compatible, conflicting = keep_compatible_licences(family.sources, family.base, lineage, family.noncommercial)
+    compatible, conflicting = keep_compatible_licences(family.sources, family.given, lineage, family.noncommercial)
     surplus = [member.refuse(f"beyond max_sources ({places}): {_BY_RANK}") for member in compatible[places:]]
     return choose_pool(family, compatible[:places], [*surplus, *conflicting])
 

@@ -25,7 +25,8 @@ from bot.hub.pool.adapters import AdapterBases
 from bot.hub.pool.carrier import check_named_carrier, choose_carrier
 from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
-from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
+from bot.hub.pool.last_stage import find_last_stage
+from bot.hub.pool.lineage import Licensed, Lineage, find_ancestors, member_licences, refuse_licences
 from bot.hub.pool.pool import Family, NoPool, Pool, assemble_family, explain_too_few
 from bot.hub.pool.unite import keep_unitable, read_from_hub, with_vocabulary
 from bot.hub.pool.vocabulary import SAME
@@ -63,7 +64,7 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     lineage = {base.repo: find_ancestors(look_up, base)} if base else {}
     inspected_base = inspect_base(hub, base) if base else None
     if inspected_base is not None:
-        _check_licences(inspected_base, lineage, watchlist.noncommercial)
+        _check_licences(inspected_base, lineage, watchlist.noncommercial, "base", "base")
     bases = AdapterBases.of(hub, watchlist, now, look_up, inspected_base, found.candidates)
     members, unfit = _inspect_candidates(hub, watchlist, found.candidates, bases, now, on_progress)
     carrier = choose_carrier(watchlist, members, inspected_base, look_up, [*unfit, *found.refused])
@@ -73,7 +74,12 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     )
     distinct, duplicates = drop_duplicates(related, inspected_base)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
-    licensed, forbidden = _keep_licensed(distinct, inspected_base, lineage, watchlist.noncommercial)
+    last_stage = find_last_stage(hub, watchlist, carrier or inspected_base or members[0], now) if members else None
+    if last_stage is not None:
+        lineage |= {last_stage.repo: find_ancestors(look_up, last_stage.candidate)}
+        _check_licences(last_stage, lineage, watchlist.noncommercial, "search.last_stage", "adapter")
+    given = [one for one in (inspected_base, last_stage) if one is not None]
+    licensed, forbidden = _keep_licensed(distinct, given, lineage, watchlist.noncommercial)
     if united:
         on_progress("comparing tokenizers")
         licensed, strange = keep_unitable(licensed, inspected_base, read_from_hub(hub))
@@ -88,6 +94,7 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
         noncommercial=watchlist.noncommercial,
         kind=watchlist.kind,
         carrier=carrier,
+        last_stage=last_stage,
     )
     bands = watchlist.search.groups.layers
     if bands > family.layers:
@@ -97,10 +104,10 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
 
 
 def _keep_licensed(
-    members: Sequence[Member], base: Member | None, lineage: Lineage, noncommercial: bool
+    members: Sequence[Member], given: Sequence[Licensed], lineage: Lineage, noncommercial: bool
 ) -> tuple[list[Member], list[Verdict]]:
-    """Keep members whose licences, and their ancestors', allow a merge with the base."""
-    reasons = [refuse_licences(member, [base] if base else [], lineage, noncommercial) for member in members]
+    """Keep members whose licences, and their ancestors', allow a merge with what is given."""
+    reasons = [refuse_licences(member, given, lineage, noncommercial) for member in members]
     kept = [member for member, reason in zip(members, reasons, strict=True) if reason is None]
     return kept, [member.refuse(reason) for member, reason in zip(members, reasons, strict=True) if reason]
 
@@ -110,11 +117,11 @@ def _find_ancestors(look_up: LookUp, member: Member) -> tuple[DeclaredLicence, .
     return find_ancestors(look_up, member.candidate, [one.repo for one in member.remotes if one.repo != member.repo])
 
 
-def _check_licences(base: Member, lineage: Lineage, noncommercial: bool) -> None:
-    """A base whose licence forbids merging stops the cycle, because all sources descend from it."""
-    for entry in member_licences(base, lineage):
+def _check_licences(given: Licensed, lineage: Lineage, noncommercial: bool, key: str, what: str) -> None:
+    """A licence that forbids merging, of what all merges have, stops the cycle. key, what: the watchlist's."""
+    for entry in member_licences(given, lineage):
         if reason := licence_refusal(entry, noncommercial=noncommercial):
-            raise ShoalError(f"base: got {base.repo!r}: {reason}; name another base in the watchlist")
+            raise ShoalError(f"{key}: got {given.repo!r}: {reason}; name another {what} in the watchlist")
 
 
 def _inspect_candidates(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from bot.hub.discovery.candidate import Candidate, Verdict
 from bot.hub.discovery.listing import MAX_ANCESTORS, LookUp
@@ -19,17 +20,29 @@ Lineage = Mapping[str, tuple[DeclaredLicence, ...]]
 """For each member's repo, the licences of the ancestors that it declares."""
 
 
+class Licensed(Protocol):
+    """What has a licence: a member of a pool, or the last stage's adapter."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """The repo, with the licence that its card declares."""
+
+    @property
+    def repo(self) -> str:
+        """owner/name."""
+
+
 def keep_compatible_licences(
     members: Sequence[Member],
-    base: Member | None,
+    given: Sequence[Licensed],
     lineage: Lineage,
     noncommercial: bool,
 ) -> tuple[list[Member], list[Verdict]]:
-    """Keep members whose licences, and their ancestors', are compatible with the base's and with earlier members'."""
+    """Keep members whose licences, and their ancestors', go together with what is given and with earlier members'."""
     kept: list[Member] = []
     conflicting: list[Verdict] = []
     for member in members:
-        reason = refuse_licences(member, [*kept, *([base] if base else [])], lineage, noncommercial)
+        reason = refuse_licences(member, [*kept, *given], lineage, noncommercial)
         if reason is None:
             kept.append(member)
         else:
@@ -37,7 +50,7 @@ def keep_compatible_licences(
     return kept, conflicting
 
 
-def refuse_licences(member: Member, others: Sequence[Member], lineage: Lineage, noncommercial: bool) -> str | None:
+def refuse_licences(member: Licensed, others: Sequence[Licensed], lineage: Lineage, noncommercial: bool) -> str | None:
     """Why the licences of a member and its ancestors do not allow a merge with the others; None if they do."""
     own = member_licences(member, lineage)
     reasons = [reason for entry in own if (reason := licence_refusal(entry, noncommercial=noncommercial))]
@@ -74,5 +87,5 @@ def find_ancestors(look_up: LookUp, candidate: Candidate, also: Iterable[str] = 
     return tuple(entry for declared in found.values() for entry in declared)
 
 
-def member_licences(member: Member, lineage: Lineage) -> tuple[DeclaredLicence, ...]:
+def member_licences(member: Licensed, lineage: Lineage) -> tuple[DeclaredLicence, ...]:
     return (*declare_licences(member.candidate), *lineage[member.repo])

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
 from bot.errors import ShoalError
-from bot.hub.discovery.candidate import Verdict
+from bot.hub.discovery.candidate import Candidate, Verdict
 from bot.hub.discovery.conversion import describe_conversion
-from bot.hub.inspection.member import Member, RemoteWeights, distinct_remotes
+from bot.hub.inspection.member import Adaptation, Member, RemoteWeights, distinct_remotes
 from bot.hub.inspection.mismatch import headers_in_carrier, note_differences
 from bot.hub.licences import (
     DeclaredLicence,
     ReleaseLicence,
     combine_licences,
 )
-from bot.hub.pool.lineage import Lineage, member_licences
+from bot.hub.pool.lineage import Licensed, Lineage, member_licences
 from bot.hub.pool.vocabulary import PoolVocabulary
 from merging.dtypes import element_bytes
 from merging.identity import ModelId
@@ -44,7 +44,7 @@ class Family:
     layers: number of layers of one model. noncommercial: the watchlist's key of that name.
     vocabulary: the one of all merges; None where the members have the same.
     kind: name of the kind of model that merges are. carrier: the member that they are built in; None where models have
-    one component.
+    one component. last_stage: the adapter that is added to merges; None for none.
     """
 
     base: Member | None
@@ -56,6 +56,7 @@ class Family:
     vocabulary: PoolVocabulary | None = field(default=None, kw_only=True)
     kind: str = field(default="language", kw_only=True)
     carrier: ModelId | None = field(default=None, kw_only=True)
+    last_stage: RemoteWeights | None = field(default=None, kw_only=True)
 
     @property
     def leader(self) -> Member:
@@ -84,8 +85,27 @@ class Family:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The models that are read: the sources, then the base."""
+        """The models that are merged: the sources, then the base."""
         return (*self.sources, self.base) if self.base else self.sources
+
+    @property
+    def staged(self) -> Member | None:
+        """The model by which a last stage is read: the carrier, else base or best source, with the adapter."""
+        if self.last_stage is None:
+            return None
+        whole = self.base if self.base and self.carrier is None else self.prototype
+        adaptation = Adaptation(whole.remotes[0], self.last_stage)
+        return replace(whole, candidate=self.last_stage.candidate, adaptation=adaptation)
+
+    @property
+    def given(self) -> tuple[Licensed, ...]:
+        """What every merge may be made of, whatever its sources: the base, and the last stage."""
+        return tuple(one for one in (self.base, self.last_stage) if one is not None)
+
+    @property
+    def read_models(self) -> tuple[Member, ...]:
+        """The models that are read: the members, then that of the last stage."""
+        return (*self.members, self.staged) if self.staged else self.members
 
     @property
     def pinned(self) -> tuple[Member, ...]:
@@ -95,7 +115,7 @@ class Family:
     @property
     def remotes(self) -> tuple[RemoteWeights, ...]:
         """The repos that are fetched, each once."""
-        return distinct_remotes(self.members)
+        return distinct_remotes(self.read_models)
 
     @property
     def download_bytes(self) -> int:
@@ -131,10 +151,12 @@ class Family:
         carrier = None
         if self.carrier is not None:
             carrier = _keep_carrier(self.kind, self.carrier, _with_base(sources, self.base), [*refused, *others])
-        every = (*_accept(self.base, sources, carrier), *refused, *others)
+        staged = [describe_last_stage(self.last_stage.candidate)] if self.last_stage else []
+        every = (*_accept(self.base, sources, carrier), *staged, *refused, *others)
         if len(sources) < 2:
             raise NoPool(explain_too_few(sources, every), every)
         left = {member.repo for member in _with_base(sources, self.base)}
+        left |= {self.last_stage.repo} if self.last_stage else set()
         return replace(
             self,
             sources=_carrier_first(sources, carrier),
@@ -169,27 +191,31 @@ def assemble_family(
     noncommercial: bool,
     kind: str = "language",
     carrier: Member | None = None,
+    last_stage: RemoteWeights | None = None,
 ) -> Family:
     """The family of these sources; NoPool if they are fewer than two.
 
     kind: name of the kind of their merges. carrier: the model that these are built in, if it is one of them; otherwise
-    another takes its place. None where models have one component.
+    another takes its place. None where models have one component. last_stage: the adapter that is added to merges.
     """
     refused = list(verdicts)
     if carrier is not None:
         carrier = _keep_carrier(kind, carrier.ref, _with_base(sources, base), refused)
-    every = (*_accept(base, sources, carrier), *refused)
+    staged = [describe_last_stage(last_stage.candidate)] if last_stage else []
+    every = (*_accept(base, sources, carrier), *staged, *refused)
     if len(sources) < 2:
         raise NoPool(explain_too_few(sources, every), every)
+    listed: list[Licensed] = [*_with_base(sources, base), *([last_stage] if last_stage else [])]
     return Family(
         base=base,
         sources=_carrier_first(sources, carrier),
         verdicts=every,
-        lineage=tuple((member.repo, lineage[member.repo]) for member in _with_base(sources, base)),
+        lineage=tuple((one.repo, lineage[one.repo]) for one in listed),
         layers=sources[0].layers,
         noncommercial=noncommercial,
         kind=kind,
         carrier=carrier.ref if carrier else None,
+        last_stage=last_stage,
     )
 
 
@@ -205,12 +231,15 @@ def choose_pool(family: Family, sources: Sequence[Member], refused: Iterable[Ver
 def remove_members(family: AnyFamily, bad: Sequence[Verdict]) -> AnyFamily:
     """The family without the sources that `bad` refuses; NoPool if fewer than two are left."""
     gone = {verdict.repo: verdict.reason for verdict in reversed(bad)}
-    named = [("base", family.base)] if family.base is not None else []
+    named: list[tuple[str, Licensed]] = [("base", family.base)] if family.base is not None else []
     if family.carrier is not None and family.leader.candidate.pinned is not None:
         named.append(("carrier", family.leader))
+    if family.last_stage is not None:
+        named.append(("search.last_stage.adapter", family.last_stage))
     for key, member in named:
         if member.repo in gone:
-            why = f"{key}: got {member.repo!r}: {gone[member.repo]}; name another {key} in the watchlist"
+            another = key.rpartition(".")[2]
+            why = f"{key}: got {member.repo!r}: {gone[member.repo]}; name another {another} in the watchlist"
             raise NoPool(why, tuple(bad))
     return family.with_sources([source for source in family.sources if source.repo not in gone], bad)
 
@@ -236,7 +265,7 @@ def _carrier_first(sources: Sequence[Member], carrier: Member | None) -> tuple[M
 
 def _combine_licences(family: Family) -> ReleaseLicence:
     lineage = dict(family.lineage)
-    declared = [entry for member in family.members for entry in member_licences(member, lineage)]
+    declared = [entry for member in family.read_models for entry in member_licences(member, lineage)]
     return combine_licences(declared, noncommercial=family.noncommercial)
 
 
@@ -248,6 +277,13 @@ def _accept(base: Member | None, sources: Iterable[Member], carrier: Member | No
         for one in listed
         if leader is not None
     ]
+
+
+def describe_last_stage(adapter: Candidate) -> Verdict:
+    """The verdict that accepts the adapter of the last stage."""
+    file = f" ({adapter.adapter_file})" if adapter.adapter_file else ""
+    reason = f"the last stage: an adapter{file} that is added to merges, {adapter.licence}"
+    return Verdict(adapter.repo, adapter.sha, True, reason)
 
 
 def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, ...]:

@@ -83,7 +83,8 @@ def adapted_bases(facts: CardFacts) -> list[BaseFacts]:
 
 
 def _named_sources(facts: CardFacts) -> tuple[SourceFacts, ...]:
-    return (*facts.sources, *([facts.base] if facts.base else []), *facts.token_sources)
+    single = [one for one in (facts.base, facts.last_stage) if one is not None]
+    return (*facts.sources, *single, *facts.token_sources)
 
 
 def _front_matter(facts: CardFacts) -> str:

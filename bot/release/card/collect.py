@@ -29,6 +29,7 @@ from bot.release.card.recipes import (
     base_facts,
     conversion_facts,
     cost_facts,
+    last_stage_facts,
     recipe_facts,
     sources_facts,
     token_sources_facts,
@@ -93,6 +94,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         grid=grid_facts(gallery, report) if (gallery := results.galleries.get(chosen.recipe)) else None,
         carrier=next((member.repo for member in pool.members if member.ref == pool.carrier), None),
         parts=tuple(source.repo for source in pool.sources if source.kind != pool.kind),
+        last_stage=last_stage_facts(recipe, pool),
     )
 
 

@@ -247,7 +247,8 @@ class CardFacts:
     no more sources fitted than a merge may have. `shown` are report items with pictures, whatever the answers are.
     `carrier` is the repo whose config and processor the release has, and `parts` are the sources that were merged into
     its language model alone; None and empty where models have one component. `grid` are report items as several models
-    draw them; None where models answer in words, and where the tasks are not passed on.
+    draw them; None where models answer in words, and where the tasks are not passed on. `last_stage` is the adapter
+    that was added to what was merged.
     """
 
     repo: str
@@ -281,6 +282,7 @@ class CardFacts:
     carrier: str | None = None
     parts: tuple[str, ...] = ()
     grid: GridFacts | None = None
+    last_stage: SourceFacts | None = None
 
     @property
     def table(self) -> ScoreTable:

@@ -52,6 +52,16 @@ class ConversionFacts:
 
 
 @dataclass(frozen=True)
+class LastStageFacts:
+    """The adapter that was added to what was merged, times a scale. file: its path; None where peft saved it."""
+
+    repo: str
+    sha: str
+    file: str | None
+    scale: float
+
+
+@dataclass(frozen=True)
 class WeightMergeFacts:
     """A weight merge: `sentence` says what its method does, `groups` are the labels of the tensor groups, in order.
 
@@ -67,6 +77,7 @@ class WeightMergeFacts:
     groups: tuple[str, ...]
     parameters: tuple[tuple[str, tuple[tuple[float, ...], ...]], ...]
     whole: tuple[tuple[str, str], ...] = ()
+    last_stage: LastStageFacts | None = None
 
     def __post_init__(self) -> None:
         for name, rows in self.parameters:

@@ -14,6 +14,7 @@ from bot.release.card.merge_facts import (
     BaseFacts,
     ConversionFacts,
     CostFacts,
+    LastStageFacts,
     PartFacts,
     PathFacts,
     RecipeFacts,
@@ -24,6 +25,7 @@ from merging.kinds import KINDS
 from merging.methods import METHODS
 from merging.paths.cost import Shape, model_cost
 from merging.paths.folding import folding_rule
+from merging.recipes.last_stage import LastStage
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.family import TensorHeader
@@ -56,6 +58,12 @@ def token_sources_facts(recipe: Recipe, pool: Pool) -> tuple[SourceFacts, ...]:
     return tuple(source_facts(member, pool) for member in given if member.ref not in recipe.merged_models)
 
 
+def last_stage_facts(recipe: Recipe, pool: Pool) -> SourceFacts | None:
+    """The adapter of the recipe's last stage; None if it has none."""
+    stages = [merge.last_stage for merge in recipe.merges if merge.last_stage]
+    return source_facts(pool.staged, pool) if stages and pool.staged else None
+
+
 def source_facts(member: Member, pool: Pool) -> SourceFacts:
     """A member of the pool as the card names it."""
     note = note_differences(pool.leader, member) or ""
@@ -68,7 +76,7 @@ def source_facts(member: Member, pool: Pool) -> SourceFacts:
 
 def conversion_facts(recipe: Recipe, pool: Pool) -> tuple[ConversionFacts, ...]:
     """The repos whose weights went into the merge and were pickled."""
-    used = distinct_remotes(member for member in pool.members if member.ref in recipe.origins)
+    used = distinct_remotes(member for member in pool.read_models if member.ref in recipe.origins)
     candidates = [remote.candidate for remote in used]
     return tuple(
         ConversionFacts(one.repo, one.pull_request, tuple((file.path, file.content_id or "") for file in pickles))
@@ -130,4 +138,10 @@ def _weight_merge_facts(recipe: WeightMerge) -> WeightMergeFacts:
         groups=recipe.groups.labels,
         parameters=recipe.parameters,
         whole=tuple((name, source.name) for name, source in recipe.groups.whole.items() if source is not None),
+        last_stage=_last_stage(recipe.last_stage) if recipe.last_stage else None,
     )
+
+
+def _last_stage(stage: LastStage) -> LastStageFacts:
+    adapter = stage.adapter
+    return LastStageFacts(adapter.location, str(adapter.revision), adapter.file, stage.scale)

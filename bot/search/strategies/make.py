@@ -15,6 +15,7 @@ from merging.kinds import KINDS
 from merging.methods import METHODS
 from merging.partition import Partition
 from merging.paths.layout import check_rearrangeable
+from merging.spaces.appended import AppendedSpace, LastStageScale
 from merging.spaces.components import merge_space
 from merging.spaces.space import MergeSpace
 
@@ -53,7 +54,7 @@ def _paths(watchlist: Watchlist, pool: Pool, method: str) -> tuple[MergeSpace, P
 
 def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
     search = watchlist.search
-    return merge_space(
+    merges = merge_space(
         method=method,
         sources=[source.ref for source in pool.sources],
         base=pool.base.ref if pool.base else None,
@@ -64,6 +65,9 @@ def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
         vocabulary=pool.deciding,
         carrier=pool.carrier,
     )
+    if search.last_stage is None or pool.staged is None:
+        return merges
+    return AppendedSpace(merges, LastStageScale.between(pool.staged.ref, *search.last_stage.scale, search.step))
 
 
 def _partition(search: SearchSection, pool: Pool) -> Partition:

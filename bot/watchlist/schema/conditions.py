@@ -122,6 +122,11 @@ _SECTIONS: Mapping[str, list[JsonSchema]] = {
     "SearchSection": [
         {"if": _NO_PATHS, "then": _may_have("dataflow", {"type": "null"})},
         {
+            "if": _has("last_stage", {"type": "object"}),
+            "then": {"allOf": [_NO_PATHS, _may_have("vocabulary", {"const": "same"})]},
+        },
+        _may_have("last_stage", {"not": {"type": "object", **_has("scale", {"enum": [0, [0, 0]]})}}),
+        {
             "if": _has("dataflow", {"type": "object", **_has("smaller", {"const": True})}),
             "then": _has("racing", {"type": "null"}),
         },

@@ -22,7 +22,15 @@ from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.card import render_release_card
 from bot.release.card.facts import AuditionFacts, CardFacts, ItemCounts, ShownAnswer, ShownFacts
-from bot.release.card.merge_facts import BaseFacts, ConversionFacts, PartFacts, PathFacts
+from bot.release.card.merge_facts import (
+    BaseFacts,
+    ConversionFacts,
+    LastStageFacts,
+    PartFacts,
+    PathFacts,
+    SourceFacts,
+    WeightMergeFacts,
+)
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import Question
@@ -122,6 +130,17 @@ def test_the_base_of_adapters_is_named_once_whatever_else_it_is() -> None:
     elsewhere = BaseFacts("reef/elsewhere", "a" * 40, "mit")
     card = render_release_card(replace(OF_MERGE, sources=tuple(replace(it, adapted=elsewhere) for it in (one, two))))
     assert card.count("base of an adapter") == 1
+
+
+def test_the_card_says_which_adapter_was_added_to_the_merge_with_its_licence_and_scale() -> None:
+    adapter = SourceFacts("reef/fast", "5" * 40, "openrail++")
+    stage = LastStageFacts(adapter.repo, adapter.sha, "two_steps.safetensors", 1.15)
+    assert isinstance(OF_MERGE.recipe.merge, WeightMergeFacts)
+    recipe = replace(OF_MERGE.recipe, merge=replace(OF_MERGE.recipe.merge, last_stage=stage))
+    card = render_release_card(replace(OF_MERGE, recipe=recipe, last_stage=adapter))
+    assert "the adapter reef/fast (`two_steps.safetensors`) was added, times 1.15:" in card
+    assert "| reef/fast<br><sub>LoRA adapter, added to the merge</sub> | [555555555555](" in card
+    assert "- reef/fast" in card.partition("\n---\n")[0]
 
 
 def test_the_card_of_a_weight_merge_reads_as_agreed() -> None:

@@ -95,6 +95,21 @@ VALUES: dict[str, list[Any]] = {
         None,
         5,
     ],
+    "search.last_stage": [
+        None,
+        {},
+        "a/b",
+        [],
+        *({"adapter": repo} for repo in REPOS),
+        {"adapter": "a/b", "rank": 4},
+        *(
+            {"adapter": "a/b", "file": file}
+            for file in ["x.safetensors", "a b/x-1.safetensors", "x.bin", "/x", None, 5]
+        ),
+        *({"adapter": "a/b", "file": file} for file in ["../x.safetensors", ".safetensors", "a/.b/x.safetensors"]),
+        *({"adapter": "a/b", "scale": scale} for scale in [1, 0.5, -1, 0, 10, 10.5, -11, "1", True, None, {}]),
+        *({"adapter": "a/b", "scale": scale} for scale in [[0.5, 1.2], [0, 1], [0, 0], [1], [1, 2, 3], ["1", 2], []]),
+    ],
     "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
@@ -240,6 +255,9 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "language models in pipelines": {"kind": "image", "watch": {"tags": ["x"], "language_models": {"tags": ["y"]}}},
     "paths through pipelines": {"kind": "image", "search": {"space": "dataflow"}},
     "a vocabulary beside a pipeline's": {"kind": "image", "search": {"vocabulary": "union"}},
+    "an adapter after paths": {"search": {"space": "both", "last_stage": {"adapter": "a/b"}}},
+    "an adapter after merges": {"search": {"space": "parameter", "last_stage": {"adapter": "a/b"}}},
+    "an adapter for several vocabularies": {"search": {"vocabulary": "union", "last_stage": {"adapter": "a/b"}}},
     "a vocabulary beside a carrier's": {"kind": "vision-language", "search": {"vocabulary": "union"}},
 }
 """Keys that go together, or do not, and which the schema can say so of."""
@@ -249,6 +267,7 @@ BEYOND: dict[str, dict[str, Any]] = {
     "a repo pinned twice": {"pinned": ["a/b", {"repo": "a/b"}]},
     "an author allowed and denied": {"watch": {"tags": ["x"], "authors": {"allow": ["me"], "deny": ["me"]}}},
     "more at least than at most": {"watch": {"tags": ["x"], "parameters": {"min": "2B", "max": "1B"}}},
+    "scales from high to low": {"search": {"last_stage": {"adapter": "a/b", "scale": [1.2, 0.5]}}},
     "more layers at least than at most": {"search": {"space": "both", "dataflow": {"min_layers": 9, "max_layers": 8}}},
     "an audition of no more than have places": {"audition": {"sources": 4}},
     "a budget below a generation": {"search": {"population": 50, "budget": {"candidates": 40}}},
@@ -332,7 +351,15 @@ def test_every_key_has_values_here() -> None:
             if name is not None:
                 yield from keys(SCHEMA["$defs"][name], f"{above}{key}.{'0.' if value.get('type') == 'array' else ''}")
 
-    grouped = ("pinned.", "base.", "carrier.", "search.dataflow.", "watch.parameters.", "schedule.")  # given as wholes
+    grouped = (
+        "pinned.",
+        "base.",
+        "carrier.",
+        "search.dataflow.",
+        "watch.parameters.",
+        "schedule.",
+        "search.last_stage.",
+    )  # given as wholes
     untried = [key for key in keys(SCHEMA, "") if key not in VALUES and not key.startswith(grouped)]
     assert [key for key in untried if not any(other.startswith(f"{key}.") for other in VALUES)] == []
 

@@ -1,0 +1,55 @@
+"""Reads what can be known of a pipeline's LoRA without its weights: which file it is, and what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
+from bot.hub.client import Hub
+from bot.hub.discovery.candidate import Candidate
+from bot.hub.inspection.member import RemoteWeights, Unfit
+from bot.hub.inspection.reading import read_remote_headers
+from merging.errors import MergingError
+from merging.pipelines.lora import check_lora, choose_lora_file
+from merging.sources.family import TensorHeader
+from templates.escaping import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def choose_adapter_file(candidate: Candidate, file: str | None) -> Candidate:
+    """The candidate with the file that is meant: the named one, or its only LoRA. Unfit if there is none."""
+    paths = [one.path for one in candidate.files]
+    try:
+        found = choose_lora_file(paths) if file is None else file
+    except MergingError as error:
+        raise Unfit(plain(str(error))) from error
+    if found not in paths:
+        others = [path for path in paths if path.endswith(".safetensors")]
+        raise Unfit(f"it has no file {found}, but {plain(', '.join(others[:3])) or 'none in safetensors'}")
+    return replace(candidate, adapter_file=found)
+
+
+def inspect_lora(
+    hub: Hub, candidate: Candidate, config: Mapping[str, Any], base: Mapping[str, TensorHeader]
+) -> RemoteWeights:
+    """A LoRA in its file, on a pipeline. config, base: the pipeline's, as `Member` has them.
+
+    Raises:
+        Unfit: it is none that can be merged, or it is for another base.
+        ShoalError: the Hub cannot be asked.
+    """
+    file = candidate.adapter_file
+    assert file is not None  # chosen before
+    if (found := candidate.file(file)) is None or found.size is None:
+        raise Unfit(f"the Hub does not give the size of its {file}")
+    try:
+        headers = read_remote_headers(hub, candidate, file)
+        check_lora(config, base, headers, f"its {file}")
+    except MergingError as error:
+        raise Unfit(plain(str(error))) from error
+    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
+        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
+    return RemoteWeights(candidate, headers)
