@@ -47,6 +47,9 @@ ON = ".on."
 OF = ".of."
 """Stands between a commit and the hash of a file's path in the name of the folder with that file alone."""
 
+_WEIGHTS_ENDINGS = (".safetensors", *(pattern.removeprefix("*") for pattern in _PICKLES), ".ckpt")
+"""Endings of files that hold weights, which are read or refused."""
+
 _FOLDER_STARTS = ("/", "~", ".")
 """Beginnings of names that can only be a folder's."""
 
@@ -181,6 +184,11 @@ class ResolvedModel:
         return {header.name: header for header in self.stored_model.stored.values()}
 
     @property
+    def changed_components(self) -> frozenset[str] | None:
+        """Components whose weights are not as in its files, by folder; None of what is only a part of a pipeline."""
+        return frozenset()
+
+    @property
     def renamed_tensor(self) -> str | None:
         """The first tensor in its files for which merges have another name; None if there is none."""
         from merging.sources.checkpoint import Checkpoint
@@ -233,20 +241,20 @@ class Resolver:
         self.hub = hub
         self._convert_pickles = convert_pickles
         self._relative_to = relative_to
-        self._find_repo = cache(self._query)
+        self.find_repo = cache(self._query)
 
     def identify(self, model: ModelId) -> ModelId:
-        """The canonical identity, equal for all spellings: the real absolute folder or repo@commit, with the adapter.
+        """The canonical identity, equal for all spellings: the real absolute path or repo@commit, with the adapter.
 
         Raises:
             Unfit: there is no such model.
             ShoalError: the Hub cannot be asked.
         """
-        folder = self._find_folder(model)
-        if folder:
-            found = ModelId(str(folder.resolve()), model.revision)
+        place = self.find_place(model)
+        if place:
+            found = ModelId(str(place.resolve()), model.revision)
         else:
-            candidate = self._find_repo(model.location, model.revision)
+            candidate = self.find_repo(model.location, model.revision)
             found = ModelId(candidate.repo, candidate.sha, file=model.file)
         return replace(found, adapter=self.identify(model.adapter) if model.adapter else None)
 
@@ -272,24 +280,30 @@ class Resolver:
             Unfit: one of them cannot be merged.
             ShoalError: the Hub cannot be asked.
         """
-        folder = self._find_folder(model)
-        found = _read_folder(model, folder) if folder else self._read_repo(model)
+        place = self.find_place(model)
+        found = _read_folder(model, place) if place else self._read_repo(model)
         if model.adapter is None:
             return found
-        where = self._find_folder(model.adapter)
+        where = self.find_place(model.adapter)
         if where:
             return replace(found, adapter=_read_adapter_folder(model.adapter, where, found))
         return replace(found, adapter=self._read_adapter_repo(model.adapter, found))
 
-    def _find_folder(self, model: ModelId) -> Path | None:
-        """The folder that a name means, from here or from where the file is; None for a repo of the Hub."""
+    def find_place(self, model: ModelId) -> Path | None:
+        """The folder or file that a name means, from here or from where the recipe is; None for a repo of the Hub.
+
+        Unfit for one that is not there.
+        """
         given = Path(model.location).expanduser()
-        found = next((folder for folder in (given, self._relative_to / given) if folder.is_dir()), None)
+        places = (given, self._relative_to / given)
+        found = next((place for place in places if place.is_dir() or _is_weights_file(place)), None)
         if found is None and (model.location.startswith(_FOLDER_STARTS) or model.location.count("/") != 1):
             raise Unfit("there is no such folder here; check the path, or write a Hub repo as org/name")
         if found is not None and model.revision:
             raise Unfit("a folder has no revisions; leave @… out")
-        return found
+        if found is not None and model.file and not (found / model.file).is_file():
+            raise Unfit(f"there is no {model.file} in this folder; check the name")
+        return found / model.file if found is not None and model.file else found
 
     def _query(self, repo: str, revision: str | None) -> Candidate:
         try:
@@ -306,7 +320,7 @@ class Resolver:
     def _read_repo(self, model: ModelId) -> ResolvedModel:
         from merging.models.stored_model import stored_model_from_headers
 
-        member = self._inspect(model)
+        member = self.inspect(model)
         try:
             config = parse_json_object(CONFIG, self.hub.read(member.repo, member.sha, CONFIG))
             stored_model = stored_model_from_headers(member.repo, config, member.headers)
@@ -314,7 +328,8 @@ class Resolver:
             raise Unfit(plain(str(error))) from error
         return ResolvedModel(model, ModelFiles(member.ref, *member.remotes), stored_model, member.tokenizer)
 
-    def _check_pickles(self, candidate: Candidate) -> None:
+    def check_pickles(self, candidate: Candidate) -> None:
+        """Raise Unfit for a repo whose weights are pickled, unless these are taken."""
         if candidate.is_pickled and not self._convert_pickles:
             remedy = "add --convert-pickles to have them converted, or name another model"
             raise Unfit(f"its weights are pickled, without safetensors; {remedy}")
@@ -324,8 +339,8 @@ class Resolver:
         from merging.sources.header_names import name_adapter_headers
 
         try:
-            candidate = self._find_repo(adapter.location, adapter.revision)
-            self._check_pickles(candidate)
+            candidate = self.find_repo(adapter.location, adapter.revision)
+            self.check_pickles(candidate)
             if not (candidate.is_adapter and candidate.weight_files):
                 lacking = ADAPTER_WEIGHTS if candidate.is_adapter else ADAPTER_CONFIG
                 raise Unfit(f"{adapter} has no {lacking}; name an adapter saved by peft in safetensors")
@@ -346,20 +361,27 @@ class Resolver:
         """
         if model.adapter is not None:
             return self.resolve(model).remotes
-        return self._inspect(model).remotes
+        return self.inspect(model).remotes
 
-    def _inspect(self, model: ModelId) -> Member:
-        candidate = self._find_repo(model.location, model.revision)
+    def inspect(self, model: ModelId) -> Member:
+        """Read a model of any kind that is on the Hub; raises as `resolve`."""
+        candidate = self.find_repo(model.location, model.revision)
         if reason := form_refusal(candidate):
             raise Unfit(f"{reason}; name another model")
-        self._check_pickles(candidate)
+        self.check_pickles(candidate)
         return inspect_candidate(self.hub, candidate)
+
+
+def _is_weights_file(path: Path) -> bool:
+    return path.suffix in _WEIGHTS_ENDINGS and path.is_file()
 
 
 def _read_folder(model: ModelId, folder: Path) -> ResolvedModel:
     from merging.models.stored_model import read_stored_model
     from merging.sources.renamed import open_model
 
+    if not folder.is_dir():
+        raise Unfit("it is a file; name a folder")
     if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
         raise Unfit("it is an adapter, not a whole model; write it after its base as base+adapter")
     try:

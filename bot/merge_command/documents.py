@@ -29,7 +29,11 @@ def render_documents(plan: MergePlan, folders: Mapping[ModelId, Path], name: str
     """The documents by file name. folders: the sources' folders. name: the merge's name. hub_url: the Hub's address."""
     recipe = pin_recipe(plan)
     limits = "".join(as_comment(sentence) for one in plan.stages for sentence in one.mergekit_limits)
-    named = {_repo(model.files) or folders[source].name: folders[source] for source, model in plan.sources.items()}
+    named = {
+        _repo(model.files) or folders[source].name: folders[source]
+        for source, model in plan.sources.items()
+        if folders[source].is_dir()  # a single file has no licence beside it
+    }
     card = render_merge_card(plan, recipe, name, hub_url)
     return {RECIPE_NAME: (limits + recipe).encode(), CARD: card.encode(), **collect_licence_files(named)}
 
@@ -79,7 +83,8 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
         address=lambda repo, sha: f"{hub_url.rstrip('/')}/{repo}/tree/{sha}",
     )
     repos = [remote.repo for source in plan.sources.values() for remote in source.remotes]
-    return write_front_matter(licence, repos, ["merge", "mergekit"], kind.library, kind.pipeline_tag) + body
+    tags = ["merge"] if kind.mergekit_refusal else ["merge", "mergekit"]
+    return write_front_matter(licence, repos, tags, kind.library, kind.pipeline_tag) + body
 
 
 def find_licence(plan: MergePlan) -> ReleaseLicence | None:

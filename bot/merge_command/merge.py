@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from bot.errors import ShoalError
 from bot.home import Home
@@ -19,11 +17,11 @@ from bot.hub.resolver import Resolver
 from bot.lock import hold_home
 from bot.merge_command.documents import render_documents
 from bot.merge_command.plan import MergePlan, plan_merge
+from bot.merge_command.planned import Writing
 from bot.merge_command.recipe_file import read_recipe_file
-from bot.progress import Advance, Narrator
+from bot.progress import Narrator
 from merging.identity import ModelId
-from merging.tokenizers.release_files import release_files
-from merging.writing.release import MAX_SHARD_BYTES, Contents, add_documents, render_config, write_folder
+from merging.writing.release import MAX_SHARD_BYTES
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Merged:
                 for name, source in plan.sources.items()
             ],
             "dtype": plan.assembly.dtype,
-            "layers": plan.layers,
+            "layers": plan.result.layers,
             "tensors": len(plan.assembly.tasks),
             "parameters": plan.parameters,
             "bytes": plan.bytes,
@@ -109,9 +107,10 @@ class Merger:
         folders = self._fetch(plan)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with self.narrator.bar("merging", plan.bytes, in_bytes=True) as advance:
-            contents = self._contents(plan, folders, target.name, advance)
-            hashes = write_folder(target, contents, max_shard_bytes=self.max_shard_bytes)
+        documents = render_documents(plan, folders, target.name, self.hub.endpoint)
+        with self.narrator.bar("merging", plan.result.made_bytes, in_bytes=True) as advance:
+            how = Writing(self.home.sources, self.seed, self.max_shard_bytes, advance)
+            hashes = plan.result.write(target, documents, how)
         return Merged(plan, target, hashes, time.monotonic() - start)
 
     def _plan(self, recipe: Path, target: Path) -> MergePlan:
@@ -120,24 +119,6 @@ class Merger:
             read = read_recipe_file(recipe, resolver)
             plan = plan_merge(read, target, self.home, resolver, lambda words: advance(0, words))
         return replace(plan, remarks=(*self.remarks, *plan.remarks))
-
-    def _contents(self, plan: MergePlan, folders: Mapping[ModelId, Path], name: str, advance: Advance) -> Contents:
-        """Everything that the folder will hold. name: name of the merge. advance: called with each tensor's bytes."""
-        make, names = (
-            plan.result.tensor_maker(self.home.sources, self.seed),
-            plan.result.stored_names(self.home.sources),
-        )
-        shapes = {stored: plan.assembly.shapes[name] for stored, name in names.items()}
-
-        def make_and_advance(tensor_name: str, memory: Tensor) -> Tensor:
-            tensor = make(names[tensor_name], memory)
-            advance(tensor.nbytes, tensor_name)
-            return tensor
-
-        settings = {"config.json": render_config(plan.assembly.config)}
-        files = release_files(plan.result.read_companions(self.home.sources) | settings).files
-        everything = add_documents(files, render_documents(plan, folders, name, self.hub.endpoint))
-        return Contents(shapes, plan.assembly.dtype, make_and_advance, everything)
 
     def _fetch(self, plan: MergePlan) -> dict[ModelId, Path]:
         """The folder of every source, after those that are missing are fetched and checked."""

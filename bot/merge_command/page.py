@@ -25,13 +25,13 @@ def merge_page(merged: Merged) -> Table:
 def _facts(merged: Merged) -> Iterator[tuple[str, str]]:
     plan = merged.plan
     for number, (name, source) in enumerate(plan.sources.items()):
-        role = " (config and tokenizer)" if source is plan.config_source else ""
+        role = f" ({plan.result.config_role})" if source is plan.config_source else ""
         yield "" if number else "models", (str(source.id) if source.files.remote else f"{name}, a folder") + role
     if plan.stages[1:]:
         yield "stages", ", ".join(f"{one.stage.name} ({one.assembly.method})" for one in plan.stages[:-1])
     yield "method", plan.config.method
     counts = f"{len(plan.assembly.tasks)} tensors, {plan.parameters:,} parameters"
-    yield "result", f"{plan.layers} layers, {counts} in {plan.assembly.dtype}, {decimal(plan.bytes)}"
+    yield "result", f"{plan.result.extent}, {counts} in {plan.assembly.dtype}, {decimal(plan.bytes)}"
     yield "reads", f"{decimal(plan.bytes_read)} of weights"
     if plan.missing and not merged.files:
         yield "download", f"{decimal(plan.download_bytes)} from {len(plan.missing)} repos"

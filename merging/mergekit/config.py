@@ -99,6 +99,7 @@ class MergeConfig:
     slices: slices of the result, first layers first; whole models are a single slice. Of a model of several modules,
     those of its language model. modules: name of each other module → its models, as one slice; None where the file
     has no modules, and all are merged as the language model is.
+    carrier: the pipeline that the result is like, merged or not; None where the file names none.
     settings: settings of all slices, the module's before the file's.
     dtype: dtype of the result's weights; None for the one that holds those of all models. Sums are done in float32.
     mentions: every place in the file that names a model, in the order of reading.
@@ -115,6 +116,7 @@ class MergeConfig:
     mentions: tuple[Mention, ...]
     remarks: tuple[str, ...]
     modules: Mapping[str, Slice] | None = None
+    carrier: ModelId | None = None
 
     def scopes(self, one: Slice) -> tuple[Scope, ...]:
         """The settings that hold for a slice: its own, then those of all slices."""
@@ -134,8 +136,8 @@ class MergeConfig:
 
     @property
     def config_source(self) -> ModelId:
-        """The model whose config and tokenizer the result has: the base, else the first input."""
-        return self.base or self.slices[0].inputs[0].model
+        """The model whose config and tokenizer the result has: the carrier, else the base, else the first input."""
+        return self.carrier or self.base or self.slices[0].inputs[0].model
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from merging.mergekit.config import (
     TokenRule,
     dotted,
 )
+from merging.mergekit.modules import PIPELINE_MODULES, is_one_model, module_names
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
 from merging.mergekit.remedies import NOT_DONE, OTHER_FILES, describe_value, remedy_for_key, suggest
 from merging.methods import METHODS
@@ -39,6 +40,7 @@ from merging.methods import METHODS
 _TOP = (
     "merge_method",
     "base_model",
+    "carrier",
     "models",
     "slices",
     "modules",
@@ -49,11 +51,6 @@ _TOP = (
     "tokenizer",
     "chat_template",
 )
-LANGUAGE_MODULE = "text_decoder"
-"""mergekit's name of the language model in a model of several modules."""
-
-OTHER_MODULES = ("vision_tower", "vision_model", "multi_modal_projector")
-"""mergekit's names of the other modules of vision-language models."""
 
 _ONE_TOKEN = ((str, type(None)), (type(None), int))
 
@@ -97,7 +94,7 @@ class _Reader:
             return None
         top = self.keys(data, (), _TOP)
         self.method = self.known_method(top.get("merge_method"))
-        base = self.optional_model(top, "base_model", ())
+        base, carrier = (self.optional_model(top, key, ()) for key in ("base_model", "carrier"))
         body, place, module = self.body(top)
         settings = self.settings(top.get("parameters"), ("parameters",))
         inner = self.settings(module.get("parameters"), (*place, "parameters"))
@@ -123,6 +120,7 @@ class _Reader:
             mentions=tuple(self.mentions),
             remarks=tuple(self.remarks),
             modules=modules,
+            carrier=carrier,
         )
 
     def body(self, top: Mapping[str, Any]) -> tuple[Mapping[str, Any], KeyPath, Mapping[str, Any]]:
@@ -134,9 +132,10 @@ class _Reader:
         if chosen != ["modules"]:
             return top, (), {}
         modules = self.mapping(top["modules"], ("modules",))
-        name = next(iter(modules), "") if len(modules) == 1 else LANGUAGE_MODULE
+        known = module_names(modules)
+        name = next(iter(modules), "") if len(modules) == 1 and known is not PIPELINE_MODULES else known.main
         if name not in modules:
-            why = f"one of several must be {LANGUAGE_MODULE}, the language model"
+            why = f"one of several must be {known.main}, {known.what}"
             self.fault(("modules",), ", ".join(modules) or "none", why)
             return {}, (), {}
         place: KeyPath = ("modules", name)
@@ -151,19 +150,22 @@ class _Reader:
         if not data or not language:
             return None
         modules = self.mapping(data, ("modules",))
-        found = {}
+        known, found = module_names(modules), {}
         for name in modules:
             place: KeyPath = ("modules", name)
             if place == language:
                 continue
-            if name not in OTHER_MODULES:
-                self.fault(place, "a module", f"there is none of this name; use {', '.join(OTHER_MODULES)}")
+            if name not in known.others:
+                self.fault(place, "a module", f"there is none of this name; use {', '.join(known.others)}")
                 continue
             keys = self.keys(modules[name], place, ("models", "parameters"))
             settings = self.settings(keys.get("parameters"), (*place, "parameters"))
-            whole = self.whole_models(keys.get("models"), (*place, "models"), base)
+            alone = known is PIPELINE_MODULES and is_one_model(keys)
+            whole = self.whole_models(keys.get("models"), (*place, "models"), None if alone else base)
+            if name in known.lone and whole.inputs and not alone:
+                self.fault(place, f"{len(whole.inputs)} models", "it is not merged: name one model, without parameters")
             found[name] = replace(whole, settings=settings, place=place)
-        return found if len(modules) > 1 or language[-1] == LANGUAGE_MODULE else None
+        return found if len(modules) > 1 or language[-1] == known.main else None
 
     def slices(self, body: Mapping[str, Any], place: KeyPath, base: ModelId | None) -> tuple[Slice, ...]:
         if body.get("models"):

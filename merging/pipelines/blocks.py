@@ -29,6 +29,23 @@ def count_stages(paths: Sequence[str], tensor_names: Sequence[str]) -> int:
     return len(_find_stages(paths, tensor_names))
 
 
+def stage_positions(paths: Sequence[str], tensor_names: Sequence[str]) -> dict[str, float]:
+    """The place of each tensor in the row of a denoiser's stages, from 0 to 1, by name.
+
+    What is before the stages has that of the first, what is after them that of the last. paths: as for
+    `denoiser_blocks`.
+    """
+    stages = [stage.path for stage in _find_stages(paths, tensor_names)]
+    places = {path: place / max(len(stages) - 1, 1) for place, path in enumerate(stages)}
+    outside = {path: float(_is_output(path)) for path in paths}
+
+    def position(name: str) -> float:
+        inside = next((place for path, place in places.items() if is_within(name, (path,))), None)
+        return outside[next(path for path in outside if is_within(name, (path,)))] if inside is None else inside
+
+    return {name: position(name) for name in tensor_names}
+
+
 @dataclass(frozen=True)
 class _Stage:
     """One stage. label: in a UNet its name ("down 0"), in a transformer its number among all layers."""

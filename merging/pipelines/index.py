@@ -20,7 +20,7 @@ COMPONENTS_KEY = "components"
 DENOISERS = ("unet", "transformer")
 """The folders of denoisers: a pipeline has one."""
 
-VAE, DENOISER = "VAE", "denoiser"
+VAE, DENOISER, SCHEDULER = "VAE", "denoiser", "scheduler"
 
 NO_MERGEKIT = "mergekit does not merge pipelines."
 """The place of the recipe that mergekit would read."""

@@ -110,7 +110,7 @@ def open_lora(base: PipelineWeights, place: Path) -> LoraPipeline:
 
     place: its file in safetensors, or a folder with one.
     """
-    source = _find_file(place)
+    source = find_lora_file(place)
     _check_plain(read_headers(source), str(source))
     found = _read(str(source.parent), base.config, str(source), weight_name=source.name)
     return LoraPipeline(base, source, _plan_changes(found, base.config, base.headers, str(source)))
@@ -159,7 +159,8 @@ def _plan_changes(
     return changes
 
 
-def _find_file(place: Path) -> Path:
+def find_lora_file(place: Path) -> Path:
+    """A LoRA's file, given it or a folder with one; MergingError where the folder has none, or several."""
     if place.is_file():
         return place
     try:

@@ -40,8 +40,12 @@ class PipelineParts:
 
     def owner(self, folder: str) -> ModelId | None:
         """The model whose files a component without weights has: a tokenizer is its text encoder's."""
-        reader = folder.replace(TOKENIZER, TEXT_ENCODER, 1) if folder.startswith(TOKENIZER) else folder
-        return self.whole.get(reader)
+        return self.whole.get(reader_of(folder))
+
+
+def reader_of(folder: str) -> str:
+    """The component that a folder's files are for: of a tokenizer its text encoder, else the component itself."""
+    return folder.replace(TOKENIZER, TEXT_ENCODER, 1) if folder.startswith(TOKENIZER) else folder
 
 
 def plan_parts(
@@ -68,7 +72,7 @@ def plan_parts(
         if folder in whole and folder not in changed:
             continue
         shapes = tensor_shapes(config, folder, str(carrier))
-        ignored = _ignored(config, folder, str(carrier))
+        ignored = buffer_names(config, folder, str(carrier))
         for origin in _find_givers(recipe, component):
             _check_tensors(weights[origin], folder, shapes, ignored)
         if stage is not None and folder in changed:
@@ -99,7 +103,7 @@ def find_tensor_fault(config: Mapping[str, Any], folder: str, headers: Mapping[s
     headers: by the names that merges have. MergingError for a component that cannot be built.
     """
     shapes = tensor_shapes(config, folder, "its config")
-    return _tensor_mismatch(headers, folder, shapes, _ignored(config, folder, "its config"), "its config's")
+    return tensor_mismatch(headers, folder, shapes, buffer_names(config, folder, "its config"), "its config's")
 
 
 def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) -> PipelineWeights:
@@ -120,16 +124,16 @@ def _is_as_stored(weights: Weights, folder: str) -> bool:
 def _check_tensors(
     weights: Weights, folder: str, shapes: Mapping[str, tuple[int, ...]], ignored: frozenset[str]
 ) -> None:
-    if fault := _tensor_mismatch(weights.headers, folder, shapes, ignored, "the carrier's"):
+    if fault := tensor_mismatch(weights.headers, folder, shapes, ignored, "the carrier's"):
         raise MergingError(f"{weights.folder}: {fault}")
 
 
-def _ignored(config: Mapping[str, Any], folder: str, label: str) -> frozenset[str]:
+def buffer_names(config: Mapping[str, Any], folder: str, label: str) -> frozenset[str]:
     """The names of buffers, which old files of a component may have."""
     return frozenset(name for name, _ in build_on_meta(config, folder, label).named_buffers())
 
 
-def _tensor_mismatch(
+def tensor_mismatch(
     headers: Mapping[str, TensorHeader],
     folder: str,
     shapes: Mapping[str, tuple[int, ...]],

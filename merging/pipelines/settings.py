@@ -54,6 +54,20 @@ def text_encoder_mismatch(carrier: Mapping[str, Any], config: Mapping[str, Any],
     return next(iter(_differing_keys(sizes, own, other, folder)), None)
 
 
+def part_mismatch(carrier: Mapping[str, Any], config: Mapping[str, Any], folder: str, *, merged: bool) -> str | None:
+    """The reason why a pipeline cannot give the carrier a component besides the denoiser; None if it can.
+
+    merged: whether it is merged with the carrier's; one that is taken whole may be of another size inside.
+    """
+    if folder not in listed_components(config):
+        return f"it lacks the component {folder}"
+    if folder == "vae":
+        return next(iter(_latent_reasons(carrier, config)), None)
+    if merged:
+        return text_encoder_mismatch(carrier, config, folder)
+    return next(iter(_differing_keys(_WIDTHS, _of(carrier, folder), _of(config, folder), folder)), None)
+
+
 def _denoiser_reasons(carrier: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[str]:
     folder = denoiser_folder(carrier)
     if denoiser_folder(config) != folder:

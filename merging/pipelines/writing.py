@@ -77,7 +77,7 @@ def write_pipeline(
     def make(name: str, memory: Tensor) -> Tensor:
         return merge_tensor(merge, name, load, into=memory)
 
-    contents = PipelineContents(_index(config, owners), owners, parts.merged, merge.dtype, make)
+    contents = PipelineContents(pipeline_index(config, owners), owners, parts.merged, merge.dtype, make)
     files = add_documents({RECIPE_NAME: _RECIPE.encode()}, documents)
     return write_pipeline_folder(target, contents, files, max_shard_bytes=max_shard_bytes)
 
@@ -107,7 +107,7 @@ def write_pipeline_folder(
     return dict(sorted(hashes.items()))
 
 
-def _index(carrier: Mapping[str, Any], owners: Mapping[str, PipelineWeights]) -> dict[str, object]:
+def pipeline_index(carrier: Mapping[str, Any], owners: Mapping[str, PipelineWeights]) -> dict[str, object]:
     """The written model_index.json: the carrier's, with the classes of what is taken from others."""
     kept = {key: value for key, value in carrier.items() if key not in (COMPONENTS_KEY, "_name_or_path")}
     return {**kept, **{folder: owner.config.get(folder, kept[folder]) for folder, owner in owners.items()}}

@@ -6,6 +6,7 @@ and the models as transformers builds them; no model family is known by name her
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +67,11 @@ class Assembly:
         return {name: task.shape for name, task in self.tasks.items()}
 
     @property
+    def parameters(self) -> int:
+        """Number of weights of the result."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    @property
     def stored_model(self) -> StoredModel:
         """The result as a model for another merge; its tensors are stored under their own names."""
         headers = {name: TensorHeader(name, shape, CODES[self.dtype]) for name, shape in self.shapes.items()}
@@ -118,19 +124,20 @@ class Assembly:
 class AssembledWeights(HeaderOnlyWeights):
     """A merge as the input of another one.
 
-    A tensor is made at each call: the merge is never whole in memory or on the disk.
+    A tensor is made at each call: the merge is never whole in memory or on the disk. make: makes one in memory of
+    its size.
     """
 
     def __init__(self, label: str, assembly: Assembly, make: Merge) -> None:
         """label: name of the merge in errors. make: the result of `assembly.maker`."""
         super().__init__(label, assembly.stored_model.stored, assembly.config)
         self._dtype = torch_dtype(assembly.dtype)
-        self._make = make
+        self.make = make
 
     def tensor(self, name: str) -> Tensor:
         """Make a tensor."""
         header = self.header(name)
-        return self._make(header.name, torch.empty(header.shape, dtype=self._dtype))
+        return self.make(header.name, torch.empty(header.shape, dtype=self._dtype))
 
     def verify(self) -> None:
         """Make every tensor once; MergingError names one that is not finite."""

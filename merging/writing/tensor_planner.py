@@ -6,17 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds.kind import LANGUAGE, PROJECTOR, VISION_TOWER, Components
 from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
 from merging.mergekit.parameters import assign_roles
-from merging.methods import METHODS
 from merging.models.components import component_of, language_names
 from merging.models.layer_config import language_type
 from merging.models.schema import ModelSchema
 from merging.models.stored_model import StoredModel
 from merging.models.traits import moved_layer_fault
+from merging.pipelines.index import DENOISER
 from merging.recipes.weight_merge import UNCHANGED, TensorMerge, merge_by_holders
 from merging.tensor_names import parse_name, renumber
 from merging.writing.tensor_values import TensorValues
@@ -59,10 +58,16 @@ class ResultLayer:
 def module_faults(
     config: MergeConfig, stored_models: Mapping[ModelId, StoredModel], components: Components
 ) -> Iterator[ConfigFault]:
-    """The modules of a file that would have no effect. components: those of the result."""
+    """Modules of a file that would have no effect, and what only pipelines have. components: those of the result."""
+    if config.carrier is not None:
+        why = "only merges of pipelines have one; the result is like the base_model or the first model: leave it out"
+        yield ConfigFault(("carrier",), str(config.carrier), why)
+    main = config.slices[0].place[:2]
+    if main == ("modules", DENOISER):
+        yield ConfigFault(main, "a module", f"only pipelines have a {DENOISER}; write models or slices without modules")
     seen: dict[str, str] = {}
     for name, module in (config.modules or {}).items():
-        component, models = MODULES[name], dict.fromkeys(entry.model for entry in module.inputs)
+        component, models = MODULES.get(name, name), dict.fromkeys(entry.model for entry in module.inputs)
         first = seen.setdefault(component, name)
         if component not in components:
             why = f"the result has no {component}, only {', '.join(components) or LANGUAGE}; leave it out"
@@ -94,7 +99,7 @@ class TensorPlanner:
         self.layers = layers
         self.any_rows = any_rows
         self.settings = TensorValues(config)
-        self.faults: dict[ConfigFault, None] = {}
+        self.faults = self.settings.faults
         self.misfits: dict[ModelId, str] = {}
 
     def task(self, name: str) -> TensorTask:
@@ -117,7 +122,9 @@ class TensorPlanner:
         if not names or len(lacking) == len(names) or (len(names) == 1 and not self.is_language(name)):
             alone = [model for model in names if model not in lacking] or [self.lead]
             return TensorMerge("linear", (alone[0],), None, UNCHANGED)
-        merge = TensorMerge(self.config.method, sources, base, self.values(name, names, sources, layer))
+        merge = TensorMerge(
+            self.config.method, sources, base, self.settings.checked(name, names, sources, layer.slice, layer.position)
+        )
         return merge_by_holders(merge, lacking, self.lead, name) if lacking else merge
 
     def lacks(self, model: ModelId, name: str) -> bool:
@@ -206,25 +213,6 @@ class TensorPlanner:
                 kind, traits = language_type(model.config), self.schema.traits
                 if reason := moved_layer_fault(kind, model.traits, taken, traits, number, same_settings=same):
                     why = f"layer {taken} of {entry.model} as layer {number}: {reason}; keep layers at their numbers"
-                    self.note_once(ConfigFault((*entry.place, "layer_range"), str(list(entry.layers or ())), why))
-
-    def values(
-        self, name: str, names: Mapping[ModelId, str], sources: Sequence[ModelId], layer: ResultLayer
-    ) -> dict[str, tuple[float, ...]]:
-        """Every parameter's values; what is wrong with them is noted."""
-        found, missing = self.settings.values(name, names, sources, layer.slice, layer.position)
-        for fault in missing:
-            self.note_once(fault)
-        if not self.faults:  # missing values are zeros here, so that a check would report them again
-            try:
-                METHODS[self.config.method].check_values(found, name)
-            except MergingError as error:
-                where, _, why = str(error).partition(": got ")
-                got, _, remedy = why.rpartition(": ")
-                self.note_once(ConfigFault((*layer.slice.place, *where.split(".")), got, remedy))
-        return found
-
-    def note_once(self, fault: ConfigFault) -> None:
-        """Add a fault unless its key has one already."""
-        if all(fault.path != other.path for other in self.faults):
-            self.faults[fault] = None
+                    self.settings.note_once(
+                        ConfigFault((*entry.place, "layer_range"), str(list(entry.layers or ())), why)
+                    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFault, Input, KeyPath, MergeConfig, Scope, Slice, dotted
 from merging.mergekit.settings import EVERYWHERE, Condition, Scalar, find_condition, interpolate
@@ -19,6 +20,29 @@ class TensorValues:
         self._parameters = METHODS[config.method].parameters
         self._read: set[tuple[KeyPath, str, int]] = set()
         self._asked: defaultdict[KeyPath, set[str]] = defaultdict(set)
+        self.faults: dict[ConfigFault, None] = {}
+        """What is wrong with the values so far, once for each key."""
+
+    def checked(
+        self, name: str, names: Mapping[ModelId, str], sources: Sequence[ModelId], one: Slice, position: float
+    ) -> dict[str, tuple[float, ...]]:
+        """As `values`; what is wrong with them is noted."""
+        found, missing = self.values(name, names, sources, one, position)
+        for fault in missing:
+            self.note_once(fault)
+        if not self.faults:  # missing values are zeros here, so that a check would report them again
+            try:
+                METHODS[self._config.method].check_values(found, name)
+            except MergingError as error:
+                where, _, why = str(error).partition(": got ")
+                got, _, remedy = why.rpartition(": ")
+                self.note_once(ConfigFault((*one.place, *where.split(".")), got, remedy))
+        return found
+
+    def note_once(self, fault: ConfigFault) -> None:
+        """Add a fault unless its key has one already."""
+        if all(fault.path != other.path for other in self.faults):
+            self.faults[fault] = None
 
     def values(
         self, name: str, names: Mapping[ModelId, str], sources: Sequence[ModelId], one: Slice, position: float

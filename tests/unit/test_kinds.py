@@ -14,6 +14,7 @@ import torch
 
 import templates
 from bot.demo import ZOOS, demo_watchlist
+from bot.merge_command.kinds import STAGE_KINDS
 from bot.release.card.kinds import USAGE, WORDS
 from evaluation.suites import BATCH_SIZES, SUITE_MODULES, SUITES, TASK_CHECKS
 from fixtures.tiny_models import pool, recipe_of
@@ -70,7 +71,7 @@ def test_each_kind_is_in_every_room(kind: ModelKind) -> None:
     assert KINDS[kind.name] is kind and kind.library and kind.pipeline_tag
     assert KINDS.keys() == SUITES.keys() == SUITE_MODULES.keys() == BATCH_SIZES.keys() == TASK_CHECKS.keys()
     assert all(map(find_spec, (SUITE_MODULES[kind.name], *kind.live_modules))) and all(map(version, kind.packages))
-    assert KINDS.keys() == USAGE.keys() == WORDS.keys() and ZOOS.keys() <= KINDS.keys()
+    assert KINDS.keys() == USAGE.keys() == WORDS.keys() == STAGE_KINDS.keys() and ZOOS.keys() <= KINDS.keys()
     assert (files(templates) / USAGE[kind.name]).is_file()
     if kind.name in ZOOS:
         assert demo_watchlist("parameter", kind.name).kind == kind.name

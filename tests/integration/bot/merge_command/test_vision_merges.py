@@ -82,7 +82,7 @@ def test_a_language_model_is_merged_into_the_language_part(models: dict[str, Any
             expected = base[own] + 0.7 * (eye[name] - base[own]) + 0.4 * (text[own] - base[own])
         assert torch.allclose(tensor, expected, atol=1e-6), name
     assert set(Checkpoint.open(merged.target).names) == {older_name("llava", name) for name in eye}
-    assert merged.plan.layers == 2 and str(merged.plan.assembly.lead) == "./eye"
+    assert merged.plan.result.layers == 2 and str(merged.plan.assembly.lead) == "./eye"
     (remark,) = merged.plan.remarks
     assert remark.startswith("mergekit takes no language model (./base, ./text) into a model of several components")
     assert (merged.target / RECIPE_NAME).read_text().startswith("# mergekit takes no language model (./base, ./text)")
@@ -163,6 +163,11 @@ def layers(one: str, other: str, taken: tuple[int, int]) -> list[dict[str, Any]]
                 }
             },
             "modules.vision_model: got a module: modules.vision_tower is the vision tower too; write one of the two",
+        ),
+        ({"models": weighed(eye=1), "carrier": "./eye"}, "carrier: got ./eye: only merges of pipelines have one"),
+        (
+            {"modules": {"denoiser": {"models": weighed(eye=1)}}},
+            "modules.denoiser: got a module: only pipelines have a denoiser; write models",
         ),
         ({"models": weighed(eye=1, qwen=1)}, "has no place in the language model of LlavaForConditionalGeneration"),
     ],

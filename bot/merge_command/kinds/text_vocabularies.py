@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from bot.hub.client import Hub
-from bot.merge_command.stage_plan import InputModel, rows_by_token
+from bot.merge_command.kinds.text import rows_by_token
+from bot.merge_command.planned import InputModel
 from bot.merge_command.stages import Stage
 from merging.errors import MergingError
 from merging.identity import ModelId

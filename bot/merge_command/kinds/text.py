@@ -1,4 +1,4 @@
-"""The plan of one merge of a recipe file, made before any weights are read; other merges use its result as a model."""
+"""The plan of one merge of models of text, with pictures or without, made before any weights are read."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from threading import Lock
 from torch import Tensor
 
 from bot.hub.client import Hub
-from bot.hub.resolver import ResolvedModel
+from bot.merge_command.planned import InputModel, Writing, open_models
 from bot.merge_command.stages import Stage
-from merging.errors import MergingError
+from merging.dtypes import element_bytes
 from merging.identity import ModelId
 from merging.mergekit.component_limits import component_limits
 from merging.models.building import build_schema
 from merging.models.carrier import carry
+from merging.models.components import language_names
 from merging.models.stored_model import StoredModel
 from merging.sources.family import TensorHeader
 from merging.sources.weights import Weights
-from merging.tensor_names import parse_name, renumber
+from merging.tensor_names import count_layers, parse_name, renumber
 from merging.tokenizers.chat_template import add_chat_template
 from merging.tokenizers.comparison import TokenizerDigests, digest_tokenizer
+from merging.tokenizers.release_files import release_files
 from merging.tokenizers.source_tokenizer import CONFIG, TOKENIZER
 from merging.tokenizers.view import vocabulary_views
 from merging.tokenizers.vocabulary import Vocabulary
 from merging.writing.assembly import AssembledWeights, Assembly
-from merging.writing.release import render_config
+from merging.writing.release import Contents, add_documents, render_config, write_folder
 from merging.writing.shards import Merge
 
 
@@ -51,6 +53,11 @@ class StagePlan:
     def config_source(self) -> InputModel:
         """The model whose config and tokenizer the result has."""
         return self.models[self.assembly.lead]
+
+    @property
+    def config_role(self) -> str:
+        """Its config and tokenizer."""
+        return "config and tokenizer"
 
     @property
     def id(self) -> ModelId:
@@ -109,7 +116,7 @@ class StagePlan:
         Raises:
             ShoalError: models whose weights show that they cannot be merged.
         """
-        weights: Mapping[ModelId, Weights] = self._open_models(sources, seed)
+        weights: Mapping[ModelId, Weights] = open_models(self.stage, self.models, sources, seed)
         if self.assembly.components:
             lead = self.assembly.lead
             weights = carry(build_schema(self.models[lead].stored_model.config, str(lead)), weights, lead)
@@ -130,29 +137,41 @@ class StagePlan:
         known = {name: stored for stored, name in self.config_source.stored_names(sources).items()}
         return {_stored_name(name, known): name for name in self.assembly.tasks}
 
+    @property
+    def extent(self) -> str:
+        """The number of layers."""
+        return f"{self.layers} layers"
+
+    @property
+    def layers(self) -> int:
+        """Number of layers of the result."""
+        return count_layers(language_names(self.assembly.shapes, self.assembly.components))
+
+    @property
+    def made_bytes(self) -> int:
+        """Bytes of all weights."""
+        return self.assembly.parameters * element_bytes(self.assembly.dtype)
+
+    written_bytes = made_bytes
+
+    def write(self, target: Path, documents: Mapping[str, bytes], how: Writing) -> dict[str, str]:
+        """Write weights, config, and the files that belong to them."""
+        make, names = self.tensor_maker(how.sources, how.seed), self.stored_names(how.sources)
+        shapes = {stored: self.assembly.shapes[name] for stored, name in names.items()}
+
+        def make_and_advance(stored: str, memory: Tensor) -> Tensor:
+            tensor = make(names[stored], memory)
+            how.advance(tensor.nbytes, stored)
+            return tensor
+
+        settings = {CONFIG: render_config(self.assembly.config)}
+        files = release_files(self.read_companions(how.sources) | settings).files
+        contents = Contents(shapes, self.assembly.dtype, make_and_advance, add_documents(files, documents))
+        return write_folder(target, contents, max_shard_bytes=how.max_shard_bytes)
+
     def open_weights(self, sources: Path, seed: int) -> Weights:
         """The result's weights; each tensor is made when it is asked for."""
         return AssembledWeights(str(self.id), self.assembly, self.tensor_maker(sources, seed))
-
-    def _open_models(self, sources: Path, seed: int) -> dict[ModelId, Weights]:
-        found: dict[ModelId, Weights] = {}
-        reasons = {}
-        for name, model in self.models.items():
-            if isinstance(model, StagePlan):
-                found[name] = model.open_weights(sources, seed)
-                continue
-            try:
-                found[name] = model.open_weights(sources)
-            except MergingError as error:
-                reason = str(error).removeprefix(f"{model.files.folder(sources)}: ")
-                reasons[name] = f"{reason}; name another model"
-        if reasons:
-            raise self.stage.fault_error(self.stage.model_faults(reasons))
-        return found
-
-
-InputModel = ResolvedModel | StagePlan
-"""An input of a merge: a model in a folder or on the Hub, or the result of another merge of the same file."""
 
 
 def rows_by_token(models: Mapping[ModelId, InputModel]) -> dict[ModelId, dict[str, str]]:
