@@ -13,6 +13,7 @@ from bot.hub.pool.vocabulary import PoolVocabulary
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.facts import SearchFacts
+from bot.release.card.picture_facts import DrawnFacts, PictureCounts, count_pictures, drawn_facts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults
 from bot.release.review import Ending
@@ -50,7 +51,8 @@ class FrontFacts:
 class ReleaseFacts:
     """A release with its scores and guards on the report split; `commit` is None until it is published.
 
-    decision: who decided on it, when and why; empty where nobody has, or had to.
+    decision: who decided on it, when and why; empty where nobody has, or had to. pictures: those that it drew for the
+    report split; None where it answers in words.
     """
 
     repo: str
@@ -60,6 +62,17 @@ class ReleaseFacts:
     scores: tuple[Interval, ...]
     decision: str = ""
     guards: tuple[GuardResult, ...] = ()
+    pictures: PictureCounts | None = None
+
+
+@dataclass(frozen=True)
+class JudgedTask:
+    """A task that is answered by pictures, as a skill or guard uses it."""
+
+    skill: str
+    task: str
+    metric: str
+    drawn: DrawnFacts
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,8 @@ class CycleFacts:
     see any. `recalled` is what the search began with from earlier cycles. `vocabulary` is that of the merges; None
     where all sources have the same. `audition` is None where no more sources fitted than a merge may have. `gap` says
     how much of the search's gain is there on the validation split. `choice` says how a model of the scores chose the
-    front; None where the scores themselves give it.
+    front; None where the scores themselves give it. `judged` are the tasks
+    that are answered by pictures.
     """
 
     watchlist: str
@@ -95,6 +109,7 @@ class CycleFacts:
     audition: AuditionSummary | None = None
     gap: GeneralisationGap | None = None
     choice: FrontChoice | None = None
+    judged: tuple[JudgedTask, ...] = ()
 
 
 def write_cycle_report(ledger: Ledger, home: Home, results: CycleResults, ending: Ending) -> None:
@@ -140,6 +155,8 @@ def cycle_facts(
 
     validation, report = results.splits[Split.VALIDATION], results.splits[Split.REPORT]
 
+    drawn = {(task.skill, task.key): task.task for task in report.eval_set.tasks if task.drawn is not None}
+
     def front_member(result: GateResult) -> FrontFacts:
         scores = validation.merge_scores(result.recipe)
         description = results.recipe(result.recipe).describe()
@@ -149,8 +166,22 @@ def cycle_facts(
     def release(entry: ReleaseEntry) -> ReleaseFacts:
         scores = report.merge_scores(entry.recipe)
         intervals, guards = scores.intervals if scores else (), report.guard_results(entry.recipe)
-        return ReleaseFacts(entry.repo, entry.role, entry.recipe, entry.commit, intervals, guards=guards)
+        # A picture that several skills or metrics use is one picture.
+        flags = {
+            (drawn[one.skill, one.task], one.item): one.flag
+            for one in (report.merges[entry.recipe].scores if scores else ())
+            if (one.skill, one.task) in drawn
+        }
+        pictures = count_pictures(list(flags.values())) if flags else None
+        return ReleaseFacts(
+            entry.repo, entry.role, entry.recipe, entry.commit, intervals, guards=guards, pictures=pictures
+        )
 
+    judged = tuple(
+        JudgedTask(task.skill, task.task, task.metric, drawn_facts(task.drawn, results.judges))
+        for task in validation.eval_set.tasks
+        if task.drawn is not None
+    )
     visible = detectable_effects(
         results.watchlist, validation.eval_set.tasks, len(results.baselines), front=len(results.gate_results)
     )
@@ -175,6 +206,7 @@ def cycle_facts(
         audition=results.audition,
         gap=results.gap,
         choice=results.choice,
+        judged=judged,
     )
 
 
@@ -190,5 +222,7 @@ def render_report(facts: CycleFacts) -> str:
         passed=sum(member.passed for member in facts.front),
         front_guards=[(member.digest[:12], member.guards) for member in facts.front if member.guards],
         release_guards=[(release.role, release.guards) for release in facts.releases if release.guards],
-        address=lambda repo: f"{facts.hub_url.rstrip('/')}/{repo}",
+        judged_tasks=[(one.skill, one.task, one.metric, one.drawn) for one in facts.judged],
+        picture_faults=[(release.role, None, release.pictures) for release in facts.releases if release.pictures],
+        address=lambda repo, sha=None: f"{facts.hub_url.rstrip('/')}/{repo}{f'/tree/{sha}' if sha else ''}",
     )

@@ -27,8 +27,9 @@ RULE = (
     "paired one-sided test on the validation items. Per baseline the smallest p-value is multiplied by the number of "
     "skills (Bonferroni); a merge's p-value is its largest over the baselines, because it has to beat them all "
     "(intersection-union); and the merges of a front are tested together by Holm's method. It must also reach the "
-    "watchlist's minimum scores, give no more empty or looping answers than the watchlist allows, and keep each guard: "
-    "the lower confidence limit of its difference to the guard's reference must be above the drop that is allowed."
+    "watchlist's minimum scores, give no more empty or looping answers, or degenerate pictures, than the watchlist "
+    "allows, and keep each guard: the lower confidence limit of its difference to the guard's reference must be above "
+    "the drop that is allowed."
 )
 
 

@@ -61,6 +61,8 @@ def render_release_card(facts: CardFacts) -> str:
         usage=USAGE[facts.kind],
         words=WORDS[facts.kind],
         judged=_judged(facts),
+        judged_tasks=[(skill, task.task, task.metric, drawn) for skill, task, drawn in facts.drawn_tasks],
+        picture_faults=[(skill, task.task, drawn.counts) for skill, task, drawn in facts.drawn_tasks if drawn.counts],
         letter=column_letter,
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
         coefficient_columns=coefficient_columns,

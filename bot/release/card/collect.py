@@ -24,7 +24,7 @@ from bot.release.card.facts import (
     TaskFacts,
 )
 from bot.release.card.gallery import grid_facts
-from bot.release.card.picture_facts import NO_LICENCES, Licences, drawn_facts
+from bot.release.card.picture_facts import NO_LICENCES, Licences, count_pictures, drawn_facts
 from bot.release.card.recipes import (
     base_facts,
     conversion_facts,
@@ -188,7 +188,7 @@ def _task_facts(task: TaskDescription, scores: Sequence[ItemScore], judges: Lice
         score=score_interval([answer.value for answer in answers], SEED),
         language=task.language,
         answers=_answer_counts(flags) if task.drawn is None else None,
-        drawn=None if task.drawn is None else drawn_facts(task.drawn, flags, judges),
+        drawn=None if task.drawn is None else drawn_facts(task.drawn, judges, count_pictures(flags)),
     )
 
 

@@ -18,9 +18,12 @@ USAGE: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class KindWords:
-    """What cards of a kind say in other words. costs: what a release's cost is counted by. carried: what a release has
-    of its carrier. outputs: what nobody has reviewed. unchecked: what was not looked at besides. mergekit: whether
-    mergekit builds such models."""
+    """What cards of a kind say in other words.
+
+    costs: what a release's cost is counted by. carried: what it has of its carrier, as the rest of a sentence.
+    outputs: what nobody has reviewed. unchecked: what else was not looked at. mergekit: whether mergekit can build
+    such models.
+    """
 
     costs: str
     carried: str
@@ -31,7 +34,7 @@ class KindWords:
 
 _ANSWERS = KindWords(
     costs="a token",
-    carried="config and processor",
+    carried="whose config and processor it has",
     outputs="answers",
     unchecked="nothing was done about safety, bias or truthfulness beyond what its sources did",
     mergekit=True,
@@ -43,7 +46,7 @@ WORDS: Mapping[str, KindWords] = MappingProxyType(
         "vision-language": _ANSWERS,
         "image": KindWords(
             costs="a step",
-            carried="scheduler and other parts, where they are not merged,",
+            carried="whose scheduler it has, and every component that the recipe does not name",
             outputs="pictures",
             unchecked=(
                 "nothing was done about safety or bias: no filter of contents was run on its pictures or its prompts, "

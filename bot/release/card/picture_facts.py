@@ -53,13 +53,14 @@ class PictureCounts:
 class DrawnFacts:
     """How a task's pictures are drawn, in words, and judged.
 
-    judge: that of the search and of the gate. report_judge: that of the report split, perhaps the same.
+    judge: that of the search and of the gate. report_judge: that of the report split, perhaps the same. counts: of a
+    release's pictures on the report split; None where no release is meant.
     """
 
     how: str
     judge: JudgeFacts
     report_judge: JudgeFacts
-    counts: PictureCounts
+    counts: PictureCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,20 @@ class GridFacts:
     rows: tuple[GridRow, ...]
 
 
-def drawn_facts(task: DrawnTask, flags: Sequence[str | None], licences: Licences = NO_LICENCES) -> DrawnFacts:
-    """How a task's pictures are drawn and judged. flags: of a model's pictures."""
-    found = Counter(flags)
+def drawn_facts(task: DrawnTask, licences: Licences = NO_LICENCES, counts: PictureCounts | None = None) -> DrawnFacts:
+    """How a task's pictures are drawn and judged."""
     return DrawnFacts(
         how=", ".join(_describe_drawing(task)),
         judge=_judge_facts(task.judge, licences),
         report_judge=_judge_facts(task.report_judge, licences),
-        counts=PictureCounts(len(flags), *(found[fault] for fault in (FLAT, SATURATED, EQUAL, NOT_FINITE))),
+        counts=counts,
     )
+
+
+def count_pictures(flags: Sequence[str | None]) -> PictureCounts:
+    """The number of pictures, and of those with each fault."""
+    found = Counter(flags)
+    return PictureCounts(len(flags), *(found[fault] for fault in (FLAT, SATURATED, EQUAL, NOT_FINITE)))
 
 
 def _describe_drawing(task: DrawnTask) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
+from PIL import Image
 
 from bot.cycle.past.export import export_member, export_recipe
 from bot.cycle.past.rebuild import kept_pool, stored_recipe
@@ -23,6 +25,8 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.resolver import open_sources, source_folder
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
+from bot.release.card.gallery import GALLERY_ROWS, gallery_files
+from bot.release.results import Gallery
 from bot.search.results import MeasuredRow
 from bot.verify_command.verify import Verifier
 from bot.watchlist.watchlist import Watchlist
@@ -148,6 +152,26 @@ def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(fini
         for path in (finished.folder / component).iterdir():
             assert path.read_bytes() == (folders[owner] / component / path.name).read_bytes(), path
     assert "mergekit does not merge pipelines" in (finished.folder / "mergekit_config.yml").read_text()
+
+
+def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(finished: Finished) -> None:
+    release = finished.release
+    gallery = finished.ledger.kept(CYCLE, f"gallery {release.role}", Gallery)
+    assert gallery is not None and len(gallery.rows) == GALLERY_ROWS
+    assert [name for name, _ in gallery.columns] == [BASE, OIL, CHALK, INK, "linear mean", release.recipe]
+    assert {row.item.skill for row in gallery.rows} == {"shapes", "places"}
+    hub = client(finished.server)
+    for name, content in gallery_files(gallery, release.repo):
+        assert hub.read(release.repo, release.commit or "", name) == content == (finished.folder / name).read_bytes()
+    loaded, row = DiffusionPipeline.from_pretrained(finished.folder), gallery.rows[1]
+    assert row.question.drawing is not None
+    noise = torch.Generator("cpu").manual_seed(row.question.drawing.seed)
+    drawn = loaded(row.question.prompt, generator=noise, **row.question.drawing.arguments).images[0]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(row.own))), np.asarray(drawn))
+    card = (finished.folder / "README.md").read_text("utf-8")
+    assert "## What it draws" in card and f"| {row.question.drawing.seed} |" in card
+    report = finished.home.report(CYCLE).read_text("utf-8")
+    assert "How pictures were judged" in report and f"| {release.role} | 32 | 0 | 0 | 0 | 0 |" in report
 
 
 def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished, tmp_path: Path) -> None:

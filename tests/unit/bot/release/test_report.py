@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from bot.ledger.ledger import State
-from bot.release.report import CycleFacts, render_report
+from bot.release.card.picture_facts import DrawnFacts, PictureCounts
+from bot.release.report import CycleFacts, JudgedTask, render_report
 from bot.search.results import AuditionRow, AuditionSummary, FrontChoice, GeneralisationGap, ModelledRecipe
+from fixtures.drawn_facts import HOW, RULE, SIMILARITY, YES
 from fixtures.golden import report_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 
@@ -58,6 +60,29 @@ def test_a_release_says_whether_it_is_published_waits_or_was_rejected() -> None:
     decided = (replace(first, decision="published by anna"), replace(second, decision="rejected by bert: too | small"))
     report = render_report(replace(PUBLISHED, releases=decided))
     assert "`, published by anna |" in report and "| rejected by bert: too &#124; small |" in report
+
+
+def test_the_report_says_who_judged_pictures_and_how_many_are_degenerate() -> None:
+    (release, *_) = PUBLISHED.releases
+    judged = (
+        JudgedTask("hue", "colours", "score", DrawnFacts(HOW, SIMILARITY, YES)),
+        JudgedTask("form", "shapes", "right", DrawnFacts(HOW, RULE, RULE)),
+    )
+    pictures = PictureCounts(drawn=80, flat=1, saturated=0, equal=2, not_finite=0)
+    facts = replace(PUBLISHED, judged=judged, releases=(replace(release, pictures=pictures),))
+    report = render_report(facts)
+    assert f"| {release.role} | 80 | 1 | 0 | 2 | 0 |" in report
+    section = report.partition("## How pictures were judged")[2].partition("## The front")[0]
+    first, second = (line for line in section.splitlines() if "<sub>colours" in line or "<sub>shapes" in line)
+    assert (
+        f"[a/siglip]({PUBLISHED.hub_url}/a/siglip/tree/{'0' * 40})<br><sub>commit 000000000000, licence apache-2.0"
+        in first
+    )
+    assert "[a/seer]" in first and "licence not declared" in first and HOW.replace("_", "\\_") in first
+    assert second.endswith("| the same |")
+    harmless, poisoned = (render_report(with_texts(facts, text)) for text in ("word", POISON))
+    assert structure(poisoned) == structure(harmless)
+    assert "pictures" not in render_report(PUBLISHED)
 
 
 def test_an_audition_has_the_scores_and_the_reasons_of_all_who_took_part() -> None:
