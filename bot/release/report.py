@@ -15,7 +15,7 @@ from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.facts import SearchFacts
 from bot.release.card.picture_facts import DrawnFacts, PictureCounts, count_pictures, drawn_facts
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
-from bot.release.results import CycleResults
+from bot.release.results import CycleResults, SplitResults
 from bot.release.review import Ending
 from bot.search.results import AuditionSummary, FrontChoice, GateResult, GeneralisationGap, GuardResult, RecallSummary
 from evaluation.splits import Split
@@ -155,8 +155,6 @@ def cycle_facts(
 
     validation, report = results.splits[Split.VALIDATION], results.splits[Split.REPORT]
 
-    drawn = {(task.skill, task.key): task.task for task in report.eval_set.tasks if task.drawn is not None}
-
     def front_member(result: GateResult) -> FrontFacts:
         scores = validation.merge_scores(result.recipe)
         description = results.recipe(result.recipe).describe()
@@ -166,22 +164,11 @@ def cycle_facts(
     def release(entry: ReleaseEntry) -> ReleaseFacts:
         scores = report.merge_scores(entry.recipe)
         intervals, guards = scores.intervals if scores else (), report.guard_results(entry.recipe)
-        # A picture that several skills or metrics use is one picture.
-        flags = {
-            (drawn[one.skill, one.task], one.item): one.flag
-            for one in (report.merges[entry.recipe].scores if scores else ())
-            if (one.skill, one.task) in drawn
-        }
-        pictures = count_pictures(list(flags.values())) if flags else None
+        pictures = _count_pictures(report, entry.recipe) if scores else None
         return ReleaseFacts(
             entry.repo, entry.role, entry.recipe, entry.commit, intervals, guards=guards, pictures=pictures
         )
 
-    judged = tuple(
-        JudgedTask(task.skill, task.task, task.metric, drawn_facts(task.drawn, results.judges))
-        for task in validation.eval_set.tasks
-        if task.drawn is not None
-    )
     visible = detectable_effects(
         results.watchlist, validation.eval_set.tasks, len(results.baselines), front=len(results.gate_results)
     )
@@ -206,8 +193,23 @@ def cycle_facts(
         audition=results.audition,
         gap=results.gap,
         choice=results.choice,
-        judged=judged,
+        judged=tuple(
+            JudgedTask(task.skill, task.task, task.metric, drawn_facts(task.drawn, results.judges))
+            for task in validation.eval_set.tasks
+            if task.drawn is not None
+        ),
     )
+
+
+def _count_pictures(report: SplitResults, recipe: str) -> PictureCounts | None:
+    """A release's pictures on the report split; one that several skills use is one. None if there are none."""
+    drawn = {(task.skill, task.key): task.task for task in report.eval_set.tasks if task.drawn is not None}
+    flags = {
+        (drawn[score.skill, score.task], score.item): score.flag
+        for score in report.merges[recipe].scores
+        if (score.skill, score.task) in drawn
+    }
+    return count_pictures(list(flags.values())) if flags else None
 
 
 def render_report(facts: CycleFacts) -> str:
