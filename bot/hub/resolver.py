@@ -22,6 +22,7 @@ from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candida
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import query_source
 from bot.hub.discovery.rules import form_refusal
+from bot.hub.inspection.lora import choose_adapter_file, inspect_lora
 from bot.hub.inspection.member import Member, RemoteWeights, Unfit
 from bot.hub.inspection.reading import check_config, inspect_candidate, read_adapter_headers
 from merging.dtypes import BITS
@@ -359,9 +360,19 @@ class Resolver:
 
         Raises as `resolve`.
         """
-        if model.adapter is not None:
-            return self.resolve(model).remotes
-        return self.inspect(model).remotes
+        if model.adapter is None:
+            return self.inspect(model).remotes
+        if self.find_repo(model.location, model.revision).is_pipeline:
+            base = self.inspect(model)
+            return (*base.remotes, self._read_lora(model.adapter, base))
+        return self.resolve(model).remotes
+
+    def _read_lora(self, adapter: ModelId, base: Member) -> RemoteWeights:
+        try:
+            candidate = choose_adapter_file(self.find_repo(adapter.location, adapter.revision), adapter.file)
+            return inspect_lora(self.hub, candidate, base.config, base.headers)
+        except Unfit as error:
+            raise Unfit(f"its adapter: {error}") from error
 
     def inspect(self, model: ModelId) -> Member:
         """Read a model of any kind that is on the Hub; raises as `resolve`."""

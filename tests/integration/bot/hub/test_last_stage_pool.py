@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from bot.errors import ShoalError
+from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.download import fetch_pool
 from bot.hub.pool.find import find_family, take_first
@@ -21,10 +22,13 @@ from bot.hub.pool.last_stage import find_last_stage
 from bot.hub.pool.pool import NoPool, Pool
 from bot.hub.resolver import open_sources
 from bot.release.card.recipes import last_stage_facts, recipe_facts
+from bot.release.verify import hash_files
 from bot.release.write import write_release_folder
 from bot.search.baselines import list_baselines
 from bot.search.strategies.make import make_strategy
+from bot.verify_command.fetch import fetch_sources
 from bot.watchlist.watchlist import Watchlist
+from fixtures.cycles import Listener
 from fixtures.image_pool import BASE, CHALK, TAG, image_card, publish_image_pool
 from fixtures.tiny_loras import fused, save_lora
 from fixtures.tiny_pipelines import draw
@@ -32,6 +36,7 @@ from localhub import Running, running
 from merging.kinds import KINDS
 from merging.models.transformers_cache import cache_in
 from merging.pipelines.weights import open_pipeline
+from merging.writing.release import write_release
 
 FAST, CLOSED, ODD, ZERO = "reef/fast", "reef/closed", "reef/odd", "reef/zero"
 FILE = "loras/two_steps.safetensors"
@@ -110,6 +115,16 @@ def test_a_named_adapter_is_fetched_alone_and_added_to_every_candidate(
     for name, weight in fused(tmp_path / "plain", there / FILE, recipe.last_stage.scale).items():
         torch.testing.assert_close(found.tensor(name), weight, rtol=1e-5, atol=1e-6)
     assert [path.name for path in (tmp_path / "release").iterdir() if "fast" in path.name and "LICENSE" in path.name]
+
+    # What `shoal verify` does with the recipe alone, in another home.
+    folders, problem = fetch_sources(
+        hub_of(server), Home(tmp_path / "other"), {*recipe.origins, pool.leader.ref}, Listener()
+    )
+    assert problem is None and folders[staged.ref.adapter] != there
+    write_release(
+        recipe, open_sources(recipe.origins, folders), tmp_path / "again", {}, config_source=folders[pool.leader.ref]
+    )
+    assert hash_files(tmp_path / "again").items() <= hash_files(tmp_path / "release").items()
 
     facts, source = recipe_facts(recipe, pool, ""), last_stage_facts(recipe, pool)
     shown = facts.weight_merges[0].last_stage

@@ -140,6 +140,7 @@ def test_the_card_says_which_adapter_was_added_to_the_merge_with_its_licence_and
     card = render_release_card(replace(OF_MERGE, recipe=recipe, last_stage=adapter))
     assert "the adapter reef/fast (`two_steps.safetensors`) was added, times 1.15:" in card
     assert "| reef/fast<br><sub>LoRA adapter, added to the merge</sub> | [555555555555](" in card
+    assert "with the adapter [reef/fast](" in card
     assert "- reef/fast" in card.partition("\n---\n")[0]
 
 
