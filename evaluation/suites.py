@@ -200,10 +200,10 @@ class BatchSizes:
     large: int
 
 
-TEXTS, DRAWN = BatchSizes(64, 16, 4), BatchSizes(64, 4, 1)
+WRITTEN, DRAWN = BatchSizes(64, 16, 4), BatchSizes(64, 4, 1)
 """Of requests for text; and of pictures, one of which keeps a device busy and takes far more memory than a prompt."""
 
-BATCH_SIZES: Mapping[str, BatchSizes] = {LANGUAGE: TEXTS, VISION_LANGUAGE: TEXTS, IMAGE: DRAWN}
+BATCH_SIZES: Mapping[str, BatchSizes] = {LANGUAGE: WRITTEN, VISION_LANGUAGE: WRITTEN, IMAGE: DRAWN}
 """By kind of model."""
 
 SUITE_MODULES: Mapping[str, str] = {

@@ -61,14 +61,15 @@ class Worker:
         return self._score(model, self._wrapped, eval_set, started)
 
     def evaluate_folder(self, folder: Path, split: Split) -> ItemResults:
-        """Load a written checkpoint and its tokenizer as any user would, and score it.
+        """Load a written checkpoint and its processor as any user would, and score it.
 
-        Raises EvaluationError if the tokenizer in the folder has other rules than the candidates'.
+        Raises EvaluationError if the tokenizer or scheduler in the folder has other rules than the candidates'.
         """
         started = time.monotonic()
-        tokenizer = self._kind.load_processor(folder)
-        if self._suite.processor_digest(tokenizer) != self._suite.processor_digest(self._processor):
-            raise EvaluationError(f"{folder}: its tokenizer is not the one that the candidates were scored with")
+        processor = self._kind.load_processor(folder)
+        if self._suite.processor_digest(processor) != self._suite.processor_digest(self._processor):
+            what = "tokenizer, processor or scheduler"
+            raise EvaluationError(f"{folder}: its {what} has other rules than that of the candidates")
         model = self._kind.load(folder)
         return self._score(model, self._wrap(model), self._eval_set(split), started)
 

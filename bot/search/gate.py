@@ -17,7 +17,7 @@ from bot.search.comparisons import (
 )
 from bot.search.results import Comparison, GateResult, GuardResult
 from bot.watchlist.domain import GateSettings
-from evaluation.answers.degenerate import degenerate_share
+from evaluation.answers.degenerate import degenerate_share, describe_degenerate
 from evaluation.scores import weighted_mean
 from evaluation.skills import Skill
 from evaluation.statistics.paired import holm, holm_thresholds
@@ -145,9 +145,10 @@ def _lost_guard(guards: Sequence[GuardResult]) -> str | None:
 def _degenerate_answers(member: Evaluation, skills: Sequence[str], allowed: float) -> str | None:
     # Skill by skill, because good answers in one would dilute broken answers in another.
     for skill in skills:
-        found = degenerate_share(score.flag for score in member.scores if score.skill == skill)
-        if found > allowed:
-            return f"{found:.1%} of its answers in {skill} are empty or looping; {allowed:.1%} are allowed"
+        flags = [score.flag for score in member.scores if score.skill == skill]
+        if (found := degenerate_share(flags)) > allowed:
+            what, how = describe_degenerate(flags)
+            return f"{found:.1%} of its {what} in {skill} are {how}; {allowed:.1%} are allowed"
     return None
 
 

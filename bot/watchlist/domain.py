@@ -34,7 +34,7 @@ class GateSettings:
 
     confidence: confidence level of the test that the merge is better.
     minimum: skill name to the lowest score allowed.
-    max_degenerate: largest share of empty or looping answers allowed in any skill.
+    max_degenerate: largest share of degenerate answers allowed in any skill.
     """
 
     confidence: float

@@ -345,7 +345,11 @@ class GateSection(Section):
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="confidence level of the test that it is better")
     minimum: dict[str, float] = Field(default={}, description="lowest score allowed, by skill")
     max_degenerate: float = Field(
-        default=0.02, ge=0, le=1, description="largest share of empty or looping answers allowed"
+        default=0.02,
+        ge=0,
+        le=1,
+        description="largest share of degenerate answers allowed: empty or looping texts; flat, saturated, equal or "
+        "broken pictures",
     )
 
 

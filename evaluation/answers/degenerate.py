@@ -59,6 +59,13 @@ def flag_answer(text: str, stopped: bool | None) -> str:
     return CUT_OFF if stopped is False else FINE
 
 
+def describe_degenerate(flags: Iterable[str | None]) -> tuple[str, str]:
+    """What degenerates, and how, in words; flags: of some answers, or of some pictures."""
+    if {FLAT, SATURATED, EQUAL, NOT_FINITE}.intersection(flags):
+        return "pictures", "flat, saturated, equal or not finite"
+    return "answers", "empty or looping"
+
+
 def degenerate_share(flags: Iterable[str | None]) -> float:
     """Fraction of the generated answers and pictures that are degenerate; 0 if none was generated (all flags None)."""
     generated = [flag for flag in flags if flag is not None]

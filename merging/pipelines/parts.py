@@ -61,14 +61,13 @@ def plan_parts(
     changed = stage.changed if isinstance(stage, PipelineWeights) else frozenset()
     merged: dict[str, Mapping[str, tuple[int, ...]]] = {}
     whole: dict[str, ModelId | None] = {}
-    only = recipe.sources[0] if recipe.is_single else None
-    denoiser = recipe.groups.components[0]
+    own = _taken_alone(recipe, weights)
     for component in recipe.groups.components:
         (folder,) = component.within
         if isinstance(component.use, Whole):
             whole[folder] = component.use.source
-        elif only is not None and component is not denoiser and _is_as_stored(weights[only], folder):
-            whole[folder] = only
+        elif folder in own:
+            whole[folder] = own[folder]
         if folder in whole and folder not in changed:
             continue
         shapes = tensor_shapes(config, folder, str(carrier))
@@ -116,9 +115,17 @@ def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) ->
     return found
 
 
-def _is_as_stored(weights: Weights, folder: str) -> bool:
-    """Whether a component can be taken from a model's files."""
-    return isinstance(weights, PipelineWeights) and folder not in weights.changed
+def _taken_alone(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> dict[str, ModelId | None]:
+    """The components besides the denoiser of a recipe that gives one model back: folder → the model that it is of.
+
+    It is the carrier (None) where the model lacks the component. None that an adapter of the model changes.
+    """
+    model = recipe.sources[0]
+    held = weights[model]
+    if not recipe.is_single or not isinstance(held, PipelineWeights):
+        return {}
+    folders = [folder for component in recipe.groups.components[1:] for folder in component.within]
+    return {folder: model if folder in held.files else None for folder in folders if folder not in held.changed}
 
 
 def _check_tensors(

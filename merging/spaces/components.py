@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 class ComponentSpace:
     """The genes of a space of weight merges, then a gene without an order for each component whose source is open.
 
-    merges: the space of what is merged, over `groups.merged`. groups: with some components taken whole.
+    merges: the space of what is merged, over `groups.merged`. groups: with some components taken whole. unlike: those
+    of which the models have too different ones for anybody to merge.
     """
 
     merges: WeightMergeSpace
     groups: Partition
+    unlike: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[ModelId, ...]:
@@ -76,8 +78,10 @@ class ComponentSpace:
         return self.merges.singles()
 
     def plain_recipes(self) -> tuple[tuple[str, WeightMerge], ...]:
-        """Merges that anyone gets without a search: of all components."""
-        return self.merges.plain_recipes()
+        """Merges that anyone gets without a search: of all components, but for those that are the carrier's then."""
+        kept = dict.fromkeys(self.unlike, self.merges.carrier)
+        plain = self.merges.plain_recipes()
+        return tuple((name, replace(one, groups=one.groups.taking(kept))) for name, one in plain) if kept else plain
 
     def seeds(self) -> tuple[Genome, ...]:
         """The seeds of the merges: one that is a model alone with that model's components, others with each model's."""
@@ -156,11 +160,12 @@ def merge_space(
     step: float = 0.05,
     vocabulary: tuple[ModelId, ...] = (),
     carrier: ModelId | None = None,
+    unlike: Sequence[str] = (),
 ) -> MergeSpace:
     """The space of a method as `WeightMergeSpace.build` makes it, with the same errors.
 
     A component whose source is open may be taken from every source, from the carrier, or from the base where the
-    method reads one.
+    method reads one. unlike: see `ComponentSpace`.
     """
     merges = WeightMergeSpace.build(
         method=method,
@@ -173,4 +178,4 @@ def merge_space(
         vocabulary=vocabulary,
         carrier=carrier,
     )
-    return ComponentSpace(merges, groups) if groups.whole else merges
+    return ComponentSpace(merges, groups, tuple(unlike)) if groups.whole else merges

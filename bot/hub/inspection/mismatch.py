@@ -94,12 +94,13 @@ def _components_mismatch(carrier: Member, other: Member, uses: Mapping[str, str]
         if component not in other.components:
             return f"it has no {component}"
         # One that is chosen comes with its own tokenizer, and all that must fit it has been compared.
-        if use == "merge" and (reason := _merged_component_mismatch(carrier, other, component)):
+        if use == "merge" and (reason := find_component_mismatch(carrier, other, component)):
             return reason
     return None
 
 
-def _merged_component_mismatch(carrier: Member, other: Member, component: str) -> str | None:
+def find_component_mismatch(carrier: Member, other: Member, component: str) -> str | None:
+    """The reason why a component that both have cannot be merged with the carrier's; None if it can."""
     if reason := KINDS[carrier.kind].component_mismatch(carrier.settings, other.settings, component):
         return reason
     one, two = (_headers_within(member, member.components[component]) for member in (carrier, other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.hub.inspection.mismatch import find_component_mismatch
 from bot.hub.pool.pool import Pool
 from bot.search.strategies.paths import PathSearch
 from bot.search.strategies.staged import StagedSearch
@@ -64,6 +65,7 @@ def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
         step=search.step,
         vocabulary=pool.deciding,
         carrier=pool.carrier,
+        unlike=[name for name in list(pool.prototype.components)[1:] if not _is_alike(pool, name)],
     )
     if search.last_stage is None or pool.staged is None:
         return merges
@@ -71,7 +73,7 @@ def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
 
 
 def _partition(search: SearchSection, pool: Pool) -> Partition:
-    """The groups of a merge's tensors, and what becomes of the components besides the language model."""
+    """The groups of a merge's tensors, and what becomes of the components besides the one that is searched first."""
     whole = pool.prototype
     groups = KINDS[pool.kind].partition(
         whole.headers,
@@ -89,14 +91,21 @@ def _partition(search: SearchSection, pool: Pool) -> Partition:
     return groups.lacking(parts).taking(kept | dict.fromkeys(name for name, use in uses.items() if use == "choose"))
 
 
+def _is_alike(pool: Pool, component: str) -> bool:
+    """Whether the component can be merged of all of the pool's models that are whole."""
+    whole = [member for member in pool.members if member.kind == pool.kind]
+    having = [member for member in whole if component in member.components]
+    return having == whole and not any(find_component_mismatch(pool.prototype, one, component) for one in having)
+
+
 def _check_components(search: SearchSection, pool: Pool) -> None:
     """Raise UnfitValueError for a component that the models do not have, or that cannot be merged."""
     others = list(pool.prototype.components)[1:]
-    having = [source for source in pool.sources if source.kind == pool.kind]
     for name, use in search.components.items():
         path = ("search", "components", name)
         if name not in others:
             raise UnfitValueError(path, use, f"the models have no such component; write {' or '.join(others)}")
+        having = [source for source in pool.sources if name in source.components]
         if use != "keep" and len(having) < 2:
             raise UnfitValueError(path, use, f"only {len(having)} of the sources has one; write keep")
         if use == "merge" and METHODS[search.method].needs_base and pool.base and pool.base.kind != pool.kind:

@@ -16,7 +16,7 @@ from bot.watchlist.sections import WorkersSection
 from evaluation.eval_set import ItemResults
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
-from evaluation.suites import TEXTS
+from evaluation.suites import WRITTEN
 from fixtures.folders import ZOO_TASKS
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -182,7 +182,7 @@ def test_one_worker_with_all_cores_serves_a_gpu(device: str) -> None:
     asked = WorkersSection(device="auto" if device == "cuda" else "cpu")
     machine = inspect_machine(asked.device)
     assert choose_device(machine, asked) == device
-    planned = plan_resources(machine, 2**30, asked, TEXTS)
+    planned = plan_resources(machine, 2**30, asked, WRITTEN)
     assert planned.device == device and planned.batch_size == 16
     if device == "cuda":
         assert machine.cuda_devices >= 1

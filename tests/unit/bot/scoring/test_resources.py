@@ -17,7 +17,7 @@ from bot.scoring.resources import (
     plan_resources,
 )
 from bot.watchlist.sections import WorkersSection as Asked
-from evaluation.suites import DRAWN, TEXTS
+from evaluation.suites import DRAWN, WRITTEN
 
 MODEL = 2 * 2**30
 GIB = 2**30
@@ -40,13 +40,13 @@ GIB = 2**30
     ],
 )
 def test_resources_fit_the_machine_and_what_was_asked(machine: Machine, asked: Asked, resources: Resources) -> None:
-    assert plan_resources(machine, MODEL, asked, TEXTS) == resources
+    assert plan_resources(machine, MODEL, asked, WRITTEN) == resources
 
 
 def test_a_worker_is_counted_with_its_overhead_and_batches_shrink_with_the_model() -> None:
     tight = Machine(8, SHARED_OVERHEAD + 4 * WORKER_OVERHEAD)
-    assert plan_resources(tight, 1000, Asked(), TEXTS).workers == 3  # a fourth would not fit, small as its model is
-    assert [choose_batch_size(size, TEXTS) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
+    assert plan_resources(tight, 1000, Asked(), WRITTEN).workers == 3  # a fourth would not fit, small as its model is
+    assert [choose_batch_size(size, WRITTEN) for size in (10**6, GIB, 14 * GIB)] == [64, 16, 4]
     assert [choose_batch_size(size, DRAWN) for size in (10**6, GIB, 14 * GIB)] == [64, 4, 1]
 
 

@@ -9,6 +9,7 @@ from bot.errors import ShoalError
 from bot.scoring.evaluator import Evaluation
 from bot.search.gate import apply_gate
 from bot.watchlist.domain import GateSettings
+from evaluation.answers.degenerate import EMPTY, FINE, FLAT
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from merging.identity import ModelId
@@ -21,14 +22,16 @@ SETTINGS = GateSettings(0.95, {}, 0.02)
 N = 200
 
 
-def scored(name: str, math: float | list[float], language: float | list[float], flags: int = 0) -> Evaluation:
+def scored(
+    name: str, math: float | list[float], language: float | list[float], flags: int = 0, flag: str = EMPTY
+) -> Evaluation:
     """A model with these rates (its first items are right) or these very item values."""
     recipe = WeightMerge.single(ModelId(name, "0"), Partition.even(1, 1, False, False), "float32")
     scores = []
     for skill, given in zip(SKILLS, (math, language), strict=True):
         values = given if isinstance(given, list) else [float(item < given * N) for item in range(N)]
         scores += [
-            ItemScore(skill.name, skill.tasks[0].key, f"{item:04}", value, "empty" if item < flags else "ok")
+            ItemScore(skill.name, skill.tasks[0].key, f"{item:04}", value, flag if item < flags else FINE)
             for item, value in enumerate(values)
         ]
     return Evaluation(recipe, tuple(scores), None, 1.0)
@@ -68,6 +71,8 @@ def test_the_watchlists_minimum_and_degenerate_answers_hold_a_merge_back() -> No
     assert (
         not looping.passed and looping.reason == "10.0% of its answers in math are empty or looping; 2.0% are allowed"
     )
+    (flat,) = apply_gate([scored("merge", 0.8, 0.8, 20, FLAT)], BASELINES, SKILLS, DIRECTIONS, SETTINGS)
+    assert flat.reason == "10.0% of its pictures in math are flat, saturated, equal or not finite; 2.0% are allowed"
 
 
 def test_a_member_that_could_not_be_scored_is_held_back() -> None:

@@ -99,3 +99,13 @@ def test_a_search_finds_the_source_whose_component_scores_best() -> None:
     found = evolve(open_tower, settings, lambda recipes: [score(recipe) for recipe in recipes], objectives=2)
     best = [one.recipe for one in found.front if isinstance(one.recipe, WeightMerge)]
     assert best and all(recipe.groups.whole == {"vision": B} for recipe in best)
+
+
+def test_plain_merges_have_the_carrier_s_components_where_nobody_could_merge_them() -> None:
+    groups = Partition((LANGUAGE, TOWER))
+    common = {"method": "task_arithmetic", "sources": [A, B], "base": BASE, "groups": groups, "dtype": "float32"}
+    merged = merge_space(**common, seed=1, carrier=A)
+    kept = merge_space(**common, seed=1, carrier=A, unlike=["vision"])
+    assert [one.groups.whole for _, one in merged.plain_recipes()] == [{}, {}]
+    assert [one.groups.whole for _, one in kept.plain_recipes()] == [{"vision": A}] * 2
+    assert kept.singles() == merged.singles() and kept.levels == merged.levels
