@@ -7,6 +7,7 @@ which column and row of the card's table is meant.
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
@@ -96,7 +97,7 @@ def _fold(name: str, font: FreeTypeFont, width: int) -> list[str]:
     text = drawable(name, len(name))
     for length in range(len(text), 0, -1):
         shown = without_middle(text, length)
-        first = next((end for end in range(len(shown), 0, -1) if font.getlength(shown[:end]) <= width), 1)
+        first = _count_fitting(shown, font, width)
         if first == len(shown):
             return [shown]
         breaks = [place + 1 for place in range(first) if shown[place] in " -_."]
@@ -104,6 +105,15 @@ def _fold(name: str, font: FreeTypeFont, width: int) -> list[str]:
         if font.getlength(shown[end:]) <= width:
             return [shown[:end].rstrip(), shown[end:]]
     return [text[:1]]
+
+
+def _count_fitting(line: str, font: FreeTypeFont, width: int) -> int:
+    """Number of a line's first characters that are no wider; at least one."""
+
+    def measure(end: int) -> float:
+        return font.getlength(line[:end])
+
+    return max(1, bisect_right(range(1, len(line) + 1), float(width), key=measure))
 
 
 def _put(canvas: Image, draw: ImageDraw, content: bytes | None, corner: tuple[int, int], side: int) -> None:
