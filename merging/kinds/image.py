@@ -77,6 +77,13 @@ class ImageGenerator:
     )
 
     @property
+    def spare_components(self) -> int:
+        """As many as a live pipeline keeps."""
+        from merging.pipelines.live import MOST_KEPT
+
+        return MOST_KEPT
+
+    @property
     def setting_files(self) -> tuple[str, ...]:
         """All but the scheduler's settings: the configs of the components, and the tokenizers."""
         return tuple(file.path for file in self.files if file.path != SCHEDULER)

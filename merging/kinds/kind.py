@@ -111,6 +111,10 @@ class ModelKind(Protocol):
         """Whether a path through the layers of several models is a model of this kind."""
 
     @property
+    def spare_components(self) -> int:
+        """Components of one name that candidates take whole from others, and that stay in memory beside their own."""
+
+    @property
     def setting_files(self) -> tuple[str, ...]:
         """Files of a model that decide what it answers, besides its weights and what `load_processor` loads."""
 

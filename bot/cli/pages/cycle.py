@@ -181,7 +181,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
         ("disk", f"{decimal(cost.disk)}, with the releases"),
         ("memory", f"{decimal(cost.memory)} for all processes: {workers}"),
         ("space", f"{cost.genes} genes, about 10^{cost.space_log10:.0f} possible merges{chosen}"),
-        ("largest", f"{decimal(cost.largest)}, a merge of {cost.layers} layers"),
+        ("largest", decimal(cost.largest) + (f", a merge of {cost.layers} layers" if cost.layers else "")),
         *((("left out", left_out),) if cost.left_out else ()),
         (
             "scoring",
@@ -196,7 +196,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
 
 def _duration(cost: RunCost) -> str:
     if cost.seconds is None:
-        return "not measured: too little memory is free for even a few layers"
+        return "not measured: it takes models of a few layers, and enough free memory for them"
     return f"about {_hours(cost.seconds)} of scoring, a minute of other work, and the download"
 
 

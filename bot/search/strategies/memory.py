@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Pool
 from merging.dtypes import CODES, element_bytes
+from merging.kinds import KINDS
+from merging.partition import is_within
 from merging.paths.cost import model_cost
 from merging.paths.folding import folding_rule
 from merging.tensor_names import parse_name
+
+
+def spare_bytes(pool: Pool, chosen: Iterable[str], dtype: str) -> int:
+    """Bytes of the components that candidates take whole from other models and that stay in memory, at most.
+
+    chosen: the names of the components whose source a gene chooses.
+    """
+    sizes = 0
+    for component in chosen:
+        own = (sum(_count(one, one.components[component])) for one in pool.sources if component in one.components)
+        sizes += sum(sorted(own, reverse=True)[: KINDS[pool.kind].spare_components])
+    return sizes * element_bytes(dtype)
+
+
+def _count(member: Member, paths: tuple[str, ...]) -> Iterator[int]:
+    """The number of weights of each tensor of a component."""
+    return (math.prod(header.shape) for name, header in member.headers.items() if is_within(name, paths))
 
 
 def deepest_path_bytes(pool: Pool, most_layers: int, dtype: str) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
+from bot.search.strategies.memory import spare_bytes
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
@@ -62,8 +63,8 @@ class WeightMergeSearch:
         return pool.model_bytes(dtype)
 
     def candidate_bytes(self, pool: Pool, dtype: str, device: str) -> int:  # noqa: ARG002 - sums are done on the CPU
-        """Bytes of the live model, which becomes one candidate after another."""
-        return pool.model_bytes(dtype)
+        """Bytes of the live model, which becomes one candidate after another, and of components kept beside it."""
+        return pool.model_bytes(dtype) + spare_bytes(pool, self.weight_merges.groups.open, dtype)
 
     def run(self, job: SearchJob) -> SearchResult:
         """Search with the whole budget."""

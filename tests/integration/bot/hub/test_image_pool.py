@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +75,10 @@ def test_a_pool_of_pipelines_is_found_fetched_and_opened(server: Running, tmp_pa
     assert verdicts[CHALK].endswith("; the carrier: merges have its settings and its own other components")
     assert pool.layers == 5  # down, down, mid, up, up
     strategy = make_strategy(make_watchlist(), pool)
+    chosen = make_strategy(make_watchlist(search={"components": {"text encoder": "choose"}}), pool)
+    encoder = sum(math.prod(one.shape) for name, one in pool.leader.headers.items() if name.startswith("text_encoder."))
+    assert strategy.candidate_bytes(pool, "float32", "cpu") == 4 * pool.parameters
+    assert chosen.candidate_bytes(pool, "float32", "cpu") == 4 * (pool.parameters + 2 * encoder)  # two stay in memory
     used = {one.name: one.use for one in strategy.weight_merges.groups.components}
     assert used["VAE"] == used["text encoder"] == Whole(pool.carrier) and "denoiser" in used
     fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path)
