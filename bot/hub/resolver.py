@@ -370,7 +370,7 @@ class Resolver:
     def _read_lora(self, adapter: ModelId, base: Member) -> RemoteWeights:
         try:
             candidate = choose_adapter_file(self.find_repo(adapter.location, adapter.revision), adapter.file)
-            return inspect_lora(self.hub, candidate, base.config, base.headers)
+            return inspect_lora(self.hub, candidate, base.config, base.headers)[0]
         except Unfit as error:
             raise Unfit(f"its adapter: {error}") from error
 

@@ -171,7 +171,7 @@ def _with_adapter(resolver: Resolver, base: ResolvedPipeline, adapter: ModelId) 
         place = resolver.find_place(adapter)
         if place is None:
             candidate = choose_adapter_file(resolver.find_repo(adapter.location, adapter.revision), adapter.file)
-            remote = inspect_lora(resolver.hub, candidate, config, headers)
+            remote, _ = inspect_lora(resolver.hub, candidate, config, headers)
             files, own = ModelFiles(remote.ref, remote), remote.headers
         else:
             file = find_lora_file(place)

@@ -57,6 +57,7 @@ class ImageGenerator:
     processor_files: tuple[str, ...] = ()
     auto_classes = ("DiffusionPipeline", None)
     has_paths = False
+    loose_adapters = True
     packages: tuple[str, ...] = ("diffusers", "Pillow")
     live_modules: tuple[str, ...] = ("merging.pipelines.live", "diffusers.pipelines.pipeline_utils")
     mergekit_refusal: str | None = NO_MERGEKIT

@@ -111,6 +111,10 @@ class ModelKind(Protocol):
         """Whether a path through the layers of several models is a model of this kind."""
 
     @property
+    def loose_adapters(self) -> bool:
+        """Whether adapters are LoRAs in one file each, as diffusers and kohya save them; else they are as peft does."""
+
+    @property
     def spare_components(self) -> int:
         """Components of one name that candidates take whole from others, and that stay in memory beside their own."""
 

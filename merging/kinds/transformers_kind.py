@@ -26,6 +26,7 @@ class TransformersKind(ABC):
 
     library = "transformers"
     has_paths = True
+    loose_adapters = False
     spare_components = 0
     setting_files: tuple[str, ...] = ("config.json", "generation_config.json")
     packages: tuple[str, ...] = ("lm_eval",)

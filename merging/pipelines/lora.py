@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from merging.errors import MergingError
 from merging.kernels.low_rank import low_rank_product
 from merging.pipelines.diffusers_classes import import_diffusers
 from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_components
+from merging.pipelines.lora_files import choose_lora_file
 from merging.pipelines.naming import name_pipeline_tensors
 from merging.pipelines.weights import PipelineWeights
 from merging.sources.checkpoint import is_finite, read_headers
@@ -30,7 +31,6 @@ from merging.sources.weights import AdaptedTensor
 _Found = tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]
 """The matrices of a LoRA by keys with diffusers' module names, alphas by keys, settings."""
 
-_USUAL = "pytorch_lora_weights.safetensors"
 _NOT_PLAIN = ("dora_scale", "hada_", "lokr_", "oft_", ".lora_mid.", "lora_magnitude_vector", "diff_b", ".diff")
 _OLD_ATTENTION = re.compile(r"\.processor\.(to_[qkv]|to_out)_lora\.(down|up)")
 _MATRIX = re.compile(
@@ -167,16 +167,6 @@ def find_lora_file(place: Path) -> Path:
         return place / choose_lora_file([path.name for path in place.iterdir()])
     except MergingError as error:
         raise MergingError(f"{place}: {error}") from error
-
-
-def choose_lora_file(paths: Iterable[str]) -> str:
-    """The file of a folder, or of a repo, that is its LoRA; MergingError, in a few words, if it has none or several."""
-    found = sorted(path for path in paths if path.endswith(".safetensors") and "/" not in path)
-    usual = [path for path in found if path == _USUAL]
-    if len(usual or found) != 1:
-        why = f"several LoRAs ({', '.join(found[:3])})" if found else "no LoRA in safetensors"
-        raise MergingError(f"it has {why}: name one file")
-    return (usual or found)[0]
 
 
 def _read(lora: str | dict[str, Tensor], config: Mapping[str, Any], label: str, **where: str) -> _Found:

@@ -19,6 +19,7 @@ from merging.kinds.kind import MIB
 from merging.pickles.names import PICKLE_INDEX, PICKLED_ADAPTER, SINGLE_PICKLE, is_pickle
 from merging.pipelines.index import INDEX as PIPELINE_INDEX
 from merging.pipelines.index import needed_files
+from merging.pipelines.lora_files import USUAL_LORA
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -221,6 +222,12 @@ class Candidate:
     def is_adapter(self) -> bool:
         """Whether it is an adapter as peft saves them, or one of a repo's files is meant as one."""
         return self.adapter_file is not None or self.file(ADAPTER_CONFIG) is not None
+
+    @property
+    def is_said_to_be_adapter(self) -> bool:
+        """Whether its card, the Hub, or the usual name of a LoRA's file says that it is an adapter."""
+        said = "adapter" in (self.relation, self.inferred_relation)
+        return said or "lora" in {tag.lower() for tag in self.tags} or self.file(USUAL_LORA) is not None
 
     @property
     def wanted_files(self) -> tuple[RemoteFile, ...]:

@@ -17,7 +17,7 @@ from bot.hub.client import Hub, Query
 from bot.hub.discovery.candidate import Candidate, Verdict, to_candidate
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model, query_source
-from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal
+from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal, with_lora_file
 from bot.watchlist.sections import PinnedModel, WatchSection
 from bot.watchlist.watchlist import Watchlist
 from templates.escaping import plain
@@ -279,7 +279,8 @@ def _apply_rules(
     candidates: Iterable[Candidate], watchlist: Watchlist, now: datetime
 ) -> tuple[list[Candidate], list[Verdict]]:
     kept, refused = [], []
-    for candidate in candidates:
+    for listed in candidates:
+        candidate = with_lora_file(listed, watchlist)
         reason = first_refusal(candidate, watchlist, now)
         if reason is None:
             kept.append(candidate)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate, most_bytes
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
+from merging.errors import MergingError
 from merging.kinds import KINDS, find_refusal
 from merging.kinds.kind import read_architectures
 from merging.pickles.names import PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.pipelines.index import find_files_fault
+from merging.pipelines.lora_files import choose_lora_file
 from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
@@ -84,9 +87,31 @@ def adapter_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) 
     if candidate.is_adapter:
         wanted = watchlist.watch.adapters or candidate.pinned is not None
         return None if wanted else "it is an adapter, and watch.adapters is false"
+    if KINDS[watchlist.kind].loose_adapters:
+        return _unclear_lora(candidate)
     if "adapter" in (candidate.relation, candidate.inferred_relation):
         return f"it is an adapter without {ADAPTER_CONFIG}: only LoRA adapters that peft saved can be merged"
     return None
+
+
+def _unclear_lora(candidate: Candidate) -> str | None:
+    """Why a repo that is said to be a LoRA is not taken as one; None of all others."""
+    if candidate.is_pipeline or not candidate.is_said_to_be_adapter:
+        return None
+    found = sorted(file.path for file in candidate.files if file.path.endswith((".safetensors", *_PICKLES)))
+    several = f"one LoRA in safetensors is needed, and it has {', '.join(found[:3])[:120] or 'none'}"
+    return f"it is an adapter: {several}{' …' if len(found) > 3 else ''}"
+
+
+def with_lora_file(candidate: Candidate, watchlist: Watchlist) -> Candidate:
+    """A repo that is a LoRA in one file, with that file; all others as they are."""
+    loose = KINDS[watchlist.kind].loose_adapters and candidate.is_said_to_be_adapter
+    if not loose or candidate.is_pipeline or candidate.is_adapter:
+        return candidate
+    try:
+        return replace(candidate, adapter_file=choose_lora_file(file.path for file in candidate.files))
+    except MergingError:
+        return candidate  # `adapter_not_wanted` says why
 
 
 def quantised(candidate: Candidate, _: object, __: object) -> str | None:

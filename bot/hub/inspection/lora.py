@@ -11,7 +11,8 @@ from bot.hub.discovery.candidate import Candidate
 from bot.hub.inspection.member import RemoteWeights, Unfit
 from bot.hub.inspection.reading import read_remote_headers
 from merging.errors import MergingError
-from merging.pipelines.lora import check_lora, choose_lora_file
+from merging.pipelines.index import DENOISER, component_name
+from merging.pipelines.lora_files import choose_lora_file
 from merging.sources.family import TensorHeader
 from templates.escaping import plain
 
@@ -34,22 +35,27 @@ def choose_adapter_file(candidate: Candidate, file: str | None) -> Candidate:
 
 def inspect_lora(
     hub: Hub, candidate: Candidate, config: Mapping[str, Any], base: Mapping[str, TensorHeader]
-) -> RemoteWeights:
-    """A LoRA in its file, on a pipeline. config, base: the pipeline's, as `Member` has them.
+) -> tuple[RemoteWeights, tuple[str, ...]]:
+    """A LoRA in its file, on a pipeline, and the names of the components that it changes.
+
+    config, base: the pipeline's, as `Member` has them.
 
     Raises:
         Unfit: it is none that can be merged, or it is for another base.
         ShoalError: the Hub cannot be asked.
     """
+    from merging.pipelines.lora import check_lora  # with torch
+
     file = candidate.adapter_file
     assert file is not None  # chosen before
     if (found := candidate.file(file)) is None or found.size is None:
         raise Unfit(f"the Hub does not give the size of its {file}")
     try:
         headers = read_remote_headers(hub, candidate, file)
-        check_lora(config, base, headers, f"its {file}")
+        changed = check_lora(config, base, headers, f"its {file}")
     except MergingError as error:
         raise Unfit(plain(str(error))) from error
     except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
-    return RemoteWeights(candidate, headers)
+    components = {component_name(name.partition(".")[0]) for name in changed}
+    return RemoteWeights(candidate, headers), tuple(sorted(components, key=lambda name: (name != DENOISER, name)))

@@ -63,10 +63,14 @@ class RemoteWeights:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """The two repos of a model that is an adapter on a base: the base's files, and the adapter's."""
+    """The two repos of a model that is an adapter on a base: the base's files, and the adapter's.
+
+    changes: names of the components that the adapter changes; none where it was not asked, as models have one.
+    """
 
     base: RemoteWeights
     adapter: RemoteWeights
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,17 @@ def _components_mismatch(carrier: Member, other: Member, uses: Mapping[str, str]
 
     A model that is only a part of the carrier has none of them, and takes no part in it.
     """
+    changes = other.adaptation.changes if other.adaptation else ()
+    merged = {*list(carrier.components)[:1], *(name for name, use in uses.items() if use == "merge")}
+    if changes and merged.isdisjoint(changes):
+        return f"its LoRA changes the {' and the '.join(changes)} alone, which merges take from {carrier.repo}"
     for component, use in uses.items():
         if use == "keep" or component not in carrier.components or not other.components:
             continue
         if component not in other.components:
             return f"it has no {component}"
+        if use == "choose" and other.adaptation is not None and component in other.adaptation.changes:
+            return f"its LoRA changes the {component}, which is taken whole; write search.components.{component}: merge"
         # One that is chosen comes with its own tokenizer, and all that must fit it has been compared.
         if use == "merge" and (reason := find_component_mismatch(carrier, other, component)):
             return reason
@@ -161,7 +167,7 @@ def _token_mismatch(base: Member, other: Member) -> str | None:
     The rows of a model that is only a part of the base are matched by token: added ones, and padding, may differ. The
     text encoders of a pipeline have tokenizers of their own, which `_components_mismatch` compares.
     """
-    if base.candidate.is_pipeline:
+    if base.remotes[0].candidate.is_pipeline:
         return None
     inside = other.kind != base.kind
     if base.tokenizer is not None and other.tokenizer is not None:

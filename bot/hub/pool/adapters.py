@@ -14,10 +14,12 @@ from bot.hub.discovery.listing import LookUp
 from bot.hub.discovery.query import query_source, read_index
 from bot.hub.discovery.rules import ADAPTED_BASE, MODEL, first_refusal
 from bot.hub.inspection.adapter import inspect_adapter, read_adapter_settings
-from bot.hub.inspection.member import Member, Unfit
+from bot.hub.inspection.lora import inspect_lora
+from bot.hub.inspection.member import Adaptation, Member, Unfit
 from bot.hub.inspection.reading import inspect_source
 from bot.watchlist.sections import PinnedModel
 from bot.watchlist.watchlist import Watchlist
+from merging.kinds import KINDS
 from templates.escaping import plain
 
 
@@ -58,6 +60,10 @@ class AdapterBases:
             Unfit: its base is gone, may not be used, or is another than its card says; or it does not fit the base.
             ShoalError: the Hub cannot be asked.
         """
+        if candidate.adapter_file is not None:
+            return self._inspect_lora(candidate)
+        if KINDS[self.watchlist.kind].loose_adapters:
+            raise Unfit("it is an adapter as peft saves them; LoRAs in one file are taken, as diffusers saves them")
         settings = read_adapter_settings(self.hub, candidate)
         named = self.look_up(settings.base.repo)
         if named is None:
@@ -66,11 +72,32 @@ class AdapterBases:
         if declared and named.repo not in declared:
             raise Unfit(f"its settings name the base {named.repo}, its card {plain(declared[0])[:96]}")
         base = self._at_commit(named, settings.base)
+        self._check_rules(candidate, base)
+        return inspect_adapter(self.hub, candidate, settings, self._inspect(base))
+
+    def _inspect_lora(self, candidate: Candidate) -> Member:
+        """A LoRA in one file, on the base that its card names; a pinned one on the pool's, where that is not there."""
+        base = self._at_commit(named, PinnedModel(repo=named.repo)) if (named := self._named_by(candidate)) else None
+        if base is None and candidate.pinned is not None and self.base is not None:
+            base = self.base.candidate
+        if base is None and not candidate.base_models:
+            raise Unfit("its card names no base (base_model)")
+        if base is None:
+            raise Unfit(f"its base {plain(candidate.base_models[0])[:96]} cannot be seen on the Hub")
+        self._check_rules(candidate, base)
+        whole = self._inspect(base)
+        adapter, changes = inspect_lora(self.hub, candidate, whole.config, whole.headers)
+        return replace(whole, candidate=candidate, adaptation=Adaptation(whole.remotes[0], adapter, changes))
+
+    def _named_by(self, candidate: Candidate) -> Candidate | None:
+        return next((found for name in candidate.base_models if (found := self.look_up(name))), None)
+
+    def _check_rules(self, candidate: Candidate, base: Candidate) -> None:
+        """Raise Unfit for a base that may not be used; whoever pins an adapter has chosen its base too."""
         is_pools = self.base is not None and base.repo == self.base.repo
-        judged = replace(base, pinned=candidate.pinned)  # whoever pins an adapter has chosen its base too
+        judged = replace(base, pinned=candidate.pinned)
         if reason := first_refusal(judged, self.watchlist, self.now, MODEL if is_pools else ADAPTED_BASE):
             raise Unfit(f"its base {base.repo}: {reason}")
-        return inspect_adapter(self.hub, candidate, settings, self._inspect(base))
 
     def _at_commit(self, named: Candidate, reference: PinnedModel) -> Candidate:
         """The base at the commit that an adapter names; else at the pool's, or the newest."""

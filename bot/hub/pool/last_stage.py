@@ -38,7 +38,7 @@ def find_last_stage(hub: Hub, watchlist: Watchlist, whole: Member, now: datetime
 
 def _inspect(hub: Hub, candidate: Candidate, file: str | None, whole: Member) -> RemoteWeights:
     if whole.candidate.is_pipeline:
-        return inspect_lora(hub, choose_adapter_file(candidate, file), whole.config, whole.headers)
+        return inspect_lora(hub, choose_adapter_file(candidate, file), whole.config, whole.headers)[0]
     if file is not None:
         raise Unfit(f"file: got {file!r}: it is read from the files that peft saves; leave the key out")
     if candidate.file(ADAPTER_CONFIG) is None:

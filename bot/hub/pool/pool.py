@@ -294,7 +294,8 @@ def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> s
     """leader: the source whose config the merges have."""
     family = f"of the family of {base.repo}" if base else "of one family with the others"
     if source.adaptation is not None:
-        family = f"an adapter on {source.adaptation.base.repo}, {family}"
+        changes = f" that changes the {' and the '.join(changed)}" if (changed := source.adaptation.changes) else ""
+        family = f"an adapter on {source.adaptation.base.repo}{changes}, {family}"
     beside = source.candidate.flagged_beside
     warning = f"; the Hub's security scan warns of {plain(beside[0])[:60]}, which is not fetched" if beside else ""
     size = f"{source.parameters:,} parameters"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load, save
 from tokenizers import Tokenizer
 
@@ -16,7 +17,7 @@ from bot.hub.client import Hub
 from bot.hub.download import fetch_pool
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
-from bot.hub.resolver import open_sources
+from bot.hub.resolver import Resolver, open_sources
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
 from fixtures.image_pool import (
@@ -32,11 +33,13 @@ from fixtures.image_pool import (
     publish_pipeline,
     vary,
 )
+from fixtures.tiny_loras import fused, kohya, save_lora
 from fixtures.tiny_painters import clip_text, vae, word_tokenizer
 from fixtures.tiny_pipelines import make_source
 from localhub import Running, running
 from merging.models.transformers_cache import cache_in
 from merging.partition import Whole
+from merging.pipelines.lora_files import USUAL_LORA
 
 WATCHED = {
     "name": "brush",
@@ -232,3 +235,70 @@ def _reversed(backend: Tokenizer) -> Tokenizer:
     vocabulary = content["model"]["vocab"]
     content["model"]["vocab"] = dict(zip(vocabulary, reversed(vocabulary.values()), strict=True))
     return Tokenizer.from_str(json.dumps(content))
+
+
+def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_name(
+    server: Running, tmp_path: Path
+) -> None:
+    saved = save_lora(tmp_path / "lora")
+    diffusers = (saved / USUAL_LORA).read_bytes()
+    tensors = load(diffusers)
+    unet = kohya(saved, tmp_path).read_bytes()
+    text = {key: one for key, one in tensors.items() if key.startswith("text_encoder")}
+    wide = {key: one.repeat(2, 1, *[1] * (one.dim() - 2)) for key, one in tensors.items()}
+    family = f"not of the family of {CHALK}: "
+    loras: dict[str, tuple[dict[str, bytes], dict[str, object], str]] = {
+        "glaze": ({USUAL_LORA: diffusers, "glaze.png": b""}, {}, "taken"),
+        "wash": ({"wash.safetensors": unet}, {"base_model": INK}, "taken"),
+        "words": ({USUAL_LORA: save(text)}, {}, f"{family}its LoRA changes the text encoder alone, which merges take"),
+        "many": (
+            {"two.safetensors": unet, "four.safetensors": unet},
+            {},
+            "it is an adapter: one LoRA in safetensors is needed, and it has four.safetensors, two.safetensors",
+        ),
+        "old": (
+            {"old.ckpt": b""},
+            {},
+            "it is an adapter: one LoRA in safetensors is needed, and it has old.ckpt",
+        ),
+        "misfit": ({"misfit.safetensors": save(wide)}, {}, "its misfit.safetensors: module text_encoder"),
+        "orphan": (
+            {"orphan.safetensors": unet},
+            {"base_model": "reef/gone"},
+            "its base reef/gone cannot be seen on the Hub",
+        ),
+        "silent": ({USUAL_LORA: unet}, {"base_model": []}, "its card names no base (base_model)"),
+    }
+    for name, (files, about, _) in loras.items():
+        server.store.commit(
+            f"reef/{name}", files | {"README.md": image_card(f"reef/{name}", tags=[TAG, "lora"], **about)}
+        )
+    pool = find(server, max_sources=8)
+    verdicts = {verdict.repo: verdict for verdict in pool.verdicts}
+    for name, (_, _, reason) in loras.items():
+        verdict = verdicts[f"reef/{name}"]
+        assert verdict.accepted if reason == "taken" else verdict.reason.startswith(reason), verdict
+    assert verdicts["reef/glaze"].reason.startswith(
+        f"an adapter on {BASE} that changes the denoiser and the text encod"
+    )
+    assert verdicts["reef/wash"].reason.startswith(f"an adapter on {INK} that changes the denoiser, of the family")
+    glaze, wash = (next(one for one in pool.sources if one.repo == f"reef/{name}") for name in ("glaze", "wash"))
+    assert (glaze.ref.location, wash.ref.location) == (BASE, INK)
+    assert pool.leader.repo == CHALK
+    fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path / "sources")
+    assert not fetched.refused
+    again = Resolver(Hub(server.endpoint, None, sleep=lambda _: None), tmp_path).find_weights(glaze.ref)
+    assert again == glaze.remotes
+    weights = open_sources([glaze.ref, wash.ref], fetched.folders)
+    for member, place in ((glaze, saved), (wash, tmp_path / "style.safetensors")):
+        for name, weight in fused(fetched.folders[member.ref], place).items():
+            torch.testing.assert_close(weights[member.ref].tensor(name).float(), weight, rtol=1e-5, atol=1e-6)
+    chosen = find(server, max_sources=8, search={"components": {"text encoder": "choose"}})
+    reasons = {verdict.repo: verdict.reason for verdict in chosen.verdicts}
+    assert "its LoRA changes the text encoder, which is taken whole" in reasons["reef/glaze"]
+    without = find(server, watch={**WATCHED["watch"], "adapters": False})
+    assert {source.repo for source in without.sources} == {CHALK, INK, OIL}
+    pinned = find(server, max_sources=8, pinned=["reef/silent"])
+    assert any(source.repo == "reef/silent" and source.ref.location == BASE for source in pinned.sources)
+    for name in loras:
+        server.store.delete_repo(f"reef/{name}")
