@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,14 @@ class LivePipelines:
     sources: the weights of every model that recipes will name. dtype: of the pipeline, and of every recipe.
     Weights are undefined until the first recipe. Sums are done on the CPU whatever the device, so that a written
     release has the same bits. A component of another model is loaded when a recipe names it; the last ones are kept.
+    Each component has a `weights_key`, which is another one whenever its weights are.
     """
 
     def __init__(self, carrier: Path, sources: Mapping[ModelId, Weights], *, dtype: str, device: str = "cpu") -> None:
         self._carrier, self._sources, self._dtype, self._device = carrier, sources, dtype, device
         self._config = read_model_config(carrier)
         self._files = open_pipeline(carrier).files
+        self._keys = count()
         self._whole: dict[tuple[str, ModelId | None], Any] = {}
         self._rewritten: dict[tuple[str, ModelId | None], tuple[nn.Module, LiveWeights]] = {}
         own = {folder: self._load(folder, None) for folder in self._files}
@@ -57,7 +60,7 @@ class LivePipelines:
         parts = plan_parts(recipe, self._config, self._sources, self._carrier)
         for folder in parts.merged:
             module, weights = self._rewritten_component(folder, parts)
-            weights.become(recipe)
+            self._rewrite(module, weights, recipe)
             self._put(folder, module)
         for folder, source in parts.copied.items():
             self._put(folder, self._component(folder, source))
@@ -69,6 +72,14 @@ class LivePipelines:
     def path(self, recipe: PathRecipe) -> Any:
         """None: a pipeline has no path through its layers."""
         raise MergingError(f"{recipe.describe()}: pipelines are merged by their weights alone; use a merge method")
+
+    def _rewrite(self, module: Any, weights: LiveWeights, recipe: WeightMerge) -> None:
+        key, module.weights_key = module.weights_key, None  # until they are whole again
+        module.weights_key = self._new_key() if weights.become(recipe) else key
+
+    def _new_key(self) -> str:
+        """A key of a component's weights, which nobody then has to read to see that they are as they were."""
+        return f"live {next(self._keys)}"
 
     def _put(self, folder: str, component: Any) -> None:
         if getattr(self.model, folder) is not component:
@@ -105,7 +116,9 @@ class LivePipelines:
     def _load(self, folder: str, source: ModelId | None) -> nn.Module:
         files = self._files if source is None else owner_of(self._sources, source, folder).files
         place = self._carrier if source is None else self._sources[source].folder
-        return load_component(place, files[folder], self._dtype).to(self._device)
+        module: Any = load_component(place, files[folder], self._dtype).to(self._device)
+        module.weights_key = self._new_key()
+        return module
 
     def _tokenizer(self, folder: str, source: ModelId | None) -> Any:
         if (folder, source) not in self._whole:

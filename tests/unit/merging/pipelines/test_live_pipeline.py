@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -129,6 +130,30 @@ def test_only_what_a_recipe_changes_is_rewritten(sources: Mapping[ModelId, Pipel
     changed = other.live_model(live)
     kept = {name for name, weight in changed.unet.named_parameters() if bool((weight == 7).all())}
     assert changed is pipeline and kept == in_first and kept
+
+
+def test_a_component_has_another_key_whenever_its_weights_are_others(
+    sources: Mapping[ModelId, PipelineWeights],
+) -> None:
+    """By which prompts are known to be encoded already."""
+    live, own, other = (
+        IMAGE.live(sources[FIRST].folder, sources, dtype="float32"),
+        *(divide(sources, one) for one in (FIRST, SECOND)),
+    )
+
+    def keys(recipe: WeightMerge) -> tuple[str, str]:
+        pipeline = recipe.live_model(live)
+        return pipeline.unet.weights_key, pipeline.text_encoder.weights_key
+
+    first, changed = keys(average(own)), keys(average(own, (0.25, 0.5)))
+    assert changed[0] != first[0] and changed[1] == first[1]
+    assert keys(average(own, (0.25, 0.5))) == changed
+    assert keys(average(other, (0.25, 0.5)))[1] not in {None, first[1]}
+    assert keys(average(own, (0.25, 0.5)))[1] == first[1]
+    halfway = mock.patch("merging.models.live.LiveWeights.become", side_effect=MergingError("not finite"))
+    with halfway, pytest.raises(MergingError, match="not finite"):
+        average(own).live_model(live)
+    assert live.model.unet.weights_key is None
 
 
 def test_what_a_live_pipeline_cannot_become_is_refused(
