@@ -74,8 +74,9 @@ class LivePipelines:
         raise MergingError(f"{recipe.describe()}: pipelines are merged by their weights alone; use a merge method")
 
     def _rewrite(self, module: Any, weights: LiveWeights, recipe: WeightMerge) -> None:
-        key, module.weights_key = module.weights_key, None  # until they are whole again
-        module.weights_key = self._new_key() if weights.become(recipe) else key
+        key = module.weights_key
+        _set_key(module, None)  # until its weights are whole again
+        _set_key(module, self._new_key() if weights.become(recipe) else key)
 
     def _new_key(self) -> str:
         """A key of a component's weights, which nobody then has to read to see that they are as they were."""
@@ -116,8 +117,8 @@ class LivePipelines:
     def _load(self, folder: str, source: ModelId | None) -> nn.Module:
         files = self._files if source is None else owner_of(self._sources, source, folder).files
         place = self._carrier if source is None else self._sources[source].folder
-        module: Any = load_component(place, files[folder], self._dtype).to(self._device)
-        module.weights_key = self._new_key()
+        module = load_component(place, files[folder], self._dtype).to(self._device)
+        _set_key(module, self._new_key())
         return module
 
     def _tokenizer(self, folder: str, source: ModelId | None) -> Any:
@@ -125,6 +126,10 @@ class LivePipelines:
             place = self._carrier if source is None else owner_of(self._sources, source, folder).folder
             self._whole[folder, source] = load_component_tokenizer(place, folder)
         return self._whole[folder, source]
+
+
+def _set_key(module: Any, key: str | None) -> None:
+    module.weights_key = key
 
 
 def _in_own_memory(module: nn.Module) -> nn.Module:
