@@ -55,6 +55,7 @@ class ImageGenerator:
     inner_kinds: tuple[str, ...] = ()
     other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in _NUMBERED), VAE)
     processor_files: tuple[str, ...] = ()
+    processor_name = "scheduler"
     auto_classes = ("DiffusionPipeline", None)
     has_paths = False
     loose_adapters = True

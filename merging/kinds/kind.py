@@ -96,6 +96,10 @@ class ModelKind(Protocol):
         """Files of which a model in a pool needs one, besides its tokenizer; none of a kind that has no others."""
 
     @property
+    def processor_name(self) -> str:
+        """What a person calls that which `load_processor` loads, where models have settings of it."""
+
+    @property
     def auto_classes(self) -> tuple[str, str | None]:
         """The names of the library's classes that load a model, and what turns its inputs into tensors.
 

@@ -25,6 +25,7 @@ class TransformersKind(ABC):
     """A kind of models of transformers."""
 
     library = "transformers"
+    processor_name = "processor"
     has_paths = True
     loose_adapters = False
     spare_components = 0

@@ -86,7 +86,8 @@ class Member:
     kind: name of the kind that its config says. config: the content of config.json; empty in what an earlier version
     has kept.
     stored: its headers by the names in its files, where those are others; None where they are the same.
-    processor: the settings of what turns inputs other than texts into tensors; none of a kind that has no others.
+    processor: the settings of what turns inputs other than texts into tensors, or of a pipeline's scheduler; none of a
+    kind that has neither.
     tokenizers: the meaning of the tokenizer of each text encoder, by its folder; none of a model that has one.
     """
 

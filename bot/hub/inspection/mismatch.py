@@ -129,15 +129,15 @@ def _component_tokenizer_mismatch(carrier: Member, other: Member, component: str
 def note_differences(leader: Member, other: Member) -> str | None:
     """What a user meets in another source's files, though it can be merged; None if there is nothing.
 
-    Differences of configs change nothing; those of processors change what a source is shown, beside what it was
-    trained on. leader: the source whose config and processor the merges have.
+    Differences of configs change nothing; those of processors change what a source is shown, and those of schedulers
+    how it draws, beside what it was trained on. leader: the source whose config and processor the merges have.
     """
     leading, settings = leader.language, other.language
     if leader.tokenizer and other.tokenizer and leader.tokenizer.parts != other.tokenizer.parts:
         settings = {**settings, _END: leading.get(_END)}  # ids of another vocabulary say nothing
     found = {
         "config": noted_differences(leading, settings),
-        "processor": processor_differences(leader.processor, other.processor),
+        KINDS[leader.kind].processor_name: processor_differences(leader.processor, other.processor),
     }
     said = [f"its {name} says {', and '.join(differences)}" for name, differences in found.items() if differences]
     return f"{'; '.join(said)}: merges follow {leader.repo}" if said else None

@@ -9,6 +9,7 @@ from typing import Any
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate
 from bot.hub.inspection.member import Member, Unfit
+from bot.hub.inspection.processor import read_processor
 from bot.hub.inspection.reading import (
     check_pointers,
     read_remote_file,
@@ -19,7 +20,14 @@ from bot.hub.inspection.reading import (
 )
 from merging.kinds import kind_of
 from merging.models.components import read_components
-from merging.pipelines.index import COMPONENTS_KEY, INDEX, find_index_fault, listed_components, weight_files
+from merging.pipelines.index import (
+    COMPONENTS_KEY,
+    INDEX,
+    SCHEDULER,
+    find_index_fault,
+    listed_components,
+    weight_files,
+)
 from merging.pipelines.naming import name_pipeline_tensors
 from merging.pipelines.parts import TEXT_ENCODER, TOKENIZER, find_tensor_fault, may_be_merged
 from merging.sources.family import TensorHeader
@@ -68,6 +76,7 @@ def inspect_pipeline(hub: Hub, candidate: Candidate) -> Member:
         kind=kind.name,
         config=config,
         stored=stored,
+        processor=_read_scheduler(config),
         tokenizers=dict(_read_tokenizers(hub, candidate, index)),
     )
 
@@ -81,6 +90,12 @@ def _read_configs(hub: Hub, candidate: Candidate, index: Mapping[str, Any]) -> I
             if config.get("quantization_config"):
                 raise Unfit(f"its {folder} is quantised (quantization_config in its config)")
             yield folder, config
+
+
+def _read_scheduler(config: Mapping[str, Any]) -> dict[str, object]:
+    """The settings of a pipeline's scheduler, its class among them."""
+    settings = config[COMPONENTS_KEY].get(SCHEDULER, {})
+    return {"class": settings.get("_class_name"), **read_processor(settings)}
 
 
 def _read_headers(hub: Hub, candidate: Candidate, index: Mapping[str, Any]) -> dict[str, TensorHeader]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from safetensors.torch import load, save
 from tokenizers import Tokenizer
 
@@ -220,14 +221,17 @@ def test_text_encoders_that_are_merged_read_the_same_tokens(server: Running) -> 
         **{"pad_token": "<pad>", "bos_token": "<start>", "eos_token": "<end>", "unk_token": "<unk>"},
         model_max_length=words.model_max_length,
     )
-    publish_pipeline(server.store, "reef/babel", vary_pipeline(6, tokenizer=other))
+    own = DDIMScheduler(steps_offset=1, clip_sample=False, timestep_spacing="trailing")
+    publish_pipeline(server.store, "reef/polyglot", vary_pipeline(6, tokenizer=other, scheduler=own))
     for use, fits in (("choose", True), ("merge", False)):
         pool = find(server, search={"components": {"text encoder": use}})
-        verdict = next(one for one in pool.verdicts if one.repo == "reef/babel")
+        verdict = next(one for one in pool.verdicts if one.repo == "reef/polyglot")
         assert verdict.accepted is fits
+        noted = f"its scheduler says timestep_spacing 'trailing', not 'leading': merges follow {pool.leader.repo}"
+        assert (noted in verdict.reason) is fits
     difference = f"the tokenizer of its text encoder is not that of {pool.leader.repo}: another vocabulary"
     assert verdict.reason == f"not of the family of {pool.leader.repo}: {difference}"
-    server.store.delete_repo("reef/babel")
+    server.store.delete_repo("reef/polyglot")
 
 
 def _reversed(backend: Tokenizer) -> Tokenizer:
