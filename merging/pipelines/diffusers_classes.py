@@ -50,7 +50,15 @@ def is_known_class(library: str, class_name: str) -> bool:
     """Whether an entry of model_index.json names a class of diffusers or transformers, by its list of names."""
     if not re.fullmatch(r"[A-Z]\w{0,99}", class_name):
         return False
-    return class_name in _names(library)
+    return _todays_name(library, class_name) in _names(library)
+
+
+def _todays_name(library: str, class_name: str) -> str:
+    """The name that a class has now: of some that transformers renamed, diffusers knows it when it loads a pipeline."""
+    if library != "transformers" or class_name in _names(library):
+        return class_name
+    renamed: str | None = import_diffusers().utils.deprecation_utils._maybe_remap_transformers_class(class_name)
+    return renamed or class_name
 
 
 @cache
@@ -73,7 +81,7 @@ def component_class(library: str, class_name: str) -> Any:
     if library == "transformers":
         import transformers
 
-        return getattr(transformers, class_name)
+        return getattr(transformers, _todays_name(library, class_name))
     diffusers = import_diffusers()
     return getattr(diffusers if library == "diffusers" else getattr(diffusers.pipelines, library), class_name)
 

@@ -15,6 +15,7 @@ from fixtures.cycles import LANGUAGE, MATH, NAMESPACE, client
 from fixtures.data_sets import ask_for_data_at, publish_data_sets
 from fixtures.folders import ROOT
 from fixtures.hub_facts import FACTS, config_of, count_parameters, files_of, publish_facts
+from fixtures.pipeline_facts import publish_pipeline_facts, recorded_sizes
 from fixtures.pools import find_pool
 from localhub import Running, running
 from merging.models.transformers_cache import cache_in
@@ -43,6 +44,17 @@ TAKEN = {
     "vision-laptop-256m": {SMOLVLM, "example-lab/smolvlm-256m-tuned", "example-lab/smollm2-135m-tuned"},
     "vision-japanese-8b": {LLAVA, "elyza/Llama-3-ELYZA-JP-8B", "lightblue/suzume-llama-3-8B-japanese"},
     "vision-qwen-7b": {"reducto/RolmOCR", "example-lab/qwen2.5-vl-7b-tuned"},
+    "image-sdxl-japanese": {
+        "tohoku-nlp/stable-diffusion-xl-jp-base-1.0",
+        "SG161222/RealVisXL_V5.0",
+        "Lykon/dreamshaper-xl-1-0",
+        "ByteDance/SDXL-Lightning",  # the last stage
+    },
+    "image-sd15": {
+        "Lykon/dreamshaper-8",
+        "SG161222/Realistic_Vision_V5.1_noVAE",
+        "latent-consistency/lcm-lora-sdv1-5",  # the last stage
+    },
 }
 """The sources that each list is about."""
 
@@ -56,6 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(folder / "hub") as server, pytest.MonkeyPatch.context() as patch, cache_in(folder / "asked"):
         fill_hub(server.store, NAMESPACE)
         publish_facts(server.store)
+        publish_pipeline_facts(server.store)
         for repo in (*adapters(), *sight_models(), *sight_decoys()):
             server.store.commit(repo.name, repo.files)
             server.store.set_gated(repo.name, repo.gated)
@@ -109,11 +122,23 @@ def test_the_files_are_as_large_as_recorded(server: Running) -> None:
         assert sizes.keys() >= files_of(facts).keys()
         for path, recorded in files_of(facts).items():
             if recorded and recorded.endswith(("GB", "MB")) and path.endswith((".safetensors", ".bin")):
-                number, unit = recorded.split()
-                given = (sizes[path] or 0) / {"GB": 1e9, "MB": 1e6}[unit]
-                assert round(given, len(number.partition(".")[2])) == float(number), (facts["repo"], path)
+                assert shown(sizes[path], recorded) == recorded, (facts["repo"], path)
                 checked.add(facts["repo"])
     assert {SHISA, WIZARD, ABEL} <= checked
+
+
+def shown(size: int | None, like: str) -> str:
+    """A size with as many digits as another one."""
+    number, unit = like.split()
+    return f"{(size or 0) / {'GB': 1e9, 'MB': 1e6}[unit]:.{len(number.partition('.')[2])}f} {unit}"
+
+
+def test_the_files_of_image_generators_are_as_large_as_recorded(server: Running) -> None:
+    """So the configs are those of the real ones, and the LoRAs change the modules that they are taken to change."""
+    for repo, path, recorded in recorded_sizes():
+        info = client(server).api.model_info(repo, files_metadata=True)
+        sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
+        assert shown(sizes[path], recorded) == recorded, (repo, path)
 
 
 def test_the_papers_sources_are_taken_as_their_repos_are(server: Running) -> None:

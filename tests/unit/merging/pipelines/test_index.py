@@ -58,6 +58,10 @@ def test_an_index_that_asks_for_anything_else_is_refused(changes: dict[str, Any]
 
 def test_a_pipeline_is_an_image_generator_and_its_components_are_named() -> None:
     assert find_index_fault(SD) is None and kind_of(SD | {"components": {}}).name == "image"
+    renamed = {
+        "feature_extractor": ["transformers", "CLIPFeatureExtractor"]
+    }  # as most repos of Stable Diffusion have it
+    assert find_index_fault(SD | renamed) is None
     assert find_refusal({"architectures": ["FluxPipeline"]}) is None
     assert [component_name(name) for name in ("unet", "transformer", "text_encoder_2", "vae")] == [
         "denoiser",
