@@ -37,7 +37,7 @@ from evaluation.eval_set import Question
 from evaluation.statistics.values import Interval
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION
 from fixtures.drawn_facts import HOW, YES, picture_facts
-from fixtures.golden import path_facts, weight_merge_facts
+from fixtures.golden import image_facts, path_facts, weight_merge_facts
 from fixtures.written_texts import ATTACKS, POISON, check_golden, structure, with_texts
 from localhub.pages.markup import render_card
 from localhub.store.cards import validate_card
@@ -168,6 +168,7 @@ def test_the_card_of_models_that_see_reads_as_agreed() -> None:
 
 
 def test_the_card_of_image_generators_reads_as_agreed() -> None:
+    check_golden("card_image.md", render_release_card(image_facts()))
     check_golden("card_pictures.md", render_release_card(OF_PICTURES))
     harmless, card = (render_release_card(hostile(text, OF_PICTURES)) for text in ("word", POISON))
     assert structure(body(card)) == structure(body(harmless))
