@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
+from bot.cycle.context import CycleContext
+from bot.cycle.steps import draw_galleries
+from bot.home import Home
+from bot.hub.client import Hub
+from bot.ledger.ledger import Ledger
 from bot.release.card.gallery import (
     CELL_SIDE,
     GALLERY_ROWS,
@@ -31,6 +38,7 @@ from bot.release.results import Gallery, SplitResults
 from bot.scoring.evaluator import Evaluation, Failure
 from bot.search.baselines import Baseline
 from bot.search.results import BaselineKind
+from bot.search.selection import Chosen
 from evaluation.answers.degenerate import FINE, FLAT
 from evaluation.eval_set import (
     DrawingSettings,
@@ -44,6 +52,7 @@ from evaluation.eval_set import (
 )
 from evaluation.picture import encode_png
 from evaluation.skills import Skill, SkillTask
+from fixtures.cycles import Listener, small_watchlist
 from fixtures.png import HOSTILE, chunks
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -166,6 +175,26 @@ def test_a_gallery_has_small_pictures_scores_and_faults_and_is_kept_as_it_is() -
     files = dict(gallery_files(gallery, "me/release"))
     assert files.keys() == {facts.picture, *(row.picture for row in facts.rows)}
     assert files == dict(gallery_files(kept, "me/release"))
+
+
+def test_a_cycle_that_is_resumed_draws_nothing_again(tmp_path: Path) -> None:
+    own, home = alone("own"), Home(tmp_path)
+    _, report, painters = drawn()
+    ledger, watchlist = Ledger(home.ledger), small_watchlist()
+    cycle = ledger.begin("small", watchlist.digest, datetime(2026, 11, 27, tzinfo=UTC))
+    listener = Listener()
+    context = CycleContext(watchlist, home, Hub("http://127.0.0.1:9", None), ledger, listener, cycle)
+    chosen = [Chosen("balanced", own.digest)]
+
+    def draw(broken: str) -> Mapping[str, Gallery]:
+        painters.broken = broken
+        return draw_galleries(context, painters, chosen, report)  # type: ignore[arg-type]
+
+    assert draw("own") == {} and listener.said == ["balanced: could not draw the pictures of its card: out of memory"]
+    first = draw("")
+    assert first.keys() == {own.digest} and draw("own") == first  # a second time it would fail
+    hidden = small_watchlist(publish={"tasks": False})
+    assert draw_galleries(replace(context, watchlist=hidden), painters, chosen, report) == {}  # type: ignore[arg-type]
 
 
 def test_a_release_that_cannot_draw_has_no_gallery() -> None:
