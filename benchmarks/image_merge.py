@@ -19,9 +19,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from benchmarks.merge_files import Run, floor, run
@@ -32,6 +32,8 @@ METHODS = ("linear", "ties")
 SHARE, DENSITY = 0.4, 0.5
 """Each source's weight; of ties, the share of each difference that is kept."""
 
+SHOAL = "shoal"
+_BIN = Path(sys.executable).parent
 _UNET = "diffusion_pytorch_model.safetensors"
 _LDM = "model.diffusion_model."
 _BLOCK = 1 << 20
@@ -84,36 +86,14 @@ def make_ldm_files(folder: Path, pipelines: list[Path]) -> None:
         save_file(random_tensors(shapes, number), folder / f"ldm-{number}.safetensors")
 
 
-def merge_by_shoal(folder: Path, method: str, target: Path) -> None:
-    """A pipeline, whole."""
-    from merging.identity import ModelId
-    from merging.kinds import kind_of
-    from merging.models.components import read_components
-    from merging.recipes.weight_merge import WeightMerge
-    from merging.sources.model_config import read_model_config
-    from merging.sources.renamed import open_model
-    from merging.writing.release import write_release
-
-    base, *models = (ModelId(str(folder / f"source-{number}")) for number in range(SOURCES + 1))
-    sources = {model: open_model(Path(model.location)) for model in (base, *models)}
-    config = read_model_config(Path(base.location))
-    groups = kind_of(config).partition(
-        sources[base].names,
-        bands=1,
-        modules_apart=False,
-        ends_apart=False,
-        components=read_components(config, "base"),
-    )
-    kept = dict.fromkeys((one.name for one in groups.components[1:]), base)
-    rows: dict[str, Any] = {"weight": ((SHARE,),) * SOURCES}
-    if method == "ties":
-        rows |= {"density": ((DENSITY,),) * SOURCES, "normalize": ((0.0,),)}
-    else:
-        rows |= {"normalize": ((1.0,),)}
-    merged = groups.taking(kept)
-    start = base if method == "ties" else None
-    recipe = WeightMerge(method, tuple(models), start, merged, tuple(rows.items()), "float16", 0)
-    write_release(recipe, sources, target, {}, config_source=Path(base.location))
+def write_recipe(folder: Path, method: str) -> Path:
+    """The recipe of `shoal merge`."""
+    own = {"weight": SHARE} | ({"density": DENSITY} if method == "ties" else {})
+    models = [{"model": f"./source-{number}", "parameters": own} for number in range(1, SOURCES + 1)]
+    base = {"base_model": "./source-0", "parameters": {"normalize": False}} if method == "ties" else {}
+    path = folder / f"{method}.yml"
+    path.write_text(yaml.safe_dump({"merge_method": method, "models": models, "dtype": "float16", **base}))
+    return path
 
 
 def merge_by_sd_mecha(folder: Path, method: str, target: Path) -> None:
@@ -151,8 +131,7 @@ def merge_in_diffusers(folder: Path, method: str, target: Path) -> None:
     models[0].save_pretrained(target)
 
 
-SIDES: Mapping[str, Callable[[Path, str, Path], None]] = {
-    "shoal": merge_by_shoal,
+OTHERS: Mapping[str, Callable[[Path, str, Path], None]] = {
     "sd-mecha": merge_by_sd_mecha,
     "diffusers": merge_in_diffusers,
 }
@@ -161,7 +140,11 @@ SIDES: Mapping[str, Callable[[Path, str, Path], None]] = {
 def measure(side: str, folder: Path, method: str) -> Run:
     """The cost of one side's command."""
     target = folder / "result"
-    found = run([sys.executable, "-m", "benchmarks.image_merge", side, str(folder), method, str(target)])
+    command = [sys.executable, "-m", "benchmarks.image_merge", side, str(folder), method, str(target)]
+    if side == SHOAL:
+        recipe, home = write_recipe(folder, method), folder / "home"
+        command = [str(_BIN / "shoal"), "merge", str(recipe), str(target), "--home", str(home)]
+    found = run(command)
     shutil.rmtree(target)
     return found
 
@@ -174,7 +157,7 @@ def compare(folder: Path, method: str, pipelines: list[Path], sides: list[str]) 
             (place / "model.safetensors").symlink_to(Path("unet") / _UNET)
     least = floor(read, folder / "floor")
     runs = {side: measure(side, folder, method) for side in sides if method == "linear" or side != "diffusers"}
-    ours = runs["shoal"]
+    ours = runs[SHOAL]
     for side, one in runs.items():
         times = f"{one.seconds / ours.seconds:5.2f} and {one.anonymous / ours.anonymous:5.2f} times shoal's"
         print(f"{method:8} {side:10} {one.seconds:6.1f} s {one.anonymous / 1e9:6.2f} GB: {times}", flush=True)
@@ -189,18 +172,18 @@ def main() -> Figures:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pipelines = make_pipelines(folder, width)
-        sides = list(SIDES)
+        sides = [SHOAL, *OTHERS]
         if width == 320:
             make_ldm_files(folder, pipelines)
         else:
             sides.remove("sd-mecha")  # it knows this one width
         size = (pipelines[0] / "unet" / _UNET).stat().st_size
         print(f"{size / 2e6:.1f} M weights of UNet, float16, {torch.get_num_threads()} threads", flush=True)
-        measure("shoal", folder, methods[0])  # its loops are compiled once for a machine
+        measure(SHOAL, folder, methods[0])  # its loops are compiled once for a machine, its libraries asked once
         rows = [compare(folder, method, pipelines, sides) for method in methods]
     return {"weights": size // 2, "merges": rows}
 
 
 if __name__ == "__main__":
     side, folder, method, target = sys.argv[1:]
-    SIDES[side](Path(folder), method, Path(target))
+    OTHERS[side](Path(folder), method, Path(target))

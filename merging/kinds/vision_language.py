@@ -38,11 +38,13 @@ class VisionLanguage(TransformersKind):
 
     def find_refusal(self, config: Mapping[str, Any]) -> str | None:
         """Refuse a config with an architecture that transformers does not map to image-text-to-text, or with code."""
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MAPPING
-
         names = read_architectures(config)
         if not names:
             return "its config names no architecture"
+        if "_class_name" in config:  # diffusers' own; to ask transformers takes a second
+            return f"its architecture {names[0][:60]} is not a vision-language model"
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MAPPING
+
         mapped = _as_names(MAPPING.get(str(config["model_type"]), ()) if "model_type" in config else MAPPING.values())
         if odd := [name for name in names if name not in mapped]:
             return f"its architecture {odd[0][:60]} is not a vision-language model"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from merging.errors import MergingError
+from merging.models.transformers_cache import cached_on_disk
 
 _INSTALL = "it needs diffusers: pip install 'shoal[image]'"
 _MAPPING = "AUTO_TEXT2IMAGE_PIPELINES_MAPPING"
@@ -22,6 +25,12 @@ def import_diffusers() -> Any:
     import diffusers
 
     return diffusers
+
+
+def diffusers_version() -> str:
+    """Its version, on which its answers depend; MergingError with the remedy where it is missing."""
+    _folder()
+    return version("diffusers")
 
 
 @cache
@@ -63,17 +72,22 @@ def _todays_name(library: str, class_name: str) -> str:
 
 @cache
 def _names(library: str) -> frozenset[str]:
-    """The names in a library's list; none of one that is not known. Asked once: transformers takes 0.2 s to answer."""
+    """The names in a library's list; none of one that is not known. Asked once: the libraries take long to answer."""
+    return frozenset(_listed_names({"library": library, "diffusers": diffusers_version()}, library))
+
+
+@cached_on_disk(list, list)
+def _listed_names(about: Mapping[str, Any], library: str) -> list[str]:  # noqa: ARG001 - a question about a library
     if library == "transformers":
         import transformers
 
-        return frozenset(dir(transformers))
+        return dir(transformers)
     diffusers = import_diffusers()
     if library == "diffusers":
-        return frozenset(dir(diffusers))
+        return dir(diffusers)
     # What a pipeline of diffusers has for itself, such as its safety checker, is listed under the pipeline's module.
     modules = dir(diffusers.pipelines)
-    return frozenset(dir(getattr(diffusers.pipelines, library)) if library in modules else ())
+    return dir(getattr(diffusers.pipelines, library)) if library in modules else []
 
 
 def component_class(library: str, class_name: str) -> Any:

@@ -12,7 +12,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.partition import Component, Whole
 from merging.pipelines.index import DENOISERS
-from merging.pipelines.naming import build_on_meta, tensor_shapes
+from merging.pipelines.naming import outline_of, tensor_shapes
 from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.family import TensorHeader
@@ -137,7 +137,7 @@ def _check_tensors(
 
 def buffer_names(config: Mapping[str, Any], folder: str, label: str) -> frozenset[str]:
     """The names of buffers, which old files of a component may have."""
-    return frozenset(name for name, _ in build_on_meta(config, folder, label).named_buffers())
+    return outline_of(config, folder, label).buffers
 
 
 def tensor_mismatch(

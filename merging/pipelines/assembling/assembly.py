@@ -17,10 +17,11 @@ from merging.kinds.kind import Components
 from merging.mergekit.config import ConfigFault, ConfigFaults, MergeConfig, Scope, Slice
 from merging.mergekit.modules import PIPELINE_MODULES
 from merging.mergekit.parameters import assign_roles
+from merging.models.components import read_components
 from merging.models.stored_model import StoredModel
 from merging.pipelines.blocks import stage_positions
 from merging.pipelines.index import COMPONENTS_KEY, DENOISER, component_name, listed_components
-from merging.pipelines.naming import has_weights, pipeline_components, tensor_shapes
+from merging.pipelines.naming import has_weights, tensor_shapes
 from merging.pipelines.parts import TEXT_ENCODER, buffer_names, reader_of, tensor_mismatch
 from merging.pipelines.settings import part_mismatch, pipeline_mismatch
 from merging.recipes.weight_merge import UNCHANGED, TensorMerge, merge_by_holders
@@ -147,7 +148,7 @@ class _Planner:
         self.config, self.models, self.carrier, self.pipelines = config, models, carrier, pipelines
         self.own = models[carrier].config
         self.label = f"the config of {carrier}"
-        self.components: Components = pipeline_components(self.own, self.label)
+        self.components: Components = read_components(self.own, self.label)
         self.settings = TensorValues(config)
         self.tasks: dict[str, TensorTask] = {}
         self.misfits: dict[ModelId, str] = {}
