@@ -54,7 +54,7 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 UNFINISHED_SCAN = "(its scan is not done)"
 """Stands among the flagged files of a model while the Hub scans it."""
 
-_WHOLE, _BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", "I64"})
+_WHOLE, BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", "I64"})
 """Dtypes, as safetensors names them, of weights that average, and of masks and positions that some files hold too."""
 
 _COMMA = ", "
@@ -167,7 +167,7 @@ class Candidate:
     @property
     def has_whole_weights(self) -> bool:
         """Whether the Hub counts safetensors weights of it that are all plain floating-point numbers."""
-        return bool(_WHOLE.intersection(self.dtypes)) and set(self.dtypes) <= _WHOLE | _BUFFERS
+        return bool(_WHOLE.intersection(self.dtypes)) and set(self.dtypes) <= _WHOLE | BUFFERS
 
     @property
     def is_pipeline(self) -> bool:

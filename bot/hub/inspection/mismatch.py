@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from bot.hub.discovery.candidate import BUFFERS
 from bot.hub.inspection.member import Member
 from bot.hub.inspection.processor import processor_differences
 from merging.errors import MergingError
@@ -114,7 +115,9 @@ def find_component_mismatch(carrier: Member, other: Member, component: str) -> s
 
 
 def _headers_within(member: Member, paths: tuple[str, ...]) -> dict[str, TensorHeader]:
-    return {name: header for name, header in member.headers.items() if is_within(name, paths)}
+    """The headers of a component, without those of counts and masks, which files of some versions have."""
+    inside = (header for name, header in member.headers.items() if is_within(name, paths))
+    return {header.name: header for header in inside if header.dtype not in BUFFERS}
 
 
 def _component_tokenizer_mismatch(carrier: Member, other: Member, component: str) -> str | None:

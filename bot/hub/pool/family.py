@@ -50,12 +50,18 @@ def split_family(
     return kept, unrelated
 
 
-def drop_duplicates(members: Sequence[Member], base: Member | None) -> tuple[list[Member], list[Verdict]]:
-    """Keep the first member of each set of weight files, compared by the Hub's hashes."""
-    owners = {_weight_ids(base): f"the base {base.repo}"} if base else {}
+def drop_duplicates(
+    members: Sequence[Member], base: Member | None, components: Mapping[str, str] = NO_USES
+) -> tuple[list[Member], list[Verdict]]:
+    """Keep the first member of each set of weight files, compared by the Hub's hashes.
+
+    Of pipelines, only the files of components that merges take from them. components: as `find_mismatch` takes them.
+    """
+    used = [name for name, use in components.items() if use != "keep"]
+    owners = {_weight_ids(base, used): f"the base {base.repo}"} if base else {}
     kept, duplicates = [], []
     for member in members:
-        weights = _weight_ids(member)
+        weights = _weight_ids(member, used)
         if weights in owners:
             duplicates.append(member.refuse(f"it has the same weights as {owners[weights]}"))
         else:
@@ -64,6 +70,14 @@ def drop_duplicates(members: Sequence[Member], base: Member | None) -> tuple[lis
     return kept, duplicates
 
 
-def _weight_ids(member: Member) -> tuple[str, ...]:
-    files = (file for remote in member.remotes for file in remote.candidate.weight_files)
+def _weight_ids(member: Member, used: Sequence[str]) -> tuple[str, ...]:
+    """used: names of the components besides the first whose weights go into merges."""
+    taken = {name: paths for name, paths in member.components.items() if name in (next(iter(member.components)), *used)}
+    folders = {path.partition(".")[0] for paths in taken.values() for path in paths}
+    files = (
+        file
+        for remote in member.remotes
+        for file in remote.candidate.weight_files
+        if not remote.candidate.is_pipeline or file.path.partition("/")[0] in folders
+    )
     return tuple(sorted(file.content_id or file.path for file in files))

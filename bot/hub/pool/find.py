@@ -72,7 +72,7 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     related, unrelated = keep_one_family(
         members, carrier or inspected_base, united=united, components=watchlist.search.components
     )
-    distinct, duplicates = drop_duplicates(related, inspected_base)
+    distinct, duplicates = drop_duplicates(related, inspected_base, watchlist.search.components)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
     last_stage = find_last_stage(hub, watchlist, carrier or inspected_base or members[0], now) if members else None
     if last_stage is not None:

@@ -24,6 +24,7 @@ from bot.watchlist.watchlist import Watchlist
 from fixtures.image_pool import (
     BASE,
     CHALK,
+    FAMILY,
     INK,
     OIL,
     TAG,
@@ -42,6 +43,7 @@ from merging.models.transformers_cache import cache_in
 from merging.partition import Whole
 from merging.pipelines.lora_files import USUAL_LORA
 
+VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 WATCHED = {
     "name": "brush",
     "kind": "image",
@@ -131,7 +133,10 @@ def test_of_each_component_the_weights_of_one_variant_are_fetched(
     rounded = pipeline_files(vary_pipeline(8), variant="fp16", max_shard_size="20KB")
     assert "unet/diffusion_pytorch_model.safetensors.index.fp16.json" in rounded
     server.store.commit("reef/sharded", rounded | {"README.md": image_card("reef/sharded")})
-    pool = find(server, max_sources=8, watch={**WATCHED["watch"], "authors": {"allow": ["reef"]}})
+    other_vae = {VAE_FILE: pipeline_files(make_source(FAMILY, 9))[VAE_FILE]}
+    server.store.commit("reef/repainted", sound | other_vae)
+    pool = find(server, max_sources=8)
+    assert "it has the same weights as reef/cluttered" in [verdict.reason for verdict in pool.verdicts]
     fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path)
     by_repo = {member.repo: member for member in pool.members}
     wanted = {file.path for file in by_repo["reef/cluttered"].candidate.wanted_files}
@@ -143,7 +148,7 @@ def test_of_each_component_the_weights_of_one_variant_are_fetched(
     assert sharded.headers.keys() == by_repo[BASE].headers.keys() and not fetched.refused
     weights = open_sources([sharded.ref], fetched.folders)[sharded.ref]
     assert dict(weights.headers) == dict(sharded.headers)
-    for repo in ("reef/cluttered", "reef/sharded"):
+    for repo in ("reef/cluttered", "reef/sharded", "reef/repainted"):
         server.store.delete_repo(repo)
 
 
@@ -213,8 +218,12 @@ def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
         server.store.delete_repo(f"reef/{name}")
 
 
-def test_text_encoders_that_are_merged_read_the_same_tokens(server: Running) -> None:
-    """One that is taken whole comes with its own tokenizer."""
+def test_text_encoders_that_are_merged_read_the_same_tokens(server: Running, sound: dict[str, bytes]) -> None:
+    """One that is taken whole comes with its own tokenizer; names and buffers of older versions change nothing."""
+    weights = load(sound["text_encoder/model.safetensors"])
+    older = {f"text_model.{name}": one for name, one in weights.items()}
+    older["text_model.embeddings.position_ids"] = torch.arange(8)[None]
+    server.store.commit("reef/older", sound | {"text_encoder/model.safetensors": save(older)})
     words = word_tokenizer()
     other = type(words)(
         tokenizer_object=_reversed(words.backend_tokenizer),
@@ -224,14 +233,16 @@ def test_text_encoders_that_are_merged_read_the_same_tokens(server: Running) -> 
     own = DDIMScheduler(steps_offset=1, clip_sample=False, timestep_spacing="trailing")
     publish_pipeline(server.store, "reef/polyglot", vary_pipeline(6, tokenizer=other, scheduler=own))
     for use, fits in (("choose", True), ("merge", False)):
-        pool = find(server, search={"components": {"text encoder": use}})
+        pool = find(server, max_sources=8, search={"components": {"text encoder": use}})
         verdict = next(one for one in pool.verdicts if one.repo == "reef/polyglot")
         assert verdict.accepted is fits
         noted = f"its scheduler says timestep_spacing 'trailing', not 'leading': merges follow {pool.leader.repo}"
         assert (noted in verdict.reason) is fits
+        assert any(source.repo == "reef/older" for source in pool.sources)
     difference = f"the tokenizer of its text encoder is not that of {pool.leader.repo}: another vocabulary"
     assert verdict.reason == f"not of the family of {pool.leader.repo}: {difference}"
-    server.store.delete_repo("reef/polyglot")
+    for repo in ("reef/polyglot", "reef/older"):
+        server.store.delete_repo(repo)
 
 
 def _reversed(backend: Tokenizer) -> Tokenizer:
