@@ -53,6 +53,16 @@ class EvalSet(Protocol[ModelT]):
     def sample(self, share: float) -> EvalSet[ModelT]:
         """A part of the set with about this share of every task's items."""
 
+    @property
+    def steps(self) -> float:
+        """How often a model is run for an item, where the task says it; 1 where it does not."""
+
+    def shortened(self, most: int) -> EvalSet[ModelT]:
+        """For measuring: a set that runs a model so often for an item, at most, and asks no judges of its answers.
+
+        It is the set itself where tasks do not say how often.
+        """
+
     def score(self, model: ModelT) -> tuple[ItemScore, ...]:
         """The model's scores in the order of `items`. Raises EvaluationError if an answer cannot be scored."""
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from bot.cycle.outlook import BudgetOutlook, make_outlook
-from bot.cycle.probe import measure_speed
+from bot.cycle.probe.measure import measure_speed
 from bot.cycle.resources import fit_resources
 from bot.cycle.sources import describe_templates, find_missing_template
 from bot.cycle.workload import AuditionWork, Speed, StageCost, cost_stages, list_stages

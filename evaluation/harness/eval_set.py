@@ -204,6 +204,15 @@ class LmEvalSet:
         spans = [[slice(*end[number : number + 2]) for end in ends] for number in range(count)]
         return [replace(self._part(part), whole=tuple(self.requests)) for part in spans]
 
+    @property
+    def steps(self) -> float:
+        """Tasks do not say how often a model is run."""
+        return 1.0
+
+    def shortened(self, most: int) -> LmEvalSet:  # noqa: ARG002
+        """The set itself."""
+        return self
+
     def sample(self, share: float) -> LmEvalSet:
         """The first items of every task, about this share of them, and at least one."""
         return self._part([slice(math.ceil(share * len(task.items))) for task in self.tasks])

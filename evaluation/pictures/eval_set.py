@@ -63,11 +63,15 @@ class _Judged:
 
 @dataclass(frozen=True)
 class PictureEvalSet:
-    """An evaluation set (`evaluation.eval_set.EvalSet`) that asks models wrapped as a `Painter`."""
+    """An evaluation set (`evaluation.eval_set.EvalSet`) that asks models wrapped as a `Painter`.
+
+    judged: whether its pictures are judged; otherwise each has the number 0.
+    """
 
     tasks: tuple[PictureRequests, ...]
     digest: str
     cost: float = 1.0
+    judged: bool = True
 
     @classmethod
     def of(cls, tasks: Sequence[PictureRequests]) -> PictureEvalSet:
@@ -112,7 +116,21 @@ class PictureEvalSet:
         return self._part([slice(math.ceil(share * len(task.items))) for task in self.tasks])
 
     def _part(self, spans: Sequence[slice]) -> PictureEvalSet:
-        return self.of([replace(task, items=task.items[span]) for task, span in zip(self.tasks, spans, strict=True)])
+        tasks = [replace(task, items=task.items[span]) for task, span in zip(self.tasks, spans, strict=True)]
+        return replace(self.of(tasks), judged=self.judged)
+
+    @property
+    def steps(self) -> float:
+        """The mean of the samplers' steps, by items."""
+        steps = [task.sampler.steps for task in self.tasks for _ in task.items]
+        return sum(steps) / len(steps)
+
+    def shortened(self, most: int) -> PictureEvalSet:
+        """The same pictures in so many steps at most, unjudged: each has the number 0."""
+        tasks = [
+            replace(task, sampler=replace(task.sampler, steps=min(most, task.sampler.steps))) for task in self.tasks
+        ]
+        return replace(self.of(tasks), judged=False)
 
     def score(self, model: Painter) -> tuple[ItemScore, ...]:
         """Scores of a model in the order of `items`.
@@ -151,10 +169,11 @@ class PictureEvalSet:
         if not asked:
             return
         task = self.tasks[number]
-        judge = task.judge.open(device)
         pictures = [Image.fromarray(drawn.pixels) for drawn, _ in asked]
+        values: Sequence[Mapping[str, float]] = [{use.metric: 0.0 for use in task.uses}] * len(asked)
         try:
-            values = judge.judge(pictures, [item.row for _, item in asked])
+            if self.judged:
+                values = task.judge.open(device).judge(pictures, [item.row for _, item in asked])
         except EvaluationError as error:
             raise EvaluationError(f"task {task.task}: {error}") from error
         for (drawn, item), found in zip(asked, values, strict=True):

@@ -14,13 +14,18 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load, save
 from tokenizers import Tokenizer
 
+from bot.cycle.probe import timing
+from bot.cycle.probe.measure import measure_speed
 from bot.hub.client import Hub
 from bot.hub.download import fetch_pool
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
 from bot.hub.resolver import Resolver, open_sources
+from bot.scoring.resources import Resources
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
+from evaluation.splits import Split
+from evaluation.suites import SUITES
 from fixtures.image_pool import (
     BASE,
     CHALK,
@@ -34,6 +39,7 @@ from fixtures.image_pool import (
     publish_image_pool,
     publish_pipeline,
     vary,
+    write_image_tasks,
 )
 from fixtures.tiny_loras import fused, kohya, save_lora
 from fixtures.tiny_painters import clip_text, vae, word_tokenizer
@@ -317,3 +323,17 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
     assert any(source.repo == "reef/silent" and source.ref.location == BASE for source in pinned.sources)
     for name in loras:
         server.store.delete_repo(f"reef/{name}")
+
+
+def test_a_plan_knows_how_long_drawing_takes_before_any_weights_are_there(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "LONG_ENOUGH", 0.0)
+    monkeypatch.setattr(timing, "REPEATED_BELOW", 0.0)
+    watchlist, pool, hub = make_watchlist(), find(server), Hub(server.endpoint, None, sleep=lambda _: None)
+    tasks = write_image_tasks(tmp_path / "tasks", 16)
+    suite = SUITES["image"](watchlist.asked_skills, [tasks], watchlist.split_sizes, 0)
+    resources = Resources(workers=1, threads=1, device="cpu", batch_size=4)
+    speed = measure_speed(hub, pool, make_strategy(watchlist, pool), resources, suite)
+    assert speed is not None and speed.item.keys() == set(Split)
+    assert 0 < speed.build < speed.candidate_seconds(Split.SEARCH, 8) < 600

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from bot.cycle.probe import LinearTime, choose_depths
+from bot.cycle.probe.layers import choose_depths
+from bot.cycle.probe.timing import LinearTime
 from bot.cycle.workload import StageWork, cost_stages, list_stages
 from evaluation.splits import Split
 from fixtures.small_repos import watchlist
