@@ -13,6 +13,7 @@ from bot.hub.resolver import open_sources
 from bot.release.publish import PROVENANCE
 from bot.version import shoal_version
 from merging.identity import ModelId
+from merging.kinds.picture_size import with_picture_size
 from merging.recipes.recipe import Recipe
 from merging.writing.release import write_release
 
@@ -21,12 +22,18 @@ PACKAGES = ("torch", "transformers", "safetensors", "lm_eval", "pymoo", "hugging
 
 
 def write_release_folder(
-    recipe: Recipe, folders: Mapping[ModelId, Path], config_source: ModelId, target: Path, cycle: str
+    recipe: Recipe,
+    folders: Mapping[ModelId, Path],
+    config_source: ModelId,
+    target: Path,
+    cycle: str,
+    picture_size: int | None = None,
 ) -> None:
     """Write the merged checkpoint with its recipe and provenance; a complete folder of this recipe is kept.
 
     folders: the sources' folders, as `fetch_pool` gives them.
     config_source: the source whose config and tokenizer the merge gets.
+    picture_size: size to which the merge's processor scales pictures; None for that of the config source.
     """
     if target.exists():
         # A folder appears whole or not at all, so one that holds this recipe's provenance is complete.
@@ -34,12 +41,13 @@ def write_release_folder(
             return
         shutil.rmtree(target)
     checkpoints = open_sources(recipe.origins, folders)
-    provenance = render_provenance(recipe, config_source, cycle)
+    provenance = render_provenance(recipe, config_source, cycle, picture_size)
     documents = {PROVENANCE: provenance.encode(), **source_licences(recipe, config_source, folders)}
-    write_release(recipe, checkpoints, target, documents, config_source=folders[config_source])
+    with with_picture_size(folders[config_source], picture_size) as settings:
+        write_release(recipe, checkpoints, target, documents, config_source=settings)
 
 
-def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str) -> str:
+def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str, picture_size: int | None = None) -> str:
     """The text of shoal.json: the exact recipe, whose config it has, and the versions that made the release."""
     record = {
         "shoal": 1,
@@ -47,6 +55,7 @@ def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str) -> str
         "recipe_digest": recipe.digest,
         "recipe": recipe.to_json(),
         "config_source": config_source.to_json(),
+        **({} if picture_size is None else {"picture_size": picture_size}),
         "packages": dict(package_versions()),
     }
     return json.dumps(record, indent=2, sort_keys=True) + "\n"

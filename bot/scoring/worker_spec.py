@@ -22,6 +22,7 @@ class WorkerSpec:
     config_source: the source whose config and tokenizer the candidates use.
     vocabulary: folder of the config, the tokenizer and the rows that candidates have instead, as `keep_aligned` writes
         it; None where all sources have the same vocabulary.
+    picture_size: size to which their processor scales pictures; None for its own.
     template: folder whose chat template is used where their own tokenizer has none; None for no other.
     dtype: dtype of the candidates.
     seed: seed of the splits.
@@ -43,6 +44,7 @@ class WorkerSpec:
     search_share: float = 1.0
     vocabulary: Path | None = None
     template: Path | None = None
+    picture_size: int | None = None
 
     def alone(self, model: ModelId) -> WorkerSpec:
         """The specification of one worker that scores a source as it is published, with its own config and tokenizer.

@@ -22,7 +22,7 @@ from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
 from bot.hub.licences import DeclaredLicence, licence_refusal
 from bot.hub.pool.adapters import AdapterBases
-from bot.hub.pool.carrier import check_named_carrier, choose_carrier
+from bot.hub.pool.carrier import check_named_carrier, check_picture_size, choose_carrier
 from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.lineage import Lineage, find_ancestors, member_licences, refuse_licences
@@ -86,7 +86,9 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
         noncommercial=watchlist.noncommercial,
         kind=watchlist.kind,
         carrier=carrier,
+        picture_size=watchlist.picture_size,
     )
+    check_picture_size(hub, watchlist, family)
     bands = watchlist.search.groups.layers
     if bands > family.layers:
         reason = f"the models have {family.layers} layers; write at most that"

@@ -44,7 +44,7 @@ class Family:
     layers: number of layers of one model. noncommercial: the watchlist's key of that name.
     vocabulary: the one of all merges; None where the members have the same.
     kind: name of the kind of model that merges are. carrier: the member that they are built in; None where models have
-    one component.
+    one component. picture_size: the watchlist's key of that name.
     """
 
     base: Member | None
@@ -56,6 +56,7 @@ class Family:
     vocabulary: PoolVocabulary | None = field(default=None, kw_only=True)
     kind: str = field(default="language", kw_only=True)
     carrier: ModelId | None = field(default=None, kw_only=True)
+    picture_size: int | None = field(default=None, kw_only=True)
 
     @property
     def leader(self) -> Member:
@@ -169,11 +170,12 @@ def assemble_family(
     noncommercial: bool,
     kind: str = "language",
     carrier: Member | None = None,
+    picture_size: int | None = None,
 ) -> Family:
     """The family of these sources; NoPool if they are fewer than two.
 
     kind: name of the kind of their merges. carrier: the model that these are built in, if it is one of them; otherwise
-    another takes its place. None where models have one component.
+    another takes its place. None where models have one component. picture_size: as in `Family`.
     """
     refused = list(verdicts)
     if carrier is not None:
@@ -190,6 +192,7 @@ def assemble_family(
         noncommercial=noncommercial,
         kind=kind,
         carrier=carrier.ref if carrier else None,
+        picture_size=picture_size,
     )
 
 

@@ -90,6 +90,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         shown=shown_facts(results.shown.get(chosen.recipe, ())),
         carrier=next((member.repo for member in pool.members if member.ref == pool.carrier), None),
         parts=tuple(source.repo for source in pool.sources if source.kind != pool.kind),
+        picture_size=pool.picture_size,
     )
 
 

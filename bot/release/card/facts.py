@@ -177,8 +177,8 @@ class ExampleFacts:
 
     @property
     def places(self) -> int:
-        """Number of pictures that the prompt needs; one that a processor gets as it is has that processor's marks."""
-        return len(self.pictures) or self.prompt.count(PLACE)
+        """Number of pictures that the prompt needs."""
+        return self.prompt.count(PLACE)
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,8 @@ class CardFacts:
     `token_sources` are models that were not merged, and gave rows of tokens that others lack. `audition` is None where
     no more sources fitted than a merge may have. `shown` are report items with pictures, whatever the answers are.
     `carrier` is the repo whose config and processor the release has, and `parts` are the sources that were merged into
-    its language model alone; None and empty where models have one component.
+    its language model alone; None and empty where models have one component. `picture_size` is the size to which that
+    processor scales pictures, where the watchlist sets it.
     """
 
     repo: str
@@ -274,6 +275,7 @@ class CardFacts:
     shown: tuple[ShownFacts, ...] = ()
     carrier: str | None = None
     parts: tuple[str, ...] = ()
+    picture_size: int | None = None
 
     @property
     def table(self) -> ScoreTable:

@@ -95,6 +95,7 @@ VALUES: dict[str, list[Any]] = {
         None,
         5,
     ],
+    "picture_size": [*COUNTS, 512, 4096, 5000],
     "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
@@ -205,7 +206,7 @@ VALUES: dict[str, list[Any]] = {
 }
 """Key → values for it; those after the first dot are put into the groups of a good watchlist."""
 
-OF_COMPONENTS = ("carrier", "watch.language_models", "search.components")
+OF_COMPONENTS = ("carrier", "watch.language_models", "search.components", "picture_size")
 """Keys that only kinds of several components have."""
 
 TOGETHER: dict[str, dict[str, Any]] = {
