@@ -32,6 +32,7 @@ from merging.mergekit.config import (
     TokenRule,
     dotted,
 )
+from merging.mergekit.modules import LANGUAGE_MODULE, MODULES
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
 from merging.mergekit.remedies import NOT_DONE, OTHER_FILES, describe_value, remedy_for_key, suggest
 from merging.methods import METHODS
@@ -42,6 +43,7 @@ _TOP = (
     "models",
     "slices",
     "modules",
+    "carrier",
     "parameters",
     "dtype",
     "out_dtype",
@@ -49,12 +51,6 @@ _TOP = (
     "tokenizer",
     "chat_template",
 )
-LANGUAGE_MODULE = "text_decoder"
-"""mergekit's name of the language model in a model of several modules."""
-
-OTHER_MODULES = ("vision_tower", "vision_model", "multi_modal_projector")
-"""mergekit's names of the other modules of vision-language models."""
-
 _ONE_TOKEN = ((str, type(None)), (type(None), int))
 
 
@@ -106,6 +102,7 @@ class _Reader:
         dtypes = [self.dtype(top.get(key), (key,)) for key in ("out_dtype", "dtype")]
         tokenizer = self.tokenizer(top, base)
         template = self.chat_template(top.get("chat_template"))
+        carrier = self.optional_model(top, "carrier", ())
         # A module may be that of a single model, whatever the method.
         for one in (*slices, *(other for other in (modules or {}).values() if len(other.inputs) > 1)):
             self.check_inputs(one)
@@ -123,6 +120,7 @@ class _Reader:
             mentions=tuple(self.mentions),
             remarks=tuple(self.remarks),
             modules=modules,
+            carrier=carrier,
         )
 
     def body(self, top: Mapping[str, Any]) -> tuple[Mapping[str, Any], KeyPath, Mapping[str, Any]]:
@@ -156,8 +154,8 @@ class _Reader:
             place: KeyPath = ("modules", name)
             if place == language:
                 continue
-            if name not in OTHER_MODULES:
-                self.fault(place, "a module", f"there is none of this name; use {', '.join(OTHER_MODULES)}")
+            if name not in MODULES:
+                self.fault(place, "a module", f"there is none of this name; use {', '.join(MODULES)}")
                 continue
             keys = self.keys(modules[name], place, ("models", "parameters"))
             settings = self.settings(keys.get("parameters"), (*place, "parameters"))

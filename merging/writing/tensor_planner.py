@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from merging.errors import MergingError
 from merging.identity import ModelId
-from merging.kinds.kind import LANGUAGE, PROJECTOR, VISION_TOWER, Components
+from merging.kinds.kind import LANGUAGE, Components
 from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
+from merging.mergekit.modules import MODULES
 from merging.mergekit.parameters import assign_roles
 from merging.methods import METHODS
 from merging.models.components import component_of, language_names
@@ -20,11 +20,6 @@ from merging.models.traits import moved_layer_fault
 from merging.recipes.weight_merge import UNCHANGED, TensorMerge, merge_by_holders
 from merging.tensor_names import parse_name, renumber
 from merging.writing.tensor_values import TensorValues
-
-MODULES: Mapping[str, str] = MappingProxyType(
-    {"vision_tower": VISION_TOWER, "vision_model": VISION_TOWER, "multi_modal_projector": PROJECTOR}
-)
-"""mergekit's name of a module → the component that it is."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,18 @@ class TensorPlanner:
         """The merge of a tensor by the models that have its component; what is wrong with its values is noted."""
         sources, base = assign_roles(self.config.method, tuple(names), layer.slice.base)
         lacking = tuple(model for model in names if self.lacks(model, name))
-        if not names or len(lacking) == len(names) or (len(names) == 1 and not self.is_language(name)):
+        is_whole = not self.is_language(name) and self._is_whole(layer.slice)
+        if not names or len(lacking) == len(names) or is_whole:
             alone = [model for model in names if model not in lacking] or [self.lead]
             return TensorMerge("linear", (alone[0],), None, UNCHANGED)
         merge = TensorMerge(self.config.method, sources, base, self.values(name, names, sources, layer))
         return merge_by_holders(merge, lacking, self.lead, name) if lacking else merge
+
+    def _is_whole(self, module: Slice) -> bool:
+        """Whether a component is that of its only model: its method merges several, or it has no values of its own."""
+        method, written = METHODS[self.config.method], self.config.modules is not None
+        valued = written and any((module.settings, *(one.settings for one in module.inputs)))
+        return len(module.inputs) == 1 and not (valued and method.min_sources == 1 and not method.needs_base)
 
     def lacks(self, model: ModelId, name: str) -> bool:
         """Whether a model lacks the component of a tensor: it is a language model, and the tensor is of another."""

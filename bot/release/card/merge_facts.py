@@ -141,6 +141,11 @@ class RecipeFacts:
     vocabulary: PoolVocabulary | None = None
 
     @property
+    def is_in_yaml(self) -> bool:
+        """Whether mergekit's format can say the merge; otherwise its file has nothing but the reason."""
+        return not all(line.startswith("#") for line in self.mergekit_yaml.splitlines())
+
+    @property
     def path(self) -> PathFacts | None:
         """The path, if it is one."""
         return self.merge if isinstance(self.merge, PathFacts) else None

@@ -21,6 +21,8 @@ from bot.demo import fill_hub
 from bot.home import Home
 from bot.hub.resolver import source_folder
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
+from bot.merge_command.merge import Merger
+from bot.release.verify import sha256_of
 from bot.search.results import MeasuredRow
 from bot.verify_command.verify import Verifier, read_provenance
 from bot.watchlist.watchlist import Watchlist
@@ -129,6 +131,14 @@ def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished
     checks = verifier.verify(f"{finished.release.repo}@{CYCLE}").checks
     assert [str(check.outcome) for check in checks] == ["equal"] * 3, checks
     assert read_provenance(finished.folder).picture_size == 16
+
+
+def test_the_card_s_recipe_makes_the_same_weights_again(finished: Finished, tmp_path: Path) -> None:
+    """By `shoal merge`; mergekit would stop, which the first line says."""
+    recipe = finished.folder / "mergekit_config.yml"
+    assert recipe.read_text("utf-8").startswith("# mergekit takes no language model (reef/plankton@")
+    merged = Merger(Home(tmp_path / "other"), client(finished.server), Listener()).merge(recipe, tmp_path / "merged")
+    assert merged.files["model.safetensors"] == sha256_of(finished.folder / "model.safetensors")
 
 
 def test_the_cards_code_asks_about_the_picture_beside_it(
