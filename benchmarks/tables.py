@@ -97,6 +97,19 @@ def merges() -> list[list[str]]:
     return rows
 
 
+def vlm_merges() -> list[list[str]]:
+    """`shoal merge` against mergekit-yaml on vision-language models."""
+    found: Any = load("vlm_merge")
+    rows = [["merge", "", "tensors", "plain load", "time", "memory"]]
+    for row in found["merges"]:
+        for side in ("shoal", "mergekit"):
+            one = row[side]
+            loads = "another kind of model" if one["missing"] is None else f"{one['missing']} weights missing"
+            costs = [f"{one['seconds']:.1f} s", f"{one['anonymous'] / 1e9:.2f} GB"]
+            rows.append([row["merge"], side, str(one["tensors"]), loads, *costs])
+    return rows
+
+
 def engine() -> list[list[str]]:
     """The engine against lm-eval's HFLM."""
     return _engine_rows(load("engine"))
@@ -431,6 +444,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             uniform_pair,
             real,
             merges,
+            vlm_merges,
             engine,
             picture_engine,
             pictures_per_second,

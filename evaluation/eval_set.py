@@ -162,9 +162,8 @@ class Question:
     """An item as a person would ask it: its prompt as plain text, without few-shot examples and chat template.
 
     skill, task: the item's, both by name. expected: the task's own answer. max_tokens: limit of a generated answer.
-    pictures: those of the prompt's places, as PNG files. With a chat template a place is `<image>`, else the
-    processor's own mark. drawing: of a question that is answered by a picture. wording: the prompt as the task has it,
-    whatever the processor.
+    pictures: those of the prompt's places, each of which is `<image>`, as PNG files. drawing: of a question that is
+    answered by a picture.
     """
 
     skill: str
@@ -176,7 +175,6 @@ class Question:
     max_tokens: int
     pictures: tuple[bytes, ...] = ()
     drawing: DrawingSettings | None = None
-    wording: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,12 @@ function lineItem(line) {
   return item;
 }
 
-function show({ progress, count, cycle }) {
-  for (const name of ["watchlist", "words"]) part(name).textContent = progress[name];
+function show(progress) {
+  for (const name of ["watchlist", "words", "count"]) part(name).textContent = progress[name];
   part("step").textContent = progress.step || "working…";
-  part("count").textContent = count;
   const link = part("cycle");
-  link.hidden = !cycle;
-  link.href = `/cycles/${encodeURIComponent(cycle)}`;
+  link.hidden = !progress.cycle;
+  link.href = `/cycles/${encodeURIComponent(progress.cycle ?? "")}`;
   const bar = part("bar");
   if (progress.total) {
     bar.max = progress.total;

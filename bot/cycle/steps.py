@@ -74,6 +74,7 @@ def make_worker_spec(context: CycleContext, pool: Family, folders: Folders, reso
         rounds=watchlist.rounds,
         vocabulary=rows,
         judges=tuple(judge_folders(context.judges, context.home.sources).items()),
+        picture_size=pool.picture_size,
     )
 
 
@@ -237,7 +238,7 @@ def write_chosen(
             advance(0, chosen.role)
             validated = validation.merges[chosen.recipe]
             folder = context.home.release(cycle, chosen.role)
-            write_release_folder(validated.recipe, folders, pool.leader.ref, folder, cycle)
+            write_release_folder(validated.recipe, folders, pool.leader.ref, folder, cycle, pool.picture_size)
             refusal = verify_scores(evaluator, folder, validated)
             if refusal is None:
                 releases.append(chosen)

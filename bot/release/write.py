@@ -15,6 +15,7 @@ from bot.version import shoal_version
 from merging.identity import ModelId
 from merging.kinds import kind_of
 from merging.kinds.kind import ModelKind
+from merging.kinds.picture_size import with_picture_size
 from merging.recipes.recipe import Recipe
 from merging.sources.model_config import read_model_config
 from merging.writing.release import write_release
@@ -23,12 +24,18 @@ _LOADING, _SEARCHING = ("torch", "transformers", "safetensors"), ("pymoo", "hugg
 
 
 def write_release_folder(
-    recipe: Recipe, folders: Mapping[ModelId, Path], config_source: ModelId, target: Path, cycle: str
+    recipe: Recipe,
+    folders: Mapping[ModelId, Path],
+    config_source: ModelId,
+    target: Path,
+    cycle: str,
+    picture_size: int | None = None,
 ) -> None:
     """Write the merged checkpoint with its recipe and provenance; a complete folder of this recipe is kept.
 
     folders: the sources' folders, as `fetch_pool` gives them.
     config_source: the source whose config and tokenizer the merge gets.
+    picture_size: size to which the merge's processor scales pictures; None for that of the config source.
     """
     if target.exists():
         # A folder appears whole or not at all, so one that holds this recipe's provenance is complete.
@@ -37,12 +44,15 @@ def write_release_folder(
         shutil.rmtree(target)
     checkpoints = open_sources(recipe.origins, folders)
     kind = kind_of(read_model_config(folders[config_source]))
-    provenance = render_provenance(recipe, config_source, cycle, kind)
+    provenance = render_provenance(recipe, config_source, cycle, kind, picture_size)
     documents = {PROVENANCE: provenance.encode(), **source_licences(recipe, config_source, folders)}
-    write_release(recipe, checkpoints, target, documents, config_source=folders[config_source])
+    with with_picture_size(folders[config_source], picture_size) as settings:
+        write_release(recipe, checkpoints, target, documents, config_source=settings)
 
 
-def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str, kind: ModelKind) -> str:
+def render_provenance(
+    recipe: Recipe, config_source: ModelId, cycle: str, kind: ModelKind, picture_size: int | None = None
+) -> str:
     """The text of shoal.json: the exact recipe, whose config it has, and the versions that made the release."""
     record = {
         "shoal": 1,
@@ -50,6 +60,7 @@ def render_provenance(recipe: Recipe, config_source: ModelId, cycle: str, kind: 
         "recipe_digest": recipe.digest,
         "recipe": recipe.to_json(),
         "config_source": config_source.to_json(),
+        **({} if picture_size is None else {"picture_size": picture_size}),
         "packages": dict(package_versions(kind)),
     }
     return json.dumps(record, indent=2, sort_keys=True) + "\n"

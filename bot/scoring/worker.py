@@ -134,7 +134,10 @@ class Worker:
 
     @cached_property
     def _processor(self) -> object:
-        return self._kind.load_source_processor(self._spec.config_folder, self._spec.template)
+        from merging.kinds.picture_size import with_picture_size
+
+        with with_picture_size(self._spec.config_folder, self._spec.picture_size) as folder:
+            return self._kind.load_source_processor(folder, self._spec.template)
 
     @cached_property
     def _wrapped(self) -> WrappedModel:

@@ -24,6 +24,7 @@ class WorkerSpec:
     vocabulary: folder of the config, the tokenizer and the rows that candidates have instead, as `keep_aligned` writes
         it; None where all sources have the same vocabulary.
     judges: folder of the files of each repo with a model that judges.
+    picture_size: size to which their processor scales pictures; None for its own.
     template: folder whose chat template is used where their own tokenizer has none; None for no other.
     dtype: dtype of the candidates.
     seed: seed of the splits.
@@ -46,6 +47,7 @@ class WorkerSpec:
     vocabulary: Path | None = None
     template: Path | None = None
     judges: tuple[tuple[JudgeRepo, Path], ...] = ()
+    picture_size: int | None = None
 
     def alone(self, model: ModelId) -> WorkerSpec:
         """The specification of one worker that scores a source as it is published, with its own config and tokenizer.

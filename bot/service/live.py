@@ -51,17 +51,21 @@ class LiveProgress:
     lines: tuple[SaidLine, ...]
     updated: str
 
-    def describe(self) -> str:
-        """`searching: 120/960, 0:40 left, generation 3, 7 on the front`."""
+    @property
+    def count(self) -> str:
+        """`120/960, 0:40 left`; empty where a step cannot be counted."""
         parts = []
         if self.total is not None:
             sizes = decimal(self.done), decimal(self.total)
             parts.append(f"{sizes[0]} of {sizes[1]}" if self.in_bytes else f"{self.done:,}/{self.total:,}")
         if self.seconds_left is not None:
             parts.append(f"{clock_time(self.seconds_left)} left")
-        if self.words:
-            parts.append(self.words)
-        return ": ".join(part for part in (self.step or "between two steps", ", ".join(parts)) if part)
+        return ", ".join(parts)
+
+    def describe(self) -> str:
+        """`searching: 120/960, 0:40 left, generation 3, 7 on the front`."""
+        about = ", ".join(filter(None, (self.count, self.words)))
+        return ": ".join(filter(None, (self.step or "between two steps", about)))
 
 
 _PROGRESS = TypeAdapter(LiveProgress)

@@ -38,6 +38,7 @@ from evaluation.pictures.judges.judge import JudgeRepo
 from evaluation.splits import Split, SplitSizes
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.kinds.picture_size import with_picture_size
 from merging.recipes.recipe import Recipe, read_recipe
 from merging.writing.release import write_release
 
@@ -84,7 +85,8 @@ class Verifier:
             return Verification(release, sha, (*weights, self.check_scores(folder)))
 
     def _check_weights(self, folder: Path, rebuilt: Path) -> tuple[ReleaseCheck, ReleaseCheck]:
-        recipe, config_source = read_provenance(folder)
+        provenance = read_provenance(folder)
+        recipe, config_source = provenance.recipe, provenance.config_source
         folders, problem = fetch_sources(
             self.hub,
             self.home,
@@ -98,7 +100,8 @@ class Verifier:
             )
         with self.narrator.bar("building it again", None):
             weights = open_sources(recipe.origins, folders)
-            write_release(recipe, weights, rebuilt, {}, config_source=folders[config_source])
+            with with_picture_size(folders[config_source], provenance.picture_size) as settings:
+                write_release(recipe, weights, rebuilt, {}, config_source=settings)
         with self.narrator.bar("comparing", None):
             return compare_files(folder, rebuilt), compare_tensors(folder, rebuilt)
 
@@ -165,8 +168,21 @@ class Verifier:
             return workers.evaluate_folder(folder, Split.REPORT)
 
 
-def read_provenance(folder: Path) -> tuple[Recipe, ModelId]:
-    """The recipe of a release, and the model whose config and tokenizer it has; ShoalError if they are not there."""
+@dataclass(frozen=True)
+class Provenance:
+    """What a release's record says of its making.
+
+    config_source: the model whose config, tokenizer and processor it has. picture_size: size to which that processor
+    scales pictures; None for its own.
+    """
+
+    recipe: Recipe
+    config_source: ModelId
+    picture_size: int | None = None
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """The record of a release; ShoalError if it has no recipe or no config_source."""
     record = read_record(folder / PROVENANCE)
     data, source = record.get("recipe"), record.get("config_source")
     if not isinstance(data, dict) or not isinstance(source, dict):
@@ -178,7 +194,10 @@ def read_provenance(folder: Path) -> tuple[Recipe, ModelId]:
         raise ShoalError(f"{PROVENANCE}: its recipe cannot be read: {error}") from error
     if recipe.digest != record.get("recipe_digest"):
         raise ShoalError(f"{PROVENANCE}: recipe_digest is not that of its recipe ({recipe.digest[:12]}…)")
-    return recipe, config_source
+    size = record.get("picture_size")
+    if size is not None and type(size) is not int:
+        raise ShoalError(f"{PROVENANCE}: picture_size: got {str(size)[:60]!r}: is no number of pixels")
+    return Provenance(recipe, config_source, size)
 
 
 def read_card_scores(folder: Path) -> tuple[CardScore, ...]:

@@ -139,6 +139,11 @@ def _paths_of_no_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
         )
 
 
+def _pictures_without_a_processor(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if watchlist.picture_size is not None and not KINDS[watchlist.kind].processor_files:
+        yield ("picture_size",), f"is not read where kind is {watchlist.kind}, whose models see no pictures; remove it"
+
+
 def _unknown_component(watchlist: Watchlist) -> Iterator[Contradiction]:
     """As far as the kind tells: some of its models have fewer components."""
     if known := KINDS[watchlist.kind].other_components:
@@ -354,6 +359,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _carrier_named_otherwise,
     _unread_with_this_kind,
     _paths_of_no_kind,
+    _pictures_without_a_processor,
     _unknown_component,
     _vocabulary_of_a_carrier,
     _unfit_last_stage,

@@ -36,11 +36,13 @@ from bot.watchlist.values import Slug, Text
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import SplitSizes
 from merging.evolution.outcomes import SearchSettings
+from merging.kinds.picture_size import LARGEST_SIZE, SMALLEST_SIZE
 from merging.methods import METHODS
 
 _LATER_KEYS: Mapping[tuple[str, ...], object] = {
     ("kind",): "language",
     ("carrier",): "auto",
+    ("picture_size",): None,
     ("watch", "language_models"): None,
     ("search", "components"): {},
     ("search", "last_stage"): None,
@@ -69,6 +71,13 @@ class Watchlist(Section):
         description="of kinds with several components, the source that merges are built in: they have its config, its "
         "processor and the components that are not merged; auto: the first source that has all components, else the "
         "base",
+    )
+    picture_size: int | None = Field(
+        default=None,
+        ge=SMALLEST_SIZE,
+        le=LARGEST_SIZE,
+        description="pixels to which pictures are scaled for models that see: their longest edge, or the root of their "
+        "area where the carrier's processor bounds that; smaller is faster; null: that processor's own size",
     )
     max_sources: int = Field(default=4, ge=2, le=16, description="most models in one merge")
     audition: AuditionSection | None = Field(

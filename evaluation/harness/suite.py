@@ -108,16 +108,14 @@ class LmEvalSuite:
         skill, use = self._use(item)
         loaded = self.tasks[use.task]
         doc = loaded.document(item.item)
-        wording = loaded.prompt(doc)
         return Question(
             skill=skill.name,
             task=use.task,
-            prompt=self.modality.question_prompt(wording, processor, chat=skill.chat_template),
+            prompt=loaded.prompt(doc),
             expected=loaded.expected(doc).removesuffix(self.modality.end_of_text(processor)),
             num_fewshot=loaded.shots(use),
             chat_template=skill.chat_template,
             max_tokens=most_tokens(loaded.task.config.generation_kwargs),
-            wording=wording,
         )
 
     def build(self, split: Split, processor: object, setting: Sequence[str]) -> LmEvalSet:

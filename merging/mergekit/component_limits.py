@@ -15,15 +15,44 @@ _RENAMED = (
     "mergekit leaves out tensors of this family that files name otherwise than transformers does in memory, such as {} "
     "of {}, and ends without an error. shoal merge writes them all."
 )
+_NO_PLACE_IN_MODULES = (
+    "mergekit takes no language model ({}) into a model of several components: it stops at the modules, or where the "
+    "language model lacks a tensor. shoal merge writes them all."
+)
+_NO_MODULES = (
+    "mergekit has no list of the modules of this family ({}) and stops at the first. shoal merge writes all tensors."
+)
+_LEFT_OUT = (
+    "mergekit leaves out the tensors of modules that the file does not name ({}), and ends without an error. shoal "
+    "merge takes them from the model that the result is like."
+)
+
+SLICES_WITHOUT_MODULES = (
+    "mergekit takes no slices of models of several components but in modules, and stops. shoal merge writes the path; "
+    "the other components are those of the part that gives the embedding, or of the carrier."
+)
 
 
-def component_limits(model_type: str, inside: Collection[str], renamed: Collection[tuple[str, str]]) -> Iterator[str]:
+def component_limits(
+    model_type: str,
+    inside: Collection[str],
+    renamed: Collection[tuple[str, str]],
+    left_out: Collection[str] | None = None,
+) -> Iterator[str]:
     """What somebody should know who runs the recipe of such models with mergekit.
 
     model_type: that of the result. inside: names of the merged language models. renamed: (model, a tensor in its
-    files), where the files have another name for it than transformers has in memory.
+    files), where the files have another name for it than transformers has in memory. left_out: the components that the
+    recipe has no module for; None where it has no modules.
     """
-    if inside:
+    if left_out is not None:
+        if inside:
+            yield _NO_PLACE_IN_MODULES.format(", ".join(inside))
+        elif model_type not in _DEFINED:
+            yield _NO_MODULES.format(model_type)
+        elif left_out:
+            yield _LEFT_OUT.format(", ".join(left_out))
+    elif inside:
         yield _NO_PLACE.format(", ".join(inside))
     elif renamed and model_type not in _DEFINED:
         model, tensor = next(iter(renamed))

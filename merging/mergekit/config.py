@@ -99,7 +99,8 @@ class MergeConfig:
     slices: slices of the result, first layers first; whole models are a single slice. Of a model of several modules,
     those of its language model. modules: name of each other module → its models, as one slice; None where the file
     has no modules, and all are merged as the language model is.
-    carrier: the pipeline that the result is like, merged or not; None where the file names none.
+    carrier: the model that the result is like, where that has several components, merged or not; None for the first
+        that has them. mergekit has no such key and passes over it.
     settings: settings of all slices, the module's before the file's.
     dtype: dtype of the result's weights; None for the one that holds those of all models. Sums are done in float32.
     mentions: every place in the file that names a model, in the order of reading.
@@ -132,7 +133,8 @@ class MergeConfig:
     def models(self) -> tuple[ModelId, ...]:
         """Every model once, the config source first and then in the file's order; last those for their tokens alone."""
         merged = [entry.model for one in self.every_slice for entry in one.inputs]
-        return tuple(dict.fromkeys([self.config_source, *merged, *(self.tokenizer.among if self.tokenizer else ())]))
+        beside = [*([self.carrier] if self.carrier else []), *(self.tokenizer.among if self.tokenizer else ())]
+        return tuple(dict.fromkeys([self.config_source, *merged, *beside]))
 
     @property
     def config_source(self) -> ModelId:

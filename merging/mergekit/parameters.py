@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from merging.mergekit.config import KeyPath
@@ -32,6 +32,12 @@ def read_setting(data: object, parameter: Parameter) -> tuple[Setting, list[Wron
         return _conditions([((place,), entry) for place, entry in enumerate(data)], parameter)
     values, wrong = _values(data, (), parameter)
     return (Condition(None, values),), wrong
+
+
+def spell_value(parameter: Parameter, value: float) -> Scalar:
+    """A parameter's value as it is written."""
+    spell: Mapping[str, Callable[[float], Scalar]] = {"switch": bool, "count": int, "number": float}
+    return spell[parameter.kind](value)
 
 
 def assign_roles(method: str, models: Sequence[Name], base: Name | None) -> tuple[tuple[Name, ...], Name | None]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from merging.identity import ModelId
+from merging.mergekit.component_limits import SLICES_WITHOUT_MODULES
 from merging.mergekit.path_limits import mergekit_limits
 from merging.mergekit.text import as_comment, dump_config
 from merging.mergekit.writer import VOCABULARY_NOTE, to_mergekit_yaml, vocabulary_section
+from merging.models.layer_config import read_language_config
 from merging.paths.folding import FoldingRule, fold_factor, folding_rule
 from merging.recipes.path import PathRecipe
 
@@ -26,7 +28,8 @@ def path_to_mergekit_yaml(
     A slice without layers says which part gives the embedding, or the head, where that is not the first or last hop's.
     Comments say what mergekit makes differently; scales of a family that is not scaled by factors alone are left out.
     """
-    tensors, rule = tuple(tensor_names), folding_rule(config, str(path.parts[0].origins[0]))
+    tensors, label = tuple(tensor_names), str(path.parts[0].origins[0])
+    rule = folding_rule(read_language_config(config, label) or config, label)
     merges = {part.digest: f"merge-{number}" for number, part in enumerate(path.merges, start=1)}
     calls = [merges.get(part.digest) or _called(part.origins[0], names) for part in path.parts]
     slices = [
@@ -42,12 +45,16 @@ def path_to_mergekit_yaml(
         "base_model": calls[0],
         "dtype": "float32",
         "out_dtype": path.dtype,
+        **({"carrier": _called(path.carrier, names)} if path.carrier else {}),
         "slices": slices,
         **vocabulary_section(path.vocabulary, {model: _called(model, names) for model in path.vocabulary}),
     }
-    stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names)}" for part in path.merges]
+    kind = str(config.get("model_type"))
+    stages = [f"name: {merges[part.digest]}\n{to_mergekit_yaml(part, tensors, names, kind)}" for part in path.merges]
     unlike = [VOCABULARY_NOTE] if path.vocabulary else []
-    notes = [*([_STAGES] if stages else []), *unlike, *mergekit_limits(path, config, tensors)]
+    several = len(path.parts[0].groups.components) > 1
+    limits = [SLICES_WITHOUT_MODULES] if several else mergekit_limits(path, config, tensors)
+    notes = [*([_STAGES] if stages else []), *unlike, *limits]
     return "".join(map(as_comment, notes)) + "---\n".join([*stages, dump_config(final)])
 
 

@@ -32,7 +32,7 @@ from merging.mergekit.config import (
     TokenRule,
     dotted,
 )
-from merging.mergekit.modules import PIPELINE_MODULES, is_one_model, module_names
+from merging.mergekit.module_names import PIPELINE_MODULES, is_one_model, module_names
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
 from merging.mergekit.remedies import NOT_DONE, OTHER_FILES, describe_value, remedy_for_key, suggest
 from merging.methods import METHODS
@@ -44,6 +44,7 @@ _TOP = (
     "models",
     "slices",
     "modules",
+    "carrier",
     "parameters",
     "dtype",
     "out_dtype",
@@ -51,7 +52,6 @@ _TOP = (
     "tokenizer",
     "chat_template",
 )
-
 _ONE_TOKEN = ((str, type(None)), (type(None), int))
 
 
@@ -103,6 +103,7 @@ class _Reader:
         dtypes = [self.dtype(top.get(key), (key,)) for key in ("out_dtype", "dtype")]
         tokenizer = self.tokenizer(top, base)
         template = self.chat_template(top.get("chat_template"))
+        carrier = self.optional_model(top, "carrier", ())
         # A module may be that of a single model, whatever the method.
         for one in (*slices, *(other for other in (modules or {}).values() if len(other.inputs) > 1)):
             self.check_inputs(one)

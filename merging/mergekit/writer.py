@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.mergekit.component_limits import component_limits
 from merging.mergekit.config import UNION
+from merging.mergekit.module_names import VISION_LANGUAGE_MODULES
+from merging.mergekit.modules import language_part, other_modules
+from merging.mergekit.parameters import spell_value
 from merging.mergekit.text import as_comment, dump_config
 from merging.methods import METHODS
-from merging.partition import Block, Searched
+from merging.partition import Block, Searched, is_within
 from merging.recipes.weight_merge import WeightMerge
 from merging.specs.method import Parameter
 from merging.tensor_names import parse_name
 
 # A group for the tensors whose name contains the filter; None matches all. The first that matches counts.
 Condition = tuple[str | None, int]
+_EVERYWHERE: Condition = (None, 0)
 
 _DRAW_NOTE = (
     "# mergekit draws its random masks from a generator of its own, and rescales by the norm:\n"
@@ -32,39 +37,79 @@ VOCABULARY_NOTE = (
 
 
 def to_mergekit_yaml(
-    recipe: WeightMerge, tensor_names: Iterable[str], names: Mapping[ModelId, str] | None = None
+    recipe: WeightMerge,
+    tensor_names: Iterable[str],
+    names: Mapping[ModelId, str] | None = None,
+    model_type: str = "",
 ) -> str:
     """A configuration whose merge by mergekit equals ours, for the methods that draw no random numbers.
 
     tensor_names: the checkpoint's; mergekit distinguishes modules by parts of tensor names.
-    names: names of sources to write instead of "repo@sha", such as folders.
+    names: names of sources to write instead of "repo@sha", such as folders. model_type: that of a model of several
+    components; comments say what mergekit makes of these.
 
     Raises:
-        MergingError: groups that mergekit's filters cannot tell apart, or that are not a single stack of layers.
+        MergingError: groups that mergekit's filters cannot tell apart, or components that its modules cannot say.
     """
     if recipe.last_stage is not None:
         raise MergingError(f"it adds no adapter to what it has merged, as {recipe.last_stage.adapter.location} is here")
-    if len(recipe.groups.components) > 1:
-        raise MergingError("it would leave out tensors of a model of several components, without an error")
-    stack = recipe.groups.only_stack
+    several, tensors = len(recipe.groups.components) > 1, tuple(tensor_names)
+    part = language_part(recipe) if several else recipe
     call = {origin: (names or {}).get(origin, str(origin)) for origin in recipe.origins}
     config: dict[str, Any] = {"merge_method": recipe.method}
-    if recipe.base is not None or METHODS[recipe.method].base != "optional":
-        # Where a method reads no base, mergekit still takes the config and the tokenizer from it.
-        config["base_model"] = call[recipe.origins[0]]
+    base_model = _base_model(recipe, several=several)
+    if base_model is not None:
+        config["base_model"] = call[base_model]
     config |= {"dtype": "float32", "out_dtype": recipe.dtype}
-    everywhere: list[Condition] = [(None, 0)]
-    if all(_is_even(recipe, name) for name in METHODS[recipe.method].parameters):
-        config["models"] = _inputs(recipe, everywhere, call, {})
+    if several:
+        of_language = [name for name in tensors if is_within(name, recipe.groups.components[0].within)]
+        config |= {"carrier": call[recipe.carrier]} if recipe.carrier else {}
+        others = other_modules(recipe, tensors, call, base_model)
+        config["modules"] = {VISION_LANGUAGE_MODULES.main: _stack(part, of_language, call), **others}
     else:
-        config["slices"] = [
+        config |= _stack(part, tensors, call)
+    config |= vocabulary_section(recipe.vocabulary, call)
+    unlike = [VOCABULARY_NOTE] if recipe.vocabulary else []
+    unlike += _module_limits(recipe, config["modules"], call, model_type) if several else []
+    notes = "".join(map(as_comment, unlike))
+    return (_DRAW_NOTE if METHODS[recipe.method].draws else "") + notes + dump_config(config)
+
+
+def _module_limits(
+    recipe: WeightMerge, modules: Iterable[str], call: Mapping[ModelId, str], model_type: str
+) -> Iterator[str]:
+    """What mergekit makes of a merge of several components. modules: those that the file has."""
+    inside = [call[model] for model in recipe.merged_models if model in recipe.groups.lacking_models]
+    named = {VISION_LANGUAGE_MODULES.others.get(module) for module in modules}
+    left_out = [one.name for one in recipe.groups.components[1:] if one.name not in named]
+    return component_limits(model_type, inside, (), left_out)
+
+
+def _base_model(recipe: WeightMerge, *, several: bool) -> ModelId | None:
+    """The file's base_model: the base, or the first source where the method begins with it.
+
+    Where a method reads no base, mergekit still takes the config and the tokenizer from it. Of several components they
+    are the carrier's, and mergekit would merge the base_model into each of them.
+    """
+    use = METHODS[recipe.method].base
+    if recipe.base is None and (use == "optional" or (several and use == "ignored")):
+        return None
+    return recipe.origins[0]
+
+
+def _stack(recipe: WeightMerge, tensor_names: Sequence[str], call: Mapping[ModelId, str]) -> dict[str, Any]:
+    """The models or slices of one stack of layers, and the parameters that all of it shares."""
+    stack, everywhere = recipe.groups.only_stack, [_EVERYWHERE]
+    section: dict[str, Any] = {}
+    if all(_is_even(recipe, name) for name in METHODS[recipe.method].parameters):
+        section["models"] = _inputs(recipe, everywhere, call, {})
+    else:
+        section["slices"] = [
             _slice(recipe, block, conditions, call)
             for block, conditions in zip(stack.bands, _filters(recipe, stack, tensor_names), strict=True)
         ]
-    _add_shared(config, recipe, everywhere, even=True)
-    config |= vocabulary_section(recipe.vocabulary, call)
-    unlike = as_comment(VOCABULARY_NOTE) if recipe.vocabulary else ""
-    return (_DRAW_NOTE if METHODS[recipe.method].draws else "") + unlike + dump_config(config)
+    _add_shared(section, recipe, everywhere, even=True)
+    return section
 
 
 def vocabulary_section(deciding: Sequence[ModelId], call: Mapping[ModelId, str]) -> dict[str, Any]:
@@ -113,8 +158,7 @@ def _is_even(recipe: WeightMerge, name: str) -> bool:
 
 
 def _setting(parameter: Parameter, row: Sequence[float], conditions: Sequence[Condition]) -> Any:
-    spell = {"switch": bool, "count": int, "number": float}[parameter.kind]
-    values = [spell(row[group]) for _, group in conditions]
+    values = [spell_value(parameter, row[group]) for _, group in conditions]
     if len(set(values)) == 1:
         return values[0]
     return [

@@ -194,10 +194,14 @@ def assemble(
 def find_lead(config: MergeConfig, stored_models: Mapping[ModelId, StoredModel]) -> ModelId:
     """The model whose config and tokenizer the result has.
 
-    It is the config source, unless that is a language model and another has it as one of several components.
+    It is the carrier that the file names; else the config source, unless that is a language model and another has it as
+    one of several components. MergingError for a carrier that has no components.
     """
     first, *others = config.models
-    return next((model for model in (first, *others) if stored_models[model].components), first)
+    if config.carrier is not None and not stored_models[config.carrier].components:
+        raise MergingError(f"carrier: got {config.carrier}: it has no other components; name a model that has some")
+    candidates = (config.carrier,) if config.carrier else (first, *others)
+    return next((model for model in candidates if stored_models[model].components), first)
 
 
 def _carried(lead: ModelId, stored_models: Mapping[ModelId, StoredModel]) -> dict[ModelId, StoredModel]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from merging.identity import ModelId
-from merging.kinds.kind import LANGUAGE, PROJECTOR, VISION_TOWER, Components
+from merging.kinds.kind import LANGUAGE, Components
 from merging.mergekit.config import ConfigFault, Input, MergeConfig, Slice
+from merging.mergekit.module_names import VISION_LANGUAGE_MODULES
 from merging.mergekit.parameters import assign_roles
+from merging.methods import METHODS
 from merging.models.components import component_of, language_names
 from merging.models.layer_config import language_type
 from merging.models.schema import ModelSchema
@@ -19,11 +20,6 @@ from merging.pipelines.index import DENOISER
 from merging.recipes.weight_merge import UNCHANGED, TensorMerge, merge_by_holders
 from merging.tensor_names import parse_name, renumber
 from merging.writing.tensor_values import TensorValues
-
-MODULES: Mapping[str, str] = MappingProxyType(
-    {"vision_tower": VISION_TOWER, "vision_model": VISION_TOWER, "multi_modal_projector": PROJECTOR}
-)
-"""mergekit's name of a module → the component that it is."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,10 @@ def module_faults(
         yield ConfigFault(main, "a module", f"only pipelines have a {DENOISER}; write models or slices without modules")
     seen: dict[str, str] = {}
     for name, module in (config.modules or {}).items():
-        component, models = MODULES.get(name, name), dict.fromkeys(entry.model for entry in module.inputs)
+        component, models = (
+            VISION_LANGUAGE_MODULES.others.get(name, name),
+            dict.fromkeys(entry.model for entry in module.inputs),
+        )
         first = seen.setdefault(component, name)
         if component not in components:
             why = f"the result has no {component}, only {', '.join(components) or LANGUAGE}; leave it out"
@@ -119,13 +118,20 @@ class TensorPlanner:
         """The merge of a tensor by the models that have its component; what is wrong with its values is noted."""
         sources, base = assign_roles(self.config.method, tuple(names), layer.slice.base)
         lacking = tuple(model for model in names if self.lacks(model, name))
-        if not names or len(lacking) == len(names) or (len(names) == 1 and not self.is_language(name)):
+        is_whole = not self.is_language(name) and self._is_whole(layer.slice)
+        if not names or len(lacking) == len(names) or is_whole:
             alone = [model for model in names if model not in lacking] or [self.lead]
             return TensorMerge("linear", (alone[0],), None, UNCHANGED)
         merge = TensorMerge(
             self.config.method, sources, base, self.settings.checked(name, names, sources, layer.slice, layer.position)
         )
         return merge_by_holders(merge, lacking, self.lead, name) if lacking else merge
+
+    def _is_whole(self, module: Slice) -> bool:
+        """Whether a component is that of its only model: its method merges several, or it has no values of its own."""
+        method, written = METHODS[self.config.method], self.config.modules is not None
+        valued = written and any((module.settings, *(one.settings for one in module.inputs)))
+        return len(module.inputs) == 1 and not (valued and method.min_sources == 1 and not method.needs_base)
 
     def lacks(self, model: ModelId, name: str) -> bool:
         """Whether a model lacks the component of a tensor: it is a language model, and the tensor is of another."""
@@ -155,7 +161,9 @@ class TensorPlanner:
         if self.config.modules is None:
             return self.config.slices[0]
         component = component_of(self.schema.components, name)
-        found = [one for key, one in self.config.modules.items() if MODULES.get(key) == component]
+        found = [
+            one for key, one in self.config.modules.items() if VISION_LANGUAGE_MODULES.others.get(key) == component
+        ]
         return found[0] if found else Slice((), None, {})
 
     def stored(self, model: ModelId, own: str, name: str) -> str:

@@ -29,11 +29,14 @@ def plan_weight_merge(recipe: WeightMerge, weights: Mapping[ModelId, Weights], c
     names = match_tensors(schema, origins.values())
     recipe.groups.check_names(names)
     written = written_names(names, carrier)
+    config = read_json_object(config_source / "config.json")
     return FilePlan(
         shapes={stored: schema.shapes[names[name]] for stored, name in written.items()},
         make=lambda stored, memory: merge_tensor(recipe, written[stored], load, into=memory),
-        config=read_json_object(config_source / "config.json"),
-        mergekit_yaml=mergekit_yaml_or_reason(lambda: to_mergekit_yaml(recipe, names)),
+        config=config,
+        mergekit_yaml=mergekit_yaml_or_reason(
+            lambda: to_mergekit_yaml(recipe, names, model_type=str(config.get("model_type")))
+        ),
     )
 
 

@@ -27,6 +27,7 @@ from bot.release.write import render_provenance, source_licences
 from bot.watchlist.watchlist import Watchlist
 from merging.errors import MergingError
 from merging.kinds import KINDS
+from merging.kinds.picture_size import with_picture_size
 from merging.recipes.recipe import Recipe
 from merging.sources.family import TensorHeader
 from merging.sources.json_object import read_json_object
@@ -74,11 +75,11 @@ def export_member(
     weights = open_sources(recipe.origins, folders)
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
-        PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle, KINDS[pool.kind]).encode(),
+        PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle, KINDS[pool.kind], pool.picture_size).encode(),
         **source_licences(recipe, pool.leader.ref, folders),
     }
-    with narrator.bar("writing", None):
-        files = write_release(recipe, weights, target, documents, config_source=config_source)
+    with narrator.bar("writing", None), with_picture_size(config_source, pool.picture_size) as settings:
+        files = write_release(recipe, weights, target, documents, config_source=settings)
     return Exported(cycle, member.number, member.recipe, str(target), files)
 
 

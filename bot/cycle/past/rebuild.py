@@ -19,6 +19,7 @@ from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.progress import Narrator
 from bot.release.folder import FileState, inspect_folder, is_editable
 from merging.identity import ModelId
+from merging.kinds.picture_size import with_picture_size
 from merging.recipes.recipe import Recipe, read_recipe
 from merging.writing.atomic import atomic_file
 
@@ -99,7 +100,8 @@ def _write_weights(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry, 
     folder = home.release(release.cycle, release.role)
     shutil.rmtree(folder, ignore_errors=True)
     weights = open_sources(recipe.origins, folders)
-    write_release(recipe, weights, folder, {}, config_source=config_source)
+    with with_picture_size(config_source, pool.picture_size) as settings:
+        write_release(recipe, weights, folder, {}, config_source=settings)
 
 
 def _check_bytes(folder: Path, release: ReleaseEntry) -> None:

@@ -91,12 +91,14 @@ class _Probe:
 
     def __init__(self, folder: Path, pool: Pool, recipe: WeightMerge, resources: Resources, suite: TaskSuite) -> None:
         """folder: holds the small files of the config source."""
+        from merging.kinds.picture_size import with_picture_size
         from merging.sources.json_object import read_json_object
 
         self._folder, self._pool, self._recipe = folder, pool, recipe
         self._resources, self._suite = resources, suite
         self._config = read_json_object(folder / CONFIG)
-        self._processor = KINDS[pool.kind].load_processor(folder)
+        with with_picture_size(folder, pool.picture_size) as settings:
+            self._processor = KINDS[pool.kind].load_processor(settings)
         self._eval_sets = {split: suite.build(split, self._processor, ()) for split in (Split.SEARCH, Split.VALIDATION)}
 
     def measure(self, depth: int) -> MeasuredSpeed:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from bot.errors import ShoalError
+from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.discovery.listing import LookUp
 from bot.hub.inspection.member import Member
 from bot.hub.inspection.mismatch import find_mismatch
-from bot.hub.pool.pool import NoPool
+from bot.hub.pool.pool import Family, NoPool
+from bot.hub.resolver import ModelFiles
+from bot.watchlist.load import UnfitValueError
 from bot.watchlist.watchlist import Watchlist
+from merging.errors import MergingError
 from merging.kinds import KINDS
 
 
@@ -53,6 +59,25 @@ def check_named_carrier(
     """Raise ShoalError if a carrier that the watchlist names is not among the members that are left."""
     if watchlist.carrier != "auto" and _find_named(watchlist.carrier.repo, left, look_up) is None:
         raise carrier_error(watchlist, look_up, refused)
+
+
+def check_picture_size(hub: Hub, watchlist: Watchlist, family: Family) -> None:
+    """Raise UnfitValueError for a picture_size that the processor of a family's merges cannot take."""
+    if watchlist.picture_size is None:
+        return
+    from merging.kinds.picture_size import with_picture_size  # with torch
+
+    leader = family.leader.remotes[0]
+    with tempfile.TemporaryDirectory(prefix="shoal-") as name:
+        folder = Path(name)
+        for path, content in ModelFiles(leader.ref, leader).read_small_files(hub).items():
+            (folder / path).write_bytes(content)
+        try:
+            with with_picture_size(folder, watchlist.picture_size):
+                pass
+        except MergingError as error:
+            where, got = ("picture_size",), str(watchlist.picture_size)
+            raise UnfitValueError(where, got, f"{family.leader.repo}: {error}") from error
 
 
 def carrier_error(watchlist: Watchlist, look_up: LookUp, refused: Sequence[Verdict]) -> ShoalError:

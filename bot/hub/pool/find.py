@@ -22,7 +22,7 @@ from bot.hub.inspection.member import Member, Unfit
 from bot.hub.inspection.reading import inspect_base, inspect_source
 from bot.hub.licences import DeclaredLicence, licence_refusal
 from bot.hub.pool.adapters import AdapterBases
-from bot.hub.pool.carrier import check_named_carrier, choose_carrier
+from bot.hub.pool.carrier import check_named_carrier, check_picture_size, choose_carrier
 from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.last_stage import find_last_stage
@@ -95,7 +95,9 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
         kind=watchlist.kind,
         carrier=carrier,
         last_stage=last_stage,
+        picture_size=watchlist.picture_size,
     )
+    check_picture_size(hub, watchlist, family)
     bands = watchlist.search.groups.layers
     if bands > family.layers:
         reason = f"the models have {family.layers} layers; write at most that"

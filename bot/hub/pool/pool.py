@@ -44,7 +44,8 @@ class Family:
     layers: number of layers of one model. noncommercial: the watchlist's key of that name.
     vocabulary: the one of all merges; None where the members have the same.
     kind: name of the kind of model that merges are. carrier: the member that they are built in; None where models have
-    one component. last_stage: the adapter that is added to merges; None for none.
+    one component. last_stage: the adapter that is added to merges; None for none. picture_size: the watchlist's key of
+    that name.
     """
 
     base: Member | None
@@ -57,6 +58,7 @@ class Family:
     kind: str = field(default="language", kw_only=True)
     carrier: ModelId | None = field(default=None, kw_only=True)
     last_stage: RemoteWeights | None = field(default=None, kw_only=True)
+    picture_size: int | None = field(default=None, kw_only=True)
 
     @property
     def leader(self) -> Member:
@@ -192,11 +194,13 @@ def assemble_family(
     kind: str = "language",
     carrier: Member | None = None,
     last_stage: RemoteWeights | None = None,
+    picture_size: int | None = None,
 ) -> Family:
     """The family of these sources; NoPool if they are fewer than two.
 
     kind: name of the kind of their merges. carrier: the model that these are built in, if it is one of them; otherwise
     another takes its place. None where models have one component. last_stage: the adapter that is added to merges.
+    picture_size: as in `Family`.
     """
     refused = list(verdicts)
     if carrier is not None:
@@ -216,6 +220,7 @@ def assemble_family(
         kind=kind,
         carrier=carrier.ref if carrier else None,
         last_stage=last_stage,
+        picture_size=picture_size,
     )
 
 

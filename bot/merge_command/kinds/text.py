@@ -17,6 +17,7 @@ from bot.merge_command.stages import Stage
 from merging.dtypes import element_bytes
 from merging.identity import ModelId
 from merging.mergekit.component_limits import component_limits
+from merging.mergekit.module_names import VISION_LANGUAGE_MODULES
 from merging.models.building import build_schema
 from merging.models.carrier import carry
 from merging.models.components import language_names
@@ -71,7 +72,11 @@ class StagePlan:
             return ()
         inside = [str(name) for name, model in self.models.items() if not model.stored_model.components]
         renamed = [(str(name), odd) for name, model in self.models.items() if (odd := model.renamed_tensor)]
-        return tuple(component_limits(str(self.assembly.config.get("model_type")), inside, renamed))
+        modules = self.stage.config.modules
+        named = {VISION_LANGUAGE_MODULES.others[name] for name in modules or ()}
+        _, *others = self.assembly.components
+        left_out = None if modules is None else [name for name in others if name not in named]
+        return tuple(component_limits(str(self.assembly.config.get("model_type")), inside, renamed, left_out))
 
     @property
     def renamed_tensor(self) -> None:

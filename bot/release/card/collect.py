@@ -95,6 +95,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         carrier=next((member.repo for member in pool.members if member.ref == pool.carrier), None),
         parts=tuple(source.repo for source in pool.sources if source.kind != pool.kind),
         last_stage=last_stage_facts(recipe, pool),
+        picture_size=pool.picture_size,
     )
 
 

@@ -182,8 +182,8 @@ class ExampleFacts:
 
     @property
     def places(self) -> int:
-        """Number of pictures that the prompt needs; one that a processor gets as it is has that processor's marks."""
-        return len(self.pictures) or self.prompt.count(PLACE)
+        """Number of pictures that the prompt needs."""
+        return self.prompt.count(PLACE)
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,8 @@ class CardFacts:
     `carrier` is the repo whose config and processor the release has, and `parts` are the sources that were merged into
     its language model alone; None and empty where models have one component. `grid` are report items as several models
     draw them; None where models answer in words, and where the tasks are not passed on. `last_stage` is the adapter
-    that was added to what was merged.
+    that was added to what was merged. `picture_size` is the size to which that processor scales pictures, where the
+    watchlist sets it.
     """
 
     repo: str
@@ -283,6 +284,7 @@ class CardFacts:
     parts: tuple[str, ...] = ()
     grid: GridFacts | None = None
     last_stage: SourceFacts | None = None
+    picture_size: int | None = None
 
     @property
     def table(self) -> ScoreTable:

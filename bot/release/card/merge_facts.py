@@ -142,8 +142,7 @@ class CostFacts:
 class RecipeFacts:
     """The merge; `mergekit_yaml` is the whole recipe in mergekit's format.
 
-    `vocabulary` says whose tokens it has; None where all sources have the same. `in_yaml` is False where that format
-    has no such merges, and the text says no more than that.
+    `vocabulary` says whose tokens it has; None where all sources have the same.
     """
 
     merge: WeightMergeFacts | PathFacts
@@ -151,7 +150,11 @@ class RecipeFacts:
     digest: str
     mergekit_yaml: str
     vocabulary: PoolVocabulary | None = None
-    in_yaml: bool = True
+
+    @property
+    def is_in_yaml(self) -> bool:
+        """Whether mergekit's format can say the merge; otherwise its file has nothing but the reason."""
+        return not all(line.startswith("#") for line in self.mergekit_yaml.splitlines())
 
     @property
     def path(self) -> PathFacts | None:

@@ -11,7 +11,7 @@ from bot.release.card.gallery import gallery_files
 from bot.release.card.picture_facts import PICTURES_FOLDER
 from bot.release.results import CycleResults, ShownItem, SplitResults
 from bot.search.results import BaselineKind
-from evaluation.eval_set import PLACE, EvalItem
+from evaluation.eval_set import EvalItem
 
 SHOWN_ITEMS = 3
 SHOWN_SIDE = 512
@@ -37,7 +37,7 @@ def shown_facts(items: tuple[ShownItem, ...]) -> tuple[ShownFacts, ...]:
     return tuple(
         ShownFacts(
             skill=one.question.skill,
-            prompt=one.question.wording.replace(PLACE, "").strip(),
+            prompt=one.question.prompt.strip(),
             expected=one.question.expected,
             pictures=tuple(_name(number, picture) for picture, _ in enumerate(one.question.pictures, 1)),
             answers=tuple(

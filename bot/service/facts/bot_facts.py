@@ -40,12 +40,14 @@ class RunningFacts(LiveProgress):
 
     cycle: its id; None before it has one. front: members of the newest front. best: their best score in each skill, on
     the search split; none before there is a front. budget: candidates that the search may try; None before it is known.
+    generation: number of the newest generation whose front is known; 0 before there is one.
     """
 
     cycle: str | None = None
     front: int = 0
     best: tuple[BestScore, ...] = ()
     budget: int | None = None
+    generation: int = 0
 
     @property
     def candidates(self) -> int | None:
@@ -56,7 +58,7 @@ class RunningFacts(LiveProgress):
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
-        return asdict(self) | {"candidates": self.candidates}
+        return asdict(self) | {"candidates": self.candidates, "count": self.count}
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ class SearchSoFar:
     front: int = 0
     best: tuple[BestScore, ...] = ()
     budget: int | None = None
+    generation: int = 0
 
 
 def read_running(home: Home, ledger: Ledger | None) -> RunningFacts | None:
@@ -211,7 +214,8 @@ def read_search(ledger: Ledger, watchlist: str) -> SearchSoFar:
     columns = zip(*(scores for _, scores in front), strict=True)
     best = zip(kept.skill_names, map(max, columns), strict=True) if kept and front else ()
     scores = tuple(BestScore(skill, score) for skill, score in best)
-    return SearchSoFar(running.id, len(front), scores, kept.search.budget.candidates if kept else None)
+    budget = kept.search.budget.candidates if kept else None
+    return SearchSoFar(running.id, len(front), scores, budget, ledger.newest_generation(running.id))
 
 
 def filter_cycles(

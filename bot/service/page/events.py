@@ -7,12 +7,11 @@ import json
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from bot.service.page.running import RunningCycle
+from bot.service.facts.bot_facts import RunningFacts
 
 POLL_SECONDS, BEAT_SECONDS = 1.0, 15.0
 """Seconds between looks at the progress file, and between comments that keep an idle connection open."""
@@ -75,7 +74,7 @@ class EventStream(StreamingResponse):
 
 
 async def stream_progress(
-    read: Callable[[], RunningCycle | None], goes_on: Callable[[], bool], poll: float = POLL_SECONDS
+    read: Callable[[], RunningFacts | None], goes_on: Callable[[], bool], poll: float = POLL_SECONDS
 ) -> AsyncIterator[str]:
     """Server-sent events: a whole snapshot at once and after each change, `null` while no cycle runs.
 
@@ -85,7 +84,7 @@ async def stream_progress(
     last, quiet = None, 0.0
     while goes_on():
         running = await asyncio.to_thread(read)
-        data = json.dumps(None if running is None else asdict(running), ensure_ascii=False)
+        data = json.dumps(None if running is None else running.as_json(), ensure_ascii=False)
         if data != last:
             last, quiet = data, 0.0
             yield f"data: {data}\n\n"

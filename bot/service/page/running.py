@@ -1,4 +1,4 @@
-"""The cycle that runs now, as the first page shows it and an open page follows it."""
+"""The front of the cycle that runs now, as the first page shows it and an open page follows it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bot.ledger.ledger import Ledger, State
-from bot.progress import clock_time
-from bot.service.live import LiveProgress
+from bot.ledger.ledger import Ledger
 from bot.service.page.front_plot import FrontPlot, plot_front
 from bot.watchlist.watchlist import Watchlist
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RunningCycle:
-    """What the running cycle does.
-
-    count: how far its step is, with an estimate, in words. cycle: its id; "" before it has one. generation: number of
-    the newest generation of its search whose front is known.
-    """
-
-    progress: LiveProgress
-    count: str
-    cycle: str
-    generation: int
 
 
 @dataclass(frozen=True)
@@ -62,24 +46,6 @@ class SharedReading(Generic[T]):
             return self._value
 
 
-def describe_running(progress: LiveProgress, ledger: Ledger | None) -> RunningCycle:
-    """The running cycle."""
-    cycle = _find_cycle(ledger, progress.watchlist) if ledger else ""
-    generation = ledger.newest_generation(cycle) if ledger and cycle else 0
-    return RunningCycle(progress, describe_count(progress), cycle, generation)
-
-
-def describe_count(progress: LiveProgress) -> str:
-    """`10/40, 1:20 left`; empty where a step cannot be counted."""
-    if progress.total is None:
-        return ""
-    unit, ending = (1e6, " MB") if progress.in_bytes else (1, "")
-    digits = ".1f" if progress.in_bytes else ".0f"
-    done, total = (format(number / unit, f",{digits}") for number in (progress.done, progress.total))
-    left = "" if progress.seconds_left is None else f", {clock_time(progress.seconds_left)} left"
-    return f"{done}/{total}{ending}{left}"
-
-
 def read_growing_front(ledger: Ledger, cycle: str) -> GrowingFront | None:
     """The front of a cycle whose search is under way; None before its first generation is scored."""
     watchlist = ledger.kept(cycle, "watchlist", Watchlist)
@@ -97,8 +63,3 @@ def read_growing_front(ledger: Ledger, cycle: str) -> GrowingFront | None:
     )
     best = tuple((skill, max(scores[place] for _, scores in newest)) for place, skill in enumerate(skills))
     return GrowingFront(cycle, max(fronts), len(newest), best, plot)
-
-
-def _find_cycle(ledger: Ledger, watchlist: str) -> str:
-    cycles = ledger.cycles(watchlist)
-    return cycles[0].id if cycles and cycles[0].state is State.RUNNING else ""

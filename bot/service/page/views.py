@@ -24,13 +24,13 @@ from bot.ledger.webhook_calls import Wake, WebhookCall, kept_wakes, newest_call
 from bot.release.folder import FileState, digest_edits
 from bot.release.hints import shoal_command
 from bot.release.review import is_waiting
-from bot.service.facts.bot_facts import WatchlistFacts, read_schedule, read_watchlists
+from bot.service.facts.bot_facts import RunningFacts, WatchlistFacts, read_running, read_schedule, read_watchlists
 from bot.service.facts.service_file import read_service
 from bot.service.facts.standing import ScheduleSnapshot, explain_state, list_steps
 from bot.service.live import read_progress
 from bot.service.page.front_member import MemberView, render_member_card, view_member
 from bot.service.page.front_plot import FrontPlot, plot_front
-from bot.service.page.running import GrowingFront, RunningCycle, SharedReading, describe_running, read_growing_front
+from bot.service.page.running import GrowingFront, SharedReading, read_growing_front
 from merging.errors import MergingError
 
 SHOWN_CYCLES = 50
@@ -63,7 +63,7 @@ class Overview:
     what keeps `shoal serve` from beginning a cycle, a line each.
     """
 
-    running: RunningCycle | None
+    running: RunningFacts | None
     front: GrowingFront | None
     watchlists: tuple[WatchlistFacts, ...]
     waiting: tuple[WaitingCycle, ...]
@@ -176,7 +176,7 @@ class Desk:
             waiting = _waiting(ledger) if ledger else ()
             call, wakes = (newest_call(ledger), kept_wakes(ledger)) if ledger else (None, ())
             front = read_growing_front(ledger, running.cycle) if ledger and running and running.cycle else None
-            busy = running.progress.watchlist if running else None
+            busy = running.watchlist if running else None
             watchlists = read_watchlists(self.home, ledger, cycles, busy, schedule, self._paths)
         service = read_service(self.home)
         faults = tuple(fault for fault in (service.held, service.schedule_fault) if fault) if service else ()
@@ -188,7 +188,7 @@ class Desk:
         with self._ledger() as ledger:
             return ledger.cycles() if ledger else ()
 
-    def running(self) -> RunningCycle | None:
+    def running(self) -> RunningFacts | None:
         """What the running cycle is doing, as of a moment ago; None if none runs. Many may ask."""
         return self._running.get()
 
@@ -292,12 +292,11 @@ class Desk:
         words = ("export", cycle, str(member.number))
         return self._command(*words, "OUT"), self._command(*words, "OUT.yml", "--recipe-only")
 
-    def _read_running(self) -> RunningCycle | None:
-        progress = read_progress(self.home)
-        if progress is None:
+    def _read_running(self) -> RunningFacts | None:
+        if read_progress(self.home) is None:  # as a rule: then nobody opens the ledger once a second
             return None
         with self._ledger() as ledger:
-            return describe_running(progress, ledger)
+            return read_running(self.home, ledger)
 
     def _command(self, *words: str) -> str:
         return shoal_command(*words, home=self.home, hub=self._hub)

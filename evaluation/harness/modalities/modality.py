@@ -33,10 +33,6 @@ class Modality(Protocol):
     def wrap(self, model: PreTrainedModel, processor: object, device: str, batch_size: int) -> CandidateLM:
         """The model as lm-eval asks it."""
 
-    def question_prompt(self, prompt: str, processor: object, *, chat: bool) -> str:
-        """A task's prompt as the code on a card has it: with the processor's own mark in each picture's place, unless
-        a chat template puts it there."""
-
     def end_of_text(self, processor: object) -> str:
         """The token that ends a text, which tasks may expect at the end of an answer."""
 

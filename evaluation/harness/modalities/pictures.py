@@ -60,10 +60,6 @@ class Pictures:
         """The model on the engine, or asked one request at a time if that cannot answer for it."""
         return PictureEngineLM(model, processor, device)
 
-    def question_prompt(self, prompt: str, processor: ProcessorMixin, *, chat: bool) -> str:
-        """As `Modality`."""
-        return prompt if chat else PicturePrompts(processor).place(prompt)
-
     def end_of_text(self, processor: ProcessorMixin) -> str:
         """As `Modality`."""
         return str(processor.tokenizer.eos_token or "")
@@ -81,7 +77,8 @@ class Pictures:
                 return_tensors="pt",
             )
         else:
-            inputs = processor(text=question.prompt, images=pictures, return_tensors="pt")
+            text = PicturePrompts(processor).place(question.prompt)
+            inputs = processor(text=text, images=pictures, return_tensors="pt")
         inputs = inputs.to(model.device, model.dtype)
         output = model.generate(**inputs, max_new_tokens=question.max_tokens, do_sample=False)
         return str(processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

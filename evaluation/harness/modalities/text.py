@@ -41,10 +41,6 @@ class Text:
         """The model on the engine."""
         return EngineLM(model, processor, device, batch_size)
 
-    def question_prompt(self, prompt: str, processor: PreTrainedTokenizerBase, *, chat: bool) -> str:  # noqa: ARG002
-        """The prompt as it is."""
-        return prompt
-
     def end_of_text(self, processor: PreTrainedTokenizerBase) -> str:
         """As `Modality`."""
         return str(processor.eos_token or "")

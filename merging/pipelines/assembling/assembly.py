@@ -15,7 +15,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds.kind import Components
 from merging.mergekit.config import ConfigFault, ConfigFaults, MergeConfig, Scope, Slice
-from merging.mergekit.modules import PIPELINE_MODULES
+from merging.mergekit.module_names import PIPELINE_MODULES
 from merging.mergekit.parameters import assign_roles
 from merging.models.components import read_components
 from merging.models.stored_model import StoredModel

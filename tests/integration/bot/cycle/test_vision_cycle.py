@@ -21,8 +21,10 @@ from bot.demo import fill_hub
 from bot.home import Home
 from bot.hub.resolver import source_folder
 from bot.ledger.ledger import Ledger, ReleaseEntry, State
+from bot.merge_command.merge import Merger
+from bot.release.verify import sha256_of
 from bot.search.results import MeasuredRow
-from bot.verify_command.verify import Verifier
+from bot.verify_command.verify import Verifier, read_provenance
 from bot.watchlist.watchlist import Watchlist
 from fixtures.cycles import NAMESPACE, Listener, client
 from fixtures.vision_pool import BASE, EYE, LENS, TONGUE, publish_vision_pool, write_vision_tasks
@@ -45,6 +47,7 @@ def make_watchlist(tasks: Path) -> Watchlist:
                 },
                 "base": BASE,
                 "carrier": EYE,
+                "picture_size": 16,  # what its tower sees; another size is tried on a worker
                 "task_folders": [str(tasks)],
                 "skills": skills,
                 "items": {"search": 24, "validation": 60, "report": 40},
@@ -127,6 +130,15 @@ def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished
     verifier = Verifier(client(finished.server), Home(tmp_path / "other"), Listener(), items=None, trusted=True)
     checks = verifier.verify(f"{finished.release.repo}@{CYCLE}").checks
     assert [str(check.outcome) for check in checks] == ["equal"] * 3, checks
+    assert read_provenance(finished.folder).picture_size == 16
+
+
+def test_the_card_s_recipe_makes_the_same_weights_again(finished: Finished, tmp_path: Path) -> None:
+    """By `shoal merge`; mergekit would stop, which the first line says."""
+    recipe = finished.folder / "mergekit_config.yml"
+    assert recipe.read_text("utf-8").startswith("# mergekit takes no language model (reef/plankton@")
+    merged = Merger(Home(tmp_path / "other"), client(finished.server), Listener()).merge(recipe, tmp_path / "merged")
+    assert merged.files["model.safetensors"] == sha256_of(finished.folder / "model.safetensors")
 
 
 def test_the_cards_code_asks_about_the_picture_beside_it(
@@ -134,6 +146,8 @@ def test_the_cards_code_asks_about_the_picture_beside_it(
 ) -> None:
     card = (finished.folder / "README.md").read_text("utf-8")
     assert ModelCard(card).data.pipeline_tag == "image-text-to-text"
+    assert "whose config and processor it has; but pictures are scaled to 16 pixels." in card
+    assert card.count("\n`<image> ") == 3  # where the shown pictures stand in their prompts
     hub = client(finished.server)
     files = hub.api.list_repo_files(finished.release.repo)
     shown = re.findall('<img src="(pictures/[^"]+)"', card)

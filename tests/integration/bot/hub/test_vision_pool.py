@@ -15,6 +15,7 @@ from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.inspection.mismatch import find_mismatch, note_differences
 from bot.hub.inspection.processor import processor_differences, read_processor
+from bot.hub.pool.carrier import check_picture_size
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
 from bot.search.strategies.make import make_strategy
@@ -121,14 +122,31 @@ def test_a_component_that_cannot_be_merged_is_named(pool: Pool, components: dict
     assert words in str(unfit.value)
 
 
+def test_a_size_of_pictures_that_the_carrier_cannot_take_is_named(server: Running, pool: Pool) -> None:
+    hub = Hub(server.endpoint, None, sleep=lambda _: None)
+    check_picture_size(hub, make_watchlist(picture_size=16), pool)
+    with pytest.raises(UnfitValueError) as unfit:
+        check_picture_size(hub, make_watchlist(picture_size=32), pool)
+    assert str(unfit.value) == (
+        f"picture_size: got 32: {EYE}: its vision tower sees pictures of 16 × 16 pixels and no others; remove the key"
+    )
+
+
 def test_whoever_does_not_fit_the_carrier_is_refused_before_any_download(server: Running, tmp_path: Path) -> None:
     reading, seeing = (read_files(server, repo, tmp_path / repo) for repo in (TONGUE, EYE))
 
     def changed(own: dict[str, bytes], name: str, **keys: object) -> dict[str, bytes]:
         return own | {name: json.dumps(json.loads(own[name]) | keys).encode()}
 
+    warm = {"rope_type": "default", "rope_theta": 5000.0}
+    inside = json.loads(seeing["config.json"])["text_config"]
+    mistral = {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
     odd = {
-        "reef/warm": changed(reading, "config.json", rope_parameters={"rope_type": "default", "rope_theta": 5000.0}),
+        "reef/warm": changed(reading, "config.json", rope_parameters=warm),
+        "reef/warm-eye": changed(seeing, "config.json", text_config=inside | {"rope_parameters": warm}),
+        "reef/near": changed(reading, "config.json", **mistral, sliding_window=8),
+        "reef/wide": changed(reading, "config.json", hidden_size=32, head_dim=8),
+        "reef/foreign": changed(reading, "config.json", model_type="qwen2", architectures=["Qwen2ForCausalLM"]),
         "reef/narrow": files(1) | {"README.md": card(tags=("reading",)).encode()},
         "reef/coded": changed(seeing, "processor_config.json", image_processor={"auto_map": {"AutoProcessor": "x.Y"}}),
         "reef/blind": {name: content for name, content in seeing.items() if name != "processor_config.json"},
@@ -145,6 +163,10 @@ def test_whoever_does_not_fit_the_carrier_is_refused_before_any_download(server:
     assert reasons == {
         BASE: "it is the base of the others",
         "reef/warm": f"{family}its config says rope_parameters.rope_theta 5000.0, not 10000.0",
+        "reef/warm-eye": f"{family}its config says text_config.rope_parameters.rope_theta 5000.0, not 10000.0",
+        "reef/near": f"{family}its config says sliding_window 8, not None",
+        "reef/wide": f"{family}its config says hidden_size 32, not 16",
+        "reef/foreign": f"{family}its config says model_type 'qwen2', not 'llama'",
         "reef/narrow": f"{family}its config says head_dim 4, not 8",
         "reef/coded": "it needs custom code (auto_map in its processor_config.json)",
         "reef/blind": "it has neither processor_config.json nor preprocessor_config.json",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,31 @@ from bot.hub.client import Hub
 from bot.merge_command.merge import Merged, Merger
 from bot.progress import TerminalNarrator
 from fixtures.small_repos import tokenizer
+from fixtures.tiny_models import recipe_of
 from fixtures.tiny_vision_models import (
     llava_config,
     older_name,
+    read_config,
     save,
     tiny_decoder,
     tiny_vision_model,
 )
+from merging.errors import MergingError
+from merging.identity import ModelId
+from merging.kinds import kind_of
+from merging.kinds.kind import VISION_TOWER
+from merging.mergekit.component_limits import component_limits
+from merging.mergekit.writer import to_mergekit_yaml
+from merging.models.components import read_components
+from merging.models.transformers_cache import cache_in
+from merging.partition import Partition
+from merging.recipes.path import Hop, PathRecipe
+from merging.recipes.recipe import Recipe
+from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import Checkpoint
+from merging.sources.renamed import open_model
 from merging.writing.companions import RECIPE_NAME
+from merging.writing.release import write_release
 
 WORDS = 50
 
@@ -43,12 +61,13 @@ def models() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def reef(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reef(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("reef")
     for name, model in models.items():
         save(model, folder / name, older=name == "eye")
         (folder / name / "tokenizer.json").write_text(json.dumps(tokenizer(WORDS)))
-    return folder
+    with cache_in(folder / "cache"):
+        yield folder
 
 
 def merge(reef: Path, **content: Any) -> tuple[Merged, dict[str, torch.Tensor]]:
@@ -181,3 +200,100 @@ def test_what_cannot_be_merged_is_one_line_and_nothing_is_written(
         merge(reef, merge_method="linear", **content)
     (line,) = str(caught.value).splitlines()
     assert why in line and not list(reef.glob(f"out-{len(list(reef.glob('*.yml'))) - 1}"))
+
+
+EYE, OTHER, TEXT, BASE = (ModelId(f"tiny/{name}", "1" * 40) for name in ("eye", "eye-2", "text", "base"))
+
+
+def divide(reef: Path, *, ends_apart: bool = True) -> Partition:
+    """The groups of searches in which a LLaVA carries the result: the language model's, and one for each other part."""
+    config = read_config(reef / "eye")
+    return kind_of(config).partition(
+        open_model(reef / "eye").names,
+        bands=2,
+        modules_apart=True,
+        ends_apart=ends_apart,
+        components=read_components(config, "eye"),
+    )
+
+
+def comment_of(text: str) -> str:
+    """All comments of a file."""
+    return " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
+
+
+def rewritten(reef: Path, recipe: Recipe) -> tuple[str, Merged]:
+    """A release's own recipe for mergekit, and what `shoal merge` makes of it: the release's tensors, bit by bit."""
+    number = len(list(reef.glob("*.yml")))
+    folders = {model: reef / model.location.removeprefix("tiny/") for model in (EYE, OTHER, TEXT, BASE)}
+    weights = {model: open_model(folder) for model, folder in folders.items()}
+    write_release(recipe, weights, reef / f"release-{number}", {}, config_source=reef / "eye")
+    text = (reef / f"release-{number}" / RECIPE_NAME).read_text()
+    for model in folders:
+        text = text.replace(str(model), f"./{model.location.removeprefix('tiny/')}")
+    (reef / f"{number}.yml").write_text(text)
+    merger = Merger(Home(reef / "home"), Hub("http://127.0.0.1:9"), TerminalNarrator(Console(quiet=True)))
+    merged = merger.merge(reef / f"{number}.yml", reef / f"out-{number}")
+    theirs, ours = Checkpoint.open(reef / f"release-{number}"), Checkpoint.open(merged.target)
+    assert theirs.names == ours.names
+    assert all(torch.equal(theirs.tensor(name), ours.tensor(name)) for name in theirs.names)
+    return text, merged
+
+
+def test_a_release_s_recipe_makes_the_same_tensors_again(reef: Path) -> None:
+    """With language models and without; with parts kept, merged, or another model's; with a carrier not merged."""
+    kept = {"vision tower": EYE, "projector": EYE}
+    inside, plain = divide(reef).lacking((TEXT, BASE)), divide(reef, ends_apart=False)
+    cases = {
+        "kept": recipe_of("task_arithmetic", [BASE, EYE, TEXT], inside.taking(kept)),
+        "merged": recipe_of("task_arithmetic", [OTHER, EYE, TEXT], divide(reef).lacking([TEXT])),
+        "other": recipe_of("linear", [EYE, OTHER], plain.taking({**kept, "projector": OTHER})),
+        "alike": recipe_of("slerp", [OTHER, EYE], divide(reef).single_group),
+        "not merged": recipe_of("sce", [BASE, TEXT, OTHER], inside.taking(kept)),
+    }
+    texts, remarks = {}, {}
+    for case, recipe in cases.items():
+        texts[case], merged = rewritten(reef, replace(recipe, carrier=EYE))
+        assert yaml.safe_load(texts[case])["carrier"] == str(merged.plan.assembly.lead) == "./eye"
+        (remarks[case],) = merged.plan.remarks
+        assert comment_of(texts[case]) == remarks[case]
+    modules = {case: list(yaml.safe_load(text)["modules"]) for case, text in texts.items()}
+    every = ["text_decoder", "vision_tower", "multi_modal_projector"]
+    alone = dict.fromkeys(("kept", "not merged"), every[:1])
+    assert modules == alone | dict.fromkeys(("merged", "other", "alike"), every)
+    assert remarks["kept"].startswith("mergekit takes no language model (./base, ./text) into a model of several")
+    assert remarks["alike"].startswith(
+        "mergekit has no list of the modules of this family (llava) and stops at the first"
+    )
+
+
+def test_another_s_tower_beside_a_base_is_no_module(reef: Path) -> None:
+    groups = divide(reef).lacking((TEXT, BASE)).taking({"vision tower": OTHER, "projector": EYE})
+    recipe = replace(recipe_of("task_arithmetic", [BASE, EYE, TEXT], groups), carrier=EYE)
+    with pytest.raises(
+        MergingError, match=r"its vision tower is that of tiny/eye-2@1+, and mergekit adds the base_model"
+    ):
+        to_mergekit_yaml(recipe, open_model(reef / "eye").names)
+
+
+def test_a_path_s_recipe_makes_the_same_tensors_again(reef: Path) -> None:
+    groups = divide(reef).lacking([TEXT, BASE]).single_group
+    blend = recipe_of("linear", [TEXT, OTHER], groups)
+    parts = [WeightMerge.single(TEXT, groups, "float32", carrier=EYE), replace(blend, carrier=EYE)]
+    path = PathRecipe(tuple(parts), (Hop(0, 0, 1.0), Hop(1, 1, 1.0), Hop(1, 0, 0.5)), 0, 1)
+    text, merged = rewritten(reef, path)
+    assert "mergekit takes no slices of models of several components but in modules" in comment_of(text)
+    assert merged.plan.layers == 3
+
+
+@pytest.mark.parametrize(
+    ("family", "left_out", "words"),
+    [
+        ("mistral3", [], None),
+        ("mistral3", [VISION_TOWER], "leaves out the tensors of modules that the file does not name (vision tower)"),
+        ("llava", [], "has no list of the modules of this family (llava) and stops at the first"),
+    ],
+)
+def test_the_limits_of_mergekit_with_modules_are_its_lists(family: str, left_out: list[str], words: str | None) -> None:
+    found = list(component_limits(family, [], [], left_out))
+    assert len(found) == (words is not None) and all(words in sentence for sentence in found if words)

@@ -21,13 +21,13 @@ from bot.hub.client import Hub
 from bot.ledger.ledger import Ledger
 from bot.ledger.requests import RequestKind, make_requests
 from bot.lock import hold_home, hold_schedule
+from bot.service.facts.bot_facts import RunningFacts
 from bot.service.facts.service_file import ServiceFile
 from bot.service.listener import open_listener
 from bot.service.live import LiveProgress, live_narrator
 from bot.service.page.app import create_page_app
 from bot.service.page.events import EventStream, Streams, stream_progress
 from bot.service.page.login.sessions import Sessions
-from bot.service.page.running import RunningCycle
 from bot.service.page.server import HOST, page_in_thread
 from bot.service.page.views import Desk
 from bot.service.retries import PlannedRetry
@@ -266,8 +266,8 @@ def test_the_metrics_are_in_prometheus_text_format(home: Home) -> None:
 
 def test_a_stream_sends_snapshots_of_what_changes() -> None:
     progress = LiveProgress("fish", "searching", 1, 10, False, "", None, (), "2026-11-26T12:00:00+00:00")
-    first = RunningCycle(progress, "1/10", "fish-1", 3)
-    answers = iter([None, first, first, replace(first, progress=replace(progress, done=2))])
+    first = RunningFacts(**vars(progress), cycle="fish-1", generation=3)
+    answers = iter([None, first, first, replace(first, done=2)])
 
     async def follow() -> list[str]:
         events: list[str] = []
@@ -281,7 +281,8 @@ def test_a_stream_sends_snapshots_of_what_changes() -> None:
     retry, *data = asyncio.run(follow())
     assert retry == "retry: 5000\n\n"
     snapshots = [json.loads(event.removeprefix("data: ")) for event in data]
-    assert [snapshot and snapshot["progress"]["done"] for snapshot in snapshots] == [None, 1, 2]
+    assert [snapshot and snapshot["done"] for snapshot in snapshots] == [None, 1, 2]
+    assert [snapshot and snapshot["count"] for snapshot in snapshots] == [None, "1/10", "2/10"]
 
 
 def test_a_stream_whose_reader_left_before_it_began_gives_its_place_back() -> None:

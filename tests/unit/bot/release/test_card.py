@@ -55,6 +55,7 @@ OF_SIGHT = replace(
     pipeline_tag="image-text-to-text",
     carrier=MATH,
     parts=(LANGUAGE,),
+    picture_size=512,
     example=replace(
         OF_MERGE.example,
         chat_template=True,
@@ -64,7 +65,7 @@ OF_SIGHT = replace(
     shown=tuple(
         ShownFacts(
             skill="see",
-            prompt=f"What is at {place}?",
+            prompt=f"<image> What is at {place}?",
             expected="red",
             pictures=(f"pictures/{place}-1.png",),
             answers=tuple(ShownAnswer(name, BaselineKind.SOURCE, answer) for name, answer in ANSWERS),

@@ -76,10 +76,10 @@ def test_items_with_pictures_are_left_out_where_tasks_are_not_passed_on() -> Non
     assert choose("11110001", all_pictured, False, one=one).items == ()
 
 
-def test_a_shown_prompt_has_no_mark_of_a_picture_whatever_the_processor_s_own_is() -> None:
-    question = Question("see", "board", "<start> what?", "red", 0, False, 5, (b"",), wording="<image> what?")
+def test_a_shown_prompt_says_where_its_pictures_stand() -> None:
+    question = Question("see", "board", "what is in <image>? ", "red", 0, False, 5, (b"",))
     (facts,) = shown_facts((ShownItem(question, ()),))
-    assert facts.prompt == "what?" and facts.pictures == ("pictures/1-1.png",)
+    assert facts.prompt == "what is in <image>?" and facts.pictures == ("pictures/1-1.png",)
 
 
 def test_without_such_an_item_any_of_the_first_skill_is_taken_and_nobody_is_named() -> None:

@@ -10,18 +10,23 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedModel
 
+from bot.release.write import write_release_folder
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
 from bot.scoring.worker_spec import WorkerSpec
 from evaluation.errors import EvaluationError
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
+from fixtures.boards import write_board_task
 from fixtures.folders import ZOO_TASKS
+from fixtures.picture_models import make_picture_model, make_processor
 from merging.errors import MergingError
 from merging.identity import ModelId
+from merging.kinds import KINDS
 from merging.models.live import LiveModels
 from merging.partition import Partition
 from merging.recipes.weight_merge import WeightMerge
+from merging.sources.renamed import open_model
 from zoo.repo import LANGUAGE, MATH, MODELS
 
 
@@ -122,3 +127,35 @@ def test_a_written_model_is_scored_with_the_candidates_tokenizer_alone(
     (other / "tokenizer.json").write_text(json.dumps({**tokenizer, "normalizer": {"type": "Lowercase"}}))
     with pytest.raises(EvaluationError, match="other: its tokenizer, processor or scheduler has other rules"):
         worker.evaluate_folder(other, Split.SEARCH)
+
+
+def test_pictures_have_the_size_in_candidates_that_they_have_in_the_release(tmp_path: Path) -> None:
+    model, processor, eye = make_picture_model("idefics3"), make_processor("idefics3"), ModelId("reef/eye", "0" * 40)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "eye")
+    spec = WorkerSpec(
+        kind="vision-language",
+        sources=(eye,),
+        checkpoints=((eye, tmp_path / "eye"),),
+        config_source=eye,
+        dtype="float32",
+        skills=(Skill("boards", (SkillTask("board_say", "exact_match", None),)),),
+        task_folders=(write_board_task(tmp_path / "tasks"),),
+        sizes=SplitSizes(2, 4, 2),
+        seed=1,
+        resources=Resources(1, 1, "cpu", 1),
+        picture_size=16,
+    )
+    kind, names = KINDS["vision-language"], open_model(tmp_path / "eye").names
+    groups = kind.partition(
+        names, bands=1, modules_apart=False, ends_apart=False, components=kind.components(model)
+    ).single_group
+    recipe = WeightMerge.single(eye, groups, "float32", carrier=eye)
+    write_release_folder(recipe, {eye: tmp_path / "eye"}, eye, tmp_path / "release", "reef-1", 16)
+    small, whole = Worker(spec), Worker(replace(spec, picture_size=None))
+    scored = small.evaluate(recipe, Split.VALIDATION)
+    assert small.evaluate_folder(tmp_path / "release", Split.VALIDATION).scores == scored.scores
+    assert small.facts(Split.SEARCH).digest != whole.facts(Split.SEARCH).digest
+    with pytest.raises(EvaluationError, match="its tokenizer is not the one that the candidates were scored with"):
+        whole.evaluate_folder(tmp_path / "release", Split.VALIDATION)
+    assert json.loads((tmp_path / "release" / "shoal.json").read_bytes())["picture_size"] == 16

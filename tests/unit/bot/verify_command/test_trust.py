@@ -16,7 +16,7 @@ from bot.release.publish import PROVENANCE
 from bot.release.write import render_provenance
 from bot.verify_command.fetch import fetch_sources, is_release_file
 from bot.verify_command.verdicts import CheckOutcome
-from bot.verify_command.verify import Verifier, read_provenance
+from bot.verify_command.verify import Provenance, Verifier, read_provenance
 from evaluation.eval_set import EvalItem
 from evaluation.scores import ItemScore
 from fixtures.cycles import Listener, small_watchlist
@@ -110,7 +110,7 @@ def test_a_folder_that_is_no_release_is_named_with_what_it_lacks(verifier: Verif
 def test_a_changed_recipe_does_not_have_its_digest(tmp_path: Path) -> None:
     record = json.loads(render_provenance(RECIPE, SOURCE, "small-1", KINDS["language"]))
     (tmp_path / PROVENANCE).write_text(json.dumps(record))
-    assert read_provenance(tmp_path) == (RECIPE, SOURCE)
+    assert read_provenance(tmp_path) == Provenance(RECIPE, SOURCE)
     record["recipe"]["dtype"] = "bfloat16"
     (tmp_path / PROVENANCE).write_text(json.dumps(record))
     with pytest.raises(ShoalError, match=r"shoal\.json: recipe_digest is not that of its recipe"):

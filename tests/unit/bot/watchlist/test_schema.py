@@ -110,6 +110,7 @@ VALUES: dict[str, list[Any]] = {
         *({"adapter": "a/b", "scale": scale} for scale in [1, 0.5, -1, 0, 10, 10.5, -11, "1", True, None, {}]),
         *({"adapter": "a/b", "scale": scale} for scale in [[0.5, 1.2], [0, 1], [0, 0], [1], [1, 2, 3], ["1", 2], []]),
     ],
+    "picture_size": [*COUNTS, 512, 4096, 5000],
     "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
@@ -220,7 +221,7 @@ VALUES: dict[str, list[Any]] = {
 }
 """Key → values for it; those after the first dot are put into the groups of a good watchlist."""
 
-OF_COMPONENTS = ("carrier", "watch.language_models", "search.components")
+OF_COMPONENTS = ("carrier", "watch.language_models", "search.components", "picture_size")
 """Keys that only kinds of several components have."""
 
 TOGETHER: dict[str, dict[str, Any]] = {

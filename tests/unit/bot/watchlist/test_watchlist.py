@@ -209,6 +209,10 @@ def test_a_wrong_value_is_reported_with_its_remedy(faults_of, line, expected):
             "kind: vision-language\nsearch: {components: {vision_tower: merge}}",
             "search.components.vision_tower: got 'merge': is for no component of such models; write vision tower or",
         ),
+        (
+            "picture_size: 512",
+            "picture_size: got 512: is not read where kind is language, whose models see no pictures",
+        ),
         ("gate: {minimum: {maths: 0.5}}", "gate.minimum.maths: got 0.5: is for no skill of this file"),
         ("schedule: {cron: 0 3 * * 8}", "schedule.cron: got '0 3 * * 8': weekday '8' is neither 0-7"),
         ("schedule: {cron: every day}", "2 fields where cron has 5"),
