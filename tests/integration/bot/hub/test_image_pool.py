@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from bot.cycle.probe import timing
 from bot.cycle.probe.measure import measure_speed
 from bot.hub.client import Hub
+from bot.hub.discovery.rules import first_refusal, with_lora_file
 from bot.hub.download import fetch_pool
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
@@ -314,13 +315,14 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
     for member, place in ((glaze, saved), (wash, tmp_path / "style.safetensors")):
         for name, weight in fused(fetched.folders[member.ref], place).items():
             torch.testing.assert_close(weights[member.ref].tensor(name).float(), weight, rtol=1e-5, atol=1e-6)
-    chosen = find(server, max_sources=8, search={"components": {"text encoder": "choose"}})
+    chosen = find(server, max_sources=8, pinned=["reef/silent"], search={"components": {"text encoder": "choose"}})
     reasons = {verdict.repo: verdict.reason for verdict in chosen.verdicts}
     assert "its LoRA changes the text encoder, which is taken whole" in reasons["reef/glaze"]
-    without = find(server, watch={**WATCHED["watch"], "adapters": False})
-    assert {source.repo for source in without.sources} == {CHALK, INK, OIL}
-    pinned = find(server, max_sources=8, pinned=["reef/silent"])
-    assert any(source.repo == "reef/silent" and source.ref.location == BASE for source in pinned.sources)
+    # Whoever pins a LoRA whose card names no base means the pool's.
+    assert any(source.repo == "reef/silent" and source.ref.location == BASE for source in chosen.sources)
+    unwanted = make_watchlist(watch={**WATCHED["watch"], "adapters": False})
+    found = with_lora_file(glaze.candidate, unwanted)
+    assert first_refusal(found, unwanted, datetime.now(UTC)) == "it is an adapter, and watch.adapters is false"
     for name in loras:
         server.store.delete_repo(f"reef/{name}")
 
