@@ -53,7 +53,8 @@ class WeightFiles:
     @property
     def paths(self) -> tuple[str, ...]:
         """All of the files, by their paths in the pipeline's folder."""
-        return tuple(f"{self.folder}/{name}" for name in (self.single, self.index, *self.shards) if name)
+        names = filter(None, (self.single, self.index, *self.shards))
+        return tuple(f"{self.folder}/{name}" if self.folder else name for name in names)
 
     def plain_name(self, name: str) -> str:
         """The name that one of the files has where there is one variant alone: without the variant."""

@@ -125,7 +125,8 @@ class Candidate:
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index among the sources that the watchlist names, None for a model found by listing.
     stated: whether the licence is not the card's, but the watchlist's statement.
-    adapter_file: the one file that is meant, of a repo with LoRAs that peft did not save; None for anything else.
+    adapter_file: the one file that is meant, of a repo with LoRAs that peft did not save, or with checkpoints in one
+    file; None for anything else. part_files: paths of the files that are meant of a repo with a denoiser alone.
     pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
     rest of the description is that of the commit for which it was made. None for the model's own files.
     unused_conversion: why a conversion of the Hub's is not used; None if there is none, or it is.
@@ -155,6 +156,7 @@ class Candidate:
     dtypes: tuple[str, ...] = ()
     stated: bool = False
     adapter_file: str | None = None
+    part_files: frozenset[str] = frozenset()
     pull_request: int | None = None
     unused_conversion: str | None = None
     index: Mapping[str, object] | None = None
@@ -257,6 +259,8 @@ class Candidate:
     def _wants(self, path: str) -> bool:
         if self.adapter_file is not None:
             return path == self.adapter_file or is_licence_file(path)
+        if self.part_files:
+            return path in self.part_files or is_licence_file(path)
         if self.is_pipeline:
             return path in self._pipeline_paths or is_licence_file(path)
         if self.is_adapter and fnmatchcase(path, WEIGHTS):
