@@ -58,7 +58,10 @@ _WHOLE, BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", "
 """Dtypes, as safetensors names them, of weights that average, and of masks and positions that some files hold too."""
 
 _COMMA = ", "
-_OTHER_LICENCE, _LICENCE_NAME = "other", re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
+OTHER_LICENCE = "other"
+"""The Hub's id for licences that have none; the card gives a name."""
+
+_LICENCE_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 _PIPELINE_TAG = "diffusers:"
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
@@ -324,8 +327,8 @@ def _declared_licence(card: Mapping[str, object]) -> str | None:
     """The licences that a card lists; the name of one that the Hub has no id for, unless it is another one's id."""
     listed = _words(card.get("license"))
     named = card.get("license_name")
-    if listed == (_OTHER_LICENCE,) and isinstance(named, str) and _LICENCE_NAME.fullmatch(named):
-        return _OTHER_LICENCE if named.lower() in LICENCES.keys() - NAMED else named
+    if listed == (OTHER_LICENCE,) and isinstance(named, str) and _LICENCE_NAME.fullmatch(named):
+        return OTHER_LICENCE if named.lower() in LICENCES.keys() - NAMED else named
     return _COMMA.join(listed) or None
 
 
