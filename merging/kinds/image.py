@@ -62,10 +62,7 @@ class ImageGenerator:
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in MODELS),
         CompanionFile(SCHEDULER),
         CompanionFile("feature_extractor/preprocessor_config.json", may_point_to_code=True),
-        *(
-            CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True)
-            for number in NUMBERS
-        ),
+        *(CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True) for number in NUMBERS),
         *(
             CompanionFile(f"tokenizer{number}/{file.path}", file.max_bytes, file.may_point_to_code)
             for number in NUMBERS

@@ -65,7 +65,7 @@ class LivePipelines:
         for folder, source in parts.copied.items():
             self._put(folder, self._component(folder, source))
         tokenizers = [folder for folder in listed_components(self._config) if folder.startswith(TOKENIZER)]
-        if any([self._put(folder, self._tokenizer(folder, parts.owner(folder))) for folder in tokenizers]):
+        if [folder for folder in tokenizers if self._put(folder, self._tokenizer(folder, parts.owner(folder)))]:
             self.model = build_again(self.model)  # some pipelines have read a tokenizer's length when they were built
         return self.model
 
