@@ -9,7 +9,8 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.inspection.lora import choose_adapter_file, inspect_lora
-from bot.hub.inspection.member import Member, Unfit
+from bot.hub.inspection.member import Unfit
+from bot.hub.inspection.part import choose_part, inspect_part
 from bot.hub.inspection.reading import check_config
 from bot.hub.resolver import ModelFiles, ResolvedModel, Resolver
 from bot.merge_command.recipe_file import RecipeFile
@@ -52,8 +53,7 @@ class ResolvedPipeline(ResolvedModel):
     def _adapted(self, base: PipelineWeights, sources: Path) -> PipelineWeights:
         if self.adapter is None:
             return base
-        folder, file = self.adapter.folder(sources), self.adapter.id.file if self.adapter.remote else None
-        return open_lora(base, folder / file if file else folder)
+        return open_lora(base, _place(self.adapter, sources))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,15 @@ class PartialPipeline(ResolvedPipeline):
 
     def open_weights(self, sources: Path) -> PipelineWeights:
         """Its weights, once they are fetched."""
-        return self._adapted(open_partial(self.files.folder(sources), self.stored_model.config, "the carrier"), sources)
+        return self._adapted(
+            open_partial(_place(self.files, sources), self.stored_model.config, "the carrier"), sources
+        )
+
+
+def _place(files: ModelFiles, sources: Path) -> Path:
+    """The folder of files, or the one of them that is meant, once they are fetched."""
+    folder, file = files.folder(sources), files.id.file if files.remote else None
+    return folder / file if file else folder
 
 
 def resolve_sources(recipe: RecipeFile, resolver: Resolver, on_progress: OnProgress) -> dict[ModelId, ResolvedModel]:
@@ -125,8 +133,7 @@ def resolve_source(resolver: Resolver, model: ModelId, carrier: ResolvedModel | 
     place = resolver.find_place(model)
     try:
         if place is None:
-            candidate = resolver.find_repo(model.location, model.revision)
-            found = _read_pipeline_repo(model, resolver.inspect(model)) if candidate.is_pipeline else None
+            found = _read_repo(resolver, model, carrier)
         elif (place / INDEX).is_file():
             found = _read_pipeline(model, place)
         else:
@@ -148,7 +155,17 @@ def _read_pipeline(model: ModelId, folder: Path) -> ResolvedPipeline:
     return ResolvedPipeline(model, ModelFiles(model.plain, folder), _stored(open_pipeline(folder)), None)
 
 
-def _read_pipeline_repo(model: ModelId, member: Member) -> ResolvedPipeline:
+def _read_repo(resolver: Resolver, model: ModelId, carrier: ResolvedModel | None) -> ResolvedPipeline | None:
+    """A pipeline of the Hub, or a part of one; None for any other model."""
+    candidate = resolver.find_repo(model.location, model.revision)
+    if part := choose_part(candidate, model.file):
+        if carrier is None:
+            raise NeedsCarrier
+        remote, weights = inspect_part(resolver.hub, part, carrier.stored_model.config, str(carrier.written))
+        return PartialPipeline(model, ModelFiles(remote.ref, remote), _stored(weights), None)
+    if not candidate.is_pipeline:
+        return None
+    member = resolver.inspect(model)
     stored = StoredModel(member.config, member.headers, frozenset(), {}, {}, member.components)
     return ResolvedPipeline(model, ModelFiles(member.ref, *member.remotes), stored, None)
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from evaluation.pictures.sampler import Sampler
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
+
+_FAULTS = (TypeError, ValueError, AttributeError, LookupError, NotImplementedError)
+"""What pipelines and schedulers raise where settings, or components, do not fit each other."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Painter:
         checked = inspect.signature(self._pipeline.check_inputs).parameters
         try:
             self._pipeline.check_inputs(**{name: given[name] for name in checked if name in given})
-        except ValueError as error:
+        except _FAULTS as error:
             raise EvaluationError(f"sampler: {pipeline} does not take it: {' '.join(str(error).split())}") from error
         _make_scheduler(self._pipeline, sampler)
 
@@ -92,10 +96,11 @@ class Painter:
         noise = [torch.Generator("cpu").manual_seed(drawing.seed) for drawing in batch]
         arguments = _for_batch(sampler.arguments, len(batch))
         try:
-            drawn = self._pipeline(
-                prompt=[drawing.prompt for drawing in batch], generator=noise, output_type="np", **arguments
-            ).images
-        except (TypeError, ValueError) as error:
+            with _noise_for_steps(self._pipeline.scheduler, noise):
+                drawn = self._pipeline(
+                    prompt=[drawing.prompt for drawing in batch], generator=noise, output_type="np", **arguments
+                ).images
+        except _FAULTS as error:
             raise EvaluationError(
                 f"{type(self._pipeline).__name__} cannot draw {batch[0].prompt[:60]!r}: {' '.join(str(error).split())}"
             ) from error
@@ -127,8 +132,28 @@ def _make_scheduler(pipeline: DiffusionPipeline, sampler: Sampler) -> SchedulerM
         raise EvaluationError(f"sampler.scheduler.class: got {name!r}: diffusers has no such scheduler")
     if unknown := sorted(given.keys() - inspect.signature(made).parameters.keys()):
         raise EvaluationError(f"sampler.scheduler.{unknown[0]}: {name} has no such setting; leave it out")
-    scheduler: SchedulerMixin = made.from_config(own.config, **given)  # type: ignore[attr-defined]
+    try:
+        scheduler: SchedulerMixin = made.from_config(own.config, **given)  # type: ignore[attr-defined]
+    except _FAULTS as error:
+        words = " ".join(str(error).split())[:200]
+        raise EvaluationError(f"sampler.scheduler: {name} cannot be made with these settings ({words})") from error
     return scheduler
+
+
+@contextmanager
+def _noise_for_steps(scheduler: Any, noise: Sequence[torch.Generator]) -> Iterator[None]:
+    """Have a scheduler that adds noise in its steps draw it with these generators.
+
+    Not every pipeline hands them on; without them the noise would be another one in every process.
+    """
+    if "generator" not in inspect.signature(scheduler.step).parameters:
+        yield
+        return
+    scheduler.step = partial(scheduler.step, generator=noise)
+    try:
+        yield
+    finally:
+        del scheduler.step
 
 
 def _for_batch(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from merging.pipelines.index import (
     DENOISER,
     DENOISERS,
     INDEX,
+    MODELS,
     NO_MERGEKIT,
+    NUMBERS,
+    SCHEDULER_CONFIG,
     VAE,
     component_folder,
     component_name,
@@ -34,16 +37,8 @@ if TYPE_CHECKING:
     from merging.sources.family import TensorHeader
     from merging.sources.weights import Weights
 
-SCHEDULER = "scheduler/scheduler_config.json"
+SCHEDULER = f"scheduler/{SCHEDULER_CONFIG}"
 _ENDING = "Pipeline"
-_NUMBERED = ("", "_2", "_3")
-_MODELS = (
-    *DENOISERS,
-    "vae",
-    *(f"text_encoder{number}" for number in _NUMBERED),
-    "image_encoder",
-    "safety_checker",
-)
 
 
 class ImageGenerator:
@@ -53,7 +48,7 @@ class ImageGenerator:
     library = "diffusers"
     pipeline_tag = "text-to-image"
     inner_kinds: tuple[str, ...] = ()
-    other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in _NUMBERED), VAE)
+    other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in NUMBERS), VAE)
     processor_files: tuple[str, ...] = ()
     processor_name = "scheduler"
     auto_classes = ("DiffusionPipeline", None)
@@ -64,16 +59,13 @@ class ImageGenerator:
     mergekit_refusal: str | None = NO_MERGEKIT
     files = (
         CompanionFile(INDEX),
-        *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in _MODELS),
+        *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in MODELS),
         CompanionFile(SCHEDULER),
         CompanionFile("feature_extractor/preprocessor_config.json", may_point_to_code=True),
-        *(
-            CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True)
-            for number in _NUMBERED
-        ),
+        *(CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True) for number in NUMBERS),
         *(
             CompanionFile(f"tokenizer{number}/{file.path}", file.max_bytes, file.may_point_to_code)
-            for number in _NUMBERED
+            for number in NUMBERS
             for file in TOKENIZER_FILES
         ),
     )

@@ -22,6 +22,16 @@ DENOISERS = ("unet", "transformer")
 
 VAE, DENOISER, SCHEDULER = "VAE", "denoiser", "scheduler"
 
+SCHEDULER_CONFIG = "scheduler_config.json"
+
+NUMBERS = ("", "_2", "_3")
+"""Ends of the folders of text encoders, and of their tokenizers."""
+
+MODELS = (*DENOISERS, "vae", *(f"text_encoder{number}" for number in NUMBERS), "image_encoder", "safety_checker")
+"""The folders of components with weights. Pipelines with others are refused: their files would not be carried over."""
+
+_KNOWN = frozenset({*MODELS, SCHEDULER, "feature_extractor", *(f"tokenizer{number}" for number in NUMBERS)})
+
 NO_MERGEKIT = "mergekit does not merge pipelines."
 """The place of the recipe that mergekit would read."""
 
@@ -53,7 +63,8 @@ class WeightFiles:
     @property
     def paths(self) -> tuple[str, ...]:
         """All of the files, by their paths in the pipeline's folder."""
-        return tuple(f"{self.folder}/{name}" for name in (self.single, self.index, *self.shards) if name)
+        names = filter(None, (self.single, self.index, *self.shards))
+        return tuple(f"{self.folder}/{name}" if self.folder else name for name in names)
 
     def plain_name(self, name: str) -> str:
         """The name that one of the files has where there is one variant alone: without the variant."""
@@ -97,6 +108,8 @@ def find_index_fault(index: Mapping[str, Any]) -> str | None:
     for folder, (library, class_name) in listed_components(index).items():
         if not folder.isidentifier():
             return f"its component {folder[:60]!r} is not the name of a folder"
+        if folder not in _KNOWN:
+            return f"its component {folder[:60]} is of a kind that shoal cannot carry over"
         if not is_known_class(library, class_name):
             known = "a class of diffusers or transformers"
             return f"its component {folder[:60]} is {library[:60]}.{class_name[:60]}, not {known}"
@@ -134,8 +147,8 @@ def needed_files(index: Mapping[str, Any], files: Iterable[str], companions: Ite
 def weight_files(index: Mapping[str, Any], files: Iterable[str]) -> dict[str, WeightFiles]:
     """The weight files of each component that has weights, by folder: those without a variant before others.
 
-    files: the paths of all files in the pipeline's folder. MergingError, in a few words, for a component without files,
-    with pickled weights alone, or with parts of several variants.
+    files: the paths of all files in the pipeline's folder. MergingError, in a few words, for a component without files
+    or without its config, with pickled weights alone, or with parts of several variants.
     """
     inside: dict[str, list[str]] = defaultdict(list)
     for path in files:
@@ -147,7 +160,11 @@ def weight_files(index: Mapping[str, Any], files: Iterable[str]) -> dict[str, We
         names = inside[folder]
         if not names:
             raise MergingError(f"it lacks its component {folder}: {INDEX} lists it, and no file of it is there")
-        if "config.json" in names or folder in DENOISERS:
+        if folder == SCHEDULER and SCHEDULER_CONFIG not in names:
+            raise MergingError(f"its component {folder} has no {SCHEDULER_CONFIG}")
+        if folder in MODELS:
+            if "config.json" not in names:
+                raise MergingError(f"its component {folder} has no config.json")
             found[folder] = _choose_variant(folder, names)
     return found
 

@@ -11,7 +11,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.models.live import LiveWeights
 from merging.pipelines.index import listed_components
-from merging.pipelines.loading import load_component, load_component_tokenizer, load_pipeline
+from merging.pipelines.loading import build_again, load_component, load_component_tokenizer, load_pipeline
 from merging.pipelines.parts import TOKENIZER, PipelineParts, owner_of, plan_parts
 from merging.pipelines.weights import open_pipeline
 from merging.sources.model_config import read_model_config
@@ -64,9 +64,9 @@ class LivePipelines:
             self._put(folder, module)
         for folder, source in parts.copied.items():
             self._put(folder, self._component(folder, source))
-        for folder in listed_components(self._config):
-            if folder.startswith(TOKENIZER):
-                self._put(folder, self._tokenizer(folder, parts.owner(folder)))
+        tokenizers = [folder for folder in listed_components(self._config) if folder.startswith(TOKENIZER)]
+        if [folder for folder in tokenizers if self._put(folder, self._tokenizer(folder, parts.owner(folder)))]:
+            self.model = build_again(self.model)  # some pipelines have read a tokenizer's length when they were built
         return self.model
 
     def path(self, recipe: PathRecipe) -> Any:
@@ -82,9 +82,12 @@ class LivePipelines:
         """A key of a component's weights, which nobody then has to read to see that they are as they were."""
         return f"live {next(self._keys)}"
 
-    def _put(self, folder: str, component: Any) -> None:
-        if getattr(self.model, folder) is not component:
-            self.model.register_modules(**{folder: component})
+    def _put(self, folder: str, component: Any) -> bool:
+        """Have the pipeline use a component; whether it used another one before."""
+        if getattr(self.model, folder) is component:
+            return False
+        self.model.register_modules(**{folder: component})
+        return True
 
     def _rewritten_component(self, folder: str, parts: PipelineParts) -> tuple[nn.Module, LiveWeights]:
         """A component whose weights become a merge's; one that is taken whole has its owner's settings."""

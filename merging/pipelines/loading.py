@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,17 @@ def load_pipeline(folder: Path, components: Mapping[str, nn.Module], dtype: str)
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def build_again(pipeline: Any) -> Any:
+    """A pipeline of the same components and settings, which has asked its components anew for what it keeps of them."""
+    components = pipeline.components
+    asked = inspect.signature(type(pipeline).__init__).parameters
+    settings = {name: pipeline.config[name] for name in asked if name in pipeline.config and name not in components}
+    with _quiet():
+        found = type(pipeline)(**components, **settings)
+    found.set_progress_bar_config(disable=True)
+    return found
 
 
 def load_component(folder: Path, files: WeightFiles, dtype: str) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from merging.errors import MergingError
 from merging.models.transformers_cache import cached_on_disk
 from merging.pipelines.diffusers_classes import component_class, diffusers_version, import_diffusers
-from merging.pipelines.index import COMPONENTS_KEY, component_name, denoiser_folder, listed_components
+from merging.pipelines.index import COMPONENTS_KEY, INDEX, component_name, denoiser_folder, listed_components
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,6 +125,15 @@ def _build_component(about: Mapping[str, Any], where: str) -> nn.Module:
     except _unbuildable() as error:
         reason = " ".join(str(error).split())[:300]
         raise MergingError(f"{where}: {library} cannot build this {class_name} ({reason})") from error
+
+
+def find_lack(config: Mapping[str, Any]) -> str | None:
+    """The reason why a pipeline's class cannot be built of the components that it lists; None if it can."""
+    pipeline = component_class("diffusers", str(config["_class_name"]))
+    asked = inspect.signature(pipeline.__init__).parameters.items()
+    needed = {name for name, one in asked if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
+    lacking = sorted(needed - {"self", *pipeline._optional_components} - listed_components(config).keys())
+    return f"it lacks its component {lacking[0]}: {INDEX} does not list it" if lacking else None
 
 
 def has_weights(config: Mapping[str, Any], folder: str) -> bool:

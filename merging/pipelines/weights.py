@@ -11,7 +11,7 @@ from torch import Tensor
 
 from merging.errors import MergingError
 from merging.pipelines.index import WeightFiles, find_index_fault, weight_files
-from merging.pipelines.naming import name_pipeline_tensors
+from merging.pipelines.naming import find_lack, name_pipeline_tensors
 from merging.sources.checkpoint import Checkpoint
 from merging.sources.family import TensorHeader
 from merging.sources.model_config import read_model_config
@@ -81,7 +81,7 @@ class PipelineWeights(Weights):
 def open_pipeline(folder: Path) -> PipelineWeights:
     """Read and check the headers of a pipeline's weights; MergingError names the file that is wrong."""
     config = read_model_config(folder)
-    if fault := find_index_fault(config):
+    if fault := find_index_fault(config) or find_lack(config):
         raise MergingError(f"{folder}: {fault}")
     listed = (path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file())
     try:

@@ -58,7 +58,10 @@ _WHOLE, BUFFERS = frozenset({"F64", "F32", "F16", "BF16"}), frozenset({"BOOL", "
 """Dtypes, as safetensors names them, of weights that average, and of masks and positions that some files hold too."""
 
 _COMMA = ", "
-_OTHER_LICENCE, _LICENCE_NAME = "other", re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
+OTHER_LICENCE = "other"
+"""The Hub's id for licences that have none; the card gives a name."""
+
+_LICENCE_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 _PIPELINE_TAG = "diffusers:"
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _OTHER_LANGUAGES = frozenset({"code", "multilingual", "other"})
@@ -125,7 +128,8 @@ class Candidate:
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index among the sources that the watchlist names, None for a model found by listing.
     stated: whether the licence is not the card's, but the watchlist's statement.
-    adapter_file: the one file that is meant, of a repo with LoRAs that peft did not save; None for anything else.
+    adapter_file: the one file that is meant, of a repo with LoRAs that peft did not save, or with checkpoints in one
+    file; None for anything else. part_files: paths of the files that are meant of a repo with a denoiser alone.
     pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
     rest of the description is that of the commit for which it was made. None for the model's own files.
     unused_conversion: why a conversion of the Hub's is not used; None if there is none, or it is.
@@ -155,6 +159,7 @@ class Candidate:
     dtypes: tuple[str, ...] = ()
     stated: bool = False
     adapter_file: str | None = None
+    part_files: frozenset[str] = frozenset()
     pull_request: int | None = None
     unused_conversion: str | None = None
     index: Mapping[str, object] | None = None
@@ -257,6 +262,8 @@ class Candidate:
     def _wants(self, path: str) -> bool:
         if self.adapter_file is not None:
             return path == self.adapter_file or is_licence_file(path)
+        if self.part_files:
+            return path in self.part_files or is_licence_file(path)
         if self.is_pipeline:
             return path in self._pipeline_paths or is_licence_file(path)
         if self.is_adapter and fnmatchcase(path, WEIGHTS):
@@ -320,8 +327,8 @@ def _declared_licence(card: Mapping[str, object]) -> str | None:
     """The licences that a card lists; the name of one that the Hub has no id for, unless it is another one's id."""
     listed = _words(card.get("license"))
     named = card.get("license_name")
-    if listed == (_OTHER_LICENCE,) and isinstance(named, str) and _LICENCE_NAME.fullmatch(named):
-        return _OTHER_LICENCE if named.lower() in LICENCES.keys() - NAMED else named
+    if listed == (OTHER_LICENCE,) and isinstance(named, str) and _LICENCE_NAME.fullmatch(named):
+        return OTHER_LICENCE if named.lower() in LICENCES.keys() - NAMED else named
     return _COMMA.join(listed) or None
 
 

@@ -14,10 +14,11 @@ from datetime import datetime
 from bot.errors import ShoalError
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub, Query
-from bot.hub.discovery.candidate import Candidate, Verdict, to_candidate
+from bot.hub.discovery.candidate import OTHER_LICENCE, Candidate, Verdict, to_candidate
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model, query_source
 from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal, with_lora_file
+from bot.hub.licences import licence_kind
 from bot.watchlist.sections import PinnedModel, WatchSection
 from bot.watchlist.watchlist import Watchlist
 from templates.escaping import plain
@@ -248,10 +249,12 @@ def _current_name(hub: Hub, reference: PinnedModel) -> str:
 def _contradicts_card(candidate: Candidate, reference: PinnedModel, key: str) -> str | None:
     """Why the licence that the watchlist states is not the model's; None if it states none, or its card declares none.
 
-    A card may also say "other", and leave the rest to a file.
+    A card may also say "other", with a name for which shoal has no rule, and leave the rest to a file.
     """
     stated, declared = reference.licence, candidate.licence
-    if stated is None or declared in (None, "other", stated):
+    if stated is None or declared in (None, OTHER_LICENCE, stated):
+        return None
+    if f"license:{OTHER_LICENCE}" in candidate.tags and licence_kind(declared) is None:
         return None
     return f"its card declares the licence {declared[:40]!r}, not {stated}; remove {key}.licence"
 

@@ -7,7 +7,7 @@ to what the Hub was not asked for yet, so the same rules serve an entry of a lis
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -276,6 +276,9 @@ FORM: tuple[FormRule, ...] = (
 )
 """Rules that hold for every merge, whatever the watchlist says."""
 
+PART: tuple[FormRule, ...] = (quantised, custom_code, oversized, unsafe)
+"""Those of them that hold for a part of a pipeline, too."""
+
 SAFETY: tuple[RefusalRule, ...] = (
     gated,
     private,
@@ -343,5 +346,10 @@ def first_refusal(
 
 def form_refusal(candidate: Candidate) -> str | None:
     """The first reason why no merge can take the model in, in one line; None if there is none."""
-    reasons = (rule(candidate, None, None) for rule in FORM)
+    return first_refusal_among(FORM, candidate)
+
+
+def first_refusal_among(rules: Iterable[FormRule], candidate: Candidate) -> str | None:
+    """The first reason by some of the rules that hold for every merge; None if there is none."""
+    reasons = (rule(candidate, None, None) for rule in rules)
     return next((plain(reason) for reason in reasons if reason is not None), None)

@@ -28,13 +28,14 @@ from merging.pipelines.index import (
     listed_components,
     weight_files,
 )
-from merging.pipelines.naming import name_pipeline_tensors
+from merging.pipelines.naming import find_lack, name_pipeline_tensors
 from merging.pipelines.parts import TEXT_ENCODER, TOKENIZER, find_tensor_fault, may_be_merged
 from merging.sources.family import TensorHeader
 from merging.sources.model_config import COMPONENT_CONFIGS
 from merging.tokenizers.comparison import TokenizerDigests, digest_vocabulary
 
-_WHOLE, _VOCABULARY, _MERGES, _PIECES = "tokenizer.json", "vocab.json", "merges.txt", "spiece.model"
+_WHOLE, _VOCABULARY, _MERGES = "tokenizer.json", "vocab.json", "merges.txt"
+_OTHERS = ("spiece.model", "tokenizer.model", "vocab.txt")
 """The file of a tokenizer, and those of one that has no such file."""
 
 
@@ -49,7 +50,7 @@ def inspect_pipeline(hub: Hub, candidate: Candidate) -> Member:
     index = candidate.index
     if index is None:
         raise Unfit(f"its {INDEX} was not read")
-    if fault := find_index_fault(index):
+    if fault := find_index_fault(index) or find_lack(index):
         raise Unfit(fault)
     check_pointers(INDEX, index)
     config = {**index, COMPONENTS_KEY: dict(_read_configs(hub, candidate, index))}
@@ -114,11 +115,11 @@ def _read_tokenizers(
     """Folder of a text encoder → the meaning of its tokenizer, of those that have one."""
     for folder in listed_components(index):
         tokenizer = folder.replace(TEXT_ENCODER, TOKENIZER, 1)
-        if folder.startswith(TEXT_ENCODER) and (found := _read_tokenizer(hub, candidate, tokenizer)) is not None:
-            yield folder, found
+        if folder.startswith(TEXT_ENCODER) and tokenizer in listed_components(index):
+            yield folder, _read_tokenizer(hub, candidate, tokenizer)
 
 
-def _read_tokenizer(hub: Hub, candidate: Candidate, folder: str) -> TokenizerDigests | None:
+def _read_tokenizer(hub: Hub, candidate: Candidate, folder: str) -> TokenizerDigests:
     if candidate.file(f"{folder}/{_WHOLE}"):
         return read_tokenizer_json(hub, candidate, f"{folder}/{_WHOLE}")
     if candidate.file(f"{folder}/{_VOCABULARY}"):
@@ -127,5 +128,7 @@ def _read_tokenizer(hub: Hub, candidate: Candidate, folder: str) -> TokenizerDig
         return digest_vocabulary(
             read_remote_json(hub, candidate, f"{folder}/{_VOCABULARY}"), content.decode(errors="replace")
         )
-    pieces = candidate.file(f"{folder}/{_PIECES}")
-    return TokenizerDigests({"pieces": str(pieces.content_id)}, {}, frozenset()) if pieces else None
+    for name in _OTHERS:
+        if (file := candidate.file(f"{folder}/{name}")) is not None:
+            return TokenizerDigests({"pieces": str(file.content_id)}, {}, frozenset())
+    raise Unfit(f"its {folder} has none of {', '.join((_WHOLE, _VOCABULARY, *_OTHERS))}")

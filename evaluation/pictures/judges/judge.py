@@ -103,9 +103,13 @@ def load_judge_model(description: str, folder: Path | None, loader: Any, device:
     if folder is None:
         raise EvaluationError(f"{description}: its files were not fetched")
     try:
-        model = loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        model, loading = loader.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError) as error:
         words = " ".join(str(error).split())[:300]
         raise EvaluationError(f"{description}: it cannot be loaded ({words}); use another model") from error
+    if missing := sorted(loading["missing_keys"]):  # transformers makes them up, otherwise in every process
+        raise EvaluationError(f"{description}: its files lack the weight {missing[0]}; use another model")
     return model.to(device).eval().requires_grad_(False), processor

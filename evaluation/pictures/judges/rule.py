@@ -98,15 +98,22 @@ class RuleJudge:
 
 
 def _import(path: Path) -> object:
-    """The module of a file, imported anew; files beside it can be imported by it under their plain names."""
+    """The module of a file, imported anew; files beside it can be imported by it under their plain names.
+
+    These are forgotten afterwards: another task's folder may have other files of the same names.
+    """
     spec = importlib.util.spec_from_file_location(f"shoal_rule_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(path.parent))
+        for name in sys.modules.keys() - before:
+            if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(path.parent):
+                del sys.modules[name]
     return module
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from merging.errors import MergingError
 from merging.pipelines.diffusers_classes import is_known_class
-from merging.pipelines.index import COMPONENTS_KEY, DENOISERS, INDEX, denoiser_folder, listed_components, weight_files
+from merging.pipelines.index import COMPONENTS_KEY, DENOISERS, INDEX, WeightFiles, denoiser_folder, weight_files
 from merging.pipelines.weights import PipelineWeights
 from merging.sources.checkpoint import Checkpoint
 from merging.sources.json_object import read_json_object
+from merging.sources.weights import Weights
 
 CONFIG = "config.json"
 
@@ -38,24 +40,52 @@ def within_carrier(carrier: Mapping[str, Any], denoiser: Mapping[str, Any]) -> d
     return {**carrier, folder: ["diffusers", class_name], COMPONENTS_KEY: components}
 
 
+def denoiser_files(files: Iterable[str], place: str) -> WeightFiles:
+    """The weight files of the denoiser at a place that `find_lone_denoiser` gave; MergingError if none are whole.
+
+    files: the paths of all that is there. The result's are within the place, but for its `paths`.
+    """
+    start = f"{place}/" if place else ""
+    inside = [path.removeprefix(start) for path in files if path.startswith(start)]
+    folder = place or DENOISERS[0]
+    found = weight_files({folder: ["diffusers", "Model"]}, [f"{folder}/{name}" for name in inside])[folder]
+    return replace(found, folder=place)
+
+
+def open_denoiser(folder: Path) -> Checkpoint:
+    """The weights of a denoiser alone by the names in its files; MergingError names what is wrong."""
+    listed = _list_files(folder)
+    place = find_lone_denoiser(listed)
+    if place is None:
+        raise MergingError(f"{folder}: it is neither a pipeline, which has {INDEX}, nor a denoiser alone")
+    try:
+        files = denoiser_files(listed, place)
+    except MergingError as error:
+        raise MergingError(f"{folder}: {error}") from error
+    return Checkpoint.open(folder / place, files.single, files.index)
+
+
 def open_lone_denoiser(folder: Path, carrier: Mapping[str, Any]) -> PipelineWeights:
     """A denoiser's weights by the names of the carrier's; MergingError names the file that is wrong.
 
     carrier: its config.
     """
-    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
-    listed = [path.relative_to(folder).as_posix() for path in found]
-    place = find_lone_denoiser(listed)
-    if place is None:
-        raise MergingError(f"{folder}: it is neither a pipeline, which has {INDEX}, nor a denoiser alone")
-    own = denoiser_folder(carrier)
-    inside = [path.removeprefix(f"{place}/" if place else "") for path in listed if path.startswith(place)]
+    weights = open_denoiser(folder)
     try:
-        config = within_carrier(carrier, read_json_object(folder / place / CONFIG))
-        index = {own: list(listed_components(config)[own])}
-        files = weight_files(index, [f"{own}/{name}" for name in inside])[own]
+        return place_denoiser(folder, weights, carrier, read_json_object(weights.folder / CONFIG))
     except MergingError as error:
         raise MergingError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
-    weights = Checkpoint.open(folder / place, files.single, files.index)
+
+
+def place_denoiser(
+    folder: Path, weights: Weights, carrier: Mapping[str, Any], config: Mapping[str, Any]
+) -> PipelineWeights:
+    """A denoiser's weights by the names of the carrier's. config: the denoiser's."""
+    own = denoiser_folder(carrier)
     names = {f"{own}.{name}": f"{own}.{name}" for name in weights.names}
-    return PipelineWeights(folder, {own: weights}, names, (), config)
+    return PipelineWeights(folder, {own: weights}, names, (), within_carrier(carrier, config))
+
+
+def _list_files(folder: Path) -> list[str]:
+    found = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
+    return [path.relative_to(folder).as_posix() for path in found]

@@ -76,7 +76,11 @@ def open_single_file(path: Path, carrier: Mapping[str, Any], label: str) -> Pipe
     """
     if path.suffix in PICKLED_ENDINGS:
         raise MergingError(f"{path}: a pickled checkpoint is a program: save its weights as {ENDING}")
-    file = Checkpoint.open(path.parent, path.name)
+    return convert_single_file(path, Checkpoint.open(path.parent, path.name), carrier, label)
+
+
+def convert_single_file(path: Path, file: Weights, carrier: Mapping[str, Any], label: str) -> PipelineWeights:
+    """As `open_single_file`. file: the tensors under the names in it, of which the headers alone are read."""
     listed, denoiser = listed_components(carrier), denoiser_folder(carrier)
     if _PREDICTION_MARK in file.headers and (said := _prediction(carrier)) != "v_prediction":
         raise MergingError(f"{path}: it is a checkpoint of v_prediction, {label} of {said}")
@@ -91,7 +95,7 @@ def open_single_file(path: Path, carrier: Mapping[str, Any], label: str) -> Pipe
     return PipelineWeights(path, components, names, (), carrier)
 
 
-def _record(file: Checkpoint) -> dict[str, Recording]:
+def _record(file: Weights) -> dict[str, Recording]:
     """The tensors of a file, none of them read."""
     found = {}
     for name, header in file.headers.items():
@@ -200,7 +204,7 @@ def _clip(model: Any, file: dict[str, Recording]) -> Iterator[Recordings]:
         yield openai(file, "text_encoders.clip_g.transformer.")
 
 
-def _why_no_denoiser(file: Checkpoint, label: str) -> str:
+def _why_no_denoiser(file: Weights, label: str) -> str:
     if any("lora" in name for name in file.names):
         return "it is a LoRA, not a checkpoint; write it after its base as base+lora"
     return f"it has no denoiser like that of {label}; it begins with {next(iter(file.names), 'nothing')[:100]}"

@@ -265,9 +265,11 @@ def test_a_pin_that_is_refused_is_not_taken_from_a_list_instead(hub, find):
 
 
 def test_a_licence_is_stated_for_a_pinned_model_whose_card_declares_none(hub):
-    for name, licence in (("silent", None), ("vague", "other"), ("plain", "mit"), ("same", "apache-2.0")):
+    named = "other\nlicense_name: fish-licence"
+    cards = {"silent": None, "vague": "other", "plain": "mit", "same": "apache-2.0", "named": named}
+    for name, licence in cards.items():
         hub.store.commit(f"reef/{name}", files(1, licence=licence))
-    pins = tuple({"repo": f"reef/{name}", "licence": "apache-2.0"} for name in ("silent", "vague", "plain", "same"))
+    pins = tuple({"repo": f"reef/{name}", "licence": "apache-2.0"} for name in cards)
     found = discover_candidates(
         Hub(hub.endpoint, hub.token), watchlist(watch={"tags": ()}, pinned=pins), datetime.now(UTC)
     )
@@ -275,6 +277,7 @@ def test_a_licence_is_stated_for_a_pinned_model_whose_card_declares_none(hub):
         ("reef/silent", "apache-2.0", True),
         ("reef/vague", "apache-2.0", True),
         ("reef/same", "apache-2.0", False),
+        ("reef/named", "apache-2.0", True),
     ]
     (refused,) = found.refused
     assert refused.reason == "its card declares the licence 'mit', not apache-2.0; remove pinned[2].licence"

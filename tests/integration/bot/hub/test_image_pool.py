@@ -175,6 +175,9 @@ def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
     family = f"not of the family of {CHALK}: "
     odd = {
         "lame": (without("vae/"), "it lacks its component vae: model_index.json lists it, and no file of it is there"),
+        "bare": (without("vae/config.json"), "its component vae has no config.json"),
+        "mute": (without("tokenizer/tokenizer.json"), "its tokenizer has none of tokenizer.json, vocab.json, spiece."),
+        "blind": (changed("model_index.json", vae=[None, None]), "it lacks its component vae: model_index.json does"),
         "pickled": (
             without(unet) | {f"{unet}.bin": b"pickle"},
             "its component unet has pickled weights alone (diffusion_pytorch_model.bin)",

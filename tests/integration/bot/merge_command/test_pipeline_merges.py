@@ -19,10 +19,13 @@ from bot.home import Home
 from bot.hub.client import Hub
 from bot.merge_command.merge import Merged, Merger
 from bot.progress import TerminalNarrator
+from fixtures.image_pool import image_card
 from fixtures.ldm_files import save_single_file
 from fixtures.tiny_loras import fused, save_lora
 from fixtures.tiny_models import tiny_model
 from fixtures.tiny_pipelines import make_source
+from localhub import running
+from merging.identity import ModelId
 from merging.writing.companions import RECIPE_NAME
 
 FAMILY = "StableDiffusionPipeline"
@@ -175,6 +178,42 @@ def make_unfit(lagoon: Path) -> None:
 
 def change_json(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_repos_of_the_hub_give_the_same_bytes_as_folders(lagoon: Path, tmp_path: Path) -> None:
+    """A pipeline, a checkpoint in one file beside other files, a denoiser alone, and a LoRA."""
+    repos = {"reef/a": "a", "reef/lone": "lone", "reef/style": "style"}
+    with running(tmp_path / "hub") as server:
+        for repo, name in repos.items():
+            files = [path for path in (lagoon / name).rglob("*") if path.is_file()]
+            contents = {path.relative_to(lagoon / name).as_posix(): path.read_bytes() for path in files}
+            server.store.commit(repo, contents | {"README.md": image_card(repo)})
+        single = {"big/file.safetensors": (lagoon / "file.safetensors").read_bytes(), "other.safetensors": b""}
+        server.store.commit("reef/files", single | {"README.md": image_card("reef/files")})
+        names = ("reef/a+reef/style", "reef/files:big/file.safetensors", "reef/lone")
+        content = {"merge_method": "linear", "carrier": "reef/a", "dtype": "float32", "parameters": {"weight": 1}}
+        (tmp_path / "hub.yml").write_text(yaml.safe_dump({**content, "models": [{"model": name} for name in names]}))
+        places = ("./a+./style", "./file.safetensors", "./lone")
+        folders = {**content, "carrier": "./a", "models": [{"model": place} for place in places]}
+        hub = Hub(server.endpoint, None, sleep=lambda _: None)
+        merger = Merger(Home(tmp_path / "home"), hub, TerminalNarrator(Console(quiet=True)))
+        planned = merger.check(tmp_path / "hub.yml", tmp_path / "out")
+        fetched = merger.merge(tmp_path / "hub.yml", tmp_path / "out")
+    own, _ = merge(lagoon, folders)
+    ours, theirs = ({path: digest for path, digest in found.files.items() if "/" in path} for found in (fetched, own))
+    assert ours == theirs and len(ours) > 8 and not planned.files
+    assert planned.plan.download_bytes == sum(repo.candidate.download_bytes for repo in planned.plan.missing)
+    there = {path.relative_to(tmp_path / "home" / "sources").parts[0] for path in _fetched(tmp_path)}
+    assert there == {"reef--a", "reef--lone", "reef--style", "reef--files"}
+    assert not [path for path in _fetched(tmp_path) if path.name == "other.safetensors"]
+    recipe = (fetched.target / RECIPE_NAME).read_text()
+    sha = planned.plan.sources[ModelId.parse("reef/files:big/file.safetensors")].id.revision
+    assert f"reef/files@{sha}:big/file.safetensors" in recipe
+    assert "license: openrail++" in (fetched.target / "README.md").read_text()
+
+
+def _fetched(place: Path) -> list[Path]:
+    return [path for path in (place / "home" / "sources").rglob("*") if path.is_file()]
 
 
 A_LINEAR = {"merge_method": "linear", "models": weighed(a=1, b=1)}

@@ -24,6 +24,7 @@ from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degener
 from evaluation.errors import EvaluationError
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
 from evaluation.pictures.flags import flag_picture
+from evaluation.pictures.judges import parse_judge
 from evaluation.pictures.rows import make_seed
 from evaluation.pictures.sampler import Sampler
 from evaluation.skills import Skill, SkillTask
@@ -158,9 +159,35 @@ def test_a_scheduler_of_the_task_s_own_is_used_and_the_pipeline_keeps_its_own(pi
         (Sampler(2, 3.0, 16, 16, options={"sharpness": 1}), "has no argument sharpness"),
         (Sampler(2, 3.0, 16, 16, scheduler={"class": "UNet2DModel"}), "no such scheduler"),
         (Sampler(2, 3.0, 16, 16, scheduler={"class": "DDIMScheduler", "speed": 1}), "has no such setting"),
+        (Sampler(2, 3.0, 16, 16, scheduler={"class": "DDIMScheduler", "beta_schedule": "x"}), "x is not implemented"),
+        (Sampler(2, 3.0, 16, 16, scheduler={"class": "SchedulerMixin"}), "cannot be made with these settings"),
     ):
         with pytest.raises(EvaluationError, match=words):
             painter.check(sampler)
+    with pytest.raises(EvaluationError, match="StableDiffusionPipeline cannot draw 'a red circle': tuple index"):
+        next(painter.draw(Sampler(2, 3.0, 16, 16, options={"clip_skip": 9}), [Drawing("a red circle", 5)]))
+
+
+def test_noise_that_a_scheduler_adds_is_the_item_s_own_even_where_the_pipeline_gives_it_no_generator() -> None:
+    pipeline = make_source("FluxPipeline", 0)
+    sampler = Sampler(3, 1.0, 16, 16, scheduler={"class": "FlowMatchLCMScheduler"}, options=CALLS["FluxPipeline"])
+    drawings = [Drawing("a red circle", 5), Drawing("a red circle", 6)]
+    apart = [drawn.pixels for batch in Painter(pipeline, "cpu", 1).draw(sampler, drawings) for drawn in batch]
+    (together,) = Painter(pipeline, "cpu", 2).draw(sampler, drawings)
+    for one, drawn in zip(apart, together, strict=True):
+        assert np.abs(one.astype(int) - drawn.pixels).max() <= 1
+    assert np.abs(apart[0].astype(int) - apart[1]).max() > 1
+
+
+def test_rules_of_two_folders_have_modules_of_one_name_each(tmp_path: Path) -> None:
+    given = []
+    for number in (1.0, 2.0):
+        (folder := tmp_path / str(number)).mkdir()
+        (folder / "helper.py").write_text(f"NUMBER = {number}\n")
+        (folder / "judge.py").write_text("import helper\n\ndef right(picture, row):\n    return helper.NUMBER\n")
+        judge = parse_judge("judge", {"rule": str(folder / "judge.right")}).open(None, "cpu")
+        given.append(judge.judge([Image.new("RGB", (8, 8))], [{"prompt": "a cat"}]))
+    assert given == [[{"score": 1.0}], [{"score": 2.0}]]
 
 
 def test_batches_that_do_not_fit_are_halved(pipeline: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPModel, Owlv2ForObjectDetection, SiglipModel
 
 from evaluation.errors import EvaluationError
@@ -150,6 +151,15 @@ def test_a_judge_that_is_gone_or_broken_or_blind_is_refused_before_it_is_asked(t
                 model.visual_projection.weight[0] = model.vision_model.post_layernorm.bias * 0 + 1
                 model.vision_model.post_layernorm.weight.zero_()
         model.save_pretrained(tmp_path)
+        with pytest.raises(EvaluationError, match=words):
+            JudgeDesk(judge, tmp_path, ["score"], ROWS[:1]).open("cpu")
+    weights = load_file(tmp_path / "model.safetensors")
+    for changed, words in (
+        ({"visual_projection.weight": torch.zeros(3, 3)}, "cannot be loaded"),
+        ({}, "its files lack the weight visual_projection.weight"),  # it would be drawn at random
+    ):
+        left = {name: tensor for name, tensor in weights.items() if name != "visual_projection.weight"}
+        save_file({**left, **changed}, tmp_path / "model.safetensors", {"format": "pt"})
         with pytest.raises(EvaluationError, match=words):
             JudgeDesk(judge, tmp_path, ["score"], ROWS[:1]).open("cpu")
 

@@ -9,6 +9,7 @@ import pytest
 from merging.kinds import find_refusal, kind_of
 from merging.pipelines import diffusers_classes
 from merging.pipelines.index import component_name, find_files_fault, find_index_fault, weight_files
+from merging.pipelines.naming import find_lack
 
 SD: dict[str, Any] = {
     "_class_name": "StableDiffusionPipeline",
@@ -48,6 +49,7 @@ UNET = "unet/diffusion_pytorch_model"
         ({"unet": ["os", "System"]}, "its component unet is os.System"),
         ({"unet": ["UNet"]}, "model_index.json has ['UNet'] for unet, where a library and a class are due"),
         ({"../away": ["diffusers", "AutoencoderKL"]}, "its component '../away' is not the name of a folder"),
+        ({"movq": ["diffusers", "VQModel"]}, "its component movq is of a kind that shoal cannot carry over"),
         ({"unet": [None, None]}, "got 0 denoisers: a pipeline of one unet or one transformer is needed"),
     ],
 )
@@ -96,6 +98,13 @@ def test_a_component_without_files_is_missing() -> None:
     assert find_files_fault(SD, files) == (
         "it lacks its component vae: model_index.json lists it, and no file of it is there"
     )
+    for config in ("vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json"):
+        left = {*SETTINGS, *WEIGHTS, f"{UNET}.safetensors", "scheduler/README.md"} - {config}
+        component, _, name = config.partition("/")
+        assert find_files_fault(SD, left) == f"its component {component} has no {name}"
+    assert find_lack(SD) is None
+    for entry in ([None, None], {"a": 1}):
+        assert find_lack(SD | {"vae": entry}) == "it lacks its component vae: model_index.json does not list it"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,21 @@ def test_a_text_encoder_is_taken_whole_from_a_source_with_its_tokenizer(
     assert encoders["other"][0].get_input_embeddings().weight.shape == (20, 16)
 
 
+def test_a_pipeline_is_built_for_the_length_of_the_tokenizer_that_comes_with_a_text_encoder(tmp_path: Path) -> None:
+    family = {}
+    for model, length in ((FIRST, 8), (SECOND, 6)):
+        pipeline = make_source("StableDiffusion3Pipeline", length)
+        pipeline.tokenizer.model_max_length = length
+        pipeline.save_pretrained(tmp_path / str(length))
+        family[model] = open_pipeline(tmp_path / str(length))
+    live = IMAGE.live(family[FIRST].folder, family, dtype="float32")
+    for name, source in (("other", SECOND), ("own", FIRST)):
+        recipe = average(divide(family, source), (0.5,) * 4)
+        drawn = draw(recipe.live_model(live))
+        write_release(recipe, family, tmp_path / name, {})
+        assert np.array_equal(drawn, draw(DiffusionPipeline.from_pretrained(tmp_path / name)))
+
+
 def test_a_source_alone_draws_what_it_draws_by_itself(
     sources: Mapping[ModelId, PipelineWeights], tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ def test_a_denoiser_alone_is_read_from_the_top_or_from_its_folder(folder: Path, 
     with pytest.raises(MergingError, match=r"it is neither a pipeline, which has model_index\.json, nor a denoiser"):
         open_lone_denoiser(tmp_path, carrier)
     (tmp_path / "config.json").write_text('{"_class_name": "MyUNet"}')
-    (tmp_path / "diffusion_pytorch_model.safetensors").touch()
+    save_file({"a": torch.ones(2)}, tmp_path / "diffusion_pytorch_model.safetensors")
     with pytest.raises(MergingError, match="its unet is MyUNet, not a class of diffusers"):
         open_lone_denoiser(tmp_path, carrier)
 
