@@ -40,7 +40,6 @@ from merging.methods import METHODS
 _TOP = (
     "merge_method",
     "base_model",
-    "carrier",
     "models",
     "slices",
     "modules",
@@ -103,7 +102,6 @@ class _Reader:
         dtypes = [self.dtype(top.get(key), (key,)) for key in ("out_dtype", "dtype")]
         tokenizer = self.tokenizer(top, base)
         template = self.chat_template(top.get("chat_template"))
-        carrier = self.optional_model(top, "carrier", ())
         # A module may be that of a single model, whatever the method.
         for one in (*slices, *(other for other in (modules or {}).values() if len(other.inputs) > 1)):
             self.check_inputs(one)

@@ -55,18 +55,13 @@ def module_faults(
     config: MergeConfig, stored_models: Mapping[ModelId, StoredModel], components: Components
 ) -> Iterator[ConfigFault]:
     """Modules of a file that would have no effect, and what only pipelines have. components: those of the result."""
-    if config.carrier is not None:
-        why = "only merges of pipelines have one; the result is like the base_model or the first model: leave it out"
-        yield ConfigFault(("carrier",), str(config.carrier), why)
     main = config.slices[0].place[:2]
     if main == ("modules", DENOISER):
         yield ConfigFault(main, "a module", f"only pipelines have a {DENOISER}; write models or slices without modules")
     seen: dict[str, str] = {}
     for name, module in (config.modules or {}).items():
-        component, models = (
-            VISION_LANGUAGE_MODULES.others.get(name, name),
-            dict.fromkeys(entry.model for entry in module.inputs),
-        )
+        component = VISION_LANGUAGE_MODULES.others.get(name, name)
+        models = dict.fromkeys(entry.model for entry in module.inputs)
         first = seen.setdefault(component, name)
         if component not in components:
             why = f"the result has no {component}, only {', '.join(components) or LANGUAGE}; leave it out"

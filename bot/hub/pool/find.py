@@ -69,10 +69,9 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     members, unfit = _inspect_candidates(hub, watchlist, found.candidates, bases, now, on_progress)
     carrier = choose_carrier(watchlist, members, inspected_base, look_up, [*unfit, *found.refused])
     united = watchlist.search.vocabulary != SAME
-    related, unrelated = keep_one_family(
-        members, carrier or inspected_base, united=united, components=watchlist.search.components
-    )
-    distinct, duplicates = drop_duplicates(related, inspected_base, watchlist.search.components)
+    components = watchlist.search.components
+    related, unrelated = keep_one_family(members, carrier or inspected_base, united=united, components=components)
+    distinct, duplicates = drop_duplicates(related, inspected_base, components)
     lineage |= {member.repo: _find_ancestors(look_up, member) for member in distinct}
     last_stage = find_last_stage(hub, watchlist, carrier or inspected_base or members[0], now) if members else None
     if last_stage is not None:

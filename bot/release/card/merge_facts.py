@@ -142,7 +142,8 @@ class CostFacts:
 class RecipeFacts:
     """The merge; `mergekit_yaml` is the whole recipe in mergekit's format.
 
-    `vocabulary` says whose tokens it has; None where all sources have the same.
+    `vocabulary` says whose tokens it has; None where all sources have the same. `is_in_yaml` is False where mergekit's
+    format cannot say the merge: its file has nothing but the reason.
     """
 
     merge: WeightMergeFacts | PathFacts
@@ -150,11 +151,7 @@ class RecipeFacts:
     digest: str
     mergekit_yaml: str
     vocabulary: PoolVocabulary | None = None
-
-    @property
-    def is_in_yaml(self) -> bool:
-        """Whether mergekit's format can say the merge; otherwise its file has nothing but the reason."""
-        return not all(line.startswith("#") for line in self.mergekit_yaml.splitlines())
+    is_in_yaml: bool = True
 
     @property
     def path(self) -> PathFacts | None:

@@ -36,7 +36,8 @@ from merging.tensor_names import renumber
 def recipe_facts(recipe: Recipe, pool: Pool, mergekit_yaml: str) -> RecipeFacts:
     """The recipe's facts; `mergekit_yaml` is the text of its file for mergekit."""
     merge = _path_facts(recipe, pool) if recipe.hops else _weight_merge_facts(recipe.parts[0])
-    return RecipeFacts(merge, recipe.dtype, recipe.digest, mergekit_yaml, pool.vocabulary)
+    is_in_yaml = any(line.strip() and not line.startswith("#") for line in mergekit_yaml.splitlines())
+    return RecipeFacts(merge, recipe.dtype, recipe.digest, mergekit_yaml, pool.vocabulary, is_in_yaml)
 
 
 def base_facts(recipe: Recipe, pool: Pool) -> SourceFacts | None:

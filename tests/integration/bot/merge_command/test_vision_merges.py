@@ -183,7 +183,6 @@ def layers(one: str, other: str, taken: tuple[int, int]) -> list[dict[str, Any]]
             },
             "modules.vision_model: got a module: modules.vision_tower is the vision tower too; write one of the two",
         ),
-        ({"models": weighed(eye=1), "carrier": "./eye"}, "carrier: got ./eye: only merges of pipelines have one"),
         (
             {"modules": {"denoiser": {"models": weighed(eye=1)}}},
             "modules.denoiser: got a module: only pipelines have a denoiser; write models",
