@@ -164,6 +164,21 @@ def test_a_judge_that_is_gone_or_broken_or_blind_is_refused_before_it_is_asked(t
             JudgeDesk(judge, tmp_path, ["score"], ROWS[:1]).open("cpu")
 
 
+def test_a_rule_may_define_dataclasses_and_files_of_one_name_do_not_mix(tmp_path: Path) -> None:
+    code = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass Seen:\n    n: int\n"
+    )
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "own.py").write_text(
+            f"{code}\ndef score(picture, row):\n    return Seen({number}).n\n"
+        )
+    for number in (1, 2, 1):
+        judge = parse_judge("judge", {"rule": str(tmp_path / str(number) / "own.score")})
+        opened = JudgeDesk(judge, None, ["score"], ROWS[1:3]).open("cpu")
+        assert opened.judge(PICTURES[:1], ROWS[:1]) == [{"score": float(number)}]
+
+
 def test_the_report_split_has_another_judge_and_both_repos_are_found(tmp_path: Path) -> None:
     judge = f"similarity: {{repo: {REPO.repo}, revision: '{REPO.revision}'}}"
     other = {"similarity": {"repo": OTHER.repo, "revision": OTHER.revision}}
