@@ -91,13 +91,16 @@ def _quiet() -> Iterator[None]:
 
     bars = import_diffusers().utils.logging
     was_shown, were_shown = logging.is_progress_bar_enabled(), bars.is_progress_bar_enabled()
+    verbosity = bars.get_verbosity()
     logging.disable_progress_bar()
     bars.disable_progress_bar()
+    bars.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        bars.set_verbosity(verbosity)
         if was_shown:
             logging.enable_progress_bar()
         if were_shown:
