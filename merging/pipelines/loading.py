@@ -58,6 +58,8 @@ def load_component(folder: Path, files: WeightFiles, dtype: str) -> nn.Module:
         component: nn.Module = component_class(library, class_name).from_pretrained(
             folder / files.folder, variant=files.variant or None, use_safetensors=True, local_files_only=True, **named
         )
+    if lacking := next((name for name, weight in component.named_parameters() if weight.is_meta), None):
+        raise MergingError(f"{folder / files.folder}: its files lack the weight {lacking}")
     return component.eval().requires_grad_(False)
 
 

@@ -57,7 +57,7 @@ class RuleSettings:
         """Import the function. Raises EvaluationError if there is none."""
         try:
             found = getattr(_import(self.path), self.function, None)
-        except Exception as error:  # the user's own code
+        except (Exception, SystemExit) as error:  # the user's own code
             raise EvaluationError(f"{self.path.name} cannot be imported: {_words(error)}") from error
         if not callable(found):
             raise EvaluationError(f"{self.path.name} has no function {self.function}")

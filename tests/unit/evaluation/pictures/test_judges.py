@@ -207,6 +207,7 @@ def test_the_report_split_has_another_judge_and_both_repos_are_found(tmp_path: P
     [
         (None, "report_judge: it is missing; a search may learn to please similarity by some/judge@0000000"),
         ({"yes": NAMED}, "report_judge: got yes by some/judge@0000000, which is the search's judge"),
+        ({"yes": {**NAMED, "revision": OTHER.revision}}, "report_judge: got yes by some/judge@1111111, which is the"),
     ],
 )
 def test_a_model_must_not_judge_search_and_report(tmp_path: Path, report: object, words: str) -> None:
