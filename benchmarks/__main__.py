@@ -15,7 +15,10 @@ from pathlib import Path
 from benchmarks import record, tables
 
 NOT_ONES = frozenset(
-    {"__init__", "__main__", "random_models", "record", "served_bot", "simulated_cycles", "tables", "zoo_bench"}
+    {
+        *("__init__", "__main__", "random_models", "record", "served_bot", "simulated_cycles", "tables"),
+        *("uniform_pairs", "zoo_bench"),
+    }
 )
 """What benchmarks share."""
 

@@ -57,9 +57,23 @@ def demo_vision() -> list[list[str]]:
     return _report_split("demo_vision")
 
 
+def demo_image() -> list[list[str]]:
+    """The same of the demo that draws."""
+    return _report_split("demo_image")
+
+
 def uniform_pair() -> list[list[str]]:
     """The releases of the demo with pictures against the best merge with one weight for each source."""
-    found: Any = load("demo_vision")
+    return _against_pair("demo_vision")
+
+
+def uniform_pair_image() -> list[list[str]]:
+    """The same of the demo that draws."""
+    return _against_pair("demo_image")
+
+
+def _against_pair(benchmark: str) -> list[list[str]]:
+    found: Any = load(benchmark)
     weights = ", ".join(f"{name.partition('/')[2]} {weight:.1f}" for name, weight in found["pair"].items())
     rows = [["merge", "cross", "wins", "losses", "difference, 95 % interval"]]
     for row in found["against_pair"]:
@@ -442,6 +456,8 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             demo,
             demo_vision,
             uniform_pair,
+            demo_image,
+            uniform_pair_image,
             real,
             merges,
             vlm_merges,

@@ -25,6 +25,7 @@ from bot.watchlist.load import load_watchlist
 from bot.watchlist.sections import KindName, SpaceKind
 from bot.watchlist.watchlist import Watchlist
 from localhub import Store, running
+from zoo.pictures.populate import populate_pictures
 from zoo.populate import Publish, populate
 from zoo.smollm2.populate import populate_real
 from zoo.vision.populate import populate_sight
@@ -55,6 +56,7 @@ ZOOS: Mapping[KindName, Zoo] = MappingProxyType(
     {
         "language": Zoo(WATCHLIST, populate, "shoal-demo"),
         "vision-language": Zoo(WATCHLISTS / "demo-vision.yml", populate_sight, "shoal-vision"),
+        "image": Zoo(WATCHLISTS / "demo-image.yml", populate_pictures, "shoal-image"),
     }
 )
 """The demo of every kind of models."""

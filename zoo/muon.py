@@ -25,7 +25,7 @@ def orthogonalised(stack: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for two-dimensional parameters; matrices of one shape are orthogonalised in one batch."""
+    """Muon for matrices, and for kernels as matrices with a row for each filter; equal shapes are done in one batch."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         """`lr` is the size of a step in units of an orthogonal matrix, scaled by √max(1, rows/columns)."""
@@ -40,11 +40,11 @@ class Muon(torch.optim.Optimizer):
         """Move every matrix along its orthogonalised Nesterov momentum."""
         for group in self.param_groups:
             parameters = group["params"]
-            gradients = torch.stack([parameter.grad for parameter in parameters])
+            gradients = torch.stack([parameter.grad.flatten(1) for parameter in parameters])
             state = self.state[parameters[0]]
             average = state.setdefault("average", torch.zeros_like(gradients))
             average.lerp_(gradients, 1 - group["momentum"])
             update = orthogonalised(gradients.lerp(average, group["momentum"]))
             size = group["lr"] * max(1.0, update.shape[1] / update.shape[2]) ** 0.5
             for parameter, matrix in zip(parameters, update, strict=True):
-                parameter.sub_(matrix, alpha=size)
+                parameter.sub_(matrix.view_as(parameter), alpha=size)

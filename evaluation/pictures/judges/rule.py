@@ -57,7 +57,7 @@ class RuleSettings:
         """Import the function. Raises EvaluationError if there is none."""
         try:
             found = getattr(_import(self.path), self.function, None)
-        except Exception as error:  # the user's own code
+        except (Exception, SystemExit) as error:  # the user's own code
             raise EvaluationError(f"{self.path.name} cannot be imported: {_words(error)}") from error
         if not callable(found):
             raise EvaluationError(f"{self.path.name} has no function {self.function}")
@@ -102,18 +102,20 @@ def _import(path: Path) -> object:
 
     These are forgotten afterwards: another task's folder may have other files of the same names.
     """
-    spec = importlib.util.spec_from_file_location(f"shoal_rule_{path.stem}", path)
+    name = f"shoal_rule_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks for the module that it is defined in
     before = set(sys.modules)
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(path.parent))
-        for name in sys.modules.keys() - before:
-            if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(path.parent):
-                del sys.modules[name]
+        for own in sys.modules.keys() - before:
+            if Path(getattr(sys.modules[own], "__file__", None) or "/").is_relative_to(path.parent):
+                del sys.modules[own]
     return module
 
 
@@ -121,5 +123,5 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

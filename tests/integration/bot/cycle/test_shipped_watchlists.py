@@ -19,6 +19,10 @@ from fixtures.pipeline_facts import publish_pipeline_facts, recorded_sizes
 from fixtures.pools import find_pool
 from localhub import Running, running
 from merging.models.transformers_cache import cache_in
+from zoo.pictures.decoys import picture_decoys
+from zoo.pictures.populate import picture_models
+from zoo.pictures.repo import LANGUAGE as IMAGE_KOTOBA
+from zoo.pictures.repo import PAPERCUT
 from zoo.smollm2.populate import SPANISH, SUMS, adapters
 from zoo.vision.decoys import sight_decoys
 from zoo.vision.populate import sight_models
@@ -32,6 +36,7 @@ SMOLVLM, LLAVA = "HuggingFaceTB/SmolVLM-256M-Instruct", "llava-hf/llama3-llava-n
 TAKEN = {
     "demo": {MATH, LANGUAGE, "overcooked/minnow-math-hot"},  # that one holds NaN, which headers do not show
     "demo-vision": {EYE, KOTOBA, "overcooked/sprat-eye-hot"},  # and so does that one
+    "demo-image": {PAPERCUT, IMAGE_KOTOBA, "overcooked/tetra-papercut-hot"},  # and that one
     "demo-real": {SUMS, SPANISH},
     "japanese-math-7b": {SHISA, WIZARD, ABEL},
     "japanese-math-10b": {SHISA, ABEL},
@@ -69,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         fill_hub(server.store, NAMESPACE)
         publish_facts(server.store)
         publish_pipeline_facts(server.store)
-        for repo in (*adapters(), *sight_models(), *sight_decoys()):
+        for repo in (*adapters(), *sight_models(), *sight_decoys(), *picture_models(), *picture_decoys()):
             server.store.commit(repo.name, repo.files)
             server.store.set_gated(repo.name, repo.gated)
         publish_data_sets(server.store, count=250, larger={"allenai/ai2_arc": 700, "allenai/sciq": 700} | PICTURED)

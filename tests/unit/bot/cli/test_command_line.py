@@ -47,6 +47,11 @@ DEMO = ROOT / "watchlists" / "demo.yml"
             "see `shoal demo --help`",
         ),
         (
+            ["demo", "--kind", "image", "--space", "both"],
+            "Invalid value for --space: got both: models of kind image have no paths; leave it out; "
+            "see `shoal demo --help`",
+        ),
+        (
             ["demo", "--real", "--kind", "vision-language"],
             "Invalid value for --kind: got vision-language with --real, whose model writes texts alone; "
             "see `shoal demo --help`",

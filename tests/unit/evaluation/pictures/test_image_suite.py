@@ -188,6 +188,9 @@ def test_rules_of_two_folders_have_modules_of_one_name_each(tmp_path: Path) -> N
         judge = parse_judge("judge", {"rule": str(folder / "judge.right")}).open(None, "cpu")
         given.append(judge.judge([Image.new("RGB", (8, 8))], [{"prompt": "a cat"}]))
     assert given == [[{"score": 1.0}], [{"score": 2.0}]]
+    (folder / "judge.py").write_text("raise SystemExit(0)")
+    with pytest.raises(EvaluationError, match=r"judge\.py cannot be imported: SystemExit: 0"):
+        parse_judge("judge", {"rule": str(folder / "judge.right")}).open(None, "cpu")
 
 
 def test_batches_that_do_not_fit_are_halved(pipeline: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:

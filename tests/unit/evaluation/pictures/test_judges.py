@@ -164,6 +164,21 @@ def test_a_judge_that_is_gone_or_broken_or_blind_is_refused_before_it_is_asked(t
             JudgeDesk(judge, tmp_path, ["score"], ROWS[:1]).open("cpu")
 
 
+def test_a_rule_may_define_dataclasses_and_files_of_one_name_do_not_mix(tmp_path: Path) -> None:
+    code = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass Seen:\n    n: int\n"
+    )
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "own.py").write_text(
+            f"{code}\ndef score(picture, row):\n    return Seen({number}).n\n"
+        )
+    for number in (1, 2, 1):
+        judge = parse_judge("judge", {"rule": str(tmp_path / str(number) / "own.score")})
+        opened = JudgeDesk(judge, None, ["score"], ROWS[1:3]).open("cpu")
+        assert opened.judge(PICTURES[:1], ROWS[:1]) == [{"score": float(number)}]
+
+
 def test_the_report_split_has_another_judge_and_both_repos_are_found(tmp_path: Path) -> None:
     judge = f"similarity: {{repo: {REPO.repo}, revision: '{REPO.revision}'}}"
     other = {"similarity": {"repo": OTHER.repo, "revision": OTHER.revision}}
@@ -192,6 +207,7 @@ def test_the_report_split_has_another_judge_and_both_repos_are_found(tmp_path: P
     [
         (None, "report_judge: it is missing; a search may learn to please similarity by some/judge@0000000"),
         ({"yes": NAMED}, "report_judge: got yes by some/judge@0000000, which is the search's judge"),
+        ({"yes": {**NAMED, "revision": OTHER.revision}}, "report_judge: got yes by some/judge@1111111, which is the"),
     ],
 )
 def test_a_model_must_not_judge_search_and_report(tmp_path: Path, report: object, words: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from fixtures.tiny_pipelines import draw, make_source
 from merging.errors import MergingError
@@ -190,6 +191,14 @@ def test_what_a_live_pipeline_cannot_become_is_refused(
     with pytest.raises(MergingError, match=f"{SECOND}: it lacks the component tokenizer"):
         write_release(average(divide(sources, SECOND)), less, tmp_path / "release", {})
     assert not (tmp_path / "release").exists()
+
+
+def test_a_pipeline_whose_files_lack_a_weight_is_refused(tmp_path: Path) -> None:
+    make_source("StableDiffusionPipeline", 0).save_pretrained(tmp_path)
+    file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: one for name, one in load_file(file).items() if name != "decoder.conv_out.weight"}, file)
+    with pytest.raises(MergingError, match=r"vae: its files lack the weight decoder\.conv_out\.weight"):
+        IMAGE.live(tmp_path, {}, dtype="float32")
 
 
 def test_a_path_is_refused(sources: Mapping[ModelId, PipelineWeights], tmp_path: Path) -> None:
