@@ -282,7 +282,7 @@ def test_a_path_s_recipe_makes_the_same_tensors_again(reef: Path) -> None:
     path = PathRecipe(tuple(parts), (Hop(0, 0, 1.0), Hop(1, 1, 1.0), Hop(1, 0, 0.5)), 0, 1)
     text, merged = rewritten(reef, path)
     assert "mergekit takes no slices of models of several components but in modules" in comment_of(text)
-    assert merged.plan.layers == 3
+    assert merged.plan.result.layers == 3
 
 
 @pytest.mark.parametrize(
