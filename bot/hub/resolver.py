@@ -135,6 +135,11 @@ class ModelFiles:
         """The repo; None for a folder."""
         return None if isinstance(self.place, Path) else self.place
 
+    @property
+    def place_in_words(self) -> str:
+        """What a name that is not on the Hub means."""
+        return "a file" if isinstance(self.place, Path) and self.place.is_file() else "a folder"
+
     def folder(self, sources: Path) -> Path:
         """The folder of the files on this machine, once they are fetched."""
         return self.place if isinstance(self.place, Path) else source_folder(sources, self.place.ref)

@@ -60,7 +60,12 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
         method=plan.config.method,
         stages=[(one.stage.name, one.assembly.method) for one in plan.stages[:-1]],
         models=[
-            (source.written.location if part is source.files else part.id.location, part.remote, part is source.adapter)
+            (
+                source.written.location if part is source.files else part.id.location,
+                part.remote,
+                part is source.adapter,
+                part.place_in_words,
+            )
             for source in plan.sources.values()
             for part in source.parts
         ],
@@ -71,6 +76,7 @@ def render_merge_card(plan: MergePlan, recipe: str, name: str, hub_url: str) -> 
             if (how := describe_conversion(remote.candidate))
         ],
         base=plan.config.base.location if plan.config.base else None,
+        carrier=plan.config.carrier.location if plan.config.carrier else None,
         dtype=plan.assembly.dtype,
         parameters=plan.parameters,
         library=kind.library,

@@ -26,7 +26,8 @@ def _facts(merged: Merged) -> Iterator[tuple[str, str]]:
     plan = merged.plan
     for number, (name, source) in enumerate(plan.sources.items()):
         role = f" ({plan.result.config_role})" if source is plan.config_source else ""
-        yield "" if number else "models", (str(source.id) if source.files.remote else f"{name}, a folder") + role
+        written = str(source.id) if source.files.remote else f"{name}, {source.files.place_in_words}"
+        yield "" if number else "models", written + role
     if plan.stages[1:]:
         yield "stages", ", ".join(f"{one.stage.name} ({one.assembly.method})" for one in plan.stages[:-1])
     yield "method", plan.config.method

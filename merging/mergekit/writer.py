@@ -79,7 +79,7 @@ def _module_limits(
     recipe: WeightMerge, modules: Iterable[str], call: Mapping[ModelId, str], model_type: str
 ) -> Iterator[str]:
     """What mergekit makes of a merge of several components. modules: those that the file has."""
-    inside = sorted(call[model] for model in recipe.merged_models if model in recipe.groups.lacking_models)
+    inside = [call[model] for model in recipe.merged_models if model in recipe.groups.lacking_models]
     named = {VISION_LANGUAGE_MODULES.others.get(module) for module in modules}
     left_out = [one.name for one in recipe.groups.components[1:] if one.name not in named]
     return component_limits(model_type, inside, (), left_out)

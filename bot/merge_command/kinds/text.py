@@ -70,8 +70,9 @@ class StagePlan:
         """What somebody should know who runs the merge with mergekit, whose results may lack tensors."""
         if not self.assembly.components:
             return ()
-        inside = sorted(str(name) for name, model in self.models.items() if not model.stored_model.components)
-        renamed = [(str(name), odd) for name, model in self.models.items() if (odd := model.renamed_tensor)]
+        base_first = sorted(self.models.items(), key=lambda item: item[0] != self.stage.config.base)
+        inside = [str(name) for name, model in base_first if not model.stored_model.components]
+        renamed = [(str(name), odd) for name, model in base_first if (odd := model.renamed_tensor)]
         modules = self.stage.config.modules
         named = {VISION_LANGUAGE_MODULES.others[name] for name in modules or ()}
         _, *others = self.assembly.components

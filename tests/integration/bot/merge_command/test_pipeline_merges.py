@@ -98,6 +98,7 @@ def test_every_kind_of_source_takes_part(lagoon: Path, states: dict[str, State])
     recipe = (merged.target / RECIPE_NAME).read_text()
     assert recipe.startswith("# mergekit does not merge pipelines.\n") and "file.safetensors" in recipe
     card = (merged.target / "README.md").read_text()
+    assert "| `./file.safetensors` | a file |" in card and "| `./lone` | a folder |" in card
     assert "library_name: diffusers" in card and "pipeline_tag: text-to-image" in card
     assert 'pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")' in card
 
@@ -209,7 +210,8 @@ def test_repos_of_the_hub_give_the_same_bytes_as_folders(lagoon: Path, tmp_path:
     recipe = (fetched.target / RECIPE_NAME).read_text()
     sha = planned.plan.sources[ModelId.parse("reef/files:big/file.safetensors")].id.revision
     assert f"reef/files@{sha}:big/file.safetensors" in recipe
-    assert "license: openrail++" in (fetched.target / "README.md").read_text()
+    card = (fetched.target / "README.md").read_text()
+    assert "license: openrail++" in card and "[reef/files:big/file.safetensors](" in card and ") (carrier) | `" in card
 
 
 def _fetched(place: Path) -> list[Path]:
