@@ -129,11 +129,11 @@ class Recalled:
         scores = tuple(item.scored(float(answers[self._places[item]]), None) for item in asked.items)
         return ItemResults(asked.digest, scores, 1.0)
 
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder} on {split}")
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder}, {len(items)} items")
 

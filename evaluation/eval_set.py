@@ -63,6 +63,9 @@ class EvalSet(Protocol[ModelT]):
         It is the set itself where tasks do not say how often.
         """
 
+    def in_steps(self, steps: int | None) -> EvalSet[ModelT]:
+        """The set for a model that draws in a number of steps of its own; None: as the tasks say."""
+
     def score(self, model: ModelT) -> tuple[ItemScore, ...]:
         """The model's scores in the order of `items`. Raises EvaluationError if an answer cannot be scored."""
 

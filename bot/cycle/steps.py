@@ -41,7 +41,7 @@ from bot.search.results import (
     SearchSummary,
 )
 from bot.search.run import make_outcome, search_recipes, summarise_search
-from bot.search.selection import Chosen, choose_releases
+from bot.search.selection import BALANCED, Chosen, choose_releases
 from bot.search.strategies.strategy import SearchStrategy
 from bot.search.warm_start import COLD, WarmStart
 from bot.watchlist.watchlist import Watchlist
@@ -227,11 +227,16 @@ def write_chosen(
     results with such refusals.
     """
     watchlist, ledger, cycle = context.watchlist, context.ledger, context.cycle.id
-    depths = {digest: one.recipe.depth for digest, one in validation.merges.items()}
+    cost = strategy.cost
+    costs = {digest: cost.of(one.recipe) for digest, one in validation.merges.items()} if cost else None
     settled = {result.recipe: result for result in gate_results}
     releases = []
     wanted = choose_releases(
-        gate_results, watchlist.skill_names, watchlist.publish.max_releases, depths if strategy.smaller else None
+        gate_results,
+        watchlist.skill_names,
+        watchlist.publish.max_releases,
+        costs,
+        cost.role if cost else BALANCED,
     )
     with context.narrator.bar("writing the releases, scoring their files", len(wanted)) as advance:
         for chosen in wanted:
@@ -302,7 +307,7 @@ def ask_releases(
         items = choose_example_items(report, one.recipe, with_pictures=with_pictures).items
         if not items:
             continue
-        sample = evaluator.ask(folder, items)
+        sample = evaluator.ask(folder, items, report.merges[one.recipe].recipe.steps)
         if isinstance(sample, Failure):
             context.narrator.say(f"{one.role}: could not be asked for the card's example: {sample.reason}")
         else:
@@ -326,7 +331,8 @@ def ask_about_pictures(
     for one in chosen:
         shown = []
         for item in choose_shown_items(report, one.recipe):
-            sample = evaluator.ask(context.home.release(context.cycle.id, one.role), [item])
+            release = context.home.release(context.cycle.id, one.role)
+            sample = evaluator.ask(release, [item], report.merges[one.recipe].recipe.steps)
             if isinstance(sample, Failure):
                 context.narrator.say(f"{one.role}: could not be asked about a picture: {sample.reason}")
                 continue

@@ -23,7 +23,7 @@ from bot.release.publish import (
     release_title,
 )
 from bot.release.pull_requests import PullState, close_pull_request, merge_release, open_pull_request, read_outcome
-from bot.search.selection import list_roles, make_repo_name
+from bot.search.selection import FASTEST, SMALLEST, list_roles, make_repo_name
 from bot.watchlist.sections import PublishSection
 from bot.watchlist.watchlist import Watchlist
 
@@ -34,7 +34,9 @@ def release_repos(watchlist: Watchlist, number: int, prefix: str | None) -> dict
     prefix: what the licence requires names to start with.
     """
     settings = watchlist.publish
-    possible = list_roles(watchlist.skill_names, watchlist.search.paths.smaller)
+    search = watchlist.search
+    cheapest = FASTEST if search.steps else SMALLEST if search.paths.smaller else None
+    possible = list_roles(watchlist.skill_names, cheapest)
     names = {role: make_repo_name(settings.name, watchlist.name, number, role, prefix) for role in possible}
     return {role: f"{settings.namespace}/{name}" if settings.namespace else name for role, name in names.items()}
 

@@ -19,7 +19,7 @@ def verify_scores(evaluator: CachedEvaluator, folder: Path, validated: Evaluatio
 
     Returns the reason why it does not reproduce its recipe's scores, or None if every item agrees.
     """
-    again = evaluator.evaluate_folder(folder, Split.VALIDATION)
+    again = evaluator.evaluate_folder(folder, Split.VALIDATION, validated.recipe.steps)
     if isinstance(again, Failure):
         return f"the written checkpoint could not be scored: {again.reason}"
     changed = sum(one.value != two.value for one, two in zip(validated.scores, again, strict=True))

@@ -125,14 +125,14 @@ class CachedEvaluator:
         found = [(item, known.get((item.digest, item.item))) for item in items]
         return tuple(item.scored(score.value, score.flag) for item, score in found if score is not None)
 
-    def evaluate_folder(self, folder: Path, split: Split) -> tuple[ItemScore, ...] | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> tuple[ItemScore, ...] | Failure:
         """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""
-        results = self._evaluator.evaluate_folder(folder, split)
+        results = self._evaluator.evaluate_folder(folder, split, steps)
         return results if isinstance(results, Failure) else _check_results(results, self.facts(split).digest)
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
         """Ask a written checkpoint the one of some items that has the shortest prompt; the answer is not recorded."""
-        return self._evaluator.ask(folder, items)
+        return self._evaluator.ask(folder, items, steps)
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         """Ask a recipe's model one item; the answer is not recorded."""

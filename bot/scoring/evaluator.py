@@ -76,11 +76,11 @@ class Evaluator(Protocol):
         results of every round, in the order in which they finish.
         """
 
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
-        """Score a written checkpoint."""
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
+        """Score a written checkpoint. steps: those of its recipe."""
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
-        """Ask a written checkpoint the one of some items that has the shortest prompt."""
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
+        """Ask a written checkpoint the one of some items that has the shortest prompt. steps: those of its recipe."""
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         """Ask a recipe's model one item, without writing it."""

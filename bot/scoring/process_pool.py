@@ -101,15 +101,15 @@ class ProcessPool:
         for _ in self._run(jobs, follow):
             pass
 
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
         """Score a written checkpoint in one worker."""
-        answer = self._run_one((Worker.evaluate_folder, (folder, split)))
+        answer = self._run_one((Worker.evaluate_folder, (folder, split, steps)))
         assert isinstance(answer, ItemResults | Failure)
         return answer
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
         """Ask a written checkpoint in one worker."""
-        answer = self._run_one((Worker.ask, (folder, tuple(items))))
+        answer = self._run_one((Worker.ask, (folder, tuple(items), steps)))
         assert isinstance(answer, Sample | Failure)
         return answer
 

@@ -58,10 +58,10 @@ class Worker:
         started = time.monotonic()
         model = self._live_model(recipe)
         eval_set = self._eval_set(split) if round_index is None else self._round_sets(split)[round_index]
-        return self._score(model, self._wrapped, eval_set, started)
+        return self._score(model, self._wrapped, eval_set.in_steps(recipe.steps), started)
 
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults:
-        """Load a written checkpoint and its processor as any user would, and score it.
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults:
+        """Load a written checkpoint and its processor as any user would, and score it. steps: those of its recipe.
 
         Raises EvaluationError if the tokenizer or scheduler in the folder has other rules than the candidates'.
         """
@@ -71,16 +71,19 @@ class Worker:
             what = "tokenizer, processor or scheduler"
             raise EvaluationError(f"{folder}: its {what} has other rules than that of the candidates")
         model = self._kind.load(folder)
-        return self._score(model, self._wrap(model), self._eval_set(split), started)
+        return self._score(model, self._wrap(model), self._eval_set(split).in_steps(steps), started)
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample:
-        """Load a written checkpoint as any user would, and ask it the one of some items with the shortest prompt."""
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample:
+        """Load a written checkpoint as any user would, and ask it the one of some items with the shortest prompt.
+
+        steps: those of its recipe.
+        """
         model = self._kind.load(folder).to(self._spec.resources.device)
-        return self._suite.ask(model, self._kind.load_processor(folder), items)
+        return self._suite.in_steps(steps).ask(model, self._kind.load_processor(folder), items)
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample:
         """Build a recipe's model in memory and ask it one item."""
-        return self._suite.ask(self._live_model(recipe), self._processor, [item])
+        return self._suite.in_steps(recipe.steps).ask(self._live_model(recipe), self._processor, [item])
 
     def _live_model(self, recipe: Recipe) -> Any:
         if self._live is None or self._live[0] != recipe.digest:

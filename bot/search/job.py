@@ -10,6 +10,9 @@ from merging.evolution.outcomes import Evaluate, Generation, Outcome, Scored, Se
 from merging.recipes.recipe import Recipe
 from merging.spaces.space import SearchSpace
 
+Cost = Callable[[Recipe], float]
+"""What a recipe costs beside others: its layers relative to a source's, say."""
+
 Validate = Callable[[Sequence[Recipe]], Sequence[tuple[float, ...] | None]]
 """Skill scores on the validation split; None for a recipe that cannot be scored."""
 
@@ -41,55 +44,50 @@ class SearchJob:
         space: SearchSpace,
         settings: SearchSettings,
         *,
-        layers: int | None = None,
+        cost: Cost | None = None,
         earlier: SearchResult | None = None,
     ) -> SearchResult:
         """Search one space.
 
-        layers: the depth of a source where fewer layers are one more objective; None where they are not.
+        cost: what a recipe costs, where less is one more objective; None where it is not.
         earlier: the result of an earlier stage, whose members compete for the front.
         """
         from merging.evolution.evolve import evolve  # pymoo and SciPy, which the page and reviews do without
 
         def evaluate(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
             outcomes = self.evaluate(recipes)
-            return outcomes if layers is None else add_depth(outcomes, recipes, layers)
+            return outcomes if cost is None else add_cost(outcomes, recipes, cost)
 
         return evolve(
             space,
             settings,
             evaluate,
-            objectives=self.skills + (layers is not None),
-            earlier=earlier or self._before(layers),
+            objectives=self.skills + (cost is not None),
+            earlier=earlier or self._before(cost),
             carried=self.carried,
-            exact=None if layers is None else lambda recipe: (relative_depth(recipe, layers),),
+            exact=None if cost is None else lambda recipe: (-cost(recipe),),
             journal=self.journal,
             on_generation=self.on_generation,
         )
 
-    def _before(self, layers: int | None) -> SearchResult | None:
+    def _before(self, cost: Cost | None) -> SearchResult | None:
         """What is known before the first stage, as the result of an earlier search; None for nothing."""
         if not self.known:
             return None
         recipes, outcomes = [one.recipe for one in self.known], [one.outcome for one in self.known]
-        if layers is not None:
-            outcomes = add_depth(outcomes, recipes, layers)
+        if cost is not None:
+            outcomes = add_cost(outcomes, recipes, cost)
         scored = tuple(replace(one, outcome=outcome) for one, outcome in zip(self.known, outcomes, strict=True))
         return SearchResult(scored, (), (), "", None)
 
 
-def add_depth(outcomes: Sequence[Outcome], recipes: Sequence[Recipe], layers: int) -> list[Outcome]:
-    """Add the depth to the objectives of outcomes."""
+def add_cost(outcomes: Sequence[Outcome], recipes: Sequence[Recipe], cost: Cost) -> list[Outcome]:
+    """Add the cost to the objectives of outcomes, negated, because less is better."""
 
-    def deepened(outcome: Outcome, recipe: Recipe) -> Outcome:
+    def costed(outcome: Outcome, recipe: Recipe) -> Outcome:
         if outcome.objectives is None:
             return outcome
         errors = None if outcome.errors is None else (*outcome.errors, 0.0)
-        return replace(outcome, objectives=(*outcome.objectives, relative_depth(recipe, layers)), errors=errors)
+        return replace(outcome, objectives=(*outcome.objectives, -cost(recipe)), errors=errors)
 
-    return [deepened(outcome, recipe) for outcome, recipe in zip(outcomes, recipes, strict=True)]
-
-
-def relative_depth(recipe: Recipe, layers: int) -> float:
-    """Depth relative to a source's `layers`, negated, because fewer are better."""
-    return -recipe.depth / layers
+    return [costed(outcome, recipe) for outcome, recipe in zip(outcomes, recipes, strict=True)]

@@ -15,6 +15,9 @@ BALANCED = "balanced"
 SMALLEST = "smallest"
 """The role of the member with the fewest layers, where fewer are an objective."""
 
+FASTEST = "fastest"
+"""The role of the member that draws in the fewest steps, where fewer are an objective."""
+
 BEST, TOWARDS = "best", "towards"
 """Prefixes of the role of the member with the highest score in a skill: `best-math` if no baseline has a higher one,
 else `towards-math`, which only says where on the front it is."""
@@ -29,30 +32,35 @@ class Chosen:
 
 
 def choose_releases(
-    gate_results: Sequence[GateResult], skills: Sequence[str], limit: int, depths: Mapping[str, int] | None = None
+    gate_results: Sequence[GateResult],
+    skills: Sequence[str],
+    limit: int,
+    costs: Mapping[str, float] | None = None,
+    cheapest: str = SMALLEST,
 ) -> tuple[Chosen, ...]:
     """Choose at most `limit` members that passed: the knee of their front on the validation split, then its extremes.
 
-    depths: layers by recipe digest, where fewer layers are an objective; then the smallest is the first extreme.
+    costs: by recipe digest, where less is an objective; then what costs least is the first extreme, with the role
+    `cheapest`.
     """
     passed = [result for result in gate_results if result.passed]
-    points = [one.scores if depths is None else (-depths[one.recipe], *one.scores) for one in passed]
+    points = [one.scores if costs is None else (-costs[one.recipe], *one.scores) for one in passed]
     front = nondominated(points)
     best = [points[index] for index in front]
     chosen = extremes_and_knee(best, limit)
-    leads = _leads(best, chosen, len(skills) + (depths is not None))
+    leads = _leads(best, chosen, len(skills) + (costs is not None))
     members = [passed[front[index]] for index in chosen]
-    named = [None, *skills] if depths is not None else list(skills)
+    named = [None, *skills] if costs is not None else list(skills)
     return tuple(
-        Chosen(BALANCED if lead is None else _name_role(member, named[lead]), member.recipe)
+        Chosen(BALANCED if lead is None else _name_role(member, named[lead], cheapest), member.recipe)
         for member, lead in zip(members, leads, strict=True)
     )
 
 
-def list_roles(skills: Sequence[str], smaller: bool) -> tuple[str, ...]:
-    """Every role that a release can have. smaller: whether fewer layers are an objective."""
+def list_roles(skills: Sequence[str], cheapest: str | None) -> tuple[str, ...]:
+    """Every role that a release can have. cheapest: that of what costs least, where less is an objective."""
     extremes = [f"{prefix}-{skill}" for skill in skills for prefix in (BEST, TOWARDS)]
-    return (BALANCED, *((SMALLEST,) if smaller else ()), *extremes)
+    return (BALANCED, *((cheapest,) if cheapest else ()), *extremes)
 
 
 def make_repo_name(pattern: str, watchlist: str, number: int, role: str, prefix: str | None) -> str:
@@ -81,9 +89,9 @@ def _leads(points: Sequence[Sequence[float]], chosen: Sequence[int], objectives:
     return leads
 
 
-def _name_role(member: GateResult, skill: str | None) -> str:
-    """The role of the member that is best in a skill, or has the fewest layers (None), by what is true of it."""
+def _name_role(member: GateResult, skill: str | None, cheapest: str) -> str:
+    """The role of the member that is best in a skill, or costs least (None), by what is true of it."""
     if skill is None:
-        return SMALLEST
+        return cheapest
     behind = any(test.difference < 0 for test in member.comparisons if test.skill == skill)
     return f"{TOWARDS if behind else BEST}-{skill}"

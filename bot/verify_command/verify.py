@@ -165,7 +165,7 @@ class Verifier:
             judges=tuple(judges.items()),
         )
         with ProcessPool(spec) as workers:
-            return workers.evaluate_folder(folder, Split.REPORT)
+            return workers.evaluate_folder(folder, Split.REPORT, read_provenance(folder).recipe.steps)
 
 
 @dataclass(frozen=True)

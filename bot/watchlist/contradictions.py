@@ -175,6 +175,18 @@ def _unfit_last_stage(watchlist: Watchlist) -> Iterator[Contradiction]:
         yield path, f"does not fit search.vocabulary: {search.vocabulary}, as adapters are for one; write same"
 
 
+def _unfit_steps(watchlist: Watchlist) -> Iterator[Contradiction]:
+    search, path = watchlist.search, ("search", "steps")
+    if search.steps is None:
+        return
+    if not KINDS[watchlist.kind].draws:
+        yield path, f"is not read where kind is {watchlist.kind}, whose models draw nothing; remove it"
+    if search.steps[0] >= search.steps[1]:
+        yield path, "is no range from fewer to more steps; write e.g. [1, 8], or remove it"
+    if search.racing is not None:
+        yield path, "does not fit search.racing, which compares candidates by their skills alone; write racing: null"
+
+
 def _no_language_models_sought(watchlist: Watchlist) -> Iterator[Contradiction]:
     besides = watchlist.watch.language_models
     if besides is not None and besides not in watchlist.watch.sought:
@@ -363,6 +375,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _unknown_component,
     _vocabulary_of_a_carrier,
     _unfit_last_stage,
+    _unfit_steps,
     _no_language_models_sought,
     _method_of_two,
     _audition_of_too_few,

@@ -18,6 +18,7 @@ from bot.watchlist.values import (
     ShortForm,
     Slug,
     StatedLicence,
+    StepRange,
     Text,
     VocabularyChoice,
     WeightFile,
@@ -297,6 +298,11 @@ class SearchSection(Section):
     last_stage: LastStageSection | None = Field(
         default=None,
         description="an adapter that is added to every candidate after the merge; null: none",
+    )
+    steps: StepRange | None = Field(
+        default=None,
+        description="[fewest, most] steps in which image generators draw: searched, and fewer are an objective; the "
+        "fastest merge that passes is released; null: as many as each task says",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="dtype of candidates and releases"

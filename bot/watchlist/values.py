@@ -120,6 +120,10 @@ ScaleRange = Annotated[
 ]
 
 
+MOST_STEPS = 1000
+StepRange = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_STEPS)], ...], Field(min_length=2, max_length=2)]
+
+
 def _language(code: str) -> str:
     if code not in LANGUAGES:
         raise ValueError("is not a language that shoal can detect; use an ISO 639-1 code such as ja, de or zh")

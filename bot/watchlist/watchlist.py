@@ -46,6 +46,7 @@ _LATER_KEYS: Mapping[tuple[str, ...], object] = {
     ("watch", "language_models"): None,
     ("search", "components"): {},
     ("search", "last_stage"): None,
+    ("search", "steps"): None,
 }
 """Keys that digests leave out at their defaults."""
 

@@ -213,6 +213,10 @@ class LmEvalSet:
         """The set itself."""
         return self
 
+    def in_steps(self, steps: int | None) -> LmEvalSet:  # noqa: ARG002
+        """The set itself: nothing is drawn."""
+        return self
+
     def sample(self, share: float) -> LmEvalSet:
         """The first items of every task, about this share of them, and at least one."""
         return self._part([slice(math.ceil(share * len(task.items))) for task in self.tasks])

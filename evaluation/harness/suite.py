@@ -89,6 +89,10 @@ class LmEvalSuite:
             expected=loaded.expected(asked.doc),
         )
 
+    def in_steps(self, steps: int | None) -> LmEvalSuite:  # noqa: ARG002
+        """The suite itself: nothing is drawn."""
+        return self
+
     def ask(self, model: PreTrainedModel, processor: object, items: Sequence[EvalItem]) -> Sample:
         """Ask a model the one of some items with the shortest prompt, as `TaskSuite` says."""
         with quiet(), compiled_templates():

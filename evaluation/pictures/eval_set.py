@@ -111,6 +111,11 @@ class PictureEvalSet:
         costs = [sum(task.sampler.cost * len(task.items) for task in one.tasks) for one in rounds]
         return tuple(replace(one, cost=cost / sum(costs)) for one, cost in zip(rounds, costs, strict=True))
 
+    def in_steps(self, steps: int | None) -> PictureEvalSet:
+        """The same items, drawn in a number of steps that is the model's own. The digest stays that of the tasks."""
+        drawn = [replace(task, sampler=task.sampler.in_steps(steps)) for task in self.tasks]
+        return replace(self, tasks=tuple(drawn))
+
     def sample(self, share: float) -> PictureEvalSet:
         """The first items of every task, about this share of them, and at least one."""
         return self._part([slice(math.ceil(share * len(task.items))) for task in self.tasks])

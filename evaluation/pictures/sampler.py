@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from evaluation.errors import EvaluationError
 
@@ -52,6 +52,10 @@ class Sampler:
             **negative,
             **self.options,
         }
+
+    def in_steps(self, steps: int | None) -> Sampler:
+        """The same settings with another number of steps; None: with their own."""
+        return self if steps is None else replace(self, steps=steps)
 
     @property
     def size(self) -> tuple[int, int]:

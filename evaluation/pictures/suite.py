@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,16 @@ class ImageSuite:
         """One item of every use of a task."""
         divided = self._divide()
         return tuple(self._example(skill, use, divided[use.task]) for skill in self.skills for use in skill.tasks)
+
+    def in_steps(self, steps: int | None) -> ImageSuite:
+        """The same tasks, drawn in a number of steps that is the model's own."""
+        if steps is None:
+            return self
+        changed = {
+            name: replace(loaded, task=replace(loaded.task, sampler=loaded.task.sampler.in_steps(steps)))
+            for name, loaded in self.tasks.items()
+        }
+        return replace(self, tasks=changed)
 
     def ask(self, model: DiffusionPipeline, processor: object, items: Sequence[EvalItem]) -> Sample:  # noqa: ARG002
         """Draw the one of some items with the shortest prompt, as `TaskSuite` says, alone, as a card's code does."""

@@ -52,6 +52,7 @@ class ImageGenerator:
     processor_files: tuple[str, ...] = ()
     processor_name = "scheduler"
     auto_classes = ("DiffusionPipeline", None)
+    draws = True
     has_paths = False
     loose_adapters = True
     packages: tuple[str, ...] = ("diffusers", "Pillow")

@@ -111,6 +111,10 @@ class ModelKind(Protocol):
         """All files that may belong to a model, next to its weights and its config.json."""
 
     @property
+    def draws(self) -> bool:
+        """Whether models of this kind draw pictures, in a number of steps."""
+
+    @property
     def has_paths(self) -> bool:
         """Whether a path through the layers of several models is a model of this kind."""
 

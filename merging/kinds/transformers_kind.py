@@ -26,6 +26,7 @@ class TransformersKind(ABC):
 
     library = "transformers"
     processor_name = "processor"
+    draws = False
     has_paths = True
     loose_adapters = False
     spare_components = 0

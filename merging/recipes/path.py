@@ -130,6 +130,11 @@ class PathRecipe:
         return tuple(accumulate((hop.scale for hop in self.hops), mul))
 
     @property
+    def steps(self) -> int | None:
+        """None: no image generator is a path."""
+        return None
+
+    @property
     def depth(self) -> int:
         """Number of layers of the model."""
         return len(self.hops)

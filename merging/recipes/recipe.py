@@ -51,6 +51,10 @@ class Recipe(Protocol):
         """Every model that the merge reads, each once."""
 
     @property
+    def steps(self) -> int | None:
+        """The number of steps in which an image generator draws; None: as many as each task says."""
+
+    @property
     def depth(self) -> int:
         """Number of layers of the merged model."""
 

@@ -30,7 +30,7 @@ class AppendedNumber(Protocol):
 
     @property
     def usual(self) -> float:
-        """The value of plain merges, and of what the search starts from."""
+        """The value of what the search starts from."""
 
     def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
         """The recipe with a value of the number."""
@@ -38,8 +38,11 @@ class AppendedNumber(Protocol):
     def take(self, recipe: WeightMerge) -> tuple[WeightMerge, float | None]:
         """A recipe without the number, and the value that it had; None if it had none."""
 
+    def complete(self, recipe: WeightMerge) -> WeightMerge:
+        """A merge, or a model alone, as it is compared with others before the search."""
+
     def plain(self, merges: MergeSpace) -> tuple[tuple[str, WeightMerge], ...]:
-        """Named merges that anyone gets without a search, with the usual value."""
+        """Named merges that anyone gets without a search."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,49 @@ class LastStageScale:
             return recipe, None if self.gene.index(0.0) is None else 0.0
         return replace(recipe, last_stage=None), stage.scale if stage.adapted == self.adapted else None
 
+    def complete(self, recipe: WeightMerge) -> WeightMerge:
+        """The recipe with the stage at its usual scale."""
+        return self.put(recipe, self.usual)
+
     def plain(self, merges: MergeSpace) -> tuple[tuple[str, WeightMerge], ...]:
         """Plain merges and every model alone, with the adapter: it may be what makes the difference."""
         adapter = self.adapted.name
         alone = ((single.sources[0].name, single) for single in merges.singles())
         named = (*merges.plain_recipes(), *alone)
         return tuple((f"{name}, then {adapter}", self.put(recipe, self.usual)) for name, recipe in named)
+
+
+@dataclass(frozen=True)
+class DrawingSteps:
+    """The number of steps in which an image generator draws."""
+
+    gene: Gene
+
+    @classmethod
+    def between(cls, least: int, most: int) -> DrawingSteps:
+        """All numbers from the least to the most."""
+        return cls(Gene("steps", 0, None, float(least), float(most), 1.0))
+
+    @property
+    def usual(self) -> float:
+        """The most."""
+        return self.gene.high
+
+    def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
+        """The recipe in a number of steps."""
+        return replace(recipe, steps=round(value))
+
+    def take(self, recipe: WeightMerge) -> tuple[WeightMerge, float | None]:
+        """A recipe in as many steps as its tasks say, and its own number."""
+        return replace(recipe, steps=None), None if recipe.steps is None else float(recipe.steps)
+
+    def complete(self, recipe: WeightMerge) -> WeightMerge:
+        """The recipe as it is: where it is compared with others, tasks say in how many steps."""
+        return recipe
+
+    def plain(self, merges: MergeSpace) -> tuple[tuple[str, WeightMerge], ...]:
+        """The plain merges, in as many steps as tasks say."""
+        return merges.plain_recipes()
 
 
 @dataclass(frozen=True)
@@ -101,8 +141,8 @@ class AppendedSpace:
         return self.merges.alone(source)
 
     def as_candidate(self, recipe: WeightMerge) -> WeightMerge:
-        """The merge with the number's usual value."""
-        return self.number.put(self.merges.as_candidate(recipe), self.number.usual)
+        """The merge as the number completes it."""
+        return self.number.complete(self.merges.as_candidate(recipe))
 
     @cached_property
     def levels(self) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ class MergeSpace(SearchSpace, Protocol):
         """The recipe that gives a source or the base back."""
 
     def as_candidate(self, recipe: WeightMerge) -> WeightMerge:
-        """A merge with all else that candidates have besides, such as a last stage, at its usual value."""
+        """A merge, or a model alone, with all else that candidates have in their weights, such as a last stage."""
 
     def plain_recipes(self) -> tuple[tuple[str, WeightMerge], ...]:
         """Named merges that anyone gets without a search."""

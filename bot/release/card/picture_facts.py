@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from bot.search.results import BaselineKind
@@ -109,10 +109,36 @@ class GridFacts:
     rows: tuple[GridRow, ...]
 
 
-def drawn_facts(task: DrawnTask, licences: Licences = NO_LICENCES, counts: PictureCounts | None = None) -> DrawnFacts:
-    """How a task's pictures are drawn and judged."""
+@dataclass(frozen=True)
+class StepsFacts:
+    """The number of steps in which a release draws, found by the search. own: those of the tasks, in which all other
+    models of its card draw. cost: of a picture beside theirs, which is as large."""
+
+    steps: int
+    own: tuple[int, ...]
+    cost: float
+
+
+def steps_facts(steps: int | None, tasks: Sequence[DrawnTask]) -> StepsFacts | None:
+    """The facts of a release's steps; None where they are the tasks' own."""
+    if steps is None or not tasks:
+        return None
+    sizes = [int(str(task.arguments["width"])) * int(str(task.arguments["height"])) for task in tasks]
+    own = [int(str(task.arguments["num_inference_steps"])) for task in tasks]
+    whole = sum(size * number for size, number in zip(sizes, own, strict=True))
+    return StepsFacts(steps, tuple(dict.fromkeys(own)), steps * sum(sizes) / whole)
+
+
+def drawn_facts(
+    task: DrawnTask,
+    licences: Licences = NO_LICENCES,
+    counts: PictureCounts | None = None,
+    steps: int | None = None,
+) -> DrawnFacts:
+    """How a task's pictures are drawn and judged. steps: in which a model draws that has a number of its own."""
+    own = {} if steps is None else {"num_inference_steps": steps}
     return DrawnFacts(
-        how=", ".join(_describe_drawing(task)),
+        how=", ".join(_describe_drawing(replace(task, arguments={**task.arguments, **own}))),
         judge=_judge_facts(task.judge, licences),
         report_judge=_judge_facts(task.report_judge, licences),
         counts=counts,

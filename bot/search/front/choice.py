@@ -24,11 +24,12 @@ def choose_front(
     those whose search it repeats: the first that was made among the same scores stands, whatever the last bits of a
     model are on another processor.
 
-    Searches among paths keep the front that they have: what a model would gain there has not been measured.
+    Searches among paths, and those with a cost as an objective, keep the front that they have: what a model would gain
+    there has not been measured.
     """
     from merging.evolution.shrinkage import shrink_front
 
-    if not settings.surrogate or strategy.first_space is not strategy.weight_merges or strategy.staged:
+    if not settings.surrogate or strategy.first_space is not strategy.weight_merges or strategy.staged or strategy.cost:
         return None
     among = _digest(found)
     stands = next((one for one in kept if one is not None and one.among == among), None)

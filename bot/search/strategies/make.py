@@ -16,7 +16,7 @@ from merging.kinds import KINDS
 from merging.methods import METHODS
 from merging.partition import Partition
 from merging.paths.layout import check_rearrangeable
-from merging.spaces.appended import AppendedSpace, LastStageScale
+from merging.spaces.appended import AppendedSpace, DrawingSteps, LastStageScale
 from merging.spaces.components import merge_space
 from merging.spaces.space import MergeSpace
 
@@ -32,7 +32,8 @@ def make_strategy(watchlist: Watchlist, pool: Pool) -> SearchStrategy:
     search = watchlist.search
     match search.space:
         case "parameter":
-            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method))
+            most_steps = search.steps[1] if search.steps else None
+            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method), most_steps)
         case "dataflow":
             return PathSearch(*_paths(watchlist, pool, PLAIN_METHOD))
         case "both":
@@ -67,9 +68,10 @@ def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
         carrier=pool.carrier,
         unlike=[name for name in list(pool.prototype.components)[1:] if not _is_alike(pool, name)],
     )
-    if search.last_stage is None or pool.staged is None:
-        return merges
-    return AppendedSpace(merges, LastStageScale.between(pool.staged.ref, *search.last_stage.scale, search.step))
+    if search.last_stage is not None and pool.staged is not None:
+        scales = LastStageScale.between(pool.staged.ref, *search.last_stage.scale, search.step)
+        merges = AppendedSpace(merges, scales)
+    return AppendedSpace(merges, DrawingSteps.between(*search.steps)) if search.steps else merges
 
 
 def _partition(search: SearchSection, pool: Pool) -> Partition:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
+from bot.search.selection import SMALLEST
 from bot.search.strategies.memory import copied_bytes, deepest_path_bytes, held_bytes
-from bot.search.strategies.strategy import PathLayout
+from bot.search.strategies.strategy import CostObjective, PathLayout
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
@@ -33,9 +34,11 @@ class PathSearch:
         return self.paths
 
     @property
-    def smaller(self) -> bool:
-        """Whether fewer layers are an objective besides the skills."""
-        return self.layout.dataflow.smaller
+    def cost(self) -> CostObjective | None:
+        """The layers relative to a source's, if the watchlist asks for fewer."""
+        layers = self.weight_merges.groups.layers
+        smaller = self.layout.dataflow.smaller
+        return CostObjective(lambda recipe: recipe.depth / layers, SMALLEST) if smaller else None
 
     @property
     def staged(self) -> bool:
@@ -83,5 +86,4 @@ class PathSearch:
 
     def run(self, job: SearchJob) -> SearchResult:
         """Search with the whole budget."""
-        layers = self.weight_merges.groups.layers if self.smaller else None
-        return job.evolve(self.paths, job.settings, layers=layers)
+        return job.evolve(self.paths, job.settings, cost=self.cost.of if self.cost else None)

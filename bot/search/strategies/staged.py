@@ -60,14 +60,14 @@ class StagedSearch(PathSearch):
 
     def run(self, job: SearchJob) -> SearchResult:
         """Search among weight merges, then among paths with the rest of the budget."""
-        layers = self.weight_merges.groups.layers if self.smaller else None
+        cost = self.cost.of if self.cost else None
         first_settings = _share_budget(job.settings, 1 - self.layout.dataflow.share)
-        first = job.evolve(self.weight_merges, first_settings, layers=layers)
+        first = job.evolve(self.weight_merges, first_settings, cost=cost)
         rest = _remaining_budget(job.settings, first)
         if rest is None:
             return first
         paths = self.layout.space(self.choose_models(job, first))
-        second = job.evolve(paths, rest, layers=layers, earlier=first)
+        second = job.evolve(paths, rest, cost=cost, earlier=first)
         return replace(second, stopped=f"weight merges: {first.stopped}; paths: {second.stopped}")
 
     def choose_models(self, job: SearchJob, first: SearchResult) -> list[WeightMerge]:

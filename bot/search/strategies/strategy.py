@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.hub.pool.pool import Pool
-from bot.search.job import SearchJob
+from bot.search.job import Cost, SearchJob
 from bot.watchlist.sections import DataflowSection
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
@@ -15,6 +15,14 @@ from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
 from merging.spaces.paths import PathSpace
 from merging.spaces.space import MergeSpace, SearchSpace
+
+
+@dataclass(frozen=True)
+class CostObjective:
+    """What recipes cost, where less is an objective. role: of the release that costs least."""
+
+    of: Cost
+    role: str
 
 
 class SearchStrategy(Protocol):
@@ -29,8 +37,8 @@ class SearchStrategy(Protocol):
         """The space that the search begins with."""
 
     @property
-    def smaller(self) -> bool:
-        """Whether fewer layers are an objective besides the skills."""
+    def cost(self) -> CostObjective | None:
+        """What less of is an objective besides the skills; None for nothing."""
 
     @property
     def staged(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
+from bot.search.selection import FASTEST
 from bot.search.strategies.memory import spare_bytes
+from bot.search.strategies.strategy import CostObjective
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
@@ -15,9 +17,11 @@ from merging.spaces.space import MergeSpace, SearchSpace
 
 @dataclass(frozen=True)
 class WeightMergeSearch:
-    """One stage; every candidate has the sources' own layers."""
+    """One stage; every candidate has the sources' own layers. most_steps: in which image generators draw, where fewer
+    are an objective."""
 
     weight_merges: MergeSpace
+    most_steps: int | None = None
 
     @property
     def first_space(self) -> SearchSpace:
@@ -25,9 +29,10 @@ class WeightMergeSearch:
         return self.weight_merges
 
     @property
-    def smaller(self) -> bool:
-        """All candidates are of one depth."""
-        return False
+    def cost(self) -> CostObjective | None:
+        """The steps of a picture relative to the most, if they are searched; pictures are as large as tasks say."""
+        most = self.most_steps
+        return CostObjective(lambda recipe: (recipe.steps or most) / most, FASTEST) if most else None
 
     @property
     def staged(self) -> bool:
@@ -67,5 +72,8 @@ class WeightMergeSearch:
         return pool.model_bytes(dtype) + spare_bytes(pool, self.weight_merges.groups.open, dtype)
 
     def run(self, job: SearchJob) -> SearchResult:
-        """Search with the whole budget."""
-        return job.evolve(self.weight_merges, job.settings)
+        """Search with the whole budget. Of what is known, merges count that have a number of steps, or have none, as
+        those searched do."""
+        known = tuple(one for one in job.known if (one.recipe.steps is None) == (self.most_steps is None))
+        job = replace(job, known=known)
+        return job.evolve(self.weight_merges, job.settings, cost=self.cost.of if self.cost else None)

@@ -59,6 +59,7 @@ def _one_component() -> JsonSchema:
     no_language_models = _may_have("watch", _may_have("language_models", {"type": "null"}))
     without = _may_have("kind", {"enum": [name for name, kind in KINDS.items() if not kind.inner_kinds]})
     weights_alone = _may_have("search", _NO_PATHS)
+    undrawn = _may_have("kind", {"enum": [name for name, kind in KINDS.items() if not kind.draws]})
     unpathed = _has("kind", {"enum": [name for name, kind in KINDS.items() if not kind.has_paths]})
     carriers_tokens = _may_have("search", _may_have("vocabulary", {"const": "same"}))
     of_one = _may_have("kind", {"enum": simple})
@@ -68,6 +69,7 @@ def _one_component() -> JsonSchema:
             {"if": of_one, "then": {"allOf": list(unread)}},
             {"if": without, "then": no_language_models},
             {"if": unpathed, "then": weights_alone},
+            {"if": undrawn, "then": _may_have("search", _may_have("steps", {"type": "null"}))},
             {"anyOf": [of_one, carriers_tokens]},
             *known,
         ]
@@ -125,6 +127,7 @@ _SECTIONS: Mapping[str, list[JsonSchema]] = {
             "if": _has("last_stage", {"type": "object"}),
             "then": {"allOf": [_NO_PATHS, _may_have("vocabulary", {"const": "same"})]},
         },
+        {"if": _has("steps", {"type": "array"}), "then": _has("racing", {"type": "null"})},
         _may_have("last_stage", {"not": {"type": "object", **_has("scale", {"enum": [0, [0, 0]]})}}),
         {
             "if": _has("dataflow", {"type": "object", **_has("smaller", {"const": True})}),

@@ -63,10 +63,10 @@ class Faulty:
         self.asked.append(name)
         return self.faults.get(name) or ItemResults(self.other_digest or asked.digest, scores, 3.0)
 
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
         raise NotImplementedError
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
         raise NotImplementedError
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:

@@ -353,11 +353,11 @@ class NobodyThere:
     def evaluate_rounds(self, recipes: Sequence[WeightMerge], *_: object) -> None:
         assert not recipes, "the ledger knew"
 
-    def evaluate_folder(self, folder: Path, split: Split) -> ItemResults | Failure:
-        raise AssertionError(f"nobody asked for {folder} on {split}")
+    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
+        raise AssertionError(f"nobody asked for {folder} on {split} in {steps} steps")
 
-    def ask(self, folder: Path, items: Sequence[EvalItem]) -> Sample | Failure:
-        raise AssertionError(f"nobody asked {folder} one of {len(items)} items")
+    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
+        raise AssertionError(f"nobody asked {folder} one of {len(items)} items in {steps} steps")
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         raise AssertionError(f"nobody asked {recipe.digest} {item.item}")

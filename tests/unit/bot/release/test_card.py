@@ -31,9 +31,10 @@ from bot.release.card.merge_facts import (
     SourceFacts,
     WeightMergeFacts,
 )
+from bot.release.card.picture_facts import steps_facts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
-from evaluation.eval_set import Question
+from evaluation.eval_set import DrawnTask, JudgeDescription, Question
 from evaluation.statistics.values import Interval
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION
 from fixtures.drawn_facts import HOW, YES, picture_facts
@@ -143,6 +144,23 @@ def test_the_card_says_which_adapter_was_added_to_the_merge_with_its_licence_and
     assert "| reef/fast<br><sub>LoRA adapter, added to the merge</sub> | [555555555555](" in card
     assert "with the adapter [reef/fast](" in card
     assert "- reef/fast" in card.partition("\n---\n")[0]
+
+
+def test_the_card_says_in_how_many_steps_a_release_draws_and_what_that_costs() -> None:
+    judge = JudgeDescription("rule colours.amount", None, None)
+    tasks = [
+        DrawnTask({"num_inference_steps": steps, "width": side, "height": side}, None, judge, judge)
+        for steps, side in ((8, 256), (4, 512))
+    ]
+    assert steps_facts(None, tasks) is None
+    facts = steps_facts(2, tasks)
+    assert facts is not None and (facts.steps, facts.own) == (2, (8, 4))
+    assert facts.cost == pytest.approx(2 * (256**2 + 512**2) / (8 * 256**2 + 4 * 512**2))
+    card = render_release_card(replace(picture_facts(OF_MERGE), steps=facts))
+    said = (
+        "It draws in 2 steps, which the search chose; the other models on this card draw in 8 or 4, so a picture costs"
+    )
+    assert f"{said} 0.42 times as much as theirs." in card
 
 
 def test_the_card_of_a_weight_merge_reads_as_agreed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_a_written_pipeline_scores_what_its_candidate_scored(tmp_path: Path) -> 
     noise = torch.Generator("cpu").manual_seed(drawing.seed)
     plain = kind.load(release)(sample.question.prompt, generator=noise, **drawing.arguments).images[0]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), np.asarray(plain))
+    quick = replace(recipe, steps=1)
+    other = worker.evaluate(quick, Split.SEARCH)
+    assert other.eval_set == facts.digest and other.scores != scored.scores
+    assert worker.evaluate_folder(release, Split.SEARCH, 1).scores == other.scores
+    drawing = worker.ask(release, facts.items, 1).question.drawing
+    assert drawing is not None and drawing.arguments["num_inference_steps"] == 1
+    assert worker.evaluate(recipe, Split.SEARCH).scores == scored.scores
     broken = worker._models.model.unet.conv_out
     with torch.no_grad():
         broken.bias.fill_(torch.nan)

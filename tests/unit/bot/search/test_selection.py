@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.search.results import Comparison, GateResult
-from bot.search.selection import choose_releases, list_roles, make_repo_name
+from bot.search.selection import SMALLEST, choose_releases, list_roles, make_repo_name
 
 
 def gate_result(recipe: str, scores: tuple[float, ...], passed: bool = True) -> GateResult:
@@ -53,8 +53,8 @@ def test_where_depth_is_an_objective_the_smallest_is_released_though_it_leads_in
     chosen = {one.role: one.recipe for one in choose_releases(front, skills, 4, depths)}
     assert chosen == {"balanced": "knee", "smallest": "small", "best-math": "left", "best-language": "right"}
     assert {one.role for one in choose_releases(front, skills, 2, depths)} == {"balanced", "smallest"}
-    roles = set(list_roles(skills, smaller=True))
-    assert set(chosen) < roles > set(list_roles(skills, smaller=False))
+    roles = set(list_roles(skills, SMALLEST))
+    assert set(chosen) < roles > set(list_roles(skills, None))
 
 
 def test_with_a_single_skill_depth_gives_two_more_roles() -> None:
@@ -89,7 +89,7 @@ def test_a_member_is_called_the_best_only_where_no_baseline_is_better() -> None:
     skills = ["math", "language"]
     chosen = {one.role: one.recipe for one in choose_releases(front, skills, 3)}
     assert chosen == {"balanced": "knee", "towards-math": "left", "best-language": "right"}
-    assert set(chosen) <= set(list_roles(skills, smaller=False))
+    assert set(chosen) <= set(list_roles(skills, None))
 
 
 def test_skills_may_be_called_as_roles_are() -> None:

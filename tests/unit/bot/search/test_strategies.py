@@ -9,7 +9,7 @@ import pytest
 
 from bot.search.job import SearchJob
 from bot.search.results import GateResult
-from bot.search.selection import choose_releases
+from bot.search.selection import FASTEST, choose_releases
 from bot.search.strategies.paths import PathSearch
 from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy
@@ -21,6 +21,7 @@ from merging.partition import Partition
 from merging.recipes.path import PathRecipe
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
+from merging.spaces.appended import AppendedSpace, DrawingSteps
 from merging.spaces.weight_merges import WeightMergeSpace
 
 LAYERS = 4
@@ -133,6 +134,23 @@ def test_fewer_layers_can_be_an_objective() -> None:
     passed = [GateResult(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
     chosen = {one.role: depths[one.recipe] for one in choose_releases(passed, ["a", "b"], 4, depths)}
     assert chosen["smallest"] == min(depths.values()) < max(chosen.values())
+
+
+def test_fewer_steps_of_a_picture_can_be_an_objective() -> None:
+    strategy = WeightMergeSearch(AppendedSpace(WEIGHTS, DrawingSteps.between(1, 8)), most_steps=8)
+    known = Scored(WEIGHTS.decode(WEIGHTS.seeds()[0]), Outcome((9.0, 9.0), None, 0.0), 0)
+    asked = Asked()
+    found = strategy.run(replace(job(asked), known=(known,)))
+    assert {recipe.steps for recipe in asked.recipes} > {1, 8} and None not in {
+        recipe.steps for recipe in asked.recipes
+    }
+    for one in found.front:
+        assert one.outcome.objectives == (*skills(one.recipe), -(one.recipe.steps or 0) / 8)
+    assert strategy.cost is not None and strategy.cost.role == FASTEST
+    costs = {one.recipe.digest: strategy.cost.of(one.recipe) for one in found.front}
+    passed = [GateResult(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
+    chosen = {one.role: costs[one.recipe] for one in choose_releases(passed, ["a", "b"], 4, costs, FASTEST)}
+    assert min(chosen.values()) == min(costs.values()) == 1 / 8
 
 
 def test_what_an_earlier_search_found_is_where_two_stages_begin_and_costs_nothing_if_it_is_known() -> None:

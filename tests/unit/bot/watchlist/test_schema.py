@@ -111,6 +111,7 @@ VALUES: dict[str, list[Any]] = {
         *({"adapter": "a/b", "scale": scale} for scale in [[0.5, 1.2], [0, 1], [0, 0], [1], [1, 2, 3], ["1", 2], []]),
     ],
     "picture_size": [*COUNTS, 512, 4096, 5000],
+    "search.steps": [None, [1, 8], [2, 4.0], [1], [1, 2, 3], [0, 4], [1, 1001], ["1", 4], [1.5, 4], 4, "1-8", [], {}],
     "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
@@ -259,6 +260,9 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "an adapter after paths": {"search": {"space": "both", "last_stage": {"adapter": "a/b"}}},
     "an adapter after merges": {"search": {"space": "parameter", "last_stage": {"adapter": "a/b"}}},
     "an adapter for several vocabularies": {"search": {"vocabulary": "union", "last_stage": {"adapter": "a/b"}}},
+    "steps of models that draw nothing": {"search": {"steps": [1, 8], "racing": None}},
+    "steps of image generators": {"kind": "image", "search": {"steps": [1, 8], "racing": None}},
+    "steps in a race": {"kind": "image", "search": {"steps": [1, 8]}},
     "a vocabulary beside a carrier's": {"kind": "vision-language", "search": {"vocabulary": "union"}},
 }
 """Keys that go together, or do not, and which the schema can say so of."""
@@ -268,6 +272,7 @@ BEYOND: dict[str, dict[str, Any]] = {
     "a repo pinned twice": {"pinned": ["a/b", {"repo": "a/b"}]},
     "an author allowed and denied": {"watch": {"tags": ["x"], "authors": {"allow": ["me"], "deny": ["me"]}}},
     "more at least than at most": {"watch": {"tags": ["x"], "parameters": {"min": "2B", "max": "1B"}}},
+    "steps from many to few": {"kind": "image", "search": {"steps": [8, 1], "racing": None}},
     "scales from high to low": {"search": {"last_stage": {"adapter": "a/b", "scale": [1.2, 0.5]}}},
     "more layers at least than at most": {"search": {"space": "both", "dataflow": {"min_layers": 9, "max_layers": 8}}},
     "an audition of no more than have places": {"audition": {"sources": 4}},
@@ -304,6 +309,8 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
     for part in groups:
         inner = inner[int(part)] if part.isdigit() else inner.setdefault(part, {})
     inner[last] = value
+    if key == "search.steps":
+        return whole | {"kind": "image", "search": {**whole["search"], "racing": None}}
     return whole | ({"kind": "vision-language"} if key.startswith(OF_COMPONENTS) else {})
 
 

@@ -1,4 +1,4 @@
-"""The space of merges with a number besides: here the scale of a last stage."""
+"""The space of merges with a number besides: the scale of a last stage, the steps of a picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from merging.evolution.outcomes import Outcome, SearchSettings
 from merging.identity import ModelId
 from merging.partition import Component, Partition, Whole, banded_stack
 from merging.recipes.last_stage import LastStage
-from merging.recipes.recipe import Recipe
-from merging.spaces.appended import AppendedSpace, LastStageScale
+from merging.recipes.recipe import Recipe, read_recipe
+from merging.spaces.appended import AppendedSpace, DrawingSteps, LastStageScale
 from merging.spaces.components import merge_space
 
 A, B, BASE = (ModelId(f"org/{name}", "0" * 40) for name in ("a", "b", "base"))
@@ -99,3 +99,30 @@ def test_a_search_varies_the_scale_towards_what_scores_best() -> None:
     found = evolve(space(), SearchSettings(20, 200, None, 0, False), evaluate, objectives=1)
     best = stage_of(found.front[0].recipe)
     assert best is not None and abs(best.scale - 0.3) < 0.15
+
+
+def test_steps_are_a_gene_of_candidates_alone_and_stand_beside_a_last_stage() -> None:
+    staged = space(0.8, 0.8)
+    searched = AppendedSpace(staged, DrawingSteps.between(1, 8))
+    assert searched.levels == (*staged.levels, 8)
+    for genome in islice(searched.random_genomes(np.random.default_rng(0)), 20):
+        recipe = searched.decode(genome)
+        assert recipe == replace(staged.decode(genome[:-1]), steps=genome[-1] + 1)
+        assert searched.encode(recipe) == searched.repaired((*(staged.encode(recipe) or ()), genome[-1]))
+    assert {searched.decode(seed).steps for seed in searched.seeds()} == {8}
+    told = searched.encode(staged.decode(staged.seeds()[0]))
+    assert told is not None and searched.decode(told).steps == 8
+    assert searched.plain_recipes() == staged.plain_recipes()
+    merge = staged.decode(staged.seeds()[0])
+    assert searched.as_candidate(merge) == staged.as_candidate(merge)
+
+
+def test_steps_are_in_the_digest_and_the_json_of_recipes_that_have_them_alone() -> None:
+    merges = space(0.8, 0.8)
+    merge = merges.decode(merges.seeds()[0])
+    quick = replace(merge, steps=2)
+    assert "steps" not in merge.to_json() and read_recipe(merge.to_json()) == merge
+    assert quick.to_json() == {**merge.to_json(), "steps": 2} and read_recipe(quick.to_json()) == quick
+    assert quick.digest != merge.digest
+    with pytest.raises(MergingError, match="steps"):
+        replace(merge, steps=0)
