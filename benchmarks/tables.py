@@ -124,6 +124,23 @@ def vlm_merges() -> list[list[str]]:
     return rows
 
 
+def image_merges() -> list[list[str]]:
+    """`shoal merge` against sd-mecha and diffusers on pipelines."""
+    found: Any = load("image_merge")
+    rows = [["method", "", "time", "shoal is", "memory", "shoal takes"]]
+    for row in found["merges"]:
+        shoal = row["shoal"]
+        for side in (one for one, run in row.items() if isinstance(run, dict)):
+            run, alone = row[side], side == "shoal"
+            ratio = "" if alone else f"{run['seconds'] / shoal['seconds']:.1f} × as fast"
+            share = "" if alone else f"{shoal['anonymous'] / run['anonymous']:.2f} ×"
+            rows.append(
+                [row["method"], side, f"{run['seconds']:.1f} s", ratio, f"{run['anonymous'] / 1e9:.2f} GB", share]
+            )
+        rows.append([row["method"], "moving the bytes alone", f"{row['floor_s']:.1f} s", "", "", ""])
+    return rows
+
+
 def engine() -> list[list[str]]:
     """The engine against lm-eval's HFLM."""
     return _engine_rows(load("engine"))
@@ -461,6 +478,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             real,
             merges,
             vlm_merges,
+            image_merges,
             engine,
             picture_engine,
             pictures_per_second,
