@@ -16,9 +16,9 @@ TESTS := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # Else each of the hundreds of processes that the tests start would compile shoal anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Three processes on two cores, for some of the time is waiting.
+# Four processes on two cores, for some of the time is waiting.
 test: lint
-	$(TESTS) -n 3
+	$(TESTS) -n 4
 
 # For the loop while editing: linters, types, and the tests that need no server, process or large model.
 check: lint
