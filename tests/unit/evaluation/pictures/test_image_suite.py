@@ -248,8 +248,17 @@ def test_digests_say_what_decides_scores(write_task: WriteTask, pipeline: Diffus
     changed = [item_digest(setting="cuda"), item_digest(processor=other), item_digest(sampler=sampler)]
     folder = write_task()
     (folder / "other.py").write_text("LIGHT = 1\n")  # the rule may import it
-    changed.append(load(folder).build(Split.SEARCH, settings(pipeline), ["cpu"]).items[0].digest)
-    assert len({first, *changed}) == 5
+    changed.append(item_digest())
+    for content in ("[1]", "[2]"):
+        (folder / "limits.json").write_text(content)  # the rule may read it
+        changed.append(item_digest())
+    assert len({first, *changed}) == 7
+    for kept in ("more.jsonl", "__pycache__/colours.pyc", ".notes.json"):
+        (folder / kept).parent.mkdir(exist_ok=True)
+        (folder / kept).write_text("{}")
+        assert item_digest() == changed[-1]
+    (folder / "gone.json").symlink_to("nowhere")
+    assert item_digest() == changed[-1]
 
 
 def test_the_card_s_picture_is_that_of_a_plain_call(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
