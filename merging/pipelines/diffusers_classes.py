@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -98,6 +100,26 @@ def component_class(library: str, class_name: str) -> Any:
         return getattr(transformers, _todays_name(library, class_name))
     diffusers = import_diffusers()
     return getattr(diffusers if library == "diffusers" else getattr(diffusers.pipelines, library), class_name)
+
+
+def class_defaults(library: str, class_name: str) -> Mapping[str, Any]:
+    """What a component of a class that `is_known_class` takes for the keys that its config lacks, as JSON values."""
+    about = {"library": library, "class": class_name, "diffusers": diffusers_version()}
+    return _class_defaults(about, class_name)
+
+
+@cached_on_disk(dict, dict)
+def _class_defaults(about: Mapping[str, Any], class_name: str) -> dict[str, Any]:
+    asked = inspect.signature(component_class(about["library"], class_name).__init__).parameters.values()
+    plain = {one.name: one.default for one in asked if _is_json(one.default)}
+    found: dict[str, Any] = json.loads(json.dumps(plain))  # tuples are lists, as in files
+    return found
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _text(node: ast.expr) -> str:
