@@ -122,6 +122,24 @@ def _is_json(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
+def class_bases(library: str, class_name: str) -> frozenset[str]:
+    """The names of a class that `is_known_class` and of all it inherits from; none if it cannot be imported."""
+    about = {"library": library, "class": class_name, "diffusers": diffusers_version()}
+    return frozenset(_class_bases(about, class_name))
+
+
+@cached_on_disk(list, list)
+def _class_bases(about: Mapping[str, Any], class_name: str) -> list[str]:
+    try:
+        found = component_class(about["library"], class_name)
+    except (ImportError, RuntimeError, AttributeError):
+        return []
+    if not isinstance(found, type):
+        return [class_name]
+    stands_in = hasattr(found, "_backends") and found.__base__ is object  # for a class whose own imports are missing
+    return [] if stands_in else [one.__name__ for one in found.__mro__]
+
+
 def _text(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else ast.unparse(node)
 
