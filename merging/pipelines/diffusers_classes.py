@@ -68,6 +68,9 @@ def _todays_name(library: str, class_name: str) -> str:
     """The name that a class has now: of some that transformers renamed, diffusers knows it when it loads a pipeline."""
     if library != "transformers" or class_name in _names(library):
         return class_name
+    plain = class_name.removesuffix("Fast")  # as transformers 5 reads T5TokenizerFast, which it does not list
+    if plain.endswith(("Tokenizer", "ImageProcessor")) and plain in _names(library):
+        return plain
     renamed: str | None = import_diffusers().utils.deprecation_utils._maybe_remap_transformers_class(class_name)
     return renamed or class_name
 

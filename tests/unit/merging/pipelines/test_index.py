@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from transformers import T5Tokenizer
 
 from merging.kinds import find_refusal, kind_of
 from merging.pipelines import diffusers_classes
@@ -75,6 +76,9 @@ def test_a_pipeline_is_an_image_generator_and_its_components_are_named() -> None
         "feature_extractor": ["transformers", "CLIPFeatureExtractor"]
     }  # as most repos of Stable Diffusion have it
     assert find_index_fault(SD | renamed) is None
+    fast = {"tokenizer": ["transformers", "T5TokenizerFast"]}  # as FLUX.1 has it; transformers 5 does not list it
+    assert find_index_fault(SD | fast) is None
+    assert diffusers_classes.component_class("transformers", "T5TokenizerFast") is T5Tokenizer
     assert find_refusal({"architectures": ["FluxPipeline"]}) is None
     assert [component_name(name) for name in ("unet", "transformer", "text_encoder_2", "vae")] == [
         "denoiser",
