@@ -190,7 +190,7 @@ def _scores(task: PictureRequests, number: int, judged: Mapping[tuple[int, str],
     """The scores of a task's items, use by use."""
     found = [judged[number, item.item] for item in task.items]
     flags = flag_equals(
-        [one.flag for one in found], [one.thumbnail for one in found], [item.prompt for item in task.items]
+        [one.flag for one in found], [one.thumbnail for one in found], [item.subject for item in task.items]
     )
     for use in task.uses:
         for item, one, flag in zip(task.items, found, flags, strict=True):

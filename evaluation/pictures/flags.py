@@ -44,15 +44,18 @@ def make_thumbnail(pixels: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
 
 
-def flag_equals(flags: Sequence[str], thumbnails: Sequence[Pixels], prompts: Sequence[str]) -> list[str]:
-    """The flags of pictures of one size, with "equal" for each that is like the picture of another prompt."""
+def flag_equals(flags: Sequence[str], thumbnails: Sequence[Pixels], subjects: Sequence[str]) -> list[str]:
+    """The flags of pictures of one size, with "equal" for each that is like the picture of another subject.
+
+    subjects: ids of what the pictures are about; prompts in two languages that say the same may well be drawn alike.
+    """
     if len(flags) < 2:
         return list(flags)
     table = np.stack(thumbnails).reshape(len(flags), -1).astype(np.int16)
-    words = np.array(prompts)
+    about = np.array(subjects)
     found = list(flags)
     for place, row in enumerate(table):
         near = np.abs(table - row).mean(axis=1) < LEAST_DIFFERENCE
-        if found[place] == FINE and (near & (words != words[place])).any():
+        if found[place] == FINE and (near & (about != about[place])).any():
             found[place] = EQUAL
     return found

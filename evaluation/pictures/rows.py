@@ -118,7 +118,7 @@ def _items_of(row: Row, prompt: RowText, subject: RowText | None, seeds: int) ->
 
 def _read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
-        lines = path.read_text("utf-8").split("\n")
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path.name}: it cannot be read as text ({error}); correct dataset") from error
     for number, line in enumerate(lines, start=1):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -66,6 +68,9 @@ def _todays_name(library: str, class_name: str) -> str:
     """The name that a class has now: of some that transformers renamed, diffusers knows it when it loads a pipeline."""
     if library != "transformers" or class_name in _names(library):
         return class_name
+    plain = class_name.removesuffix("Fast")  # as transformers 5 reads T5TokenizerFast, which it does not list
+    if plain.endswith(("Tokenizer", "ImageProcessor")) and plain in _names(library):
+        return plain
     renamed: str | None = import_diffusers().utils.deprecation_utils._maybe_remap_transformers_class(class_name)
     return renamed or class_name
 
@@ -98,6 +103,44 @@ def component_class(library: str, class_name: str) -> Any:
         return getattr(transformers, _todays_name(library, class_name))
     diffusers = import_diffusers()
     return getattr(diffusers if library == "diffusers" else getattr(diffusers.pipelines, library), class_name)
+
+
+def class_defaults(library: str, class_name: str) -> Mapping[str, Any]:
+    """What a component of a class that `is_known_class` takes for the keys that its config lacks, as JSON values."""
+    about = {"library": library, "class": class_name, "diffusers": diffusers_version()}
+    return _class_defaults(about, class_name)
+
+
+@cached_on_disk(dict, dict)
+def _class_defaults(about: Mapping[str, Any], class_name: str) -> dict[str, Any]:
+    asked = inspect.signature(component_class(about["library"], class_name).__init__).parameters.values()
+    plain = {one.name: one.default for one in asked if _is_json(one.default)}
+    found: dict[str, Any] = json.loads(json.dumps(plain))  # tuples are lists, as in files
+    return found
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def class_bases(library: str, class_name: str) -> frozenset[str]:
+    """The names of a class that `is_known_class` and of all it inherits from; none if it cannot be imported."""
+    about = {"library": library, "class": class_name, "diffusers": diffusers_version()}
+    return frozenset(_class_bases(about, class_name))
+
+
+@cached_on_disk(list, list)
+def _class_bases(about: Mapping[str, Any], class_name: str) -> list[str]:
+    try:
+        found = component_class(about["library"], class_name)
+    except (ImportError, RuntimeError, AttributeError):
+        return []
+    if not isinstance(found, type):
+        return [class_name]
+    stands_in = hasattr(found, "_backends") and found.__base__ is object  # for a class whose own imports are missing
+    return [] if stands_in else [one.__name__ for one in found.__mro__]
 
 
 def _text(node: ast.expr) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merging.errors import MergingError
-from merging.pipelines.diffusers_classes import is_known_class, text_to_image_classes
+from merging.pipelines.diffusers_classes import class_bases, is_known_class, text_to_image_classes
 
 INDEX = "model_index.json"
 """The file that lists a pipeline's components."""
@@ -31,6 +31,23 @@ MODELS = (*DENOISERS, "vae", *(f"text_encoder{number}" for number in NUMBERS), "
 """The folders of components with weights. Pipelines with others are refused: their files would not be carried over."""
 
 _KNOWN = frozenset({*MODELS, SCHEDULER, "feature_extractor", *(f"tokenizer{number}" for number in NUMBERS)})
+
+_TRANSFORMERS = ("a model of transformers", frozenset({"PreTrainedModel"}))
+_FITTING: Mapping[str, tuple[str, frozenset[str]]] = {
+    "unet": ("a denoiser of diffusers", frozenset({"ModelMixin"})),
+    "transformer": ("a denoiser of diffusers", frozenset({"ModelMixin"})),
+    "vae": ("an autoencoder of diffusers", frozenset({"AutoencoderMixin"})),
+    "text_encoder": _TRANSFORMERS,
+    "image_encoder": _TRANSFORMERS,
+    "safety_checker": _TRANSFORMERS,
+    "tokenizer": (
+        "a tokenizer",
+        frozenset({"PreTrainedTokenizerBase", "ProcessorMixin", "AutoTokenizer", "AutoProcessor"}),
+    ),
+    SCHEDULER: ("a scheduler", frozenset({"SchedulerMixin"})),
+    "feature_extractor": ("an image processor", frozenset()),
+}
+"""Folder without its number → what lies in it, and the classes of which its class inherits one."""
 
 NO_MERGEKIT = "mergekit does not merge pipelines."
 """The place of the recipe that mergekit would read."""
@@ -107,12 +124,14 @@ def find_index_fault(index: Mapping[str, Any]) -> str | None:
             return f"{INDEX} has {str(value)[:60]} for {key[:60]}, where a library and a class are due"
     for folder, (library, class_name) in listed_components(index).items():
         if not folder.isidentifier():
-            return f"its component {folder[:60]!r} is not the name of a folder"
+            return f"its component {folder[:60]!r} has a name that no folder has"
         if folder not in _KNOWN:
             return f"its component {folder[:60]} is of a kind that shoal cannot carry over"
         if not is_known_class(library, class_name):
             known = "a class of diffusers or transformers"
             return f"its component {folder[:60]} is {library[:60]}.{class_name[:60]}, not {known}"
+        if not _fits(folder, library, class_name):
+            return f"its component {folder} is {library[:60]}.{class_name[:60]}, not {_FITTING[_stem(folder)][0]}"
     try:
         denoiser_folder(index)
     except MergingError as error:
@@ -211,6 +230,19 @@ def _read_variants(folder: str, names: Iterable[str]) -> dict[str, WeightFiles |
             index, listed = indices[variant], tuple(part[0] for part in parts)
             chosen[variant] = WeightFiles(folder, index["stem"], variant, index=index[0], shards=listed)
     return chosen
+
+
+def _fits(folder: str, library: str, class_name: str) -> bool:
+    """Whether a known class is one that a folder of this name holds; anything else would be asked to load files."""
+    if folder == "feature_extractor":  # by its name: to import one without torchvision prints advice
+        return "Processor" in class_name or "FeatureExtractor" in class_name
+    bases = class_bases(library, class_name)
+    return not bases or not bases.isdisjoint(_FITTING[_stem(folder)][1])
+
+
+def _stem(folder: str) -> str:
+    """The folder's name without its number."""
+    return re.sub(r"_\d$", "", folder)
 
 
 def _is_entry(value: list[object]) -> bool:

@@ -55,12 +55,18 @@ def load_component(folder: Path, files: WeightFiles, dtype: str) -> nn.Module:
     library, class_name = listed_components(read_json_object(folder / INDEX))[files.folder]
     named = {"dtype" if library == "transformers" else "torch_dtype": torch_dtype(dtype)}
     with _quiet(), _errors_of(folder / files.folder):
-        component: nn.Module = component_class(library, class_name).from_pretrained(
-            folder / files.folder, variant=files.variant or None, use_safetensors=True, local_files_only=True, **named
+        component, loading = component_class(library, class_name).from_pretrained(
+            folder / files.folder,
+            variant=files.variant or None,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **named,
         )
-    if lacking := next((name for name, weight in component.named_parameters() if weight.is_meta), None):
-        raise MergingError(f"{folder / files.folder}: its files lack the weight {lacking}")
-    return component.eval().requires_grad_(False)
+    if lacking := sorted(loading["missing_keys"]):  # the libraries would draw them at random, or leave them empty
+        raise MergingError(f"{folder / files.folder}: its files lack the weight {lacking[0]}")
+    ready: nn.Module = component.eval().requires_grad_(False)
+    return ready
 
 
 def load_component_tokenizer(folder: Path, tokenizer: str) -> Any:

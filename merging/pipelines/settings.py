@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from merging.pipelines.diffusers_classes import class_defaults
 from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_components
 
 PREDICTION = "prediction_type"
@@ -72,8 +73,8 @@ def _denoiser_reasons(carrier: Mapping[str, Any], config: Mapping[str, Any]) -> 
     folder = denoiser_folder(carrier)
     if denoiser_folder(config) != folder:
         return [f"its denoiser is a {denoiser_folder(config)}, not a {folder}"]
-    own, other = _of(carrier, folder), _of(config, folder)
-    keys = sorted((own.keys() & other.keys()) - _FREE)
+    own, other = _whole(carrier, folder), _whole(config, folder)
+    keys = sorted((own.keys() & other.keys()) - _FREE)  # the class ignores one that it does not know
     return [*_differing("_class_name", own, other, f"its {folder}"), *_differing_keys(keys, own, other, folder)]
 
 
@@ -121,6 +122,11 @@ def _differing_keys(
         values = [one.get(key, _DEFAULTS.get(key)) for one in (own, other)]
         if values[0] != values[1]:
             yield f"its {folder}.{key} is {str(values[1])[:60]}, not {str(values[0])[:60]}"
+
+
+def _whole(config: Mapping[str, Any], folder: str) -> Mapping[str, Any]:
+    """The config of a component with its class's defaults: old configs lack the keys that came later."""
+    return {**class_defaults(*listed_components(config)[folder]), **_of(config, folder)}
 
 
 def _of(config: Mapping[str, Any], folder: str) -> Mapping[str, Any]:

@@ -60,15 +60,31 @@ class JudgeDesk:
         return opened
 
     def _try(self, judge: OpenJudge) -> None:
-        pictures = [picture for picture in _probe_pictures(self._size) for _ in self._rows]
-        found = judge.judge(pictures, list(self._rows) * (len(pictures) // len(self._rows)))
-        name = self.settings.description
+        found, name = self._probe(judge), self.settings.description
         for metric in self._metrics:
             values = [self._value(one, metric) for one in found]
             if odd := [value for value in values if not math.isfinite(value)]:
                 raise EvaluationError(f"{name} gives {odd[0]} for {metric}, not a number; use another judge")
             if self.settings.graded and len(set(values)) == 1:
                 raise EvaluationError(f"{name} gives {values[0]} for every picture; use another judge")
+        if self.settings.repo is None:  # users' code; models need long, and give the same
+            self._compare(found, self._probe(judge))
+
+    def _probe(self, judge: OpenJudge) -> Sequence[Mapping[str, float]]:
+        """Its numbers of the probe's pictures, which are made anew: a rule may draw on them."""
+        pictures = [picture for picture in _probe_pictures(self._size) for _ in self._rows]
+        return judge.judge(pictures, list(self._rows) * (len(pictures) // len(self._rows)))
+
+    def _compare(self, found: Sequence[Mapping[str, float]], again: Sequence[Mapping[str, float]]) -> None:
+        """Raise EvaluationError if a second asking gives another number."""
+        for metric in self._metrics:
+            for first, second in zip(found, again, strict=True):
+                numbers = self._value(first, metric), self._value(second, metric)
+                if numbers[0] != numbers[1]:
+                    raise EvaluationError(
+                        f"{self.settings.description} gives {numbers[0]} and then {numbers[1]} for {metric} of the "
+                        "same picture; a rule must give one number for one picture and row"
+                    )
 
     def _value(self, found: Mapping[str, float], metric: str) -> float:
         if metric not in found:

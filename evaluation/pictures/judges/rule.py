@@ -20,6 +20,12 @@ from evaluation.pictures.rows import Row
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+LARGEST_FILE = 10 * 2**20
+"""Bytes of a file beside a rule, above which its size alone is compared."""
+
+_LISTS = (".yaml", ".yml", ".jsonl", ".txt")
+"""Endings of task files, and of lists of prompts."""
+
 Rule = Callable[["Image", Row], float | Mapping[str, float]]
 
 
@@ -45,10 +51,14 @@ class RuleSettings:
 
     @property
     def facts(self) -> object:
-        """The function's name, and the code of its folder: it may import other files there."""
-        files = sorted(self.path.parent.rglob("*.py"))
-        code = [[file.relative_to(self.path.parent).as_posix(), _digest(file)] for file in files]
-        return [self.name, self.path.name, self.function, code]
+        """The function's name, and the files of its folder: it may import or read them.
+
+        Task files and lists of prompts are left out: what they say is in the keys of the items that it matters for.
+        """
+        folder = self.path.parent
+        files = sorted(path for path in folder.rglob("*") if _may_matter(path.relative_to(folder)) and path.is_file())
+        content = [[file.relative_to(folder).as_posix(), _digest(file)] for file in files]
+        return [self.name, self.path.name, self.function, content]
 
     def check_row(self, row: Row) -> None:
         """A rule looks at what it likes."""
@@ -119,8 +129,18 @@ def _import(path: Path) -> object:
     return module
 
 
+def _may_matter(path: Path) -> bool:
+    """Whether a file of a rule's folder may decide its numbers. path: from there."""
+    is_made = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+    return not is_made and path.suffix.lower() not in _LISTS
+
+
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        size = path.stat().st_size
+        return f"{size} bytes" if size > LARGEST_FILE else hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EvaluationError(f"{path}: it lies beside a rule and cannot be read ({error}); move it away") from error
 
 
 def _words(error: BaseException) -> str:

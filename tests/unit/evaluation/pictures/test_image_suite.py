@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from bot.cli.prompt import layout_prompt
 from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
 from evaluation.errors import EvaluationError
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
-from evaluation.pictures.flags import flag_picture
+from evaluation.pictures.eval_set import _Judged, _scores
+from evaluation.pictures.flags import flag_equals, flag_picture
 from evaluation.pictures.judges import parse_judge
 from evaluation.pictures.rows import make_seed
 from evaluation.pictures.sampler import Sampler
@@ -248,8 +250,17 @@ def test_digests_say_what_decides_scores(write_task: WriteTask, pipeline: Diffus
     changed = [item_digest(setting="cuda"), item_digest(processor=other), item_digest(sampler=sampler)]
     folder = write_task()
     (folder / "other.py").write_text("LIGHT = 1\n")  # the rule may import it
-    changed.append(load(folder).build(Split.SEARCH, settings(pipeline), ["cpu"]).items[0].digest)
-    assert len({first, *changed}) == 5
+    changed.append(item_digest())
+    for content in ("[1]", "[2]"):
+        (folder / "limits.json").write_text(content)  # the rule may read it
+        changed.append(item_digest())
+    assert len({first, *changed}) == 7
+    for kept in ("more.jsonl", "__pycache__/colours.pyc", ".notes.json"):
+        (folder / kept).parent.mkdir(exist_ok=True)
+        (folder / kept).write_text("{}")
+        assert item_digest() == changed[-1]
+    (folder / "gone.json").symlink_to("nowhere")
+    assert item_digest() == changed[-1]
 
 
 def test_the_card_s_picture_is_that_of_a_plain_call(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
@@ -298,6 +309,21 @@ def test_pictures_that_are_no_pictures_are_flagged(write_task: WriteTask) -> Non
     ink = np.zeros((8, 8, 3), np.uint8)
     ink[::2] = 255
     assert [flag_picture(one, finite=True) for one in (loud, ink)] == ["saturated", "ok"]
+    assert flag_equals([FINE] * 3, [ink, ink, loud], ["cat", "dog", "cow"]) == [EQUAL, EQUAL, FINE]
+
+
+def test_prompts_of_one_subject_may_be_drawn_alike(write_task: WriteTask) -> None:
+    """As translations are: only pictures of different subjects are equal."""
+    pipeline = make_pipeline(seed=3)
+    rows = [{**row, "prompt": f"{lead} {row['prompt']}", "about": row["prompt"]} for row in ROWS for lead in "ab"]
+    (task,) = load(write_task(rows=rows, subject="about")).build(Split.SEARCH, settings(pipeline), []).tasks
+    noise = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    subjects = [item.subject for item in task.items]
+    of_first = [one.item for one in task.items if one.subject == subjects[0]]
+    alike = replace(task, items=tuple(one for one in task.items if one.subject == subjects[0]))
+    assert len(of_first) == 2
+    judged = {(0, item): _Judged({"score": 1.0}, FINE, noise) for item in of_first}
+    assert [score.flag for score in _scores(alike, 0, judged)] == [FINE, FINE]
 
 
 @pytest.mark.parametrize(

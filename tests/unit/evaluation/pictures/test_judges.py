@@ -19,6 +19,7 @@ from evaluation.pictures.judges import parse_judge
 from evaluation.pictures.judges.judge import JudgeRepo
 from evaluation.pictures.judges.objects import ObjectsJudge, Wanted, box_colour, overlap, share_fulfilled
 from evaluation.pictures.judges.opened import JudgeDesk
+from evaluation.pictures.rows import RowText, read_items
 from evaluation.pictures.suite import ImageSuite
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
@@ -177,6 +178,31 @@ def test_a_rule_may_define_dataclasses_and_files_of_one_name_do_not_mix(tmp_path
         judge = parse_judge("judge", {"rule": str(tmp_path / str(number) / "own.score")})
         opened = JudgeDesk(judge, None, ["score"], ROWS[1:3]).open("cpu")
         assert opened.judge(PICTURES[:1], ROWS[:1]) == [{"score": float(number)}]
+
+
+def test_a_rule_that_gives_other_numbers_for_the_same_picture_is_refused(tmp_path: Path) -> None:
+    tails = {
+        "random": "import random\ndef score(picture, row):\n    return {'score': 1.0, 'other': random.random()}\n",
+        "painting": (
+            "def score(picture, row):\n    seen = sum(picture.getpixel((0, 0)))\n"
+            "    picture.paste((9, 9, 9), (0, 0, 1, 1))\n    return {'score': 1.0, 'other': seen}\n"
+        ),
+    }
+    desks = {}
+    for name, code in tails.items():
+        (tmp_path / f"{name}.py").write_text(code)
+        judge = parse_judge("judge", {"rule": str(tmp_path / f"{name}.score")})
+        desks[name] = JudgeDesk(judge, None, ["score", "other"], ROWS[1:3])
+    with pytest.raises(EvaluationError, match=r"rule random\.score gives 0\.\d+ and then 0\.\d+ for other of the same"):
+        desks["random"].open("cpu")
+    desks["painting"].open("cpu")  # each asking has pictures of its own
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_prompt(tmp_path: Path) -> None:
+    for name, text in (("a.txt", "a cat\na dog\n"), ("a.jsonl", '{"prompt": "a cat"}\n{"prompt": "a dog"}\n')):
+        (tmp_path / name).write_text(text, "utf-8-sig")
+        items = read_items(tmp_path / name, RowText("prompt", "prompt"), None, 1)
+        assert [item.prompt for item in items.values()] == ["a cat", "a dog"]
 
 
 def test_the_report_split_has_another_judge_and_both_repos_are_found(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from transformers import T5Tokenizer
 
 from merging.kinds import find_refusal, kind_of
 from merging.pipelines import diffusers_classes
@@ -48,14 +49,25 @@ UNET = "unet/diffusion_pytorch_model"
         ({"text_encoder": ["transformers", "pipeline"]}, "its component text_encoder is transformers.pipeline"),
         ({"unet": ["os", "System"]}, "its component unet is os.System"),
         ({"unet": ["UNet"]}, "model_index.json has ['UNet'] for unet, where a library and a class are due"),
-        ({"../away": ["diffusers", "AutoencoderKL"]}, "its component '../away' is not the name of a folder"),
+        ({"../away": ["diffusers", "AutoencoderKL"]}, "its component '../away' has a name that no folder has"),
         ({"movq": ["diffusers", "VQModel"]}, "its component movq is of a kind that shoal cannot carry over"),
+        ({"unet": ["diffusers", "DDIMScheduler"]}, "its component unet is diffusers.DDIMScheduler, not a denoiser of"),
+        ({"vae": ["diffusers", "UNet2DModel"]}, "its component vae is diffusers.UNet2DModel, not an autoencoder of"),
+        ({"text_encoder": ["transformers", "Trainer"]}, "is transformers.Trainer, not a model of transformers"),
+        ({"tokenizer_2": ["transformers", "CLIPTextModel"]}, "is transformers.CLIPTextModel, not a tokenizer"),
+        ({"scheduler": ["diffusers", "AutoencoderKL"]}, "is diffusers.AutoencoderKL, not a scheduler"),
+        (
+            {"feature_extractor": ["transformers", "RagRetriever"]},
+            "is transformers.RagRetriever, not an image processor",
+        ),
         ({"unet": [None, None]}, "got 0 denoisers: a pipeline of one unet or one transformer is needed"),
     ],
 )
 def test_an_index_that_asks_for_anything_else_is_refused(changes: dict[str, Any], reason: str) -> None:
-    assert reason in str(find_index_fault(SD | changes))
-    assert reason in str(find_refusal(SD | changes | {"components": {}})) or "is not" in reason
+    fault = str(find_index_fault(SD | changes))
+    about, _, what = fault.partition(" is not ")  # the other kinds say what else it is not
+    found = str(find_refusal(SD | changes | {"components": {}}))
+    assert reason in fault and found.startswith(about) and found.endswith(what)
 
 
 def test_a_pipeline_is_an_image_generator_and_its_components_are_named() -> None:
@@ -64,6 +76,9 @@ def test_a_pipeline_is_an_image_generator_and_its_components_are_named() -> None
         "feature_extractor": ["transformers", "CLIPFeatureExtractor"]
     }  # as most repos of Stable Diffusion have it
     assert find_index_fault(SD | renamed) is None
+    fast = {"tokenizer": ["transformers", "T5TokenizerFast"]}  # as FLUX.1 has it; transformers 5 does not list it
+    assert find_index_fault(SD | fast) is None
+    assert diffusers_classes.component_class("transformers", "T5TokenizerFast") is T5Tokenizer
     assert find_refusal({"architectures": ["FluxPipeline"]}) is None
     assert [component_name(name) for name in ("unet", "transformer", "text_encoder_2", "vae")] == [
         "denoiser",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from safetensors.torch import load_file, save_file
+from transformers import CLIPConfig
 
 from fixtures.tiny_pipelines import draw, make_source
 from merging.errors import MergingError
@@ -28,6 +31,10 @@ from merging.sources.model_config import read_model_config
 from merging.writing.release import write_release
 
 IMAGE = KINDS["image"]
+VISION = {
+    **{"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
+    **{"image_size": 8, "patch_size": 8},
+}
 FIRST, SECOND = ModelId("author/first", "1" * 40), ModelId("author/second", "2" * 40)
 
 
@@ -195,10 +202,20 @@ def test_what_a_live_pipeline_cannot_become_is_refused(
 
 def test_a_pipeline_whose_files_lack_a_weight_is_refused(tmp_path: Path) -> None:
     make_source("StableDiffusionPipeline", 0).save_pretrained(tmp_path)
-    file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
-    save_file({name: one for name, one in load_file(file).items() if name != "decoder.conv_out.weight"}, file)
-    with pytest.raises(MergingError, match=r"vae: its files lack the weight decoder\.conv_out\.weight"):
-        IMAGE.live(tmp_path, {}, dtype="float32")
+    checker = StableDiffusionSafetyChecker(CLIPConfig(projection_dim=8, vision_config=VISION, text_config={}))
+    checker.save_pretrained(tmp_path / "safety_checker")
+    index = json.loads((tmp_path / "model_index.json").read_bytes())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    for file, weight in (
+        ("vae/diffusion_pytorch_model.safetensors", "decoder.conv_out.weight"),
+        ("safety_checker/model.safetensors", "visual_projection.weight"),  # nobody else looks at this component
+    ):
+        whole = load_file(tmp_path / file)
+        save_file({name: one for name, one in whole.items() if name != weight}, tmp_path / file, {"format": "pt"})
+        with pytest.raises(MergingError, match=rf"{Path(file).parent}: its files lack the weight {re.escape(weight)}"):
+            IMAGE.live(tmp_path, {}, dtype="float32")
+        save_file(whole, tmp_path / file, {"format": "pt"})
 
 
 def test_a_path_is_refused(sources: Mapping[ModelId, PipelineWeights], tmp_path: Path) -> None:

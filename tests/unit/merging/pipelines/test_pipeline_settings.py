@@ -58,6 +58,26 @@ def test_what_the_carrier_keeps_may_differ(config: dict[str, Any], component: st
     assert pipeline_mismatch(config, other) is None
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("flip_sin_to_cos", False, "its unet.flip_sin_to_cos is False, not True"),
+        ("norm_eps", 1e-6, "its unet.norm_eps is 1e-06, not 1e-05"),
+        ("addition_embed_type", "text", "its unet.addition_embed_type is text, not None"),
+        ("resnet_out_scale_factor", 1, None),  # as the class has it
+        ("made_up", 1, None),  # the class takes no such key
+    ],
+)
+def test_a_key_that_one_config_lacks_has_the_class_s_default(
+    config: dict[str, Any], key: str, value: object, reason: str | None
+) -> None:
+    old, said = copy.deepcopy(config), copy.deepcopy(config)
+    old["components"]["unet"].pop(key, None)
+    said["components"]["unet"][key] = value
+    assert pipeline_mismatch(old, said) == reason
+    assert (pipeline_mismatch(said, old) is None) is (reason is None)
+
+
 def test_another_pipeline_and_a_missing_vae_are_refused(config: dict[str, Any]) -> None:
     other = {**config, "_class_name": "StableDiffusionXLPipeline"}
     assert pipeline_mismatch(config, other) == (
