@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bot.cycle.probe import timing
 from bot.cycle.probe.measure import measure_speed
 from bot.hub.client import Hub
 from bot.hub.discovery.rules import first_refusal, with_lora_file
-from bot.hub.download import fetch_pool
+from bot.hub.download import Fetched, fetch_pool
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
 from bot.hub.resolver import Resolver, open_sources
@@ -80,8 +80,14 @@ def find(server: Running, **changes: object) -> Pool:
     return pool
 
 
-def test_a_pool_of_pipelines_is_found_fetched_and_opened(server: Running, tmp_path: Path) -> None:
-    pool = find(server)
+@pytest.fixture(scope="module")
+def plain(server: Running) -> Pool:
+    """What is found while nothing but the pool is there."""
+    return find(server)
+
+
+def test_a_pool_of_pipelines_is_found_fetched_and_opened(server: Running, plain: Pool, tmp_path: Path) -> None:
+    pool = plain
     verdicts = {verdict.repo: verdict.reason for verdict in pool.verdicts if verdict.accepted}
     assert verdicts.keys() == {OIL, CHALK, INK} and pool.licence.id == "openrail++"
     assert pool.carrier == pool.leader.ref == pool.sources[0].ref and pool.leader.repo == CHALK
@@ -108,7 +114,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sound() -> dict[str, bytes]:
     """The files of a pipeline that fits."""
     files = pipeline_files(vary_pipeline(7))
@@ -121,47 +127,12 @@ def vary_pipeline(seed: int, **components: object) -> object:
     return type(base)(**parts, requires_safety_checker=False)
 
 
-def test_of_each_component_the_weights_of_one_variant_are_fetched(
-    server: Running, sound: dict[str, bytes], tmp_path: Path
-) -> None:
-    """Neither rounded copies beside them, nor checkpoints in one file, other formats or unlisted components."""
-    unet, beside = sound["unet/diffusion_pytorch_model.safetensors"], b"never fetched"
-    clutter = {
-        "unet/diffusion_pytorch_model.fp16.safetensors": beside,
-        "unet/diffusion_pytorch_model.bin": beside,
-        "text_encoder/model.onnx": beside,
-        "vae_1_0/config.json": b"{}",
-        "vae_1_0/diffusion_pytorch_model.safetensors": beside,
-        "reef-cluttered.safetensors": beside,
-        "model.safetensors": beside,
-        "LICENSE.md": b"Use restrictions",
-    }
-    server.store.commit("reef/cluttered", sound | clutter)
-    rounded = pipeline_files(vary_pipeline(8), variant="fp16", max_shard_size="20KB")
-    assert "unet/diffusion_pytorch_model.safetensors.index.fp16.json" in rounded
-    server.store.commit("reef/sharded", rounded | {"README.md": image_card("reef/sharded")})
-    other_vae = {VAE_FILE: pipeline_files(make_source(FAMILY, 9))[VAE_FILE]}
-    server.store.commit("reef/repainted", sound | other_vae)
-    pool = find(server, max_sources=8)
-    assert "it has the same weights as reef/cluttered" in [verdict.reason for verdict in pool.verdicts]
-    fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path)
-    by_repo = {member.repo: member for member in pool.members}
-    wanted = {file.path for file in by_repo["reef/cluttered"].candidate.wanted_files}
-    assert wanted == (sound.keys() | {"LICENSE.md"}) - {"README.md"}
-    folder = fetched.folders[by_repo["reef/cluttered"].ref]
-    assert (folder / "unet/diffusion_pytorch_model.safetensors").read_bytes() == unet
-    assert beside not in {path.read_bytes() for path in _files(folder)}
-    sharded = by_repo["reef/sharded"]
-    assert sharded.headers.keys() == by_repo[BASE].headers.keys() and not fetched.refused
-    weights = open_sources([sharded.ref], fetched.folders)[sharded.ref]
-    assert dict(weights.headers) == dict(sharded.headers)
-    for repo in ("reef/cluttered", "reef/sharded", "reef/repainted"):
-        server.store.delete_repo(repo)
+Odd = Mapping[str, tuple[Mapping[str, bytes], str]]
 
 
-def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
-    server: Running, sound: dict[str, bytes]
-) -> None:
+@pytest.fixture(scope="module")
+def odd(sound: dict[str, bytes]) -> Odd:
+    """Name → the files of a pipeline that cannot be merged, and how the reason begins."""
     unet = "unet/diffusion_pytorch_model"
 
     def changed(path: str, **keys: object) -> dict[str, bytes]:
@@ -173,7 +144,7 @@ def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
     plain = load(sound[f"{unet}.safetensors"])
     first, *_ = sorted(plain)
     family = f"not of the family of {CHALK}: "
-    odd = {
+    return {
         "lame": (without("vae/"), "it lacks its component vae: model_index.json lists it, and no file of it is there"),
         "bare": (without("vae/config.json"), "its component vae has no config.json"),
         "mute": (without("tokenizer/tokenizer.json"), "its tokenizer has none of tokenizer.json, vocab.json, spiece."),
@@ -217,15 +188,71 @@ def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
             f"{family}its pipeline is StableDiffusionXLPipeline, not StableDiffusionPipeline",
         ),
     }
+
+
+BESIDE = b"never fetched"
+
+
+@pytest.fixture(scope="module")
+def crowded(
+    server: Running, sound: dict[str, bytes], odd: Odd, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Pool, Fetched[Pool]]:
+    """What is found and fetched when sound pipelines with more files than needed, and odd ones, are there too."""
+    clutter = {
+        "unet/diffusion_pytorch_model.fp16.safetensors": BESIDE,
+        "unet/diffusion_pytorch_model.bin": BESIDE,
+        "text_encoder/model.onnx": BESIDE,
+        "vae_1_0/config.json": b"{}",
+        "vae_1_0/diffusion_pytorch_model.safetensors": BESIDE,
+        "reef-cluttered.safetensors": BESIDE,
+        "model.safetensors": BESIDE,
+        "LICENSE.md": b"Use restrictions",
+    }
+    server.store.commit("reef/cluttered", sound | clutter)
+    rounded = pipeline_files(vary_pipeline(8), variant="fp16", max_shard_size="20KB")
+    assert "unet/diffusion_pytorch_model.safetensors.index.fp16.json" in rounded
+    server.store.commit("reef/sharded", rounded | {"README.md": image_card("reef/sharded")})
+    other_vae = {VAE_FILE: pipeline_files(make_source(FAMILY, 9))[VAE_FILE]}
+    server.store.commit("reef/repainted", sound | other_vae)
     for name, (files, _) in odd.items():
-        server.store.commit(f"reef/{name}", files | {"README.md": image_card(f"reef/{name}")})
-    reasons = {verdict.repo: verdict.reason for verdict in find(server).verdicts if not verdict.accepted}
+        server.store.commit(f"reef/{name}", {**files, "README.md": image_card(f"reef/{name}")})
+    pool = find(server, max_sources=8)
+    folder = tmp_path_factory.mktemp("crowded")
+    fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, folder)
+    for name in ("cluttered", "sharded", "repainted", *odd):
+        server.store.delete_repo(f"reef/{name}")
+    return pool, fetched
+
+
+def test_of_each_component_the_weights_of_one_variant_are_fetched(
+    crowded: tuple[Pool, Fetched[Pool]], sound: dict[str, bytes]
+) -> None:
+    """Neither rounded copies beside them, nor checkpoints in one file, other formats or unlisted components."""
+    pool, fetched = crowded
+    unet = sound["unet/diffusion_pytorch_model.safetensors"]
+    by_repo = {member.repo: member for member in pool.members}
+    wanted = {file.path for file in by_repo["reef/cluttered"].candidate.wanted_files}
+    assert wanted == (sound.keys() | {"LICENSE.md"}) - {"README.md"}
+    folder = fetched.folders[by_repo["reef/cluttered"].ref]
+    assert (folder / "unet/diffusion_pytorch_model.safetensors").read_bytes() == unet
+    assert BESIDE not in {path.read_bytes() for path in _files(folder)}
+    sharded = by_repo["reef/sharded"]
+    assert sharded.headers.keys() == by_repo[BASE].headers.keys() and not fetched.refused
+    weights = open_sources([sharded.ref], fetched.folders)[sharded.ref]
+    assert dict(weights.headers) == dict(sharded.headers)
+
+
+def test_a_pipeline_that_cannot_be_merged_is_refused_before_any_download(
+    crowded: tuple[Pool, Fetched[Pool]], odd: Odd
+) -> None:
+    pool, _ = crowded
+    reasons = {verdict.repo: verdict.reason for verdict in pool.verdicts if not verdict.accepted}
     assert reasons.pop(BASE) == "it is the base of the others"
+    assert reasons.pop("reef/repainted") == "it has the same weights as reef/cluttered"
     assert reasons.keys() == {f"reef/{name}" for name in odd}
     for name, (_, reason) in odd.items():
         assert reasons[f"reef/{name}"].startswith(reason), name
         assert "\n" not in reasons[f"reef/{name}"]
-        server.store.delete_repo(f"reef/{name}")
 
 
 def test_text_encoders_that_are_merged_read_the_same_tokens(server: Running, sound: dict[str, bytes]) -> None:
@@ -331,11 +358,11 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
 
 
 def test_a_plan_knows_how_long_drawing_takes_before_any_weights_are_there(
-    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Running, plain: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timing, "LONG_ENOUGH", 0.0)
     monkeypatch.setattr(timing, "REPEATED_BELOW", 0.0)
-    watchlist, pool, hub = make_watchlist(), find(server), Hub(server.endpoint, None, sleep=lambda _: None)
+    watchlist, pool, hub = make_watchlist(), plain, Hub(server.endpoint, None, sleep=lambda _: None)
     tasks = write_image_tasks(tmp_path / "tasks", 16)
     suite = SUITES["image"](watchlist.asked_skills, [tasks], watchlist.split_sizes, 0)
     resources = Resources(workers=1, threads=1, device="cpu", batch_size=4)
