@@ -196,7 +196,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
 
 def _duration(cost: RunCost) -> str:
     if cost.seconds is None:
-        return "not measured: it takes models of a few layers, and enough free memory for them"
+        return "not measured: too little memory or disk is free for a trial"
     return f"about {_hours(cost.seconds)} of scoring, a minute of other work, and the download"
 
 

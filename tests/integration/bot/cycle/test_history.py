@@ -262,7 +262,7 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
     assert "6 candidates compete for 4 places, and all of them are downloaded" in audition
     assert "audition" not in shown(pages.layout_plan(plan))
     unmeasured = shown(pages.layout_plan(replace(plan, cost=replace(COST, seconds=None))))
-    assert "  time      not measured: it takes models of a few layers, and enough free memory for them" in unmeasured
+    assert "  time      not measured: too little memory or disk is free for a trial" in unmeasured
     assert shown(pages.layout_plan(RunPlan("small", (), None, (), (), "", (), (), None, "no candidate"))).startswith(
         "No model was found"
     )
