@@ -15,6 +15,7 @@ from bot.search.baselines import Baseline
 from bot.search.results import BaselineKind
 from evaluation.answers.degenerate import FINE
 from evaluation.eval_set import EvalItem, Sample
+from evaluation.fingerprint import digest
 from merging.recipes.recipe import Recipe
 
 GALLERY_ROWS = 6
@@ -28,20 +29,25 @@ CELL_SIDE, OWN_SIDE = 256, 512
 def choose_gallery_items(report: SplitResults) -> tuple[EvalItem, ...]:
     """The first report items of each skill that is judged by pictures, by turns; none where there is no such skill.
 
-    The split's order was drawn by its seed: nobody's pictures decide which items these are.
+    The split's order was drawn by its seed: nobody's pictures decide which items these are. Of items that are drawn
+    alike, though by other tasks, the first is shown.
     """
-    drawn = {(task.skill, task.key): task.task for task in report.eval_set.tasks if task.drawn is not None}
+    drawing = {
+        (task.skill, task.key): digest({"arguments": task.drawn.arguments, "scheduler": task.drawn.scheduler})
+        for task in report.eval_set.tasks
+        if task.drawn is not None
+    }
     of_skills: list[list[EvalItem]] = []
     for skill in report.skills:
         items = (item for item in report.eval_set.items if item.skill == skill.name)
         distinct = {
-            (drawn[skill.name, item.task], item.item): item for item in items if (skill.name, item.task) in drawn
+            (drawing[skill.name, item.task], item.item): item for item in items if (skill.name, item.task) in drawing
         }
         of_skills.append(list(distinct.values()))
-    found: dict[tuple[str, str], EvalItem] = {}  # two skills may use one item
+    found: dict[tuple[str, str], EvalItem] = {}
     for turn in zip_longest(*of_skills):
         for item in filter(None, turn):
-            found.setdefault((drawn[item.skill, item.task], item.item), item)
+            found.setdefault((drawing[item.skill, item.task], item.item), item)
     return tuple(found.values())[:GALLERY_ROWS]
 
 

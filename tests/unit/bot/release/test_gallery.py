@@ -102,6 +102,8 @@ def test_rows_are_the_first_items_of_each_skill_by_turns_and_a_picture_is_there_
     report = report_of(items_of([5, 1, 2], [1, 9], [7]), alone("own"))
     chosen = choose_gallery_items(report)
     assert numbers(chosen) == [("form", "5"), ("hue", "1"), ("hue", "9"), ("form", "2")]
+    apart = replace(report.eval_set, tasks=tuple(replace(task, task=task.skill) for task in report.eval_set.tasks))
+    assert choose_gallery_items(replace(report, eval_set=apart)) == chosen  # two tasks that draw the same pictures
     many = report_of(items_of(range(90), range(100, 190), []), alone("own"))
     expected = [(skill, str(number + 100 * (skill == "hue"))) for number, skill in product(range(3), ("form", "hue"))]
     assert numbers(choose_gallery_items(many)) == expected and len(expected) == GALLERY_ROWS
