@@ -44,7 +44,7 @@ from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import ROUNDS, RacingSection
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, Sample
 from evaluation.splits import Split
 from merging.evolution.outcomes import Generation
 from merging.recipes.weight_merge import WeightMerge
@@ -129,11 +129,11 @@ class Recalled:
         scores = tuple(item.scored(float(answers[self._places[item]]), None) for item in asked.items)
         return ItemResults(asked.digest, scores, 1.0)
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY) -> ItemResults | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder} on {split}")
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
         """Nothing is written here."""
         raise NotImplementedError(f"{folder}, {len(items)} items")
 

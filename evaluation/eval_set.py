@@ -29,6 +29,20 @@ class EvalItem:
         return ItemScore(self.skill, self.task, self.item, value, flag)
 
 
+@dataclass(frozen=True)
+class OwnDrawing:
+    """What a model draws in otherwise than tasks say; None for what they say.
+
+    steps: number of steps. size: the side of a square of as many pixels, about; a task's pictures keep its proportions.
+    """
+
+    steps: int | None = None
+    size: int | None = None
+
+
+AS_TASKS_SAY = OwnDrawing()
+
+
 class EvalSet(Protocol[ModelT]):
     """Everything that is asked on one split; `ModelT` is a model in the form in which the set asks it."""
 
@@ -63,8 +77,8 @@ class EvalSet(Protocol[ModelT]):
         It is the set itself where tasks do not say how often.
         """
 
-    def in_steps(self, steps: int | None) -> EvalSet[ModelT]:
-        """The set for a model that draws in a number of steps of its own; None: as the tasks say."""
+    def drawn_in(self, own: OwnDrawing) -> EvalSet[ModelT]:
+        """The set for a model that draws in steps, or in a size, of its own. The digest stays that of the tasks."""
 
     def score(self, model: ModelT) -> tuple[ItemScore, ...]:
         """The model's scores in the order of `items`. Raises EvaluationError if an answer cannot be scored."""

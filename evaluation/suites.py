@@ -19,6 +19,7 @@ from evaluation.eval_set import (
     EvalSet,
     EvalSetFacts,
     ExamplePrompt,
+    OwnDrawing,
     RoundFacts,
     Sample,
     TaskDescription,
@@ -52,8 +53,8 @@ class TaskSuite(Protocol):
     def example_prompts(self) -> tuple[ExamplePrompt, ...]:
         """One item of every use of a task, in the order of the skills, as a model reads it."""
 
-    def in_steps(self, steps: int | None) -> TaskSuite:
-        """The suite for a model that draws in a number of steps of its own; None: as the tasks say."""
+    def drawn_in(self, own: OwnDrawing) -> TaskSuite:
+        """The suite for a model that draws in steps, or in a size, of its own."""
 
     def ask(self, model: Module, processor: object, items: Sequence[EvalItem]) -> Sample:
         """Ask a model, as the code on a card does, the first of those items that have the shortest prompt.

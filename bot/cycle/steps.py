@@ -22,7 +22,7 @@ from bot.release.results import CycleResults, Gallery, ShownItem, SplitResults
 from bot.release.verify import hash_files, is_finished, is_recorded, verify_scores
 from bot.release.write import write_release_folder
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.evaluator import Failure
+from bot.scoring.evaluator import Failure, own_drawing
 from bot.scoring.resources import Resources
 from bot.scoring.vocabulary_rows import prepare_rows
 from bot.scoring.worker_spec import WorkerSpec
@@ -307,7 +307,7 @@ def ask_releases(
         items = choose_example_items(report, one.recipe, with_pictures=with_pictures).items
         if not items:
             continue
-        sample = evaluator.ask(folder, items, report.merges[one.recipe].recipe.steps)
+        sample = evaluator.ask(folder, items, own_drawing(report.merges[one.recipe].recipe))
         if isinstance(sample, Failure):
             context.narrator.say(f"{one.role}: could not be asked for the card's example: {sample.reason}")
         else:
@@ -332,7 +332,7 @@ def ask_about_pictures(
         shown = []
         for item in choose_shown_items(report, one.recipe):
             release = context.home.release(context.cycle.id, one.role)
-            sample = evaluator.ask(release, [item], report.merges[one.recipe].recipe.steps)
+            sample = evaluator.ask(release, [item], own_drawing(report.merges[one.recipe].recipe))
             if isinstance(sample, Failure):
                 context.narrator.say(f"{one.role}: could not be asked about a picture: {sample.reason}")
                 continue

@@ -35,7 +35,7 @@ def release_repos(watchlist: Watchlist, number: int, prefix: str | None) -> dict
     """
     settings = watchlist.publish
     search = watchlist.search
-    cheapest = FASTEST if search.steps else SMALLEST if search.paths.smaller else None
+    cheapest = FASTEST if search.steps or search.picture_sizes else SMALLEST if search.paths.smaller else None
     possible = list_roles(watchlist.skill_names, cheapest)
     names = {role: make_repo_name(settings.name, watchlist.name, number, role, prefix) for role in possible}
     return {role: f"{settings.namespace}/{name}" if settings.namespace else name for role, name in names.items()}

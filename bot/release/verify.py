@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.ledger.ledger import ReleaseEntry
 from bot.scoring.cached import CachedEvaluator
-from bot.scoring.evaluator import Evaluation, Failure
+from bot.scoring.evaluator import Evaluation, Failure, own_drawing
 from bot.search.selection import Chosen
 from evaluation.splits import Split
 
@@ -19,7 +19,7 @@ def verify_scores(evaluator: CachedEvaluator, folder: Path, validated: Evaluatio
 
     Returns the reason why it does not reproduce its recipe's scores, or None if every item agrees.
     """
-    again = evaluator.evaluate_folder(folder, Split.VALIDATION, validated.recipe.steps)
+    again = evaluator.evaluate_folder(folder, Split.VALIDATION, own_drawing(validated.recipe))
     if isinstance(again, Failure):
         return f"the written checkpoint could not be scored: {again.reason}"
     changed = sum(one.value != two.value for one, two in zip(validated.scores, again, strict=True))

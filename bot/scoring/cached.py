@@ -10,7 +10,7 @@ from pathlib import Path
 from bot.errors import ShoalError
 from bot.ledger.ledger import EvaluationEntry, ItemValue, Ledger
 from bot.scoring.evaluator import Evaluation, Evaluator, Failure
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, RoundFacts, Sample
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from merging.identity import ModelId
@@ -125,14 +125,16 @@ class CachedEvaluator:
         found = [(item, known.get((item.digest, item.item))) for item in items]
         return tuple(item.scored(score.value, score.flag) for item, score in found if score is not None)
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> tuple[ItemScore, ...] | Failure:
+    def evaluate_folder(
+        self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY
+    ) -> tuple[ItemScore, ...] | Failure:
         """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""
-        results = self._evaluator.evaluate_folder(folder, split, steps)
+        results = self._evaluator.evaluate_folder(folder, split, own)
         return results if isinstance(results, Failure) else _check_results(results, self.facts(split).digest)
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
         """Ask a written checkpoint the one of some items that has the shortest prompt; the answer is not recorded."""
-        return self._evaluator.ask(folder, items, steps)
+        return self._evaluator.ask(folder, items, own)
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         """Ask a recipe's model one item; the answer is not recorded."""

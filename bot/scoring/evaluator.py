@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.scoring.worker_spec import WorkerSpec
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, Sample
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
@@ -76,14 +76,19 @@ class Evaluator(Protocol):
         results of every round, in the order in which they finish.
         """
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
-        """Score a written checkpoint. steps: those of its recipe."""
+    def evaluate_folder(self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY) -> ItemResults | Failure:
+        """Score a written checkpoint. own: its recipe's."""
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
-        """Ask a written checkpoint the one of some items that has the shortest prompt. steps: those of its recipe."""
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
+        """Ask a written checkpoint the one of some items that has the shortest prompt. own: its recipe's."""
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         """Ask a recipe's model one item, without writing it."""
+
+
+def own_drawing(recipe: Recipe) -> OwnDrawing:
+    """What a recipe's model draws in otherwise than tasks say."""
+    return OwnDrawing(recipe.steps, recipe.size)
 
 
 EvaluatorFactory = Callable[[WorkerSpec, float | None], AbstractContextManager[Evaluator]]

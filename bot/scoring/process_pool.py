@@ -17,7 +17,7 @@ from bot.scoring.evaluator import Failure, NextRound
 from bot.scoring.worker import Worker
 from bot.scoring.worker_process import Answer, Died, Job, WorkerProcess
 from bot.scoring.worker_spec import WorkerSpec
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, Sample
 from evaluation.splits import Split
 from merging.recipes.recipe import Recipe
 
@@ -101,15 +101,15 @@ class ProcessPool:
         for _ in self._run(jobs, follow):
             pass
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY) -> ItemResults | Failure:
         """Score a written checkpoint in one worker."""
-        answer = self._run_one((Worker.evaluate_folder, (folder, split, steps)))
+        answer = self._run_one((Worker.evaluate_folder, (folder, split, own)))
         assert isinstance(answer, ItemResults | Failure)
         return answer
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
         """Ask a written checkpoint in one worker."""
-        answer = self._run_one((Worker.ask, (folder, tuple(items), steps)))
+        answer = self._run_one((Worker.ask, (folder, tuple(items), own)))
         assert isinstance(answer, Sample | Failure)
         return answer
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import merging
+from bot.scoring.evaluator import own_drawing
 from bot.scoring.worker_spec import WorkerSpec
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import EvalItem, EvalSet, EvalSetFacts, ItemResults, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSet, EvalSetFacts, ItemResults, OwnDrawing, Sample
 from evaluation.fingerprint import sources_digest
 from evaluation.splits import Split
 from evaluation.suites import SUITES, TaskSuite, WrappedModel, collect_facts
@@ -58,10 +59,10 @@ class Worker:
         started = time.monotonic()
         model = self._live_model(recipe)
         eval_set = self._eval_set(split) if round_index is None else self._round_sets(split)[round_index]
-        return self._score(model, self._wrapped, eval_set.in_steps(recipe.steps), started)
+        return self._score(model, self._wrapped, eval_set.drawn_in(own_drawing(recipe)), started)
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults:
-        """Load a written checkpoint and its processor as any user would, and score it. steps: those of its recipe.
+    def evaluate_folder(self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY) -> ItemResults:
+        """Load a written checkpoint and its processor as any user would, and score it. own: its recipe's.
 
         Raises EvaluationError if the tokenizer or scheduler in the folder has other rules than the candidates'.
         """
@@ -71,19 +72,19 @@ class Worker:
             what = "tokenizer, processor or scheduler"
             raise EvaluationError(f"{folder}: its {what} has other rules than that of the candidates")
         model = self._kind.load(folder)
-        return self._score(model, self._wrap(model), self._eval_set(split).in_steps(steps), started)
+        return self._score(model, self._wrap(model), self._eval_set(split).drawn_in(own), started)
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample:
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample:
         """Load a written checkpoint as any user would, and ask it the one of some items with the shortest prompt.
 
-        steps: those of its recipe.
+        own: its recipe's.
         """
         model = self._kind.load(folder).to(self._spec.resources.device)
-        return self._suite.in_steps(steps).ask(model, self._kind.load_processor(folder), items)
+        return self._suite.drawn_in(own).ask(model, self._kind.load_processor(folder), items)
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample:
         """Build a recipe's model in memory and ask it one item."""
-        return self._suite.in_steps(recipe.steps).ask(self._live_model(recipe), self._processor, [item])
+        return self._suite.drawn_in(own_drawing(recipe)).ask(self._live_model(recipe), self._processor, [item])
 
     def _live_model(self, recipe: Recipe) -> Any:
         if self._live is None or self._live[0] != recipe.digest:

@@ -16,7 +16,7 @@ SMALLEST = "smallest"
 """The role of the member with the fewest layers, where fewer are an objective."""
 
 FASTEST = "fastest"
-"""The role of the member that draws in the fewest steps, where fewer are an objective."""
+"""The role of the member whose pictures cost least, in steps and size, where less of them is an objective."""
 
 BEST, TOWARDS = "best", "towards"
 """Prefixes of the role of the member with the highest score in a skill: `best-math` if no baseline has a higher one,

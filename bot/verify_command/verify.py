@@ -17,7 +17,7 @@ from bot.lock import hold_home
 from bot.progress import Narrator
 from bot.release.evidence import TASKS_FOLDER, WATCHLIST_FILE, Evidence, read_evidence, read_record
 from bot.release.publish import PROVENANCE
-from bot.scoring.evaluator import Failure
+from bot.scoring.evaluator import Failure, own_drawing
 from bot.scoring.process_pool import ProcessPool
 from bot.scoring.resources import Resources, inspect_machine
 from bot.scoring.worker_spec import WorkerSpec
@@ -165,7 +165,7 @@ class Verifier:
             judges=tuple(judges.items()),
         )
         with ProcessPool(spec) as workers:
-            return workers.evaluate_folder(folder, Split.REPORT, read_provenance(folder).recipe.steps)
+            return workers.evaluate_folder(folder, Split.REPORT, own_drawing(read_provenance(folder).recipe))
 
 
 @dataclass(frozen=True)

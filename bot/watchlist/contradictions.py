@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from string import Formatter
 from zoneinfo import ZoneInfo
 
@@ -175,16 +176,28 @@ def _unfit_last_stage(watchlist: Watchlist) -> Iterator[Contradiction]:
         yield path, f"does not fit search.vocabulary: {search.vocabulary}, as adapters are for one; write same"
 
 
-def _unfit_steps(watchlist: Watchlist) -> Iterator[Contradiction]:
-    search, path = watchlist.search, ("search", "steps")
-    if search.steps is None:
-        return
-    if not KINDS[watchlist.kind].draws:
-        yield path, f"is not read where kind is {watchlist.kind}, whose models draw nothing; remove it"
-    if search.steps[0] >= search.steps[1]:
-        yield path, "is no range from fewer to more steps; write e.g. [1, 8], or remove it"
-    if search.racing is not None:
-        yield path, "does not fit search.racing, which compares candidates by their skills alone; write racing: null"
+def _unfit_drawing(watchlist: Watchlist) -> Iterator[Contradiction]:
+    search = watchlist.search
+    searched = {"steps": search.steps, "picture_sizes": search.picture_sizes}
+    for key, values in searched.items():
+        if values is None:
+            continue
+        path = ("search", key)
+        if not KINDS[watchlist.kind].draws:
+            yield path, f"is not read where kind is {watchlist.kind}, whose models draw nothing; remove it"
+        if any(one >= other for one, other in pairwise(values)):
+            yield path, _ASCENDING[key]
+        if search.racing is not None:
+            yield (
+                path,
+                "does not fit search.racing, which compares candidates by their skills alone; write racing: null",
+            )
+
+
+_ASCENDING = {
+    "steps": "is no range from fewer to more steps; write e.g. [1, 8], or remove it",
+    "picture_sizes": "does not go from small to large; write e.g. [512, 768, 1024], or remove it",
+}
 
 
 def _no_language_models_sought(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -375,7 +388,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _unknown_component,
     _vocabulary_of_a_carrier,
     _unfit_last_stage,
-    _unfit_steps,
+    _unfit_drawing,
     _no_language_models_sought,
     _method_of_two,
     _audition_of_too_few,

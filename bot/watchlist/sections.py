@@ -12,6 +12,7 @@ from bot.watchlist.values import (
     Language,
     Licence,
     Namespace,
+    PictureSizes,
     RepoName,
     Revision,
     ScaleRange,
@@ -303,6 +304,12 @@ class SearchSection(Section):
         default=None,
         description="[fewest, most] steps in which image generators draw: searched, and fewer are an objective; the "
         "fastest merge that passes is released; null: as many as each task says",
+    )
+    picture_sizes: PictureSizes | None = Field(
+        default=None,
+        description="sizes in which image generators draw, small to large, such as [512, 768, 1024]: searched, and "
+        "less of steps × pixels is an objective; 768 is 768 × 768 pixels, or about as many in a task's proportions; "
+        "null: as large as each task says",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="bfloat16", description="dtype of candidates and releases"

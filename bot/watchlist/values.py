@@ -123,6 +123,13 @@ ScaleRange = Annotated[
 MOST_STEPS = 1000
 StepRange = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_STEPS)], ...], Field(min_length=2, max_length=2)]
 
+SMALLEST_PICTURE, LARGEST_PICTURE = 8, 4096
+"""Pixels of a side."""
+
+PictureSizes = Annotated[
+    tuple[Annotated[int, Field(ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)], ...], Field(min_length=2, max_length=16)
+]
+
 
 def _language(code: str) -> str:
     if code not in LANGUAGES:

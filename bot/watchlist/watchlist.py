@@ -47,6 +47,7 @@ _LATER_KEYS: Mapping[tuple[str, ...], object] = {
     ("search", "components"): {},
     ("search", "last_stage"): None,
     ("search", "steps"): None,
+    ("search", "picture_sizes"): None,
 }
 """Keys that digests leave out at their defaults."""
 

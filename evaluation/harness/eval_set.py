@@ -16,7 +16,7 @@ from lm_eval.api.samplers import FirstNSampler
 from evaluation.answers.degenerate import EMPTY, LOOPING, OTHER_LANGUAGE, flag_answer
 from evaluation.answers.language import language_flag, language_rules
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import EvalItem
+from evaluation.eval_set import EvalItem, OwnDrawing
 from evaluation.fingerprint import digest
 from evaluation.harness.lm import CandidateLM
 from evaluation.harness.modalities.documents import Doc
@@ -213,7 +213,7 @@ class LmEvalSet:
         """The set itself."""
         return self
 
-    def in_steps(self, steps: int | None) -> LmEvalSet:  # noqa: ARG002
+    def drawn_in(self, own: OwnDrawing) -> LmEvalSet:  # noqa: ARG002
         """The set itself: nothing is drawn."""
         return self
 

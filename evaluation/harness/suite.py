@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.answers.ask import most_tokens
-from evaluation.eval_set import EvalItem, ExamplePrompt, Question, Sample, TaskDescription
+from evaluation.eval_set import EvalItem, ExamplePrompt, OwnDrawing, Question, Sample, TaskDescription
 from evaluation.harness.eval_set import LmEvalSet, RequestWriter
 from evaluation.harness.lm import CandidateLM
 from evaluation.harness.loading import describe_data_set, load_tasks
@@ -89,7 +89,7 @@ class LmEvalSuite:
             expected=loaded.expected(asked.doc),
         )
 
-    def in_steps(self, steps: int | None) -> LmEvalSuite:  # noqa: ARG002
+    def drawn_in(self, own: OwnDrawing) -> LmEvalSuite:  # noqa: ARG002
         """The suite itself: nothing is drawn."""
         return self
 

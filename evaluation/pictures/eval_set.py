@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from evaluation.errors import EvaluationError
-from evaluation.eval_set import EvalItem
+from evaluation.eval_set import EvalItem, OwnDrawing
 from evaluation.fingerprint import digest
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
 from evaluation.pictures.flags import Pixels, flag_equals, flag_picture, make_thumbnail
@@ -111,9 +111,9 @@ class PictureEvalSet:
         costs = [sum(task.sampler.cost * len(task.items) for task in one.tasks) for one in rounds]
         return tuple(replace(one, cost=cost / sum(costs)) for one, cost in zip(rounds, costs, strict=True))
 
-    def in_steps(self, steps: int | None) -> PictureEvalSet:
-        """The same items, drawn in a number of steps that is the model's own. The digest stays that of the tasks."""
-        drawn = [replace(task, sampler=task.sampler.in_steps(steps)) for task in self.tasks]
+    def drawn_in(self, own: OwnDrawing) -> PictureEvalSet:
+        """The same items, drawn in steps, or in a size, of the model's own. The digest stays that of the tasks."""
+        drawn = [replace(task, sampler=task.sampler.drawn_in(own)) for task in self.tasks]
         return replace(self, tasks=tuple(drawn))
 
     def sample(self, share: float) -> PictureEvalSet:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from evaluation.errors import EvaluationError
+from evaluation.eval_set import OwnDrawing
 
 LONGEST_SIDE, MOST_STEPS = 4096, 1000
+COARSEST_GRID = 64
 _REQUIRED = ("steps", "guidance", "width", "height")
 _KEYS = (*_REQUIRED, "negative_prompt", "scheduler", "options")
 _RESERVED = {"prompt", "generator", "latents", "output_type", "return_dict", "num_images_per_prompt"}
@@ -53,9 +55,10 @@ class Sampler:
             **self.options,
         }
 
-    def in_steps(self, steps: int | None) -> Sampler:
-        """The same settings with another number of steps; None: with their own."""
-        return self if steps is None else replace(self, steps=steps)
+    def drawn_in(self, own: OwnDrawing) -> Sampler:
+        """The same settings with other steps, or in another size of the same proportions."""
+        width, height = self.size if own.size is None else scale_sides(self.width, self.height, own.size)
+        return replace(self, steps=own.steps or self.steps, width=width, height=height)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -71,6 +74,17 @@ class Sampler:
     def cost(self) -> float:
         """What a picture costs beside others: steps × pixels."""
         return float(self.steps * self.width * self.height)
+
+
+def scale_sides(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height of a picture of these proportions with about size × size pixels.
+
+    Sides are multiples of 64, as in the buckets that models are trained in, where the size is one; else of the largest
+    power of two that divides it: a size that a model can draw as a square suits its grid. A square has just that size.
+    """
+    grid, ratio = min(COARSEST_GRID, size & -size), math.sqrt(width / height)
+    across, down = (max(grid, grid * round(side / grid)) for side in (size * ratio, size / ratio))
+    return across, down
 
 
 def parse_sampler(value: object) -> Sampler:

@@ -21,6 +21,7 @@ from evaluation.eval_set import (
     EvalSet,
     ExamplePrompt,
     JudgeDescription,
+    OwnDrawing,
     Question,
     Sample,
     TaskDescription,
@@ -110,12 +111,10 @@ class ImageSuite:
         divided = self._divide()
         return tuple(self._example(skill, use, divided[use.task]) for skill in self.skills for use in skill.tasks)
 
-    def in_steps(self, steps: int | None) -> ImageSuite:
-        """The same tasks, drawn in a number of steps that is the model's own."""
-        if steps is None:
-            return self
+    def drawn_in(self, own: OwnDrawing) -> ImageSuite:
+        """The same tasks, drawn in steps, or in a size, of the model's own."""
         changed = {
-            name: replace(loaded, task=replace(loaded.task, sampler=loaded.task.sampler.in_steps(steps)))
+            name: replace(loaded, task=replace(loaded.task, sampler=loaded.task.sampler.drawn_in(own)))
             for name, loaded in self.tasks.items()
         }
         return replace(self, tasks=changed)

@@ -112,7 +112,7 @@ class ModelKind(Protocol):
 
     @property
     def draws(self) -> bool:
-        """Whether models of this kind draw pictures, in a number of steps."""
+        """Whether models of this kind draw pictures, in a number of steps and in a size."""
 
     @property
     def has_paths(self) -> bool:

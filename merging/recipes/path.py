@@ -135,6 +135,11 @@ class PathRecipe:
         return None
 
     @property
+    def size(self) -> int | None:
+        """None, as for steps."""
+        return None
+
+    @property
     def depth(self) -> int:
         """Number of layers of the model."""
         return len(self.hops)

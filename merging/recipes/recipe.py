@@ -55,6 +55,10 @@ class Recipe(Protocol):
         """The number of steps in which an image generator draws; None: as many as each task says."""
 
     @property
+    def size(self) -> int | None:
+        """The side of a square of about as many pixels as its pictures have; None: they are as large as tasks say."""
+
+    @property
     def depth(self) -> int:
         """Number of layers of the merged model."""
 

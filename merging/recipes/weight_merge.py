@@ -88,7 +88,8 @@ class WeightMerge:
     carrier: the model that gives the components that no merged model has, and the names of the written tensors; None
         where every model has all of them.
     last_stage: the adapter that is added to the merge; None for none.
-    steps: the number of steps in which an image generator draws; None: as many as each task says. It changes no weight.
+    steps, size: the number of steps in which an image generator draws, and the side of a square of about as many pixels
+        as its pictures have; None: as each task says. They change no weight.
     """
 
     KIND: ClassVar = "weight_merge"
@@ -104,6 +105,7 @@ class WeightMerge:
     carrier: ModelId | None = None
     last_stage: LastStage | None = None
     steps: int | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         # Equal recipes must have equal digests: adding 0.0 turns an int into a float and -0.0 into 0.0.
@@ -197,10 +199,11 @@ class WeightMerge:
         return 0
 
     def describe(self) -> str:
-        """The kind of merge in a few words: its method, the adapter of its last stage, and its steps."""
+        """The kind of merge in a few words: its method, the adapter of its last stage, its steps and its size."""
         stage = f", then {self.last_stage.adapter.location}" if self.last_stage else ""
         steps = "" if self.steps is None else f", in {self.steps} step{'s' if self.steps > 1 else ''}"
-        return f"{self.method}{stage}{steps}"
+        size = "" if self.size is None else f", about {self.size} × {self.size} pixels"
+        return f"{self.method}{stage}{steps}{size}"
 
     def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
         """Plan the written model, as `plan_weight_merge` does."""
@@ -305,6 +308,7 @@ class WeightMerge:
             **({"carrier": self.carrier.to_json()} if self.carrier else {}),
             **({"last_stage": self.last_stage.to_json()} if self.last_stage else {}),
             **({} if self.steps is None else {"steps": self.steps}),
+            **({} if self.size is None else {"size": self.size}),
         }
 
     @classmethod
@@ -325,6 +329,7 @@ class WeightMerge:
                 carrier=ModelId.from_json(data["carrier"]) if "carrier" in data else None,
                 last_stage=LastStage.from_json(data["last_stage"]) if "last_stage" in data else None,
                 steps=data.get("steps"),
+                size=data.get("size"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MergingError(f"recipe: not as shoal writes it ({type(error).__name__}: {error})") from error
@@ -349,8 +354,9 @@ def _check_method(recipe: WeightMerge) -> None:
         raise MergingError(f"sources: got {', '.join(map(str, merged))}: name each model once")
     if len(set(recipe.vocabulary)) != len(recipe.vocabulary):
         raise MergingError(f"vocabulary: got {', '.join(map(str, recipe.vocabulary))}: name each model once")
-    if recipe.steps is not None and (not isinstance(recipe.steps, int) or recipe.steps < 1):
-        raise MergingError(f"steps: got {recipe.steps!r}: give a whole number of at least 1")
+    for key, number in (("steps", recipe.steps), ("size", recipe.size)):
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise MergingError(f"{key}: got {number!r}: give a whole number of at least 1")
     if recipe.groups.open:
         raise MergingError(f"groups: got no source for {', '.join(recipe.groups.open)}: name the one to take it from")
 

@@ -86,8 +86,20 @@ class LastStageScale:
         return tuple((f"{name}, then {adapter}", self.put(recipe, self.usual)) for name, recipe in named)
 
 
+class _DrawnAsTasksSay:
+    """A number of an image generator's drawing: where a recipe is compared with others, tasks say it."""
+
+    def complete(self, recipe: WeightMerge) -> WeightMerge:
+        """The recipe as it is."""
+        return recipe
+
+    def plain(self, merges: MergeSpace) -> tuple[tuple[str, WeightMerge], ...]:
+        """The plain merges."""
+        return merges.plain_recipes()
+
+
 @dataclass(frozen=True)
-class DrawingSteps:
+class DrawingSteps(_DrawnAsTasksSay):
     """The number of steps in which an image generator draws."""
 
     gene: Gene
@@ -110,13 +122,33 @@ class DrawingSteps:
         """A recipe in as many steps as its tasks say, and its own number."""
         return replace(recipe, steps=None), None if recipe.steps is None else float(recipe.steps)
 
-    def complete(self, recipe: WeightMerge) -> WeightMerge:
-        """The recipe as it is: where it is compared with others, tasks say in how many steps."""
-        return recipe
 
-    def plain(self, merges: MergeSpace) -> tuple[tuple[str, WeightMerge], ...]:
-        """The plain merges, in as many steps as tasks say."""
-        return merges.plain_recipes()
+@dataclass(frozen=True)
+class DrawingSize(_DrawnAsTasksSay):
+    """The size in which an image generator draws. sizes: from the smallest to the largest; values are their places."""
+
+    sizes: tuple[int, ...]
+
+    @property
+    def gene(self) -> Gene:
+        """The places of the sizes."""
+        return Gene("size", 0, None, 0.0, len(self.sizes) - 1.0, 1.0)
+
+    @property
+    def usual(self) -> float:
+        """That of the largest."""
+        return self.gene.high
+
+    def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
+        """The recipe in the size at a place."""
+        return replace(recipe, size=self.sizes[round(value)])
+
+    def take(self, recipe: WeightMerge) -> tuple[WeightMerge, float | None]:
+        """A recipe in the sizes of its tasks, and the place of the size that is nearest to its own."""
+        own = recipe.size
+        if own is None:
+            return recipe, None
+        return replace(recipe, size=None), float(min(range(len(self.sizes)), key=lambda at: abs(self.sizes[at] - own)))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from bot.release.card.facts import (
     TaskFacts,
 )
 from bot.release.card.gallery import grid_facts
-from bot.release.card.picture_facts import NO_LICENCES, Licences, count_pictures, drawn_facts, steps_facts
+from bot.release.card.picture_facts import NO_LICENCES, Licences, count_pictures, drawn_facts, effort_facts
 from bot.release.card.recipes import (
     base_facts,
     conversion_facts,
@@ -39,12 +39,13 @@ from bot.release.results import CycleResults, SplitResults
 from bot.release.scores import SEED, ModelScores
 from bot.release.verify import hash_files
 from bot.release.write import package_versions
+from bot.scoring.evaluator import own_drawing
 from bot.search.gate import RULE
 from bot.search.results import AuditionSummary, BaselineKind
 from bot.search.selection import FASTEST, SMALLEST, Chosen
 from evaluation.answers.ask import MAX_TOKENS
 from evaluation.answers.degenerate import CUT_OFF, EMPTY, LOOPING, NO_LANGUAGE, OTHER_LANGUAGE
-from evaluation.eval_set import DrawingSettings, TaskDescription
+from evaluation.eval_set import AS_TASKS_SAY, DrawingSettings, OwnDrawing, TaskDescription
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from evaluation.statistics.intervals import score_interval
@@ -69,7 +70,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         watchlist=watchlist.name,
         cycle=results.cycle.id,
         date=results.cycle.started.date().isoformat(),
-        skills=skill_facts(report, report.merges[chosen.recipe].scores, results.judges, recipe.steps),
+        skills=skill_facts(report, report.merges[chosen.recipe].scores, results.judges, own_drawing(recipe)),
         scores=own.intervals,
         baselines=_baselines(report, own),
         siblings=same_cost_siblings(report, recipe, releases, pool.layers) if recipe.hops and cost.times > 1 else (),
@@ -96,7 +97,7 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         parts=tuple(source.repo for source in pool.sources if source.kind != pool.kind),
         last_stage=last_stage_facts(recipe, pool),
         picture_size=pool.picture_size,
-        steps=steps_facts(recipe.steps, [task.drawn for task in report.eval_set.tasks if task.drawn is not None]),
+        effort=effort_facts(own_drawing(recipe), [task.drawn for task in report.eval_set.tasks if task.drawn]),
     )
 
 
@@ -157,35 +158,33 @@ def _example(results: CycleResults, chosen: Chosen) -> ExampleFacts:
 
 
 def skill_facts(
-    split: SplitResults, scores: Sequence[ItemScore], judges: Licences = NO_LICENCES, steps: int | None = None
+    split: SplitResults, scores: Sequence[ItemScore], judges: Licences = NO_LICENCES, own: OwnDrawing = AS_TASKS_SAY
 ) -> tuple[SkillFacts, ...]:
     """The skills with their tasks, and a model's score on each task.
 
-    judges: as `CycleResults` has them. steps: in which the model draws; None: as the tasks say.
+    judges: as `CycleResults` has them. own: what the model draws in otherwise than tasks say.
     """
-    return tuple(SkillFacts(skill.name, _tasks_of(skill.name, split, scores, judges, steps)) for skill in split.skills)
+    return tuple(SkillFacts(skill.name, _tasks_of(skill.name, split, scores, judges, own)) for skill in split.skills)
 
 
 def guard_facts(results: CycleResults, chosen: Chosen) -> tuple[GuardFacts, ...]:
     """The guards with their tasks, and a release's results on both splits that ask them."""
     report = results.splits[Split.REPORT]
     pairs = zip(report.guard_results(chosen.recipe), results.gate_result(chosen.recipe).guards, strict=True)
-    scores, steps = report.merges[chosen.recipe].scores, results.recipe(chosen.recipe).steps
+    scores, own = report.merges[chosen.recipe].scores, own_drawing(results.recipe(chosen.recipe))
     return tuple(
-        GuardFacts(
-            reported.guard, _tasks_of(reported.guard, report, scores, results.judges, steps), reported, validated
-        )
+        GuardFacts(reported.guard, _tasks_of(reported.guard, report, scores, results.judges, own), reported, validated)
         for reported, validated in pairs
     )
 
 
 def _tasks_of(
-    skill: str, split: SplitResults, scores: Sequence[ItemScore], judges: Licences, steps: int | None
+    skill: str, split: SplitResults, scores: Sequence[ItemScore], judges: Licences, own: OwnDrawing
 ) -> tuple[TaskFacts, ...]:
-    return tuple(_task_facts(task, scores, judges, steps) for task in split.eval_set.tasks if task.skill == skill)
+    return tuple(_task_facts(task, scores, judges, own) for task in split.eval_set.tasks if task.skill == skill)
 
 
-def _task_facts(task: TaskDescription, scores: Sequence[ItemScore], judges: Licences, steps: int | None) -> TaskFacts:
+def _task_facts(task: TaskDescription, scores: Sequence[ItemScore], judges: Licences, own: OwnDrawing) -> TaskFacts:
     answers = [score for score in scores if (score.skill, score.task) == (task.skill, task.key)]
     flags = [answer.flag for answer in answers]
     return TaskFacts(
@@ -197,7 +196,7 @@ def _task_facts(task: TaskDescription, scores: Sequence[ItemScore], judges: Lice
         score=score_interval([answer.value for answer in answers], SEED),
         language=task.language,
         answers=_answer_counts(flags) if task.drawn is None else None,
-        drawn=None if task.drawn is None else drawn_facts(task.drawn, judges, count_pictures(flags), steps),
+        drawn=None if task.drawn is None else drawn_facts(task.drawn, judges, count_pictures(flags), own),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bot.hub.licences import ReleaseLicence
 from bot.release.card.merge_facts import ConversionFacts, CostFacts, RecipeFacts, SourceFacts, check_lengths
-from bot.release.card.picture_facts import DrawnFacts, GridFacts, StepsFacts
+from bot.release.card.picture_facts import DrawnFacts, EffortFacts, GridFacts
 from bot.search.results import BaselineKind, Comparison, GuardResult
 from evaluation.eval_set import PLACE, DrawingSettings
 from evaluation.statistics.values import Interval, PairedDifference
@@ -116,7 +116,7 @@ class SearchFacts:
     candidates: number of those tried. failed: number without a result. fully_scored: number scored on every item.
     item_scores: number of scores of single items. seconds: wall time. stopped: why the search ended.
     timed: whether the budget limited time, so that the result depends on the machine's speed.
-    smaller, faster: whether fewer layers, or fewer steps of a picture, were an objective besides the skills.
+    smaller, faster: whether fewer layers, or less of a picture's steps × pixels, were an objective besides the skills.
     staged: whether paths were searched through the results of a search among weight merges.
     surrogate: whether a model of the scores chose candidates.
     modelled_front: whether such a model chose the front.
@@ -251,7 +251,7 @@ class CardFacts:
     its language model alone; None and empty where models have one component. `grid` are report items as several models
     draw them; None where models answer in words, and where the tasks are not passed on. `last_stage` is the adapter
     that was added to what was merged. `picture_size` is the size to which that processor scales pictures, where the
-    watchlist sets it. `steps` are those in which it draws, if they were searched.
+    watchlist sets it. `effort` is what it draws in, if that was searched.
     """
 
     repo: str
@@ -287,7 +287,7 @@ class CardFacts:
     grid: GridFacts | None = None
     last_stage: SourceFacts | None = None
     picture_size: int | None = None
-    steps: StepsFacts | None = None
+    effort: EffortFacts | None = None
 
     @property
     def table(self) -> ScoreTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,9 @@ from types import MappingProxyType
 
 from bot.search.results import BaselineKind
 from evaluation.answers.degenerate import EQUAL, FLAT, NOT_FINITE, SATURATED
-from evaluation.eval_set import DrawnTask, JudgeDescription
+from evaluation.eval_set import AS_TASKS_SAY, DrawnTask, JudgeDescription, OwnDrawing
 from evaluation.pictures.judges.judge import JudgeRepo
+from evaluation.pictures.sampler import scale_sides
 
 PICTURES_FOLDER = "pictures"
 """Folder of a release in which the pictures that its card shows are."""
@@ -110,35 +112,67 @@ class GridFacts:
 
 
 @dataclass(frozen=True)
-class StepsFacts:
-    """The number of steps in which a release draws, found by the search. own: those of the tasks, in which all other
-    models of its card draw. cost: of a picture beside theirs, which is as large."""
+class Effort:
+    """The numbers of steps and the sizes (width, height) of the pictures of some tasks, each once; empty for what the
+    search did not choose."""
 
-    steps: int
-    own: tuple[int, ...]
+    steps: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class EffortFacts:
+    """What a release draws in, found by the search. tasks: what they say, and all other models of its card draw in.
+    cost: of a picture beside theirs, in steps × pixels."""
+
+    own: Effort
+    tasks: Effort
     cost: float
 
 
-def steps_facts(steps: int | None, tasks: Sequence[DrawnTask]) -> StepsFacts | None:
-    """The facts of a release's steps; None where they are the tasks' own."""
-    if steps is None or not tasks:
+def effort_facts(own: OwnDrawing, tasks: Sequence[DrawnTask]) -> EffortFacts | None:
+    """The facts of a release's steps and sizes; None where they are the tasks' own."""
+    if own == AS_TASKS_SAY or not tasks:
         return None
-    sizes = [int(str(task.arguments["width"])) * int(str(task.arguments["height"])) for task in tasks]
-    own = [int(str(task.arguments["num_inference_steps"])) for task in tasks]
-    whole = sum(size * number for size, number in zip(sizes, own, strict=True))
-    return StepsFacts(steps, tuple(dict.fromkeys(own)), steps * sum(sizes) / whole)
+    its, theirs = ([_drawn_in(task, drawing) for task in tasks] for drawing in (own, AS_TASKS_SAY))
+    return EffortFacts(_effort(its, own), _effort(theirs, own), _cost(its) / _cost(theirs))
+
+
+def _effort(tasks: Sequence[DrawnTask], searched: OwnDrawing) -> Effort:
+    steps = dict.fromkeys(map(_steps_of, tasks)) if searched.steps else ()
+    return Effort(tuple(steps), tuple(dict.fromkeys(map(_size_of, tasks)) if searched.size else ()))
+
+
+def _cost(tasks: Sequence[DrawnTask]) -> int:
+    return sum(_steps_of(task) * math.prod(_size_of(task)) for task in tasks)
+
+
+def _steps_of(task: DrawnTask) -> int:
+    return int(str(task.arguments["num_inference_steps"]))
+
+
+def _size_of(task: DrawnTask) -> tuple[int, int]:
+    return int(str(task.arguments["width"])), int(str(task.arguments["height"]))
+
+
+def _drawn_in(task: DrawnTask, own: OwnDrawing) -> DrawnTask:
+    """A task whose pictures are drawn in steps, or in a size, of a model's own."""
+    changed = {} if own.steps is None else {"num_inference_steps": own.steps}
+    if own.size is not None:
+        width, height = scale_sides(*_size_of(task), own.size)
+        changed |= {"width": width, "height": height}
+    return replace(task, arguments={**task.arguments, **changed})
 
 
 def drawn_facts(
     task: DrawnTask,
     licences: Licences = NO_LICENCES,
     counts: PictureCounts | None = None,
-    steps: int | None = None,
+    own: OwnDrawing = AS_TASKS_SAY,
 ) -> DrawnFacts:
-    """How a task's pictures are drawn and judged. steps: in which a model draws that has a number of its own."""
-    own = {} if steps is None else {"num_inference_steps": steps}
+    """How a task's pictures are drawn and judged. own: what a model draws in otherwise."""
     return DrawnFacts(
-        how=", ".join(_describe_drawing(replace(task, arguments={**task.arguments, **own}))),
+        how=", ".join(_describe_drawing(_drawn_in(task, own))),
         judge=_judge_facts(task.judge, licences),
         report_judge=_judge_facts(task.report_judge, licences),
         counts=counts,

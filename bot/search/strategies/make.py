@@ -11,12 +11,13 @@ from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.load import UnfitValueError
 from bot.watchlist.sections import SearchSection
 from bot.watchlist.watchlist import Watchlist
+from evaluation.eval_set import OwnDrawing
 from merging.errors import MergingError
 from merging.kinds import KINDS
 from merging.methods import METHODS
 from merging.partition import Partition
 from merging.paths.layout import check_rearrangeable
-from merging.spaces.appended import AppendedSpace, DrawingSteps, LastStageScale
+from merging.spaces.appended import AppendedSpace, DrawingSize, DrawingSteps, LastStageScale
 from merging.spaces.components import merge_space
 from merging.spaces.space import MergeSpace
 
@@ -32,8 +33,9 @@ def make_strategy(watchlist: Watchlist, pool: Pool) -> SearchStrategy:
     search = watchlist.search
     match search.space:
         case "parameter":
-            most_steps = search.steps[1] if search.steps else None
-            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method), most_steps)
+            most = search.steps[-1] if search.steps else None
+            largest = search.picture_sizes[-1] if search.picture_sizes else None
+            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method), OwnDrawing(most, largest))
         case "dataflow":
             return PathSearch(*_paths(watchlist, pool, PLAIN_METHOD))
         case "both":
@@ -71,7 +73,9 @@ def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
     if search.last_stage is not None and pool.staged is not None:
         scales = LastStageScale.between(pool.staged.ref, *search.last_stage.scale, search.step)
         merges = AppendedSpace(merges, scales)
-    return AppendedSpace(merges, DrawingSteps.between(*search.steps)) if search.steps else merges
+    if search.steps is not None:
+        merges = AppendedSpace(merges, DrawingSteps.between(*search.steps))
+    return AppendedSpace(merges, DrawingSize(search.picture_sizes)) if search.picture_sizes else merges
 
 
 def _partition(search: SearchSection, pool: Pool) -> Partition:

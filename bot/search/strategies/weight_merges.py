@@ -9,6 +9,7 @@ from bot.search.job import SearchJob
 from bot.search.selection import FASTEST
 from bot.search.strategies.memory import spare_bytes
 from bot.search.strategies.strategy import CostObjective
+from evaluation.eval_set import AS_TASKS_SAY, OwnDrawing
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
@@ -17,11 +18,13 @@ from merging.spaces.space import MergeSpace, SearchSpace
 
 @dataclass(frozen=True)
 class WeightMergeSearch:
-    """One stage; every candidate has the sources' own layers. most_steps: in which image generators draw, where fewer
-    are an objective."""
+    """One stage; every candidate has the sources' own layers.
+
+    dearest: the most steps in which image generators draw, and the largest size, where less of them is an objective.
+    """
 
     weight_merges: MergeSpace
-    most_steps: int | None = None
+    dearest: OwnDrawing = AS_TASKS_SAY
 
     @property
     def first_space(self) -> SearchSpace:
@@ -30,9 +33,13 @@ class WeightMergeSearch:
 
     @property
     def cost(self) -> CostObjective | None:
-        """The steps of a picture relative to the most, if they are searched; pictures are as large as tasks say."""
-        most = self.most_steps
-        return CostObjective(lambda recipe: (recipe.steps or most) / most, FASTEST) if most else None
+        """Steps × pixels of a picture relative to the most of both, as far as they are searched."""
+        if self.dearest == AS_TASKS_SAY:
+            return None
+        most, largest = self.dearest.steps or 1, self.dearest.size or 1
+        return CostObjective(
+            lambda recipe: (recipe.steps or most) / most * ((recipe.size or largest) / largest) ** 2, FASTEST
+        )
 
     @property
     def staged(self) -> bool:
@@ -72,8 +79,11 @@ class WeightMergeSearch:
         return pool.model_bytes(dtype) + spare_bytes(pool, self.weight_merges.groups.open, dtype)
 
     def run(self, job: SearchJob) -> SearchResult:
-        """Search with the whole budget. Of what is known, merges count that have a number of steps, or have none, as
+        """Search with the whole budget. Of what is known, merges count that have steps and a size, or have none, as
         those searched do."""
-        known = tuple(one for one in job.known if (one.recipe.steps is None) == (self.most_steps is None))
-        job = replace(job, known=known)
+        job = replace(job, known=tuple(one for one in job.known if self._is_like(one.recipe)))
         return job.evolve(self.weight_merges, job.settings, cost=self.cost.of if self.cost else None)
+
+    def _is_like(self, recipe: Recipe) -> bool:
+        own, searched = (recipe.steps, recipe.size), (self.dearest.steps, self.dearest.size)
+        return [one is None for one in own] == [one is None for one in searched]

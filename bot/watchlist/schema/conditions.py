@@ -37,6 +37,7 @@ _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FILLED: JsonSchema = {"type": "array", "minItems": 1}
 _WORDS = (_has("tags", _FILLED), _has("search", {"type": "string"}))
 _ALLOWED_AUTHORS = _has("authors", _has("allow", _FILLED))
+_OF_DRAWING = ("steps", "picture_sizes")
 _NAME_PART = "[A-Za-z0-9._-]*"
 _NO_PATHS = _may_have("space", {"const": "parameter"})
 _SEARCHES_WEIGHTS = _may_have("space", {"enum": ["parameter", "both"]})
@@ -60,6 +61,7 @@ def _one_component() -> JsonSchema:
     without = _may_have("kind", {"enum": [name for name, kind in KINDS.items() if not kind.inner_kinds]})
     weights_alone = _may_have("search", _NO_PATHS)
     undrawn = _may_have("kind", {"enum": [name for name, kind in KINDS.items() if not kind.draws]})
+    nothing_drawn = [_may_have(key, {"type": "null"}) for key in _OF_DRAWING]
     unpathed = _has("kind", {"enum": [name for name, kind in KINDS.items() if not kind.has_paths]})
     carriers_tokens = _may_have("search", _may_have("vocabulary", {"const": "same"}))
     of_one = _may_have("kind", {"enum": simple})
@@ -69,7 +71,7 @@ def _one_component() -> JsonSchema:
             {"if": of_one, "then": {"allOf": list(unread)}},
             {"if": without, "then": no_language_models},
             {"if": unpathed, "then": weights_alone},
-            {"if": undrawn, "then": _may_have("search", _may_have("steps", {"type": "null"}))},
+            {"if": undrawn, "then": _may_have("search", {"allOf": nothing_drawn})},
             {"anyOf": [of_one, carriers_tokens]},
             *known,
         ]
@@ -127,7 +129,10 @@ _SECTIONS: Mapping[str, list[JsonSchema]] = {
             "if": _has("last_stage", {"type": "object"}),
             "then": {"allOf": [_NO_PATHS, _may_have("vocabulary", {"const": "same"})]},
         },
-        {"if": _has("steps", {"type": "array"}), "then": _has("racing", {"type": "null"})},
+        {
+            "if": {"anyOf": [_has(key, {"type": "array"}) for key in _OF_DRAWING]},
+            "then": _has("racing", {"type": "null"}),
+        },
         _may_have("last_stage", {"not": {"type": "object", **_has("scale", {"enum": [0, [0, 0]]})}}),
         {
             "if": _has("dataflow", {"type": "object", **_has("smaller", {"const": True})}),

@@ -14,7 +14,7 @@ from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Evaluation, Failure, NextRound
 from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.results import BaselineKind
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, RoundFacts, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, RoundFacts, Sample
 from evaluation.splits import Split
 from fixtures.rounds import ask_in_rounds
 from merging.identity import ModelId
@@ -63,10 +63,10 @@ class Faulty:
         self.asked.append(name)
         return self.faults.get(name) or ItemResults(self.other_digest or asked.digest, scores, 3.0)
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
+    def evaluate_folder(self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY) -> ItemResults | Failure:
         raise NotImplementedError
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
         raise NotImplementedError
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:

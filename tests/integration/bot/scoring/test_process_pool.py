@@ -25,7 +25,7 @@ from bot.scoring.worker_spec import WorkerSpec
 from bot.search.run import search_recipes
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import EvalItem, EvalSetFacts, ItemResults, Sample
+from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, Sample
 from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
@@ -353,11 +353,11 @@ class NobodyThere:
     def evaluate_rounds(self, recipes: Sequence[WeightMerge], *_: object) -> None:
         assert not recipes, "the ledger knew"
 
-    def evaluate_folder(self, folder: Path, split: Split, steps: int | None = None) -> ItemResults | Failure:
-        raise AssertionError(f"nobody asked for {folder} on {split} in {steps} steps")
+    def evaluate_folder(self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY) -> ItemResults | Failure:
+        raise AssertionError(f"nobody asked for {folder} on {split} in {own}")
 
-    def ask(self, folder: Path, items: Sequence[EvalItem], steps: int | None = None) -> Sample | Failure:
-        raise AssertionError(f"nobody asked {folder} one of {len(items)} items in {steps} steps")
+    def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
+        raise AssertionError(f"nobody asked {folder} one of {len(items)} items in {own}")
 
     def ask_candidate(self, recipe: Recipe, item: EvalItem) -> Sample | Failure:
         raise AssertionError(f"nobody asked {recipe.digest} {item.item}")

@@ -31,10 +31,10 @@ from bot.release.card.merge_facts import (
     SourceFacts,
     WeightMergeFacts,
 )
-from bot.release.card.picture_facts import steps_facts
+from bot.release.card.picture_facts import drawn_facts, effort_facts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
-from evaluation.eval_set import DrawnTask, JudgeDescription, Question
+from evaluation.eval_set import DrawnTask, JudgeDescription, OwnDrawing, Question
 from evaluation.statistics.values import Interval
 from fixtures.cycles import BASE, LANGUAGE, MATH, REPORT, SEARCH, VALIDATION
 from fixtures.drawn_facts import HOW, YES, picture_facts
@@ -146,21 +146,27 @@ def test_the_card_says_which_adapter_was_added_to_the_merge_with_its_licence_and
     assert "- reef/fast" in card.partition("\n---\n")[0]
 
 
-def test_the_card_says_in_how_many_steps_a_release_draws_and_what_that_costs() -> None:
+def test_the_card_says_in_how_many_steps_and_how_large_a_release_draws_and_what_that_costs() -> None:
     judge = JudgeDescription("rule colours.amount", None, None)
     tasks = [
         DrawnTask({"num_inference_steps": steps, "width": side, "height": side}, None, judge, judge)
         for steps, side in ((8, 256), (4, 512))
     ]
-    assert steps_facts(None, tasks) is None
-    facts = steps_facts(2, tasks)
-    assert facts is not None and (facts.steps, facts.own) == (2, (8, 4))
-    assert facts.cost == pytest.approx(2 * (256**2 + 512**2) / (8 * 256**2 + 4 * 512**2))
-    card = render_release_card(replace(picture_facts(OF_MERGE), steps=facts))
-    said = (
-        "It draws in 2 steps, which the search chose; the other models on this card draw in 8 or 4, so a picture costs"
-    )
-    assert f"{said} 0.42 times as much as theirs." in card
+    assert effort_facts(OwnDrawing(), tasks) is None
+    whole = 8 * 256**2 + 4 * 512**2
+    for own, cost, its, others in (
+        (OwnDrawing(2), 2 * (256**2 + 512**2), "in 2 steps", "in 8 or 4 steps"),
+        (OwnDrawing(1, 128), 2 * 128**2, "in 1 step at 128 × 128", "in 8 or 4 steps at 256 × 256 or 512 × 512"),
+        (OwnDrawing(size=128), (8 + 4) * 128**2, "at 128 × 128", "at 256 × 256 or 512 × 512"),
+    ):
+        facts = effort_facts(own, tasks)
+        assert facts is not None and facts.cost == pytest.approx(cost / whole)
+        card = render_release_card(replace(picture_facts(OF_MERGE), effort=facts))
+        pixels = "" if own.size is None else " pixels"
+        said = f"draws {its}{pixels}, which the search chose; the other models on this card draw {others}{pixels},"
+        assert f"It {said} so a picture costs {facts.cost:.2f} times as much as theirs." in card
+    wide = replace(tasks[0], arguments={**tasks[0].arguments, "width": 1216, "height": 832, "guidance_scale": 3.0})
+    assert drawn_facts(wide, own=OwnDrawing(3, 512)).how.startswith("640 × 448 pixels, 3 steps, guidance 3")
 
 
 def test_the_card_of_a_weight_merge_reads_as_agreed() -> None:

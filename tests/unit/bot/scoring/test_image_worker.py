@@ -14,6 +14,7 @@ from PIL import Image
 from bot.scoring.resources import Resources
 from bot.scoring.worker import NotFiniteError, Worker
 from bot.scoring.worker_spec import WorkerSpec
+from evaluation.eval_set import OwnDrawing
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from fixtures.picture_tasks import write_picture_task
@@ -60,9 +61,16 @@ def test_a_written_pipeline_scores_what_its_candidate_scored(tmp_path: Path) -> 
     quick = replace(recipe, steps=1)
     other = worker.evaluate(quick, Split.SEARCH)
     assert other.eval_set == facts.digest and other.scores != scored.scores
-    assert worker.evaluate_folder(release, Split.SEARCH, 1).scores == other.scores
-    drawing = worker.ask(release, facts.items, 1).question.drawing
+    assert worker.evaluate_folder(release, Split.SEARCH, OwnDrawing(1)).scores == other.scores
+    drawing = worker.ask(release, facts.items, OwnDrawing(1)).question.drawing
     assert drawing is not None and drawing.arguments["num_inference_steps"] == 1
+    large, own = replace(recipe, steps=1, size=24), OwnDrawing(1, 24)
+    third = worker.evaluate(large, Split.SEARCH)
+    assert third.eval_set == facts.digest and third.scores not in (other.scores, scored.scores)
+    assert worker.evaluate_folder(release, Split.SEARCH, own).scores == third.scores
+    asked, live = worker.ask(release, facts.items, own), worker.ask_candidate(large, facts.items[0])
+    assert {Image.open(io.BytesIO(png)).size for one in (asked, live) for png in one.pictures} == {(24, 24)}
+    assert asked.question.drawing is not None and asked.question.drawing.arguments["height"] == 24
     assert worker.evaluate(recipe, Split.SEARCH).scores == scored.scores
     broken = worker._models.model.unet.conv_out
     with torch.no_grad():

@@ -15,13 +15,15 @@ from bot.search.strategies.staged import StagedSearch
 from bot.search.strategies.strategy import PathLayout, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import DataflowSection
+from evaluation.eval_set import OwnDrawing
 from merging.evolution.outcomes import Outcome, Scored, SearchSettings
 from merging.identity import ModelId
 from merging.partition import Partition
 from merging.recipes.path import PathRecipe
 from merging.recipes.recipe import Recipe
 from merging.recipes.weight_merge import WeightMerge
-from merging.spaces.appended import AppendedSpace, DrawingSteps
+from merging.spaces.appended import AppendedSpace, DrawingSize, DrawingSteps
+from merging.spaces.space import MergeSpace
 from merging.spaces.weight_merges import WeightMergeSpace
 
 LAYERS = 4
@@ -136,21 +138,36 @@ def test_fewer_layers_can_be_an_objective() -> None:
     assert chosen["smallest"] == min(depths.values()) < max(chosen.values())
 
 
-def test_fewer_steps_of_a_picture_can_be_an_objective() -> None:
-    strategy = WeightMergeSearch(AppendedSpace(WEIGHTS, DrawingSteps.between(1, 8)), most_steps=8)
+STEPS, SIZES = DrawingSteps.between(1, 8), DrawingSize((256, 512, 768))
+Searched = tuple[MergeSpace, OwnDrawing]
+
+
+@pytest.mark.parametrize(
+    ("searched", "least"),
+    [
+        ((AppendedSpace(WEIGHTS, STEPS), OwnDrawing(steps=8)), 1 / 8),
+        ((AppendedSpace(WEIGHTS, SIZES), OwnDrawing(size=768)), 1 / 9),
+        ((AppendedSpace(AppendedSpace(WEIGHTS, STEPS), SIZES), OwnDrawing(8, 768)), 1 / 72),
+    ],
+)
+def test_what_a_picture_costs_in_steps_and_pixels_can_be_one_objective(searched: Searched, least: float) -> None:
+    space, dearest = searched
+    strategy = WeightMergeSearch(space, dearest)
     known = Scored(WEIGHTS.decode(WEIGHTS.seeds()[0]), Outcome((9.0, 9.0), None, 0.0), 0)
     asked = Asked()
     found = strategy.run(replace(job(asked), known=(known,)))
-    assert {recipe.steps for recipe in asked.recipes} > {1, 8} and None not in {
-        recipe.steps for recipe in asked.recipes
-    }
+    drawn = {(recipe.steps, recipe.size) for recipe in asked.recipes}
+    assert {steps for steps, _ in drawn} >= ({1, 8} if dearest.steps else {None})
+    assert {size for _, size in drawn} == ({256, 512, 768} if dearest.size else {None})
+    assert (None in {steps for steps, _ in drawn}) == (dearest.steps is None)
     for one in found.front:
-        assert one.outcome.objectives == (*skills(one.recipe), -(one.recipe.steps or 0) / 8)
+        cost = (one.recipe.steps or 8) / 8 * ((one.recipe.size or 768) / 768) ** 2
+        assert one.outcome.objectives == (*skills(one.recipe), pytest.approx(-cost))
     assert strategy.cost is not None and strategy.cost.role == FASTEST
     costs = {one.recipe.digest: strategy.cost.of(one.recipe) for one in found.front}
     passed = [GateResult(one.recipe.digest, skills(one.recipe), True, "", 0.01, 0.05, ()) for one in found.front]
     chosen = {one.role: costs[one.recipe] for one in choose_releases(passed, ["a", "b"], 4, costs, FASTEST)}
-    assert min(chosen.values()) == min(costs.values()) == 1 / 8
+    assert min(chosen.values()) == min(costs.values()) == pytest.approx(least)
 
 
 def test_what_an_earlier_search_found_is_where_two_stages_begin_and_costs_nothing_if_it_is_known() -> None:

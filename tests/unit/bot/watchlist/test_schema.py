@@ -112,6 +112,10 @@ VALUES: dict[str, list[Any]] = {
     ],
     "picture_size": [*COUNTS, 512, 4096, 5000],
     "search.steps": [None, [1, 8], [2, 4.0], [1], [1, 2, 3], [0, 4], [1, 1001], ["1", 4], [1.5, 4], 4, "1-8", [], {}],
+    "search.picture_sizes": [
+        *(None, [512, 768, 1024], [8, 4096], [512.0, 768], [512], [], [7, 512], [512, 4097], list(range(8, 25)), 512),
+        *(["512", 768], [512.5, 768], "512", {}),
+    ],
     "kind": ["language", "vision-language", "Language", "causal-lm", "", None, 5],
     "watch": [
         {"tags": ["x"]},
@@ -263,6 +267,9 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "steps of models that draw nothing": {"search": {"steps": [1, 8], "racing": None}},
     "steps of image generators": {"kind": "image", "search": {"steps": [1, 8], "racing": None}},
     "steps in a race": {"kind": "image", "search": {"steps": [1, 8]}},
+    "sizes of models that draw nothing": {"search": {"picture_sizes": [512, 768], "racing": None}},
+    "sizes of image generators": {"kind": "image", "search": {"picture_sizes": [512, 768], "racing": None}},
+    "sizes in a race": {"kind": "image", "search": {"picture_sizes": [512, 768]}},
     "a vocabulary beside a carrier's": {"kind": "vision-language", "search": {"vocabulary": "union"}},
 }
 """Keys that go together, or do not, and which the schema can say so of."""
@@ -273,6 +280,8 @@ BEYOND: dict[str, dict[str, Any]] = {
     "an author allowed and denied": {"watch": {"tags": ["x"], "authors": {"allow": ["me"], "deny": ["me"]}}},
     "more at least than at most": {"watch": {"tags": ["x"], "parameters": {"min": "2B", "max": "1B"}}},
     "steps from many to few": {"kind": "image", "search": {"steps": [8, 1], "racing": None}},
+    "sizes from large to small": {"kind": "image", "search": {"picture_sizes": [768, 512], "racing": None}},
+    "a size named twice": {"kind": "image", "search": {"picture_sizes": [512, 512, 768], "racing": None}},
     "scales from high to low": {"search": {"last_stage": {"adapter": "a/b", "scale": [1.2, 0.5]}}},
     "more layers at least than at most": {"search": {"space": "both", "dataflow": {"min_layers": 9, "max_layers": 8}}},
     "an audition of no more than have places": {"audition": {"sources": 4}},
@@ -309,7 +318,7 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
     for part in groups:
         inner = inner[int(part)] if part.isdigit() else inner.setdefault(part, {})
     inner[last] = value
-    if key == "search.steps":
+    if key in ("search.steps", "search.picture_sizes"):
         return whole | {"kind": "image", "search": {**whole["search"], "racing": None}}
     return whole | ({"kind": "vision-language"} if key.startswith(OF_COMPONENTS) else {})
 

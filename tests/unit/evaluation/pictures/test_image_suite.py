@@ -23,12 +23,13 @@ from transformers import PreTrainedTokenizerFast
 from bot.cli.prompt import layout_prompt
 from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
 from evaluation.errors import EvaluationError
+from evaluation.eval_set import OwnDrawing
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
 from evaluation.pictures.eval_set import _Judged, _scores
 from evaluation.pictures.flags import flag_equals, flag_picture
 from evaluation.pictures.judges import parse_judge
 from evaluation.pictures.rows import make_seed
-from evaluation.pictures.sampler import Sampler
+from evaluation.pictures.sampler import Sampler, scale_sides
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from evaluation.suites import SUITES, TASK_CHECKS, TaskSuite
@@ -168,6 +169,16 @@ def test_a_scheduler_of_the_task_s_own_is_used_and_the_pipeline_keeps_its_own(pi
             painter.check(sampler)
     with pytest.raises(EvaluationError, match="StableDiffusionPipeline cannot draw 'a red circle': tuple index"):
         next(painter.draw(Sampler(2, 3.0, 16, 16, options={"clip_skip": 9}), [Drawing("a red circle", 5)]))
+
+
+def test_a_size_of_a_model_s_own_keeps_a_task_s_proportions() -> None:
+    sides = {(1024, 1024, 768): (768, 768), (832, 1216, 1024): (832, 1216), (1216, 832, 512): (640, 448)}
+    sides |= {(16, 16, 24): (24, 24), (16, 16, 500): (500, 500), (16, 8, 24): (32, 16), (4096, 8, 64): (1472, 64)}
+    for (width, height, size), scaled in sides.items():
+        assert scale_sides(width, height, size) == scaled
+    sampler = Sampler(8, 3.0, 1216, 832)
+    assert sampler.drawn_in(OwnDrawing()) == sampler
+    assert sampler.drawn_in(OwnDrawing(2, 512)) == Sampler(2, 3.0, 640, 448)
 
 
 def test_noise_that_a_scheduler_adds_is_the_item_s_own_even_where_the_pipeline_gives_it_no_generator() -> None:

@@ -16,7 +16,7 @@ from merging.identity import ModelId
 from merging.partition import Component, Partition, Whole, banded_stack
 from merging.recipes.last_stage import LastStage
 from merging.recipes.recipe import Recipe, read_recipe
-from merging.spaces.appended import AppendedSpace, DrawingSteps, LastStageScale
+from merging.spaces.appended import AppendedSpace, DrawingSize, DrawingSteps, LastStageScale
 from merging.spaces.components import merge_space
 
 A, B, BASE = (ModelId(f"org/{name}", "0" * 40) for name in ("a", "b", "base"))
@@ -126,3 +126,24 @@ def test_steps_are_in_the_digest_and_the_json_of_recipes_that_have_them_alone() 
     assert quick.digest != merge.digest
     with pytest.raises(MergingError, match="steps"):
         replace(merge, steps=0)
+
+
+def test_sizes_are_a_gene_beside_steps_and_are_in_the_json_of_recipes_that_have_them_alone() -> None:
+    staged = space(0.8, 0.8)
+    stepped = AppendedSpace(staged, DrawingSteps.between(1, 8))
+    searched = AppendedSpace(stepped, DrawingSize((512, 768, 1024)))
+    assert searched.levels == (*staged.levels, 8, 3)
+    for genome in islice(searched.random_genomes(np.random.default_rng(0)), 20):
+        recipe = searched.decode(genome)
+        assert recipe == replace(stepped.decode(genome[:-1]), size=(512, 768, 1024)[genome[-1]])
+        assert searched.encode(recipe) == searched.repaired((*(stepped.encode(recipe) or ()), genome[-1]))
+        assert read_recipe(recipe.to_json()) == recipe and recipe.to_json()["size"] == recipe.size
+    plain = staged.decode(staged.seeds()[0])
+    assert "size" not in plain.to_json() and searched.plain_recipes() == staged.plain_recipes()
+    assert searched.as_candidate(plain) == staged.as_candidate(plain)
+    for size, nearest in ((None, 1024), (640, 512), (650, 768), (2048, 1024)):
+        told = searched.encode(replace(plain, size=size))
+        assert told is not None and searched.decode(told).size == nearest
+    assert replace(plain, steps=4, size=768).describe().endswith(", in 4 steps, about 768 × 768 pixels")
+    with pytest.raises(MergingError, match="size: got 0"):
+        replace(plain, size=0)
