@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -194,12 +195,9 @@ def merge_command(
         from merging.models.transformers_cache import cache_in
     bot_home = find_home(home)
     merger = Merger(bot_home, client, narrator, shard_bytes, seed, threads, remarks_of(ctx), convert_pickles)
-    if check_only:
-        merged = merger.check(recipe, out)
-    else:
-        with cache_in(bot_home.answers):  # a check writes nothing at all
-            merged = merger.merge(recipe, out)
-    show_result(merged, merge_page, as_json=as_json)
+    with nullcontext() if check_only else cache_in(bot_home.answers):  # a check writes nothing at all
+        merged = merger.check(recipe, out) if check_only else merger.merge(recipe, out)
+        show_result(merged, merge_page, as_json=as_json)
 
 
 @app.command("hub")

@@ -63,8 +63,13 @@ def cached_on_disk(
 
 
 def _key(config: Mapping[str, object]) -> str:
-    about = json.dumps([version("transformers"), _code_digest(), config], sort_keys=True)
+    about = json.dumps([_transformers_version(), _code_digest(), config], sort_keys=True)
     return hashlib.sha256(about.encode()).hexdigest()[:32]
+
+
+@cache
+def _transformers_version() -> str:
+    return version("transformers")  # reads the package's metadata at each call
 
 
 @cache

@@ -29,6 +29,7 @@ def import_diffusers() -> Any:
     return diffusers
 
 
+@cache
 def diffusers_version() -> str:
     """Its version, on which its answers depend; MergingError with the remedy where it is missing."""
     _folder()

@@ -129,11 +129,18 @@ def _build_component(about: Mapping[str, Any], where: str) -> nn.Module:
 
 def find_lack(config: Mapping[str, Any]) -> str | None:
     """The reason why a pipeline's class cannot be built of the components that it lists; None if it can."""
-    pipeline = component_class("diffusers", str(config["_class_name"]))
+    name = str(config["_class_name"])
+    needed = _needed_components({"class": name, "diffusers": diffusers_version()}, name)
+    lacking = sorted(set(needed) - listed_components(config).keys())
+    return f"it lacks its component {lacking[0]}: {INDEX} does not list it" if lacking else None
+
+
+@cached_on_disk(list, list)
+def _needed_components(about: Mapping[str, Any], class_name: str) -> list[str]:  # noqa: ARG001 - asked about a class
+    pipeline = component_class("diffusers", class_name)
     asked = inspect.signature(pipeline.__init__).parameters.items()
     needed = {name for name, one in asked if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
-    lacking = sorted(needed - {"self", *pipeline._optional_components} - listed_components(config).keys())
-    return f"it lacks its component {lacking[0]}: {INDEX} does not list it" if lacking else None
+    return sorted(needed - {"self", *pipeline._optional_components})
 
 
 def has_weights(config: Mapping[str, Any], folder: str) -> bool:

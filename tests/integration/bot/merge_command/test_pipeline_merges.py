@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,16 @@ from bot.merge_command.merge import Merged, Merger
 from bot.progress import TerminalNarrator
 from fixtures.image_pool import image_card
 from fixtures.ldm_files import save_single_file
+from fixtures.shoal_here import Run, shoal
 from fixtures.tiny_loras import fused, save_lora
 from fixtures.tiny_models import tiny_model
 from fixtures.tiny_pipelines import make_source
 from localhub import running
 from merging.identity import ModelId
+from merging.pipelines import diffusers_classes
 from merging.writing.companions import RECIPE_NAME
+
+__all__ = ["shoal"]
 
 FAMILY = "StableDiffusionPipeline"
 State = Mapping[str, torch.Tensor]
@@ -211,6 +217,24 @@ def test_repos_of_the_hub_give_the_same_bytes_as_folders(lagoon: Path, tmp_path:
     assert f"reef/files@{sha}:big/file.safetensors" in recipe
     card = (fetched.target / "README.md").read_text()
     assert "license: openrail++" in card and "[reef/files:big/file.safetensors](" in card and ") (carrier) | `" in card
+
+
+def test_a_second_merge_of_pipelines_needs_neither_diffusers_nor_transformers(lagoon: Path, shoal: Run) -> None:
+    """Not even for the page that it prints."""
+    recipe, home = lagoon / "twice.yml", lagoon / "answered"
+    recipe.write_text(yaml.safe_dump({"merge_method": "linear", "models": weighed(a=1, b=1)}))
+    diffusers_classes._names.cache_clear()  # what this process knows already, no file keeps for the next one
+    status, _, said = shoal("merge", recipe, lagoon / "once", "--home", home)
+    assert status == 0, said
+    program = (
+        "import sys; from bot.cli.main import app; app(standalone_mode=False); "
+        "print({'diffusers', 'transformers'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", program, "merge", str(recipe), str(lagoon / "twice"), "--home", str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "set()"
+    one, other = (lagoon / name / "unet" / "diffusion_pytorch_model.safetensors" for name in ("once", "twice"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def _fetched(place: Path) -> list[Path]:
