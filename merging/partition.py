@@ -259,6 +259,10 @@ class Partition:
         """The models that lack a component."""
         return frozenset(model for component in self.components for model in component.lacking)
 
+    def share(self, tensor_name: str) -> tuple[int | ModelId | None, tuple[ModelId, ...]]:
+        """What is equal for all tensors that are merged alike: the group, or the source; and the models without it."""
+        return self._find(tensor_name), self.lacked_by(tensor_name)
+
     def lacked_by(self, tensor_name: str) -> tuple[ModelId, ...]:
         """The models that do not have a tensor."""
         return self._component(tensor_name).lacking if self.lacking_models else ()

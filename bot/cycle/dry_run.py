@@ -228,7 +228,7 @@ def estimate_cost(
         places=watchlist.max_sources - len(entrants.pinned),
         download=download,
         disk=download
-        + sum(member.difference_bytes for member in entrants.members)
+        + sum(member.difference_bytes for member in entrants.read_models)
         + max(entrants.conversion_bytes, watchlist.publish.max_releases * largest),
         memory=run_memory(resources.workers + bool(pool.vocabulary and pool.vocabulary.parted), needed),
         workers=resources.workers,

@@ -10,7 +10,7 @@ from pathlib import Path
 from bot.hub.discovery.candidate import Verdict
 from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Family
-from bot.hub.resolver import adapter_place, differences_folder, source_folder
+from bot.hub.resolver import adapter_place, differences_folder, folder_kind, source_folder
 from merging.errors import MergingError
 from merging.identity import ModelId
 
@@ -30,38 +30,22 @@ def is_stored(member: Member, sources: Path) -> bool:
 
 
 def _store(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
-    from merging.sources.adapter import AdapterCheckpoint
     from merging.sources.renamed import open_model
     from merging.writing.differences import store_differences
 
     model = member.ref
     if model.adapter is None:
         return None
-    if model.adapter.file is not None:
-        return _check_lora(member, folders)
-    folder, target = folders[model.adapter], differences_folder(folders[model.adapter], model.plain)
+    place, target = folders[model.adapter], differences_folder(folders[model.adapter], model.plain)
     if target.is_dir():
         return None
-    base = open_model(folders[model.plain])
+    adapter = adapter_place(model, folders)
+    base, kind = open_model(folders[model.plain]), folder_kind(folders[model.plain])
     try:
-        adapter = AdapterCheckpoint.open(base, folder)
-        store_differences(adapter, target)
-        AdapterCheckpoint.open(base, folder, target).verify_changes()
+        store_differences(kind.adapt(base, adapter), target)
+        kind.adapt(base, adapter, target).verify_changes()
     except MergingError as error:
         shutil.rmtree(target, ignore_errors=True)
-        what = str(error).replace(f"{folder}{os.sep}", "")
+        what = str(error).replace(f"{place}{os.sep}", "").replace(f"{folders[model.plain]}{os.sep}", "")
         return member.refuse(f"damaged: on its base at {str(model.revision)[:12]}: {what}")
-    return None
-
-
-def _check_lora(member: Member, folders: Mapping[ModelId, Path]) -> Verdict | None:
-    """As `_store`, of a LoRA on a pipeline, whose products are small enough to be computed at each use."""
-    from merging.pipelines.lora import open_lora
-    from merging.pipelines.weights import open_pipeline
-
-    try:
-        open_lora(open_pipeline(folders[member.ref.plain]), adapter_place(member.ref, folders)).verify_changes()
-    except MergingError as error:
-        what = str(error).replace(f"{folders[member.ref.plain]}{os.sep}", "")
-        return member.refuse(f"damaged: {what}")
     return None

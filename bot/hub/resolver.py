@@ -78,7 +78,7 @@ def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
 
     base = folders[model.plain]
     weights = open_model(base)
-    return weights if model.adapter is None else _folder_kind(base).adapt(weights, adapter_place(model, folders))
+    return weights if model.adapter is None else folder_kind(base).adapt(weights, adapter_place(model, folders))
 
 
 def adapter_place(model: ModelId, folders: Mapping[ModelId, Path]) -> Path:
@@ -88,7 +88,8 @@ def adapter_place(model: ModelId, folders: Mapping[ModelId, Path]) -> Path:
     return folder / model.adapter.file if model.adapter.file else folder
 
 
-def _folder_kind(folder: Path) -> ModelKind:
+def folder_kind(folder: Path) -> ModelKind:
+    """The kind of the model in a folder."""
     from merging.sources.model_config import read_model_config
 
     return kind_of(read_model_config(folder))
@@ -114,7 +115,7 @@ def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> 
             found[model] = base
             continue
         stored = differences_folder(folders[model.adapter], model.plain)
-        kind = _folder_kind(folders[model.plain])
+        kind = folder_kind(folders[model.plain])
         found[model] = kind.adapt(base, adapter_place(model, folders), stored if stored.is_dir() else None)
     return found
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from merging.pipelines.live import LivePipelines
     from merging.recipes.recipe import Recipe
     from merging.sources.family import TensorHeader
-    from merging.sources.weights import Weights
+    from merging.sources.weights import AdaptedWeights, Weights
 
 SCHEDULER = f"scheduler/{SCHEDULER_CONFIG}"
 _ENDING = "Pipeline"
@@ -174,13 +174,13 @@ class ImageGenerator:
 
         return open_pipeline(folder)
 
-    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> Weights:  # noqa: ARG002
-        """The pipeline with a LoRA of diffusers' or of kohya's; its products are small, and not stored."""
+    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
+        """The pipeline with a LoRA of diffusers' or of kohya's."""
         from merging.pipelines.lora import open_lora
         from merging.pipelines.weights import PipelineWeights
 
         assert isinstance(base, PipelineWeights)
-        return open_lora(base, adapter)
+        return open_lora(base, adapter, differences)
 
     def live(
         self,

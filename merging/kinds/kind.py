@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from merging.recipes.recipe import Recipe
     from merging.recipes.weight_merge import WeightMerge
     from merging.sources.family import TensorHeader
-    from merging.sources.weights import Weights
+    from merging.sources.weights import AdaptedWeights, Weights
 
 MIB = 2**20
 
@@ -211,7 +211,7 @@ class ModelKind(Protocol):
     def open(self, folder: Path) -> Weights:
         """The weights in a model's folder, by the names that merges have; MergingError names what is wrong."""
 
-    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> Weights:
+    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
         """The weights of a model of this kind with an adapter; MergingError if it does not fit.
 
         base: as `open` gives them. adapter: its folder. differences: of what it adds, where that is stored.

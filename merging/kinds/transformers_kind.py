@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from merging.models.live import LiveModels
     from merging.recipes.recipe import Recipe
     from merging.sources.family import TensorHeader
-    from merging.sources.weights import Weights
+    from merging.sources.weights import AdaptedWeights, Weights
 
 
 class TransformersKind(ABC):
@@ -103,7 +103,7 @@ class TransformersKind(ABC):
 
         return open_checkpoint(folder)
 
-    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> Weights:
+    def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
         """The weights with a LoRA that peft saved."""
         from merging.sources.adapter import AdapterCheckpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from merging.methods import METHODS
 from merging.models.building import build_empty_model, read_schema, stored_weights
 from merging.models.carrier import carry, check_carrier, find_carrier
 from merging.models.schema import match_tensors
+from merging.partition import Partition
 from merging.paths.live import PathModels
 from merging.recipes.path import PathRecipe
 from merging.recipes.weight_merge import WeightMerge
@@ -38,6 +40,7 @@ class LiveWeights:
         self._weights, self._sources, self._dtype = weights, sources, dtype
         self._formulas: Mapping[str, _Formula] = {}
         self._measurements = Measurements()
+        self._known_groups: dict[Partition, Partition] = {}
 
     def become(self, recipe: WeightMerge) -> tuple[str, ...]:
         """Rewrite the weights whose merge differs from the last recipe's; returns their stored names.
@@ -49,18 +52,32 @@ class LiveWeights:
         if recipe.dtype != self._dtype:
             raise MergingError(f"dtype: got {recipe.dtype}: this live model was built in {self._dtype}")
         make_loader(recipe, self._sources)  # an unknown source is refused before anything is written
-        recipe.groups.check_names(self._weights)
-        formulas = {name: self._formula(recipe, name) for name in self._weights}
+        recipe = self._with_known_groups(recipe)
+        formulas = self._find_formulas(recipe)
         changed = tuple(name for name, formula in formulas.items() if self._formulas.get(name) != formula)
         self._formulas = {}
         self._rewrite(recipe, changed)
         self._formulas = formulas
         return changed
 
-    def _formula(self, recipe: WeightMerge, name: str) -> _Formula:
-        stage = recipe.last_stage
-        changed = stage is not None and self._sources[stage.adapted].may_change(name)
-        return _merge_formula(recipe, name), stage if changed else None
+    def _with_known_groups(self, recipe: WeightMerge) -> WeightMerge:
+        """The recipe with a partition that was checked, and that has looked up the groups of all tensors, before."""
+        groups = self._known_groups.get(recipe.groups)
+        if groups is None:
+            groups = recipe.groups
+            groups.check_names(self._weights)
+            self._known_groups[groups] = groups
+        return recipe if groups is recipe.groups else replace(recipe, groups=groups)
+
+    def _find_formulas(self, recipe: WeightMerge) -> dict[str, _Formula]:
+        stage, of_shares, found = recipe.last_stage, dict[object, _Formula](), dict[str, _Formula]()
+        for name in self._weights:
+            share = recipe.groups.share(name)
+            if share not in of_shares:
+                of_shares[share] = _merge_formula(recipe, name)
+            changed = stage is not None and self._sources[stage.adapted].may_change(name)
+            found[name] = of_shares[share], stage if changed else None
+        return found
 
     def _rewrite(self, recipe: WeightMerge, names: Iterable[str]) -> None:
         """Merge tensors into their weights, the largest first, so that all threads are done at about the same time."""

@@ -12,7 +12,7 @@ from merging.identity import ModelId
 from merging.models.live import LiveWeights
 from merging.pipelines.index import listed_components
 from merging.pipelines.loading import build_again, load_component, load_component_tokenizer, load_pipeline
-from merging.pipelines.parts import TOKENIZER, PipelineParts, owner_of, plan_parts
+from merging.pipelines.parts import TOKENIZER, CarrierShapes, PipelineParts, owner_of, plan_parts
 from merging.pipelines.weights import open_pipeline
 from merging.sources.model_config import read_model_config
 from merging.sources.weights import Weights
@@ -42,6 +42,7 @@ class LivePipelines:
         self._carrier, self._sources, self._dtype, self._device = carrier, sources, dtype, device
         self._config = read_model_config(carrier)
         self._files = open_pipeline(carrier).files
+        self._shapes = CarrierShapes(self._config, sources, carrier)
         self._keys = count()
         self._whole: dict[tuple[str, ModelId | None], Any] = {}
         self._rewritten: dict[tuple[str, ModelId | None], tuple[nn.Module, LiveWeights]] = {}
@@ -57,7 +58,7 @@ class LivePipelines:
         """
         if recipe.dtype != self._dtype:
             raise MergingError(f"dtype: got {recipe.dtype}: this live pipeline was built in {self._dtype}")
-        parts = plan_parts(recipe, self._config, self._sources, self._carrier)
+        parts = plan_parts(recipe, self._shapes)
         for folder in parts.merged:
             module, weights = self._rewritten_component(folder, parts)
             self._rewrite(module, weights, recipe)

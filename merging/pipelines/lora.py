@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from merging.pipelines.index import COMPONENTS_KEY, denoiser_folder, listed_comp
 from merging.pipelines.lora_files import choose_lora_file
 from merging.pipelines.naming import name_pipeline_tensors
 from merging.pipelines.weights import PipelineWeights
-from merging.sources.checkpoint import is_finite, read_headers
+from merging.sources.checkpoint import Checkpoint, is_finite, read_headers
 from merging.sources.family import TensorHeader
-from merging.sources.weights import AdaptedTensor
+from merging.sources.weights import AdaptedTensor, AdaptedWeights
 
 _Found = tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]
 """The matrices of a LoRA by keys with diffusers' module names, alphas by keys, settings."""
@@ -59,16 +60,62 @@ class LowRankChange:
         up, down = self.up.flatten(1).float(), self.down.flatten(1).float()
         return low_rank_product(up, down, self.scaling).view(shape)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its matrices hold neither NaN nor infinity."""
+        return is_finite(self.up) and is_finite(self.down)
 
-class LoraPipeline(PipelineWeights):
+    @property
+    def is_zero(self) -> bool:
+        """Whether it adds nothing."""
+        return not (bool(self.up.any()) and bool(self.down.any()))
+
+
+@dataclass(frozen=True)
+class StoredChange:
+    """The same once it is stored under the weight's name."""
+
+    stored: Checkpoint
+    name: str
+
+    def product(self, shape: tuple[int, ...]) -> Tensor:
+        """What is added to a weight of this shape, as a view of the mapped file."""
+        return self.stored.tensor(self.name).view(shape)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it holds neither NaN nor infinity."""
+        return is_finite(self.stored.tensor(self.name))
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it adds nothing."""
+        return not bool(self.stored.tensor(self.name).any())
+
+
+class LoraPipeline(PipelineWeights, AdaptedWeights):
     """The weights of a pipeline with a LoRA, by the names of the pipeline's; the changed ones come in float32."""
 
-    def __init__(self, base: PipelineWeights, source: Path, changes: Mapping[str, LowRankChange]) -> None:
+    difference_dtype = "float32"
+
+    def __init__(
+        self, base: PipelineWeights, source: Path, changes: Mapping[str, LowRankChange | StoredChange]
+    ) -> None:
         """Use `open_lora`. source: the LoRA's file. changes: by the names of the base's tensors."""
         names = {name: base.stored_name(name) for name in base.names}
         super().__init__(base.folder, base.components, names, base.files.values(), base.config)
         self._base, self._source, self._changes = base, source, changes
         self.changed = frozenset(name.partition(".")[0] for name in changes)
+
+    @cached_property
+    def differing(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors that the LoRA changes, by name."""
+        return {name: self.header(name).shape for name in sorted(self._changes)}
+
+    @torch.no_grad()
+    def compute_difference(self, name: str) -> Tensor:
+        """What is added to a tensor, in float32."""
+        return self._changes[name].product(self.header(name).shape)
 
     @torch.no_grad()
     def tensor(self, name: str) -> Tensor:
@@ -92,25 +139,27 @@ class LoraPipeline(PipelineWeights):
         self.verify_changes()
 
     def verify_changes(self) -> None:
-        """As `verify`, of the LoRA alone, by its matrices."""
+        """As `verify`, of the LoRA alone."""
         for name, change in self._changes.items():
-            if not (is_finite(change.up) and is_finite(change.down)):
+            if not change.is_finite:
                 raise MergingError(f"{self._source}: what it adds to tensor {name} is not finite")
-        if not any(bool(one.up.any()) and bool(one.down.any()) for one in self._changes.values()):
+        if all(change.is_zero for change in self._changes.values()):
             raise MergingError(f"{self._source}: it changes nothing: all that it adds to its base is zero")
 
-    @torch.no_grad()
     def _difference(self, name: str) -> Tensor | None:
-        change = self._changes.get(name)
-        return None if change is None else change.product(self.header(name).shape)
+        return self.compute_difference(name) if name in self._changes else None
 
 
-def open_lora(base: PipelineWeights, place: Path) -> LoraPipeline:
+def open_lora(base: PipelineWeights, place: Path, differences: Path | None = None) -> LoraPipeline:
     """Add a LoRA to a pipeline; MergingError if it is of another kind than plain LoRA, or for another base.
 
-    place: its file in safetensors, or a folder with one.
+    place: its file in safetensors, or a folder with one. differences: a folder that `store_differences` wrote, so that
+    what it adds need not be computed at each call; its matrices are not read then.
     """
     source = find_lora_file(place)
+    if differences is not None:
+        stored = Checkpoint.open(differences)
+        return LoraPipeline(base, source, {name: StoredChange(stored, name) for name in stored.names})
     _check_plain(read_headers(source), str(source))
     found = _read(str(source.parent), base.config, str(source), weight_name=source.name)
     return LoraPipeline(base, source, _plan_changes(found, base.config, base.headers, str(source)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,37 @@ def reader_of(folder: str) -> str:
     return folder.replace(TOKENIZER, TEXT_ENCODER, 1) if folder.startswith(TOKENIZER) else folder
 
 
-def plan_parts(
-    recipe: WeightMerge, config: Mapping[str, Any], weights: Mapping[ModelId, Weights], carrier: Path
-) -> PipelineParts:
+class CarrierShapes:
+    """The tensors that the components of a carrier have; each model that gives some is compared with it once.
+
+    config: the carrier's. weights: of every origin. carrier: its folder.
+    """
+
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[ModelId, Weights], carrier: Path) -> None:
+        self.weights = weights
+        self._config, self._label = config, str(carrier)
+        self._shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
+        self._fitting: set[tuple[str, ModelId]] = set()
+
+    def fitting(self, folder: str, origins: Iterable[ModelId]) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of a component's tensors, by name; MergingError for a model whose tensors are others."""
+        if folder not in self._shapes:
+            self._shapes[folder] = dict(sorted(tensor_shapes(self._config, folder, self._label).items()))
+        for origin in origins:
+            if (folder, origin) not in self._fitting:
+                ignored = buffer_names(self._config, folder, self._label)
+                _check_tensors(self.weights[origin], folder, self._shapes[folder], ignored)
+                self._fitting.add((folder, origin))
+        return self._shapes[folder]
+
+
+def plan_parts(recipe: WeightMerge, carrier: CarrierShapes) -> PipelineParts:
     """Plan what becomes of each component.
 
     A recipe that gives one model back has that model's components as they are, and so its tokenizers: it is to draw
-    what the model draws. config: the carrier's. weights: of every origin. MergingError for a model whose tensors do not
-    fit the carrier.
+    what the model draws. MergingError for a model whose tensors do not fit the carrier.
     """
+    weights = carrier.weights
     stage = weights[recipe.last_stage.adapted] if recipe.last_stage else None
     changed = stage.changed if isinstance(stage, PipelineWeights) else frozenset()
     merged: dict[str, Mapping[str, tuple[int, ...]]] = {}
@@ -70,13 +92,8 @@ def plan_parts(
             whole[folder] = own[folder]
         if folder in whole and folder not in changed:
             continue
-        shapes = tensor_shapes(config, folder, str(carrier))
-        ignored = buffer_names(config, folder, str(carrier))
-        for origin in _find_givers(recipe, component):
-            _check_tensors(weights[origin], folder, shapes, ignored)
-        if stage is not None and folder in changed:
-            _check_tensors(stage, folder, shapes, ignored)
-        merged[folder] = dict(sorted(shapes.items()))
+        staged = [recipe.last_stage.adapted] if recipe.last_stage and folder in changed else []
+        merged[folder] = carrier.fitting(folder, (*_find_givers(recipe, component), *staged))
     return PipelineParts(merged, whole)
 
 

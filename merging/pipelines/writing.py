@@ -17,7 +17,7 @@ from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.pipelines.index import COMPONENTS_KEY, INDEX, NO_MERGEKIT, listed_components
-from merging.pipelines.parts import owner_of, plan_parts
+from merging.pipelines.parts import CarrierShapes, owner_of, plan_parts
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.recipe import Recipe
 from merging.sources.model_config import read_model_config
@@ -69,7 +69,7 @@ def write_pipeline(
         raise MergingError(f"{recipe.describe()}: pipelines are merged by their weights alone; use a merge method")
     (merge,) = recipe.parts
     config, whole = read_model_config(carrier), open_pipeline(carrier)
-    parts = plan_parts(merge, config, weights, carrier)
+    parts = plan_parts(merge, CarrierShapes(config, weights, carrier))
     named = {folder: parts.owner(folder) for folder in listed_components(config)}
     owners = {folder: whole if owner is None else owner_of(weights, owner, folder) for folder, owner in named.items()}
     load = make_loader(merge, weights)

@@ -24,13 +24,13 @@ from merging.sources.adapter_plan import Adapter, Product, plan_adapter
 from merging.sources.checkpoint import Checkpoint, is_finite, read_headers
 from merging.sources.header_names import name_adapter_headers
 from merging.sources.json_object import read_json_object
-from merging.sources.weights import AdaptedTensor, Weights
+from merging.sources.weights import AdaptedTensor, AdaptedWeights, Weights
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
-class AdapterCheckpoint(Weights):
+class AdapterCheckpoint(AdaptedWeights):
     """The weights of a base with an adapter, by the base's tensor names.
 
     Shapes are the base's, and headers have its dtypes; tensors that the adapter changes come in float32 (float64 on a

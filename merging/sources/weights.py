@@ -107,3 +107,25 @@ class Weights(ABC):
     @abstractmethod
     def verify(self) -> None:
         """Read every weight; MergingError names file and tensor if one is not finite or not as its header."""
+
+
+class AdaptedWeights(Weights):
+    """A base's weights with an adapter's changes, of which that can be stored which is added to them."""
+
+    @property
+    @abstractmethod
+    def differing(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the tensors to which the adapter adds something, by name."""
+
+    @property
+    @abstractmethod
+    def difference_dtype(self) -> str:
+        """The dtype of what is added."""
+
+    @abstractmethod
+    def compute_difference(self, name: str) -> Tensor:
+        """What is added to a tensor, computed."""
+
+    @abstractmethod
+    def verify_changes(self) -> None:
+        """As `verify`, of what the adapter changes alone; MergingError, too, if it changes nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,10 @@ from merging.models.settings import language_settings
 from merging.sources.family import TensorHeader
 from merging.tensor_names import parse_name
 from merging.tokenizers.comparison import TokenizerDigests
+
+_LORA_UP = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B", "down": "up"}
+_LORA_DOWN = re.compile(r"lora_A|lora_embedding_A|((?<=lora[._])|(?<=lora_linear_layer\.))down(?=\.weight$)")
+"""In the names of a LoRA's matrices, as peft, diffusers and kohya's scripts have them: what says which of two it is."""
 
 
 class Unfit(Exception):  # noqa: N818 - a finding, not a fault
@@ -202,15 +207,15 @@ class Member:
 
     @cached_property
     def difference_bytes(self) -> int:
-        """Bytes of what its adapter adds to its base, which is stored once it is fetched; 0 of a whole model, and of a
-        LoRA on a pipeline, whose products are not stored."""
-        if self.adaptation is None or self.adaptation.adapter.candidate.adapter_file:
+        """Bytes of what its adapter adds to its base, which is stored once it is fetched; 0 of a whole model."""
+        if self.adaptation is None:
             return 0
-        shapes = {name: header.shape for name, header in self.adaptation.adapter.headers.items()}
-        pairs = [(name, name.replace("lora_A", "lora_B")) for name in shapes if "lora_A" in name]
-        pairs += [(name, name.replace("ding_A", "ding_B")) for name in shapes if "lora_embedding_A" in name]
-        width = 2 if BITS[self.dtype] == 16 else 4
-        return width * sum(shapes[down][-1] * shapes[up][0] for down, up in pairs)
+        adapter = self.adaptation.adapter
+        shapes = {name: header.shape for name, header in adapter.headers.items()}
+        named = {name: _LORA_DOWN.sub(lambda found: _LORA_UP[found[0]], name) for name in shapes}
+        pairs = [(down, up) for down, up in named.items() if down != up]
+        width = 2 if BITS[self.dtype] == 16 and adapter.candidate.adapter_file is None else 4
+        return width * sum(math.prod(shapes[down][1:]) * shapes[up][0] for down, up in pairs)
 
     @cached_property
     def dtype(self) -> str:

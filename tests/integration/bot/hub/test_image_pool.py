@@ -21,7 +21,7 @@ from bot.hub.discovery.rules import first_refusal, with_lora_file
 from bot.hub.download import Fetched, fetch_pool
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
-from bot.hub.resolver import Resolver, open_sources
+from bot.hub.resolver import Resolver, differences_folder, open_sources
 from bot.scoring.resources import Resources
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
@@ -339,6 +339,11 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
     assert pool.leader.repo == CHALK
     fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path / "sources")
     assert not fetched.refused
+    for member in (glaze, wash):  # in the forms of diffusers and of kohya
+        assert member.ref.adapter is not None
+        folder = differences_folder(fetched.folders[member.ref.adapter], member.ref.plain)
+        stored = load(next(folder.glob("*.safetensors")).read_bytes())
+        assert sum(one.nbytes for one in stored.values()) == member.difference_bytes > 0
     again = Resolver(Hub(server.endpoint, None, sleep=lambda _: None), tmp_path).find_weights(glaze.ref)
     assert again == glaze.remotes
     weights = open_sources([glaze.ref, wash.ref], fetched.folders)

@@ -99,6 +99,8 @@ def test_a_named_adapter_is_fetched_alone_and_added_to_every_candidate(
     there = fetched.folders[staged.ref.adapter]
     files = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
     assert not fetched.refused and files == {FILE, "LICENSE", "shoal-source.json"}
+    (added,) = (tmp_path / "sources").glob("*/*.of.*.on.*/*.safetensors")  # what it adds is stored, for all candidates
+    assert 0 < staged.difference_bytes <= added.stat().st_size < staged.difference_bytes * 1.1 + 2**14
 
     strategy = make_strategy(make_watchlist({}), pool)
     names = {baseline.name for baseline in list_baselines(strategy, pool)}

@@ -21,6 +21,7 @@ from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.checkpoint import read_headers
 from merging.sources.model_config import read_model_config
+from merging.writing.differences import store_differences
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,13 @@ def test_a_lora_gives_the_weights_that_diffusers_fuses(
     assert by_headers == {name for name in base.names if found.may_change(name)}
     assert changed == sum(found.adapted(name).difference is not None for name in base.names) > 10
     assert found.changed == ({"unet", "text_encoder"} if form == "diffusers" else {"unet"})
+    store_differences(found, tmp_path / "stored")
+    stored = open_lora(base, place, tmp_path / "stored")
+    stored.verify()
+    assert (stored.differing, stored.changed) == (found.differing, found.changed)
+    assert all(torch.equal(stored.tensor(name), found.tensor(name)) for name in base.names)
+    first, again = (stored.adapted(min(stored.differing)).difference for _ in range(2))
+    assert first is not None and again is not None and first.data_ptr() == again.data_ptr()  # it was not computed
 
 
 def test_a_lora_is_merged_as_the_difference_that_it_is(base: PipelineWeights, saved: Path) -> None:
