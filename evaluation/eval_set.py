@@ -24,9 +24,9 @@ class EvalItem:
     digest: str
     item: str
 
-    def scored(self, value: float, flag: str | None) -> ItemScore:
+    def scored(self, value: float, flag: str | None, sketch: str | None = None) -> ItemScore:
         """The score of a model on this item."""
-        return ItemScore(self.skill, self.task, self.item, value, flag)
+        return ItemScore(self.skill, self.task, self.item, value, flag, sketch)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ class ItemScore:
     """One item's value of one metric, as the task gives it (not turned to higher-is-better).
 
     task: `SkillTask.key`. flag: one of `degenerate.FLAGS` for a generated answer, of
-    `PICTURE_FLAGS` for a picture, None if nothing was generated.
+    `PICTURE_FLAGS` for a picture, None if nothing was generated. sketch: of a picture that is still to be compared with
+    the others of its set (`alike.flag_alike`): before that no picture is flagged as equal to another.
     """
 
     skill: str
@@ -25,6 +26,7 @@ class ItemScore:
     item: str
     value: float
     flag: str | None
+    sketch: str | None = None
 
 
 def make_strata(skill: Skill, directions: Mapping[str, bool], item_scores: Iterable[ItemScore]) -> tuple[Stratum, ...]:

@@ -87,12 +87,13 @@ class SourceEntry:
 
 @dataclass(frozen=True)
 class ItemValue:
-    """One recipe's score on one item; `task` is the task's digest."""
+    """One recipe's score on one item; `task` is the task's digest. sketch: as `ItemScore` has it."""
 
     task: str
     item: str
     value: float
     flag: str | None
+    sketch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class Ledger:
         query = select(ItemScoreRow).where(ItemScoreRow.recipe == recipe, ItemScoreRow.task.in_(tuple(tasks)))
         with Session(self._engine) as session:
             rows = session.scalars(query).all()
-        return {(row.task, row.item): ItemValue(row.task, row.item, row.value, row.flag) for row in rows}
+        return {(row.task, row.item): ItemValue(row.task, row.item, row.value, row.flag, row.sketch) for row in rows}
 
     def recipe(self, digest: str) -> str:
         """A recipe's JSON by its digest."""

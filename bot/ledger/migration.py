@@ -107,6 +107,11 @@ def _add_closings(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE pull_requests ADD COLUMN closed VARCHAR")
 
 
+def _add_sketches(connection: Connection) -> None:
+    """From ledgers before pictures were compared over whole sets: no score of theirs is used again for pictures."""
+    connection.exec_driver_sql("ALTER TABLE item_scores ADD COLUMN sketch VARCHAR")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _add_schema_version,
     _add_states,
@@ -114,6 +119,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _add_offered_recipes,
     _add_ticks,
     _add_closings,
+    _add_sketches,
 )
 """MIGRATIONS[n] turns schema n into n + 1."""
 

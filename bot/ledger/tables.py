@@ -88,6 +88,8 @@ class ItemScoreRow(Table):
     item: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float]
     flag: Mapped[str | None]
+    sketch: Mapped[str | None]
+    """Of a picture, as `evaluation.scores.ItemScore` has it; its flag says nothing of other pictures."""
     __table_args__ = ({"sqlite_with_rowid": False},)
 
 

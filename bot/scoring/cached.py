@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.ledger.ledger import EvaluationEntry, ItemValue, Ledger
 from bot.scoring.evaluator import Evaluation, Evaluator, Failure
+from evaluation.answers.alike import flag_alike
 from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, RoundFacts, Sample
 from evaluation.scores import ItemScore
 from evaluation.splits import Split
@@ -72,7 +74,8 @@ class CachedEvaluator:
             index = missing[position]
             found[index] = self._record(recipes[index], asked, results)
             on_done()
-        return tuple(evaluation for evaluation in found.values() if evaluation is not None)
+        whole = (evaluation for evaluation in found.values() if evaluation is not None)
+        return tuple(replace(one, scores=flag_alike(one.scores)) for one in whole)
 
     def evaluate_rounds(
         self,
@@ -123,14 +126,16 @@ class CachedEvaluator:
         items = self.facts(split).items
         known = self._ledger.item_values(recipe, {item.digest for item in items})
         found = [(item, known.get((item.digest, item.item))) for item in items]
-        return tuple(item.scored(score.value, score.flag) for item, score in found if score is not None)
+        return tuple(item.scored(score.value, score.flag, score.sketch) for item, score in found if score is not None)
 
     def evaluate_folder(
         self, folder: Path, split: Split, own: OwnDrawing = AS_TASKS_SAY
     ) -> tuple[ItemScore, ...] | Failure:
         """Score a written checkpoint. The scores are not recorded: they only confirm those of its recipe."""
         results = self._evaluator.evaluate_folder(folder, split, own)
-        return results if isinstance(results, Failure) else _check_results(results, self.facts(split).digest)
+        if isinstance(results, Failure):
+            return results
+        return flag_alike(_check_results(results, self.facts(split).digest))
 
     def ask(self, folder: Path, items: Sequence[EvalItem], own: OwnDrawing = AS_TASKS_SAY) -> Sample | Failure:
         """Ask a written checkpoint the one of some items that has the shortest prompt; the answer is not recorded."""
@@ -194,7 +199,7 @@ class CachedEvaluator:
             return Evaluation(recipe, (), entry.failure, entry.seconds, entry.transient)
         known = self._ledger.item_values(recipe.digest, {item.digest for item in asked.items})
         stored = [(item, known[item.digest, item.item]) for item in asked.items]
-        scores = tuple(item.scored(value.value, value.flag) for item, value in stored)
+        scores = tuple(item.scored(value.value, value.flag, value.sketch) for item, value in stored)
         return Evaluation(recipe, scores, None, entry.seconds)
 
     def _record(self, recipe: Recipe, asked: RoundFacts, results: ItemResults | Failure) -> Evaluation:
@@ -207,7 +212,7 @@ class CachedEvaluator:
             return Evaluation(recipe, (), results.reason, seconds, results.transient)
         scores = _check_results(results, asked.digest)
         items = [
-            ItemValue(item.digest, item.item, score.value, score.flag)
+            ItemValue(item.digest, item.item, score.value, score.flag, score.sketch)
             for item, score in zip(asked.items, scores, strict=True)
         ]
         self._ledger.record_evaluation(text, EvaluationEntry(recipe.digest, asked.digest, seconds, None), items)

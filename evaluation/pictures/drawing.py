@@ -20,6 +20,9 @@ from evaluation.pictures.sampler import Sampler
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, SchedulerMixin
 
+SAFETY_CHECKER = "safety_checker"
+"""The component by which a pipeline of Stable Diffusion makes pictures black."""
+
 _FAULTS = (TypeError, ValueError, AttributeError, LookupError, NotImplementedError)
 """What pipelines and schedulers raise where settings, or components, do not fit each other."""
 
@@ -44,7 +47,8 @@ class DrawnPicture:
 class Painter:
     """A pipeline in memory that draws what evaluation sets ask for (`WrappedModel`).
 
-    batch_size: pictures drawn at once; fewer, from the first time on that they do not fit the device's memory.
+    batch_size: pictures drawn at once. A call for which they do not fit the device's memory goes on with fewer.
+    Nothing that is wrapped round a pipeline to replace its pictures, as safety checkers do, is asked here.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, device: str, batch_size: int) -> None:
@@ -76,16 +80,16 @@ class Painter:
 
     def draw(self, sampler: Sampler, drawings: Sequence[Drawing]) -> Iterator[list[DrawnPicture]]:
         """The pictures, batch by batch, in their order. Raises EvaluationError if the pipeline cannot draw them."""
-        waiting = list(drawings)
-        with self._scheduled(sampler), self.prompts.used():
+        waiting, size = list(drawings), self._batch_size
+        with self._scheduled(sampler), _unchecked(self._pipeline), self.prompts.used():
             while waiting:
-                batch = waiting[: self._batch_size]
+                batch = waiting[:size]
                 try:
                     drawn = self._draw(sampler, batch)
                 except torch.OutOfMemoryError:
-                    if self._batch_size == 1:
+                    if len(batch) == 1:
                         raise
-                    self._batch_size = max(1, len(batch) // 2)
+                    size = len(batch) // 2  # in this call alone: what is drawn later must not depend on it
                     torch.cuda.empty_cache()
                     continue
                 del waiting[: len(batch)]
@@ -154,6 +158,20 @@ def _noise_for_steps(scheduler: Any, noise: Sequence[torch.Generator]) -> Iterat
         yield
     finally:
         del scheduler.step
+
+
+@contextmanager
+def _unchecked(pipeline: Any) -> Iterator[None]:
+    """Have a pipeline draw without its safety checker: black pictures would be judged in the place of its own."""
+    checker = getattr(pipeline, SAFETY_CHECKER, None)
+    if checker is None:
+        yield
+        return
+    pipeline.register_modules(**{SAFETY_CHECKER: None})
+    try:
+        yield
+    finally:
+        pipeline.register_modules(**{SAFETY_CHECKER: checker})
 
 
 def _for_batch(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:

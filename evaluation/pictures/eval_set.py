@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from evaluation.answers.alike import make_sketch
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import EvalItem, OwnDrawing
 from evaluation.fingerprint import digest
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
-from evaluation.pictures.flags import Pixels, flag_equals, flag_picture, make_thumbnail
+from evaluation.pictures.flags import flag_picture, make_thumbnail
 from evaluation.pictures.judges.opened import JudgeDesk
 from evaluation.pictures.rows import PictureItem
 from evaluation.pictures.sampler import Sampler
@@ -54,11 +55,11 @@ class PictureRequests:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A picture's numbers by metric, and what its flag depends on."""
+    """A picture's numbers by metric, its own flag, and that by which it is compared with others."""
 
     values: Mapping[str, float]
     flag: str
-    thumbnail: Pixels
+    sketch: str
 
 
 @dataclass(frozen=True)
@@ -183,18 +184,15 @@ class PictureEvalSet:
             raise EvaluationError(f"task {task.task}: {error}") from error
         for (drawn, item), found in zip(asked, values, strict=True):
             flag = flag_picture(drawn.pixels, finite=drawn.finite)
-            yield item.item, _Judged(found, flag, make_thumbnail(drawn.pixels))
+            yield item.item, _Judged(found, flag, make_sketch(make_thumbnail(drawn.pixels), item.subject))
 
 
 def _scores(task: PictureRequests, number: int, judged: Mapping[tuple[int, str], _Judged]) -> Iterator[ItemScore]:
     """The scores of a task's items, use by use."""
-    found = [judged[number, item.item] for item in task.items]
-    flags = flag_equals(
-        [one.flag for one in found], [one.thumbnail for one in found], [item.subject for item in task.items]
-    )
     for use in task.uses:
-        for item, one, flag in zip(task.items, found, flags, strict=True):
-            yield ItemScore(use.skill, use.key, item.item, _number(one.values, use, task, item), flag)
+        for item in task.items:
+            one = judged[number, item.item]
+            yield ItemScore(use.skill, use.key, item.item, _number(one.values, use, task, item), one.flag, one.sketch)
 
 
 def _number(values: Mapping[str, float], use: PictureUse, task: PictureRequests, item: PictureItem) -> float:

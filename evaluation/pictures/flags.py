@@ -1,14 +1,12 @@
-"""Degenerate pictures: flat, saturated, equal to others, or not finite."""
+"""Degenerate pictures: flat, saturated, or not finite. Those that are equal to others are found by `alike`."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, SATURATED
+from evaluation.answers.degenerate import FINE, FLAT, NOT_FINITE, SATURATED
 
 Pixels = NDArray[np.uint8]
 """[height, width, 3]."""
@@ -20,11 +18,8 @@ MOST_AT_ENDS, MOST_PURE = 0.9, 0.1
 """Share of values at 0 or 255, and of pixels with such values that are no grey, above which a picture is saturated. Ink
 on paper has the first, but not the second."""
 
-THUMBNAIL = 16
-"""Pixels a side in which pictures are compared."""
-
-LEAST_DIFFERENCE = 0.5
-"""Mean difference of thumbnails, in levels of 255, below which pictures are equal."""
+THUMBNAIL = 8
+"""Pixels a side in which pictures are compared: few, as they are kept for every item of every candidate."""
 
 
 def flag_picture(pixels: Pixels, *, finite: bool) -> str:
@@ -42,20 +37,3 @@ def make_thumbnail(pixels: Pixels) -> Pixels:
     """A small picture by which pictures of one size are compared."""
     height, width = (min(side, THUMBNAIL) for side in pixels.shape[:2])
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
-
-
-def flag_equals(flags: Sequence[str], thumbnails: Sequence[Pixels], subjects: Sequence[str]) -> list[str]:
-    """The flags of pictures of one size, with "equal" for each that is like the picture of another subject.
-
-    subjects: ids of what the pictures are about; prompts in two languages that say the same may well be drawn alike.
-    """
-    if len(flags) < 2:
-        return list(flags)
-    table = np.stack(thumbnails).reshape(len(flags), -1).astype(np.int16)
-    about = np.array(subjects)
-    found = list(flags)
-    for place, row in enumerate(table):
-        near = np.abs(table - row).mean(axis=1) < LEAST_DIFFERENCE
-        if found[place] == FINE and (near & (about != about[place])).any():
-            found[place] = EQUAL
-    return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bot.errors import ShoalError
@@ -14,6 +15,8 @@ from bot.scoring.cached import CachedEvaluator
 from bot.scoring.evaluator import Evaluation, Failure, NextRound
 from bot.search.baselines import Baseline, evaluate_baselines
 from bot.search.results import BaselineKind
+from evaluation.answers.alike import make_sketch
+from evaluation.answers.degenerate import EQUAL, FINE
 from evaluation.eval_set import AS_TASKS_SAY, EvalItem, EvalSetFacts, ItemResults, OwnDrawing, RoundFacts, Sample
 from evaluation.splits import Split
 from fixtures.rounds import ask_in_rounds
@@ -36,6 +39,7 @@ class Faulty:
         self.faults: dict[str, Failure] = {}
         self.asked: list[str] = []
         self.other_digest: str | None = None
+        self.sketches: dict[str, str] = {}
 
     @property
     def width(self) -> int:
@@ -58,7 +62,10 @@ class Faulty:
         ask_in_rounds(first, lambda index, number: self._answer(recipes[index], rounds[number]), next_round)
 
     def _answer(self, recipe: WeightMerge, asked: RoundFacts) -> ItemResults | Failure:
-        scores = tuple(item.scored(1.0 - int(item.item[-1]), None) for item in asked.items)
+        drawn = [(item, self.sketches.get(item.item)) for item in asked.items]
+        scores = tuple(
+            item.scored(1.0 - int(item.item[-1]), FINE if sketch else None, sketch) for item, sketch in drawn
+        )
         name = recipe.sources[0].location
         self.asked.append(name)
         return self.faults.get(name) or ItemResults(self.other_digest or asked.digest, scores, 3.0)
@@ -145,6 +152,22 @@ def test_a_recipe_that_has_answered_some_items_is_asked_only_the_others(
     in_rounds(evaluator, ["c/three"], last=1)
     evaluator.evaluate([single("c/three")], Split.SEARCH)
     assert faulty.asked.count("c/three") == 2 and faulty.asked.count("a/one") == 2
+
+
+def test_pictures_are_compared_over_the_whole_set_in_whatever_rounds_they_were_drawn(
+    evaluator: CachedEvaluator, faulty: Faulty
+) -> None:
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    faulty.sketches = {f"search-{index}": make_sketch(picture, subject) for index, subject in enumerate(("cat", "dog"))}
+    in_rounds(evaluator, ["a/one", "c/three"], last=0)
+    names = ("a/one", "b/two", "c/three")
+    scored = [evaluator.evaluate([single(name)], Split.SEARCH)[0] for name in names]
+    assert [[score.flag for score in one.scores] for one in scored] == [[EQUAL, EQUAL]] * 3
+    again = CachedEvaluator(Ledger(evaluator._ledger.path), faulty)
+    assert again.evaluate(list(map(single, names)), Split.SEARCH) == tuple(scored) and len(faulty.asked) == 5
+    faulty.sketches["search-1"] = make_sketch(picture - 1, "dog")
+    (apart,) = evaluator.evaluate([single("d/four")], Split.SEARCH)
+    assert [score.flag for score in apart.scores] == [FINE, FINE]
 
 
 def test_a_recipe_that_fails_at_the_items_it_has_left_has_failed_and_a_replay_says_so_too(

@@ -107,7 +107,8 @@ def test_pull_requests_and_requests_of_an_older_ledger_are_read(home: Home) -> N
     recipe = {release.role: release.recipe for release in ledger.releases("demo-1")}["balanced"]
     ledger.close()
     row = "('demo-1', 'balanced', 'o/balanced', 1, 'http://hub/1', '2026-11-26T12:00:00+00:00', 0)"
-    execute(home, "ALTER TABLE pull_requests DROP COLUMN recipe; PRAGMA user_version = 3")
+    execute(home, "ALTER TABLE item_scores DROP COLUMN sketch; PRAGMA user_version = 3")
+    execute(home, "ALTER TABLE pull_requests DROP COLUMN recipe")
     execute(home, "ALTER TABLE pull_requests DROP COLUMN closed")
     execute(home, f"INSERT INTO pull_requests VALUES {row}")
     execute(home, "ALTER TABLE requests DROP COLUMN edits; ALTER TABLE requests DROP COLUMN over_changes")

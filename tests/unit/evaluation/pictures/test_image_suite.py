@@ -21,20 +21,22 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from bot.cli.prompt import layout_prompt
+from evaluation.answers.alike import flag_alike, make_sketch
 from evaluation.answers.degenerate import EQUAL, FINE, FLAT, NOT_FINITE, degenerate_share
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import OwnDrawing
 from evaluation.pictures.drawing import Drawing, DrawnPicture, Painter
 from evaluation.pictures.eval_set import _Judged, _scores
-from evaluation.pictures.flags import flag_equals, flag_picture
+from evaluation.pictures.flags import flag_picture
 from evaluation.pictures.judges import parse_judge
 from evaluation.pictures.rows import make_seed
 from evaluation.pictures.sampler import Sampler, scale_sides
+from evaluation.scores import ItemScore
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split, SplitSizes
 from evaluation.suites import SUITES, TASK_CHECKS, TaskSuite
 from fixtures.picture_tasks import COLOURS, ROWS, write_picture_task
-from fixtures.tiny_painters import WORDS, make_pipeline
+from fixtures.tiny_painters import WORDS, make_pipeline, with_safety_checker
 from fixtures.tiny_pipelines import CALLS, FAMILIES, make_source
 
 SKILLS = (Skill("colours", (SkillTask("colours", "score"),)),)
@@ -206,6 +208,19 @@ def test_rules_of_two_folders_have_modules_of_one_name_each(tmp_path: Path) -> N
         parse_judge("judge", {"rule": str(folder / "judge.right")}).open(None, "cpu")
 
 
+def test_pictures_are_drawn_without_a_safety_checker_which_stays_in_the_pipeline(
+    pipeline: DiffusionPipeline,
+) -> None:
+    checked = with_safety_checker(pipeline)
+    plain, black = (by_hand(one, "a red circle", 5) for one in (pipeline, checked))
+    assert not np.asarray(black).any()
+    sampler = Sampler(2, 3.0, 16, 16, "blurred")
+    (drawn,) = next(Painter(checked, "cpu", 1).draw(sampler, [Drawing("a red circle", 5)]))
+    assert np.array_equal(drawn.pixels, np.asarray(plain))
+    assert checked.safety_checker is not None and not np.asarray(by_hand(checked, "a red circle", 5)).any()
+    assert checked.config["safety_checker"] == ("stable_diffusion", "StableDiffusionSafetyChecker")
+
+
 def test_batches_that_do_not_fit_are_halved(pipeline: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler, drawings = Sampler(2, 3.0, 16, 16), [Drawing("a red circle", seed) for seed in range(7)]
     painter = Painter(pipeline, "cpu", 7)
@@ -221,6 +236,9 @@ def test_batches_that_do_not_fit_are_halved(pipeline: DiffusionPipeline, monkeyp
     parts = list(painter.draw(sampler, drawings))
     assert [len(some) for some in parts] == [1] * 7 and [one.drawing for some in parts for one in some] == drawings
     assert all(np.abs(a.astype(int) - b[0].pixels).max() <= 1 for a, b in zip(whole, parts, strict=True))
+    monkeypatch.setattr(Painter, "_draw", own)  # there is room again
+    (again,) = painter.draw(sampler, drawings)
+    assert all(np.array_equal(a, b.pixels) for a, b in zip(whole, again, strict=True))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EvaluationError, match=r"need diffusers; pip install 'shoal\[image\]'"):
         SUITES["image"]([], [], SplitSizes(), 0)
@@ -302,7 +320,7 @@ def test_pictures_that_are_no_pictures_are_flagged(write_task: WriteTask) -> Non
 
     def flags() -> set[str | None]:
         painter.put(pipeline)
-        return {score.flag for score in eval_set.score(painter)}
+        return {score.flag for score in flag_alike(eval_set.score(painter))}
 
     with torch.no_grad():
         last.weight.zero_()
@@ -320,7 +338,11 @@ def test_pictures_that_are_no_pictures_are_flagged(write_task: WriteTask) -> Non
     ink = np.zeros((8, 8, 3), np.uint8)
     ink[::2] = 255
     assert [flag_picture(one, finite=True) for one in (loud, ink)] == ["saturated", "ok"]
-    assert flag_equals([FINE] * 3, [ink, ink, loud], ["cat", "dog", "cow"]) == [EQUAL, EQUAL, FINE]
+    pictures = [(ink, "cat"), (ink, "dog"), (loud, "cow")]
+    scores = [ItemScore("a", "b", about, 1.0, FINE, make_sketch(pixels, about)) for pixels, about in pictures]
+    assert [score.flag for score in flag_alike(scores)] == [EQUAL, EQUAL, FINE]
+    elsewhere = [replace(score, task=score.item) for score in scores]
+    assert [score.flag for score in flag_alike(elsewhere)] == [FINE] * 3
 
 
 def test_prompts_of_one_subject_may_be_drawn_alike(write_task: WriteTask) -> None:
@@ -333,8 +355,8 @@ def test_prompts_of_one_subject_may_be_drawn_alike(write_task: WriteTask) -> Non
     of_first = [one.item for one in task.items if one.subject == subjects[0]]
     alike = replace(task, items=tuple(one for one in task.items if one.subject == subjects[0]))
     assert len(of_first) == 2
-    judged = {(0, item): _Judged({"score": 1.0}, FINE, noise) for item in of_first}
-    assert [score.flag for score in _scores(alike, 0, judged)] == [FINE, FINE]
+    judged = {(0, item): _Judged({"score": 1.0}, FINE, make_sketch(noise, subjects[0])) for item in of_first}
+    assert [score.flag for score in flag_alike(list(_scores(alike, 0, judged)))] == [FINE, FINE]
 
 
 @pytest.mark.parametrize(
