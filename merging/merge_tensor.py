@@ -42,7 +42,6 @@ def merge_tensor(
         MergingError: the result is not finite, or the last stage's adapter replaces the tensor.
     """
     merge = recipe.tensor_merge(name)
-    added = None if merge.last_stage is None else _added(merge.last_stage, name, load)
     base = merge.base
     change = load.adapted if isinstance(load, SourceLoader) else _not_adapted
     inputs = Inputs(
@@ -57,10 +56,23 @@ def merge_tensor(
         measurements=measurements or Measurements(),
         into=into,
     )
-    if merge.last_stage is None or added is None:
-        return merge_inputs(merge.method, inputs)
-    merged = merge_inputs(merge.method, replace(inputs, dtype=torch.float32, into=None))
-    return _sum(inputs, merged, added, merge.last_stage.scale)
+    return merge_and_add(merge.method, inputs, name, merge.last_stage, load)
+
+
+@torch.no_grad()
+def merge_and_add(
+    method: str, inputs: Inputs, name: str, stage: LastStage | None, load: Callable[[ModelId, str], Tensor]
+) -> Tensor:
+    """The tensor `name` merged by a method, then what a last stage adds to it, rounded once together.
+
+    load: a SourceLoader, where there is a last stage. MergingError if the result is not finite, or the last stage's
+    adapter replaces the tensor.
+    """
+    added = None if stage is None else _added(stage, name, load)
+    if stage is None or added is None:
+        return merge_inputs(method, inputs)
+    merged = merge_inputs(method, replace(inputs, dtype=torch.float32, into=None))
+    return _sum(inputs, merged, added, stage.scale)
 
 
 @torch.no_grad()

@@ -35,7 +35,8 @@ def render_documents(plan: MergePlan, folders: Mapping[ModelId, Path], name: str
         if folders[source].is_dir()  # a single file has no licence beside it
     }
     card = render_merge_card(plan, recipe, name, hub_url)
-    return {RECIPE_NAME: (limits + recipe).encode(), CARD: card.encode(), **collect_licence_files(named)}
+    written = recipe if recipe.startswith(limits) else limits + recipe  # a release's recipe says so itself
+    return {RECIPE_NAME: written.encode(), CARD: card.encode(), **collect_licence_files(named)}
 
 
 def pin_recipe(plan: MergePlan) -> str:

@@ -33,6 +33,9 @@ SLICES_WITHOUT_MODULES = (
 )
 
 
+JOINED_FILTERS = "mergekit knows no filters of several parts, and stops. shoal merge reads them."
+
+
 def component_limits(
     model_type: str,
     inside: Collection[str],

@@ -9,6 +9,7 @@ from typing import Literal
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.settings import Setting
+from merging.recipes.last_stage import LastStage
 
 KeyPath = tuple[str | int, ...]
 Settings = Mapping[str, Setting]
@@ -68,6 +69,11 @@ class Slice:
     settings: Settings
     place: KeyPath = field(default=(), compare=False)
 
+    @property
+    def has_values(self) -> bool:
+        """Whether the slice, or a model in it, has settings of its own."""
+        return bool(self.settings) or any(entry.settings for entry in self.inputs)
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -101,6 +107,7 @@ class MergeConfig:
     has no modules, and all are merged as the language model is.
     carrier: the model that the result is like, where that has several components, merged or not; None for the first
         that has them. mergekit has no such key and passes over it.
+    last_stage: the adapter that is added to what is merged; None for none. mergekit has no such key.
     settings: settings of all slices, the module's before the file's.
     dtype: dtype of the result's weights; None for the one that holds those of all models. Sums are done in float32.
     mentions: every place in the file that names a model, in the order of reading.
@@ -118,6 +125,7 @@ class MergeConfig:
     remarks: tuple[str, ...]
     modules: Mapping[str, Slice] | None = None
     carrier: ModelId | None = None
+    last_stage: LastStage | None = None
 
     def scopes(self, one: Slice) -> tuple[Scope, ...]:
         """The settings that hold for a slice: its own, then those of all slices."""
@@ -131,10 +139,26 @@ class MergeConfig:
 
     @property
     def models(self) -> tuple[ModelId, ...]:
-        """Every model once, the config source first and then in the file's order; last those for their tokens alone."""
+        """Every model once, the config source first and then in the file's order; last those for their tokens or their
+        adapter alone.
+        """
+        staged = (self.last_stage.adapted,) if self.last_stage else ()
+        return tuple(dict.fromkeys((*self.givers, *staged)))
+
+    @property
+    def givers(self) -> tuple[ModelId, ...]:
+        """The models without one that is named for its adapter alone."""
         merged = [entry.model for one in self.every_slice for entry in one.inputs]
         beside = [*([self.carrier] if self.carrier else []), *(self.tokenizer.among if self.tokenizer else ())]
         return tuple(dict.fromkeys([self.config_source, *merged, *beside]))
+
+    @property
+    def joins_filters(self) -> bool:
+        """Whether a filter has several parts, of which mergekit knows but one."""
+        inputs = [entry.settings for one in self.every_slice for entry in one.inputs]
+        scopes = [one.settings for one in self.every_slice] + [scope.settings for scope in self.settings]
+        settings = (setting for each in (*inputs, *scopes) for setting in each.values())
+        return any(len(condition.parts) > 1 for setting in settings for condition in setting)
 
     @property
     def config_source(self) -> ModelId:

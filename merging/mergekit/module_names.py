@@ -35,7 +35,15 @@ VISION_LANGUAGE_MODULES = ModuleNames(
 PIPELINE_MODULES = ModuleNames(
     DENOISER,
     "the UNet or the transformer",
-    MappingProxyType({one: one for one in ("text encoder", "text encoder 2", "text encoder 3", VAE, SCHEDULER)}),
+    MappingProxyType(
+        {
+            one: one
+            for one in (
+                *("text encoder", "text encoder 2", "text encoder 3", VAE, SCHEDULER),
+                *("image encoder", "safety checker"),
+            )
+        }
+    ),
     lone=(SCHEDULER,),
 )
 """mergekit has no pipelines: these are the names of components everywhere else."""

@@ -31,7 +31,7 @@ def read_setting(data: object, parameter: Parameter) -> tuple[Setting, list[Wron
     if isinstance(data, list | tuple) and any(isinstance(entry, Mapping) for entry in data):
         return _conditions([((place,), entry) for place, entry in enumerate(data)], parameter)
     values, wrong = _values(data, (), parameter)
-    return (Condition(None, values),), wrong
+    return (Condition((), values),), wrong
 
 
 def spell_value(parameter: Parameter, value: float) -> Scalar:
@@ -78,12 +78,14 @@ def _conditions(entries: Sequence[tuple[KeyPath, object]], parameter: Parameter)
             continue
         unknown = sorted(entry.keys() - _CONDITION)
         wrong += [((*path, key), entry[key], "write `filter` and `value` only") for key in unknown]
-        part = entry.get("filter")
-        if part is not None and not (isinstance(part, str) and part):
-            wrong.append(((*path, "filter"), part, "write a part of a tensor's name, such as self_attn"))
+        named = entry.get("filter")
+        parts = () if named is None else tuple(named) if isinstance(named, list | tuple) and named else (named,)
+        if not all(isinstance(part, str) and part for part in parts):
+            why = "write a part of a tensor's name, such as self_attn, or a list of parts that it must all have"
+            wrong.append(((*path, "filter"), named, why))
             continue
         values, more = _values(entry["value"], (*path, "value"), parameter)
-        setting.append(Condition(part, values))
+        setting.append(Condition(parts, values))
         wrong += more
     return tuple(setting), wrong
 

@@ -36,6 +36,7 @@ from merging.mergekit.module_names import PIPELINE_MODULES, is_one_model, module
 from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
 from merging.mergekit.remedies import NOT_DONE, OTHER_FILES, describe_value, remedy_for_key, suggest
 from merging.methods import METHODS
+from merging.recipes.last_stage import LastStage
 
 _TOP = (
     "merge_method",
@@ -44,6 +45,7 @@ _TOP = (
     "slices",
     "modules",
     "carrier",
+    "last_stage",
     "parameters",
     "dtype",
     "out_dtype",
@@ -102,6 +104,7 @@ class _Reader:
         dtypes = [self.dtype(top.get(key), (key,)) for key in ("out_dtype", "dtype")]
         tokenizer = self.tokenizer(top, base)
         template = self.chat_template(top.get("chat_template"))
+        last_stage = self.last_stage(top.get("last_stage"))
         # A module may be that of a single model, whatever the method.
         for one in (*slices, *(other for other in (modules or {}).values() if len(other.inputs) > 1)):
             self.check_inputs(one)
@@ -120,6 +123,7 @@ class _Reader:
             remarks=tuple(self.remarks),
             modules=modules,
             carrier=carrier,
+            last_stage=last_stage,
         )
 
     def body(self, top: Mapping[str, Any]) -> tuple[Mapping[str, Any], KeyPath, Mapping[str, Any]]:
@@ -333,6 +337,25 @@ class _Reader:
         remedy = "write `auto` or the template itself, in Jinja; names of mergekit's own templates are not known"
         self.fault(("chat_template",), describe_value(data), remedy)
         return None
+
+    def last_stage(self, data: object) -> LastStage | None:
+        """The adapter that is added to what is merged, on a model that it fits."""
+        if data is None:
+            return None
+        place: KeyPath = ("last_stage",)
+        keys = self.keys(data, place, ("model", "scale"))
+        scale = keys.get("scale", 1)
+        model = self.model(keys.get("model"), (*place, "model")) if isinstance(data, Mapping) else None
+        if model is None:
+            return None
+        if model.adapter is None:
+            self.fault((*place, "model"), str(model), "name a model with an adapter, as base+lora")
+            return None
+        try:
+            return LastStage(model, float("nan" if isinstance(scale, bool) else scale))
+        except (TypeError, ValueError, MergingError):
+            self.fault((*place, "scale"), describe_value(scale), "write a number other than 0")
+            return None
 
     def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelId | None:
         return None if keys.get(key) is None else self.model(keys[key], (*path, key))

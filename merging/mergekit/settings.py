@@ -13,14 +13,14 @@ EVERYWHERE = "*"
 
 @dataclass(frozen=True)
 class Condition:
-    """Values for the tensors whose name contains `part` (None: all of them); several values are a gradient."""
+    """Values for the tensors whose name contains each of `parts` (none: for all); several values are a gradient."""
 
-    part: str | None
+    parts: tuple[str, ...]
     values: tuple[Scalar, ...]
 
     def holds(self, tensor_name: str) -> bool:
         """Whether the values apply to this tensor."""
-        return self.part is None or self.part == EVERYWHERE or self.part in tensor_name
+        return all(part == EVERYWHERE or part in tensor_name for part in self.parts)
 
 
 Setting = tuple[Condition, ...]

@@ -16,12 +16,21 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class OneLine(dict[str, object]):
+    """A mapping that is written on one line."""
+
+
 def _represent_list(dumper: yaml.SafeDumper, data: list[object]) -> yaml.SequenceNode:
     numbers = bool(data) and all(type(entry) is int for entry in data)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers or None)
 
 
+def _represent_one_line(dumper: yaml.SafeDumper, data: OneLine) -> yaml.MappingNode:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
+
+
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(OneLine, _represent_one_line)
 
 
 def dump_config(config: Mapping[str, object]) -> str:

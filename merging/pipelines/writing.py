@@ -16,7 +16,8 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES
 from merging.merge_tensor import make_loader, merge_tensor
-from merging.pipelines.index import COMPONENTS_KEY, INDEX, NO_MERGEKIT, listed_components
+from merging.pipelines.assembling.recipe_writer import write_pipeline_recipe
+from merging.pipelines.index import COMPONENTS_KEY, INDEX, listed_components
 from merging.pipelines.parts import CarrierShapes, owner_of, plan_parts
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.recipe import Recipe
@@ -32,8 +33,6 @@ ALIGNMENT = 64
 
 _CHUNK = 1 << 24
 """Bytes of a file that are copied at once."""
-
-_RECIPE = f"# {NO_MERGEKIT}\n# The exact recipe is in shoal.json.\n"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ def write_pipeline(
         return merge_tensor(merge, name, load, into=memory)
 
     contents = PipelineContents(pipeline_index(config, owners), owners, parts.merged, merge.dtype, make)
-    files = add_documents({RECIPE_NAME: _RECIPE.encode()}, documents)
+    text = write_pipeline_recipe(merge, parts, merge.carrier or _model_of(carrier, weights))
+    files = add_documents({RECIPE_NAME: text.encode()}, documents)
     return write_pipeline_folder(target, contents, files, max_shard_bytes=max_shard_bytes)
 
 
@@ -105,6 +105,11 @@ def write_pipeline_folder(
             hashes |= {f"{component}/{name}": digest for name, digest in written.items()}
         hashes |= {name: write_file(folder / name, [content]) for name, content in (own | dict(documents)).items()}
     return dict(sorted(hashes.items()))
+
+
+def _model_of(folder: Path, weights: Mapping[ModelId, Weights]) -> ModelId:
+    """The model, without its adapter, that is in a folder; named by the folder if none of these is."""
+    return next((model.plain for model, one in weights.items() if one.folder == folder), ModelId(str(folder)))
 
 
 def pipeline_index(carrier: Mapping[str, Any], owners: Mapping[str, PipelineWeights]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kernels.inputs import Draw, Inputs
 from merging.kinds.kind import Components
-from merging.merge_tensor import merge_inputs
+from merging.merge_tensor import SourceLoader, merge_and_add
 from merging.mergekit.config import ConfigFault, ConfigFaults, Input, MergeConfig
 from merging.models.building import build_schema
 from merging.models.carrier import carry_stored
@@ -116,7 +116,7 @@ class Assembly:
                 load_adapted=lambda source: adapted_once(*task.sources[source]),
                 into=memory,
             )
-            return merge_inputs(task.method, inputs)
+            return merge_and_add(task.method, inputs, name, task.last_stage, SourceLoader(weights))
 
         return make
 

@@ -17,6 +17,7 @@ from merging.models.schema import ModelSchema
 from merging.models.stored_model import StoredModel
 from merging.models.traits import moved_layer_fault
 from merging.pipelines.index import DENOISER
+from merging.recipes.last_stage import LastStage
 from merging.recipes.weight_merge import UNCHANGED, TensorMerge, merge_by_holders
 from merging.tensor_names import parse_name, renumber
 from merging.writing.tensor_values import TensorValues
@@ -28,6 +29,7 @@ class TensorTask:
 
     sources: (model, stored name of its tensor), in the order that the method needs.
     values: parameter → a value per source, or a single one for all of them.
+    last_stage: what is added to the result, where its adapter changes this tensor.
     """
 
     method: str
@@ -35,6 +37,7 @@ class TensorTask:
     sources: tuple[tuple[ModelId, str], ...]
     base: tuple[ModelId, str] | None
     values: Mapping[str, tuple[float, ...]]
+    last_stage: LastStage | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFault, Input, KeyPath, MergeConfig, Scope, Slice, dotted
-from merging.mergekit.settings import EVERYWHERE, Condition, Scalar, find_condition, interpolate
+from merging.mergekit.settings import Condition, Scalar, find_condition, interpolate
 from merging.methods import METHODS
 
 
@@ -118,8 +118,8 @@ class TensorValues:
             return f"nothing reads it: in {method} the base_model has no {parameter}"
         if not asked:
             return "nothing reads it: every model has a value of its own"
-        if condition.part not in (None, EVERYWHERE) and not any(str(condition.part) in tensor for tensor in asked):
-            return f"nothing reads it: no tensor's name contains {condition.part!r}"
+        if not any(map(condition.holds, asked)):
+            return f"nothing reads it: no tensor's name contains {' and '.join(map(repr, condition.parts))}"
         return "nothing reads it: the values above it hold for the same tensors"
 
 

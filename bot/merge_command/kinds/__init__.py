@@ -16,7 +16,7 @@ from bot.merge_command.stages import Stage
 from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import kind_of
-from merging.mergekit.config import ConfigFaults
+from merging.mergekit.config import ConfigFault, ConfigFaults
 from merging.writing.assembly import assemble
 
 
@@ -30,6 +30,9 @@ class StageKind:
 
 def plan_text_stage(stage: Stage, models: Mapping[ModelId, InputModel], hub: Hub) -> PlannedStage:
     """Plan a merge of models of text, or of text and pictures."""
+    if (added := stage.config.last_stage) is not None:
+        why = "only pipelines of diffusers have one; merge what base+lora is as a model"
+        raise stage.fault_error([ConfigFault(("last_stage",), str(added.adapted), why)])
     vocabulary = plan_stage_vocabulary(stage, models, hub)
     stored_models = {name: model.stored_model for name, model in models.items()}
     try:

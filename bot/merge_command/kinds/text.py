@@ -16,7 +16,7 @@ from bot.merge_command.planned import InputModel, Writing, open_models
 from bot.merge_command.stages import Stage
 from merging.dtypes import element_bytes
 from merging.identity import ModelId
-from merging.mergekit.component_limits import component_limits
+from merging.mergekit.component_limits import JOINED_FILTERS, component_limits
 from merging.mergekit.module_names import VISION_LANGUAGE_MODULES
 from merging.models.building import build_schema
 from merging.models.carrier import carry
@@ -68,8 +68,9 @@ class StagePlan:
     @cached_property
     def mergekit_limits(self) -> tuple[str, ...]:
         """What somebody should know who runs the merge with mergekit, whose results may lack tensors."""
+        joined = (JOINED_FILTERS,) if self.stage.config.joins_filters else ()
         if not self.assembly.components:
-            return ()
+            return joined
         base_first = sorted(self.models.items(), key=lambda item: item[0] != self.stage.config.base)
         inside = [str(name) for name, model in base_first if not model.stored_model.components]
         renamed = [(str(name), odd) for name, model in base_first if (odd := model.renamed_tensor)]
@@ -77,7 +78,8 @@ class StagePlan:
         named = {VISION_LANGUAGE_MODULES.others[name] for name in modules or ()}
         _, *others = self.assembly.components
         left_out = None if modules is None else [name for name in others if name not in named]
-        return tuple(component_limits(str(self.assembly.config.get("model_type")), inside, renamed, left_out))
+        kind = str(self.assembly.config.get("model_type"))
+        return (*joined, *component_limits(kind, inside, renamed, left_out))
 
     @property
     def renamed_tensor(self) -> None:

@@ -16,7 +16,7 @@ from merging.identity import ModelId
 from merging.kinds.kind import Components
 from merging.mergekit.config import ConfigFault, ConfigFaults, MergeConfig, Scope, Slice
 from merging.mergekit.module_names import PIPELINE_MODULES
-from merging.mergekit.parameters import assign_roles
+from merging.mergekit.parameters import assign_roles, slice_fault
 from merging.models.components import read_components
 from merging.models.stored_model import StoredModel
 from merging.pipelines.blocks import stage_positions
@@ -61,7 +61,7 @@ def carrier_of(config: MergeConfig, pipelines: Pipelines) -> ModelId:
 
     MergingError if there is none.
     """
-    found = config.carrier or next((model for model in config.models if model in pipelines), None)
+    found = config.carrier or next((model for model in config.givers if model in pipelines), None)
     if found is None or found not in pipelines:
         name = "" if found is None else f"{found}: "
         raise MergingError(
@@ -155,6 +155,8 @@ class _Planner:
         self.remarks: list[str] = []
         self.copied: set[str] = set()
         self.single: dict[str, ModelId] = {}
+        self.staged = config.last_stage.adapted if config.last_stage else None
+        self.changed = frozenset() if self.staged is None else pipelines[self.staged]
 
     def plan(self, folder: str) -> None:
         """Plan the tensors of a component."""
@@ -162,7 +164,7 @@ class _Planner:
         names = tuple(entry.model for entry in one.inputs)
         lacking = tuple(model for model in names if folder not in held_components(self.models[model]))
         holders = [model for model in names if model not in lacking]
-        if component_name(folder) != DENOISER and len(holders) < 2:
+        if component_name(folder) != DENOISER and len(holders) < 2 and not (self.config.modules and one.has_values):
             self._take_whole(folder, *(holders or [self.carrier]))
             return
         shapes = self._fitting_shapes(folder, self.own, holders)
@@ -194,7 +196,7 @@ class _Planner:
         """A component of one model: its files are copied, unless its weights are not as they are there."""
         self.single[folder] = owner
         merge = TensorMerge("linear", (owner,), None, UNCHANGED)
-        if folder not in self.pipelines.get(owner, (folder,)):
+        if folder not in (*self.pipelines.get(owner, (folder,)), *self.changed):
             self.copied.add(folder)
             stored = self.models[owner].stored.items()
             shapes = {name: header.shape for name, header in stored if name.startswith(f"{folder}.")}
@@ -208,7 +210,8 @@ class _Planner:
         """The tensors of a component as a config says them; models that have others are noted."""
         shapes = dict(sorted(tensor_shapes(config, folder, self.label).items()))
         buffers = buffer_names(config, folder, self.label)
-        for model in models:
+        staged = [self.staged] if self.staged is not None and folder in self.changed else []
+        for model in (*models, *staged):
             if reason := tensor_mismatch(self.models[model].stored, folder, shapes, buffers, f"{self.carrier}'s"):
                 self.misfits.setdefault(model, f"{model}: {reason}")
         return shapes
@@ -222,7 +225,9 @@ class _Planner:
 
     def _task(self, merge: TensorMerge, name: str, shape: tuple[int, ...]) -> TensorTask:
         base = None if merge.base is None else (merge.base, name)
-        return TensorTask(merge.method, shape, tuple((model, name) for model in merge.sources), base, merge.values)
+        sources = tuple((model, name) for model in merge.sources)
+        stage = self.config.last_stage if name.partition(".")[0] in self.changed else None
+        return TensorTask(merge.method, shape, sources, base, merge.values, stage)
 
     def _positions(self, folder: str, names: Iterable[str], one: Slice) -> Mapping[str, float]:
         """The place of each tensor in the row of its component's stages or layers, from 0 to 1."""
@@ -260,10 +265,15 @@ def _faults(config: MergeConfig, models: Models, carrier: ModelId, pipelines: Pi
         yield ConfigFault(first.place[:2], "a module", f"the result has none; write {DENOISER}")
     if config.chat_template is not None:
         yield ConfigFault(("chat_template",), repr(config.chat_template)[:60], "a pipeline has none; leave it out")
+    if config.last_stage is not None and config.last_stage.adapted not in pipelines:
+        why = "its LoRA needs a whole pipeline; write one before it, such as the carrier"
+        yield ConfigFault(("last_stage", "model"), str(config.last_stage.adapted), why)
     listed = {component_name(folder): folder for folder in listed_components(own)}
     for name, module in (config.modules or {}).items():
         names = [entry.model for entry in module.inputs]
         folder = listed.get(name, "")
+        if len(names) == 1 and module.has_values and (problem := slice_fault(config.method, names, module.base)):
+            yield ConfigFault(module.place, *problem)
         if not folder:
             known = ", ".join(one for one in listed if one in (DENOISER, *PIPELINE_MODULES.others))
             yield ConfigFault(module.place, "a module", f"the result has no {name}, only {known}; leave it out")

@@ -25,6 +25,7 @@ from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.resolver import open_sources, source_folder
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
+from bot.merge_command.merge import Merger
 from bot.release.card.gallery import GALLERY_ROWS, gallery_files
 from bot.release.results import Gallery
 from bot.search.results import MeasuredRow
@@ -37,6 +38,7 @@ from localhub import Running, running
 from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.recipes.weight_merge import WeightMerge
+from merging.writing.companions import RECIPE_NAME
 
 CYCLE = "brush-1"
 
@@ -151,7 +153,19 @@ def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(fini
     for component, owner in (("vae", recipe.carrier), ("text_encoder", encoder), ("tokenizer", encoder)):
         for path in (finished.folder / component).iterdir():
             assert path.read_bytes() == (folders[owner] / component / path.name).read_bytes(), path
-    assert "mergekit does not merge pipelines" in (finished.folder / "mergekit_config.yml").read_text()
+
+
+def test_shoal_merge_makes_the_release_again_from_its_recipe_file(finished: Finished, tmp_path: Path) -> None:
+    """As the card says."""
+    recipe, card = finished.folder / RECIPE_NAME, (finished.folder / "README.md").read_text("utf-8")
+    assert f"`shoal merge {RECIPE_NAME} merged --endpoint {finished.server.endpoint}` fetches the same commits" in card
+    assert "# mergekit does not merge pipelines.\n" in card and "mergekit 0.1.5" not in card
+    merged = Merger(finished.home, client(finished.server), Listener()).merge(recipe, tmp_path / "merged")
+    for path in finished.folder.glob("*/*"):
+        if path.parent.name != "shoal" and path.suffix != ".png":
+            assert path.read_bytes() == (tmp_path / "merged" / path.parent.name / path.name).read_bytes(), path
+    assert (merged.target / "model_index.json").read_bytes() == (finished.folder / "model_index.json").read_bytes()
+    assert (merged.target / RECIPE_NAME).read_bytes() == recipe.read_bytes()
 
 
 def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(finished: Finished) -> None:

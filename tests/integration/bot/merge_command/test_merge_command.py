@@ -292,6 +292,14 @@ def test_an_adapter_is_put_on_its_base_as_peft_does(hub: TestHub, tmp_path: Path
     pinned = yaml.safe_load((tmp_path / "remote" / "mergekit_config.yml").read_text())
     assert pinned["models"][0]["model"] == f"reef/cod@{base}+reef/lora@{adapter}"
     assert ModelCard.load(tmp_path / "remote" / "README.md").data.base_model == ["reef/cod", "reef/lora"]
+    added = recipe(tmp_path, **linear("reef/cod"), last_stage={"model": "reef/cod+reef/lora"})
+    with pytest.raises(ShoalError, match=r"last_stage: got reef/cod\+reef/lora: only pipelines of diffusers have one"):
+        merger(hub, tmp_path).check(added, tmp_path / "out")
+    joined = linear("reef/cod") | {
+        "parameters": {"weight": [{"filter": ["mlp", "layers.0"], "value": 1}, {"value": 2}]}
+    }
+    plan = merger(hub, tmp_path).check(recipe(tmp_path, **joined), tmp_path / "out").plan
+    assert "mergekit knows no filters of several parts, and stops. shoal merge reads them." in plan.remarks
     put(hub, "reef/listed", tmp_path / "lora", **{"adapter_config.json": b"[]"})
     with pytest.raises(ShoalError, match=r"adapter_config\.json: cannot be read as a JSON object \(it is a list\)"):
         merger(hub, tmp_path).check(recipe(tmp_path, **linear("reef/cod+reef/listed")), tmp_path / "out")

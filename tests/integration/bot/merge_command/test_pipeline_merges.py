@@ -298,6 +298,24 @@ A_LINEAR = {"merge_method": "linear", "models": weighed(a=1, b=1)}
             },
             "parameters.weight: got a gradient: the VAE has no row of layers: write one value for it",
         ),
+        (
+            {"models": None, "merge_method": "slerp", "parameters": {"t": 0.5}}
+            | {
+                "modules": {
+                    "denoiser": {"models": weighed(a=1, b=1)},
+                    "VAE": {"models": [{"model": "./a"}], "parameters": {"t": 0.5}},
+                }
+            },
+            "modules.VAE: got 1 models: slerp merges exactly 2",
+        ),
+        (
+            {"carrier": "./a", "last_stage": {"model": "./file.safetensors+./style"}},
+            "last_stage.model: got ./file.safetensors+./style: its LoRA needs a whole pipeline; write one before it",
+        ),
+        (
+            {"models": [*weighed(file=1)], "last_stage": {"model": "./a+./style"}},
+            "a whole pipeline of diffusers is needed, whose files the result has: name one as carrier",
+        ),
         ({"models": weighed(a=1, gone=1)}, "models[1].model: got ./gone: there is no such folder here; check the path"),
         ({"models": weighed(a=1, wide=1)}, "its unet.cross_attention_dim is 24, not 16; name another model"),
         ({"models": weighed(a=1, latent=1)}, "its vae.scaling_factor is 0.13025, not 0.18215; name another model"),

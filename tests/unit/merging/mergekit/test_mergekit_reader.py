@@ -82,6 +82,15 @@ def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_ar
             "3: write a part of a tensor's name",
         ),
         (
+            {"parameters": {"density": {"filter": ["mlp", ""], "value": 1}}},
+            "parameters.density.filter",
+            "[mlp, '']: write a part of a tensor's name, such as self_attn, or a list of parts that it must all have",
+        ),
+        ({"last_stage": {"model": "reef/cod"}}, "last_stage.model", "reef/cod: name a model with an adapter, as base+"),
+        ({"last_stage": {"model": "a+b", "scale": 0}}, "last_stage.scale", "0: write a number other than 0"),
+        ({"last_stage": {"model": "a+b", "scale": True}}, "last_stage.scale", "true: write a number other than 0"),
+        ({"last_stage": "a+b"}, "last_stage", "'a+b': write `key: value` lines below it"),
+        (
             {"tokenizer_source": "union", "tokenizer": {}},
             "tokenizer",
             "`tokenizer_source` as well: keep one of the two",
@@ -160,7 +169,7 @@ def test_keys_without_effect_are_reported_and_numbers_in_yaml_1_1_s_odd_spelling
         "parameters.int8_mask: it changes nothing in the merged weights",
         "parameters.t: ties does not read it",
     )
-    assert config.settings[1].settings == {"density": (Condition(None, (0.5,)),)}
+    assert config.settings[1].settings == {"density": (Condition((), (0.5,)),)}
     assert config.dtype == "bfloat16"
 
 

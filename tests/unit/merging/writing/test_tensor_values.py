@@ -42,6 +42,22 @@ def test_what_is_read_is_not_remarked_on() -> None:
     ]
 
 
+def test_a_filter_of_several_parts_holds_where_a_name_has_all_of_them() -> None:
+    values, remarks = read("""
+        merge_method: linear
+        models:
+          - model: a
+            parameters:
+              weight:
+                - {filter: [layers.0, mlp], value: 0.25}
+                - {filter: [layers.0, "*"], value: 0.5}
+                - {filter: [mlp, norm], value: 3}
+                - {value: 1}
+    """)
+    assert [one["weight"] for one in values] == [(1.0,), (0.5,), (0.25,)]
+    assert remarks == ["models[0].parameters.weight[2]: nothing reads it: no tensor's name contains 'mlp' and 'norm'"]
+
+
 def test_a_setting_that_all_models_share_below_one_model_is_remarked_on() -> None:
     where = "nothing reads it: {} has one {} for all models; write it under the file's parameters"
     _, remarks = read("""
