@@ -80,6 +80,12 @@ class EvalSet(Protocol[ModelT]):
     def drawn_in(self, own: OwnDrawing) -> EvalSet[ModelT]:
         """The set for a model that draws in steps, or in a size, of its own. The digest stays that of the tasks."""
 
+    def judge_noise(self, device: str, batch_size: int) -> None:
+        """For measuring: have judges judge as many pictures of noise as there are items; nothing without judges.
+
+        batch_size: of pictures that are judged together.
+        """
+
     def score(self, model: ModelT) -> tuple[ItemScore, ...]:
         """The model's scores in the order of `items`. Raises EvaluationError if an answer cannot be scored."""
 

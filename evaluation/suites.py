@@ -56,6 +56,15 @@ class TaskSuite(Protocol):
     def drawn_in(self, own: OwnDrawing) -> TaskSuite:
         """The suite for a model that draws in steps, or in a size, of its own."""
 
+    def try_out(self, model: WrappedModel, own: OwnDrawing) -> None:
+        """Ask a model, like those that will be scored, so much that a task with which it cannot work shows.
+
+        Raises EvaluationError, a line for each of these. own: what the model draws in otherwise than tasks say.
+        """
+
+    def judged_at_random(self, judges: Judges) -> TaskSuite:
+        """For measuring: the suite with models of random weights as judges, whose numbers mean nothing."""
+
     def ask(self, model: Module, processor: object, items: Sequence[EvalItem]) -> Sample:
         """Ask a model, as the code on a card does, the first of those items that have the shortest prompt.
 

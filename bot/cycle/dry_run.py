@@ -121,7 +121,7 @@ class RunPlan:
         return asdict(self)
 
 
-MeasureSpeed = Callable[[Hub, Pool, SearchStrategy, Resources, TaskSuite], Speed | None]
+MeasureSpeed = Callable[[Hub, Pool, SearchStrategy, Resources, TaskSuite, Sequence[JudgeModel]], Speed | None]
 """Measures the time of a candidate on this machine; None where it cannot be measured."""
 
 
@@ -219,7 +219,7 @@ def estimate_cost(
         share = watchlist.audition.share
         asked = sum(math.ceil(share * task.items[Split.SEARCH]) for task in suite.describe())
         audition = AuditionWork(len(entrants.members), asked)
-    speed = measure(hub, pool, strategy, resources, suite)
+    speed = measure(hub, pool, strategy, resources, suite, judges)
     work = list_stages(watchlist, items, baselines, audition, staged=strategy.staged)
     stages = cost_stages(work, resources.workers, speed)
     download = entrants.download_bytes + sum(judge.download_bytes for judge in judges)

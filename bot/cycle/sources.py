@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bot.cycle.audition import hold_audition
 from bot.cycle.context import CycleContext
+from bot.cycle.probe.trial import try_tasks
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
@@ -165,10 +166,14 @@ def _find_and_fetch(context: CycleContext, make_evaluator: EvaluatorFactory) -> 
     ledger, cycle, watchlist = context.ledger, context.cycle.id, context.watchlist
     vocabulary = watchlist.search.vocabulary
     pool = ledger.kept(cycle, "pool", Pool)
-    family = pool or ledger.kept(cycle, "family", Family) or _find(context)
+    known = pool or ledger.kept(cycle, "family", Family)
+    family = known or _find(context)
     pool = pool or take_first(context.hub, watchlist, family)
     # A family that cannot be searched as the watchlist asks is refused before its weights are downloaded.
     check_pool(watchlist, pool)
+    if known is None:
+        with context.narrator.bar("trying the tasks", None):
+            try_tasks(context.hub, watchlist, pool)
     if not needs_audition(watchlist, family):
         found = _fetch(context, pool)
         pool, folders = found.pool, dict(found.folders)

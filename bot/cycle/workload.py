@@ -14,22 +14,27 @@ from evaluation.splits import Split
 class Speed(Protocol):
     """The speed of one worker on this machine with the models of a pool."""
 
-    def candidate_seconds(self, split: Split, items: int) -> float:
-        """Seconds in which it builds one candidate and takes this many item scores of it."""
+    def model_seconds(self, split: Split, items: int, *, is_candidate: bool) -> float:
+        """Seconds in which it builds one model and takes this many item scores of it.
+
+        is_candidate: whether the model is a candidate of the search, which may draw otherwise than tasks say.
+        """
 
 
 @dataclass(frozen=True)
 class StageWork:
     """One stage of a run at its most: no score is in the ledger yet.
 
-    models: number of models that it scores. items: item scores of each. one_by_one: whether a single worker scores
-    them. limit: seconds after which the watchlist ends the stage; None without a limit.
+    models: number of models that it scores. items: item scores of each. candidates: those of the models that the
+    search has made. one_by_one: whether a single worker scores them. limit: seconds after which the watchlist ends the
+    stage; None without a limit.
     """
 
     stage: str
     split: Split
     models: int
     items: int
+    candidates: int = 0
     one_by_one: bool = False
     limit: float | None = None
 
@@ -80,16 +85,16 @@ def list_stages(
     search, validation, report = (items[split] for split in (Split.SEARCH, Split.VALIDATION, Split.REPORT))
     limit = None if budget.minutes is None else 60 * budget.minutes
     first = [StageWork("audition, search split", Split.SEARCH, audition.models, audition.items)] if audition else []
-    choice = [StageWork("choice between the stages", Split.VALIDATION, front, validation)] if staged else []
+    choice = [StageWork("choice between the stages", Split.VALIDATION, front, validation, front)] if staged else []
     return (
         *first,
         StageWork("baselines, search split", Split.SEARCH, baselines, search),
-        StageWork("search", Split.SEARCH, budget.candidates, search, limit=limit),
+        StageWork("search", Split.SEARCH, budget.candidates, search, budget.candidates, limit=limit),
         *choice,
-        StageWork("front, validation split", Split.VALIDATION, front, validation),
+        StageWork("front, validation split", Split.VALIDATION, front, validation, front),
         StageWork("baselines, validation split", Split.VALIDATION, baselines, validation),
-        StageWork("written releases, validation split", Split.VALIDATION, releases, validation, one_by_one=True),
-        StageWork("releases and baselines, report split", Split.REPORT, releases + baselines, report),
+        StageWork("written releases, validation split", Split.VALIDATION, releases, validation, releases, True),
+        StageWork("releases and baselines, report split", Split.REPORT, releases + baselines, report, releases),
     )
 
 
@@ -102,6 +107,8 @@ def _cost_stage(stage: StageWork, workers: int, speed: Speed | None) -> StageCos
     if speed is None:
         return StageCost(stage.stage, stage.models, stage.item_scores, None)
     # The last models of a stage leave workers without work.
-    seconds = math.ceil(stage.models / workers) * speed.candidate_seconds(stage.split, stage.items)
+    share = stage.candidates / stage.models if stage.models else 0.0
+    own, others = (speed.model_seconds(stage.split, stage.items, is_candidate=made) for made in (True, False))
+    seconds = math.ceil(stage.models / workers) * (share * own + (1 - share) * others)
     limited = stage.limit is not None and seconds > stage.limit
     return StageCost(stage.stage, stage.models, stage.item_scores, min(seconds, stage.limit or seconds), limited)

@@ -217,6 +217,9 @@ class LmEvalSet:
         """The set itself: nothing is drawn."""
         return self
 
+    def judge_noise(self, device: str, batch_size: int) -> None:
+        """Nothing: no judges judge."""
+
     def sample(self, share: float) -> LmEvalSet:
         """The first items of every task, about this share of them, and at least one."""
         return self._part([slice(math.ceil(share * len(task.items))) for task in self.tasks])

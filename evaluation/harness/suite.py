@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evaluation.answers.ask import most_tokens
 from evaluation.eval_set import EvalItem, ExamplePrompt, OwnDrawing, Question, Sample, TaskDescription
@@ -22,6 +22,8 @@ from evaluation.splits import Division, Split, SplitSizes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from evaluation.pictures.judges.judge import JudgeRepo
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,13 @@ class LmEvalSuite:
 
     def drawn_in(self, own: OwnDrawing) -> LmEvalSuite:  # noqa: ARG002
         """The suite itself: nothing is drawn."""
+        return self
+
+    def try_out(self, model: Any, own: OwnDrawing) -> None:
+        """Nothing is tried: what tasks ask is known to suit every model of the kind."""
+
+    def judged_at_random(self, judges: Mapping[JudgeRepo, Path]) -> LmEvalSuite:  # noqa: ARG002
+        """The suite itself: no models judge."""
         return self
 
     def ask(self, model: PreTrainedModel, processor: object, items: Sequence[EvalItem]) -> Sample:

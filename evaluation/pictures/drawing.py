@@ -27,6 +27,9 @@ _FAULTS = (TypeError, ValueError, AttributeError, LookupError, NotImplementedErr
 """What pipelines and schedulers raise where settings, or components, do not fit each other."""
 
 
+_DENOISERS = ("unet", "transformer")
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A picture to draw. seed: that of the generator of its noise."""
@@ -65,10 +68,10 @@ class Painter:
 
     def check(self, sampler: Sampler) -> None:
         """Raise EvaluationError for settings that the pipeline does not take; nothing is drawn."""
-        pipeline = type(self._pipeline).__name__
-        parameters = inspect.signature(self._pipeline.__call__).parameters
+        pipeline, parameters = type(self._pipeline).__name__, self.parameters
         if unknown := sorted(sampler.arguments.keys() - parameters.keys()):
-            raise EvaluationError(f"sampler: {pipeline} has no argument {unknown[0]}; leave it out")
+            key = sampler.key_of(unknown[0])
+            raise EvaluationError(f"{key}: {pipeline} has no argument {unknown[0]}; leave it out")
         given = {name: parameter.default for name, parameter in parameters.items()} | sampler.arguments
         given = {"callback_steps": 1} | given | {"prompt": "a picture"}
         checked = inspect.signature(self._pipeline.check_inputs).parameters
@@ -77,6 +80,20 @@ class Painter:
         except _FAULTS as error:
             raise EvaluationError(f"sampler: {pipeline} does not take it: {' '.join(str(error).split())}") from error
         _make_scheduler(self._pipeline, sampler)
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Those of the pipeline's call."""
+        return inspect.signature(self._pipeline.__call__).parameters
+
+    def draft(self, sampler: Sampler, prompt: str) -> DrawnPicture:
+        """A picture of which the denoiser ran once for all steps: enough to see whether it can be drawn at all.
+
+        Raises EvaluationError if it cannot, and RuntimeError where shapes do not fit.
+        """
+        with _denoised_once(self._pipeline):
+            ((drawn,),) = self.draw(sampler, [Drawing(prompt, 0)])
+        return drawn
 
     def draw(self, sampler: Sampler, drawings: Sequence[Drawing]) -> Iterator[list[DrawnPicture]]:
         """The pictures, batch by batch, in their order. Raises EvaluationError if the pipeline cannot draw them."""
@@ -108,6 +125,11 @@ class Painter:
             raise EvaluationError(
                 f"{type(self._pipeline).__name__} cannot draw {batch[0].prompt[:60]!r}: {' '.join(str(error).split())}"
             ) from error
+        if (drawn.shape[2], drawn.shape[1]) != sampler.size:
+            raise EvaluationError(
+                f"{type(self._pipeline).__name__} draws {drawn.shape[2]} × {drawn.shape[1]} pixels where "
+                f"{sampler.width} × {sampler.height} are asked for; give a size that it can draw"
+            )
         return [_as_bytes(drawing, values) for drawing, values in zip(batch, drawn, strict=True)]
 
     @contextmanager
@@ -172,6 +194,26 @@ def _unchecked(pipeline: Any) -> Iterator[None]:
         yield
     finally:
         pipeline.register_modules(**{SAFETY_CHECKER: checker})
+
+
+@contextmanager
+def _denoised_once(pipeline: DiffusionPipeline) -> Iterator[None]:
+    """Have the denoiser give in all steps what it gave in the first one of as large a batch."""
+    denoiser: Any = next(found for name in _DENOISERS if (found := getattr(pipeline, name, None)) is not None)
+    run, known = denoiser.forward, {}
+
+    def forward(*given: Any, **named: Any) -> Any:
+        values = [*given, *named.values()]
+        shapes = tuple(tuple(value.shape) for value in values if isinstance(value, torch.Tensor))
+        if shapes not in known:
+            known[shapes] = run(*given, **named)
+        return known[shapes]
+
+    denoiser.forward = forward
+    try:
+        yield
+    finally:
+        del denoiser.forward
 
 
 def _for_batch(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:

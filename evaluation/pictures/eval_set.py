@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 
 from evaluation.answers.alike import make_sketch
@@ -137,6 +139,16 @@ class PictureEvalSet:
             replace(task, sampler=replace(task.sampler, steps=min(most, task.sampler.steps))) for task in self.tasks
         ]
         return replace(self.of(tasks), judged=False)
+
+    def judge_noise(self, device: str, batch_size: int) -> None:
+        """Each task's judge judges a picture of noise for each of its items; what it says does not matter."""
+        for task in self.tasks:
+            width, height = task.sampler.size
+            noise = np.random.default_rng(0).integers(0, 256, (batch_size, height, width, 3), dtype=np.uint8)
+            for start in range(0, len(task.items), batch_size):
+                rows = [item.row for item in task.items[start : start + batch_size]]
+                with suppress(EvaluationError):  # of random weights, a judge may give no number
+                    task.judge.open(device).judge(list(map(Image.fromarray, noise[: len(rows)])), rows)
 
     def score(self, model: Painter) -> tuple[ItemScore, ...]:
         """Scores of a model in the order of `items`.

@@ -60,6 +60,10 @@ class Sampler:
         width, height = self.size if own.size is None else scale_sides(self.width, self.height, own.size)
         return replace(self, steps=own.steps or self.steps, width=width, height=height)
 
+    def key_of(self, argument: str) -> str:
+        """The key of a task's file that says an argument of a pipeline's call."""
+        return f"sampler.{_NAMED.get(argument, f'options.{argument}')}"
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the pictures."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 from evaluation.errors import EvaluationError
 from evaluation.eval_set import (
+    AS_TASKS_SAY,
     DrawingSettings,
     DrawnTask,
     EvalItem,
@@ -35,8 +36,10 @@ from evaluation.pictures.eval_set import PictureEvalSet, PictureRequests, Pictur
 from evaluation.pictures.judges.judge import JudgeRepo, JudgeSettings
 from evaluation.pictures.judges.opened import JudgeDesk
 from evaluation.pictures.rows import PictureItem
+from evaluation.pictures.sampler import Sampler
 from evaluation.pictures.task_files import find_metric_faults, find_picture_tasks
 from evaluation.pictures.tasks import LoadedPictures, divide_pictures
+from evaluation.pictures.trial import draws_in_sizes_of_its_own, find_fault, find_reason
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Division, Split, SplitSizes
 
@@ -55,7 +58,8 @@ class ImageSuite:
     the candidate.
 
     judges: folder of the files of each judge's repo; those that are missing can be planned with, but not asked.
-    desks: judges that were made, for all tasks and splits that have the same.
+    desks: judges that were made, for all tasks and splits that have the same. is_trial: whether what they say does not
+    matter, because their weights are random.
     """
 
     skills: tuple[Skill, ...]
@@ -64,6 +68,7 @@ class ImageSuite:
     seed: int
     judges: Mapping[JudgeRepo, Path]
     desks: dict[str, JudgeDesk] = field(default_factory=dict, repr=False, compare=False)
+    is_trial: bool = False
 
     @classmethod
     def load(
@@ -118,6 +123,27 @@ class ImageSuite:
             for name, loaded in self.tasks.items()
         }
         return replace(self, tasks=changed)
+
+    def try_out(self, model: Any, own: OwnDrawing) -> None:
+        """Draw a picture of each task, roughly; where the size is the model's own, rules are tried with it, too."""
+        faults, known = [], dict[str, str | None]()
+        for name, loaded in self.drawn_in(own).tasks.items():
+            sampler, prompt = loaded.task.sampler, next(iter(loaded.test.values())).prompt
+            try:
+                if sampler.key not in known:
+                    known[sampler.key] = _find_drawing_fault(model, sampler, prompt, own)
+                if fault := known[sampler.key]:
+                    faults.append(f"task {name}: {fault}")
+                elif own.size is not None:
+                    _try_rules(loaded)
+            except EvaluationError as error:
+                faults.append(str(error))
+        if faults:
+            raise EvaluationError("\n".join(faults))
+
+    def judged_at_random(self, judges: Mapping[JudgeRepo, Path]) -> ImageSuite:
+        """The same tasks; nobody looks at what these judges say."""
+        return replace(self, judges=judges, desks={}, is_trial=True)
 
     def ask(self, model: DiffusionPipeline, processor: object, items: Sequence[EvalItem]) -> Sample:  # noqa: ARG002
         """Draw the one of some items with the shortest prompt, as `TaskSuite` says, alone, as a card's code does."""
@@ -183,7 +209,8 @@ class ImageSuite:
         if key not in self.desks:
             folder = self.judges.get(judge.repo) if judge.repo is not None else None
             rows = [item.row for item in items[:PROBE_ROWS]]
-            self.desks[key] = JudgeDesk(judge, folder, loaded.task.metrics, rows, loaded.task.sampler.size)
+            metrics = () if self.is_trial else loaded.task.metrics
+            self.desks[key] = JudgeDesk(judge, folder, metrics, rows, loaded.task.sampler.size)
         return self.desks[key]
 
     def _use(self, item: EvalItem) -> tuple[Skill, SkillTask]:
@@ -211,6 +238,16 @@ class ImageSuite:
 
     def _divide(self) -> dict[str, Division]:
         return divide_pictures(self.skills, self.tasks, self.seed, self.sizes)
+
+
+def _find_drawing_fault(painter: Painter, sampler: Sampler, prompt: str, own: OwnDrawing) -> str | None:
+    """What is wrong with a task's sampler; in steps or a size of a model's own its keys are not at fault."""
+    if own == AS_TASKS_SAY:
+        return find_fault(painter, sampler, prompt)
+    if own.size is not None and (reason := draws_in_sizes_of_its_own(painter, sampler)):
+        return reason
+    reason = find_reason(painter, sampler, prompt)
+    return reason and f"in {sampler.steps} steps at {sampler.width} × {sampler.height} pixels: {reason}"
 
 
 def _try_rules(loaded: LoadedPictures) -> None:

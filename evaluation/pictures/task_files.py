@@ -12,6 +12,7 @@ from evaluation.pictures.judges import parse_judge
 from evaluation.pictures.judges.judge import SCORE, JudgeRepo, JudgeSettings
 from evaluation.pictures.rows import RowText
 from evaluation.pictures.sampler import Sampler, parse_sampler
+from evaluation.pictures.schedulers import find_scheduler_fault
 from evaluation.skills import Skill, SkillTask
 from evaluation.splits import Split
 from evaluation.suites import TaskFault
@@ -90,6 +91,8 @@ def find_picture_faults(skills: Sequence[Skill], folders: Sequence[Path]) -> Ite
             if use.task in search.refused:
                 yield TaskFault(index, number, "task", search.refused[use.task])
                 continue
+            if fault := find_scheduler_fault(search.found[use.task].sampler.scheduler):
+                yield TaskFault(index, number, "task", f"task {use.task}: {fault}")
             for key, reason in find_metric_faults(use, search.found[use.task]):
                 yield TaskFault(index, number, key, reason)
 

@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from bot.cycle.probe.timing import (
 )
 from bot.hub.client import Hub
 from bot.hub.inspection.member import Member
+from bot.hub.judges import JudgeModel
 from bot.hub.pool.pool import Pool, merged_headers
 from bot.scoring.resources import Resources, inspect_machine
 from bot.search.strategies.strategy import SearchStrategy
@@ -45,7 +46,12 @@ MORE_LAYERS = 2
 
 
 def measure_layers(
-    hub: Hub, pool: Pool, strategy: SearchStrategy, resources: Resources, suite: TaskSuite
+    hub: Hub,
+    pool: Pool,
+    strategy: SearchStrategy,
+    resources: Resources,
+    suite: TaskSuite,
+    judges: Sequence[JudgeModel],  # noqa: ARG001 - answers in words are judged without models
 ) -> MeasuredSpeed | None:
     """As `measure_speed`: None where even a few layers need too much of the free memory.
 
@@ -117,7 +123,11 @@ class _Probe:
         resources = self._resources
         model = self._suite.wrap(models.model, self._processor, resources.device, resources.batch_size)
         return MeasuredSpeed(
-            build, {split: item_seconds(eval_set, model) for split, eval_set in self._eval_sets.items()}
+            build,
+            {
+                split: item_seconds(eval_set, lambda sample: sample.score(model))
+                for split, eval_set in self._eval_sets.items()
+            },
         )
 
     def _make_models(self, depth: int) -> LiveModels:

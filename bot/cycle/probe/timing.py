@@ -53,15 +53,18 @@ class LinearTime:
 class MeasuredSpeed:
     """The speed of a worker, for the deepest candidates of a search.
 
-    build: seconds to rewrite the live model. item: seconds of one item score, by split.
+    build: seconds to rewrite the live model. item: seconds of one item score, by split. searched: of a candidate, where
+    they differ in what the search varies of the drawing, in the mean; None where they do not.
     """
 
     build: float
     item: Mapping[Split, float]
+    searched: Mapping[Split, float] | None = None
 
-    def candidate_seconds(self, split: Split, items: int) -> float:
-        """Seconds to build a candidate and to take this many item scores of it."""
-        return self.build + items * self.item[split]
+    def model_seconds(self, split: Split, items: int, *, is_candidate: bool) -> float:
+        """Seconds to build a model and to take this many item scores of it."""
+        item = self.searched if is_candidate and self.searched is not None else self.item
+        return self.build + items * item[split]
 
 
 def write_small_files(hub: Hub, pool: Pool, folder: Path) -> None:
@@ -72,13 +75,13 @@ def write_small_files(hub: Hub, pool: Pool, folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def item_seconds(eval_set: EvalSet[WrappedModel], model: WrappedModel) -> float:
-    """Seconds of one item score, by a part of the set that has its share of every task."""
+def item_seconds(eval_set: EvalSet[WrappedModel], work: Callable[[EvalSet[WrappedModel]], object]) -> float:
+    """Seconds of some work for one item, by a part of the set that has its share of every task."""
     most = max(1, math.ceil(math.log2(len(eval_set.items) / SAMPLE_ITEMS)) + 1)
     sample, seconds = eval_set, 0.0
     for halvings in range(most - 1, -1, -1):
         sample = eval_set.sample(0.5**halvings)
-        seconds = measure_seconds(partial(sample.score, model))
+        seconds = measure_seconds(partial(work, sample))
         if seconds >= LONG_ENOUGH:
             break
     return seconds / len(sample.items)

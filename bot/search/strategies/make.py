@@ -6,12 +6,11 @@ from bot.hub.inspection.mismatch import find_component_mismatch
 from bot.hub.pool.pool import Pool
 from bot.search.strategies.paths import PathSearch
 from bot.search.strategies.staged import StagedSearch
-from bot.search.strategies.strategy import PathLayout, SearchStrategy
+from bot.search.strategies.strategy import PathLayout, SearchedDrawing, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.load import UnfitValueError
 from bot.watchlist.sections import SearchSection
 from bot.watchlist.watchlist import Watchlist
-from evaluation.eval_set import OwnDrawing
 from merging.errors import MergingError
 from merging.kinds import KINDS
 from merging.methods import METHODS
@@ -33,9 +32,8 @@ def make_strategy(watchlist: Watchlist, pool: Pool) -> SearchStrategy:
     search = watchlist.search
     match search.space:
         case "parameter":
-            most = search.steps[-1] if search.steps else None
-            largest = search.picture_sizes[-1] if search.picture_sizes else None
-            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method), OwnDrawing(most, largest))
+            drawing = SearchedDrawing(search.steps or (), search.picture_sizes or ())
+            return WeightMergeSearch(_weight_merges(watchlist, pool, search.method), drawing)
         case "dataflow":
             return PathSearch(*_paths(watchlist, pool, PLAIN_METHOD))
         case "both":

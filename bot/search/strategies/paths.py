@@ -8,7 +8,7 @@ from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
 from bot.search.selection import SMALLEST
 from bot.search.strategies.memory import copied_bytes, deepest_path_bytes, held_bytes
-from bot.search.strategies.strategy import CostObjective, PathLayout
+from bot.search.strategies.strategy import AS_TASKS_DRAW, CostObjective, PathLayout, SearchedDrawing
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
@@ -39,6 +39,11 @@ class PathSearch:
         layers = self.weight_merges.groups.layers
         smaller = self.layout.dataflow.smaller
         return CostObjective(lambda recipe: recipe.depth / layers, SMALLEST) if smaller else None
+
+    @property
+    def drawing(self) -> SearchedDrawing:
+        """Nothing: no image generator is a path."""
+        return AS_TASKS_DRAW
 
     @property
     def staged(self) -> bool:

@@ -25,6 +25,20 @@ class CostObjective:
     role: str
 
 
+@dataclass(frozen=True)
+class SearchedDrawing:
+    """What is searched of the drawing of image generators; empty for what tasks say.
+
+    steps: fewest and most. sizes: from small to large.
+    """
+
+    steps: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+
+
+AS_TASKS_DRAW = SearchedDrawing()
+
+
 class SearchStrategy(Protocol):
     """A way to search over a pool: one space, or several in order."""
 
@@ -39,6 +53,10 @@ class SearchStrategy(Protocol):
     @property
     def cost(self) -> CostObjective | None:
         """What less of is an objective besides the skills; None for nothing."""
+
+    @property
+    def drawing(self) -> SearchedDrawing:
+        """What is searched of the drawing of image generators."""
 
     @property
     def staged(self) -> bool:

@@ -8,8 +8,7 @@ from bot.hub.pool.pool import Pool
 from bot.search.job import SearchJob
 from bot.search.selection import FASTEST
 from bot.search.strategies.memory import spare_bytes
-from bot.search.strategies.strategy import CostObjective
-from evaluation.eval_set import AS_TASKS_SAY, OwnDrawing
+from bot.search.strategies.strategy import AS_TASKS_DRAW, CostObjective, SearchedDrawing
 from merging.evolution.outcomes import SearchResult
 from merging.identity import ModelId
 from merging.recipes.recipe import Recipe
@@ -18,13 +17,10 @@ from merging.spaces.space import MergeSpace, SearchSpace
 
 @dataclass(frozen=True)
 class WeightMergeSearch:
-    """One stage; every candidate has the sources' own layers.
-
-    dearest: the most steps in which image generators draw, and the largest size, where less of them is an objective.
-    """
+    """One stage; every candidate has the sources' own layers."""
 
     weight_merges: MergeSpace
-    dearest: OwnDrawing = AS_TASKS_SAY
+    drawing: SearchedDrawing = AS_TASKS_DRAW
 
     @property
     def first_space(self) -> SearchSpace:
@@ -34,9 +30,9 @@ class WeightMergeSearch:
     @property
     def cost(self) -> CostObjective | None:
         """Steps × pixels of a picture relative to the most of both, as far as they are searched."""
-        if self.dearest == AS_TASKS_SAY:
+        if self.drawing == AS_TASKS_DRAW:
             return None
-        most, largest = self.dearest.steps or 1, self.dearest.size or 1
+        most, largest = (max(values, default=1) for values in (self.drawing.steps, self.drawing.sizes))
         return CostObjective(
             lambda recipe: (recipe.steps or most) / most * ((recipe.size or largest) / largest) ** 2, FASTEST
         )
@@ -85,5 +81,5 @@ class WeightMergeSearch:
         return job.evolve(self.weight_merges, job.settings, cost=self.cost.of if self.cost else None)
 
     def _is_like(self, recipe: Recipe) -> bool:
-        own, searched = (recipe.steps, recipe.size), (self.dearest.steps, self.dearest.size)
-        return [one is None for one in own] == [one is None for one in searched]
+        own, searched = (recipe.steps, recipe.size), (self.drawing.steps, self.drawing.sizes)
+        return [one is not None for one in own] == list(map(bool, searched))

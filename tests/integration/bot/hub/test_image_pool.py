@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,12 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load, save
 from tokenizers import Tokenizer
 
+from bot.cycle.dry_run import make_plan
 from bot.cycle.probe import timing
 from bot.cycle.probe.measure import measure_speed
+from bot.cycle.run import run_cycle
+from bot.errors import ShoalError
+from bot.home import Home
 from bot.hub.client import Hub
 from bot.hub.discovery.rules import first_refusal, with_lora_file
 from bot.hub.download import Fetched, fetch_pool
@@ -25,8 +30,10 @@ from bot.hub.resolver import Resolver, differences_folder, open_sources
 from bot.scoring.resources import Resources
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
+from evaluation.errors import EvaluationError
 from evaluation.splits import Split
 from evaluation.suites import SUITES
+from fixtures.cycles import Listener
 from fixtures.image_pool import (
     BASE,
     CHALK,
@@ -42,6 +49,7 @@ from fixtures.image_pool import (
     vary,
     write_image_tasks,
 )
+from fixtures.picture_tasks import write_picture_task
 from fixtures.tiny_loras import fused, kohya, save_lora
 from fixtures.tiny_painters import clip_text, vae, word_tokenizer
 from fixtures.tiny_pipelines import make_source
@@ -373,4 +381,35 @@ def test_a_plan_knows_how_long_drawing_takes_before_any_weights_are_there(
     resources = Resources(workers=1, threads=1, device="cpu", batch_size=4)
     speed = measure_speed(hub, pool, make_strategy(watchlist, pool), resources, suite)
     assert speed is not None and speed.item.keys() == set(Split)
-    assert 0 < speed.build < speed.candidate_seconds(Split.SEARCH, 8) < 600
+    assert 0 < speed.build < speed.model_seconds(Split.SEARCH, 8, is_candidate=True) < 600
+
+
+def test_settings_with_which_nothing_can_be_drawn_are_told_before_anything_is_fetched(
+    server: Running, tmp_path: Path
+) -> None:
+    sampler = {"steps": 2, "guidance": 3.0, "width": 16, "height": 16}
+    tasks = write_picture_task(tmp_path / "tasks", sampler=sampler)
+    write_picture_task(tasks, task="skipping", sampler={**sampler, "options": {"clip_skip": 9}})
+    spaced = {"class": "DDIMScheduler", "timestep_spacing": "sideways"}
+    write_picture_task(tasks, task="spacing", sampler={**sampler, "scheduler": spaced})
+    hub, workers = Hub(server.endpoint, None, sleep=lambda _: None), {"count": 1, "threads": 1, "device": "cpu"}
+
+    def stop(*names: str, **search: object) -> str:
+        """What a run says before it fetches anything, and a plan as well."""
+        skills = [{"name": "all", "tasks": [{"task": name, "metric": "score"} for name in names]}]
+        asked = make_watchlist(skills=skills, task_folders=[str(tasks)], workers=workers, search=search)
+        home = Home(tmp_path / "-".join(names))
+        with pytest.raises((EvaluationError, ShoalError)) as stopped:
+            run_cycle(asked, home, hub, Listener())
+        assert not list(home.folder.rglob("*.safetensors"))
+        if not search:
+            with pytest.raises(EvaluationError, match=re.escape(str(stopped.value))):
+                make_plan(hub, asked, datetime.now(UTC))
+        return str(stopped.value)
+
+    skipping, spacing = stop("colours", "skipping", "spacing").splitlines()
+    assert skipping.startswith("task skipping: sampler.options.clip_skip: got 9: StableDiffusionPipeline cannot draw")
+    assert spacing.startswith("task spacing: sampler.scheduler.timestep_spacing: got sideways: ")
+    assert stop("colours", picture_sizes=[16, 20], racing=None).startswith(
+        "search.picture_sizes: got 20: task colours: in 2 steps at 20 × 20 pixels: StableDiffusionPipeline does not "
+    )

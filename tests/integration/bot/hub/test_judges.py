@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.cycle.context import CycleContext
 from bot.cycle.dry_run import make_plan
+from bot.cycle.probe import timing
 from bot.cycle.sources import prepare_judges
 from bot.errors import ShoalError
 from bot.home import Home
@@ -18,7 +21,9 @@ from bot.hub.client import Hub
 from bot.hub.judges import find_judges, judge_folders
 from bot.ledger.ledger import Ledger
 from bot.watchlist.watchlist import Watchlist
+from evaluation.pictures.drawing import Painter
 from evaluation.pictures.judges.judge import JudgeRepo
+from evaluation.pictures.judges.similarity import SimilarityJudge
 from evaluation.splits import Split
 from evaluation.suites import SUITES
 from fixtures.cycles import Listener
@@ -55,7 +60,32 @@ def client(server: Running) -> Hub:
     return Hub(server.endpoint, None, sleep=lambda _: None)
 
 
-def judged_by(folder: Path, first: str, second: JudgeRepo, *, watch: Mapping[str, object] = NO_LIMITS) -> Watchlist:
+DRAWN = {"steps": [1, 7], "picture_sizes": [16, 24], "racing": None}
+
+
+@dataclass
+class Clock:
+    """A clock that runs by what was done."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def run_in(self, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, seconds: Callable[..., float]) -> None:
+        """Let the work of a method take so many seconds."""
+        genuine = getattr(owner, name)
+
+        def timed(*given: Any) -> Any:
+            self.now += seconds(*given)
+            return genuine(*given)
+
+        monkeypatch.setattr(owner, name, timed)
+
+
+def judged_by(
+    folder: Path, first: str, second: JudgeRepo, *, watch: Mapping[str, object] = NO_LIMITS, search: object = None
+) -> Watchlist:
     """A watchlist with a task that has these judges. first: as the task's file has it, `repo: …, revision: …`."""
     report = {"similarity": {"repo": second.repo, "revision": second.revision}}
     tasks = write_picture_task(folder, f"similarity: {{{first}}}", report_judge=report)
@@ -67,6 +97,8 @@ def judged_by(folder: Path, first: str, second: JudgeRepo, *, watch: Mapping[str
         "task_folders": [str(tasks)],
         "skills": [{"name": "colours", "tasks": [{"task": "colours", "metric": "score"}]}],
         "publish": {"mode": "off"},
+        "search": search or {},
+        "workers": {"count": 1, "threads": 1, "device": "cpu"},
     }
     return Watchlist.model_validate_json(json.dumps(values))
 
@@ -100,11 +132,23 @@ def test_both_judges_are_fetched_once_and_the_suite_asks_them(server: Running, t
         assert len({score.value for score in scores}) > 1
 
 
-def test_the_plan_counts_what_sources_and_judges_take(server: Running, tmp_path: Path) -> None:
-    watchlist = judged_by(tmp_path / "tasks", text(named(server, FIRST)), named(server, SECOND))
+def test_the_plan_counts_what_sources_and_judges_take(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchlist = judged_by(tmp_path / "tasks", text(named(server, FIRST)), named(server, SECOND), search=DRAWN)
+    clock = Clock()
+    monkeypatch.setattr(timing.time, "perf_counter", clock)
+    clock.run_in(monkeypatch, SimilarityJudge, "judge", lambda _, pictures, __: len(pictures))
+    clock.run_in(monkeypatch, Painter, "_draw", lambda _, sampler, batch: len(batch) * sampler.cost / 16**2)
+    server.faults.clear()
     plan = make_plan(client(server), watchlist, datetime.now(UTC))
+    assert "tokenizer.json" in (seen := str(server.faults.seen)) and "model.safetensors" in seen  # of it the headers
     judges = find_judges(client(server), watchlist)
-    assert plan.cost is not None and plan.cost.seconds and len(judges) == 2
+    assert plan.cost is not None and len(judges) == 2
+    stages = {one.stage: one for one in plan.cost.stages}
+    # Two steps and a second of judging, as the task says; four steps and 1.625 times as many pixels in the mean.
+    for stage, seconds in (("baselines, search split", 2 + 1), ("search", 4 * 1.625 + 1)):
+        assert stages[stage].seconds == pytest.approx(stages[stage].item_scores * seconds)
     sizes = sum(judge.download_bytes for judge in judges)
     assert plan.cost.download - sizes == _pool_bytes(server) and plan.cost.disk > plan.cost.download
     assert [task.metric for task in plan.tasks] == ["score"]

@@ -19,11 +19,13 @@ ITEMS = {Split.SEARCH: 10, Split.VALIDATION: 20, Split.REPORT: 30}
 
 @dataclass(frozen=True)
 class Steady:
-    """A second for the candidate, a tenth for each item."""
+    """A second for the model, a tenth for each item; half as much for each item of a candidate if these are quick."""
 
-    def candidate_seconds(self, split: Split, items: int) -> float:
+    quick: bool = False
+
+    def model_seconds(self, split: Split, items: int, *, is_candidate: bool) -> float:
         assert items == ITEMS[split]
-        return 1 + 0.1 * items
+        return 1 + (0.05 if self.quick and is_candidate else 0.1) * items
 
 
 def stages(*, staged: bool = False, minutes: float | None = None) -> dict[str, StageWork]:
@@ -50,6 +52,16 @@ def test_the_time_of_a_stage_follows_from_its_turns_on_all_workers() -> None:
     assert costs["baselines, search split"].seconds == pytest.approx(3 * 2)  # two, two, and one alone
     assert costs["written releases, validation split"].seconds == pytest.approx(2 * 3)  # one after the other
     assert not any(cost.limited for cost in costs.values())
+
+
+def test_candidates_that_draw_in_fewer_steps_take_less_than_the_baselines_beside_them() -> None:
+    costs = {cost.stage: cost for cost in cost_stages(list(stages(staged=True).values()), 2, Steady(quick=True))}
+    assert costs["search"].seconds == pytest.approx(20 * 1.5)
+    assert costs["baselines, search split"].seconds == pytest.approx(3 * 2)
+    assert costs["front, validation split"].seconds == pytest.approx(3 * 2)
+    assert costs["choice between the stages"].seconds == pytest.approx(3 * 2)
+    assert costs["written releases, validation split"].seconds == pytest.approx(2 * 2)
+    assert costs["releases and baselines, report split"].seconds == pytest.approx(4 * (2 * 2.5 + 5 * 4) / 7)
 
 
 def test_the_watchlist_s_minutes_end_the_search_alone() -> None:

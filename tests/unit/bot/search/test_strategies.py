@@ -12,10 +12,9 @@ from bot.search.results import GateResult
 from bot.search.selection import FASTEST, choose_releases
 from bot.search.strategies.paths import PathSearch
 from bot.search.strategies.staged import StagedSearch
-from bot.search.strategies.strategy import PathLayout, SearchStrategy
+from bot.search.strategies.strategy import PathLayout, SearchedDrawing, SearchStrategy
 from bot.search.strategies.weight_merges import WeightMergeSearch
 from bot.watchlist.sections import DataflowSection
-from evaluation.eval_set import OwnDrawing
 from merging.evolution.outcomes import Outcome, Scored, SearchSettings
 from merging.identity import ModelId
 from merging.partition import Partition
@@ -139,27 +138,27 @@ def test_fewer_layers_can_be_an_objective() -> None:
 
 
 STEPS, SIZES = DrawingSteps.between(1, 8), DrawingSize((256, 512, 768))
-Searched = tuple[MergeSpace, OwnDrawing]
+Searched = tuple[MergeSpace, SearchedDrawing]
 
 
 @pytest.mark.parametrize(
     ("searched", "least"),
     [
-        ((AppendedSpace(WEIGHTS, STEPS), OwnDrawing(steps=8)), 1 / 8),
-        ((AppendedSpace(WEIGHTS, SIZES), OwnDrawing(size=768)), 1 / 9),
-        ((AppendedSpace(AppendedSpace(WEIGHTS, STEPS), SIZES), OwnDrawing(8, 768)), 1 / 72),
+        ((AppendedSpace(WEIGHTS, STEPS), SearchedDrawing((1, 8))), 1 / 8),
+        ((AppendedSpace(WEIGHTS, SIZES), SearchedDrawing((), SIZES.sizes)), 1 / 9),
+        ((AppendedSpace(AppendedSpace(WEIGHTS, STEPS), SIZES), SearchedDrawing((1, 8), SIZES.sizes)), 1 / 72),
     ],
 )
 def test_what_a_picture_costs_in_steps_and_pixels_can_be_one_objective(searched: Searched, least: float) -> None:
-    space, dearest = searched
-    strategy = WeightMergeSearch(space, dearest)
+    space, drawing = searched
+    strategy = WeightMergeSearch(space, drawing)
     known = Scored(WEIGHTS.decode(WEIGHTS.seeds()[0]), Outcome((9.0, 9.0), None, 0.0), 0)
     asked = Asked()
     found = strategy.run(replace(job(asked), known=(known,)))
     drawn = {(recipe.steps, recipe.size) for recipe in asked.recipes}
-    assert {steps for steps, _ in drawn} >= ({1, 8} if dearest.steps else {None})
-    assert {size for _, size in drawn} == ({256, 512, 768} if dearest.size else {None})
-    assert (None in {steps for steps, _ in drawn}) == (dearest.steps is None)
+    assert {steps for steps, _ in drawn} >= ({1, 8} if drawing.steps else {None})
+    assert {size for _, size in drawn} == ({256, 512, 768} if drawing.sizes else {None})
+    assert (None in {steps for steps, _ in drawn}) == (not drawing.steps)
     for one in found.front:
         cost = (one.recipe.steps or 8) / 8 * ((one.recipe.size or 768) / 768) ** 2
         assert one.outcome.objectives == (*skills(one.recipe), pytest.approx(-cost))

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -359,6 +360,62 @@ def test_prompts_of_one_subject_may_be_drawn_alike(write_task: WriteTask) -> Non
     assert [score.flag for score in flag_alike(list(_scores(alike, 0, judged)))] == [FINE, FINE]
 
 
+def test_settings_that_fail_at_the_first_picture_are_named_with_their_task(
+    write_task: WriteTask, pipeline: DiffusionPipeline
+) -> None:
+    own = {"steps": 3, "guidance": 3.0, "width": 16, "height": 16}
+    karras = {"class": "EulerDiscreteScheduler", "timestep_spacing": "sideways", "use_karras_sigmas": True}
+    wrong = {
+        "skipping": ({"options": {"clip_skip": 9}}, "options.clip_skip: got 9: .* tuple index out of range"),
+        "spacing": ({"scheduler": karras}, "scheduler.timestep_spacing: got sideways: "),
+        "odd": ({"width": 20}, "width and height: got 20 and 16: .* divisible by 8"),
+        "sharp": ({"options": {"sharpness": 1}}, "options.sharpness: .* has no argument sharpness"),
+        "many": (
+            {"scheduler": {"class": "LCMScheduler", "original_inference_steps": 2}},
+            "scheduler.original_inference_steps: got 2: ",
+        ),
+    }
+    write_task(sampler=own)
+    for name, (changes, _) in wrong.items():
+        folder = write_task(task=name, sampler={**own, **changes})
+    suite = load(folder, tuple(Skill(name, (SkillTask(name, "score"),)) for name in ("colours", *wrong)))
+    painter = suite.wrap(pipeline, settings(pipeline), "cpu", 1)
+    with pytest.raises(EvaluationError) as caught:
+        suite.try_out(painter, OwnDrawing())
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(wrong)
+    for line, (name, (_, words)) in zip(lines, sorted(wrong.items()), strict=True):
+        assert re.match(rf"task {name}: sampler\.{words}", line), line
+    good = load(folder)
+    good.try_out(painter, OwnDrawing())
+    good.try_out(painter, OwnDrawing(7, 24))
+    with pytest.raises(EvaluationError, match=r"task colours: in 3 steps at 20 × 20 pixels: .* divisible by 8"):
+        good.try_out(painter, OwnDrawing(size=20))
+    assert "forward" not in vars(pipeline.unet)
+
+
+def test_rules_are_tried_with_pictures_of_each_size_and_pipelines_that_ignore_it_are_refused(
+    write_task: WriteTask, pipeline: DiffusionPipeline
+) -> None:
+    folder = write_task("rule: !function colours.square")
+    with (folder / "colours.py").open("a") as file:
+        file.write("\n\ndef square(picture, row):\n    return 1 / (picture.width == 16)\n")
+    suite = load(folder)
+    painter = suite.wrap(pipeline, settings(pipeline), "cpu", 1)
+    suite.try_out(painter, OwnDrawing())
+    with pytest.raises(EvaluationError, match=r"task colours: rule colours.square fails on .* ZeroDivisionError"):
+        suite.try_out(painter, OwnDrawing(size=24))
+    binning = make_source("PixArtSigmaPipeline", 0)
+    pixels = {"steps": 2, "guidance": 3.0, "width": 16, "height": 16}
+    options = CALLS["PixArtSigmaPipeline"]
+    asked = load(write_task(sampler={**pixels, "options": options}))
+    asked.try_out(painter := asked.wrap(binning, settings(binning), "cpu", 1), OwnDrawing(size=24))
+    left_out = {name: value for name, value in options.items() if name != "use_resolution_binning"}
+    asked = load(write_task(sampler={**pixels, "options": left_out}))
+    with pytest.raises(EvaluationError, match=r"options\.use_resolution_binning: without false, pictures are drawn in"):
+        asked.try_out(painter, OwnDrawing(size=24))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -402,6 +459,17 @@ def test_skills_that_do_not_fit_pictures_are_found_without_loading_anything(writ
         *[(0, "metric"), (0, "filter"), (0, "num_fewshot"), (1, "task")],
     ]
     assert "did you mean score" in faults[2].reason and "did you mean colours" in faults[5].reason
+    sampler = {"steps": 2, "guidance": 3.0, "width": 16, "height": 16}
+    for scheduler, words in (
+        ({"class": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, None),
+        ("LCMScheduler", None),
+        ("EulerScheduler", "class: got 'EulerScheduler': diffusers has no such scheduler"),
+        ({"class": "LCMScheduler", "use_karras_sigmas": True}, "use_karras_sigmas: LCMScheduler has no such setting;"),
+    ):
+        folder = write_task(sampler={**sampler, "scheduler": scheduler})
+        found = list(TASK_CHECKS["image"]((Skill("a", (SkillTask("colours", "score"),)),), [folder]))
+        assert [fault.key for fault in found] == (["task"] if words else [])
+        assert words is None or f"task colours: sampler.scheduler.{words}" in found[0].reason
 
 
 def test_translations_of_a_prompt_and_pictures_of_one_are_in_one_split(write_task: WriteTask) -> None:
