@@ -32,7 +32,7 @@ def write_pipeline_recipe(merge: WeightMerge, parts: PipelineParts, carrier: Mod
         config = _config(merge, parts, carrier)
     except MergingError as error:
         reason = " ".join(str(error).split())  # a tensor's name comes from a source, and must not end the comment
-        return f"# {NO_MERGEKIT}\n{as_comment(f'Nor is there a recipe file for this merge: {reason}.')}{_EXACT}"
+        return f"# {NO_MERGEKIT}\n{as_comment(f'There is no recipe file for this merge: {reason}.')}{_EXACT}"
     return f"# {NO_MERGEKIT}\n" + "".join(map(as_comment, _notes(merge))) + dump_config(config)
 
 

@@ -90,7 +90,7 @@ def convert_single_file(path: Path, file: Weights, carrier: Mapping[str, Any], l
         if found:
             components[folder] = ConvertedComponent(path, found)
         elif folder == denoiser:
-            raise MergingError(f"{path}: {_why_no_denoiser(file, label)}")
+            raise MergingError(f"{path}: {_why_no_denoiser(file, carrier, label)}")
     names = {f"{folder}.{name}": f"{folder}.{name}" for folder, one in components.items() for name in one.names}
     return PipelineWeights(path, components, names, (), carrier)
 
@@ -157,11 +157,19 @@ def _diffusers_model(own: Any, config: Mapping[str, Any], model: nn.Module, file
 
     if set(model.state_dict()) == set(file):
         return file
-    known = single_file_model._get_single_file_loadable_mapping_class(own)
+    known = _known_class(own)
     if known is None:
         return {}
     convert = single_file_model.SINGLE_FILE_LOADABLE_CLASSES[known]["checkpoint_mapping_fn"]
     found: Recordings = convert(config=config, checkpoint=dict(file))
+    return found
+
+
+def _known_class(own: Any) -> str | None:
+    """The name by which diffusers knows how to convert files of a class; None if it does not."""
+    from diffusers.loaders import single_file_model
+
+    found: str | None = single_file_model._get_single_file_loadable_mapping_class(own)
     return found
 
 
@@ -204,9 +212,14 @@ def _clip(model: Any, file: dict[str, Recording]) -> Iterator[Recordings]:
         yield openai(file, "text_encoders.clip_g.transformer.")
 
 
-def _why_no_denoiser(file: Weights, label: str) -> str:
+def _why_no_denoiser(file: Weights, carrier: Mapping[str, Any], label: str) -> str:
     if any("lora" in name for name in file.names):
         return "it is a LoRA, not a checkpoint; write it after its base as base+lora"
+    library, class_name = listed_components(carrier)[denoiser_folder(carrier)]
+    if _known_class(component_class(library, class_name)) is None:
+        return (
+            f"diffusers converts no checkpoints of {class_name}, which {label} has: name a pipeline in its own layout"
+        )
     return f"it has no denoiser like that of {label}; it begins with {next(iter(file.names), 'nothing')[:100]}"
 
 

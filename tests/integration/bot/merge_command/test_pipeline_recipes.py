@@ -8,18 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import save_file
 
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.merge_command.merge import Merger
+from bot.merge_command.merge import Merged, Merger
 from bot.progress import TerminalNarrator
+from fixtures.folders import ROOT
+from fixtures.ldm_files import save_single_file
 from fixtures.tiny_loras import save_lora
+from fixtures.tiny_painters import clip_text
 from fixtures.tiny_pipelines import make_source
 from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.models.components import read_components
-from merging.partition import Partition
+from merging.partition import Partition, banded_stack
 from merging.pipelines.lora import open_lora
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.last_stage import LastStage
@@ -75,27 +80,88 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("form", ["whole encoder", "lora and last stage", "merged encoder", "one model"])
+def merge(recipe: Path, target: Path, seed: int = 0) -> Merged:
+    home, hub = Home(recipe.parent / "home"), Hub("http://127.0.0.1:9")
+    return Merger(home, hub, TerminalNarrator(Console(quiet=True)), seed=seed).merge(recipe, target)
+
+
+@pytest.mark.parametrize("form", ["encoder of another", "merged encoder", "one model"])
 def test_a_release_s_recipe_file_makes_every_file_of_it_again(bay: Path, sources: Sources, form: str) -> None:
-    if form == "whole encoder":
+    stage = LastStage(FAST, 0.7)
+    if form == "encoder of another":
         groups = divide(sources, {"text encoder": B, "VAE": A})
         values = (("density", rows(groups, 1)), ("weight", rows(groups, 1)))
         recipe = WeightMerge("dare_linear", (B,), A, groups, values, "bfloat16", 7, carrier=A, steps=4)
-    elif form == "lora and last stage":
-        groups = divide(sources, {"text encoder": B, "VAE": B})
-        stage = LastStage(FAST, 0.7)
-        values = (("weight", rows(groups, 2)),)
-        recipe = WeightMerge("linear", (A, STYLED), None, groups, values, "float16", 0, carrier=A, last_stage=stage)
     elif form == "merged encoder":
-        groups = divide(sources, {"VAE": B}, bands=1)
-        recipe = WeightMerge("slerp", (A, FAST), None, groups, (("t", rows(groups, 1)),), "float32", 0, carrier=A)
+        groups = divide(sources, {"VAE": B})
+        values = (("weight", rows(groups, 2)),)
+        recipe = WeightMerge("linear", (A, FAST), None, groups, values, "float16", 0, carrier=A, last_stage=stage)
     else:
-        recipe = WeightMerge.single(STYLED, divide(sources, {}).merged.single_group, "float32", carrier=A)
+        groups = divide(sources, {"VAE": B}).merged.single_group
+        recipe = replace(WeightMerge.single(STYLED, groups, "float32", carrier=A), last_stage=stage)
     folder, again = bay / form, bay / f"{form} again"
     write_release(recipe, sources, folder, {}, config_source=sources[A].folder)
     (bay / f"{form}.yml").write_bytes((folder / RECIPE_NAME).read_bytes())
-    narrator = TerminalNarrator(Console(quiet=True))
-    merger = Merger(Home(bay / "home"), Hub("http://127.0.0.1:9"), narrator, seed=recipe.seed)
-    merged = merger.merge(bay / f"{form}.yml", again)
+    merged = merge(bay / f"{form}.yml", again, recipe.seed)
     assert merged.plan.remarks == ()
     assert hashes(again) == hashes(folder)
+
+
+def test_groups_that_no_recipe_file_can_say_are_named_in_it(bay: Path, sources: Sources) -> None:
+    """As those of a text encoder in bands would be: a module has one value."""
+    denoiser, encoder, vae = divide(sources, {"VAE": A}, bands=1).components
+    encoder = replace(encoder, layers=2, use=banded_stack(((0, 1), (1, 2)), modules_apart=False, ends_apart=False))
+    groups = Partition((denoiser, encoder, vae))
+    recipe = WeightMerge("linear", (A, B), None, groups, (("weight", rows(groups, 2)),), "float32", 0, carrier=A)
+    write_release(recipe, sources, bay / "bands", {}, config_source=sources[A].folder)
+    lines = (bay / "bands" / RECIPE_NAME).read_text().splitlines()
+    assert all(line.startswith("# ") for line in lines)
+    assert " ".join(line.removeprefix("# ") for line in lines) == (
+        "mergekit does not merge pipelines. There is no recipe file for this merge: the tensors of its text encoder "
+        "have several values, and a module has one. The exact recipe is in shoal.json."
+    )
+
+
+NAMES = {
+    "stabilityai/stable-diffusion-xl-base-1.0": "./base",
+    "tohoku-nlp/stable-diffusion-xl-jp-base-1.0": "./jp",
+    "ByteDance/SDXL-Lightning:sdxl_lightning_4step_lora.safetensors": "./lightning.safetensors",
+}
+"""Models of the documentation's example → those that stand for them."""
+
+MODULE = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+
+
+def test_the_example_of_the_documentation_is_what_it_says(tmp_path: Path) -> None:
+    pipelines = {
+        name: make_source("StableDiffusionXLPipeline", seed) for seed, name in enumerate(("base", "jp", "file"))
+    }
+    for name, pipeline in pipelines.items():  # in one file, text encoders are told apart by their widths
+        pipeline.register_modules(text_encoder_2=clip_text(projected=True, width=24))
+        if name != "file":
+            pipeline.save_pretrained(tmp_path / name)
+    save_single_file(pipelines["file"], tmp_path / "juggernaut.safetensors")
+    added = {}
+    for name in ("papercut", "lightning"):
+        down, up = torch.randn(2, 8), torch.randn(8, 2)
+        save_file({f"{MODULE}.lora_A.weight": down, f"{MODULE}.lora_B.weight": up}, tmp_path / f"{name}.safetensors")
+        added[name] = up @ down
+    text = (ROOT / "docs" / "merge.md").read_text().partition("# sdxl.yml\n")[2].partition("```")[0]
+    for name, stand_in in NAMES.items():
+        assert name in text
+        text = text.replace(name, stand_in)
+    (tmp_path / "sdxl.yml").write_text(text)
+    merged = merge(tmp_path / "sdxl.yml", tmp_path / "merged")
+    assert merged.plan.remarks == ()
+    found, base = open_pipeline(merged.target), pipelines["base"].unet.state_dict()
+    file = pipelines["file"].unet.state_dict()
+    for name, own in base.items():
+        down, attention = name.startswith("down_blocks."), ".attn" in name
+        of_file = (0.6 if attention else 0.4) if down else 0.3
+        expected = (1 - of_file) * own + of_file * file[name]
+        if name == f"{MODULE.removeprefix('unet.')}.weight":
+            expected = expected + 0.2 * added["papercut"] + added["lightning"]
+        torch.testing.assert_close(found.tensor(f"unet.{name}"), expected.half(), rtol=1e-3, atol=1e-4, msg=name)
+    for folder, owner in {"text_encoder": "jp", "tokenizer": "jp", "text_encoder_2": "jp", "vae": "base"}.items():
+        for path in (tmp_path / owner / folder).iterdir():
+            assert (merged.target / folder / path.name).read_bytes() == path.read_bytes(), path
