@@ -24,6 +24,8 @@ from merging.kernels.arguments import pointers_to
 from merging.kernels.segments import SEGMENT
 
 _SAMPLE = 1 << 15  # elements
+_FEW = 1 << 12  # values that are sorted at once
+_MARGIN = 5.0  # standard deviations of a quantile in the sample
 _GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whatever the tensor's shape
 
 Values = NDArray[np.float32]
@@ -145,11 +147,9 @@ class _Bracket:
         if kept <= from_high:
             return self.high, kept - above, [a - b for a, b in zip(self.from_high, self.above, strict=True)]
         if kept <= from_high + len(between):
-            between.sort()  # with many equal ones, as bfloat16 has, far faster than numpy's partition
-            value = float(between[len(between) - (kept - from_high)])
+            value = _find_largest(between, kept - from_high)
             equal = [int(np.count_nonzero(sizes == value)) for sizes in self.between]
-            larger = len(between) - int(np.searchsorted(between, value, "right"))
-            return value, kept - from_high - larger, equal
+            return value, kept - from_high - int(np.count_nonzero(between > value)), equal
         counts = zip(self.from_low, self.from_high, self.between, strict=True)
         equal = [low - high - len(inside) for low, high, inside in counts]
         return self.low, kept - from_high - len(between), equal
@@ -162,7 +162,7 @@ def find_thresholds(name: str, sizes: Sizes, kept: Sequence[int]) -> list[Thresh
     """
     sample = _sampled(sizes)
     found: dict[int, Threshold] = {}
-    margin = 5.0  # standard deviations of a quantile in the sample
+    margin = _MARGIN
     while missing := [number for number in dict.fromkeys(kept) if number not in found]:
         brackets = [_bracket(sample, 1 - number / sizes.count, margin) for number in missing]
         for _, part in size_segments(sizes):
@@ -198,6 +198,20 @@ def _sampled(sizes: Sizes) -> Values:
 def _spread() -> NDArray[np.float64]:
     """The places of the sample in a tensor, from 0 to 1."""
     return np.sort(np.arange(_SAMPLE) * _GOLDEN % 1.0)
+
+
+def _find_largest(values: Values, number: int) -> float:
+    """The number-th largest of some values, none of them NaN.
+
+    It is bracketed as in a tensor until few values are left: to sort all of them takes longer than a pass over the
+    tensor.
+    """
+    if len(values) > 2 * _FEW:
+        bracket = _bracket(np.sort(values[:: len(values) // _FEW]), 1 - number / len(values), _MARGIN)
+        bracket.note(values)
+        if (found := bracket.threshold(number)) is not None:
+            return found[0]
+    return float(np.sort(values)[len(values) - number])
 
 
 def _bracket(sample: Values, quantile: float, margin: float) -> _Bracket:
