@@ -234,11 +234,18 @@ class Partition:
         """The same with some components, by name, taken whole from these sources (None: a gene chooses it)."""
         return self._with_uses({name: Whole(source) for name, source in sources.items()})
 
-    def lacking(self, models: Iterable[ModelId]) -> Partition:
-        """The same where these models have the first component alone, as language models have."""
+    def lacking(self, models: Iterable[ModelId], having: Collection[str] = ()) -> Partition:
+        """The same where these models, too, lack components: all but the first, as language models do.
+
+        having: names of other components that they have.
+        """
         first, *others = self.components
         lacking = tuple(models)
-        return Partition((first, *(replace(one, lacking=lacking) for one in others)))
+
+        def told(one: Component) -> Component:
+            return one if one.name in having else replace(one, lacking=tuple(dict.fromkeys((*one.lacking, *lacking))))
+
+        return Partition((first, *map(told, others)))
 
     def lacking_among(self, models: Collection[ModelId]) -> Partition:
         """The same, with a word on those of the models that lack components, and on no others."""

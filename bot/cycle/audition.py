@@ -107,7 +107,9 @@ def _alone(strategy: SearchStrategy, family: Family, member: Member) -> Recipe:
     """The recipe that is a member alone, in the carrier if it is a part only, and with the last stage if merges have
     one; it may not be in the strategy's pool."""
     recipe = strategy.weight_merges.as_candidate(strategy.weight_merges.alone(member.ref))
-    return recipe if member.kind == family.kind else replace(recipe, groups=recipe.groups.lacking([member.ref]))
+    if not member.is_part_of(family.kind):
+        return recipe
+    return replace(recipe, groups=recipe.groups.lacking([member.ref], having=member.components))
 
 
 def _is_asked_alike(family: Family, member: Member, vocabulary: str) -> bool:

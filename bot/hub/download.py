@@ -243,13 +243,12 @@ def file_content_id(path: Path, *, git: bool) -> str:
 
 def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
     """The files' headers must be those by which the source was accepted, and every weight a number."""
-    from merging.pipelines.partial.lone_denoiser import open_denoiser
     from merging.pipelines.weights import open_pipeline
-    from merging.sources.checkpoint import Checkpoint, read_headers
+    from merging.sources.checkpoint import read_headers
 
     try:
         if remote.candidate.is_adapter:
-            if read_headers(folder / (remote.candidate.adapter_file or ADAPTER_WEIGHTS)) != remote.headers:
+            if read_headers(folder / (remote.candidate.lora_file or ADAPTER_WEIGHTS)) != remote.headers:
                 raise Damaged("its tensors differ from the headers that the Hub gave")
             return
         stored: Mapping[str, TensorHeader]
@@ -257,13 +256,23 @@ def _check_tensors(remote: RemoteWeights, folder: Path) -> None:
             weights: Weights = (pipeline := open_pipeline(folder))
             stored = pipeline.stored_headers
         else:
-            weights = open_denoiser(folder) if remote.candidate.part_files else Checkpoint.open(folder)
+            weights = _open_stored(remote, folder)
             stored = weights.headers
         if dict(stored) != dict(remote.headers):
             raise Damaged("its tensors differ from the headers that the Hub gave")
         weights.verify()
     except MergingError as error:
         raise Damaged(str(error).replace(f"{folder}{os.sep}", "")) from error
+
+
+def _open_stored(remote: RemoteWeights, folder: Path) -> Weights:
+    """The weights of what is no pipeline, by the names in its files."""
+    from merging.pipelines.partial.lone_denoiser import open_denoiser
+    from merging.sources.checkpoint import Checkpoint
+
+    if (file := remote.candidate.checkpoint_file) is not None:
+        return Checkpoint.open((folder / file).parent, (folder / file).name)
+    return open_denoiser(folder) if remote.candidate.denoiser_files else Checkpoint.open(folder)
 
 
 def _convert(remote: RemoteWeights, folder: Path) -> str:

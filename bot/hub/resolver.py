@@ -22,8 +22,9 @@ from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Candida
 from bot.hub.discovery.conversion import prefer_conversion
 from bot.hub.discovery.query import query_source
 from bot.hub.discovery.rules import form_refusal
-from bot.hub.inspection.lora import choose_adapter_file, inspect_lora
+from bot.hub.inspection.lora import choose_lora, inspect_lora
 from bot.hub.inspection.member import Member, RemoteWeights, Unfit
+from bot.hub.inspection.part import choose_part, read_part
 from bot.hub.inspection.reading import check_config, inspect_candidate, read_adapter_headers
 from merging.dtypes import BITS
 from merging.errors import MergingError
@@ -84,8 +85,12 @@ def open_weights(model: ModelId, folders: Mapping[ModelId, Path]) -> Weights:
 def adapter_place(model: ModelId, folders: Mapping[ModelId, Path]) -> Path:
     """The folder of a model's adapter, or the file in it that is meant."""
     assert model.adapter is not None  # asked of such models alone
-    folder = folders[model.adapter]
-    return folder / model.adapter.file if model.adapter.file else folder
+    return _place_of(model.adapter, folders)
+
+
+def _place_of(part: ModelId, folders: Mapping[ModelId, Path]) -> Path:
+    """The folder of a model or an adapter, or the file in it that is meant."""
+    return folders[part] / part.file if part.file else folders[part]
 
 
 def folder_kind(folder: Path) -> ModelKind:
@@ -100,17 +105,24 @@ def differences_folder(adapter: Path, base: ModelId) -> Path:
     return adapter.with_name(f"{adapter.name}{ON}{base.revision}")
 
 
-def open_sources(models: Iterable[ModelId], folders: Mapping[ModelId, Path]) -> dict[ModelId, Weights]:
+def open_sources(
+    models: Iterable[ModelId], folders: Mapping[ModelId, Path], carrier: Path | None = None
+) -> dict[ModelId, Weights]:
     """The weights of a pool's models, as `open_weights` opens them: each base once, and what adapters add from a file.
 
-    folders: as `fetch_pool` gives them. What an adapter adds is computed where it is not stored; the bits are the same.
+    folders: as `fetch_pool` gives them. carrier: folder of the model that merges are like, within which those are read
+    that are only parts of one; without it there may be none. What an adapter adds is computed where it is not stored;
+    the bits are the same.
     """
-    from merging.sources.renamed import open_model
+    from merging.sources.renamed import open_model, open_within
 
     whole: dict[ModelId, Weights] = {}
     found: dict[ModelId, Weights] = {}
     for model in models:
-        base = whole.setdefault(model.plain, open_model(folders[model.plain]))
+        if model.plain not in whole:
+            place = _place_of(model.plain, folders)
+            whole[model.plain] = open_model(place) if carrier is None else open_within(carrier, place)
+        base = whole[model.plain]
         if model.adapter is None:
             found[model] = base
             continue
@@ -366,19 +378,24 @@ class Resolver:
 
         Raises as `resolve`.
         """
+        candidate = self.find_repo(model.location, model.revision)
         if model.adapter is None:
-            return self.inspect(model).remotes
-        if self.find_repo(model.location, model.revision).is_pipeline:
+            part = choose_part(candidate, model.file)
+            return (read_part(self.hub, part),) if part else self.inspect(model).remotes
+        if candidate.is_pipeline:
             base = self.inspect(model)
-            return (*base.remotes, self._read_lora(model.adapter, base))
+            try:
+                return (*base.remotes, self.read_lora(model.adapter, base.config, base.headers))
+            except Unfit as error:
+                raise Unfit(f"its adapter: {error}") from error
         return self.resolve(model).remotes
 
-    def _read_lora(self, adapter: ModelId, base: Member) -> RemoteWeights:
-        try:
-            candidate = choose_adapter_file(self.find_repo(adapter.location, adapter.revision), adapter.file)
-            return inspect_lora(self.hub, candidate, base.config, base.headers)[0]
-        except Unfit as error:
-            raise Unfit(f"its adapter: {error}") from error
+    def read_lora(
+        self, adapter: ModelId, config: Mapping[str, object], headers: Mapping[str, TensorHeader]
+    ) -> RemoteWeights:
+        """A LoRA on the Hub that is added to a pipeline with this config and these headers; raises as `resolve`."""
+        candidate = choose_lora(self.find_repo(adapter.location, adapter.revision), adapter.file)
+        return inspect_lora(self.hub, candidate, config, headers)[0]
 
     def inspect(self, model: ModelId) -> Member:
         """Read a model of any kind that is on the Hub; raises as `resolve`."""

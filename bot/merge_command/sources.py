@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.inspection.lora import choose_adapter_file, inspect_lora
 from bot.hub.inspection.member import Unfit
 from bot.hub.inspection.part import choose_part, inspect_part
 from bot.hub.inspection.reading import check_config
@@ -187,8 +186,7 @@ def _with_adapter(resolver: Resolver, base: ResolvedPipeline, adapter: ModelId) 
     try:
         place = resolver.find_place(adapter)
         if place is None:
-            candidate = choose_adapter_file(resolver.find_repo(adapter.location, adapter.revision), adapter.file)
-            remote, _ = inspect_lora(resolver.hub, candidate, config, headers)
+            remote = resolver.read_lora(adapter, config, headers)
             files, own = ModelFiles(remote.ref, remote), remote.headers
         else:
             file = find_lora_file(place)

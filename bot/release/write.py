@@ -42,7 +42,7 @@ def write_release_folder(
         if _written_digest(target) == recipe.digest:
             return
         shutil.rmtree(target)
-    checkpoints = open_sources(recipe.origins, folders)
+    checkpoints = open_sources(recipe.origins, folders, folders[config_source])
     kind = kind_of(read_model_config(folders[config_source]))
     provenance = render_provenance(recipe, config_source, cycle, kind, picture_size)
     documents = {PROVENANCE: provenance.encode(), **source_licences(recipe, config_source, folders)}

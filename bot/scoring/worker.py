@@ -155,7 +155,7 @@ class Worker:
 
         spec = self._spec
         folders = dict(spec.checkpoints)
-        sources = open_sources(spec.sources, folders)
+        sources = open_sources(spec.sources, folders, spec.config_folder)
         if spec.vocabulary is not None:
             sources = open_kept(spec.vocabulary, sources)
         return self._kind.live(

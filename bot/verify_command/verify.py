@@ -99,7 +99,7 @@ class Verifier:
                 "tensors", CheckOutcome.UNCHECKED, problem
             )
         with self.narrator.bar("building it again", None):
-            weights = open_sources(recipe.origins, folders)
+            weights = open_sources(recipe.origins, folders, folders[config_source])
             with with_picture_size(folders[config_source], provenance.picture_size) as settings:
                 write_release(recipe, weights, rebuilt, {}, config_source=settings)
         with self.narrator.bar("comparing", None):

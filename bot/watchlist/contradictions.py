@@ -106,16 +106,21 @@ def _pinned_twice(watchlist: Watchlist) -> Iterator[Contradiction]:
     repos = [reference.repo for reference in watchlist.pinned]
     for index, repo in enumerate(repos):
         if repo in repos[:index]:
-            yield ("pinned", index, "repo"), "is pinned twice; remove one"
+            yield (
+                ("pinned", index, "repo"),
+                "is pinned twice, and a pool has one file of a repo at most; remove one",
+            )
 
 
 def _carrier_named_otherwise(watchlist: Watchlist) -> Iterator[Contradiction]:
     carrier = watchlist.carrier
-    others = [(f"pinned[{index}]", model) for index, model in enumerate(watchlist.pinned)]
+    others: list[tuple[str, PinnedModel]] = [(f"pinned[{index}]", one) for index, one in enumerate(watchlist.pinned)]
     others += [("base", watchlist.base)] if isinstance(watchlist.base, PinnedModel) else []
     for key, model in others:
-        if carrier != "auto" and model.repo == carrier.repo and model != carrier:
-            yield ("carrier",), f"is {key} too, with another revision or licence; write the same in both"
+        if carrier == "auto" or model.repo != carrier.repo:
+            continue
+        if model.model_dump(exclude_none=True) != carrier.model_dump(exclude_none=True):
+            yield ("carrier",), f"is {key} too, with another revision, licence or file; write the same in both"
 
 
 def _unread_with_this_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -130,6 +135,18 @@ def _unread_with_this_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
         yield ("carrier",), f"{reason} have one component; {remedy}"
     if watchlist.search.components:
         yield ("search", "components"), f"{reason} have one component; {remedy}"
+
+
+def _files_of_whole_models(watchlist: Watchlist) -> Iterator[Contradiction]:
+    if KINDS[watchlist.kind].loose_parts:
+        return
+    reason = f"is not read where kind is {watchlist.kind}, whose models and adapters are whole repos; leave it out"
+    for index, source in enumerate(watchlist.pinned):
+        if source.file is not None:
+            yield ("pinned", index, "file"), reason
+    stage = watchlist.search.last_stage
+    if stage is not None and stage.adapter.file is not None:
+        yield ("search", "last_stage", "adapter", "file"), reason
 
 
 def _paths_of_no_kind(watchlist: Watchlist) -> Iterator[Contradiction]:
@@ -383,6 +400,7 @@ _RULES: tuple[ContradictionRule, ...] = (
     _pinned_twice,
     _carrier_named_otherwise,
     _unread_with_this_kind,
+    _files_of_whole_models,
     _paths_of_no_kind,
     _pictures_without_a_processor,
     _unknown_component,

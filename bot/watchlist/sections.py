@@ -16,6 +16,7 @@ from bot.watchlist.values import (
     RepoName,
     Revision,
     ScaleRange,
+    ShortFileForm,
     ShortForm,
     Slug,
     StatedLicence,
@@ -112,7 +113,17 @@ class PinnedModel(Section):
         return self.repo if self.revision is None else f"{self.repo}@{self.revision}"
 
 
+class PinnedSource(PinnedModel):
+    """One repo of the Hub, or one of its files."""
+
+    file: WeightFile | None = Field(
+        default=None,
+        description="the one of its files that is meant, such as a LoRA where it has several, e.g. style.safetensors",
+    )
+
+
 RepoReference = Annotated[PinnedModel, ShortForm]
+SourceReference = Annotated[PinnedSource, ShortFileForm]
 
 
 class SkillTaskSection(Section):
@@ -263,9 +274,8 @@ class DataflowSection(Section):
 class LastStageSection(Section):
     """An adapter that every candidate gets after its sources are merged, such as one that draws in few steps."""
 
-    adapter: RepoReference = Field(description="the adapter, a LoRA: owner/name or with keys")
-    file: WeightFile | None = Field(
-        default=None, description="the adapter's file, where the repo has several, e.g. style.safetensors"
+    adapter: SourceReference = Field(
+        description="the adapter, a LoRA: owner/name, owner/name:file.safetensors where it has several, or with keys"
     )
     scale: ScaleRange = Field(
         default=(1.0, 1.0),

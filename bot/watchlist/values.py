@@ -76,12 +76,9 @@ VocabularyChoice = Annotated[
 ]
 Namespace = Annotated[str, Matching(_WORD, "a user or organisation of the Hub; write its name alone")]
 Revision = Annotated[str, Matching(_REVISION, "a branch, tag or commit; write its name, or leave it out")]
+_WEIGHT_FILE = rf"(?:{_FILE_WORD}/){{0,8}}{_FILE_WORD}\.safetensors"
 WeightFile = Annotated[
-    str,
-    Matching(
-        rf"(?:{_FILE_WORD}/){{0,8}}{_FILE_WORD}\.safetensors",
-        "a file of weights; write its path in the repo, which ends in .safetensors",
-    ),
+    str, Matching(_WEIGHT_FILE, "a file of weights; write its path in the repo, which ends in .safetensors")
 ]
 Text = Annotated[
     str,
@@ -154,6 +151,7 @@ class ShortForm:
     """Lets `owner/name` or `owner/name@revision` stand for a group of keys."""
 
     pattern = f"{_WORD}/{_WORD}(?:@{_REVISION})?"
+    what = "a Hub repo; write owner/name or owner/name@revision"
 
     @classmethod
     def expand(cls, value: object) -> object:
@@ -161,9 +159,10 @@ class ShortForm:
         if not isinstance(value, str):
             return value
         if re.fullmatch(cls.pattern, value) is None:
-            raise ValueError("is not a Hub repo; write owner/name or owner/name@revision")
-        repo, _, revision = value.partition("@")
-        return {"repo": repo, "revision": revision or None}
+            raise ValueError(f"is not {cls.what}")
+        named, colon, file = value.partition(":")
+        repo, _, revision = named.partition("@")
+        return {"repo": repo, "revision": revision or None, **({"file": file} if colon else {})}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -174,3 +173,10 @@ class ShortForm:
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
         """Either form."""
         return {"anyOf": [{"type": "string", "pattern": anchored(cls.pattern)}, handler(schema)]}
+
+
+class ShortFileForm(ShortForm):
+    """As `ShortForm`, for a repo of which one file may be meant: both with `:` and its path."""
+
+    pattern = f"{ShortForm.pattern}(?::{_WEIGHT_FILE})?"
+    what = "a Hub repo; write owner/name, owner/name@revision, or either with :file.safetensors"

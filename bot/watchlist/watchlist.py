@@ -24,11 +24,11 @@ from bot.watchlist.sections import (
     NotifySection,
     PinnedModel,
     PublishSection,
-    RepoReference,
     ScheduleSection,
     SearchSection,
     Section,
     SkillSection,
+    SourceReference,
     WatchSection,
     WorkersSection,
 )
@@ -61,8 +61,10 @@ class Watchlist(Section):
     name: Slug = Field(description="a short name, part of the names of releases")
     kind: KindName = Field(default="language", description="the kind of the models that merges are")
     watch: WatchSection = Field(default=WatchSection(), description="what to find on the Hub")
-    pinned: tuple[RepoReference, ...] = Field(
-        default=(), description="models to use in addition, before all others; owner/name, or with keys"
+    pinned: tuple[SourceReference, ...] = Field(
+        default=(),
+        description="models to use in addition, before all others; owner/name, owner/name:file.safetensors for one "
+        "file of several, or with keys",
     )
     base: Base = Field(
         default="auto",
@@ -130,6 +132,10 @@ class Watchlist(Section):
                 section = section[name]
             if section[key] == default:
                 del section[key]
+        stage = values["search"].get("last_stage")
+        for source in [*values["pinned"], *([stage["adapter"]] if stage else [])]:
+            if source["file"] is None:
+                del source["file"]
         return values
 
     @property

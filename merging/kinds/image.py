@@ -27,6 +27,7 @@ from merging.pipelines.index import (
     find_index_fault,
 )
 from merging.pipelines.settings import pipeline_mismatch, text_encoder_mismatch
+from merging.sources.model_config import read_model_config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +55,7 @@ class ImageGenerator:
     auto_classes = ("DiffusionPipeline", None)
     draws = True
     has_paths = False
-    loose_adapters = True
+    loose_parts = True
     packages: tuple[str, ...] = ("diffusers", "Pillow")
     live_modules: tuple[str, ...] = ("merging.pipelines.live", "diffusers.pipelines.pipeline_utils")
     mergekit_refusal: str | None = NO_MERGEKIT
@@ -173,6 +174,12 @@ class ImageGenerator:
         from merging.pipelines.weights import open_pipeline
 
         return open_pipeline(folder)
+
+    def open_part(self, place: Path, carrier: Path) -> Weights | None:
+        """A checkpoint in one file, or a denoiser alone."""
+        from merging.pipelines.partial.opening import is_partial, open_partial
+
+        return open_partial(place, read_model_config(carrier), "the carrier") if is_partial(place) else None
 
     def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
         """The pipeline with a LoRA of diffusers' or of kohya's."""

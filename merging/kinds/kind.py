@@ -119,8 +119,10 @@ class ModelKind(Protocol):
         """Whether a path through the layers of several models is a model of this kind."""
 
     @property
-    def loose_adapters(self) -> bool:
-        """Whether adapters are LoRAs in one file each, as diffusers and kohya save them; else they are as peft does."""
+    def loose_parts(self) -> bool:
+        """Whether models are published in loose parts, too: LoRAs in one file each, as diffusers and kohya save them,
+        checkpoints in one file, denoisers alone. Else adapters are as peft saves them.
+        """
 
     @property
     def spare_components(self) -> int:
@@ -210,6 +212,13 @@ class ModelKind(Protocol):
 
     def open(self, folder: Path) -> Weights:
         """The weights in a model's folder, by the names that merges have; MergingError names what is wrong."""
+
+    def open_part(self, place: Path, carrier: Path) -> Weights | None:
+        """The weights of what is only a part of a model of this kind, by the carrier's names; None for a whole model.
+
+        place: its folder, or its file. carrier: the folder of the model within whose settings it is read. MergingError
+        if it does not fit.
+        """
 
     def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
         """The weights of a model of this kind with an adapter; MergingError if it does not fit.

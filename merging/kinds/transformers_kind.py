@@ -28,7 +28,7 @@ class TransformersKind(ABC):
     processor_name = "processor"
     draws = False
     has_paths = True
-    loose_adapters = False
+    loose_parts = False
     spare_components = 0
     setting_files: tuple[str, ...] = ("config.json", "generation_config.json")
     packages: tuple[str, ...] = ("lm_eval",)
@@ -102,6 +102,10 @@ class TransformersKind(ABC):
         from merging.sources.renamed import open_checkpoint
 
         return open_checkpoint(folder)
+
+    def open_part(self, place: Path, carrier: Path) -> Weights | None:  # noqa: ARG002
+        """None: models of inner kinds, too, have folders and configs of their own."""
+        return None
 
     def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
         """The weights with a LoRA that peft saved."""

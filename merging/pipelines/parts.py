@@ -27,7 +27,8 @@ class PipelineParts:
 
     merged: folder → shape of each of its tensors, by the names that merges have. whole: folder → the model that it is
     taken from, in the carrier's order; None is the carrier, for components that the merge does not know. A component
-    that is taken whole, and that a last stage changes, is in both.
+    that is taken whole, and that a last stage changes, is in both; so is one from a checkpoint in one file, there as if
+    it were the carrier's.
     """
 
     merged: Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -90,7 +91,10 @@ def plan_parts(recipe: WeightMerge, carrier: CarrierShapes) -> PipelineParts:
             whole[folder] = component.use.source
         elif folder in own:
             whole[folder] = own[folder]
-        if folder in whole and folder not in changed:
+        converted = (source := whole.get(folder)) is not None and _is_converted(weights[source], folder)
+        if converted:
+            whole[folder] = None  # settings and tokenizers are the carrier's
+        elif folder in whole and folder not in changed:
             continue
         staged = [recipe.last_stage.adapted] if recipe.last_stage and folder in changed else []
         merged[folder] = carrier.fitting(folder, (*_find_givers(recipe, component), *staged))
@@ -135,14 +139,21 @@ def owner_of(weights: Mapping[ModelId, Weights], model: ModelId, folder: str) ->
 def _taken_alone(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> dict[str, ModelId | None]:
     """The components besides the denoiser of a recipe that gives one model back: folder → the model that it is of.
 
-    It is the carrier (None) where the model lacks the component. None that an adapter of the model changes.
+    It is the carrier (None) where the model lacks the component. None that an adapter of the model changes, or that is
+    in a checkpoint in one file.
     """
     model = recipe.sources[0]
     held = weights[model]
     if not recipe.is_single or not isinstance(held, PipelineWeights):
         return {}
     folders = [folder for component in recipe.groups.components[1:] for folder in component.within]
-    return {folder: model if folder in held.files else None for folder in folders if folder not in held.changed}
+    made = {folder for folder in folders if folder in held.changed or _is_converted(held, folder)}
+    return {folder: model if folder in held.files else None for folder in folders if folder not in made}
+
+
+def _is_converted(held: Weights, folder: str) -> bool:
+    """Whether a component has no folder of its own, so that its tensors are made one by one wherever it is used."""
+    return isinstance(held, PipelineWeights) and folder in held.components and folder not in held.files
 
 
 def _check_tensors(

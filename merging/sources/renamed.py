@@ -54,6 +54,15 @@ def open_model(folder: Path) -> Weights:
     return kind_of(read_model_config(folder)).open(folder)
 
 
+def open_within(carrier: Path, place: Path) -> Weights:
+    """As `open_model`, of a model or of what is only a part of one, which is read within the carrier's settings.
+
+    carrier: folder of a model like the merges. place: folder of the other, or the file that is meant.
+    """
+    part = kind_of(read_model_config(carrier)).open_part(place, carrier)
+    return open_model(place) if part is None else part
+
+
 def open_checkpoint(folder: Path) -> Weights:
     """The weights in a folder with one config.json; MergingError names what is wrong."""
     stored = Checkpoint.open(folder)

@@ -72,7 +72,7 @@ def export_member(
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
     with hold_home(home):  # a cycle that fetches the same source would write the same files
         folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
-    weights = open_sources(recipe.origins, folders)
+    weights = open_sources(recipe.origins, folders, config_source)
     documents = {
         "README.md": render_export_card(ledger, hub.endpoint, cycle, member, recipe, pool).encode(),
         PROVENANCE: render_provenance(recipe, pool.leader.ref, cycle, KINDS[pool.kind], pool.picture_size).encode(),

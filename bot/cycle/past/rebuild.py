@@ -99,7 +99,7 @@ def _write_weights(ledger: Ledger, home: Home, hub: Hub, release: ReleaseEntry, 
     folders, config_source = fetch_origins(hub, pool, recipe, home, narrator)
     folder = home.release(release.cycle, release.role)
     shutil.rmtree(folder, ignore_errors=True)
-    weights = open_sources(recipe.origins, folders)
+    weights = open_sources(recipe.origins, folders, config_source)
     with with_picture_size(config_source, pool.picture_size) as settings:
         write_release(recipe, weights, folder, {}, config_source=settings)
 

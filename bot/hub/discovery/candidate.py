@@ -128,8 +128,9 @@ class Candidate:
     security: files the Hub warns of; None where the Hub was not asked.
     pinned: index among the sources that the watchlist names, None for a model found by listing.
     stated: whether the licence is not the card's, but the watchlist's statement.
-    adapter_file: the one file that is meant, of a repo with LoRAs that peft did not save, or with checkpoints in one
-    file; None for anything else. part_files: paths of the files that are meant of a repo with a denoiser alone.
+    lora_file: the one file that is meant, of a repo with LoRAs that peft did not save; None for anything else.
+    checkpoint_file: the same of a repo with checkpoints in one file. denoiser_files: paths of the files that are meant
+    of a repo with a denoiser alone.
     pull_request: number of the Hub's pull request with a conversion of its pickled weights, whose files these are; the
     rest of the description is that of the commit for which it was made. None for the model's own files.
     unused_conversion: why a conversion of the Hub's is not used; None if there is none, or it is.
@@ -158,8 +159,9 @@ class Candidate:
     inferred_relation: str | None = None
     dtypes: tuple[str, ...] = ()
     stated: bool = False
-    adapter_file: str | None = None
-    part_files: frozenset[str] = frozenset()
+    lora_file: str | None = None
+    checkpoint_file: str | None = None
+    denoiser_files: frozenset[str] = frozenset()
     pull_request: int | None = None
     unused_conversion: str | None = None
     index: Mapping[str, object] | None = None
@@ -177,7 +179,17 @@ class Candidate:
     @property
     def is_pipeline(self) -> bool:
         """Whether it is a pipeline of several components, each in a folder of its own."""
-        return self.adapter_file is None and self.file(PIPELINE_INDEX) is not None
+        return self.meant_file is None and self.file(PIPELINE_INDEX) is not None
+
+    @property
+    def meant_file(self) -> str | None:
+        """The one of its files that is meant, a LoRA or a checkpoint; None where it is not one file that counts."""
+        return self.lora_file or self.checkpoint_file
+
+    @property
+    def is_part(self) -> bool:
+        """Whether what is meant is read within a whole model: a checkpoint in one file, or a denoiser alone."""
+        return self.checkpoint_file is not None or bool(self.denoiser_files)
 
     @property
     def about(self) -> Mapping[str, object] | None:
@@ -204,7 +216,7 @@ class Candidate:
     def _pickle_paths(self) -> frozenset[str]:
         """The pickles that hold its weights, and their index; none where there are safetensors."""
         paths = {file.path for file in self.files}
-        if self.is_pipeline:
+        if self.is_pipeline or self.is_part:
             return frozenset()
         if self.is_adapter:
             return frozenset({PICKLED_ADAPTER} & paths if ADAPTER_WEIGHTS not in paths else ())
@@ -226,7 +238,7 @@ class Candidate:
     @property
     def is_adapter(self) -> bool:
         """Whether it is an adapter as peft saves them, or one of a repo's files is meant as one."""
-        return self.adapter_file is not None or self.file(ADAPTER_CONFIG) is not None
+        return self.lora_file is not None or (self.file(ADAPTER_CONFIG) is not None and not self.is_part)
 
     @property
     def is_said_to_be_adapter(self) -> bool:
@@ -260,10 +272,10 @@ class Candidate:
         return (10**9 if self.pinned is None else self.pinned, -self.downloads, self.repo)
 
     def _wants(self, path: str) -> bool:
-        if self.adapter_file is not None:
-            return path == self.adapter_file or is_licence_file(path)
-        if self.part_files:
-            return path in self.part_files or is_licence_file(path)
+        if self.meant_file is not None:
+            return path == self.meant_file or is_licence_file(path)
+        if self.denoiser_files:
+            return path in self.denoiser_files or is_licence_file(path)
         if self.is_pipeline:
             return path in self._pipeline_paths or is_licence_file(path)
         if self.is_adapter and fnmatchcase(path, WEIGHTS):

@@ -16,11 +16,13 @@ from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused
 from bot.hub.client import Hub, Query
 from bot.hub.discovery.candidate import OTHER_LICENCE, Candidate, Verdict, to_candidate
 from bot.hub.discovery.conversion import prefer_conversion
+from bot.hub.discovery.meant_files import with_meant_files, with_named_file
 from bot.hub.discovery.query import UNREADABLE, explain_unreadable, query_model, query_source
-from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal, with_lora_file
+from bot.hub.discovery.rules import NAMED_BASE, SAFETY, first_refusal
 from bot.hub.licences import licence_kind
-from bot.watchlist.sections import PinnedModel, WatchSection
+from bot.watchlist.sections import PinnedModel, PinnedSource, WatchSection
 from bot.watchlist.watchlist import Watchlist
+from merging.errors import MergingError
 from templates.escaping import plain
 
 LISTED = 1000
@@ -93,7 +95,7 @@ def find_base(
         reference = PinnedModel(repo=name) if name else None
     if reference is None:
         return None
-    base = find_named(hub, reference, "base")
+    base = with_meant_files(find_named(hub, reference, "base"), watchlist.kind)
     if watchlist.watch.pickles == "convert":
         base = prefer_conversion(hub, base)
     if reason := first_refusal(base, watchlist, now, rules):
@@ -231,6 +233,12 @@ def _query_named(hub: Hub, named: Sequence[tuple[str, PinnedModel]]) -> tuple[li
             refused.append(candidate.refuse(reason))
             continue
         candidate = _with_statement(candidate, reference)
+        if isinstance(reference, PinnedSource) and reference.file:
+            try:
+                candidate = with_named_file(candidate, reference.file)
+            except MergingError as error:
+                refused.append(candidate.refuse(f"pinned, but {error}"))
+                continue
         first = found.setdefault(candidate.repo, candidate)
         if first is not candidate:
             why = f"it is {candidate.repo}, which is pinned twice; the first of the two entries counts"
@@ -283,7 +291,7 @@ def _apply_rules(
 ) -> tuple[list[Candidate], list[Verdict]]:
     kept, refused = [], []
     for listed in candidates:
-        candidate = with_lora_file(listed, watchlist)
+        candidate = with_meant_files(listed, watchlist.kind)
         reason = first_refusal(candidate, watchlist, now)
         if reason is None:
             kept.append(candidate)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, SINGLE, Candidate, most_bytes
+from bot.hub.discovery.meant_files import explain_unclear
 from bot.hub.licences import declare_licences, licence_refusal
 from bot.watchlist.watchlist import Watchlist
-from merging.errors import MergingError
 from merging.kinds import KINDS, find_refusal
 from merging.kinds.kind import read_architectures
 from merging.pickles.names import PICKLED_ADAPTER, SINGLE_PICKLE
 from merging.pipelines.index import find_files_fault
-from merging.pipelines.lora_files import choose_lora_file
 from templates.escaping import plain
 
 OWN_TAG = "shoal-merge"
@@ -76,7 +74,10 @@ def private(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | No
 
 
 def not_whole(candidate: Candidate, _: object, __: object) -> str | None:
-    """An adapter holds differences, not a model."""
+    """An adapter holds differences, not a model; and a part of a model is read within another one."""
+    if candidate.is_part:
+        what = "a denoiser alone" if candidate.denoiser_files else "a checkpoint in one file"
+        return f"it is {what}, not a whole pipeline in folders"
     if candidate.is_adapter or "adapter" in (candidate.relation, candidate.inferred_relation):
         return "it is an adapter, not a whole model"
     return None
@@ -87,31 +88,16 @@ def adapter_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) 
     if candidate.is_adapter:
         wanted = watchlist.watch.adapters or candidate.pinned is not None
         return None if wanted else "it is an adapter, and watch.adapters is false"
-    if KINDS[watchlist.kind].loose_adapters:
-        return _unclear_lora(candidate)
+    if KINDS[watchlist.kind].loose_parts or candidate.is_part:
+        return None
     if "adapter" in (candidate.relation, candidate.inferred_relation):
         return f"it is an adapter without {ADAPTER_CONFIG}: only LoRA adapters that peft saved can be merged"
     return None
 
 
-def _unclear_lora(candidate: Candidate) -> str | None:
-    """Why a repo that is said to be a LoRA is not taken as one; None of all others."""
-    if candidate.is_pipeline or not candidate.is_said_to_be_adapter:
-        return None
-    found = sorted(file.path for file in candidate.files if file.path.endswith((".safetensors", *_PICKLES)))
-    several = f"one LoRA in safetensors is needed, and it has {', '.join(found[:3])[:120] or 'none'}"
-    return f"it is an adapter: {several}{' …' if len(found) > 3 else ''}"
-
-
-def with_lora_file(candidate: Candidate, watchlist: Watchlist) -> Candidate:
-    """A repo that is a LoRA in one file, with that file; all others as they are."""
-    loose = KINDS[watchlist.kind].loose_adapters and candidate.is_said_to_be_adapter
-    if not loose or candidate.is_pipeline or candidate.is_adapter:
-        return candidate
-    try:
-        return replace(candidate, adapter_file=choose_lora_file(file.path for file in candidate.files))
-    except MergingError:
-        return candidate  # `adapter_not_wanted` says why
+def unclear(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
+    """A LoRA, a checkpoint or a denoiser of which nobody can tell what files are meant."""
+    return explain_unclear(candidate, watchlist.kind)
 
 
 def quantised(candidate: Candidate, _: object, __: object) -> str | None:
@@ -127,7 +113,8 @@ def quantised(candidate: Candidate, _: object, __: object) -> str | None:
     found = sorted(_QUANTISER_TAGS & tags)
     if candidate.relation == "quantized":
         found.append("as its card says")
-    if not (candidate.has_whole_weights or candidate.is_pipeline):  # the Hub does not count a pipeline's weights
+    counted = not (candidate.is_pipeline or candidate.is_part)  # the Hub does not count these weights
+    if counted and not candidate.has_whole_weights:
         found += sorted(_COPY_TAGS & tags)
         if candidate.inferred_relation == "quantized":
             found.append("as the Hub lists it")
@@ -145,7 +132,7 @@ def custom_code(candidate: Candidate, _: object, __: object) -> str | None:
 def no_safetensors(candidate: Candidate, _: object, __: object) -> str | None:
     """Weights are read from safetensors, or converted from what transformers pickled (see `pickled`)."""
     paths = [file.path for file in candidate.files]
-    if candidate.adapter_file is not None:
+    if candidate.meant_file is not None or candidate.is_part:
         return None
     if candidate.is_adapter:
         return _no_adapter_weights(paths)
@@ -175,13 +162,14 @@ def _no_adapter_weights(paths: Collection[str]) -> str | None:
 
 def unsupported_kind(candidate: Candidate, _: object, __: object) -> str | None:
     """Only models of a known kind can be merged."""
-    return None if candidate.is_adapter or candidate.about is None else find_refusal(candidate.about)
+    within = candidate.is_adapter or candidate.is_part
+    return None if within or candidate.about is None else find_refusal(candidate.about)
 
 
 def other_kind(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """Only models of the watchlist's kind can be merged, and of kinds that can be a part of it."""
-    if candidate.is_adapter or candidate.about is None:
-        return None
+    if candidate.is_adapter or candidate.is_part or candidate.about is None:
+        return None  # these are compared with their base, or with the carrier
     kinds = (watchlist.kind, *KINDS[watchlist.kind].inner_kinds)
     return find_refusal(candidate.about, [KINDS[name] for name in kinds])
 
@@ -189,8 +177,8 @@ def other_kind(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str |
 def architecture_not_wanted(candidate: Candidate, watchlist: Watchlist, _: datetime) -> str | None:
     """The watchlist's list of architectures."""
     listed = watchlist.watch.architectures
-    if candidate.is_adapter:
-        return None  # its base has one
+    if candidate.is_adapter or candidate.is_part:
+        return None  # its base has one, or the carrier
     found = read_architectures(candidate.about or {})
     if listed and found and not set(found) & set(listed):
         return f"its architecture {found[0][:60]} is not in watch.architectures"
@@ -326,7 +314,7 @@ RULES: tuple[RefusalRule, ...] = (
     own_merge,
     author_denied,
     author_not_allowed,
-    *(adapter_not_wanted if rule is not_whole else rule for rule in SAFETY),
+    *(another for rule in SAFETY for another in ((adapter_not_wanted, unclear) if rule is not_whole else (rule,))),
     architecture_not_wanted,
     licence_not_wanted,
     wrong_size,

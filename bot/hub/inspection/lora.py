@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate
+from bot.hub.discovery.meant_files import with_checkpoint, with_lora
 from bot.hub.inspection.member import RemoteWeights, Unfit
 from bot.hub.inspection.reading import read_remote_headers
 from merging.errors import MergingError
 from merging.pipelines.index import DENOISER, component_name
-from merging.pipelines.lora_files import choose_lora_file
 from merging.sources.family import TensorHeader
 from templates.escaping import plain
 
@@ -20,17 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def choose_adapter_file(candidate: Candidate, file: str | None) -> Candidate:
-    """The candidate with the file that is meant: the named one, or its only LoRA. Unfit if there is none."""
-    paths = [one.path for one in candidate.files]
+def choose_lora(candidate: Candidate, file: str | None) -> Candidate:
+    """The candidate with the LoRA that is meant: the named file, or its only LoRA. Unfit if there is none."""
     try:
-        found = choose_lora_file(paths) if file is None else file
+        return with_lora(candidate, file)
     except MergingError as error:
         raise Unfit(plain(str(error))) from error
-    if found not in paths:
-        others = [path for path in paths if path.endswith(".safetensors")]
-        raise Unfit(f"it has no file {found}, but {plain(', '.join(others[:3])) or 'none in safetensors'}")
-    return replace(candidate, adapter_file=found)
+
+
+def tell_file(hub: Hub, candidate: Candidate) -> Candidate:
+    """The candidate with its file as what it is, a LoRA or a checkpoint: the names of its tensors tell.
+
+    Raises as `inspect_lora`.
+    """
+    if (file := candidate.meant_file) is None:
+        return candidate
+    try:
+        headers = read_remote_headers(hub, candidate, file)
+    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
+        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
+    return (with_lora if any("lora" in name for name in headers) else with_checkpoint)(candidate, file)
 
 
 def inspect_lora(
@@ -46,7 +54,7 @@ def inspect_lora(
     """
     from merging.pipelines.lora import check_lora  # with torch
 
-    file = candidate.adapter_file
+    file = candidate.lora_file
     assert file is not None  # chosen before
     if (found := candidate.file(file)) is None or found.size is None:
         raise Unfit(f"the Hub does not give the size of its {file}")

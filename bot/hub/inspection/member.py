@@ -14,7 +14,7 @@ from merging.dtypes import BITS
 from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.kinds.kind import NO_COMPONENTS, Components
-from merging.models.components import language_names, read_components
+from merging.models.components import lacked_components, language_names, read_components
 from merging.models.experts import Experts, read_experts
 from merging.models.settings import language_settings
 from merging.sources.family import TensorHeader
@@ -53,7 +53,7 @@ class RemoteWeights:
     @property
     def ref(self) -> ModelId:
         """The model in a recipe."""
-        return ModelId(self.candidate.repo, self.candidate.sha, file=self.candidate.adapter_file)
+        return ModelId(self.candidate.repo, self.candidate.sha, file=self.candidate.meant_file)
 
     @property
     def weight_bytes(self) -> int:
@@ -94,6 +94,8 @@ class Member:
     processor: the settings of what turns inputs other than texts into tensors, or of a pipeline's scheduler; none of a
     kind that has neither.
     tokenizers: the meaning of the tokenizer of each text encoder, by its folder; none of a model that has one.
+    partial: whether it is only a part of a model, such as a denoiser alone: config, processor and tokenizers are those
+    of the carrier, within which it is read.
     """
 
     candidate: Candidate
@@ -108,6 +110,7 @@ class Member:
     stored: Mapping[str, TensorHeader] | None = None
     processor: Mapping[str, object] = field(default_factory=dict)
     tokenizers: Mapping[str, TokenizerDigests] = field(default_factory=dict)
+    partial: bool = False
 
     @property
     def repo(self) -> str:
@@ -123,7 +126,7 @@ class Member:
     def ref(self) -> ModelId:
         """The model in a recipe; with its adapter if it has one."""
         if self.adaptation is None:
-            return ModelId(self.repo, self.sha)
+            return self.remotes[0].ref
         return replace(self.adaptation.base.ref, adapter=self.adaptation.adapter.ref)
 
     @property
@@ -152,7 +155,13 @@ class Member:
         """Its components, the one that is searched first; none of a model that is nothing else."""
         if not KINDS[self.kind].other_components:
             return NO_COMPONENTS
-        return read_components(self.config, f"the config of {self.repo}")
+        found = read_components(self.config, f"the config of {self.repo}")
+        lacking = lacked_components(found, self.headers) if self.partial else ()
+        return {name: paths for name, paths in found.items() if name not in lacking}
+
+    def is_part_of(self, kind: str) -> bool:
+        """Whether it is only a part of a model of a kind: of an inner kind, or without some components of its own."""
+        return self.partial or self.kind != kind
 
     @cached_property
     def layers(self) -> int:
@@ -214,7 +223,7 @@ class Member:
         shapes = {name: header.shape for name, header in adapter.headers.items()}
         named = {name: _LORA_DOWN.sub(lambda found: _LORA_UP[found[0]], name) for name in shapes}
         pairs = [(down, up) for down, up in named.items() if down != up]
-        width = 2 if BITS[self.dtype] == 16 and adapter.candidate.adapter_file is None else 4
+        width = 2 if BITS[self.dtype] == 16 and adapter.candidate.lora_file is None else 4
         return width * sum(math.prod(shapes[down][1:]) * shapes[up][0] for down, up in pairs)
 
     @cached_property

@@ -94,9 +94,11 @@ def _components_mismatch(carrier: Member, other: Member, uses: Mapping[str, str]
     if changes and merged.isdisjoint(changes):
         return f"its LoRA changes the {' and the '.join(changes)} alone, which merges take from {carrier.repo}"
     for component, use in uses.items():
-        if use == "keep" or component not in carrier.components or not other.components:
+        if use == "keep" or component not in carrier.components:
             continue
         if component not in other.components:
+            if other.is_part_of(carrier.kind):
+                continue
             return f"it has no {component}"
         if use == "choose" and other.adaptation is not None and component in other.adaptation.changes:
             return f"its LoRA changes the {component}, which is taken whole; write search.components.{component}: merge"

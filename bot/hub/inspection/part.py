@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate
+from bot.hub.discovery.meant_files import with_checkpoint, with_denoiser
 from bot.hub.discovery.rules import PART, first_refusal_among
-from bot.hub.inspection.lora import choose_adapter_file
-from bot.hub.inspection.member import RemoteWeights, Unfit
-from bot.hub.inspection.reading import check_measured, read_remote_headers, read_remote_json, read_shards
+from bot.hub.inspection.member import Member, RemoteWeights, Unfit
+from bot.hub.inspection.reading import (
+    check_config,
+    check_measured,
+    read_remote_headers,
+    read_remote_json,
+    read_shards,
+)
 from merging.errors import MergingError
-from merging.pipelines.partial.lone_denoiser import CONFIG, denoiser_files, find_lone_denoiser
+from merging.kinds import KINDS
+from merging.pipelines.partial.denoiser_files import CONFIG, denoiser_files, find_lone_denoiser
 from templates.escaping import plain
 
 if TYPE_CHECKING:
@@ -27,16 +33,36 @@ def choose_part(candidate: Candidate, file: str | None) -> Candidate | None:
 
     Unfit for a file that is not there, and for a denoiser without whole weights in safetensors.
     """
-    if file is not None:
-        return choose_adapter_file(candidate, file)
-    paths = [one.path for one in candidate.files]
-    if (place := find_lone_denoiser(paths)) is None:
-        return None
     try:
-        weights = denoiser_files(paths, place).paths
+        found = with_denoiser(candidate) if file is None else with_checkpoint(candidate, file)
     except MergingError as error:
-        raise Unfit(str(error)) from error
-    return replace(candidate, part_files=frozenset({_within(place, CONFIG), *weights}))
+        raise Unfit(plain(str(error))) from error
+    return found if found.is_part else None
+
+
+def read_part(hub: Hub, candidate: Candidate) -> RemoteWeights:
+    """A part in its files, before it is compared with a carrier.
+
+    Raises:
+        Unfit: it is none that can be merged.
+        ShoalError: the Hub cannot be asked.
+    """
+    if reason := first_refusal_among(PART, candidate):
+        raise Unfit(f"{reason}; name another model")
+    check_measured(candidate)
+    try:
+        if (file := candidate.checkpoint_file) is not None:
+            return RemoteWeights(candidate, read_remote_headers(hub, candidate, file))
+        paths = [one.path for one in candidate.files]
+        place = find_lone_denoiser(paths) or ""
+        files = denoiser_files(paths, place)
+        single, index = _within(place, files.single), _within(place, files.index)
+        shards = read_shards(hub, candidate, single, index, read_remote_headers)
+        return RemoteWeights(candidate, {name: one for headers in shards.values() for name, one in headers.items()})
+    except MergingError as error:
+        raise Unfit(plain(str(error))) from error
+    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
+        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
 def inspect_part(
@@ -44,37 +70,44 @@ def inspect_part(
 ) -> tuple[RemoteWeights, PipelineWeights]:
     """A part in its files, and its tensors by the names that merges have, of which none can be read yet.
 
-    carrier: its config. label: its name in errors.
-
-    Raises:
-        Unfit: it is none that can be merged, or it does not fit the carrier.
-        ShoalError: the Hub cannot be asked.
+    carrier: its config. label: its name in errors. Raises as `read_part`, and Unfit if it does not fit the carrier.
     """
     from merging.models.stored_model import HeaderOnlyWeights  # with torch
     from merging.pipelines.partial.lone_denoiser import place_denoiser
     from merging.pipelines.partial.single_file import convert_single_file
 
-    if reason := first_refusal_among(PART, candidate):
-        raise Unfit(f"{reason}; name another model")
-    check_measured(candidate)
+    remote = read_part(hub, candidate)
+    weights = HeaderOnlyWeights(candidate.repo, remote.headers)
     try:
-        if (file := candidate.adapter_file) is not None:
-            headers = read_remote_headers(hub, candidate, file)
-            weights = HeaderOnlyWeights(candidate.repo, headers)
-            return RemoteWeights(candidate, headers), convert_single_file(Path(file), weights, carrier, label)
-        paths = [one.path for one in candidate.files]
-        place = find_lone_denoiser(paths) or ""
-        files, config = denoiser_files(paths, place), read_remote_json(hub, candidate, _within(place, CONFIG))
-        single, index = _within(place, files.single), _within(place, files.index)
-        shards = read_shards(hub, candidate, single, index, read_remote_headers)
-        headers = {name: header for found in shards.values() for name, header in found.items()}
-        weights = HeaderOnlyWeights(candidate.repo, headers)
-        return RemoteWeights(candidate, headers), place_denoiser(Path(candidate.repo), weights, carrier, config)
+        if (file := candidate.checkpoint_file) is not None:
+            return remote, convert_single_file(Path(file), weights, carrier, label)
+        place = find_lone_denoiser(one.path for one in candidate.files) or ""
+        config = read_remote_json(hub, candidate, _within(place, CONFIG))
+        check_config(config)
+        return remote, place_denoiser(Path(candidate.repo), weights, carrier, config)
     except MergingError as error:
         raise Unfit(plain(str(error))) from error
     except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
         raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
+def inspect_within(hub: Hub, candidate: Candidate, carrier: Member) -> Member:
+    """A part as a member of a pool: all that it lacks is the carrier's. Raises as `inspect_part`."""
+    remote, weights = inspect_part(hub, candidate, carrier.config, carrier.repo)
+    return Member(
+        candidate=candidate,
+        headers=weights.headers,
+        settings=KINDS[carrier.kind].read_settings(weights.config, carrier.layers),
+        tokenizer=None,
+        pieces=None,
+        kind=carrier.kind,
+        config=weights.config,
+        stored=remote.headers,
+        processor=carrier.processor,
+        tokenizers=carrier.tokenizers,
+        partial=True,
+    )
+
+
 def _within(place: str, name: str) -> str:
-    return f"{place}/{name}" if place else name
+    return f"{place}/{name}" if place and name else name

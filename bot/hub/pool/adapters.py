@@ -60,9 +60,9 @@ class AdapterBases:
             Unfit: its base is gone, may not be used, or is another than its card says; or it does not fit the base.
             ShoalError: the Hub cannot be asked.
         """
-        if candidate.adapter_file is not None:
+        if candidate.lora_file is not None:
             return self._inspect_lora(candidate)
-        if KINDS[self.watchlist.kind].loose_adapters:
+        if KINDS[self.watchlist.kind].loose_parts:
             raise Unfit("it is an adapter as peft saves them; LoRAs in one file are taken, as diffusers saves them")
         settings = read_adapter_settings(self.hub, candidate)
         named = self.look_up(settings.base.repo)

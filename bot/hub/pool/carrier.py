@@ -34,7 +34,7 @@ def choose_carrier(
     """
     if not KINDS[watchlist.kind].other_components:
         return None
-    whole = [one for one in (*members, *([base] if base else [])) if one.kind == watchlist.kind]
+    whole = [one for one in (*members, *([base] if base else [])) if not one.is_part_of(watchlist.kind)]
     uses = watchlist.search.components
     whole.sort(key=lambda one: one.adaptation is not None)
     if watchlist.carrier != "auto":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache, partial
 
 from bot.errors import ShoalError
 from bot.hub.client import Hub
-from bot.hub.discovery.candidate import Candidate, Verdict
+from bot.hub.discovery.candidate import Verdict
 from bot.hub.discovery.listing import (
     LookUp,
     discover_candidates,
@@ -17,23 +16,21 @@ from bot.hub.discovery.listing import (
     query_declared,
     with_statements,
 )
-from bot.hub.discovery.rules import wrong_size
-from bot.hub.inspection.member import Member, Unfit
-from bot.hub.inspection.reading import inspect_base, inspect_source
+from bot.hub.inspection.member import Member
+from bot.hub.inspection.reading import inspect_base
 from bot.hub.licences import DeclaredLicence, licence_refusal
 from bot.hub.pool.adapters import AdapterBases
-from bot.hub.pool.carrier import check_named_carrier, check_picture_size, choose_carrier
+from bot.hub.pool.carrier import check_named_carrier, check_picture_size
 from bot.hub.pool.choice import choose_by_rank
 from bot.hub.pool.family import drop_duplicates, keep_one_family
 from bot.hub.pool.last_stage import find_last_stage
 from bot.hub.pool.lineage import Licensed, Lineage, find_ancestors, member_licences, refuse_licences
+from bot.hub.pool.members import OnProgress, inspect_members
 from bot.hub.pool.pool import Family, NoPool, Pool, assemble_family, explain_too_few
 from bot.hub.pool.unite import keep_unitable, read_from_hub, with_vocabulary
 from bot.hub.pool.vocabulary import SAME
 from bot.watchlist.load import UnfitValueError
 from bot.watchlist.watchlist import Watchlist
-
-OnProgress = Callable[[str], None]
 
 
 def take_first(hub: Hub, watchlist: Watchlist, family: Family) -> Pool:
@@ -66,8 +63,8 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
     if inspected_base is not None:
         _check_licences(inspected_base, lineage, watchlist.noncommercial, "base", "base")
     bases = AdapterBases.of(hub, watchlist, now, look_up, inspected_base, found.candidates)
-    members, unfit = _inspect_candidates(hub, watchlist, found.candidates, bases, now, on_progress)
-    carrier = choose_carrier(watchlist, members, inspected_base, look_up, [*unfit, *found.refused])
+    inspected = inspect_members(hub, watchlist, found.candidates, found.refused, bases, on_progress)
+    members, carrier = inspected.members, inspected.carrier
     united = watchlist.search.vocabulary != SAME
     components = watchlist.search.components
     related, unrelated = keep_one_family(members, carrier or inspected_base, united=united, components=components)
@@ -83,7 +80,7 @@ def find_family(hub: Hub, watchlist: Watchlist, now: datetime, on_progress: OnPr
         on_progress("comparing tokenizers")
         licensed, strange = keep_unitable(licensed, inspected_base, read_from_hub(hub))
         forbidden += strange
-    verdicts = [*forbidden, *duplicates, *unrelated, *unfit, *found.refused]
+    verdicts = [*forbidden, *duplicates, *unrelated, *inspected.unfit, *found.refused]
     check_named_carrier(watchlist, [*licensed, *([inspected_base] if inspected_base else [])], look_up, verdicts)
     family = assemble_family(
         inspected_base,
@@ -123,31 +120,3 @@ def _check_licences(given: Licensed, lineage: Lineage, noncommercial: bool, key:
     for entry in member_licences(given, lineage):
         if reason := licence_refusal(entry, noncommercial=noncommercial):
             raise ShoalError(f"{key}: got {given.repo!r}: {reason}; name another {what} in the watchlist")
-
-
-def _inspect_candidates(
-    hub: Hub,
-    watchlist: Watchlist,
-    candidates: Sequence[Candidate],
-    bases: AdapterBases,
-    now: datetime,
-    on_progress: OnProgress,
-) -> tuple[list[Member], list[Verdict]]:
-    members, unfit = [], []
-    for number, candidate in enumerate(candidates, 1):
-        on_progress(f"reading headers {number}/{len(candidates)}: {candidate.repo}")
-        if bases.base is not None and candidate.repo == bases.base.repo:
-            unfit.append(candidate.refuse("it is the base of the others"))
-            continue
-        try:
-            member = bases.inspect(candidate) if candidate.is_adapter else inspect_source(hub, candidate)
-        except Unfit as error:
-            unfit.append(candidate.refuse(str(error)))
-            continue
-        # The Hub counts the parameters of safetensors alone.
-        counted = replace(candidate, parameters=candidate.parameters or member.parameters)
-        if reason := wrong_size(counted, watchlist, now):
-            unfit.append(candidate.refuse(reason))
-        else:
-            members.append(member)
-    return members, unfit

@@ -10,7 +10,7 @@ from bot.hub.discovery.candidate import ADAPTER_CONFIG, Candidate
 from bot.hub.discovery.listing import find_named
 from bot.hub.discovery.rules import LAST_STAGE, first_refusal
 from bot.hub.inspection.adapter import inspect_adapter, read_adapter_settings
-from bot.hub.inspection.lora import choose_adapter_file, inspect_lora
+from bot.hub.inspection.lora import choose_lora, inspect_lora
 from bot.hub.inspection.member import Member, RemoteWeights, Unfit
 from bot.watchlist.watchlist import Watchlist
 
@@ -28,7 +28,7 @@ def find_last_stage(hub: Hub, watchlist: Watchlist, whole: Member, now: datetime
         return None
     candidate = find_named(hub, stage.adapter, f"{_KEY}.adapter")
     try:
-        found = _inspect(hub, candidate, stage.file, whole)
+        found = _inspect(hub, candidate, stage.adapter.file, whole)
     except Unfit as error:
         raise ShoalError(f"{_KEY}: got {candidate.repo!r}: {error}; name another adapter in the watchlist") from error
     if reason := first_refusal(found.candidate, watchlist, now, LAST_STAGE):
@@ -38,9 +38,7 @@ def find_last_stage(hub: Hub, watchlist: Watchlist, whole: Member, now: datetime
 
 def _inspect(hub: Hub, candidate: Candidate, file: str | None, whole: Member) -> RemoteWeights:
     if whole.candidate.is_pipeline:
-        return inspect_lora(hub, choose_adapter_file(candidate, file), whole.config, whole.headers)[0]
-    if file is not None:
-        raise Unfit(f"file: got {file!r}: it is read from the files that peft saves; leave the key out")
+        return inspect_lora(hub, choose_lora(candidate, file), whole.config, whole.headers)[0]
     if candidate.file(ADAPTER_CONFIG) is None:
         raise Unfit(f"it has no {ADAPTER_CONFIG}: only LoRA adapters that peft saved can be added to such models")
     adaptation = inspect_adapter(hub, candidate, read_adapter_settings(hub, candidate), whole).adaptation

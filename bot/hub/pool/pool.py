@@ -258,7 +258,7 @@ def merged_headers(family: Family, member: Member) -> dict[str, TensorHeader]:
 
 def _keep_carrier(kind: str, carrier: ModelId, members: Sequence[Member], refused: Sequence[Verdict]) -> Member:
     """The carrier among some members; the first that can take its place, if it is gone. NoPool if there is none."""
-    whole = [member for member in members if member.kind == kind]
+    whole = [member for member in members if not member.is_part_of(kind)]
     if not whole:
         raise NoPool(f"no source of kind {kind} is left, and merges need one as their carrier", tuple(refused))
     return next((member for member in whole if member.ref == carrier), whole[0])
@@ -286,9 +286,12 @@ def _accept(base: Member | None, sources: Iterable[Member], carrier: Member | No
 
 def describe_last_stage(adapter: Candidate) -> Verdict:
     """The verdict that accepts the adapter of the last stage."""
-    file = f" ({adapter.adapter_file})" if adapter.adapter_file else ""
-    reason = f"the last stage: an adapter{file} that is added to merges, {adapter.licence}"
+    reason = f"the last stage: an adapter{_in_file(adapter)} that is added to merges, {adapter.licence}"
     return Verdict(adapter.repo, adapter.sha, True, reason)
+
+
+def _in_file(candidate: Candidate) -> str:
+    return f" ({candidate.meant_file})" if candidate.meant_file else ""
 
 
 def _with_base(members: Sequence[Member], base: Member | None) -> tuple[Member, ...]:
@@ -300,7 +303,7 @@ def _acceptance_reason(source: Member, base: Member | None, leader: Member) -> s
     family = f"of the family of {base.repo}" if base else "of one family with the others"
     if source.adaptation is not None:
         changes = f" that changes the {' and the '.join(changed)}" if (changed := source.adaptation.changes) else ""
-        family = f"an adapter on {source.adaptation.base.repo}{changes}, {family}"
+        family = f"an adapter{_in_file(source.candidate)} on {source.adaptation.base.repo}{changes}, {family}"
     beside = source.candidate.flagged_beside
     warning = f"; the Hub's security scan warns of {plain(beside[0])[:60]}, which is not fetched" if beside else ""
     size = f"{source.parameters:,} parameters"
@@ -317,6 +320,9 @@ def _describe_role(source: Member, carrier: Member | None) -> str:
         return ""
     if source is carrier:
         return "; the carrier: merges have its settings and its own other components"
+    if source.partial:
+        held = f"{' and '.join(source.components)}{_in_file(source.candidate)}"
+        return f"; its {held} within {carrier.repo}, which gives all else"
     return "" if source.kind == carrier.kind else f"; merged into the language model of {carrier.repo}"
 
 

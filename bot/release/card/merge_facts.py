@@ -29,7 +29,8 @@ class SourceFacts:
     """A Hub repository at the commit whose weights went into the release.
 
     note: what a user meets in its config, and not in the release's; "" if there is nothing.
-    adapted: its base, if it is an adapter.
+    adapted: its base, if it is an adapter. parts: the components that it has, if it is only a part of a model. file:
+    the one of its files that is meant; None where a repo as a whole is.
     """
 
     repo: str
@@ -37,6 +38,8 @@ class SourceFacts:
     licence: str
     note: str = ""
     adapted: BaseFacts | None = None
+    parts: tuple[str, ...] = ()
+    file: str | None = None
 
 
 @dataclass(frozen=True)

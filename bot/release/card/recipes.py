@@ -67,7 +67,9 @@ def last_stage_facts(recipe: Recipe, pool: Pool) -> SourceFacts | None:
 def source_facts(member: Member, pool: Pool) -> SourceFacts:
     """A member of the pool as the card names it."""
     note = note_differences(pool.leader, member) or ""
-    own = SourceFacts(member.repo, member.sha, member.candidate.licence or "unknown", note)
+    parts = tuple(member.components) if member.partial else ()
+    licence, file = member.candidate.licence or "unknown", member.candidate.meant_file
+    own = SourceFacts(member.repo, member.sha, licence, note, parts=parts, file=file)
     if member.adaptation is None:
         return own
     base = member.adaptation.base

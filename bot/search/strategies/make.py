@@ -90,14 +90,16 @@ def _partition(search: SearchSection, pool: Pool) -> Partition:
         return groups
     _check_components(search, pool)
     uses = {name: search.components.get(name, "keep") for name in list(whole.components)[1:]}
-    parts = [member.ref for member in pool.members if member.kind != pool.kind]
+    for member in pool.members:
+        if member.is_part_of(pool.kind):
+            groups = groups.lacking([member.ref], having=member.components)
     kept = {name: pool.carrier for name, use in uses.items() if use == "keep"}
-    return groups.lacking(parts).taking(kept | dict.fromkeys(name for name, use in uses.items() if use == "choose"))
+    return groups.taking(kept | dict.fromkeys(name for name, use in uses.items() if use == "choose"))
 
 
 def _is_alike(pool: Pool, component: str) -> bool:
     """Whether the component can be merged of all of the pool's models that are whole."""
-    whole = [member for member in pool.members if member.kind == pool.kind]
+    whole = [member for member in pool.members if not member.is_part_of(pool.kind)]
     having = [member for member in whole if component in member.components]
     return having == whole and not any(find_component_mismatch(pool.prototype, one, component) for one in having)
 
@@ -112,6 +114,6 @@ def _check_components(search: SearchSection, pool: Pool) -> None:
         having = [source for source in pool.sources if name in source.components]
         if use != "keep" and len(having) < 2:
             raise UnfitValueError(path, use, f"only {len(having)} of the sources has one; write keep")
-        if use == "merge" and METHODS[search.method].needs_base and pool.base and pool.base.kind != pool.kind:
+        if use == "merge" and METHODS[search.method].needs_base and pool.base and pool.base.is_part_of(pool.kind):
             why = f"the base {pool.base.repo} has none, and {search.method} needs it; write keep, or name another base"
             raise UnfitValueError(path, use, why)

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from merging.errors import MergingError
 from merging.pipelines.diffusers_classes import is_known_class
-from merging.pipelines.index import COMPONENTS_KEY, DENOISERS, INDEX, WeightFiles, denoiser_folder, weight_files
+from merging.pipelines.index import COMPONENTS_KEY, INDEX, denoiser_folder
+from merging.pipelines.partial.denoiser_files import CONFIG, denoiser_files, find_lone_denoiser
 from merging.pipelines.weights import PipelineWeights
 from merging.sources.checkpoint import Checkpoint
 from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
-
-CONFIG = "config.json"
-
-
-def find_lone_denoiser(files: Iterable[str]) -> str | None:
-    """The place of a denoiser among a repo's files: "" for the top, or "unet" or "transformer"; None if there is none.
-
-    files: the paths of a repo that may hold one. A pipeline has an index, and is none.
-    """
-    paths = set(files)
-    if INDEX in paths:
-        return None
-    if CONFIG in paths and any(path.startswith("diffusion_pytorch_model") for path in paths):
-        return ""
-    return next((folder for folder in DENOISERS if f"{folder}/{CONFIG}" in paths), None)
 
 
 def within_carrier(carrier: Mapping[str, Any], denoiser: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,18 +23,6 @@ def within_carrier(carrier: Mapping[str, Any], denoiser: Mapping[str, Any]) -> d
         raise MergingError(f"its {folder} is {class_name[:60]}, not a class of diffusers")
     components = {**carrier[COMPONENTS_KEY], folder: denoiser}
     return {**carrier, folder: ["diffusers", class_name], COMPONENTS_KEY: components}
-
-
-def denoiser_files(files: Iterable[str], place: str) -> WeightFiles:
-    """The weight files of the denoiser at a place that `find_lone_denoiser` gave; MergingError if none are whole.
-
-    files: the paths of all that is there. The result's are within the place, but for its `paths`.
-    """
-    start = f"{place}/" if place else ""
-    inside = [path.removeprefix(start) for path in files if path.startswith(start)]
-    folder = place or DENOISERS[0]
-    found = weight_files({folder: ["diffusers", "Model"]}, [f"{folder}/{name}" for name in inside])[folder]
-    return replace(found, folder=place)
 
 
 def open_denoiser(folder: Path) -> Checkpoint:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from merging.pipelines.partial.lone_denoiser import find_lone_denoiser, open_lone_denoiser
+from merging.pipelines.partial.denoiser_files import find_lone_denoiser
+from merging.pipelines.partial.lone_denoiser import open_lone_denoiser
 from merging.pipelines.partial.single_file import open_single_file
 from merging.pipelines.weights import PipelineWeights
 

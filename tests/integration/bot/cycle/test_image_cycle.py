@@ -32,9 +32,20 @@ from bot.search.results import MeasuredRow
 from bot.verify_command.verify import Verifier
 from bot.watchlist.watchlist import Watchlist
 from fixtures.cycles import NAMESPACE, SCORED_BEFORE_DEATH, Listener, SharedWorkers, client, run_and_die
-from fixtures.image_pool import BASE, CHALK, INK, OIL, TAG, publish_image_pool, write_image_tasks
+from fixtures.image_pool import (
+    BASE,
+    CHALK,
+    INK,
+    OIL,
+    TAG,
+    image_card,
+    make_pipelines,
+    pipeline_files,
+    publish_image_pool,
+    write_image_tasks,
+)
 from fixtures.tiny_pipelines import draw
-from localhub import Running, running
+from localhub import Running, Store, running
 from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.recipes.weight_merge import WeightMerge
@@ -72,6 +83,15 @@ def make_watchlist(tasks: Path) -> Watchlist:
     )
 
 
+def publish_pool(store: Store) -> None:
+    """The pool of image generators, of which one is there as its denoiser alone."""
+    publish_image_pool(store)
+    files = pipeline_files(make_pipelines()[CHALK])
+    alone = {path.removeprefix("unet/"): content for path, content in files.items() if path.startswith("unet/")}
+    store.delete_repo(CHALK)
+    store.commit(CHALK, {**alone, "README.md": image_card(CHALK)})
+
+
 @dataclass(frozen=True)
 class Finished:
     """scored: (digest of a recipe, of an evaluation set) of each score that was taken, in both runs."""
@@ -104,7 +124,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("brush")
     watchlist, workers = make_watchlist(write_image_tasks(folder / "tasks", 64)), SharedWorkers()
     with running(folder / "hub") as server:
-        fill_hub(server.store, NAMESPACE, lambda _: publish_image_pool(server.store))
+        fill_hub(server.store, NAMESPACE, lambda _: publish_pool(server.store))
         home, scored = Home(folder / "home"), []
         genuine = Ledger.record_evaluation
 
@@ -123,7 +143,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
 def test_a_merge_of_denoisers_is_published(finished: Finished) -> None:
     cycle = finished.ledger.cycle(CYCLE)
     assert cycle.state is State.PUBLISHED, cycle.note
-    assert {one.repo for one in finished.ledger.verdicts(CYCLE) if one.accepted} == {OIL, CHALK, INK}
+    accepted = {one.repo: one.reason for one in finished.ledger.verdicts(CYCLE) if one.accepted}
+    assert accepted.keys() == {OIL, CHALK, INK}
+    assert accepted[CHALK].endswith(f"; its denoiser within {OIL}, which gives all else")
     rows = finished.ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...])
     scores = {row.name: [score.mean for score in row.scores] for row in rows or ()}
     assert scores.keys() >= {OIL, CHALK, INK, BASE, "linear mean"}
@@ -140,9 +162,10 @@ def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(fini
     recipe, folders = finished.recipe, finished.folders
     loaded = DiffusionPipeline.from_pretrained(finished.folder)
     assert recipe.carrier is not None
-    live = KINDS["image"].live(folders[recipe.carrier], open_sources(folders, folders), dtype="float32")
+    opened = open_sources(folders, folders, folders[recipe.carrier])
+    live = KINDS["image"].live(folders[recipe.carrier], opened, dtype="float32")
     assert np.array_equal(draw(loaded), draw(recipe.live_model(live)))
-    states = {model: DiffusionPipeline.from_pretrained(place).unet.state_dict() for model, place in folders.items()}
+    states = {model: make_pipelines()[model.name].unet.state_dict() for model in folders}
     weights = dict(recipe.parameters)["weight"]
     for name, tensor in loaded.unet.state_dict().items():
         base = states[recipe.base][name]
@@ -172,7 +195,7 @@ def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(
     release = finished.release
     gallery = finished.ledger.kept(CYCLE, f"gallery {release.role}", Gallery)
     assert gallery is not None and len(gallery.rows) == GALLERY_ROWS
-    assert [name for name, _ in gallery.columns] == [BASE, OIL, CHALK, INK, "linear mean", release.recipe]
+    assert [name for name, _ in gallery.columns] == [BASE, OIL, CHALK, "linear mean", release.recipe]
     assert {row.item.skill for row in gallery.rows} == {"shapes", "places"}
     hub = client(finished.server)
     for name, content in gallery_files(gallery, release.repo):
@@ -183,6 +206,7 @@ def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(
     drawn = loaded(row.question.prompt, generator=noise, **row.question.drawing.arguments).images[0]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(row.own))), np.asarray(drawn))
     card = (finished.folder / "README.md").read_text("utf-8")
+    assert f"| {CHALK}<br><sub>its denoiser" in card and f"| {OIL}<br><sub>source</sub> |" in card
     assert "## What it draws" in card and f"| {row.question.drawing.seed} |" in card
     report = finished.home.report(CYCLE).read_text("utf-8")
     assert "How pictures were judged" in report and f"| {release.role} | 32 | 0 | 0 | 0 | 0 |" in report

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -22,11 +26,13 @@ from bot.cycle.run import run_cycle
 from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.client import Hub
-from bot.hub.discovery.rules import first_refusal, with_lora_file
+from bot.hub.discovery.meant_files import with_meant_files
+from bot.hub.discovery.rules import first_refusal
 from bot.hub.download import Fetched, fetch_pool
 from bot.hub.pool.find import find_family, take_first
 from bot.hub.pool.pool import Pool
 from bot.hub.resolver import Resolver, differences_folder, open_sources
+from bot.release.write import write_release_folder
 from bot.scoring.resources import Resources
 from bot.search.strategies.make import make_strategy
 from bot.watchlist.watchlist import Watchlist
@@ -49,11 +55,14 @@ from fixtures.image_pool import (
     vary,
     write_image_tasks,
 )
+from fixtures.ldm_files import save_single_file
 from fixtures.picture_tasks import write_picture_task
 from fixtures.tiny_loras import fused, kohya, save_lora
 from fixtures.tiny_painters import clip_text, vae, word_tokenizer
-from fixtures.tiny_pipelines import make_source
+from fixtures.tiny_pipelines import draw, make_source
 from localhub import Running, running
+from merging.identity import ModelId
+from merging.kinds import KINDS
 from merging.models.transformers_cache import cache_in
 from merging.partition import Whole
 from merging.pipelines.lora_files import USUAL_LORA
@@ -129,7 +138,7 @@ def sound() -> dict[str, bytes]:
     return files | {"README.md": image_card("reef/any")}
 
 
-def vary_pipeline(seed: int, **components: object) -> object:
+def vary_pipeline(seed: int, **components: object) -> Any:
     base = make_pipelines()[BASE]
     parts = {**base.components, "unet": vary(base.unet, seed, 0.3), **components}
     return type(base)(**parts, requires_safety_checker=False)
@@ -314,7 +323,8 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
         "many": (
             {"two.safetensors": unet, "four.safetensors": unet},
             {},
-            "it is an adapter: one LoRA in safetensors is needed, and it has four.safetensors, two.safetensors",
+            "it is an adapter: one LoRA in safetensors is needed, and it has four.safetensors, two.safetensors; "
+            "pin one, as in reef/many:four.safetensors",
         ),
         "old": (
             {"old.ckpt": b""},
@@ -339,9 +349,9 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
         verdict = verdicts[f"reef/{name}"]
         assert verdict.accepted if reason == "taken" else verdict.reason.startswith(reason), verdict
     assert verdicts["reef/glaze"].reason.startswith(
-        f"an adapter on {BASE} that changes the denoiser and the text encod"
+        f"an adapter ({USUAL_LORA}) on {BASE} that changes the denoiser and the text encod"
     )
-    assert verdicts["reef/wash"].reason.startswith(f"an adapter on {INK} that changes the denoiser, of the family")
+    assert verdicts["reef/wash"].reason.startswith(f"an adapter (wash.safetensors) on {INK} that changes the denois")
     glaze, wash = (next(one for one in pool.sources if one.repo == f"reef/{name}") for name in ("glaze", "wash"))
     assert (glaze.ref.location, wash.ref.location) == (BASE, INK)
     assert pool.leader.repo == CHALK
@@ -364,10 +374,132 @@ def test_loras_of_diffusers_and_kohya_are_sources_on_the_base_that_their_cards_n
     # Whoever pins a LoRA whose card names no base means the pool's.
     assert any(source.repo == "reef/silent" and source.ref.location == BASE for source in chosen.sources)
     unwanted = make_watchlist(watch={**WATCHED["watch"], "adapters": False})
-    found = with_lora_file(glaze.candidate, unwanted)
+    found = with_meant_files(glaze.candidate, unwanted.kind)
     assert first_refusal(found, unwanted, datetime.now(UTC)) == "it is an adapter, and watch.adapters is false"
     for name in loras:
         server.store.delete_repo(f"reef/{name}")
+
+
+@pytest.fixture
+def parts(server: Running, tmp_path: Path) -> Iterator[Mapping[str, tuple[Any, str]]]:
+    """Name → a pipeline of which a part is published, or None, and the verdict's beginning or end."""
+    lone, nested, single, bare = (vary_pipeline(seed) for seed in (11, 12, 13, 14))
+    unet = {path.removeprefix("unet/"): one for path, one in pipeline_files(lone).items() if path.startswith("unet/")}
+    config, weights = json.loads(unet["config.json"]), "diffusion_pytorch_model.safetensors"
+    tensors = load(unet[weights])
+    painter = {path: one for path, one in pipeline_files(nested).items() if path.startswith("vae/")}
+
+    def in_one_file(pipeline: Any, **more: torch.Tensor) -> bytes:
+        return save(load(save_single_file(pipeline, tmp_path / "one.safetensors").read_bytes()) | more)
+
+    family, one = f"not of the family of {CHALK}: ", in_one_file(single)
+    found: dict[str, tuple[Any, dict[str, bytes], str]] = {
+        "lone": (lone, unet, f"; its denoiser within {CHALK}, which gives all else"),
+        "nested": (nested, {f"unet/{path}": pipeline_files(nested)[f"unet/{path}"] for path in unet}, "gives all else"),
+        "single": (
+            single,
+            {"one.safetensors": one},
+            "; its denoiser and text encoder and VAE (one.safetensors) within ",
+        ),
+        "bare": (bare, {"bare.safetensors": save(bare.unet.state_dict())}, "; its denoiser (bare.safetensors) within"),
+        "broad": (
+            None,
+            unet | {"config.json": json.dumps(config | {"cross_attention_dim": 32}).encode()},
+            f"{family}its unet.cross_attention_dim is 32, not 16",
+        ),
+        "torn": (
+            None,
+            unet | {weights: save({name: one for name, one in tensors.items() if name != "conv_out.bias"})},
+            f"{family}it lacks tensor unet.conv_out.bias",
+        ),
+        "painter": (
+            None,
+            {path.removeprefix("vae/"): content for path, content in painter.items()},
+            f"{family}its unet is AutoencoderKL, not UNet2DConditionModel",
+        ),
+        "rusty": (
+            None,
+            {"config.json": unet["config.json"], "diffusion_pytorch_model.bin": b""},
+            "it is a denoiser alone: its component unet has pickled weights alone (diffusion_pytorch_model.bin)",
+        ),
+        "guessing": (
+            None,
+            {"one.safetensors": in_one_file(single, v_pred=torch.empty(0))},
+            f"{family}one.safetensors: it is a checkpoint of v_prediction, {CHALK} of epsilon",
+        ),
+        "pile": (
+            None,
+            {"a.safetensors": one, "b.safetensors": in_one_file(nested)},
+            "it has several files of weights (a.safetensors, b.safetensors); pin one, as in reef/pile:a.safetensors",
+        ),
+    }
+    for name, (_, files, _) in found.items():
+        server.store.commit(f"reef/{name}", files | {"README.md": image_card(f"reef/{name}")})
+    yield {name: (pipeline, reason) for name, (pipeline, _, reason) in found.items()}
+    for name in found:
+        server.store.delete_repo(f"reef/{name}")
+
+
+def test_parts_of_pipelines_are_sources_within_the_carrier(
+    server: Running, parts: Mapping[str, tuple[Any, str]], tmp_path: Path
+) -> None:
+    """Denoisers alone, and checkpoints in one file of any layout. Alone they draw with what they have."""
+    search = {"components": {"text encoder": "choose"}, "dtype": "float32", "method": "linear"}
+    pool = find(server, max_sources=8, search=search)
+    verdicts = {verdict.repo: verdict for verdict in pool.verdicts}
+    for name, (pipeline, reason) in parts.items():
+        verdict = verdicts[f"reef/{name}"]
+        assert verdict.accepted is (pipeline is not None), verdict
+        assert reason in verdict.reason if verdict.accepted else verdict.reason.startswith(reason), verdict
+    assert pool.leader.repo == CHALK
+    by_name = {name: member for member in pool.members for name in parts if member.repo == f"reef/{name}"}
+    fetched = fetch_pool(Hub(server.endpoint, None, sleep=lambda _: None), pool, tmp_path / "sources")
+    assert not fetched.refused
+    resolver, carrier = (
+        Resolver(Hub(server.endpoint, None, sleep=lambda _: None), tmp_path),
+        fetched.folders[pool.leader.ref],
+    )
+    weights = open_sources([member.ref for member in pool.members], fetched.folders, carrier)
+    live = KINDS["image"].live(carrier, weights, dtype="float32")
+    merges = make_strategy(make_watchlist(search=search), pool).weight_merges
+    for name, member in by_name.items():
+        assert resolver.find_weights(member.ref) == member.remotes
+        assert dict(weights[member.ref].headers) == dict(member.headers)
+        expected = copy.copy(make_pipelines()[CHALK])
+        for component in weights[member.ref].components:
+            expected.register_modules(**{component: getattr(parts[name][0], component)})
+        assert np.array_equal(draw(merges.alone(member.ref).live_model(live)), draw(expected)), name
+    chosen = merges.groups.taking({"text encoder": by_name["single"].ref, "VAE": pool.carrier})
+    recipe = replace(merges.alone(by_name["lone"].ref), groups=chosen)
+    write_release_folder(recipe, fetched.folders, pool.leader.ref, tmp_path / "release", "cycle-1")
+    assert np.array_equal(draw(KINDS["image"].load(tmp_path / "release")), draw(recipe.live_model(live)))
+    for key in ("carrier", "base"):
+        with pytest.raises(ShoalError, match=f"{key}: got 'reef/lone': it is a denoiser alone, not a whole pipeline"):
+            find(server, **{key: "reef/lone"})
+
+
+def test_a_pinned_source_may_be_one_file_of_a_repo(
+    server: Running, parts: Mapping[str, tuple[Any, str]], tmp_path: Path
+) -> None:
+    """A LoRA or a checkpoint: its tensors tell, whatever its name and its card say."""
+    lora = (save_lora(tmp_path / "lora") / USUAL_LORA).read_bytes()
+    pile = {"loras/two.safetensors": lora, "lora_three.safetensors": save(parts["bare"][0].unet.state_dict())}
+    for name in ("many", "more"):
+        server.store.commit(f"reef/{name}", pile | {"README.md": image_card(f"reef/{name}")})
+    pins = ["reef/many:loras/two.safetensors", {"repo": "reef/more", "file": "lora_three.safetensors"}]
+    pool = find(server, max_sources=8, pinned=[*pins, "reef/pile:b.safetensors", "reef/single:gone.safetensors"])
+    reasons = {verdict.repo: verdict.reason for verdict in pool.verdicts}
+    for name in ("many", "more"):
+        server.store.delete_repo(f"reef/{name}")
+    assert reasons["reef/many"].startswith(f"an adapter (loras/two.safetensors) on {BASE} that changes the denoiser")
+    assert f"; its denoiser (lora_three.safetensors) within {CHALK}" in reasons["reef/more"]
+    assert f"; its denoiser and text encoder and VAE (b.safetensors) within {CHALK}" in reasons["reef/pile"]
+    assert reasons["reef/single"] == "pinned, but it has no file gone.safetensors, but one.safetensors"
+    by_repo = {source.repo: source.ref for source in pool.sources}
+    many, more = by_repo["reef/many"].adapter, by_repo["reef/more"]
+    assert many is not None and str(many).endswith(":loras/two.safetensors")
+    assert str(more) == f"reef/more@{more.revision}:lora_three.safetensors"
+    assert ModelId.from_json(more.to_json()) == ModelId.parse(str(more)) == more
 
 
 def test_a_plan_knows_how_long_drawing_takes_before_any_weights_are_there(

@@ -40,7 +40,7 @@ from merging.writing.release import write_release
 
 FAST, CLOSED, ODD, ZERO = "reef/fast", "reef/closed", "reef/odd", "reef/zero"
 FILE = "loras/two_steps.safetensors"
-SEARCH = {"last_stage": {"adapter": FAST, "file": FILE, "scale": [0.5, 1.5]}, "dtype": "float32", "method": "linear"}
+SEARCH = {"last_stage": {"adapter": f"{FAST}:{FILE}", "scale": [0.5, 1.5]}, "dtype": "float32", "method": "linear"}
 WATCHED = {
     "name": "brush",
     "kind": "image",
@@ -134,7 +134,9 @@ def test_a_named_adapter_is_fetched_alone_and_added_to_every_candidate(
     assert source is not None and (source.repo, source.licence) == (FAST, "openrail++")
 
 
-_SEVERAL = r"it has several LoRAs \(eight_steps.safetensors, four_steps.safetensors\): name one file"
+_SEVERAL = (
+    r"it has several LoRAs \(eight_steps.safetensors, four_steps.safetensors\): name one after a colon, as in …:e"
+)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ _SEVERAL = r"it has several LoRAs \(eight_steps.safetensors, four_steps.safetens
         ({"adapter": "reef/gone"}, r"search.last_stage.adapter: reef/gone"),
         ({"adapter": FAST}, rf"search.last_stage: got 'reef/fast': {_SEVERAL}"),
         (
-            {"adapter": FAST, "file": "x.safetensors"},
+            {"adapter": {"repo": FAST, "file": "x.safetensors"}},
             r"last_stage: got 'reef/fast': it has no file x.safetensors, but ",
         ),
         (

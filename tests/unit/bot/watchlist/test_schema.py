@@ -47,6 +47,11 @@ AMOUNTS += [-1, 0.5, "1,5GB", "16 GiB ", " 16GB", "7x", "7BB", "-7B", "1e9", ".5
 REPOS = ["a/b", "reef/cod-1.5", "a/b@main", "a/b@refs/pr/1", {"repo": "a/b"}, {"repo": "a/b", "revision": None}]
 REPOS += [{"repo": "a/b", "revision": "v1"}, "gpt2", "a/b/c", "/a/b", "a/b@", "a b/c", "a/b\n", {"repo": "gpt2"}, {}]
 REPOS += [{"repo": "a/b@v1"}, {"repo": "../x/y"}, {"repo": "a/b", "revision": "-x"}, {"repo": "a/b", "sha": "x"}, 5]
+FILES = [f"a/b{file}" for file in [":x.safetensors", "@main:a b/x-1.safetensors", ":x.bin", ":", ":x.safetensors@main"]]
+FILES += [
+    {"repo": "a/b", "file": file}
+    for file in ["x.safetensors", "x.bin", "/x.safetensors", "../x.safetensors", "a/.b/x.safetensors", None, 5]
+]
 NAMES = ["x", "a-b-1", "a" * 48, "a" * 49, "Fish", "-a", "a_b", "a b", "", "a\n", 5, None]
 OWNERS = [["me"], ["Me-1", "x.y"], [], ["a/b"], ["a b"], ["-x"], ["https://hub/me"], "me", [None], ["me\n"]]
 LANGUAGES = ["ja", "en", "jp", "JA", "japanese", "", None, 5]
@@ -102,11 +107,8 @@ VALUES: dict[str, list[Any]] = {
         [],
         *({"adapter": repo} for repo in REPOS),
         {"adapter": "a/b", "rank": 4},
-        *(
-            {"adapter": "a/b", "file": file}
-            for file in ["x.safetensors", "a b/x-1.safetensors", "x.bin", "/x", None, 5]
-        ),
-        *({"adapter": "a/b", "file": file} for file in ["../x.safetensors", ".safetensors", "a/.b/x.safetensors"]),
+        *({"adapter": repo} for repo in FILES),
+        {"adapter": "a/b", "file": "x.safetensors"},
         *({"adapter": "a/b", "scale": scale} for scale in [1, 0.5, -1, 0, 10, 10.5, -11, "1", True, None, {}]),
         *({"adapter": "a/b", "scale": scale} for scale in [[0.5, 1.2], [0, 1], [0, 0], [1], [1, 2, 3], ["1", 2], []]),
     ],
@@ -139,7 +141,7 @@ VALUES: dict[str, list[Any]] = {
     "watch.pickles": ["refuse", "convert", "Convert", True, None],
     "watch.adapters": SWITCHES,
     "watch.max_candidates": COUNTS,
-    "pinned": [[one] for one in REPOS] + [[], "a/b", None, ["a/b", "a/c"]],
+    "pinned": [[one] for one in (*REPOS, *FILES)] + [[], "a/b", None, ["a/b", "a/c"]],
     "base": [*REPOS, "auto", "none", "Auto", "", None, False],
     "max_sources": COUNTS,
     "audition": [None, {}, {"sources": None}, {"sources": 9}, {"share": 1}, {"items": 5}, False, "off"],
@@ -229,6 +231,9 @@ VALUES: dict[str, list[Any]] = {
 OF_COMPONENTS = ("carrier", "watch.language_models", "search.components", "picture_size")
 """Keys that only kinds of several components have."""
 
+OF_LOOSE_PARTS = ("pinned", "search.last_stage")
+"""Keys whose values may name a file of a repo, where a kind has such."""
+
 TOGETHER: dict[str, dict[str, Any]] = {
     "two sources": {"search": {"method": "slerp"}, "max_sources": 2},
     "four sources for two": {"search": {"method": "slerp"}},
@@ -277,6 +282,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
 BEYOND: dict[str, dict[str, Any]] = {
     "a carrier named twice": {"kind": "vision-language", "carrier": "a/b", "pinned": ["a/b@v1"]},
     "a repo pinned twice": {"pinned": ["a/b", {"repo": "a/b"}]},
+    "a file of a language model": {"pinned": ["a/b:x.safetensors"]},
+    "a file of a language model's adapter": {"search": {"last_stage": {"adapter": "a/b:x.safetensors"}}},
     "an author allowed and denied": {"watch": {"tags": ["x"], "authors": {"allow": ["me"], "deny": ["me"]}}},
     "more at least than at most": {"watch": {"tags": ["x"], "parameters": {"min": "2B", "max": "1B"}}},
     "steps from many to few": {"kind": "image", "search": {"steps": [8, 1], "racing": None}},
@@ -320,6 +327,8 @@ def with_value(key: str, value: Any) -> dict[str, Any]:
     inner[last] = value
     if key in ("search.steps", "search.picture_sizes"):
         return whole | {"kind": "image", "search": {**whole["search"], "racing": None}}
+    if key in OF_LOOSE_PARTS:
+        return whole | {"kind": "image"}
     return whole | ({"kind": "vision-language"} if key.startswith(OF_COMPONENTS) else {})
 
 

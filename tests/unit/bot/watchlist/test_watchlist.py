@@ -156,7 +156,10 @@ def test_all_faults_of_a_file_are_listed_in_its_order(faults_of):
         ("noncommercial: yes", "got 'yes': is neither true nor false"),
         ("base: none", "got 'none': is not a base; write owner/name, owner/name@revision, auto, or null for none"),
         ("base: https://hub/a/b", "is not a base; write owner/name"),
-        ("pinned: [gpt2]", "got 'gpt2': is not a Hub repo; write owner/name or owner/name@revision"),
+        (
+            "pinned: [gpt2]",
+            "got 'gpt2': is not a Hub repo; write owner/name, owner/name@revision, or either with :file",
+        ),
         ("pinned: a/b", "got 'a/b': is not a list; write [a/b] or one `- item` a line"),
         ("gate: {confidence: 1.5}", "is out of range; write at least 0.5 and less than 1"),
         ("gate: {confidence: 95%}", "got '95%': is not a number; write a share such as 0.95"),

@@ -14,7 +14,8 @@ from fixtures.ldm_files import flux_transformer, save_single_file, save_stable_d
 from fixtures.tiny_painters import clip_text
 from fixtures.tiny_pipelines import make_source
 from merging.errors import MergingError
-from merging.pipelines.partial.lone_denoiser import find_lone_denoiser, open_lone_denoiser
+from merging.pipelines.partial.denoiser_files import find_lone_denoiser
+from merging.pipelines.partial.lone_denoiser import open_lone_denoiser
 from merging.pipelines.partial.recording import Recording
 from merging.pipelines.partial.single_file import open_single_file
 from merging.pipelines.weights import open_pipeline
