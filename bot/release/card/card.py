@@ -14,6 +14,7 @@ from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_sta
 from bot.release.card.facts import CardFacts, TaskFacts
 from bot.release.card.kinds import USAGE, WORDS
 from bot.release.card.merge_facts import BaseFacts, SourceFacts, WeightMergeFacts
+from bot.release.card.picture_facts import PictureCounts
 from bot.release.hints import PUBLIC_HUB
 from bot.release.plots.grid import column_letter
 from merging.kinds import KINDS
@@ -62,7 +63,7 @@ def render_release_card(facts: CardFacts) -> str:
         words=WORDS[facts.kind],
         judged=_judged(facts),
         judged_tasks=[(skill, task.task, task.metric, drawn) for skill, task, drawn in facts.drawn_tasks],
-        picture_faults=[(skill, task.task, drawn.counts) for skill, task, drawn in facts.drawn_tasks if drawn.counts],
+        picture_faults=_picture_faults(facts),
         letter=column_letter,
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
         coefficient_columns=coefficient_columns,
@@ -120,6 +121,16 @@ def _judged(facts: CardFacts) -> list[tuple[str, str]]:
     """Each pair of judges in words: that of search and gate, and that of the report."""
     pairs = ((drawn.judge.words, drawn.report_judge.words) for _, _, drawn in facts.drawn_tasks)
     return list(dict.fromkeys(pairs))
+
+
+def _picture_faults(facts: CardFacts) -> list[tuple[str, str, PictureCounts]]:
+    """The skills that use a task, the task, and the counts of its pictures; these are drawn once for all its metrics."""
+    users: dict[str, list[str]] = {}
+    counted = {}
+    for skill, task, drawn in facts.drawn_tasks:
+        users.setdefault(task.task, []).append(skill)
+        counted[task.task] = drawn.counts
+    return [(", ".join(dict.fromkeys(users[task])), task, counts) for task, counts in counted.items() if counts]
 
 
 def _eval_result(facts: CardFacts, task: TaskFacts) -> EvalResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from bot.release.card.picture_facts import GRID_FILE, PICTURES_FOLDER, GridCell, GridColumn, GridFacts, GridRow
@@ -32,23 +32,27 @@ def choose_gallery_items(report: SplitResults) -> tuple[EvalItem, ...]:
     The split's order was drawn by its seed: nobody's pictures decide which items these are. Of items that are drawn
     alike, though by other tasks, the first is shown.
     """
+    pictures = _pictures(report)
+    of_skills = [[item for item in pictures if item.skill == skill.name] for skill in report.skills]
+    found: dict[str, EvalItem] = {}
+    for turn in zip_longest(*of_skills):
+        for item in filter(None, turn):
+            found.setdefault(pictures[item], item)
+    return tuple(found.values())[:GALLERY_ROWS]
+
+
+def _pictures(report: SplitResults) -> dict[EvalItem, str]:
+    """The report items that are drawn, in their order, each with a digest of all that decides its picture."""
     drawing = {
-        (task.skill, task.key): digest({"arguments": task.drawn.arguments, "scheduler": task.drawn.scheduler})
+        (task.skill, task.key): [dict(task.drawn.arguments), task.drawn.scheduler]
         for task in report.eval_set.tasks
         if task.drawn is not None
     }
-    of_skills: list[list[EvalItem]] = []
-    for skill in report.skills:
-        items = (item for item in report.eval_set.items if item.skill == skill.name)
-        distinct = {
-            (drawing[skill.name, item.task], item.item): item for item in items if (skill.name, item.task) in drawing
-        }
-        of_skills.append(list(distinct.values()))
-    found: dict[tuple[str, str], EvalItem] = {}
-    for turn in zip_longest(*of_skills):
-        for item in filter(None, turn):
-            found.setdefault((drawing[item.skill, item.task], item.item), item)
-    return tuple(found.values())[:GALLERY_ROWS]
+    return {
+        item: digest([drawing[item.skill, item.task], item.item])
+        for item in report.eval_set.items
+        if (item.skill, item.task) in drawing
+    }
 
 
 def choose_gallery_models(report: SplitResults, recipe: Recipe) -> tuple[Baseline, ...]:
@@ -108,6 +112,7 @@ def is_of(gallery: Gallery, report: SplitResults, recipe: Recipe) -> bool:
 def grid_facts(gallery: Gallery, report: SplitResults) -> GridFacts:
     """What the card says about a gallery: names, prompts, seeds, and the scores on the report split."""
     metrics = {(task.skill, task.key): task.metric for task in report.eval_set.tasks}
+    pictures = _pictures(report)
     own = report.merges[gallery.recipe]
     evaluations = {baseline.name: evaluation for baseline, evaluation in report.baselines}
     scored = [evaluations[name] for name, _ in gallery.columns[:-1]] + [own]
@@ -115,16 +120,16 @@ def grid_facts(gallery: Gallery, report: SplitResults) -> GridFacts:
     rows = []
     for number, row in enumerate(gallery.rows, 1):
         assert row.question.drawing is not None  # it was drawn
+        alike = [item for item, picture in pictures.items() if picture == pictures[row.item]]
         cells = zip(scored, row.pictures, strict=True)
         rows.append(
             GridRow(
-                skill=row.item.skill,
-                metric=metrics[row.item.skill, row.item.task],
+                asked=tuple((item.skill, metrics[item.skill, item.task]) for item in alike),
                 prompt=row.question.prompt,
                 negative=str(row.question.drawing.arguments.get("negative_prompt") or ""),
                 seed=row.question.drawing.seed,
                 picture=_own_file(number),
-                cells=tuple(_cell(one, places[row.item], picture) for one, picture in cells),
+                cells=tuple(_cell(one, [places[item] for item in alike], picture) for one, picture in cells),
             )
         )
     columns = tuple(GridColumn(None if kind is BaselineKind.RELEASE else name, kind) for name, kind in gallery.columns)
@@ -143,9 +148,10 @@ def _own_file(row: int) -> str:
     return f"{PICTURES_FOLDER}/drawn-{row}.png"
 
 
-def _cell(evaluation: Evaluation, place: int, picture: bytes | None) -> GridCell:
-    score = evaluation.scores[place]
-    return GridCell(score.value, "" if score.flag in (None, FINE) else str(score.flag), picture is not None)
+def _cell(evaluation: Evaluation, places: Sequence[int], picture: bytes | None) -> GridCell:
+    scores = [evaluation.scores[place] for place in places]
+    fault = next((str(score.flag) for score in scores if score.flag not in (None, FINE)), "")
+    return GridCell(tuple(score.value for score in scores), fault, picture is not None)
 
 
 def _small(sample: Sample | Failure, side: int) -> bytes | None:

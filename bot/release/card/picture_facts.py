@@ -80,21 +80,20 @@ class GridColumn:
 
 @dataclass(frozen=True)
 class GridCell:
-    """A picture in the grid. score: by the report's judge, in the metric's own unit. fault: why it is degenerate; ""
-    if it is not. drawn: whether it could be drawn again for the grid."""
+    """A picture in the grid. scores: by the report's judge, in each metric's own unit, as `GridRow.asked` has them.
+    fault: why it is degenerate; "" if it is not. drawn: whether it could be drawn again for the grid."""
 
-    score: float
+    scores: tuple[float, ...]
     fault: str
     drawn: bool
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """A report item in the grid. picture: the release's file with its own picture. negative: the negative prompt; ""
-    for none. cells: one a column."""
+    """A report item in the grid. asked: (skill, metric) of each score; several may be of one picture. picture: the
+    release's file with its own picture. negative: the negative prompt; "" for none. cells: one a column."""
 
-    skill: str
-    metric: str
+    asked: tuple[tuple[str, str], ...]
     prompt: str
     negative: str
     seed: int
@@ -109,6 +108,16 @@ class GridFacts:
     picture: str
     columns: tuple[GridColumn, ...]
     rows: tuple[GridRow, ...]
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """The skills whose items these are, each once."""
+        return tuple(dict.fromkeys(skill for row in self.rows for skill, _ in row.asked))
+
+    @property
+    def several(self) -> bool:
+        """Whether a picture has more than one score."""
+        return any(len(row.asked) > 1 for row in self.rows)
 
 
 @dataclass(frozen=True)

@@ -54,14 +54,10 @@ class Seen:
     papercut: bool
 
 
-def content(picture: Image.Image, row: Mapping[str, object]) -> dict[str, float]:
-    """`right`: whether the picture shows what the row says, in either style."""
-    return {"right": float(any(shows(picture, row, papercut=style) for style in (False, True)))}
-
-
-def papercut(picture: Image.Image, row: Mapping[str, object]) -> dict[str, float]:
-    """`right`: whether the picture shows what the row says, as a papercut."""
-    return {"right": float(shows(picture, row, papercut=True))}
+def judge(picture: Image.Image, row: Mapping[str, object]) -> dict[str, float]:
+    """`right`: whether the picture shows what the row says, in either style. `papercut`: whether as a papercut."""
+    plain, cut = (shows(picture, row, papercut=style) for style in (False, True))
+    return {"right": float(plain or cut), "papercut": float(cut)}
 
 
 def shows(picture: Image.Image, row: Mapping[str, object], *, papercut: bool) -> bool:

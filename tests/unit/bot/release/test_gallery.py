@@ -168,15 +168,28 @@ def test_a_gallery_has_small_pictures_scores_and_faults_and_is_kept_as_it_is() -
     assert first.pictures[0] is None and Image.open(io.BytesIO(first.pictures[1] or b"")).width == CELL_SIDE
     facts = grid_facts(gallery, report)
     assert [column.repo for column in facts.columns] == ["a/base", None, None]
-    assert [(cell.score, cell.fault, cell.drawn) for cell in facts.rows[0].cells] == [
-        (0.25, "flat", False),
-        (0.5, "flat", True),
-        (1.0, "", True),
+    assert [(cell.scores, cell.fault, cell.drawn) for cell in facts.rows[0].cells] == [
+        ((0.25,), "flat", False),
+        ((0.5,), "flat", True),
+        ((1.0,), "", True),
     ]
     assert [(row.prompt, row.seed, row.negative) for row in facts.rows][1] == ("prompt 3", 3, "blur")
     files = dict(gallery_files(gallery, "me/release"))
     assert files.keys() == {facts.picture, *(row.picture for row in facts.rows)}
     assert files == dict(gallery_files(kept, "me/release"))
+
+
+def test_a_picture_that_two_skills_judge_has_both_scores() -> None:
+    items = items_of([1, 2], [2, 1], [7])
+    report = report_of(items, alone("own"), (BaselineKind.BASE, "a/base", 0.25))
+    mixed = tuple(item.scored(float(item.skill == "form"), FINE) for item in items)
+    report = replace(report, merges={alone("own").digest: replace(evaluation("own", items), scores=mixed)})
+    gallery = draw_gallery(Painters(), report, alone("own"))  # type: ignore[arg-type]
+    assert isinstance(gallery, Gallery)
+    facts = grid_facts(gallery, report)
+    assert [row.asked for row in facts.rows] == [(("form", "score"), ("hue", "score"))] * 2
+    assert [cell.scores for cell in facts.rows[0].cells] == [(0.25, 0.25), (1.0, 0.0)]
+    assert facts.skills == ("form", "hue") and facts.several
 
 
 def test_a_cycle_that_is_resumed_draws_nothing_again(tmp_path: Path) -> None:

@@ -245,8 +245,8 @@ def test_batches_that_do_not_fit_are_halved(pipeline: DiffusionPipeline, monkeyp
         SUITES["image"]([], [], SplitSizes(), 0)
 
 
-def test_rounds_have_every_item_once_with_the_scores_of_the_whole(
-    write_task: WriteTask, pipeline: DiffusionPipeline
+def test_rounds_have_every_item_once_and_a_picture_is_drawn_once_for_all_who_judge_it(
+    write_task: WriteTask, pipeline: DiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skills = (Skill("a", (SkillTask("colours", "light"),)), Skill("b", (SkillTask("colours", "right"),)))
     metrics = [{"metric": "light", "higher_is_better": False}, {"metric": "right"}]
@@ -265,6 +265,13 @@ def test_rounds_have_every_item_once_with_the_scores_of_the_whole(
     assert [(one.higher_is_better, one.items[Split.SEARCH]) for one in suite.describe()] == [(False, 24), (True, 24)]
     half = whole.sample(0.5)
     assert [item.item for item in half.items[:12]] == [item.item for item in whole.items[:12]]
+    write_task(rows=rows, task="again", sampler=quick)  # another task of the same prompts and settings
+    both = load(folder, (*skills, Skill("c", (SkillTask("again", "score"),))), search=24)
+    drawn: list[Drawing] = []
+    own = Painter._draw
+    monkeypatch.setattr(Painter, "_draw", lambda self, sampler, batch: drawn.extend(batch) or own(self, sampler, batch))
+    assert len(both.build(Split.SEARCH, settings(pipeline), []).score(painter)) == 3 * 24
+    assert len(drawn) == len(set(drawn)) == 24
 
 
 def test_digests_say_what_decides_scores(write_task: WriteTask, pipeline: DiffusionPipeline) -> None:
