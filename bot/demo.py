@@ -128,7 +128,7 @@ def _run_on_own_hub(
 
 def next_steps(folder: Path, cycle: str) -> str:
     """The commands with which a person can read the demo's results."""
-    shoal, home = _relative_path(Path(sys.argv[0]).absolute()), _relative_path(folder / "home")
+    shoal, home = _command(), _relative_path(folder / "home")
     return (
         f"\nRead the cards on the local Hub:  {shoal} hub {_relative_path(folder / 'hub')}\n"
         f"and open http://127.0.0.1:{PORT} in a browser.\n"
@@ -138,7 +138,7 @@ def next_steps(folder: Path, cycle: str) -> str:
 
 def next_steps_of_review(folder: Path, cycle: str) -> str:
     """The commands with which a person can read the releases that wait, and publish them on the demo's Hub."""
-    shoal, home = _relative_path(Path(sys.argv[0]).absolute()), _relative_path(folder / "home")
+    shoal, home = _command(), _relative_path(folder / "home")
     return (
         f"\nSee the releases that wait for you:  {shoal} review {cycle} --home {home}\n"
         f"See the cycle and its reasons:  {shoal} show {cycle} --home {home}\n"
@@ -175,6 +175,12 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _command() -> str:
+    """The command that this process was started with, as a person types it."""
+    program = Path(sys.argv[0]).absolute()
+    return "python -m bot" if program.name == "__main__.py" else _relative_path(program)
 
 
 def _relative_path(path: Path) -> str:

@@ -13,7 +13,7 @@ from bot.hub.pool.vocabulary import PoolVocabulary
 from bot.ledger.decisions import cycle_decisions
 from bot.ledger.ledger import Ledger, ReleaseEntry
 from bot.release.card.facts import SearchFacts
-from bot.release.card.picture_facts import DrawnFacts, PictureCounts, count_pictures, drawn_facts
+from bot.release.card.picture_facts import DrawnFacts, PictureCounts, count_pictures, drawn_facts, group_alike
 from bot.release.power import DetectableEffect, describe_hopelessness, detectable_effects
 from bot.release.results import CycleResults, SplitResults
 from bot.release.review import Ending
@@ -224,7 +224,7 @@ def render_report(facts: CycleFacts) -> str:
         passed=sum(member.passed for member in facts.front),
         front_guards=[(member.digest[:12], member.guards) for member in facts.front if member.guards],
         release_guards=[(release.role, release.guards) for release in facts.releases if release.guards],
-        judged_tasks=[(one.skill, one.task, one.metric, one.drawn) for one in facts.judged],
+        judged_tasks=group_alike((one.skill, one.task, one.metric, one.drawn) for one in facts.judged),
         picture_faults=[(release.role, None, release.pictures) for release in facts.releases if release.pictures],
         address=lambda repo, sha=None: f"{facts.hub_url.rstrip('/')}/{repo}{f'/tree/{sha}' if sha else ''}",
     )

@@ -14,7 +14,7 @@ from bot.release.card.claims import CLAIM_ALPHA, Standing, choose_bold, find_sta
 from bot.release.card.facts import CardFacts, TaskFacts
 from bot.release.card.kinds import USAGE, WORDS
 from bot.release.card.merge_facts import BaseFacts, SourceFacts, WeightMergeFacts
-from bot.release.card.picture_facts import PictureCounts
+from bot.release.card.picture_facts import PictureCounts, group_alike
 from bot.release.hints import PUBLIC_HUB
 from bot.release.plots.grid import column_letter
 from merging.kinds import KINDS
@@ -62,7 +62,7 @@ def render_release_card(facts: CardFacts) -> str:
         usage=USAGE[facts.kind],
         words=WORDS[facts.kind],
         judged=_judged(facts),
-        judged_tasks=[(skill, task.task, task.metric, drawn) for skill, task, drawn in facts.drawn_tasks],
+        judged_tasks=group_alike((skill, task.task, task.metric, drawn) for skill, task, drawn in facts.drawn_tasks),
         picture_faults=_picture_faults(facts),
         letter=column_letter,
         draws=any(weight_merge.draws for weight_merge in facts.recipe.weight_merges),
@@ -124,7 +124,7 @@ def _judged(facts: CardFacts) -> list[tuple[str, str]]:
 
 
 def _picture_faults(facts: CardFacts) -> list[tuple[str, str, PictureCounts]]:
-    """The skills that use a task, the task, and the counts of its pictures; these are drawn once for all its metrics."""
+    """The skills that use a task, the task, and the counts of its pictures, drawn once for all its metrics."""
     users: dict[str, list[str]] = {}
     counted = {}
     for skill, task, drawn in facts.drawn_tasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -100,6 +100,11 @@ class GridRow:
     picture: str
     cells: tuple[GridCell, ...]
 
+    @property
+    def graded(self) -> bool:
+        """Whether its scores are more than right or wrong."""
+        return any(score not in (0, 1) for cell in self.cells for score in cell.scores)
+
 
 @dataclass(frozen=True)
 class GridFacts:
@@ -186,6 +191,16 @@ def drawn_facts(
         report_judge=_judge_facts(task.report_judge, licences),
         counts=counts,
     )
+
+
+def group_alike(
+    uses: Iterable[tuple[str, str, str, DrawnFacts]],
+) -> list[tuple[list[tuple[str, str, str]], DrawnFacts]]:
+    """Uses of tasks (skill, task, metric), those together whose pictures are drawn and judged alike."""
+    found: dict[DrawnFacts, list[tuple[str, str, str]]] = {}
+    for skill, task, metric, drawn in uses:
+        found.setdefault(replace(drawn, counts=None), []).append((skill, task, metric))
+    return [(alike, drawn) for drawn, alike in found.items()]
 
 
 def count_pictures(flags: Sequence[str | None]) -> PictureCounts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import sys
 import socket
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def test_the_next_steps_are_commands_for_this_folder(tmp_path: Path, monkeypatch
     expected = next_steps(tmp_path / "here", "demo-1")
     commands = [shlex.split(line.partition(":  ")[2]) for line in expected.splitlines() if ":  " in line]
     assert [command[1:] for command in commands] == [["hub", "here/hub"], ["show", "demo-1", "--home", "here/home"]]
+    monkeypatch.setattr(sys, "argv", ["/any/bot/__main__.py"])
+    assert "  python -m bot hub here/hub\n" in next_steps(tmp_path / "here", "demo-1")
 
 
 def test_an_interrupted_fill_is_done_again_and_a_filled_hub_stays_as_it_is(

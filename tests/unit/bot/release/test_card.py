@@ -31,7 +31,7 @@ from bot.release.card.merge_facts import (
     SourceFacts,
     WeightMergeFacts,
 )
-from bot.release.card.picture_facts import drawn_facts, effort_facts
+from bot.release.card.picture_facts import GridCell, drawn_facts, effort_facts
 from bot.search.results import BaselineKind
 from evaluation.answers.ask import generate_answer
 from evaluation.eval_set import DrawnTask, JudgeDescription, OwnDrawing, Question
@@ -197,6 +197,16 @@ def test_the_card_of_image_generators_reads_as_agreed() -> None:
     check_golden("card_pictures.md", render_release_card(OF_PICTURES))
     harmless, card = (render_release_card(hostile(text, OF_PICTURES)) for text in ("word", POISON))
     assert structure(body(card)) == structure(body(harmless))
+
+
+def test_the_grid_says_right_or_wrong_for_every_skill_that_judges_a_picture() -> None:
+    grid = OF_PICTURES.grid
+    assert grid is not None
+    cells = tuple(GridCell((float(number > 2), 1.0), "", True) for number, _ in enumerate(grid.columns))
+    row = replace(grid.rows[0], asked=(("language", "right"), ("cross", "papercut")), cells=cells)
+    text = body(render_release_card(replace(OF_PICTURES, grid=replace(grid, rows=(row,)))))
+    assert f"language, right; cross, papercut; negative: blur</sub> | 3 |{' 0 / 1 |' * 3}{' 1 / 1 |' * 2}" in text
+    assert "report split at `language` and `cross`, by turns" in text and "in the order of their names" in text
 
 
 def test_the_card_of_hostile_facts_reads_as_agreed() -> None:

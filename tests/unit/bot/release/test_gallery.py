@@ -189,7 +189,7 @@ def test_a_picture_that_two_skills_judge_has_both_scores() -> None:
     facts = grid_facts(gallery, report)
     assert [row.asked for row in facts.rows] == [(("form", "score"), ("hue", "score"))] * 2
     assert [cell.scores for cell in facts.rows[0].cells] == [(0.25, 0.25), (1.0, 0.0)]
-    assert facts.skills == ("form", "hue") and facts.several
+    assert facts.skills == ("form", "hue") and facts.several and facts.rows[0].graded
 
 
 def test_a_cycle_that_is_resumed_draws_nothing_again(tmp_path: Path) -> None:
