@@ -178,10 +178,10 @@ def beaten_by_any(row: Array, full: Array, panel: Panel) -> float:
     of = panel.membership
     seen = ~np.isnan(row)
     counts, sizes = seen @ of, of.sum(axis=0)
-    # Each task gets one imagined item that the candidate wins by the task's whole range. Without it, a few equal
-    # differences would have no variance and look certain (Agresti & Min 2005 add such pairs).
+    # Each task gets one imagined item that the candidate wins by as much as items tell models apart. Without it, a few
+    # equal differences would have no variance and look certain (Agresti & Min 2005 add such pairs).
     known = np.vstack([full, np.where(seen, row, full[:1])])
-    ranges = np.array([np.ptp(known[:, of[:, task] > 0]) for task in range(of.shape[1])])
+    ranges = np.array([_largest_difference(known[:, of[:, task] > 0]) for task in range(of.shape[1])])
     leads = np.where(seen, full - np.nan_to_num(row), 0.0)
     means = (leads @ of - ranges) / (counts + 1)
     variances = ((leads**2) @ of + ranges**2) / (counts + 1) - means**2
@@ -189,3 +189,14 @@ def beaten_by_any(row: Array, full: Array, panel: Panel) -> float:
     z = means @ panel.weights / np.maximum(panel.deviations(np.sqrt(errors)), 1e-12)  # models × skills
     strongest = float(z.min(axis=1).max())
     return 0.5 * (1 + math.erf(strongest / math.sqrt(2)))
+
+
+def _largest_difference(scores: Array) -> float:
+    """By how much one model may surpass another on an item of a task (models × items).
+
+    Right and wrong answers differ by their whole range. Graded ones, such as similarities, may range far from item to
+    item and differ little from model to model: the most that any item showed.
+    """
+    whole = float(np.ptp(scores))
+    is_graded = not np.isin(scores, (scores.min(), scores.max())).all()
+    return float(np.ptp(scores, axis=0).max()) if is_graded else whole

@@ -136,6 +136,22 @@ def test_few_are_dropped_wrongly_and_the_hopeless_early() -> None:
     assert beaten_by_any(seen(np.zeros(3 * EACH), 10), np.ones((1, 3 * EACH)), PANEL) >= 0.95
 
 
+def test_graded_scores_are_told_apart_however_much_items_differ() -> None:
+    """Similarities: items differ far more than models do, which the paired test does not see."""
+    random = np.random.default_rng(0)
+    easiness, noise = 0.06 * random.standard_normal(3 * EACH), 0.005 * random.standard_normal((9, 3 * EACH))
+    for items, hopeless in ((10, True), (20, True)):
+        weak, full = 0.24 + noise[0], 0.25 + noise[1:]
+        told = [beaten_by_any(seen(weak + shift, items), full + shift, PANEL) for shift in (0.0, easiness)]
+        assert told[1] == pytest.approx(told[0]) and (told[1] >= 0.9) == hopeless
+    wrong = 0
+    for _ in range(500):
+        equal, model = 0.25 + 0.005 * random.standard_normal((2, 3 * EACH))
+        equal[EACH:] -= 0.05  # as good in the first skill alone
+        wrong += beaten_by_any(seen(equal + easiness, 10), (model + easiness)[None], PANEL) >= 0.95
+    assert wrong <= 30
+
+
 def decided(row: np.ndarray, full: np.ndarray) -> Decision:
     model = fit_item_model(full, PANEL.tasks, seed=0)
     return decide_candidate(row, full, PANEL, model, confidence=0.95)
