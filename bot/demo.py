@@ -180,7 +180,7 @@ def _is_free(port: int) -> bool:
 def _command() -> str:
     """The command that this process was started with, as a person types it."""
     program = Path(sys.argv[0]).absolute()
-    return "python -m bot" if program.name == "__main__.py" else _relative_path(program)
+    return "python -m bot" if program.parts[-2:] == ("bot", "__main__.py") else _relative_path(program)
 
 
 def _relative_path(path: Path) -> str:

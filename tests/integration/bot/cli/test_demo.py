@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import sys
 import socket
+import sys
 from pathlib import Path
 
 import pytest
