@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from bot.errors import ShoalError
 from bot.watchlist.yaml_file import YamlFile
+from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.mergekit.config import ConfigFault, ConfigFaults, MergeConfig
 from merging.mergekit.reader import parse_merge_config
@@ -34,6 +36,16 @@ class Stage:
     def wrap_error(self, error: Exception) -> ShoalError:
         """An error's lines with the file's name and the stage."""
         return ShoalError("\n".join(f"{self.document.name}: {self.label}{line}" for line in str(error).splitlines()))
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the faults and errors of planning this merge into a ShoalError, a line each."""
+        try:
+            yield
+        except ConfigFaults as error:
+            raise self.fault_error(error.faults) from error
+        except MergingError as error:
+            raise self.wrap_error(error) from error
 
     @property
     def label(self) -> str:

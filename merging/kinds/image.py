@@ -18,8 +18,9 @@ from merging.pipelines.index import (
     INDEX,
     MODELS,
     NO_MERGEKIT,
-    NUMBERS,
     SCHEDULER_CONFIG,
+    TEXT_ENCODERS,
+    TOKENIZERS,
     VAE,
     component_folder,
     component_name,
@@ -49,7 +50,7 @@ class ImageGenerator:
     library = "diffusers"
     pipeline_tag = "text-to-image"
     inner_kinds: tuple[str, ...] = ()
-    other_components: tuple[str, ...] = (*(component_name(f"text_encoder{number}") for number in NUMBERS), VAE)
+    other_components: tuple[str, ...] = (*map(component_name, TEXT_ENCODERS), VAE)
     processor_files: tuple[str, ...] = ()
     processor_name = "scheduler"
     auto_classes = ("DiffusionPipeline", None)
@@ -64,10 +65,10 @@ class ImageGenerator:
         *(CompanionFile(f"{folder}/config.json", may_point_to_code=True) for folder in MODELS),
         CompanionFile(SCHEDULER),
         CompanionFile("feature_extractor/preprocessor_config.json", may_point_to_code=True),
-        *(CompanionFile(f"text_encoder{number}/generation_config.json", may_point_to_code=True) for number in NUMBERS),
+        *(CompanionFile(f"{folder}/generation_config.json", may_point_to_code=True) for folder in TEXT_ENCODERS),
         *(
-            CompanionFile(f"tokenizer{number}/{file.path}", file.max_bytes, file.may_point_to_code)
-            for number in NUMBERS
+            CompanionFile(f"{folder}/{file.path}", file.max_bytes, file.may_point_to_code)
+            for folder in TOKENIZERS
             for file in TOKENIZER_FILES
         ),
     )

@@ -24,13 +24,16 @@ VAE, DENOISER, SCHEDULER = "VAE", "denoiser", "scheduler"
 
 SCHEDULER_CONFIG = "scheduler_config.json"
 
-NUMBERS = ("", "_2", "_3")
-"""Ends of the folders of text encoders, and of their tokenizers."""
+_NUMBERS = ("", "_2", "_3")
+"""Ends of the folders of text encoders, and of their tokenizers: no pipeline that is merged has more of them."""
 
-MODELS = (*DENOISERS, "vae", *(f"text_encoder{number}" for number in NUMBERS), "image_encoder", "safety_checker")
+TEXT_ENCODERS = tuple(f"text_encoder{number}" for number in _NUMBERS)
+TOKENIZERS = tuple(f"tokenizer{number}" for number in _NUMBERS)
+
+MODELS = (*DENOISERS, "vae", *TEXT_ENCODERS, "image_encoder", "safety_checker")
 """The folders of components with weights. Pipelines with others are refused: their files would not be carried over."""
 
-_KNOWN = frozenset({*MODELS, SCHEDULER, "feature_extractor", *(f"tokenizer{number}" for number in NUMBERS)})
+_KNOWN = frozenset({*MODELS, SCHEDULER, "feature_extractor", *TOKENIZERS})
 
 _TRANSFORMERS = ("a model of transformers", frozenset({"PreTrainedModel"}))
 _FITTING: Mapping[str, tuple[str, frozenset[str]]] = {

@@ -14,6 +14,9 @@ from merging.tokenizers.spelling import read_spelling
 # around a text and decoding may differ.
 _STEPS = ("normalizer", "pre_tokenizer")
 
+VOCABULARY_FILES = ("spiece.model", "tokenizer.model", "vocab.txt")
+"""Files of which a tokenizer has one if it has no tokenizer.json and no vocab.json; they are compared as a whole."""
+
 
 @dataclass(frozen=True)
 class TokenizerDigests:
@@ -64,6 +67,11 @@ def digest_vocabulary(vocabulary: Mapping[str, object], merges: str) -> Tokenize
     parts: dict[str, object] = {"vocabulary": vocabulary}
     parts |= {"merges": [row for row in rows if len(row) == 2]} if rows else {}
     return TokenizerDigests({name: _digest(part) for name, part in parts.items()}, {}, frozenset())
+
+
+def digest_vocabulary_file(content_hash: str) -> TokenizerDigests:
+    """The meaning of one of the `VOCABULARY_FILES`."""
+    return TokenizerDigests({"vocabulary file": content_hash}, {}, frozenset())
 
 
 def text_encoder_tokenizer_mismatch(base: TokenizerDigests, other: TokenizerDigests) -> str | None:

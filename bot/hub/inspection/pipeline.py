@@ -32,11 +32,14 @@ from merging.pipelines.naming import find_lack, name_pipeline_tensors
 from merging.pipelines.parts import TEXT_ENCODER, TOKENIZER, find_tensor_fault, may_be_merged
 from merging.sources.family import TensorHeader
 from merging.sources.model_config import COMPONENT_CONFIGS
-from merging.tokenizers.comparison import TokenizerDigests, digest_vocabulary
+from merging.tokenizers.comparison import (
+    VOCABULARY_FILES,
+    TokenizerDigests,
+    digest_vocabulary,
+    digest_vocabulary_file,
+)
 
 _WHOLE, _VOCABULARY, _MERGES = "tokenizer.json", "vocab.json", "merges.txt"
-_OTHERS = ("spiece.model", "tokenizer.model", "vocab.txt")
-"""The file of a tokenizer, and those of one that has no such file."""
 
 
 def inspect_pipeline(hub: Hub, candidate: Candidate) -> Member:
@@ -128,7 +131,7 @@ def _read_tokenizer(hub: Hub, candidate: Candidate, folder: str) -> TokenizerDig
         return digest_vocabulary(
             read_remote_json(hub, candidate, f"{folder}/{_VOCABULARY}"), content.decode(errors="replace")
         )
-    for name in _OTHERS:
+    for name in VOCABULARY_FILES:
         if (file := candidate.file(f"{folder}/{name}")) is not None:
-            return TokenizerDigests({"pieces": str(file.content_id)}, {}, frozenset())
-    raise Unfit(f"its {folder} has none of {', '.join((_WHOLE, _VOCABULARY, *_OTHERS))}")
+            return digest_vocabulary_file(str(file.content_id))
+    raise Unfit(f"its {folder} has none of {', '.join((_WHOLE, _VOCABULARY, *VOCABULARY_FILES))}")

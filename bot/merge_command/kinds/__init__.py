@@ -8,15 +8,14 @@ from types import MappingProxyType
 
 from bot.hub.client import Hub
 from bot.merge_command.kinds.pipeline import plan_pipeline_stage
-from bot.merge_command.kinds.text import StagePlan
+from bot.merge_command.kinds.text import TextStage
 from bot.merge_command.kinds.text_remarks import text_remarks
 from bot.merge_command.kinds.text_vocabularies import plan_stage_vocabulary
 from bot.merge_command.planned import InputModel, PlannedStage
 from bot.merge_command.stages import Stage
-from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import kind_of
-from merging.mergekit.config import ConfigFault, ConfigFaults
+from merging.mergekit.config import ConfigFault
 from merging.writing.assembly import assemble
 
 
@@ -35,12 +34,8 @@ def plan_text_stage(stage: Stage, models: Mapping[ModelId, InputModel], hub: Hub
         raise stage.fault_error([ConfigFault(("last_stage",), str(added.adapted), why)])
     vocabulary = plan_stage_vocabulary(stage, models, hub)
     stored_models = {name: model.stored_model for name, model in models.items()}
-    try:
-        return StagePlan(stage, models, vocabulary, assemble(stage.config, stored_models, vocabulary))
-    except ConfigFaults as error:
-        raise stage.fault_error(error.faults) from error
-    except MergingError as error:
-        raise stage.wrap_error(error) from error
+    with stage.errors():
+        return TextStage(stage, models, assemble(stage.config, stored_models, vocabulary), vocabulary)
 
 
 _TEXT = StageKind(plan_text_stage, text_remarks)

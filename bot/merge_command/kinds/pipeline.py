@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from torch import Tensor
-
 from bot.hub.client import Hub
 from bot.hub.resolver import ResolvedModel
-from bot.merge_command.planned import InputModel, Writing, open_models
+from bot.merge_command.planned import InputModel, PlannedStage, Writing, open_models
 from bot.merge_command.stages import Stage
 from merging.dtypes import BITS, element_bytes
-from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import kind_of
-from merging.mergekit.config import ConfigFault, ConfigFaults
+from merging.mergekit.config import ConfigFault
 from merging.mergekit.remedies import describe_value
-from merging.models.stored_model import StoredModel
 from merging.pipelines.assembling.assembly import (
     PipelineAssembly,
     assemble_pipeline,
@@ -35,31 +31,19 @@ from merging.pipelines.parts import TEXT_ENCODER
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.pipelines.writing import PipelineContents, pipeline_index, write_pipeline_folder
 from merging.sources.family import TensorHeader
-from merging.sources.weights import Weights
-from merging.writing.assembly import AssembledWeights
+from merging.writing.shards import Merge
 
 _TOKENIZER_KEYS = ("tokenizer", "tokenizer_source")
 
 
 @dataclass(frozen=True)
-class PipelineStage:
-    """A merge of pipelines of a recipe file.
+class PipelineStage(PlannedStage):
+    """A merge of pipelines: pipelines and parts of such in folders, files and repos, and results of other stages.
 
-    models: its inputs: pipelines and parts of such in folders, files and repos, and results of other stages.
     assembly: how every tensor of the result is made, and whose everything else is.
     """
 
-    stage: Stage
-    models: Mapping[ModelId, InputModel]
     assembly: PipelineAssembly
-
-    tokenizer = None
-    renamed_tensor = None
-
-    @property
-    def config_source(self) -> InputModel:
-        """The carrier."""
-        return self.models[self.assembly.lead]
 
     @property
     def config_role(self) -> str:
@@ -67,25 +51,15 @@ class PipelineStage:
         return "carrier"
 
     @property
-    def id(self) -> ModelId:
-        """The stage's name; random draws of later stages are keyed by it."""
-        return ModelId(str(self.stage.name))
+    def tokenizer(self) -> None:
+        """None: each text encoder has one of its own."""
+        return
 
     @property
     def mergekit_limits(self) -> tuple[str, ...]:
         """That mergekit cannot run the merge."""
         refusal = kind_of(self.assembly.config).mergekit_refusal
         return (refusal,) if refusal else ()
-
-    @cached_property
-    def stored_model(self) -> StoredModel:
-        """The result as a model."""
-        return self.assembly.stored_model
-
-    @property
-    def headers(self) -> Mapping[str, TensorHeader]:
-        """The headers of the result's tensors."""
-        return self.stored_model.stored
 
     @property
     def extent(self) -> str:
@@ -136,25 +110,17 @@ class PipelineStage:
         owners = self._open_owners(sources)
         return {owners[_folder(name)].stored_name(name): name for name in self.assembly.tasks}
 
-    def open_weights(self, sources: Path, seed: int) -> Weights:
-        """The result's weights; each tensor is made when it is asked for."""
+    def tensor_maker(self, sources: Path, seed: int) -> Merge:
+        """The function that makes a tensor of the result, once all models are fetched."""
         weights = open_models(self.stage, self.models, sources, seed)
-        ids = {name: model.id for name, model in self.models.items()}
-        return AssembledWeights(str(self.id), self.assembly, self.assembly.maker(weights, ids, seed))
+        return self.assembly.maker(weights, {name: model.id for name, model in self.models.items()}, seed)
 
     def write(self, target: Path, documents: Mapping[str, bytes], how: Writing) -> dict[str, str]:
         """Write the result as a folder that diffusers loads."""
-        weights = self.open_weights(how.sources, how.seed)
-        assert isinstance(weights, AssembledWeights)
-
-        def make_and_advance(name: str, memory: Tensor) -> Tensor:
-            tensor = weights.make(name, memory)
-            how.advance(tensor.nbytes, name)
-            return tensor
-
+        made = how.with_progress(self.tensor_maker(how.sources, how.seed))
         owners = self._open_owners(how.sources)
         index = pipeline_index(self.assembly.config, owners)
-        contents = PipelineContents(index, owners, self.assembly.made, self.assembly.dtype, make_and_advance)
+        contents = PipelineContents(index, owners, self.assembly.made, self.assembly.dtype, made)
         return write_pipeline_folder(target, contents, documents, max_shard_bytes=how.max_shard_bytes)
 
     def _open_owners(self, sources: Path) -> dict[str, PipelineWeights]:
@@ -181,7 +147,7 @@ def plan_pipeline_stage(stage: Stage, models: Mapping[ModelId, InputModel], hub:
     if keys := [key for key in _TOKENIZER_KEYS if key in stage.document.data]:
         why = "each text encoder has a tokenizer of its own, which comes with it: leave it out"
         raise stage.fault_error([ConfigFault((keys[0],), describe_value(stage.document.data[keys[0]]), why)])
-    try:
+    with stage.errors():
         carrier = carrier_of(stage.config, pipelines)
         reasons = find_mismatches(stage.config, stored, carrier)
         reasons = {name: f"{reason}; name another model" for name, reason in reasons.items()}
@@ -189,10 +155,6 @@ def plan_pipeline_stage(stage: Stage, models: Mapping[ModelId, InputModel], hub:
         if reasons:
             raise stage.fault_error(stage.model_faults(reasons))
         return PipelineStage(stage, models, assemble_pipeline(stage.config, stored, carrier, pipelines))
-    except ConfigFaults as error:
-        raise stage.fault_error(error.faults) from error
-    except MergingError as error:
-        raise stage.wrap_error(error) from error
 
 
 def _changed_components(model: InputModel) -> frozenset[str] | None:

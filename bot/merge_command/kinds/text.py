@@ -12,8 +12,7 @@ from threading import Lock
 from torch import Tensor
 
 from bot.hub.client import Hub
-from bot.merge_command.planned import InputModel, Writing, open_models
-from bot.merge_command.stages import Stage
+from bot.merge_command.planned import InputModel, PlannedStage, Writing, open_models
 from merging.dtypes import element_bytes
 from merging.identity import ModelId
 from merging.mergekit.component_limits import JOINED_FILTERS, component_limits
@@ -21,8 +20,6 @@ from merging.mergekit.module_names import VISION_LANGUAGE_MODULES
 from merging.models.building import build_schema
 from merging.models.carrier import carry
 from merging.models.components import language_names
-from merging.models.stored_model import StoredModel
-from merging.sources.family import TensorHeader
 from merging.sources.weights import Weights
 from merging.tensor_names import count_layers, parse_name, renumber
 from merging.tokenizers.chat_template import add_chat_template
@@ -31,39 +28,20 @@ from merging.tokenizers.release_files import release_files
 from merging.tokenizers.source_tokenizer import CONFIG, TOKENIZER
 from merging.tokenizers.view import vocabulary_views
 from merging.tokenizers.vocabulary import Vocabulary
-from merging.writing.assembly import AssembledWeights, Assembly
 from merging.writing.release import Contents, add_documents, render_config, write_folder
 from merging.writing.shards import Merge
 
 
 @dataclass(frozen=True)
-class StagePlan:
-    """A merge of a recipe file.
+class TextStage(PlannedStage):
+    """A merge of models of text. vocabulary: the result's vocabulary; None where all models have the same one."""
 
-    models: its inputs: folders, repos, and results of other stages.
-    vocabulary: the result's vocabulary; None where all models have the same one.
-    assembly: how every tensor of the result is made.
-    """
-
-    stage: Stage
-    models: Mapping[ModelId, InputModel]
     vocabulary: Vocabulary | None
-    assembly: Assembly
-
-    @property
-    def config_source(self) -> InputModel:
-        """The model whose config and tokenizer the result has."""
-        return self.models[self.assembly.lead]
 
     @property
     def config_role(self) -> str:
         """Its config and tokenizer."""
         return "config and tokenizer"
-
-    @property
-    def id(self) -> ModelId:
-        """The stage's name; random draws of later stages are keyed by it."""
-        return ModelId(str(self.stage.name))
 
     @cached_property
     def mergekit_limits(self) -> tuple[str, ...]:
@@ -80,21 +58,6 @@ class StagePlan:
         left_out = None if modules is None else [name for name in others if name not in named]
         kind = str(self.assembly.config.get("model_type"))
         return (*joined, *component_limits(kind, inside, renamed, left_out))
-
-    @property
-    def renamed_tensor(self) -> None:
-        """None: the result has no files yet."""
-        return
-
-    @cached_property
-    def stored_model(self) -> StoredModel:
-        """The result as a model."""
-        return self.assembly.stored_model
-
-    @property
-    def headers(self) -> Mapping[str, TensorHeader]:
-        """The headers of the result's tensors."""
-        return self.stored_model.stored
 
     @property
     def tokenizer(self) -> TokenizerDigests | None:
@@ -160,26 +123,15 @@ class StagePlan:
         """Bytes of all weights."""
         return self.assembly.parameters * element_bytes(self.assembly.dtype)
 
-    written_bytes = made_bytes
-
     def write(self, target: Path, documents: Mapping[str, bytes], how: Writing) -> dict[str, str]:
         """Write weights, config, and the files that belong to them."""
         make, names = self.tensor_maker(how.sources, how.seed), self.stored_names(how.sources)
         shapes = {stored: self.assembly.shapes[name] for stored, name in names.items()}
-
-        def make_and_advance(stored: str, memory: Tensor) -> Tensor:
-            tensor = make(names[stored], memory)
-            how.advance(tensor.nbytes, stored)
-            return tensor
-
+        made = how.with_progress(lambda stored, memory: make(names[stored], memory))
         settings = {CONFIG: render_config(self.assembly.config)}
         files = release_files(self.read_companions(how.sources) | settings).files
-        contents = Contents(shapes, self.assembly.dtype, make_and_advance, add_documents(files, documents))
+        contents = Contents(shapes, self.assembly.dtype, made, add_documents(files, documents))
         return write_folder(target, contents, max_shard_bytes=how.max_shard_bytes)
-
-    def open_weights(self, sources: Path, seed: int) -> Weights:
-        """The result's weights; each tensor is made when it is asked for."""
-        return AssembledWeights(str(self.id), self.assembly, self.tensor_maker(sources, seed))
 
 
 def rows_by_token(models: Mapping[ModelId, InputModel]) -> dict[ModelId, dict[str, str]]:

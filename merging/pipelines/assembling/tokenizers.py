@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 from merging.pipelines.parts import TEXT_ENCODER, TOKENIZER
 from merging.sources.json_object import parse_json_object
 from merging.tokenizers.comparison import (
+    VOCABULARY_FILES,
     TokenizerDigests,
     digest_tokenizer,
     digest_vocabulary,
+    digest_vocabulary_file,
     text_encoder_tokenizer_mismatch,
 )
 
@@ -29,6 +32,8 @@ def digest_tokenizers(files: Mapping[str, bytes]) -> dict[str, TokenizerDigests]
         elif vocabulary := files.get(path := f"{folder}/{_VOCABULARY}"):
             merges = files.get(f"{folder}/{_MERGES}", b"")
             found[reader] = digest_vocabulary(parse_json_object(path, vocabulary), merges.decode(errors="replace"))
+        elif content := next(filter(None, (files.get(f"{folder}/{name}") for name in VOCABULARY_FILES)), None):
+            found[reader] = digest_vocabulary_file(hashlib.sha256(content).hexdigest())
     return found
 
 

@@ -179,6 +179,10 @@ def make_unfit(lagoon: Path) -> None:
     unet.joinpath("diffusion_pytorch_model.fp16-00002-of-00002.safetensors").touch()
     words = lagoon / "words" / "tokenizer" / "tokenizer.json"
     words.write_text(words.read_text().replace('"red": 5', '"red": 6').replace('"green": 6', '"green": 5'))
+    for name in ("pieces", "others"):
+        shutil.copytree(lagoon / "a", lagoon / name)
+        (lagoon / name / "tokenizer" / "tokenizer.json").unlink()
+        (lagoon / name / "tokenizer" / "spiece.model").write_text(name)
     (lagoon / "old.ckpt").write_bytes(b"")
     tiny_model("llama", seed=0).save_pretrained(lagoon / "text")
 
@@ -324,6 +328,10 @@ A_LINEAR = {"merge_method": "linear", "models": weighed(a=1, b=1)}
         (
             {"models": weighed(a=1, words=1)},
             "the tokenizer of its text_encoder is not that of ./a (another vocabulary)",
+        ),
+        (
+            {"models": weighed(pieces=1, others=1)},
+            "the tokenizer of its text_encoder is not that of ./pieces (another vocabulary file)",
         ),
         ({"models": [*weighed(a=1), {"model": "./b+./wide/unet"}]}, "is none that plain LoRA has"),
         ({"models": weighed(a=1, mixed=1)}, "its component unet mixes files of several variants (plain, fp16)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import T5Tokenizer
 
 from merging.kinds import find_refusal, kind_of
 from merging.pipelines import diffusers_classes
-from merging.pipelines.index import component_name, find_files_fault, find_index_fault, weight_files
+from merging.pipelines.index import TEXT_ENCODERS, component_name, find_files_fault, find_index_fault, weight_files
 from merging.pipelines.naming import find_lack
 
 SD: dict[str, Any] = {
@@ -163,3 +164,11 @@ def test_without_diffusers_one_line_says_how_to_get_it(monkeypatch: pytest.Monke
     finally:
         for asked in (diffusers_classes.text_to_image_classes, diffusers_classes._folder):
             asked.cache_clear()
+
+
+def test_no_text_to_image_pipeline_of_diffusers_has_a_text_encoder_without_a_name() -> None:
+    names = diffusers_classes.text_to_image_classes()
+    for path in (diffusers_classes._folder() / "pipelines").rglob("pipeline_*.py"):
+        text = path.read_text(encoding="utf-8")
+        if names & set(re.findall(r"^class (\w+)\(", text, re.MULTILINE)):
+            assert set(re.findall(r"self\.(text_encoder(?:_\d)?)\b", text)) <= set(TEXT_ENCODERS), path
