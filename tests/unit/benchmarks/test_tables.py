@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.__main__ import describe, names
 from benchmarks.record import RESULTS, save
-from benchmarks.tables import PAGES, TABLES, used_in, with_tables
+from benchmarks.tables.pages import PAGES, TABLES, used_in, with_tables
 from fixtures.folders import ROOT
 
 

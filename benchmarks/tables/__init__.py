@@ -1,0 +1,1 @@
+"""The tables of README and docs: `pages` writes them, each other file makes those of one family."""
