@@ -6,6 +6,7 @@ strings with `~` or `join` where one is markup: these would escape the other for
 """
 
 from collections.abc import Callable
+from functools import cache
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.runtime import Undefined
@@ -20,6 +21,7 @@ def render_markdown(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values).strip() + "\n"
 
 
+@cache  # compiling a card's templates takes far longer than filling them
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
