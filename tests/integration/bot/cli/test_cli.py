@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bot.demo import TOKEN
 from bot.home import Home
+from bot.hub.client import Hub
 from bot.ledger.ledger import Ledger, State
-from bot.ledger.run_requests import make_run_request, waiting_runs
-from bot.lock import hold_home
 from bot.version import shoal_version
+from fixtures.loaded_modules import HEAVY, loaded
 from fixtures.shoal_here import Here, here
-from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, wait_until_gone, write_watchlist, zoo_hub
-from localhub import Running
+from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist
 
 __all__ = ["here"]
 
@@ -31,24 +27,6 @@ COMMANDS = (
     *("init", "check", "schema", "plan", "prompt", "run", "serve", "status", "show", "review", "publish", "reject"),
     *("export", "clean", "merge", "hub", "demo", "notify", "page"),
 )
-HEAVY = {"torch", "transformers", "lm_eval", "datasets", "huggingface_hub", "pymoo", "matplotlib", "scipy", "uvicorn"}
-LOADED = """
-import sys
-from bot.cli.main import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
-"""
-
-
-def loaded(*arguments: object) -> set[str]:
-    """The top-level modules that a command has loaded when it ends."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.rpartition("LOADED")[2].split())
 
 
 # -- quick answers ------------------------------------------------------------------------------------------------
@@ -119,20 +97,21 @@ def test_an_endpoint_that_is_not_an_address_is_refused(here: Here, tmp_path: Pat
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("command", ["plan", "run"])
-def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(tmp_path: Path, command: str) -> None:
-    path = write_watchlist(tmp_path / "w.yml")
-    home = ["--home", tmp_path / "home"] if command == "run" else []
-    done = shoal(command, path, *home, "--endpoint", "http://127.0.0.1:9", token=TOKEN, hurry=True)
-    down = "http://127.0.0.1:9: the Hub cannot be reached"
-    *tries, error = done.stderr.splitlines()
-    assert (done.returncode, done.stdout, error) == (1, "", f"shoal: {down}; try again later")
-    # On a busy machine, a line of progress may stand between them.
-    again = [line for line in tries if line.startswith(down)]
-    assert again == [f"{down}; trying again in {seconds} s" for seconds in (2, 4, 8)] and len(tries) <= len(again) + 1
-    if command == "run":
-        (cycle,) = Ledger(Home(tmp_path / "home").ledger).cycles()
-        assert (cycle.state, cycle.note) == (State.FAILED, f"{down}; try again later")
+def test_a_hub_that_is_down_is_one_line_without_the_output_of_its_client(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, down = write_watchlist(tmp_path / "w.yml"), "http://127.0.0.1:9: the Hub cannot be reached"
+    done = shoal("run", path, "--home", tmp_path / "home", "--endpoint", "http://127.0.0.1:9", token=TOKEN, hurry=True)
+    (cycle,) = Ledger(Home(tmp_path / "home").ledger).cycles()
+    assert (cycle.state, cycle.note) == (State.FAILED, f"{down}; try again later")
+    monkeypatch.setitem(Hub.__init__.__kwdefaults__, "sleep", lambda _: None)
+    for told in (done, here("plan", path, "--endpoint", "http://127.0.0.1:9", token=TOKEN)):
+        *tries, error = told.stderr.splitlines()
+        assert (told.returncode, told.stdout, error) == (1, "", f"shoal: {down}; try again later")
+        # On a busy machine, a line of progress may stand between them.
+        again = [line for line in tries if line.startswith(down)]
+        assert again == [f"{down}; trying again in {seconds} s" for seconds in (2, 4, 8)]
+        assert len(tries) <= len(again) + 1
 
 
 def test_a_missing_home_and_one_that_is_not_a_folder_are_refused(here: Here, tmp_path: Path) -> None:
@@ -157,107 +136,6 @@ def test_a_pipe_that_its_reader_closes_is_not_an_error() -> None:
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     process.wait()
-
-
-# -- a cycle, disturbed -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Story:
-    """One home and one Hub that several commands work on."""
-
-    server: Running
-    home: Home
-    watchlist: Path
-
-    def shoal(self, command: str, *arguments: object, token: str | None = TOKEN, **options: object):  # type: ignore[no-untyped-def]
-        """Run a command on the home; on the Hub, for the commands that talk to it."""
-        hub = () if command in ("status", "show") else ("--endpoint", self.server.endpoint)
-        return shoal(command, *arguments, "--home", self.home.folder, *hub, token=token, **options)
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    folder = tmp_path_factory.mktemp("story")
-    with zoo_hub(folder / "hub") as server:
-        path = write_watchlist(folder / "w.yml", publish={"mode": "review"}, schedule={"cron": "0 0 1 1 *"})
-        yield Story(server, Home(folder / "home"), path)
-
-
-def test_what_would_fail_after_the_search_is_found_before_it(story: Story, tmp_path: Path) -> None:
-    elsewhere = write_watchlist(tmp_path / "w.yml", publish={"namespace": "tidepool"})
-    fault = one_line_error(story.shoal("run", elsewhere))
-    assert fault.startswith("publish.namespace: got 'tidepool': the token belongs to shoal-bot, and may write to")
-    assert "no token; set HF_TOKEN" in one_line_error(story.shoal("run", story.watchlist, token=None))
-    assert "the Hub answers 401" in one_line_error(story.shoal("run", story.watchlist, token="hf_wrong"))
-    (cycle,) = Ledger(story.home.ledger).cycles()
-    assert (cycle.id, cycle.state) == ("small-1", State.FAILED) and "the Hub answers 401" in cycle.note
-
-
-def test_a_home_in_use_is_refused(story: Story) -> None:
-    with hold_home(story.home):
-        assert "another shoal process is using" in one_line_error(story.shoal("run", story.watchlist))
-
-
-def test_a_full_disk_is_an_error_of_one_line(story: Story) -> None:
-    def no_room() -> None:
-        # Files of this process may not grow beyond this; a model of the zoo is larger.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-
-    done = story.shoal("run", story.watchlist, preexec_fn=no_room)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("shoal: ") and "File too large; free some space" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_cycle_is_interrupted_resumed_stopped_published_by_hand_and_shown(story: Story) -> None:
-    where = ("--home", story.home.folder, "--endpoint", story.server.endpoint)
-    process = start("run", story.watchlist, *where, token=TOKEN)
-    ledger = Ledger(story.home.ledger)
-    until(lambda: ledger.count_evaluations() >= 10, process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    wait_until_gone(process, 60)
-    assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
-    assert "is running, not waiting for review" in one_line_error(story.shoal("publish", "small-1"))
-
-    # The schedule resumes it at its start, and that is what was asked for.
-    make_run_request(ledger, "small", "ann")
-    before = ledger.count_evaluations()
-    process = start("serve", story.watchlist, *where, token=TOKEN)
-    until(lambda: ledger.count_evaluations() > before, process)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.splitlines()[-1]) == (0, "stopped")
-    assert ledger.cycle("small-1").state is State.RUNNING and waiting_runs(ledger) == ()
-    with hold_home(story.home):
-        pass
-
-    done = story.shoal("run", story.watchlist, "--json")
-    page = json.loads(done.stdout)
-    assert (done.returncode, page["id"], page["state"]) == (0, "small-1", State.REVIEW)
-    assert "Warning" not in done.stderr
-    hint = f"waiting for review: shoal review small-1 --home {story.home.folder} --endpoint {story.server.endpoint}"
-    assert done.stderr.splitlines()[-1].endswith(hint)
-
-    assert "cycle 'small-7' is not in" in one_line_error(story.shoal("publish", "small-7"))
-    shown = json.loads(story.shoal("review", "--json").stdout)["reviews"]
-    assert [one["cycle"] for one in shown] == ["small-1"] and all(one["waiting"] for one in shown[0]["releases"])
-    # Whoever decides later need not remember the Hub.
-    assert json.loads(shoal("review", "--home", story.home.folder, "--json").stdout)["reviews"] == shown
-    done = story.shoal("publish", "small-1")
-    assert done.returncode == 0 and done.stdout.startswith("small-1: published\n")
-    (row,) = json.loads(story.shoal("status", "--json").stdout)["cycles"]
-    assert row["state"] == "published" and row["releases"] and all(one["commit"] for one in row["releases"])
-
-    lines = story.shoal("show", "small-1").stdout.splitlines()
-    assert all(line == line.rstrip() for line in lines)
-    assert any("minnow-slim" in line and "80×104, not 80×208" in line for line in lines)
-    assert "cycle 'nothing' is not in" in one_line_error(story.shoal("show", "nothing"))
-    # Past cycles are shown without loading what cycles need.
-    shown = loaded("show", "small-1", "--home", story.home.folder)
-    assert (shown | loaded("status", "--home", story.home.folder)) & HEAVY == set()
 
 
 # -- the local Hub ------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import sys
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 from huggingface_hub import snapshot_download
@@ -25,20 +24,17 @@ from bot.ledger.ledger import Ledger, State
 from bot.ledger.snapshot import read_mark
 from bot.service.state.keeper import StateKeeper
 from bot.service.state.repo import StateRepo
-from fixtures.cycles import NAMESPACE, client, published
+from fixtures.cycles import NAMESPACE, QUICK, client, published
 from fixtures.folders import ROOT
 from fixtures.served_watchlists import write_served
-from fixtures.shoal_process import end_with_test, shoal, start, until
+from fixtures.shoal_here import Here, here
+from fixtures.shoal_process import end_with_test, start, until
 from localhub import Running, Shelf, listen
 from localhub.shelves.space_settings import hash_secret, read_space_settings
 
+__all__ = ["here"]
+
 SPACE, STATE = f"{NAMESPACE}/bot", f"{NAMESPACE}/bot-state"
-QUICK: dict[str, Any] = {
-    "items": {"search": 24, "validation": 100, "report": 12},
-    "search": {"budget": {"candidates": 16}},
-    "publish": {"max_releases": 1},
-}
-"""Enough for one release."""
 
 
 def run_command(space: Path, home: Path, server: Running, port: int) -> subprocess.Popen[str]:
@@ -64,9 +60,11 @@ def run_command(space: Path, home: Path, server: Running, port: int) -> subproce
     return end_with_test(process)
 
 
-def test_a_space_goes_on_where_a_job_was_killed_and_publishes_nothing_twice(server: Running, tmp_path: Path) -> None:
+def test_a_space_goes_on_where_a_job_was_killed_and_publishes_nothing_twice(
+    here: Here, server: Running, tmp_path: Path
+) -> None:
     watchlist = write_served(tmp_path / "lists", **QUICK)
-    deployed = shoal(
+    deployed = here(
         "deploy", "space", SPACE, watchlist, "--package", "git+https://example.org/shoal.git",
         "--allow", "user:anna", "--endpoint", server.endpoint, token=TOKEN,
     )  # fmt: skip
