@@ -252,5 +252,6 @@ def test_scores_that_an_earlier_model_gets_while_a_cycle_is_interrupted_are_not_
     with pytest.raises(KilledError):
         run(ledger, sources=sources, dies_at=20)
     with sqlite3.connect(ledger.path) as database:
-        database.executemany("INSERT OR IGNORE INTO item_scores VALUES (?, ?, ?, ?, ?)", later)
+        places = ", ".join("?" * len(later[0]))
+        database.executemany(f"INSERT OR IGNORE INTO item_scores VALUES ({places})", later)
     assert run(ledger, sources=sources).found == expected.found
