@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import DiffusionPipeline
 
 from fixtures.tiny_pipelines import FAMILIES, draw, pipeline_pool
 from merging.identity import ModelId
 from merging.kinds import kind_of
+from merging.mergekit.reader import parse_merge_config
 from merging.models.components import read_components
 from merging.partition import Partition
+from merging.pipelines.assembling.recipe_writer import write_pipeline_recipe
+from merging.pipelines.parts import CarrierShapes, plan_parts
 from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
 from merging.sources.model_config import read_model_config
 from merging.writing.release import write_release
+from merging.writing.tensor_values import TensorValues
 
 SAKANA = ("to_q", "to_k", "to_v", "to_out.0")
 """What EvoSDXL's first vector weighs, by its own rule; its second weighs all other tensors of the UNet."""
@@ -100,11 +105,23 @@ def test_a_family_merges_by_the_formula_and_draws_the_same_pictures_live_and_loa
 
 
 @pytest.mark.parametrize("family", LABELS)
-def test_bands_are_of_stages_in_the_order_in_which_they_compute(family: str, tmp_path: Path) -> None:
-    ((carrier, weights),) = pipeline_pool(tmp_path, family, sources=1).items()
+def test_bands_are_of_stages_in_the_order_in_which_they_compute_and_a_recipe_file_says_them(
+    family: str, tmp_path: Path
+) -> None:
+    sources = pipeline_pool(tmp_path, family, sources=1)
+    ((carrier, weights),) = sources.items()
     groups = divide(weights, carrier, bands=3, apart=True)
     assert {f"denoiser {label}" for label in LABELS[family]} <= set(groups.labels)
     assert groups.labels[0] == "denoiser in" and groups.labels[-1] == "denoiser out"
     groups.check_names(weights.names)
     groups.merged.check_names(weights.names)
     assert Partition.from_json(groups.to_json()) == groups
+    weight = ("weight", (tuple(range(1, len(groups.labels) + 1)),))
+    recipe = WeightMerge("linear", (carrier,), None, groups, (weight,), "float32", 0)
+    parts = plan_parts(recipe, CarrierShapes(weights.config, sources, weights.folder))
+    config = parse_merge_config(yaml.safe_load(write_pipeline_recipe(recipe, parts, carrier)))
+    (module,), values = config.slices, TensorValues(config)
+    for name in (name for name in weights.names if groups.whole_source(name) is None):
+        read, missing = values.values(name, {carrier: name}, (carrier,), module, 0.0)
+        assert not missing and read["weight"] == recipe.values("weight", name), name
+    assert not list(values.unread())
