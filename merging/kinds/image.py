@@ -221,6 +221,16 @@ class ImageGenerator:
             recipe, weights, target, documents, max_shard_bytes=max_shard_bytes, carrier=config_source
         )
 
+    def render_recipe(self, recipe: Recipe, weights: Mapping[ModelId, Weights], config_source: Path) -> str:
+        """As `shoal merge` reads it."""
+        from merging.pipelines.assembling.recipe_writer import render_pipeline_recipe
+        from merging.pipelines.parts import CarrierShapes, plan_parts
+
+        (merge,) = recipe.parts
+        assert merge.carrier is not None  # of every merge of a search
+        shapes = CarrierShapes(weights[merge.carrier].config, weights, config_source)
+        return render_pipeline_recipe(merge, plan_parts(merge, shapes), merge.carrier)
+
     def load(self, folder: Path) -> Any:
         """Load a written pipeline in the dtype of its denoiser."""
         from merging.pipelines.loading import load_release

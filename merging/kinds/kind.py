@@ -256,6 +256,12 @@ class ModelKind(Protocol):
     def load(self, folder: Path) -> Any:
         """Load a written model as any user would."""
 
+    def render_recipe(self, recipe: Recipe, weights: Mapping[ModelId, Weights], config_source: Path) -> str:
+        """The recipe file of a release, as `write` puts it beside its weights; nothing but comments where none can be.
+
+        weights: of every origin, of which only headers and configs are read. config_source: as `write` takes it.
+        """
+
     def load_processor(self, folder: Path) -> object:
         """Load what turns inputs into tensors, such as a tokenizer, as any user would."""
 

@@ -144,6 +144,10 @@ class TransformersKind(ABC):
             recipe, weights, target, documents, max_shard_bytes=max_shard_bytes, config_source=config_source
         )
 
+    def render_recipe(self, recipe: Recipe, weights: Mapping[ModelId, Weights], config_source: Path) -> str:
+        """As mergekit reads it."""
+        return recipe.plan_files(weights, config_source).mergekit_yaml
+
     def release_note(self, folder: Path) -> str | None:
         """How the release's tokenizer differs from what transformers makes of the source's files."""
         from merging.tokenizers.release_files import release_note

@@ -80,8 +80,7 @@ def plan_parts(recipe: WeightMerge, carrier: CarrierShapes) -> PipelineParts:
     what the model draws. MergingError for a model whose tensors do not fit the carrier.
     """
     weights = carrier.weights
-    stage = weights[recipe.last_stage.adapted] if recipe.last_stage else None
-    changed = stage.changed if isinstance(stage, PipelineWeights) else frozenset()
+    changed = weights[recipe.last_stage.adapted].changed if recipe.last_stage else frozenset()
     merged: dict[str, Mapping[str, tuple[int, ...]]] = {}
     whole: dict[str, ModelId | None] = {}
     own = _taken_alone(recipe, weights)
@@ -91,7 +90,7 @@ def plan_parts(recipe: WeightMerge, carrier: CarrierShapes) -> PipelineParts:
             whole[folder] = component.use.source
         elif folder in own:
             whole[folder] = own[folder]
-        converted = (source := whole.get(folder)) is not None and _is_converted(weights[source], folder)
+        converted = (source := whole.get(folder)) is not None and folder in weights[source].converted
         if converted:
             whole[folder] = None  # settings and tokenizers are the carrier's
         elif folder in whole and folder not in changed:
@@ -143,17 +142,12 @@ def _taken_alone(recipe: WeightMerge, weights: Mapping[ModelId, Weights]) -> dic
     in a checkpoint in one file.
     """
     model = recipe.sources[0]
-    held = weights[model]
-    if not recipe.is_single or not isinstance(held, PipelineWeights):
+    if not recipe.is_single:
         return {}
+    alone = weights[model]
+    held, made = {name.partition(".")[0] for name in alone.headers}, alone.changed | alone.converted
     folders = [folder for component in recipe.groups.components[1:] for folder in component.within]
-    made = {folder for folder in folders if folder in held.changed or _is_converted(held, folder)}
-    return {folder: model if folder in held.files else None for folder in folders if folder not in made}
-
-
-def _is_converted(held: Weights, folder: str) -> bool:
-    """Whether a component has no folder of its own, so that its tensors are made one by one wherever it is used."""
-    return isinstance(held, PipelineWeights) and folder in held.components and folder not in held.files
+    return {folder: model if folder in held else None for folder in folders if folder not in made}
 
 
 def _check_tensors(

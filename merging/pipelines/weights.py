@@ -19,12 +19,7 @@ from merging.sources.weights import Weights
 
 
 class PipelineWeights(Weights):
-    """The weights of all components of a pipeline; each component has the files of one variant.
-
-    changed: folders of the components whose weights are other than in their files.
-    """
-
-    changed: frozenset[str] = frozenset()
+    """The weights of all components of a pipeline; each component has the files of one variant."""
 
     def __init__(
         self,
@@ -42,6 +37,7 @@ class PipelineWeights(Weights):
         self._config = config
         self._stored = names
         self.files: Mapping[str, WeightFiles] = {one.folder: one for one in files}
+        self.converted = frozenset(self.components) - frozenset(self.files)
         headers = {}
         for name, stored in names.items():
             component, _, own = stored.partition(".")

@@ -16,7 +16,7 @@ from merging.errors import MergingError
 from merging.identity import ModelId
 from merging.kinds import COMPANION_FILES
 from merging.merge_tensor import make_loader, merge_tensor
-from merging.pipelines.assembling.recipe_writer import write_pipeline_recipe
+from merging.pipelines.assembling.recipe_writer import render_pipeline_recipe
 from merging.pipelines.index import COMPONENTS_KEY, INDEX, listed_components
 from merging.pipelines.parts import CarrierShapes, owner_of, plan_parts
 from merging.pipelines.weights import PipelineWeights, open_pipeline
@@ -77,7 +77,7 @@ def write_pipeline(
         return merge_tensor(merge, name, load, into=memory)
 
     contents = PipelineContents(pipeline_index(config, owners), owners, parts.merged, merge.dtype, make)
-    text = write_pipeline_recipe(merge, parts, merge.carrier or _model_of(carrier, weights))
+    text = render_pipeline_recipe(merge, parts, merge.carrier or _model_of(carrier, weights))
     files = add_documents({RECIPE_NAME: text.encode()}, documents)
     return write_pipeline_folder(target, contents, files, max_shard_bytes=max_shard_bytes)
 

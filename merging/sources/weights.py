@@ -61,7 +61,12 @@ class Weights(ABC):
 
     folder: holds the model's config.json and tokenizer; errors call the model by it.
     headers: every tensor's header by name, sorted.
+    changed: of a pipeline, the folders of the components whose weights are other than in their files. converted: of
+    those that have no folder of their own, as in a checkpoint in one file.
     """
+
+    changed: frozenset[str] = frozenset()
+    converted: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path, headers: Mapping[str, TensorHeader]) -> None:
         self.folder = folder

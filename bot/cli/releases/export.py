@@ -28,7 +28,7 @@ def export_command(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder; with --recipe-only the new file.")],
     recipe_only: Annotated[
-        bool, typer.Option("--recipe-only", help="Write only the recipe, as mergekit's YAML.")
+        bool, typer.Option("--recipe-only", help="Write only the recipe, as a file for `shoal merge` and mergekit.")
     ] = False,
     home: HomePath = None,
     endpoint: CycleEndpoint = None,

@@ -1,4 +1,4 @@
-"""`shoal export`: any front member of a past cycle as a folder that transformers loads, or as mergekit's YAML."""
+"""`shoal export`: any front member of a past cycle as a folder that its library loads, or as a recipe file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bot.hub.client import Hub
 from bot.hub.discovery.rules import OWN_TAG
 from bot.hub.download import is_complete
 from bot.hub.front_matter import write_front_matter
+from bot.hub.inspection.member import Member
 from bot.hub.pool.pool import Pool, merged_headers
 from bot.hub.resolver import open_sources, source_folder
 from bot.ledger.ledger import Ledger
@@ -29,7 +30,6 @@ from merging.errors import MergingError
 from merging.kinds import KINDS
 from merging.kinds.picture_size import with_picture_size
 from merging.recipes.recipe import Recipe
-from merging.sources.family import TensorHeader
 from merging.sources.json_object import read_json_object
 from merging.sources.weights import Weights
 from merging.tokenizers.source_tokenizer import CONFIG
@@ -84,49 +84,51 @@ def export_member(
 
 
 def export_recipe(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str, target: Path) -> Exported:
-    """Write a front member's recipe as YAML that mergekit reads.
+    """Write a front member's recipe as the file that its release would have.
 
-    Raises as `render_mergekit_yaml`; ShoalError if the file exists.
+    Raises as `render_recipe_file`; ShoalError if the file exists.
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     if target.exists():
         raise ShoalError(f"{target}: already exists; remove it, or choose another file")
-    text = render_mergekit_yaml(ledger, home, hub, cycle, name)
+    text = render_recipe_file(ledger, home, hub, cycle, name)
     with atomic_file(target) as file:
         file.write(text.encode())
     return Exported(cycle, member.number, member.recipe, str(target), {})
 
 
-def render_mergekit_yaml(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str) -> str:
-    """A front member's recipe as YAML that mergekit reads. No weights are read or fetched.
+def render_recipe_file(ledger: Ledger, home: Home, hub: Hub, cycle: str, name: str) -> str:
+    """A front member's recipe as `shoal merge` reads it, and mergekit if it can. No weights are read or fetched.
 
-    The Hub is asked for the config of a source that is no longer in the home.
+    The Hub is asked for the config of a source that is no longer in the home, if an earlier version kept the pool.
 
     Raises:
-        ShoalError, MergingError: no such member, or mergekit cannot make the merge.
+        ShoalError, MergingError: no such member, or no recipe file can say the merge.
     """
     member = find_member(front_members(ledger, cycle), cycle, name)
     recipe, pool = stored_recipe(ledger, member.recipe), kept_pool(ledger, cycle)
-    if (refusal := KINDS[pool.kind].mergekit_refusal) is not None:
-        raise ShoalError(f"RECIPE: got {name!r}: {refusal} {_WHOLE_FOLDER}")
-    whole, rows = pool.leader.remotes[0], pool.vocabulary.rows if pool.vocabulary else None
+    rows = pool.vocabulary.rows if pool.vocabulary else None
     members = {one.ref: one for one in pool.read_models}
-    with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-        fetched = source_folder(home.sources, whole.ref)
-        if not is_complete(fetched):
-            fetched = Path(folder, "fetched")
-            hub.download(whole.repo, whole.sha, CONFIG, fetched)
-        config = read_json_object(fetched / CONFIG) | ({} if rows is None else {"vocab_size": rows})
-        Path(folder, CONFIG).write_bytes(render_config(config))
-        weights = {
-            origin: _HeadersAlone(Path(folder), members[origin].repo, merged_headers(pool, members[origin]))
-            for origin in recipe.origins
-        }
-        text = recipe.plan_files(weights, Path(folder)).mergekit_yaml
+    with tempfile.TemporaryDirectory(prefix="shoal-") as name_of_folder:
+        folder = Path(name_of_folder)
+        config = dict(pool.leader.config) or _fetched_config(pool.leader, home, hub, folder / "fetched")
+        Path(folder, CONFIG).write_bytes(render_config(config | ({} if rows is None else {"vocab_size": rows})))
+        weights = {origin: _HeadersAlone(folder, pool, members[origin]) for origin in recipe.origins}
+        text = KINDS[pool.kind].render_recipe(recipe, weights, folder)
     if all(line.startswith("#") for line in text.splitlines()):
         reason = text.splitlines()[0].removeprefix("# ")
         raise ShoalError(f"RECIPE: got {name!r}: {reason} {_WHOLE_FOLDER}")
     return text
+
+
+def _fetched_config(member: Member, home: Home, hub: Hub, place: Path) -> dict[str, object]:
+    """A model's config.json from the home, or from the Hub, whence it comes into the folder `place`."""
+    whole = member.remotes[0]
+    fetched = source_folder(home.sources, whole.ref)
+    if not is_complete(fetched):
+        fetched = place
+        hub.download(whole.repo, whole.sha, CONFIG, fetched)
+    return read_json_object(fetched / CONFIG)
 
 
 def render_export_card(
@@ -163,10 +165,14 @@ def render_export_card(
 class _HeadersAlone(Weights):
     """Weights of which only the headers are known, as the Hub gave them when the pool was found."""
 
-    def __init__(self, folder: Path, repo: str, headers: Mapping[str, TensorHeader]) -> None:
-        """folder: has the config.json of the merges. headers: as merges read the model."""
-        super().__init__(folder, headers)
-        self._repo = repo
+    def __init__(self, folder: Path, pool: Pool, member: Member) -> None:
+        """folder: has the config.json of the merges."""
+        own = member.headers if member.kind == pool.kind else {}  # of a pipeline, those of every component
+        super().__init__(folder, {**own, **merged_headers(pool, member)})
+        self._repo = member.repo
+        changes = member.adaptation.changes if member.adaptation else ()
+        self.changed = frozenset(member.components[name][0].partition(".")[0] for name in changes)
+        self.converted = frozenset(name.partition(".")[0] for name in own) if member.partial else frozenset()
 
     def tensor(self, name: str) -> Tensor:
         raise MergingError(f"{self._repo}: its tensor {name} was not fetched")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.cycle.history import CyclePage, CycleSummary, list_cycles, read_cycle
-from bot.cycle.past.export import render_mergekit_yaml
+from bot.cycle.past.export import render_recipe_file
 from bot.cycle.past.front import FrontMember, front_members, number_front
 from bot.cycle.past.review import REVIEWED, ReleaseReview, review_cycle, waiting_cycles
 from bot.errors import ShoalError
@@ -240,14 +240,14 @@ class Desk:
             return json.dumps(json.loads(ledger.recipe(picked.recipe)), indent=1) + "\n"
 
     def member_mergekit(self, cycle: str, member: str) -> str:
-        """A front member's recipe as mergekit's YAML.
+        """A front member's recipe as the file that `shoal merge` reads, and mergekit if it can.
 
-        NotFoundError if there is none, or mergekit cannot make the merge. The Hub may be asked for a config.
+        NotFoundError if there is none, or no file can say the merge. The Hub may be asked for a config.
         """
         with self._cycle_ledger(cycle) as ledger:
             picked = _find_picked(front_members(ledger, cycle), cycle, member)
             try:
-                return render_mergekit_yaml(ledger, self.home, self._hub, cycle, picked.recipe)
+                return render_recipe_file(ledger, self.home, self._hub, cycle, picked.recipe)
             except (ShoalError, MergingError, KeyError) as error:
                 raise NotFoundError(f"{cycle}, front member {picked.number}: {error}") from error
 

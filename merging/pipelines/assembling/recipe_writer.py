@@ -13,7 +13,7 @@ from merging.mergekit.parameters import spell_value
 from merging.mergekit.settings import Condition
 from merging.mergekit.text import OneLine, as_comment, dump_config
 from merging.methods import METHODS
-from merging.partition import Component, Searched, is_within
+from merging.partition import Component, Searched, Whole, is_within
 from merging.pipelines.index import NO_MERGEKIT
 from merging.pipelines.parts import PipelineParts
 from merging.recipes.weight_merge import WeightMerge
@@ -23,7 +23,7 @@ Rule = tuple[tuple[str, ...], int]
 """The group of the tensors whose name contains each of some parts; of several rules, the first that holds counts."""
 
 
-def write_pipeline_recipe(merge: WeightMerge, parts: PipelineParts, carrier: ModelId) -> str:
+def render_pipeline_recipe(merge: WeightMerge, parts: PipelineParts, carrier: ModelId) -> str:
     """The recipe file of a merge. parts: what becomes of each component. carrier: the model whose all else is.
 
     Where no file can say the merge, it holds the reason alone, as comments.
@@ -51,8 +51,9 @@ def _config(merge: WeightMerge, parts: PipelineParts, carrier: ModelId) -> dict[
     modules = {PIPELINE_MODULES.main: _denoiser(merge, denoiser, list(parts.merged[denoiser.within[0]]))}
     for component in others:
         (folder,) = component.within
-        if folder in parts.whole:
-            owner = parts.whole[folder] or carrier
+        given = component.use.source if isinstance(component.use, Whole) else None
+        if given or folder in parts.whole:
+            owner = given or parts.whole[folder] or carrier
             module: dict[str, Any] | None = None if owner == carrier else {"models": [{"model": str(owner)}]}
         else:
             module = _merged_alike(merge, component, list(parts.merged[folder]))
@@ -90,6 +91,8 @@ def _merged_alike(merge: WeightMerge, component: Component, names: Sequence[str]
     first, *others = [merge.tensor_merge(name) for name in names]
     if any(other != first for other in others):
         raise MergingError(f"the tensors of its {component.name} have several values, and a module has one")
+    if (first.method, first.base) != (merge.method, merge.base):
+        raise MergingError(f"its {component.name} is not merged by {merge.method}, as some models lack it")
 
     def spell(parameter: Parameter, name: str, source: int) -> object:
         return spell_value(parameter, first.values[name][source])

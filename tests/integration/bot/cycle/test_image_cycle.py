@@ -18,10 +18,10 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from bot.cycle.past.export import export_member, export_recipe
+from bot.cycle.past.front import front_members
 from bot.cycle.past.rebuild import kept_pool, stored_recipe
 from bot.cycle.run import run_cycle
 from bot.demo import fill_hub
-from bot.errors import ShoalError
 from bot.home import Home
 from bot.hub.resolver import open_sources, source_folder
 from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
@@ -50,6 +50,7 @@ from merging.identity import ModelId
 from merging.kinds import KINDS
 from merging.recipes.weight_merge import WeightMerge
 from merging.writing.companions import RECIPE_NAME
+from merging.writing.release import write_release
 
 CYCLE = "brush-1"
 
@@ -218,11 +219,20 @@ def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished
     assert [str(check.outcome) for check in checks] == ["equal"] * 3, checks
 
 
-def test_any_member_of_the_front_is_exported_as_a_pipeline(finished: Finished, tmp_path: Path) -> None:
+def test_any_member_of_the_front_is_exported_as_a_pipeline_or_as_a_recipe_file(
+    finished: Finished, tmp_path: Path
+) -> None:
     hub, target = client(finished.server), tmp_path / "first"
     arguments: tuple[Any, ...] = (finished.ledger, finished.home, hub, CYCLE)
     assert export_member(*arguments, "1", target, Listener()).files
     assert draw(DiffusionPipeline.from_pretrained(target)).shape == (1, 16, 16, 3)
     assert 'pipeline = DiffusionPipeline.from_pretrained("path/to' in (target / "README.md").read_text()
-    with pytest.raises(ShoalError, match=r"mergekit does not merge pipelines\. Leave out --recipe-only"):
-        export_recipe(*arguments, "1", tmp_path / "recipe.yml")
+    for number, digest in enumerate(one.recipe for one in front_members(finished.ledger, CYCLE)):
+        file, folder = tmp_path / f"{number}.yml", tmp_path / str(number)
+        export_recipe(*arguments, digest, file)
+        recipe = stored_recipe(finished.ledger, digest)
+        assert recipe.carrier is not None
+        carrier = finished.folders[recipe.carrier]
+        models = open_sources(recipe.origins, finished.folders, carrier)
+        write_release(recipe, models, folder, {}, config_source=carrier)
+        assert file.read_bytes() == (folder / RECIPE_NAME).read_bytes()

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+from bot.cycle.past.export import render_recipe_file
 from bot.cycle.past.rebuild import kept_pool, stored_recipe
 from bot.cycle.run import run_cycle
 from bot.demo import fill_hub
@@ -139,6 +140,8 @@ def test_the_card_s_recipe_makes_the_same_weights_again(finished: Finished, tmp_
     assert recipe.read_text("utf-8").startswith("# mergekit takes no language model (reef/plankton@")
     merged = Merger(Home(tmp_path / "other"), client(finished.server), Listener()).merge(recipe, tmp_path / "merged")
     assert merged.files["model.safetensors"] == sha256_of(finished.folder / "model.safetensors")
+    arguments = (finished.ledger, finished.home, client(finished.server), CYCLE, finished.release.recipe)
+    assert render_recipe_file(*arguments) == recipe.read_text("utf-8")  # from headers alone
 
 
 def test_the_cards_code_asks_about_the_picture_beside_it(

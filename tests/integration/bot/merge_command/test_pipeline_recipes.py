@@ -26,6 +26,7 @@ from merging.kinds import KINDS
 from merging.models.components import read_components
 from merging.partition import Partition, banded_stack
 from merging.pipelines.lora import open_lora
+from merging.pipelines.partial.single_file import open_single_file
 from merging.pipelines.weights import PipelineWeights, open_pipeline
 from merging.recipes.last_stage import LastStage
 from merging.recipes.weight_merge import WeightMerge
@@ -33,7 +34,7 @@ from merging.sources.model_config import read_model_config
 from merging.writing.companions import RECIPE_NAME
 from merging.writing.release import write_release
 
-A, B = ModelId("./a"), ModelId("./b")
+A, B, FILE = ModelId("./a"), ModelId("./b"), ModelId("./file.safetensors")
 STYLED = replace(B, adapter=ModelId("./style"))
 FAST = replace(A, adapter=ModelId("./style"))
 Sources = Mapping[ModelId, PipelineWeights]
@@ -41,12 +42,13 @@ Sources = Mapping[ModelId, PipelineWeights]
 
 @pytest.fixture(scope="module")
 def bay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pipelines, of which the second has a tokenizer and weights of its own, and a LoRA."""
+    """Two pipelines, of which the second has a tokenizer of its own, a checkpoint in one file, and a LoRA."""
     folder = tmp_path_factory.mktemp("bay")
     for seed, name in enumerate(("a", "b")):
         make_source("StableDiffusionPipeline", seed).save_pretrained(folder / name)
     words = folder / "b" / "tokenizer" / "tokenizer.json"
     words.write_text(words.read_text().replace('"red": 5', '"red": 6').replace('"green": 6', '"green": 5'))
+    save_single_file(make_source("StableDiffusionPipeline", 2), folder / "file.safetensors")
     (folder / "style").mkdir()
     save_lora(folder / "style")
     return folder
@@ -56,7 +58,8 @@ def bay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sources(bay: Path) -> Sources:
     first, second = open_pipeline(bay / "a"), open_pipeline(bay / "b")
     lora = bay / "style"
-    return {A: first, B: second, STYLED: open_lora(second, lora), FAST: open_lora(first, lora)}
+    file = open_single_file(bay / "file.safetensors", first.config, "the carrier")
+    return {A: first, B: second, FILE: file, STYLED: open_lora(second, lora), FAST: open_lora(first, lora)}
 
 
 def divide(sources: Sources, whole: Mapping[str, ModelId], bands: int = 3) -> Partition:
@@ -89,7 +92,7 @@ def merge(recipe: Path, target: Path, seed: int = 0) -> Merged:
 def test_a_release_s_recipe_file_makes_every_file_of_it_again(bay: Path, sources: Sources, form: str) -> None:
     stage = LastStage(FAST, 0.7)
     if form == "encoder of another":
-        groups = divide(sources, {"text encoder": B, "VAE": A})
+        groups = divide(sources, {"text encoder": B, "VAE": FILE})
         values = (("density", rows(groups, 1)), ("weight", rows(groups, 1)))
         recipe = WeightMerge("dare_linear", (B,), A, groups, values, "bfloat16", 7, carrier=A, steps=4)
     elif form == "merged encoder":
@@ -107,18 +110,25 @@ def test_a_release_s_recipe_file_makes_every_file_of_it_again(bay: Path, sources
     assert hashes(again) == hashes(folder)
 
 
-def test_groups_that_no_recipe_file_can_say_are_named_in_it(bay: Path, sources: Sources) -> None:
-    """As those of a text encoder in bands would be: a module has one value."""
+@pytest.mark.parametrize("form", ["bands", "lacking"])
+def test_what_no_recipe_file_can_say_is_named_in_it(bay: Path, sources: Sources, form: str) -> None:
+    """A text encoder in bands, as a module has one value; one that slerp leaves as the only model has it."""
     denoiser, encoder, vae = divide(sources, {"VAE": A}, bands=1).components
-    encoder = replace(encoder, layers=2, use=banded_stack(((0, 1), (1, 2)), modules_apart=False, ends_apart=False))
+    bands = banded_stack(((0, 1), (1, 2)), modules_apart=False, ends_apart=False)
+    encoder = replace(encoder, layers=2, use=bands) if form == "bands" else replace(encoder, lacking=(B,))
     groups = Partition((denoiser, encoder, vae))
-    recipe = WeightMerge("linear", (A, B), None, groups, (("weight", rows(groups, 2)),), "float32", 0, carrier=A)
-    write_release(recipe, sources, bay / "bands", {}, config_source=sources[A].folder)
-    lines = (bay / "bands" / RECIPE_NAME).read_text().splitlines()
+    method, name, why = {
+        "bands": ("linear", "weight", "the tensors of its text encoder have several values, and a module has one"),
+        "lacking": ("slerp", "t", "its text encoder is not merged by slerp, as some models lack it"),
+    }[form]
+    values = ((name, rows(groups, 2 if form == "bands" else 1)),)
+    recipe = WeightMerge(method, (A, B), None, groups, values, "float32", 0, carrier=A)
+    write_release(recipe, sources, bay / form, {}, config_source=sources[A].folder)
+    lines = (bay / form / RECIPE_NAME).read_text().splitlines()
     assert all(line.startswith("# ") for line in lines)
     assert " ".join(line.removeprefix("# ") for line in lines) == (
-        "mergekit does not merge pipelines. There is no recipe file for this merge: the tensors of its text encoder "
-        "have several values, and a module has one. The exact recipe is in shoal.json."
+        f"mergekit does not merge pipelines. There is no recipe file for this merge: {why}. "
+        "The exact recipe is in shoal.json."
     )
 
 

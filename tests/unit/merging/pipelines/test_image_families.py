@@ -19,7 +19,7 @@ from merging.kinds import kind_of
 from merging.mergekit.reader import parse_merge_config
 from merging.models.components import read_components
 from merging.partition import Partition
-from merging.pipelines.assembling.recipe_writer import write_pipeline_recipe
+from merging.pipelines.assembling.recipe_writer import render_pipeline_recipe
 from merging.pipelines.parts import CarrierShapes, plan_parts
 from merging.pipelines.weights import PipelineWeights
 from merging.recipes.weight_merge import WeightMerge
@@ -119,7 +119,7 @@ def test_bands_are_of_stages_in_the_order_in_which_they_compute_and_a_recipe_fil
     weight = ("weight", (tuple(range(1, len(groups.labels) + 1)),))
     recipe = WeightMerge("linear", (carrier,), None, groups, (weight,), "float32", 0)
     parts = plan_parts(recipe, CarrierShapes(weights.config, sources, weights.folder))
-    config = parse_merge_config(yaml.safe_load(write_pipeline_recipe(recipe, parts, carrier)))
+    config = parse_merge_config(yaml.safe_load(render_pipeline_recipe(recipe, parts, carrier)))
     (module,), values = config.slices, TensorValues(config)
     for name in (name for name in weights.names if groups.whole_source(name) is None):
         read, missing = values.values(name, {carrier: name}, (carrier,), module, 0.0)
