@@ -13,7 +13,7 @@ from bot.cycle.probe.trial import try_tasks
 from bot.errors import ShoalError
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Verdict
-from bot.hub.download import Fetched, SourceGone, fetch_pool, member_folders
+from bot.hub.download import IN_FILE, Fetched, SourceGone, fetch_pool, member_folders
 from bot.hub.inspection.member import Member, RemoteWeights
 from bot.hub.judges import JudgeModel, fetch_judges, find_judges
 from bot.hub.pool.choice import invite_to_audition, needs_audition
@@ -223,7 +223,7 @@ def _without_known_damage(ledger: Ledger, family: Family) -> Family:
         for member in family.read_models
         for remote in member.remotes
         for reason in ledger.refusals(remote.repo, remote.sha)
-        if reason.startswith(DAMAGED) and _is_of_base(member, remote, reason)
+        if reason.startswith(DAMAGED) and _is_of_base(member, remote, reason) and _is_of_file(remote, reason)
     ]
     return remove_members(family, known) if known else family
 
@@ -232,6 +232,12 @@ def _is_of_base(member: Member, remote: RemoteWeights, reason: str) -> bool:
     """Whether a refusal of an adapter is about the commit of its base that it has now; True of whole models."""
     adaptation = member.adaptation
     return adaptation is None or remote != adaptation.adapter or adaptation.base.sha[:12] in reason
+
+
+def _is_of_file(remote: RemoteWeights, reason: str) -> bool:
+    """Whether a refusal of a repo is about the file that is meant now, or the whole repo."""
+    file = remote.candidate.meant_file
+    return file in reason if file else IN_FILE not in reason
 
 
 def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eval_sets: Sequence[str]) -> str | None:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 MANIFEST = "shoal-source.json"
 """Written last, so that its existence proves the folder complete: file → size in bytes and hash."""
 
+IN_FILE = "in its file "
+"""Stands in the verdict on a damaged source of which one file is meant, before the file: another may be sound."""
+
 SPARE_BYTES = 2**28
 """Room to leave on the disk for everything else."""
 
@@ -122,7 +125,8 @@ def _refuse_damaged(member: Member, damaged: Mapping[ModelId, Damaged]) -> Verdi
     for remote in member.remotes:
         if (what := damaged.get(remote.ref)) is not None:
             whose = "" if remote.repo == member.repo else f"its base {remote.repo} at {remote.sha[:12]}: "
-            return member.refuse(f"{what.finding}: {whose}{what}")
+            file = f"{IN_FILE}{remote.candidate.meant_file}: " if remote.candidate.meant_file else ""
+            return member.refuse(f"{what.finding}: {whose}{file}{what}")
     return None
 
 

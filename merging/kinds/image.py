@@ -177,10 +177,12 @@ class ImageGenerator:
         return open_pipeline(folder)
 
     def open_part(self, place: Path, carrier: Path) -> Weights | None:
-        """A checkpoint in one file, or a denoiser alone."""
+        """A denoiser alone, or a checkpoint in one file with all that is like the carrier's in it."""
         from merging.pipelines.partial.opening import is_partial, open_partial
 
-        return open_partial(place, read_model_config(carrier), "the carrier") if is_partial(place) else None
+        if not is_partial(place):
+            return None
+        return open_partial(place, read_model_config(carrier), "the carrier", leave_misfits=True)
 
     def adapt(self, base: Weights, adapter: Path, differences: Path | None = None) -> AdaptedWeights:
         """The pipeline with a LoRA of diffusers' or of kohya's."""

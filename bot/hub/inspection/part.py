@@ -66,11 +66,12 @@ def read_part(hub: Hub, candidate: Candidate) -> RemoteWeights:
 
 
 def inspect_part(
-    hub: Hub, candidate: Candidate, carrier: Mapping[str, Any], label: str
+    hub: Hub, candidate: Candidate, carrier: Mapping[str, Any], label: str, *, leave_misfits: bool = False
 ) -> tuple[RemoteWeights, PipelineWeights]:
     """A part in its files, and its tensors by the names that merges have, of which none can be read yet.
 
-    carrier: its config. label: its name in errors. Raises as `read_part`, and Unfit if it does not fit the carrier.
+    carrier: its config. label: its name in errors. leave_misfits: as `open_single_file` takes it. Raises as
+    `read_part`, and Unfit if it does not fit the carrier.
     """
     from merging.models.stored_model import HeaderOnlyWeights  # with torch
     from merging.pipelines.partial.lone_denoiser import place_denoiser
@@ -80,7 +81,7 @@ def inspect_part(
     weights = HeaderOnlyWeights(candidate.repo, remote.headers)
     try:
         if (file := candidate.checkpoint_file) is not None:
-            return remote, convert_single_file(Path(file), weights, carrier, label)
+            return remote, convert_single_file(Path(file), weights, carrier, label, leave_misfits=leave_misfits)
         place = find_lone_denoiser(one.path for one in candidate.files) or ""
         config = read_remote_json(hub, candidate, _within(place, CONFIG))
         check_config(config)
@@ -92,8 +93,13 @@ def inspect_part(
 
 
 def inspect_within(hub: Hub, candidate: Candidate, carrier: Member) -> Member:
-    """A part as a member of a pool: all that it lacks is the carrier's. Raises as `inspect_part`."""
-    remote, weights = inspect_part(hub, candidate, carrier.config, carrier.repo)
+    """A part as a member of a pool: what it lacks, or what does not fit, is the carrier's. Raises as `inspect_part`."""
+    from merging.pipelines.parts import find_tensor_fault  # with torch
+
+    remote, weights = inspect_part(hub, candidate, carrier.config, carrier.repo, leave_misfits=True)
+    for folder in weights.components:
+        if fault := find_tensor_fault(weights.config, folder, weights.headers):
+            raise Unfit(fault)
     return Member(
         candidate=candidate,
         headers=weights.headers,

@@ -20,9 +20,13 @@ def is_partial(place: Path) -> bool:
     return find_lone_denoiser(found) is not None
 
 
-def open_partial(place: Path, carrier: Mapping[str, Any], label: str) -> PipelineWeights:
+def open_partial(
+    place: Path, carrier: Mapping[str, Any], label: str, *, leave_misfits: bool = False
+) -> PipelineWeights:
     """The weights of a part by the names that merges have; MergingError if it does not fit.
 
-    carrier: its config. label: its name in errors.
+    carrier: its config. label: its name in errors. leave_misfits: as `open_single_file` takes it.
     """
-    return open_single_file(place, carrier, label) if place.is_file() else open_lone_denoiser(place, carrier)
+    if not place.is_file():
+        return open_lone_denoiser(place, carrier)
+    return open_single_file(place, carrier, label, leave_misfits=leave_misfits)

@@ -68,25 +68,36 @@ class ConvertedComponent(Weights):
                 raise MergingError(f"{self.folder}: tensor {name} holds NaN or infinite values")
 
 
-def open_single_file(path: Path, carrier: Mapping[str, Any], label: str) -> PipelineWeights:
+def open_single_file(
+    path: Path, carrier: Mapping[str, Any], label: str, *, leave_misfits: bool = False
+) -> PipelineWeights:
     """The components in a checkpoint that the carrier has, too; it has at least the denoiser.
 
-    carrier: its config. label: its name in errors. MergingError if diffusers cannot convert the file to such a
-    pipeline, as when it is for another one.
+    carrier: its config. label: its name in errors. leave_misfits: leave components besides the denoiser out that are
+    others than the carrier's. MergingError if diffusers cannot convert the file to such a pipeline, as when it is for
+    another one.
     """
     if path.suffix in PICKLED_ENDINGS:
         raise MergingError(f"{path}: a pickled checkpoint is a program: save its weights as {ENDING}")
-    return convert_single_file(path, Checkpoint.open(path.parent, path.name), carrier, label)
+    file = Checkpoint.open(path.parent, path.name)
+    return convert_single_file(path, file, carrier, label, leave_misfits=leave_misfits)
 
 
-def convert_single_file(path: Path, file: Weights, carrier: Mapping[str, Any], label: str) -> PipelineWeights:
+def convert_single_file(
+    path: Path, file: Weights, carrier: Mapping[str, Any], label: str, *, leave_misfits: bool = False
+) -> PipelineWeights:
     """As `open_single_file`. file: the tensors under the names in it, of which the headers alone are read."""
     listed, denoiser = listed_components(carrier), denoiser_folder(carrier)
     if _PREDICTION_MARK in file.headers and (said := _prediction(carrier)) != "v_prediction":
         raise MergingError(f"{path}: it is a checkpoint of v_prediction, {label} of {said}")
     components: dict[str, Weights] = {}
     for folder in (denoiser, *(one for one in listed if one != denoiser and has_weights(carrier, one))):
-        found = _convert(path, _record(file), carrier, folder, label)
+        try:
+            found = _convert(path, _record(file), carrier, folder, label)
+        except MergingError:
+            if folder == denoiser or not leave_misfits:
+                raise
+            continue
         if found:
             components[folder] = ConvertedComponent(path, found)
         elif folder == denoiser:
