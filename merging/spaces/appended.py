@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import cycle
 from math import floor, prod
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,7 +31,11 @@ class AppendedNumber(Protocol):
 
     @property
     def usual(self) -> float:
-        """The value of what the search starts from."""
+        """The value of what has none."""
+
+    @property
+    def starts(self) -> Sequence[float]:
+        """The values of what the search starts from, by turns."""
 
     def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
         """The recipe with a value of the number."""
@@ -63,6 +68,11 @@ class LastStageScale:
         """1, as adapters are meant, or what is nearest to it."""
         return self.gene.value(self.gene.nearest(1.0))
 
+    @property
+    def starts(self) -> Sequence[float]:
+        """The usual one alone."""
+        return (self.usual,)
+
     def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
         """The recipe with the stage at a scale."""
         return replace(recipe, last_stage=LastStage(self.adapted, value) if value else None)
@@ -86,8 +96,21 @@ class LastStageScale:
         return tuple((f"{name}, then {adapter}", self.put(recipe, self.usual)) for name, recipe in named)
 
 
+@dataclass(frozen=True)
 class _DrawnAsTasksSay:
     """A number of an image generator's drawing: where a recipe is compared with others, tasks say it."""
+
+    gene: Gene
+
+    @property
+    def usual(self) -> float:
+        """The highest: what costs most."""
+        return self.gene.high
+
+    @property
+    def starts(self) -> Sequence[float]:
+        """What costs most, and least: a front has both, and all that lies between."""
+        return self.gene.high, self.gene.low
 
     def complete(self, recipe: WeightMerge) -> WeightMerge:
         """The recipe as it is."""
@@ -102,17 +125,10 @@ class _DrawnAsTasksSay:
 class DrawingSteps(_DrawnAsTasksSay):
     """The number of steps in which an image generator draws."""
 
-    gene: Gene
-
     @classmethod
     def between(cls, least: int, most: int) -> DrawingSteps:
         """All numbers from the least to the most."""
         return cls(Gene("steps", 0, None, float(least), float(most), 1.0))
-
-    @property
-    def usual(self) -> float:
-        """The most."""
-        return self.gene.high
 
     def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
         """The recipe in a number of steps."""
@@ -129,15 +145,15 @@ class DrawingSize(_DrawnAsTasksSay):
 
     sizes: tuple[int, ...]
 
-    @property
-    def gene(self) -> Gene:
-        """The places of the sizes."""
-        return Gene("size", 0, None, 0.0, len(self.sizes) - 1.0, 1.0)
+    @classmethod
+    def among(cls, sizes: Sequence[int]) -> DrawingSize:
+        """These sizes."""
+        return cls(Gene("size", 0, None, 0.0, len(sizes) - 1.0, 1.0), tuple(sizes))
 
     @property
-    def usual(self) -> float:
-        """That of the largest."""
-        return self.gene.high
+    def starts(self) -> Sequence[float]:
+        """All of them, the largest first."""
+        return [float(place) for place in reversed(range(len(self.sizes)))]
 
     def put(self, recipe: WeightMerge, value: float) -> WeightMerge:
         """The recipe in the size at a place."""
@@ -205,8 +221,9 @@ class AppendedSpace:
         return self.number.plain(self.merges)
 
     def seeds(self) -> tuple[Genome, ...]:
-        """The seeds of the merges with the usual value."""
-        return tuple(self._joined(genome, self.number.usual) for genome in self.merges.seeds())
+        """The seeds of the merges with the number's first values, by turns."""
+        turns = cycle(self.number.starts)
+        return tuple(self._joined(genome, start) for genome, start in zip(self.merges.seeds(), turns, strict=False))
 
     def random_genomes(self, random: np.random.Generator) -> Iterator[Genome]:
         """Random genomes without end: the merges' own, and any value."""

@@ -73,7 +73,7 @@ def _weight_merges(watchlist: Watchlist, pool: Pool, method: str) -> MergeSpace:
         merges = AppendedSpace(merges, scales)
     if search.steps is not None:
         merges = AppendedSpace(merges, DrawingSteps.between(*search.steps))
-    return AppendedSpace(merges, DrawingSize(search.picture_sizes)) if search.picture_sizes else merges
+    return AppendedSpace(merges, DrawingSize.among(search.picture_sizes)) if search.picture_sizes else merges
 
 
 def _partition(search: SearchSection, pool: Pool) -> Partition:

@@ -137,7 +137,7 @@ def test_fewer_layers_can_be_an_objective() -> None:
     assert chosen["smallest"] == min(depths.values()) < max(chosen.values())
 
 
-STEPS, SIZES = DrawingSteps.between(1, 8), DrawingSize((256, 512, 768))
+STEPS, SIZES = DrawingSteps.between(1, 8), DrawingSize.among((256, 512, 768))
 Searched = tuple[MergeSpace, SearchedDrawing]
 
 

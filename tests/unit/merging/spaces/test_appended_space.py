@@ -109,7 +109,7 @@ def test_steps_are_a_gene_of_candidates_alone_and_stand_beside_a_last_stage() ->
         recipe = searched.decode(genome)
         assert recipe == replace(staged.decode(genome[:-1]), steps=genome[-1] + 1)
         assert searched.encode(recipe) == searched.repaired((*(staged.encode(recipe) or ()), genome[-1]))
-    assert {searched.decode(seed).steps for seed in searched.seeds()} == {8}
+    assert [searched.decode(seed).steps for seed in searched.seeds()][:4] == [8, 1, 8, 1]
     told = searched.encode(staged.decode(staged.seeds()[0]))
     assert told is not None and searched.decode(told).steps == 8
     assert searched.plain_recipes() == staged.plain_recipes()
@@ -131,7 +131,7 @@ def test_steps_are_in_the_digest_and_the_json_of_recipes_that_have_them_alone() 
 def test_sizes_are_a_gene_beside_steps_and_are_in_the_json_of_recipes_that_have_them_alone() -> None:
     staged = space(0.8, 0.8)
     stepped = AppendedSpace(staged, DrawingSteps.between(1, 8))
-    searched = AppendedSpace(stepped, DrawingSize((512, 768, 1024)))
+    searched = AppendedSpace(stepped, DrawingSize.among((512, 768, 1024)))
     assert searched.levels == (*staged.levels, 8, 3)
     for genome in islice(searched.random_genomes(np.random.default_rng(0)), 20):
         recipe = searched.decode(genome)
@@ -141,6 +141,8 @@ def test_sizes_are_a_gene_beside_steps_and_are_in_the_json_of_recipes_that_have_
     plain = staged.decode(staged.seeds()[0])
     assert "size" not in plain.to_json() and searched.plain_recipes() == staged.plain_recipes()
     assert searched.as_candidate(plain) == staged.as_candidate(plain)
+    drawn = [(one.steps, one.size) for one in map(searched.decode, searched.seeds())]
+    assert drawn[:4] == [(8, 1024), (1, 768), (8, 512), (1, 1024)]
     for size, nearest in ((None, 1024), (640, 512), (650, 768), (2048, 1024)):
         told = searched.encode(replace(plain, size=size))
         assert told is not None and searched.decode(told).size == nearest
