@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -52,19 +51,27 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(path)))
+
+
 def sources(package: str) -> list[Path]:
     found = sorted((ROOT / package).rglob("*.py"))
     assert found
     return found
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """Dotted names of the modules that a file imports, anywhere in it."""
-    for node in ast.walk(tree_of(path)):
+    names = []
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(names)
 
 
 def packages_imported(path: Path) -> set[str]:
@@ -128,9 +135,10 @@ def test_nobody_asks_what_kind_of_recipe_or_space_it_has() -> None:
     for path in (path for package in ("bot", "merging", "evaluation") for path in sources(package)):
         if relative(path).startswith("merging/recipes/"):
             continue
-        for node in ast.walk(tree_of(path)):
-            text = ast.unparse(node) if isinstance(node, ast.Call | ast.Compare) else ""
-            of_recipes = text.startswith("isinstance(") and any(name in text for name in ("PathRecipe", "WeightMerge)"))
+        for node in nodes_of(path):
+            is_check = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+            text = ast.unparse(node) if is_check or isinstance(node, ast.Compare) else ""
+            of_recipes = is_check and any(name in text for name in ("PathRecipe", "WeightMerge)"))
             of_kinds = isinstance(node, ast.Compare) and ("kind ==" in text or "kind !=" in text or "kind is " in text)
             spaces = any(word in text for word in ("'parameter'", "'dataflow'", "'both'"))
             if of_recipes or (of_kinds and spaces):
@@ -145,9 +153,10 @@ def test_nobody_asks_which_kind_of_model_it_has() -> None:
         f"{relative(path)}:{node.lineno} {ast.unparse(node)}"
         for package in PACKAGES
         for path in sources(package)
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.Compare) and "kind" in ast.unparse(node)
+        for node in nodes_of(path)
+        if isinstance(node, ast.Compare)
         if any(isinstance(one, ast.Constant) and one.value in names for one in ast.walk(node))
+        if "kind" in ast.unparse(node)
     ]
     assert compared == []
 
@@ -163,7 +172,7 @@ def test_no_function_is_too_long() -> None:
         (path, node)
         for package in PACKAGES
         for path in sources(package)
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     lengths = {f"{relative(path)} {node.name}": (node.end_lineno or 0) - node.lineno + 1 for path, node in functions}
