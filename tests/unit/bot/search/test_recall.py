@@ -38,7 +38,7 @@ __all__ = ["always_hasty"]
 
 NEWER, OTHER = replace(LANGUAGE, revision="1" * 40), ModelId("org/other", "0" * 40)
 COARSE, FINE = (Partition.even(4, bands, modules_apart=False, ends_apart=False) for bands in (1, 2))
-BUDGET, FIRST = 24, 4  # the second is half of a population
+BUDGET, FIRST = 16, 4  # the second is half of a population
 NAMES = tuple(f"model.layers.{layer}.mlp.up_proj.weight" for layer in range(4))
 
 
@@ -149,15 +149,16 @@ def test_a_newer_commit_takes_the_place_of_an_older_one(ledger: Ledger, tmp_path
 
 
 def test_recipes_that_stay_the_same_cost_nothing_though_a_source_was_added(ledger: Ledger) -> None:
-    warm = run(ledger, sources=(MATH, LANGUAGE, OTHER))
+    budget = BUDGET + 8
+    warm = run(ledger, watchlist(budget={"candidates": budget}), sources=(MATH, LANGUAGE, OTHER))
     known = set(warm.recalled.known)
     assert len(known) > FIRST and warm.recalled.summary.known == len(known)
     free = [one.outcome for one in warm.found.scored if one.recipe.digest in known]
     assert len(free) == len(known) and all(one.share == one.seconds == one.answered == 0 for one in free)
-    assert sum(one.outcome.share for one in warm.found.scored) == pytest.approx(BUDGET, abs=1)
+    assert sum(one.outcome.share for one in warm.found.scored) == pytest.approx(budget, abs=1)
     assert known & {one.recipe.digest for one in warm.found.front}
     fully = sum(one.outcome.is_measured for one in warm.found.scored) - len(known)
-    assert warm.asked <= (BUDGET + 1) * 2 * ITEMS and fully > 0
+    assert warm.asked <= (budget + 1) * 2 * ITEMS and fully > 0
 
 
 def test_a_source_that_is_gone_drops_out(ledger: Ledger) -> None:
