@@ -12,8 +12,13 @@ changes, so all that a loop calls is in this file, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from merging.kernels.arguments import BF16, F16, F32, F64, Array, Pointers, Rule, Terms, Trims, compiled, pointer
 
@@ -34,7 +39,7 @@ def merge(sources: Pointers, base: Pointers, terms: Terms, rule: Rule, target: P
     """
     blocks = np.zeros((_BLOCKS, BLOCK + _APART), np.float32)
     limits = np.zeros(len(sources.addresses), np.float32)
-    simple = _is_simple(sources, terms, rule)
+    simple, kind = _is_simple(terms, rule), _common_kind(sources)
     finite = True
     for first in range(start, stop, BLOCK):
         count = min(BLOCK, stop - first)
@@ -44,14 +49,20 @@ def merge(sources: Pointers, base: Pointers, terms: Terms, rule: Rule, target: P
         _fill(total, -0.0)  # the neutral start of a sum, for zeros of both signs too
         for number in range(_POSITIVE, _BLOCKS if rule.by_weight else _NEGATIVE + 1 if rule.elect else _POSITIVE):
             _fill(blocks[number][:count], 0)
-        if simple and not rule.elect:
-            _sum_in_pairs(sources, here, blocks[_NONE][:count], terms, first, total)
-        elif simple and _limits(terms.lower, first, count, limits):
-            _vote_in_pairs(sources, here, limits, terms, first, blocks)
-            if rule.by_weight:
-                _weigh_in_pairs(sources, here, limits, terms, first, blocks)
-        else:
+        in_pairs = simple and (not rule.elect or _limits(terms.lower, first, count, limits))
+        if not in_pairs:
             _add_up(sources, here, terms, rule, first, start, blocks)
+        elif kind == BF16:
+            _add_in_pairs(np.uint16, sources, here, limits, terms, rule, first, blocks)
+        elif kind == F16:
+            _add_in_pairs(np.int16, sources, here, limits, terms, rule, first, blocks)
+        else:
+            _add_in_pairs(np.float32, sources, here, limits, terms, rule, first, blocks)
+        if in_pairs and rule.by_weight:
+            if kind == BF16:
+                _weigh_in_pairs(np.uint16, sources, here, limits, terms, first, blocks)
+            else:
+                _weigh_in_pairs(np.float32, sources, here, limits, terms, first, blocks)
         if rule.elect:
             _elect(blocks, count, rule.by_weight)
         _settle(total, rule)
@@ -205,11 +216,17 @@ def _dot(one: Array, other: Array) -> float:
 
 
 @compiled
-def _is_simple(sources: Pointers, terms: Terms, rule: Rule) -> bool:
-    """Whether sources are bfloat16, and their differences are weighed and no more, or trimmed before they vote."""
+def _common_kind(sources: Pointers) -> int:
+    """The dtype's number of all sources; -1 where they have several."""
     for kind in sources.kinds:
-        if kind != BF16:
-            return False
+        if kind != sources.kinds[0]:
+            return -1
+    return int(sources.kinds[0]) if len(sources.kinds) else -1
+
+
+@compiled
+def _is_simple(terms: Terms, rule: Rule) -> bool:
+    """Whether the sources' differences are weighed and no more, or trimmed before they vote."""
     for scale in terms.scales:
         if scale != 1:
             return False
@@ -236,56 +253,77 @@ def _limits(trims: Trims, first: int, count: int, out: Array) -> bool:
 
 
 @compiled
-def _sum_in_pairs(sources: Pointers, base: Array, none: Array, terms: Terms, first: int, total: Array) -> None:
-    """Add up a block's weighted differences, two sources at a time: half as many passes over the sums.
+def _add_in_pairs(
+    form: Any, sources: Pointers, base: Array, limits: Array, terms: Terms, rule: Rule, first: int, blocks: Array
+) -> None:
+    """Add a block's terms to the sums, two sources at a time: half as many passes over the sums.
 
-    none: zeros.
+    form: the dtype of the blocks, for each of which loops are compiled: uint16 for the bits of bfloat16, and int16 for
+    those of float16, which become float32 where they are used; float32 for sources of any dtypes, read before that.
     """
-    weights, are_differences = terms.weights, terms.are_differences
-    count, even = len(base), len(weights) - len(weights) % 2
-    for one in range(0, even, 2):
-        bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
-        weight, more_weight = weights[one], weights[one + 1]
-        start = none if are_differences[one] else base
-        more_start = none if are_differences[one + 1] else base
-        for place in range(count):
-            value = (_brain(bits[place]) - start[place]) * weight
-            total[place] = total[place] + value + (_brain(more_bits[place]) - more_start[place]) * more_weight
-    if even < len(weights):
-        bits, weight = _bits(sources, even, first, count), weights[even]
-        start = none if are_differences[even] else base
-        for place in range(count):
-            total[place] += (_brain(bits[place]) - start[place]) * weight
+    if rule.elect:
+        _vote_in_pairs(form, sources, base, limits, terms, first, blocks)
+    else:
+        _sum_in_pairs(form, sources, base, terms, first, blocks)
 
 
 @compiled
-def _vote_in_pairs(sources: Pointers, base: Array, limits: Array, terms: Terms, first: int, blocks: Array) -> None:
+def _sum_in_pairs(form: Any, sources: Pointers, base: Array, terms: Terms, first: int, blocks: Array) -> None:
+    """Add up a block's weighted differences."""
+    weights, are_differences = terms.weights, terms.are_differences
+    count, even = len(base), len(weights) - len(weights) % 2
+    nothing, total = blocks[_NONE][:count], blocks[_TOTAL][:count]
+    for one in range(0, even, 2):
+        found = _block(form, sources.addresses[one], sources.kinds[one], first, blocks[_ROW][:count])
+        more_found = _block(form, sources.addresses[one + 1], sources.kinds[one + 1], first, blocks[_SPARE][:count])
+        weight, more_weight = weights[one], weights[one + 1]
+        start = nothing if are_differences[one] else base
+        more_start = nothing if are_differences[one + 1] else base
+        for place in range(count):
+            value = (_single(found[place]) - start[place]) * weight
+            total[place] = total[place] + value + (_single(more_found[place]) - more_start[place]) * more_weight
+    if even < len(weights):
+        found = _block(form, sources.addresses[even], sources.kinds[even], first, blocks[_ROW][:count])
+        weight = weights[even]
+        start = nothing if are_differences[even] else base
+        for place in range(count):
+            total[place] += (_single(found[place]) - start[place]) * weight
+
+
+@compiled
+def _vote_in_pairs(
+    form: Any, sources: Pointers, base: Array, limits: Array, terms: Terms, first: int, blocks: Array
+) -> None:
     """As `_sum_in_pairs`, of the differences that reach their source's limit, each to the sum of its side."""
     weights, are_differences = terms.weights, terms.are_differences
     count, even = len(base), len(weights) - len(weights) % 2
     nothing = blocks[_NONE][:count]
     positive, negative = blocks[_POSITIVE][:count], blocks[_NEGATIVE][:count]
     for one in range(0, even, 2):
-        bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
+        found = _block(form, sources.addresses[one], sources.kinds[one], first, blocks[_ROW][:count])
+        more_found = _block(form, sources.addresses[one + 1], sources.kinds[one + 1], first, blocks[_SPARE][:count])
         limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
         start = nothing if are_differences[one] else base
         more_start = nothing if are_differences[one + 1] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - start[place], limit) * weight
-            more = _above(_brain(more_bits[place]) - more_start[place], more_limit) * more_weight
+            value = _above(_single(found[place]) - start[place], limit) * weight
+            more = _above(_single(more_found[place]) - more_start[place], more_limit) * more_weight
             positive[place] = positive[place] + (abs(value) + value) + (abs(more) + more)
             negative[place] = negative[place] + (abs(value) - value) + (abs(more) - more)
     if even < len(weights):
-        bits, limit, weight = _bits(sources, even, first, count), limits[even], weights[even]
+        found = _block(form, sources.addresses[even], sources.kinds[even], first, blocks[_ROW][:count])
+        limit, weight = limits[even], weights[even]
         start = nothing if are_differences[even] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - start[place], limit) * weight
+            value = _above(_single(found[place]) - start[place], limit) * weight
             positive[place] += abs(value) + value
             negative[place] += abs(value) - value
 
 
 @compiled
-def _weigh_in_pairs(sources: Pointers, base: Array, limits: Array, terms: Terms, first: int, blocks: Array) -> None:
+def _weigh_in_pairs(
+    form: Any, sources: Pointers, base: Array, limits: Array, terms: Terms, first: int, blocks: Array
+) -> None:
     """As `_vote_in_pairs`, of the weights of the votes."""
     weights, are_differences = terms.weights, terms.are_differences
     count, even = len(base), len(weights) - len(weights) % 2
@@ -293,31 +331,60 @@ def _weigh_in_pairs(sources: Pointers, base: Array, limits: Array, terms: Terms,
     positive, negative = blocks[_WEIGHT_POSITIVE][:count], blocks[_WEIGHT_NEGATIVE][:count]
     none = np.float32(0)
     for one in range(0, even, 2):
-        bits, more_bits = _bits(sources, one, first, count), _bits(sources, one + 1, first, count)
+        found = _block(form, sources.addresses[one], sources.kinds[one], first, blocks[_ROW][:count])
+        more_found = _block(form, sources.addresses[one + 1], sources.kinds[one + 1], first, blocks[_SPARE][:count])
         limit, more_limit, weight, more_weight = limits[one], limits[one + 1], weights[one], weights[one + 1]
         start = nothing if are_differences[one] else base
         more_start = nothing if are_differences[one + 1] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - start[place], limit) * weight
-            more = _above(_brain(more_bits[place]) - more_start[place], more_limit) * more_weight
+            value = _above(_single(found[place]) - start[place], limit) * weight
+            more = _above(_single(more_found[place]) - more_start[place], more_limit) * more_weight
             behind, more_behind = (weight if value > 0 else none), (more_weight if more > 0 else none)
             against, more_against = (weight if value < 0 else none), (more_weight if more < 0 else none)
             positive[place] = positive[place] + behind + more_behind
             negative[place] = negative[place] + against + more_against
     if even < len(weights):
-        bits, limit, weight = _bits(sources, even, first, count), limits[even], weights[even]
+        found = _block(form, sources.addresses[even], sources.kinds[even], first, blocks[_ROW][:count])
+        limit, weight = limits[even], weights[even]
         start = nothing if are_differences[even] else base
         for place in range(count):
-            value = _above(_brain(bits[place]) - start[place], limit) * weight
+            value = _above(_single(found[place]) - start[place], limit) * weight
             positive[place] += weight if value > 0 else none
             negative[place] += weight if value < 0 else none
 
 
-@compiled
-def _bits(sources: Pointers, number: int, first: int, count: int) -> Array:
-    """A block of a bfloat16 source."""
-    bits: Array = numba.carray(pointer(sources.addresses[number]), (first + count,), np.uint16)[first:]
-    return bits
+def _block(form: Any, address: int, kind: int, first: int, spare: Array) -> Array:
+    """A tensor's elements from `first` on in a form, as `_add_in_pairs` has it, as many as there are spare ones.
+
+    spare: float32. Compiled code has what `_choose_block` returns in its place.
+    """
+    raise NotImplementedError
+
+
+@overload(_block, strict=False)  # type: ignore[untyped-decorator]
+def _choose_block(form: Any, address: Any, kind: Any, first: Any, spare: Any) -> Callable[..., Array]:  # noqa: ARG001
+    def read(form: Any, address: int, kind: int, first: int, spare: Array) -> Array:  # noqa: ARG001
+        return _read(address, kind, first, spare)
+
+    def look(form: Any, address: int, kind: int, first: int, spare: Array) -> Array:  # noqa: ARG001
+        bits: Array = numba.carray(pointer(address), (first + len(spare),), form)[first:]
+        return bits
+
+    return read if form.instance_type == types.float32 else look
+
+
+def _single(value: Any) -> np.float32:
+    """An element of such a block in float32. Compiled code has what `_choose_single` returns in its place."""
+    raise NotImplementedError
+
+
+@overload(_single, strict=False)  # type: ignore[untyped-decorator]
+def _choose_single(value: Any) -> Callable[[Any], np.float32]:
+    if value == types.uint16:
+        return lambda value: _brain(value)
+    if value == types.int16:
+        return lambda value: _half(np.uint16(value))
+    return lambda value: value
 
 
 @compiled
