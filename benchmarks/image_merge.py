@@ -32,6 +32,9 @@ METHODS = ("linear", "ties")
 SHARE, DENSITY = 0.4, 0.5
 """Each source's weight; of ties, the share of each difference that is kept."""
 
+SMALL_TEXT = {"vocab_size": 8, "num_hidden_layers": 1}
+"""Sizes of a text encoder that costs next to nothing."""
+
 SHOAL = "shoal"
 _BIN = Path(sys.executable).parent
 _UNET = "diffusion_pytorch_model.safetensors"
@@ -46,8 +49,8 @@ def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str
     return {name: block.repeat(size // _BLOCK + 1)[:size].view(shapes[name]) for name, size in sizes.items()}
 
 
-def make_pipelines(folder: Path, width: int) -> list[Path]:
-    """Sources with a UNet of SD 1.5's shape, `width` channels at its first level."""
+def make_pipelines(folder: Path, width: int, text: Mapping[str, int] = SMALL_TEXT) -> list[Path]:
+    """Sources with a UNet of SD 1.5's shape, `width` channels at its first level. text: sizes of the text encoder."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from tokenizers import Tokenizer, models
     from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
@@ -60,7 +63,7 @@ def make_pipelines(folder: Path, width: int) -> list[Path]:
         shapes = {name: tuple(one.shape) for name, one in unet.state_dict().items()}
         pipeline = StableDiffusionPipeline(
             vae=AutoencoderKL(block_out_channels=(32,), latent_channels=4),
-            text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=8, hidden_size=768, num_hidden_layers=1)),
+            text_encoder=CLIPTextModel(CLIPTextConfig(hidden_size=768, **text)).half(),
             tokenizer=PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))),
             unet=UNet2DConditionModel(block_out_channels=(32, 32, 32, 32), cross_attention_dim=8),
             scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),

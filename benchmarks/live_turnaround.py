@@ -64,7 +64,8 @@ def main() -> Figures:
 def report(live: LiveModel, pool: Pool, target: Path, title: str) -> list[Figures]:
     """Print one line for the floor and one for each method; returns the figures of each method."""
     rows: list[Figures] = []
-    lowest = lowest_floor(live, pool)
+    state = live.model.state_dict()
+    lowest = lowest_floor([[state[name], *(each.tensor(name) for each in pool.values())] for name in state])
     print(f"{title + ', floor':>44}{lowest:16.3f} s")
     for method in METHODS:
         candidates = recipes(method, pool)
@@ -89,26 +90,29 @@ def best_of(steps: Sequence[Callable[[], object]]) -> float:
     return min(times)
 
 
-def lowest_floor(live: LiveModel, pool: Pool) -> float:
-    """Seconds of the fastest pass, with one thread or with all: on a busy machine more threads may be slower."""
+def lowest_floor(rows: Sequence[Sequence[Tensor]]) -> float:
+    """Seconds of the fastest pass, with one thread or with all: on a busy machine more threads may be slower.
+
+    rows: of each tensor that is written, itself and those that are read for it, two at least; nonsense is left in it.
+    """
     threads, times = torch.get_num_threads(), []
     for number in {1, threads}:
         torch.set_num_threads(number)
-        times.append(best_of(floor(live, pool)))
+        times.append(best_of(floor(rows)))
     torch.set_num_threads(threads)
     return min(times)
 
 
-def floor(live: LiveModel, pool: Pool) -> list[Callable[[], object]]:
-    """The pass over all bytes, as often as there are rounds; it leaves nonsense in the model."""
-    state = live.model.state_dict()
-    rows = [[words(state[name]), *(words(each.tensor(name)) for each in pool.values())] for name in state]
+def floor(rows: Sequence[Sequence[Tensor]]) -> list[Callable[[], object]]:
+    """The pass over all bytes, as often as there are rounds."""
+    as_words = [[words(tensor) for tensor in row] for row in rows]
 
     def read_all_and_write_one() -> None:
-        for row in rows:
+        for row in as_words:
             for target, *sources in zip(*(torch.split(tensor, _CHUNK) for tensor in row), strict=True):
                 torch.bitwise_xor(sources[0], sources[1], out=target)
-                target.bitwise_xor_(sources[2])
+                for source in sources[2:]:
+                    target.bitwise_xor_(source)
 
     return [read_all_and_write_one] * (2 * ROUNDS)
 

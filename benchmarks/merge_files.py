@@ -57,7 +57,7 @@ def run(command: Sequence[str]) -> Run:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         peak = 0
         while process.poll() is None:
-            peak = max(peak, _anonymous(process.pid))
+            peak = max(peak, anonymous_memory(process.pid))
             time.sleep(SAMPLE_SECONDS)
         if process.returncode:
             output.seek(0)
@@ -65,7 +65,8 @@ def run(command: Sequence[str]) -> Run:
     return Run(time.monotonic() - started, peak)
 
 
-def _anonymous(pid: int) -> int:
+def anonymous_memory(pid: int | str = "self") -> int:
+    """Bytes of a process's anonymous memory, which mapped files are not in."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

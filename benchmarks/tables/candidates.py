@@ -52,6 +52,18 @@ def turnaround() -> list[list[str]]:
     return rows
 
 
+def image_turnaround() -> list[list[str]]:
+    """A live pipeline's candidate against the floor of its memory traffic, and its memory."""
+    found: Any = load("image_turnaround")
+    rows = [["merge", "changed", "threads", "floor", "time", "beside the floor"]]
+    for row in found["candidates"]:
+        times = [f"{row[key]:.3f} s" for key in ("floor_s", "seconds")]
+        ratio = f"{row['seconds'] / row['floor_s']:.1f} ×"
+        rows.append([row["merge"], row["change"], str(row["threads"]), *times, ratio])
+    sizes = (f"{found[key] / 1e9:.2f} GB" for key in ("pipeline_bytes", "held_bytes"))
+    return [*rows, ["memory", "weights of a pipeline, and what a live one holds", "", *sizes, ""]]
+
+
 def adapters() -> list[list[str]]:
     """A candidate of three adapters beside one of three whole models."""
     found: Any = load("adapters")

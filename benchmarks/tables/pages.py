@@ -28,7 +28,7 @@ TABLES: Mapping[str, Callable[[], list[list[str]]]] = MappingProxyType(
             *(evaluations.engine, evaluations.gpu, evaluations.picture_engine, evaluations.pictures_per_second),
             *(evaluations.rounds, evaluations.estimates),
             *(candidates.candidate, candidates.gpu_candidates, candidates.turnaround),
-            *(candidates.adapters, candidates.processes),
+            *(candidates.image_turnaround, candidates.adapters, candidates.processes),
             *(searches.searches, searches.searches_raced, searches.shrinkage, searches.groupings, searches.spaces),
             *(shortcuts.racing, shortcuts.warm_start, shortcuts.audition),
             *(intervals.coverage, intervals.false_publications),
