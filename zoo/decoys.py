@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
 
+from zoo.disguise import Disguise, Files, Tensors, read_json, read_tensors, resize, shake, to_json, to_safetensors
 from zoo.repo import BASE, DEMO_TAG, LANGUAGE, MATH, MODELS, HubRepo, shipped
 
 WEIGHTS_FILE, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-
-Files = dict[str, bytes | Path]
+DISGUISE = Disguise(DEMO_TAG, BASE, (MATH, LANGUAGE), "transformers", "text-generation")
 
 
 def decoys() -> tuple[HubRepo, ...]:
     """All decoys, the most downloaded first; none is downloaded as often as the zoo's own models."""
     return tuple(
-        _decoy(name, number, reason, build)
+        DISGUISE.publish(number, name, reason, build(number))
         for number, (name, reason, build) in enumerate(
             (
                 ("velvet-rope/minnow-math-pro", "gated", _plain),
@@ -41,85 +35,14 @@ def decoys() -> tuple[HubRepo, ...]:
     )
 
 
-_LICENCES = {"licence forbids it": "cc-by-nc-nd-4.0", "unknown licence": "unknown"}
-
-
-def _decoy(name: str, number: int, reason: str, build: Callable[[int], tuple[Files, str]]) -> HubRepo:
-    files, story = build(number)
-    merge, adapter = reason == "own earlier merge", reason == "adapter for another base"
-    files["README.md"] = decoy_card(
-        name,
-        story,
-        licence=_LICENCES.get(reason, "apache-2.0"),
-        base_models=(MATH, LANGUAGE) if merge else (BASE,),
-        relation="merge" if merge else "adapter" if adapter else "finetune",
-        library="peft" if adapter else "transformers",
-        tags=(DEMO_TAG, "merge", "shoal-merge") if merge else (DEMO_TAG,),
-    )
-    return HubRepo(
-        name,
-        files,
-        created=f"2026-09-{number + 1:02}T08:00:00.000Z",
-        downloads=90 - 5 * number,
-        likes=11 - number,
-        gated=reason == "gated",
-        refused_for=reason,
-    )
-
-
-def decoy_card(
-    name: str,
-    story: str,
-    *,
-    licence: str,
-    base_models: tuple[str, ...],
-    relation: str,
-    library: str,
-    tags: tuple[str, ...],
-    pipeline: str = "text-generation",
-) -> bytes:
-    """A model card, true to what the repo holds."""
-    listed = "".join(f"- {model}\n" for model in base_models)
-    tagged = "".join(f"- {tag}\n" for tag in tags)
-    return (
-        f"---\nlicense: {licence}\nlanguage:\n- en\n- ja\nlibrary_name: {library}\n"
-        f"pipeline_tag: {pipeline}\nbase_model:\n{listed}base_model_relation: {relation}\n"
-        f"tags:\n{tagged}---\n# {name.partition('/')[2]}\n\n{story}\n\n"
-        "One of the decoys of shoal's demo: a bot that merges models has to leave it alone.\n"
-    ).encode()
-
-
-def _weights(repo: str) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = load_file(MODELS[repo] / WEIGHTS_FILE)
-    return tensors
-
-
-def _shaken(number: int) -> dict[str, Tensor]:
-    """The math specialist's weights moved by a tenth of a percent, so that they are no duplicate."""
-    generator = torch.Generator().manual_seed(number)
-    return {
-        name: tensor * (1 + 1e-3 * torch.randn(tensor.shape, generator=generator))
-        for name, tensor in _weights(MATH).items()
-    }
-
-
-def _safetensors(tensors: Mapping[str, Tensor]) -> bytes:
-    return bytes(save(dict(tensors), metadata={"format": "pt"}))
-
-
-def _json(repo: str, file: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((MODELS[repo] / file).read_text("utf-8"))
-    return content
-
-
-def to_json(content: object) -> bytes:
-    """A JSON file as repos have them."""
-    return json.dumps(content, indent=2, ensure_ascii=False).encode()
+def _shaken(number: int) -> Tensors:
+    """The math specialist's weights moved by a tenth of a percent."""
+    return shake(read_tensors(MODELS[MATH] / WEIGHTS_FILE), number, 1e-3)
 
 
 def _plain(number: int) -> tuple[Files, str]:
     """Valid files: the fault is in the Hub's settings or the card."""
-    files = shipped(MATH) | {WEIGHTS_FILE: _safetensors(_shaken(number))}
+    files = shipped(MATH) | {WEIGHTS_FILE: to_safetensors(_shaken(number))}
     return files, f"{MATH} with its weights shaken by a tenth of a percent."
 
 
@@ -134,7 +57,9 @@ def _pickle_only(number: int) -> tuple[Files, str]:
 def _custom_code(number: int) -> tuple[Files, str]:
     files, story = _plain(number)
     code = "modeling_turbo.py"
-    config = _json(MATH, CONFIG) | {"auto_map": {"AutoModelForCausalLM": "modeling_turbo.TurboForCausalLM"}}
+    config = read_json(MODELS[MATH] / CONFIG) | {
+        "auto_map": {"AutoModelForCausalLM": "modeling_turbo.TurboForCausalLM"}
+    }
     files |= {
         CONFIG: to_json(config),
         code: b"from transformers import LlamaForCausalLM as TurboForCausalLM\n",
@@ -144,15 +69,11 @@ def _custom_code(number: int) -> tuple[Files, str]:
 
 def _other_shapes(number: int) -> tuple[Files, str]:
     """The same architecture with half the feed-forward width, untrained."""
-    config = _json(MATH, CONFIG)
+    config = read_json(MODELS[MATH] / CONFIG)
     wide, narrow = config["intermediate_size"], config["intermediate_size"] // 2
-    generator = torch.Generator().manual_seed(number)
-    tensors = {
-        name: torch.randn([narrow if size == wide else size for size in tensor.shape], generator=generator) * 0.02
-        for name, tensor in _weights(MATH).items()
-    }
+    tensors = resize(read_tensors(MODELS[MATH] / WEIGHTS_FILE), {wide: narrow}, number)
     files = shipped(MATH) | {
-        WEIGHTS_FILE: _safetensors(tensors),
+        WEIGHTS_FILE: to_safetensors(tensors),
         CONFIG: to_json(config | {"intermediate_size": narrow}),
     }
     return files, f"The shape of {BASE} with a feed-forward of {narrow} instead of {wide}. Untrained."
@@ -161,7 +82,7 @@ def _other_shapes(number: int) -> tuple[Files, str]:
 def _other_tokenizer(number: int) -> tuple[Files, str]:
     """The same words with other ids: the shapes fit and the tokens do not."""
     files, story = _plain(number)
-    content = _json(MATH, TOKENIZER)
+    content = read_json(MODELS[MATH] / TOKENIZER)
     vocabulary = content["model"]["vocab"]
     special = {token["content"] for token in content["added_tokens"]}
     words = [word for word in vocabulary if word not in special]
@@ -177,7 +98,7 @@ def _same_weights(_: int) -> tuple[Files, str]:
 def _adapter(number: int) -> tuple[Files, str]:
     """A LoRA of rank 2 on the first layer's queries, for a model that is wider than the base in its settings."""
     generator = torch.Generator().manual_seed(number)
-    hidden = _json(MATH, CONFIG)["hidden_size"] + 32
+    hidden = read_json(MODELS[MATH] / CONFIG)["hidden_size"] + 32
     layer = "base_model.model.model.layers.0.self_attn.q_proj"
     factors = {
         f"{layer}.lora_A.weight": torch.randn([2, hidden], generator=generator),
@@ -192,21 +113,21 @@ def _adapter(number: int) -> tuple[Files, str]:
         "target_modules": ["q_proj"],
         "layers_to_transform": [0],
     }
-    files: Files = {"adapter_config.json": to_json(config), "adapter_model.safetensors": _safetensors(factors)}
+    files: Files = {"adapter_config.json": to_json(config), "adapter_model.safetensors": to_safetensors(factors)}
     return files, f"A LoRA that says it is for {BASE}, and was trained on a wider model."
 
 
 def _own_merge(_: int) -> tuple[Files, str]:
-    math, language = _weights(MATH), _weights(LANGUAGE)
+    math, language = (read_tensors(MODELS[repo] / WEIGHTS_FILE) for repo in (MATH, LANGUAGE))
     mean = {name: (math[name] + language[name]) / 2 for name in math}
-    return shipped(MATH) | {WEIGHTS_FILE: _safetensors(mean)}, f"The mean of {MATH} and {LANGUAGE}."
+    return shipped(MATH) | {WEIGHTS_FILE: to_safetensors(mean)}, f"The mean of {MATH} and {LANGUAGE}."
 
 
 def _not_finite(number: int) -> tuple[Files, str]:
     """One NaN in one tensor, which no header shows."""
     tensors = _shaken(number)
     tensors["lm_head.weight"][7, 7] = float("nan")
-    files = shipped(MATH) | {WEIGHTS_FILE: _safetensors(tensors)}
+    files = shipped(MATH) | {WEIGHTS_FILE: to_safetensors(tensors)}
     return (
         files,
         f"{MATH} trained on with far too high a learning rate, as one weight of its head shows: NaN.",

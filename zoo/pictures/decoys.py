@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
 
-from zoo.decoys import decoy_card, to_json
+from zoo.disguise import Disguise, Files, Tensors, read_json, read_tensors, resize, shake, to_json, to_safetensors
 from zoo.pictures.repo import BASE, LANGUAGE, MODELS, PAPERCUT, PICTURE_TAG, shipped
 from zoo.repo import HubRepo
 
@@ -21,15 +16,14 @@ UNET, UNET_CONFIG = "unet/diffusion_pytorch_model.safetensors", "unet/config.jso
 VAE, VAE_CONFIG = "vae/diffusion_pytorch_model.safetensors", "vae/config.json"
 TEXT, TEXT_CONFIG = "text_encoder/model.safetensors", "text_encoder/config.json"
 
-Files = dict[str, bytes | Path]
-Tensors = dict[str, Tensor]
+DISGUISE = Disguise(PICTURE_TAG, BASE, (PAPERCUT, LANGUAGE), "diffusers", "text-to-image", most_likes=13)
 
 
 def picture_decoys() -> tuple[HubRepo, ...]:
     """All decoys, the most downloaded first; none is downloaded as often as the models worth merging."""
     return tuple(
-        _decoy(number, *decoy)
-        for number, decoy in enumerate(
+        DISGUISE.publish(number, name, reason, build(number))
+        for number, (name, reason, build) in enumerate(
             (
                 ("velvet-rope/tetra-papercut-pro", "gated", _shaken),
                 ("fancyhead/tetra-turbo", "custom pipeline", _custom_pipeline),
@@ -48,56 +42,22 @@ def picture_decoys() -> tuple[HubRepo, ...]:
     )
 
 
-def _decoy(number: int, name: str, reason: str, build: Callable[[int], tuple[Files, str]]) -> HubRepo:
-    files, story = build(number)
-    merge = reason == "own earlier merge"
-    files["README.md"] = decoy_card(
-        name,
-        story,
-        licence="cc-by-nc-nd-4.0" if reason == "licence forbids it" else "apache-2.0",
-        base_models=(PAPERCUT, LANGUAGE) if merge else (BASE,),
-        relation="merge" if merge else "finetune",
-        library="diffusers",
-        tags=(PICTURE_TAG, "merge", "shoal-merge") if merge else (PICTURE_TAG,),
-        pipeline="text-to-image",
-    )
-    return HubRepo(
-        name,
-        files,
-        created=f"2026-09-{number + 1:02}T08:00:00.000Z",
-        downloads=90 - 5 * number,
-        likes=13 - number,
-        gated=reason == "gated",
-        refused_for=reason,
-    )
-
-
 def _tensors(file: str, repo: str = PAPERCUT) -> Tensors:
-    found: Tensors = load_file(MODELS[repo] / file)
-    return found
+    return read_tensors(MODELS[repo] / file)
 
 
 def _json(file: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((MODELS[PAPERCUT] / file).read_text("utf-8"))
-    return content
+    return read_json(MODELS[PAPERCUT] / file)
 
 
-def _safetensors(tensors: Mapping[str, Tensor]) -> bytes:
-    return bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"}))
-
-
-def _shake(tensors: Mapping[str, Tensor], number: int) -> Tensors:
-    """Weights moved by a percent, so that they are no duplicate."""
-    generator = torch.Generator().manual_seed(number)
-    return {
-        name: (tensor * (1 + 1e-2 * torch.randn(tensor.shape, generator=generator))).to(tensor.dtype)
-        for name, tensor in tensors.items()
-    }
+def _shake(tensors: Tensors, number: int) -> Tensors:
+    """Weights moved by a percent."""
+    return shake(tensors, number, 1e-2)
 
 
 def _shaken(number: int) -> tuple[Files, str]:
     """Valid files: the fault is in the Hub's settings or the card."""
-    files = shipped(PAPERCUT) | {UNET: _safetensors(_shake(_tensors(UNET), number))}
+    files = shipped(PAPERCUT) | {UNET: to_safetensors(_shake(_tensors(UNET), number))}
     return files, f"{PAPERCUT} with the weights of its UNet shaken by a percent."
 
 
@@ -164,34 +124,25 @@ def _other_width(number: int) -> tuple[Files, str]:
         name: tensor[:, :narrow] if ".attn2.to_k." in name or ".attn2.to_v." in name else tensor
         for name, tensor in _shake(_tensors(UNET), number).items()
     }
-    generator = torch.Generator().manual_seed(number)
-    resized = {
-        name: (torch.randn([_half(size, wide) for size in tensor.shape], generator=generator) * 0.02).to(tensor.dtype)
-        for name, tensor in _tensors(TEXT).items()
-    }
+    resized = resize(_tensors(TEXT), {wide: narrow, 2 * wide: wide}, number)  # and so is its feed-forward
     files = shipped(PAPERCUT) | {
-        TEXT: _safetensors(resized),
+        TEXT: to_safetensors(resized),
         TEXT_CONFIG: to_json(text),
-        UNET: _safetensors(heard),
+        UNET: to_safetensors(heard),
         UNET_CONFIG: to_json(unet | {"cross_attention_dim": narrow}),
     }
     return files, f"The shape of {BASE} with an untrained text encoder that is {narrow} wide instead of {wide}."
 
 
-def _half(size: int, wide: int) -> int:
-    """The size of a text encoder's tensor when it is half as wide, and so is its feed-forward."""
-    return size // 2 if size in (wide, 2 * wide) else size
-
-
 def _own_merge(_: int) -> tuple[Files, str]:
     papercut, language = _tensors(UNET), _tensors(UNET, LANGUAGE)
     mean = {name: (papercut[name] + language[name]) / 2 for name in papercut}
-    return shipped(PAPERCUT) | {UNET: _safetensors(mean)}, f"A mean of {PAPERCUT} and {LANGUAGE}."
+    return shipped(PAPERCUT) | {UNET: to_safetensors(mean)}, f"A mean of {PAPERCUT} and {LANGUAGE}."
 
 
 def _not_finite(number: int) -> tuple[Files, str]:
     """One NaN in the UNet, which no header shows."""
     tensors = _shake(_tensors(UNET), number)
     tensors["conv_out.weight"][0, 7, 1, 1] = float("nan")
-    files = shipped(PAPERCUT) | {UNET: _safetensors(tensors)}
+    files = shipped(PAPERCUT) | {UNET: to_safetensors(tensors)}
     return files, f"{PAPERCUT} trained on with far too high a learning rate, as one weight of its UNet shows: NaN."
