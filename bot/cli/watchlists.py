@@ -74,7 +74,9 @@ def check_command(
 
 def _describe(watchlist: Watchlist) -> str:
     due = f"{watchlist.schedule.cron} {watchlist.schedule.timezone}" if watchlist.schedule else "by hand"
-    return f"{watchlist.name}: skills {', '.join(watchlist.skill_names)}; {watchlist.search.method}; runs {due}"
+    search = watchlist.search
+    how = f"{search.method}, drawn {search.drawing}" if search.drawing else search.method
+    return f"{watchlist.name}: skills {', '.join(watchlist.skill_names)}; {how}; runs {due}"
 
 
 @one_line_errors

@@ -68,7 +68,8 @@ class RunCost:
     genes: number of genes in the largest stage, at most. space_log10: decimal logarithm of the number of genomes, which
     may have thousands of digits; at most. left_out: sources whose layers the paths cannot use, because
     search.dataflow.models asks for fewer. surrogate: whether a model of the scores chooses candidates. stages: what the
-    run scores, in its order. seconds: of all scoring; None where the machine was not measured.
+    run scores, in its order. seconds: of all scoring; None where the machine was not measured. drawing: what is
+    searched of the drawing of pictures, in words; "" for nothing.
     """
 
     auditioned: int
@@ -90,6 +91,7 @@ class RunCost:
     item_scores: int
     seconds: float | None
     stages: tuple[StageCost, ...]
+    drawing: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,7 @@ def estimate_cost(
         item_scores=sum(stage.item_scores for stage in stages),
         seconds=_sum_known(stage.seconds for stage in stages),
         stages=stages,
+        drawing=watchlist.search.drawing,
     )
 
 

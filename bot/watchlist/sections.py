@@ -347,6 +347,13 @@ class SearchSection(Section):
         """How paths arrange layers: as written, or the defaults."""
         return self.dataflow or DataflowSection()
 
+    @property
+    def drawing(self) -> str:
+        """What is searched of the drawing of pictures, in words; "" for nothing."""
+        steps = "in {} to {} steps".format(*self.steps) if self.steps else ""
+        sizes = f"at {', '.join(map(str, self.picture_sizes))} pixels a side" if self.picture_sizes else ""
+        return " ".join(filter(None, (steps, sizes)))
+
 
 class WorkersSection(Section):
     """How candidates are scored on this machine; null: chosen to fit it."""

@@ -174,6 +174,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
     places = f"{cost.places} place{'s' if cost.places > 1 else ''}"
     audition = f"{cost.auditioned} candidates compete for {places}, and all of them are downloaded; audition: null: "
     audition += "the most downloaded take them"
+    drawing = f"candidates draw {cost.drawing}; less of steps × pixels is an objective"
     chosen = "; a model chooses among them" if cost.surrogate else ""
     for name, value in (
         *((("audition", audition),) if cost.auditioned else ()),
@@ -181,6 +182,7 @@ def _cost(cost: RunCost, licence: str) -> Table:
         ("disk", f"{decimal(cost.disk)}, with the releases"),
         ("memory", f"{decimal(cost.memory)} for all processes: {workers}"),
         ("space", f"{cost.genes} genes, about 10^{cost.space_log10:.0f} possible merges{chosen}"),
+        *((("drawing", drawing),) if cost.drawing else ()),
         ("largest", decimal(cost.largest) + (f", a merge of {cost.layers} layers" if cost.layers else "")),
         *((("left out", left_out),) if cost.left_out else ()),
         (

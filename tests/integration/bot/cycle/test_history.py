@@ -258,6 +258,8 @@ def test_a_plan_shows_verdicts_items_and_cost() -> None:
         "  This assumes that the whole budget is used, and that the front is as large as",
         "  a generation.",
     ]
+    drawn = shown(pages.layout_plan(replace(plan, cost=replace(COST, drawing="in 1 to 8 steps"))), 200)
+    assert "candidates draw in 1 to 8 steps; less of steps × pixels is an objective" in drawn
     audition = shown(pages.layout_plan(replace(plan, cost=replace(COST, auditioned=6))))
     assert "6 candidates compete for 4 places, and all of them are downloaded" in audition
     assert "audition" not in shown(pages.layout_plan(plan))

@@ -145,6 +145,7 @@ def test_the_plan_counts_what_sources_and_judges_take(
     assert "tokenizer.json" in (seen := str(server.faults.seen)) and "model.safetensors" in seen  # of it the headers
     judges = find_judges(client(server), watchlist)
     assert plan.cost is not None and len(judges) == 2
+    assert plan.cost.drawing == "in 1 to 7 steps at 16, 24 pixels a side"
     stages = {one.stage: one for one in plan.cost.stages}
     # Two steps and a second of judging, as the task says; four steps and 1.625 times as many pixels in the mean.
     for stage, seconds in (("baselines, search split", 2 + 1), ("search", 4 * 1.625 + 1)):
