@@ -50,8 +50,16 @@ class Run:
     anonymous: int
 
 
+class Stopped(SystemExit):
+    """A command that failed; what it printed is shown where nobody catches this. run: its cost until then."""
+
+    def __init__(self, command: Sequence[str], printed: str, run: Run) -> None:
+        super().__init__(f"{' '.join(command)}\n{printed[-2000:]}")
+        self.run = run
+
+
 def run(command: Sequence[str]) -> Run:
-    """Run a command and watch its memory; what it prints is shown only if it fails."""
+    """Run a command and watch its memory; Stopped if it fails."""
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -59,10 +67,11 @@ def run(command: Sequence[str]) -> Run:
         while process.poll() is None:
             peak = max(peak, anonymous_memory(process.pid))
             time.sleep(SAMPLE_SECONDS)
+        found = Run(time.monotonic() - started, peak)
         if process.returncode:
             output.seek(0)
-            sys.exit(f"{' '.join(command)}\n{output.read().decode()[-2000:]}")
-    return Run(time.monotonic() - started, peak)
+            raise Stopped(command, output.read().decode(), found)
+    return found
 
 
 def anonymous_memory(pid: int | str = "self") -> int:

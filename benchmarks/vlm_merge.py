@@ -4,11 +4,12 @@
 
 Random bf16 siblings are made in a temporary folder: three LLaVAs (a CLIP tower of 12 layers of 768; a Llama of WIDTH,
 1,024 by default, and LAYERS, 16), one of them under the names that their authors' files have and two under those that
-transformers has in memory, and two Llamas of the decoder's family. Both sides merge two LLaVAs of either layout, and a
-LLaVA and a Llama with and without a base. Each side is a command of its own, start-up included, as in `merge_files`,
-which says how memory is measured. A result is loaded by plain `from_pretrained`: it counts how many weights are
-missing, which transformers initialises anew at random. Claim: shoal writes every tensor, and mergekit all of them in
-the second case alone, where both results are compared value by value.
+transformers has in memory, and two Llamas of the decoder's family. Both sides merge two LLaVAs of either layout, those
+in memory again by modules, and a LLaVA and a Llama with and without a base. Each side is a command of its own, start-up
+included, as in `merge_files`, which says how memory is measured. A result is loaded by plain `from_pretrained`: it
+counts how many weights are missing, which transformers initialises anew at random. Claim: shoal writes every tensor,
+and mergekit all of them in the second case alone, where both results are compared value by value; it stops at LLaVA's
+modules.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from benchmarks.merge_files import difference, ours, theirs
+from benchmarks.merge_files import Stopped, difference, ours, theirs
 from benchmarks.record import Figures
 from merging.sources.checkpoint import SINGLE_NAME, Checkpoint
 
@@ -48,6 +49,8 @@ _AUTHORS = {
     "model.": "",
 }
 """Beginning of a name in memory → of the name in the files of LLaVA's authors."""
+
+_MODULES = ("text_decoder", "vision_tower", "multi_modal_projector")
 
 
 def make_models(folder: Path, width: int, layers: int) -> dict[str, Path]:
@@ -109,6 +112,7 @@ def recipes(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     return {
         "two LLaVAs, authors' names": {**linear, **inputs("authors-1", "authors-2")},
         "two LLaVAs, names in memory": {**linear, **inputs("memory-1", "memory-2")},
+        "two LLaVAs by modules": {**linear, "modules": dict.fromkeys(_MODULES, inputs("memory-1", "memory-2"))},
         "LLaVA and Llama, on a Llama": {**arithmetic, **inputs("authors-1", "text")},
         "LLaVA and Llama": {**linear, **inputs("authors-1", "text")},
     }
@@ -128,18 +132,24 @@ def compare(what: str, recipe: Mapping[str, Any], folder: Path) -> Figures:
     file = folder / "recipe.yml"
     file.write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
     targets = {"shoal": folder / "ours", "mergekit": folder / "theirs"}
-    runs = {"shoal": ours(file, targets["shoal"]), "mergekit": theirs(file, targets["mergekit"], "--allow-crimes")}
+    runs = {"shoal": ours(file, targets["shoal"])}
+    stopped = False
+    try:
+        runs["mergekit"] = theirs(file, targets["mergekit"], "--allow-crimes")
+    except Stopped as error:
+        runs["mergekit"], stopped = error.run, True
     sides: dict[str, Figures] = {}
     for side, target in targets.items():
-        written, missing = len(Checkpoint.open(target).names), missing_weights(target)
-        loads = "another kind of model" if missing is None else f"{missing} weights missing"
+        stops = stopped and side == "mergekit"
+        written, missing = (0, None) if stops else (len(Checkpoint.open(target).names), missing_weights(target))
+        loads = "stops" if stops else "another kind of model" if missing is None else f"{missing} weights missing"
         cost = f"{runs[side].seconds:5.1f} s {runs[side].anonymous / 1e9:5.2f} GB"
         print(f"{what:28s} {side:9s} {written:4d} tensors · {loads:22s} · {cost}", flush=True)
         sides[side] = {"tensors": written, "missing": missing, **asdict(runs[side])}
     if sides["mergekit"]["missing"] == 0:
         print(f"{'':28s} {difference(targets['shoal'], targets['mergekit'])}")
     for target in targets.values():
-        shutil.rmtree(target)
+        shutil.rmtree(target, ignore_errors=True)
     return {"merge": what, **sides}
 
 

@@ -26,7 +26,8 @@ def vlm_merges() -> list[list[str]]:
     for row in found["merges"]:
         for side in ("shoal", "mergekit"):
             one = row[side]
-            loads = "another kind of model" if one["missing"] is None else f"{one['missing']} weights missing"
+            kind = "another kind of model" if one["tensors"] else "stops at the modules"
+            loads = kind if one["missing"] is None else f"{one['missing']} weights missing"
             costs = [f"{one['seconds']:.1f} s", f"{one['anonymous'] / 1e9:.2f} GB"]
             rows.append([row["merge"], side, str(one["tensors"]), loads, *costs])
     return rows
