@@ -57,6 +57,7 @@ class ImageGenerator:
     draws = True
     has_paths = False
     loose_parts = True
+    filters: tuple[str, ...] = ("safety_checker",)
     packages: tuple[str, ...] = ("diffusers", "Pillow")
     live_modules: tuple[str, ...] = ("merging.pipelines.live", "diffusers.pipelines.pipeline_utils")
     mergekit_refusal: str | None = NO_MERGEKIT

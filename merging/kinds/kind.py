@@ -129,6 +129,10 @@ class ModelKind(Protocol):
         """Components of one name that candidates take whole from others, and that stay in memory beside their own."""
 
     @property
+    def filters(self) -> tuple[str, ...]:
+        """Folders of components that may give something else in the place of what a model of this kind makes."""
+
+    @property
     def setting_files(self) -> tuple[str, ...]:
         """Files of a model that decide what it answers, besides its weights and what `load_processor` loads."""
 

@@ -30,6 +30,7 @@ class TransformersKind(ABC):
     has_paths = True
     loose_parts = False
     spare_components = 0
+    filters: tuple[str, ...] = ()
     setting_files: tuple[str, ...] = ("config.json", "generation_config.json")
     packages: tuple[str, ...] = ("lm_eval",)
     live_modules: tuple[str, ...] = ("merging.models.live",)

@@ -50,6 +50,7 @@ from evaluation.scores import ItemScore
 from evaluation.splits import Split
 from evaluation.statistics.intervals import score_interval
 from merging.kinds import KINDS
+from merging.kinds.kind import ModelKind
 from merging.recipes.recipe import Recipe
 from merging.writing.companions import RECIPE_NAME
 
@@ -94,11 +95,17 @@ def card_facts(results: CycleResults, chosen: Chosen, repos: Mapping[str, str], 
         shown=shown_facts(results.shown.get(chosen.recipe, ())),
         grid=grid_facts(gallery, report) if (gallery := results.galleries.get(chosen.recipe)) else None,
         carrier=next((member.repo for member in pool.members if member.ref == pool.carrier), None),
+        filter=find_filter(KINDS[watchlist.kind], folder),
         parts=tuple(source.repo for source in pool.sources if source.is_part_of(pool.kind)),
         last_stage=last_stage_facts(recipe, pool),
         picture_size=pool.picture_size,
         effort=effort_facts(own_drawing(recipe), [task.drawn for task in report.eval_set.tasks if task.drawn]),
     )
+
+
+def find_filter(kind: ModelKind, folder: Path) -> str | None:
+    """What a written release has that may give something else in the place of its answers; None for nothing."""
+    return next((name.replace("_", " ") for name in kind.filters if (folder / name).is_dir()), None)
 
 
 def _audition_facts(found: AuditionSummary | None) -> AuditionFacts | None:

@@ -251,7 +251,8 @@ class CardFacts:
     its language model alone; None and empty where models have one component. `grid` are report items as several models
     draw them; None where models answer in words, and where the tasks are not passed on. `last_stage` is the adapter
     that was added to what was merged. `picture_size` is the size to which that processor scales pictures, where the
-    watchlist sets it. `effort` is what it draws in, if that was searched.
+    watchlist sets it. `effort` is what it draws in, if that was searched. `filter` is what it has of its carrier that
+    may make its pictures black, and that was off when they were scored.
     """
 
     repo: str
@@ -283,6 +284,7 @@ class CardFacts:
     audition: AuditionFacts | None = None
     shown: tuple[ShownFacts, ...] = ()
     carrier: str | None = None
+    filter: str | None = None
     parts: tuple[str, ...] = ()
     grid: GridFacts | None = None
     last_stage: SourceFacts | None = None

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from bot.release.card.card import render_release_card
+from bot.release.card.collect import find_filter
 from bot.release.card.example import ExampleItems, example_facts
 from bot.release.card.facts import CardFacts
 from evaluation.skills import Skill, SkillTask
@@ -22,6 +23,7 @@ from fixtures.drawn_facts import picture_facts
 from fixtures.golden import weight_merge_facts
 from fixtures.picture_tasks import write_picture_task
 from fixtures.tiny_models import recipe_of
+from fixtures.tiny_painters import make_pipeline, with_safety_checker
 from fixtures.tiny_pipelines import pipeline_pool
 from merging.kinds import KINDS
 from merging.models.components import read_components
@@ -65,6 +67,19 @@ def test_the_code_draws_what_the_live_pipeline_draws(
     (png,) = sample.pictures
     drawn = np.asarray(Image.open("picture.png"))
     assert drawn.std() > 1 and np.array_equal(drawn, np.asarray(Image.open(io.BytesIO(png))))
+    assert find_filter(kind, release) is None
+
+
+def test_a_card_says_that_pictures_were_drawn_without_the_safety_checker_that_its_code_loads(tmp_path: Path) -> None:
+    with_safety_checker(make_pipeline()).save_pretrained(tmp_path)
+    found = find_filter(KINDS["image"], tmp_path)
+    assert found == "safety checker" and find_filter(KINDS["language"], tmp_path) is None
+    facts = picture_facts(weight_merge_facts())
+    shown = replace(facts, example=replace(facts.example, answer="", picture="pictures/example.png"))
+    plain, checked = (" ".join(render_release_card(replace(shown, filter=one)).split()) for one in (None, found))
+    assert "It draws: <img" in plain and "safety checker" not in plain
+    assert "It draws, unless its safety checker makes it black: <img" in checked
+    assert "All pictures were drawn and scored without it" in checked
 
 
 def code_of(sample: Any, release: Path) -> str:
