@@ -173,11 +173,13 @@ PLACE = "<image>"
 @dataclass(frozen=True)
 class DrawingSettings:
     """How an item's picture is drawn. seed: of a generator of torch on the CPU. arguments: others of the pipeline's
-    call. scheduler: its class under `class`, and what it changes; None for the pipeline's own."""
+    call. scheduler: its class under `class`, and what it changes; None for the pipeline's own. noise_in_steps: whether
+    the scheduler draws noise in its steps, for which the pipeline does not give it that generator."""
 
     seed: int
     arguments: Mapping[str, object]
     scheduler: Mapping[str, object] | None
+    noise_in_steps: bool = False
 
 
 @dataclass(frozen=True)

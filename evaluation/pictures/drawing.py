@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,9 +47,17 @@ class DrawnPicture:
     finite: bool
 
 
+@dataclass
+class _Steps:
+    """The steps of a scheduler. drew: whether they drew noise with a generator that the pipeline did not hand on."""
+
+    drew: bool = False
+
+
 class Painter:
     """A pipeline in memory that draws what evaluation sets ask for (`WrappedModel`).
 
+    noise_in_steps: whether a plain call of the pipeline would draw some of the noise with the process's own generator.
     batch_size: pictures drawn at once. A call for which they do not fit the device's memory goes on with fewer.
     Nothing that is wrapped round a pipeline to replace its pictures, as safety checkers do, is asked here.
     """
@@ -58,6 +66,7 @@ class Painter:
         self.device = device
         self._batch_size = batch_size
         self.prompts = EncodedPrompts()
+        self.noise_in_steps = False
         self.put(pipeline.to(device))
 
     def put(self, pipeline: DiffusionPipeline) -> None:
@@ -117,7 +126,7 @@ class Painter:
         noise = [torch.Generator("cpu").manual_seed(drawing.seed) for drawing in batch]
         arguments = _for_batch(sampler.arguments, len(batch))
         try:
-            with _noise_for_steps(self._pipeline.scheduler, noise):
+            with _noise_for_steps(self._pipeline.scheduler, noise) as steps:
                 drawn = self._pipeline(
                     prompt=[drawing.prompt for drawing in batch], generator=noise, output_type="np", **arguments
                 ).images
@@ -125,6 +134,7 @@ class Painter:
             raise EvaluationError(
                 f"{type(self._pipeline).__name__} cannot draw {batch[0].prompt[:60]!r}: {' '.join(str(error).split())}"
             ) from error
+        self.noise_in_steps |= steps.drew
         if (drawn.shape[2], drawn.shape[1]) != sampler.size:
             raise EvaluationError(
                 f"{type(self._pipeline).__name__} draws {drawn.shape[2]} × {drawn.shape[1]} pixels where "
@@ -167,17 +177,26 @@ def _make_scheduler(pipeline: DiffusionPipeline, sampler: Sampler) -> SchedulerM
 
 
 @contextmanager
-def _noise_for_steps(scheduler: Any, noise: Sequence[torch.Generator]) -> Iterator[None]:
+def _noise_for_steps(scheduler: Any, noise: Sequence[torch.Generator]) -> Iterator[_Steps]:
     """Have a scheduler that adds noise in its steps draw it with these generators.
 
     Not every pipeline hands them on; without them the noise would be another one in every process.
     """
-    if "generator" not in inspect.signature(scheduler.step).parameters:
-        yield
+    steps, own = _Steps(), scheduler.step
+    if "generator" not in inspect.signature(own).parameters:
+        yield steps
         return
-    scheduler.step = partial(scheduler.step, generator=noise)
+
+    @wraps(own)
+    def step(*given: Any, **named: Any) -> Any:
+        before = noise[0].get_state()
+        made = own(*given, **{**named, "generator": noise})
+        steps.drew |= named.get("generator") is None and not torch.equal(before, noise[0].get_state())
+        return made
+
+    scheduler.step = step
     try:
-        yield
+        yield steps
     finally:
         del scheduler.step
 

@@ -152,8 +152,9 @@ class ImageSuite:
         loaded = self.tasks[use.task]
         item = loaded.item(asked.item)
         sampler = loaded.task.sampler
+        painter = Painter(model, str(model.device), 1)
         with quiet():
-            ((drawn,),) = Painter(model, str(model.device), 1).draw(sampler, [Drawing(item.prompt, item.seed)])
+            ((drawn,),) = painter.draw(sampler, [Drawing(item.prompt, item.seed)])
         question = Question(
             skill=skill.name,
             task=use.task,
@@ -162,7 +163,7 @@ class ImageSuite:
             num_fewshot=0,
             chat_template=False,
             max_tokens=0,
-            drawing=DrawingSettings(item.seed, sampler.arguments, sampler.scheduler),
+            drawing=DrawingSettings(item.seed, sampler.arguments, sampler.scheduler, painter.noise_in_steps),
         )
         return Sample(question, answer="", pictures=(encode_png(Image.fromarray(drawn.pixels)),))
 

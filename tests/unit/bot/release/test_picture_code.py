@@ -24,7 +24,7 @@ from fixtures.golden import weight_merge_facts
 from fixtures.picture_tasks import write_picture_task
 from fixtures.tiny_models import recipe_of
 from fixtures.tiny_painters import make_pipeline, with_safety_checker
-from fixtures.tiny_pipelines import pipeline_pool
+from fixtures.tiny_pipelines import CALLS, pipeline_pool
 from merging.kinds import KINDS
 from merging.models.components import read_components
 from merging.sources.model_config import read_model_config
@@ -39,17 +39,23 @@ SAMPLER = {
     "scheduler": {"class": "EulerDiscreteScheduler", "timestep_spacing": "trailing"},
     "options": {"guidance_rescale": 0.5},
 }
+PLAIN = {name: SAMPLER[name] for name in ("steps", "guidance", "width", "height")}
 
 
 @pytest.mark.parametrize(
-    "sampler", [SAMPLER, {name: SAMPLER[name] for name in ("steps", "guidance", "width", "height")}]
+    ("family", "sampler"),
+    [
+        ("StableDiffusionPipeline", SAMPLER),
+        ("StableDiffusionPipeline", PLAIN),
+        ("FluxPipeline", {**PLAIN, "scheduler": "FlowMatchLCMScheduler", "options": CALLS["FluxPipeline"]}),
+    ],
 )
 def test_the_code_draws_what_the_live_pipeline_draws(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, sampler: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "unset afterwards")
     monkeypatch.chdir(tmp_path)
-    kind, pool = KINDS["image"], pipeline_pool(tmp_path, "StableDiffusionPipeline", sources=2)
+    kind, pool = KINDS["image"], pipeline_pool(tmp_path, family, sources=2)
     first = next(iter(pool.values()))
     components = read_components(read_model_config(first.folder), "first")
     partition = kind.partition(first.names, bands=2, modules_apart=True, ends_apart=True, components=components)
@@ -63,6 +69,7 @@ def test_the_code_draws_what_the_live_pipeline_draws(
     sample = suite.ask(recipe.live_model(kind.live(first.folder, pool, dtype="float32")), processor, items)
 
     code = code_of(sample, release)
+    assert ("scheduler.step" in code) == (family == "FluxPipeline")  # whose steps draw noise without the generator
     exec(code, {})
     (png,) = sample.pictures
     drawn = np.asarray(Image.open("picture.png"))
