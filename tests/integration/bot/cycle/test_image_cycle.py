@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,19 @@ from PIL import Image
 
 from bot.cycle.past.export import export_member, export_recipe
 from bot.cycle.past.front import front_members
-from bot.cycle.past.rebuild import kept_pool, stored_recipe
+from bot.cycle.past.rebuild import stored_recipe
 from bot.cycle.run import run_cycle
 from bot.demo import fill_hub
 from bot.home import Home
-from bot.hub.resolver import open_sources, source_folder
-from bot.ledger.ledger import EvaluationEntry, Ledger, ReleaseEntry, State
+from bot.hub.resolver import open_sources
+from bot.ledger.ledger import EvaluationEntry, Ledger, State
 from bot.merge_command.merge import Merger
 from bot.release.card.gallery import GALLERY_ROWS, gallery_files
 from bot.release.results import Gallery
 from bot.search.results import MeasuredRow
-from bot.verify_command.verify import Verifier
 from bot.watchlist.watchlist import Watchlist
 from fixtures.cycles import NAMESPACE, SCORED_BEFORE_DEATH, Listener, SharedWorkers, client, run_and_die
+from fixtures.finished import Finished, kind_watchlist
 from fixtures.image_pool import (
     BASE,
     CHALK,
@@ -45,10 +45,8 @@ from fixtures.image_pool import (
     write_image_tasks,
 )
 from fixtures.tiny_pipelines import draw
-from localhub import Running, Store, running
-from merging.identity import ModelId
+from localhub import Store, running
 from merging.kinds import KINDS
-from merging.recipes.weight_merge import WeightMerge
 from merging.writing.companions import RECIPE_NAME
 from merging.writing.release import write_release
 
@@ -56,31 +54,17 @@ CYCLE = "brush-1"
 
 
 def make_watchlist(tasks: Path) -> Watchlist:
-    skills = [{"name": name, "tasks": [{"task": name, "metric": "score"}]} for name in ("shapes", "places")]
-    return Watchlist.model_validate_json(
-        json.dumps(
-            {
-                "name": "brush",
-                "kind": "image",
-                "watch": {"tags": [TAG], "pipeline_tag": "text-to-image"},
-                "base": BASE,
-                "carrier": OIL,
-                "task_folders": [str(tasks)],
-                "skills": skills,
-                "items": {"search": 12, "validation": 24, "report": 16},
-                "search": {
-                    "components": {"text encoder": "choose"},
-                    "dtype": "float32",
-                    "population": 8,
-                    "budget": {"candidates": 24},
-                    "surrogate": False,
-                    "racing": None,
-                },
-                "workers": {"count": 1, "threads": 1, "device": "cpu"},
-                "gate": {"confidence": 0.5},
-                "publish": {"mode": "auto", "namespace": NAMESPACE, "max_releases": 1},
-            }
-        )
+    return kind_watchlist(
+        "brush",
+        tasks,
+        ("shapes", "places"),
+        "score",
+        kind="image",
+        watch={"tags": [TAG], "pipeline_tag": "text-to-image"},
+        base=BASE,
+        carrier=OIL,
+        items={"search": 12, "validation": 24, "report": 16},
+        search={"components": {"text encoder": "choose"}, "budget": {"candidates": 24}},
     )
 
 
@@ -94,39 +78,19 @@ def publish_pool(store: Store) -> None:
 
 
 @dataclass(frozen=True)
-class Finished:
+class Drawn(Finished):
     """scored: (digest of a recipe, of an evaluation set) of each score that was taken, in both runs."""
 
-    server: Running
-    home: Home
-    ledger: Ledger
     scored: list[tuple[str, str]]
-
-    @property
-    def release(self) -> ReleaseEntry:
-        return self.ledger.releases(CYCLE)[0]
-
-    @property
-    def folder(self) -> Path:
-        return self.home.release(CYCLE, self.release.role)
-
-    @property
-    def recipe(self) -> WeightMerge:
-        return stored_recipe(self.ledger, self.release.recipe).parts[0]
-
-    @property
-    def folders(self) -> Mapping[ModelId, Path]:
-        members = kept_pool(self.ledger, CYCLE).members
-        return {member.ref: source_folder(self.home.sources, member.ref) for member in members}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawn]:
     folder = tmp_path_factory.mktemp("brush")
     watchlist, workers = make_watchlist(write_image_tasks(folder / "tasks", 64)), SharedWorkers()
     with running(folder / "hub") as server:
         fill_hub(server.store, NAMESPACE, lambda _: publish_pool(server.store))
-        home, scored = Home(folder / "home"), []
+        home, listener, scored = Home(folder / "home"), Listener(), []
         genuine = Ledger.record_evaluation
 
         def record(ledger: Ledger, recipe: str, entry: EvaluationEntry, items: Any) -> None:
@@ -136,12 +100,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         with mock.patch.object(Ledger, "record_evaluation", record):
             run_and_die("in the search", watchlist, home, client(server), workers)
             assert len(scored) == SCORED_BEFORE_DEATH
-            run_cycle(watchlist, home, client(server), Listener(), workers.get)
+            run_cycle(watchlist, home, client(server), listener, workers.get)
         workers.close()
-        yield Finished(server, home, Ledger(home.ledger), scored)
+        yield Drawn(CYCLE, server, home, Ledger(home.ledger), listener.said, scored)
 
 
-def test_a_merge_of_denoisers_is_published(finished: Finished) -> None:
+def test_a_merge_of_denoisers_is_published(finished: Drawn) -> None:
     cycle = finished.ledger.cycle(CYCLE)
     assert cycle.state is State.PUBLISHED, cycle.note
     accepted = {one.repo: one.reason for one in finished.ledger.verdicts(CYCLE) if one.accepted}
@@ -159,7 +123,7 @@ def test_a_merge_of_denoisers_is_published(finished: Finished) -> None:
     assert {"diffusers", "Pillow", "torch"} <= packages.keys() and "lm_eval" not in packages
 
 
-def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(finished: Finished) -> None:
+def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(finished: Drawn) -> None:
     recipe, folders = finished.recipe, finished.folders
     loaded = DiffusionPipeline.from_pretrained(finished.folder)
     assert recipe.carrier is not None
@@ -179,12 +143,12 @@ def test_plain_diffusers_draws_from_the_release_what_the_live_pipeline_drew(fini
             assert path.read_bytes() == (folders[owner] / component / path.name).read_bytes(), path
 
 
-def test_shoal_merge_makes_the_release_again_from_its_recipe_file(finished: Finished, tmp_path: Path) -> None:
+def test_shoal_merge_makes_the_release_again_from_its_recipe_file(finished: Drawn, tmp_path: Path) -> None:
     """As the card says."""
     recipe, card = finished.folder / RECIPE_NAME, (finished.folder / "README.md").read_text("utf-8")
     assert f"`shoal merge {RECIPE_NAME} merged --endpoint {finished.server.endpoint}` fetches the same commits" in card
     assert "# mergekit does not merge pipelines.\n" in card and "mergekit 0.1.5" not in card
-    merged = Merger(finished.home, client(finished.server), Listener()).merge(recipe, tmp_path / "merged")
+    merged = Merger(finished.home, finished.hub, Listener()).merge(recipe, tmp_path / "merged")
     for path in finished.folder.glob("*/*"):
         if path.parent.name != "shoal" and path.suffix != ".png":
             assert path.read_bytes() == (tmp_path / "merged" / path.parent.name / path.name).read_bytes(), path
@@ -192,13 +156,13 @@ def test_shoal_merge_makes_the_release_again_from_its_recipe_file(finished: Fini
     assert (merged.target / RECIPE_NAME).read_bytes() == recipe.read_bytes()
 
 
-def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(finished: Finished) -> None:
+def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(finished: Drawn) -> None:
     release = finished.release
     gallery = finished.ledger.kept(CYCLE, f"gallery {release.role}", Gallery)
     assert gallery is not None and len(gallery.rows) == GALLERY_ROWS
     assert [name for name, _ in gallery.columns] == [BASE, OIL, CHALK, "linear mean", release.recipe]
     assert {row.item.skill for row in gallery.rows} == {"shapes", "places"}
-    hub = client(finished.server)
+    hub = finished.hub
     for name, content in gallery_files(gallery, release.repo):
         assert hub.read(release.repo, release.commit or "", name) == content == (finished.folder / name).read_bytes()
     loaded, row = DiffusionPipeline.from_pretrained(finished.folder), gallery.rows[1]
@@ -213,16 +177,13 @@ def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(
     assert "How pictures were judged" in report and f"| {release.role} | 32 | 0 | 0 | 0 | 0 |" in report
 
 
-def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished, tmp_path: Path) -> None:
-    verifier = Verifier(client(finished.server), Home(tmp_path / "other"), Listener(), items=None, trusted=True)
-    checks = verifier.verify(f"{finished.release.repo}@{CYCLE}").checks
-    assert [str(check.outcome) for check in checks] == ["equal"] * 3, checks
+def test_the_published_release_is_verified_from_the_hub_alone(finished: Drawn, tmp_path: Path) -> None:
+    outcomes = finished.verify(tmp_path / "other")
+    assert len(outcomes) == 3 and all(outcome.startswith("equal") for outcome in outcomes.values()), outcomes
 
 
-def test_any_member_of_the_front_is_exported_as_a_pipeline_or_as_a_recipe_file(
-    finished: Finished, tmp_path: Path
-) -> None:
-    hub, target = client(finished.server), tmp_path / "first"
+def test_any_member_of_the_front_is_exported_as_a_pipeline_or_as_a_recipe_file(finished: Drawn, tmp_path: Path) -> None:
+    hub, target = finished.hub, tmp_path / "first"
     arguments: tuple[Any, ...] = (finished.ledger, finished.home, hub, CYCLE)
     assert export_member(*arguments, "1", target, Listener()).files
     assert draw(DiffusionPipeline.from_pretrained(target)).shape == (1, 16, 16, 3)

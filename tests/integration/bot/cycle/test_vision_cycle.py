@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,71 +15,37 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from bot.cycle.past.export import render_recipe_file
-from bot.cycle.past.rebuild import kept_pool, stored_recipe
 from bot.cycle.run import run_cycle
 from bot.demo import fill_hub
 from bot.home import Home
-from bot.hub.resolver import source_folder
-from bot.ledger.ledger import Ledger, ReleaseEntry, State
+from bot.ledger.ledger import Ledger, State
 from bot.merge_command.merge import Merger
 from bot.release.verify import sha256_of
 from bot.search.results import MeasuredRow
-from bot.verify_command.verify import Verifier, read_provenance
+from bot.verify_command.verify import read_provenance
 from bot.watchlist.watchlist import Watchlist
 from fixtures.cycles import NAMESPACE, Listener, client
+from fixtures.finished import Finished, kind_watchlist
 from fixtures.vision_pool import BASE, EYE, LENS, TONGUE, publish_vision_pool, write_vision_tasks
-from localhub import Running, running
+from localhub import running
 
 CYCLE = "sight-1"
 
 
 def make_watchlist(tasks: Path) -> Watchlist:
-    skills = [{"name": name, "tasks": [{"task": name, "metric": "acc"}]} for name in ("see", "read")]
-    return Watchlist.model_validate_json(
-        json.dumps(
-            {
-                "name": "sight",
-                "kind": "vision-language",
-                "watch": {
-                    "tags": ["seeing"],
-                    "pipeline_tag": "image-text-to-text",
-                    "language_models": {"tags": ["reading"]},
-                },
-                "base": BASE,
-                "carrier": EYE,
-                "picture_size": 16,  # what its tower sees; another size is tried on a worker
-                "task_folders": [str(tasks)],
-                "skills": skills,
-                "items": {"search": 24, "validation": 60, "report": 40},
-                "search": {
-                    "dtype": "float32",
-                    "population": 8,
-                    "budget": {"candidates": 32},
-                    "surrogate": False,
-                    "racing": None,
-                },
-                "workers": {"count": 1, "threads": 1, "device": "cpu"},
-                "gate": {"confidence": 0.5},
-                "publish": {"mode": "auto", "namespace": NAMESPACE, "max_releases": 1},
-            }
-        )
+    return kind_watchlist(
+        "sight",
+        tasks,
+        ("see", "read"),
+        "acc",
+        kind="vision-language",
+        watch={"tags": ["seeing"], "pipeline_tag": "image-text-to-text", "language_models": {"tags": ["reading"]}},
+        base=BASE,
+        carrier=EYE,
+        picture_size=16,  # what its tower sees; another size is tried on a worker
+        items={"search": 24, "validation": 60, "report": 40},
+        search={"budget": {"candidates": 32}},
     )
-
-
-@dataclass(frozen=True)
-class Finished:
-    server: Running
-    home: Home
-    ledger: Ledger
-    said: list[str]
-
-    @property
-    def release(self) -> ReleaseEntry:
-        return self.ledger.releases(CYCLE)[0]
-
-    @property
-    def folder(self) -> Path:
-        return self.home.release(CYCLE, self.release.role)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         fill_hub(server.store, NAMESPACE, lambda _: publish_vision_pool(server.store))
         home, listener = Home(folder / "home"), Listener()
         run_cycle(watchlist, home, client(server), listener)
-        yield Finished(server, home, Ledger(home.ledger), listener.said)
+        yield Finished(CYCLE, server, home, Ledger(home.ledger), listener.said)
 
 
 def test_a_merge_of_models_that_see_and_of_one_that_reads_is_published(finished: Finished) -> None:
@@ -107,11 +72,10 @@ def test_a_merge_of_models_that_see_and_of_one_that_reads_is_published(finished:
 
 def test_the_release_is_the_merge_under_the_carriers_names_with_its_tower(finished: Finished) -> None:
     model = AutoModelForImageTextToText.from_pretrained(finished.folder)
-    pool = kept_pool(finished.ledger, CYCLE)
-    folders = {member.repo: source_folder(finished.home.sources, member.ref) for member in pool.members}
+    folders = {model.location: folder for model, folder in finished.folders.items()}
     eye, lens = (AutoModelForImageTextToText.from_pretrained(folders[repo]).state_dict() for repo in (EYE, LENS))
     texts = {repo: AutoModelForCausalLM.from_pretrained(folders[repo]).state_dict() for repo in (BASE, TONGUE)}
-    recipe = stored_recipe(finished.ledger, finished.release.recipe).parts[0]
+    recipe = finished.recipe
     weights = dict(zip([source.name for source in recipe.sources], dict(recipe.parameters)["weight"], strict=True))
     for name, tensor in model.state_dict().items():
         own = name.replace("model.language_model.", "model.")
@@ -128,9 +92,8 @@ def test_the_release_is_the_merge_under_the_carriers_names_with_its_tower(finish
 
 
 def test_the_published_release_is_verified_from_the_hub_alone(finished: Finished, tmp_path: Path) -> None:
-    verifier = Verifier(client(finished.server), Home(tmp_path / "other"), Listener(), items=None, trusted=True)
-    checks = verifier.verify(f"{finished.release.repo}@{CYCLE}").checks
-    assert [str(check.outcome) for check in checks] == ["equal"] * 3, checks
+    outcomes = finished.verify(tmp_path / "other")
+    assert len(outcomes) == 3 and all(outcome.startswith("equal") for outcome in outcomes.values()), outcomes
     assert read_provenance(finished.folder).picture_size == 16
 
 
@@ -138,9 +101,9 @@ def test_the_card_s_recipe_makes_the_same_weights_again(finished: Finished, tmp_
     """By `shoal merge`; mergekit would stop, which the first line says."""
     recipe = finished.folder / "mergekit_config.yml"
     assert recipe.read_text("utf-8").startswith("# mergekit takes no language model (reef/plankton@")
-    merged = Merger(Home(tmp_path / "other"), client(finished.server), Listener()).merge(recipe, tmp_path / "merged")
+    merged = Merger(Home(tmp_path / "other"), finished.hub, Listener()).merge(recipe, tmp_path / "merged")
     assert merged.files["model.safetensors"] == sha256_of(finished.folder / "model.safetensors")
-    arguments = (finished.ledger, finished.home, client(finished.server), CYCLE, finished.release.recipe)
+    arguments = (finished.ledger, finished.home, finished.hub, CYCLE, finished.release.recipe)
     assert render_recipe_file(*arguments) == recipe.read_text("utf-8")  # from headers alone
 
 
@@ -151,7 +114,7 @@ def test_the_cards_code_asks_about_the_picture_beside_it(
     assert ModelCard(card).data.pipeline_tag == "image-text-to-text"
     assert "whose config and processor it has; but pictures are scaled to 16 pixels." in card
     assert card.count("\n`<image> ") == 3  # where the shown pictures stand in their prompts
-    hub = client(finished.server)
+    hub = finished.hub
     files = hub.api.list_repo_files(finished.release.repo)
     shown = re.findall('<img src="(pictures/[^"]+)"', card)
     assert len(shown) == 3 and {*shown, "pictures/example-1.png"} <= set(files)

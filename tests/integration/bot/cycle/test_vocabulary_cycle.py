@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bot.cycle.past.export import export_member, export_recipe
-from bot.cycle.past.rebuild import kept_pool, restore_release, stored_recipe
+from bot.cycle.past.rebuild import kept_pool, restore_release
 from bot.cycle.run import run_cycle
 from bot.home import Home
-from bot.hub.client import Hub
-from bot.ledger.ledger import Ledger, ReleaseEntry
+from bot.ledger.ledger import Ledger
 from bot.merge_command.merge import Merger
 from bot.scoring.resources import Resources
 from bot.scoring.worker import Worker
@@ -27,8 +26,9 @@ from bot.search.results import MeasuredRow
 from bot.verify_command.verify import Verifier
 from evaluation.splits import Split
 from fixtures.cycles import BASE, LANGUAGE, MATH, Listener, client, small_watchlist, stock
+from fixtures.finished import Finished
 from fixtures.vocabularies import BY_TOKEN, read_tokens, revised
-from localhub import Running, running
+from localhub import running
 from merging.identity import ModelId
 from merging.merge_tensor import make_loader, merge_tensor
 from merging.recipes.weight_merge import WeightMerge
@@ -48,30 +48,6 @@ WATCHLIST = small_watchlist(
 )
 
 
-@dataclass(frozen=True)
-class Finished:
-    server: Running
-    home: Home
-    ledger: Ledger
-    said: list[str]
-
-    @property
-    def hub(self) -> Hub:
-        return client(self.server)
-
-    @property
-    def release(self) -> ReleaseEntry:
-        return self.ledger.releases(CYCLE)[0]
-
-    @property
-    def folder(self) -> Path:
-        return self.home.release(CYCLE, self.release.role)
-
-    @property
-    def recipe(self) -> WeightMerge:
-        return stored_recipe(self.ledger, self.release.recipe).parts[0]
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     """The language model has its tokens in another order, a word and a special token more; the base has padded rows."""
@@ -85,7 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         server.store.commit(BASE, revised(BASE, padding=7))
         home, listener = Home(folder / "home"), Listener()
         assert run_cycle(WATCHLIST, home, client(server), listener) == CYCLE
-        yield Finished(server, home, Ledger(home.ledger), listener.said)
+        yield Finished(CYCLE, server, home, Ledger(home.ledger), listener.said)
 
 
 def test_the_merge_is_that_of_the_same_models_in_one_vocabulary(finished: Finished) -> None:
