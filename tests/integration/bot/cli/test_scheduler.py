@@ -24,7 +24,10 @@ from bot.home import Home
 from bot.lock import hold_home, hold_schedule
 from bot.service.watchlist_files import read_scheduled
 from fixtures.folders import TESTS
-from fixtures.shoal_process import ROOT, one_line_error, shoal, start, until, write_watchlist
+from fixtures.shoal_here import Here, here
+from fixtures.shoal_process import ROOT, one_line_error, start, until, write_watchlist
+
+__all__ = ["here"]
 
 NEW_YEAR = "0 0 1 1 *"
 """Not due while a test runs."""
@@ -92,7 +95,7 @@ def miss(home: Home, **days: int) -> None:
             scheduler.modify_job(name, next_run_time=datetime.now(UTC) - timedelta(days=ago))
 
 
-def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(here: Here, tmp_path: Path) -> None:
     bare = write_watchlist(tmp_path / "bare.yml")
     with pytest.raises(ShoalError, match=r"bare.yml: schedule: got none: .* use `shoal run`"):
         read_scheduled([bare])
@@ -100,7 +103,7 @@ def test_a_watchlist_without_schedule_and_two_of_one_name_are_refused(tmp_path: 
     twins = [scheduled(tmp_path, "twin"), scheduled(tmp_path / "other", "twin")]
     with pytest.raises(ShoalError, match=r"name: got 'twin': .* has the same name; rename one of them"):
         read_scheduled(twins)
-    assert "schedule: got none" in one_line_error(shoal("serve", bare, "--home", tmp_path / "home"))
+    assert "schedule: got none" in one_line_error(here("serve", bare, "--home", tmp_path / "home"))
 
 
 def test_the_job_store_follows_the_watchlists_and_keeps_missed_runs(tmp_path: Path) -> None:
@@ -170,11 +173,11 @@ def test_a_cycle_that_fails_is_reported_and_the_schedule_continues(tmp_path: Pat
     assert all(head.match(line) for line in said.splitlines())
 
 
-def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(tmp_path: Path) -> None:
+def test_one_process_runs_the_schedule_and_leaves_the_home_free_between_cycles(here: Here, tmp_path: Path) -> None:
     home, one = Home(tmp_path / "home"), scheduled(tmp_path, "one")
     with Served(home, one):
         # Neither of them reaches for the state that the first one may keep.
-        second = shoal("serve", one, "--home", home.folder, "--state", "reef/state")
+        second = here("serve", one, "--home", home.folder, "--state", "reef/state")
         assert "runs the schedule of this home" in one_line_error(second)
         with pytest.raises(ShoalError, match=r"--state: got 'reef/state': a `shoal serve` runs .*; leave out --state"):
             open_review_state("reef/state", "http://127.0.0.1:9", home)
