@@ -56,6 +56,7 @@ from fixtures.cycles import (
     SharedWorkers,
     client,
     commits,
+    copy_scores,
     published,
     run_and_die,
     small_watchlist,
@@ -138,13 +139,7 @@ def finished(stocked: Path, tmp_path_factory: pytest.TempPathFactory, workers: S
 
 @pytest.fixture
 def known_scores(finished: Finished, home: Home) -> Home:
-    """A home that has the finished cycle's sources and scores, but knows of no cycle."""
-    shutil.copytree(finished.home.sources, home.sources)
-    with sqlite3.connect(finished.home.ledger) as known, sqlite3.connect(home.ledger) as ledger:
-        known.backup(ledger)
-        for (table,) in ledger.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            if table not in ("recipes", "evaluations", "item_scores"):
-                ledger.execute(f"DELETE FROM {table}")
+    copy_scores(finished.home, home)
     return home
 
 

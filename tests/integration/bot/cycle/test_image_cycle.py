@@ -28,9 +28,18 @@ from bot.ledger.ledger import EvaluationEntry, Ledger, State
 from bot.merge_command.merge import Merger
 from bot.release.card.gallery import GALLERY_ROWS, gallery_files
 from bot.release.results import Gallery
-from bot.search.results import MeasuredRow
+from bot.release.verify import hash_files
+from bot.search.results import GateResult, MeasuredRow
 from bot.watchlist.watchlist import Watchlist
-from fixtures.cycles import NAMESPACE, SCORED_BEFORE_DEATH, Listener, SharedWorkers, client, run_and_die
+from fixtures.cycles import (
+    NAMESPACE,
+    SCORED_BEFORE_DEATH,
+    Listener,
+    SharedWorkers,
+    client,
+    copy_scores,
+    run_and_die,
+)
 from fixtures.finished import Finished, kind_watchlist
 from fixtures.image_pool import (
     BASE,
@@ -79,9 +88,11 @@ def publish_pool(store: Store) -> None:
 
 @dataclass(frozen=True)
 class Drawn(Finished):
-    """scored: (digest of a recipe, of an evaluation set) of each score that was taken, in both runs."""
+    """scored: (digest of a recipe, of an evaluation set) of each score that was taken, in both runs. undisturbed: the
+    home of a cycle that knew all scores, and was left alone until its release was to be uploaded."""
 
     scored: list[tuple[str, str]]
+    undisturbed: Home
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +101,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawn]:
     watchlist, workers = make_watchlist(write_image_tasks(folder / "tasks", 64)), SharedWorkers()
     with running(folder / "hub") as server:
         fill_hub(server.store, NAMESPACE, lambda _: publish_pool(server.store))
-        home, listener, scored = Home(folder / "home"), Listener(), []
+        home, undisturbed = Home(folder / "home"), Home(folder / "undisturbed")
+        listener, scored = Listener(), []
         genuine = Ledger.record_evaluation
 
         def record(ledger: Ledger, recipe: str, entry: EvaluationEntry, items: Any) -> None:
@@ -101,8 +113,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawn]:
             run_and_die("in the search", watchlist, home, client(server), workers)
             assert len(scored) == SCORED_BEFORE_DEATH
             run_cycle(watchlist, home, client(server), listener, workers.get)
+        copy_scores(home, undisturbed)
+        run_and_die("before the upload", watchlist, undisturbed, client(server), workers)
         workers.close()
-        yield Drawn(CYCLE, server, home, Ledger(home.ledger), listener.said, scored)
+        yield Drawn(CYCLE, server, home, Ledger(home.ledger), listener.said, scored, undisturbed)
+
+
+def test_a_cycle_killed_in_the_search_ends_as_one_that_was_left_alone(finished: Drawn) -> None:
+    ledgers = finished.ledger, Ledger(finished.undisturbed.ledger)
+    assert ledgers[0].front(CYCLE) == ledgers[1].front(CYCLE)
+    gates = [ledger.kept(CYCLE, "gate", tuple[GateResult, ...]) for ledger in ledgers]
+    measured = [ledger.kept(CYCLE, "measured", tuple[MeasuredRow, ...]) for ledger in ledgers]
+    assert gates[0] == gates[1] is not None and measured[0] == measured[1] is not None
+    assert [ledger.count_evaluations() for ledger in ledgers] == [len(finished.scored)] * 2
+    files = [hash_files(home.release(CYCLE, finished.release.role)) for home in (finished.home, finished.undisturbed)]
+    differing = {name for name in files[0].keys() | files[1].keys() if files[0].get(name) != files[1].get(name)}
+    assert differing <= {"README.md"}, differing  # it has the seconds that the search took
 
 
 def test_a_merge_of_denoisers_is_published(finished: Drawn) -> None:
@@ -160,7 +186,7 @@ def test_the_card_shows_what_everybody_draws_from_the_same_noise_as_it_was_kept(
     release = finished.release
     gallery = finished.ledger.kept(CYCLE, f"gallery {release.role}", Gallery)
     assert gallery is not None and len(gallery.rows) == GALLERY_ROWS
-    assert [name for name, _ in gallery.columns] == [BASE, OIL, CHALK, "linear mean", release.recipe]
+    assert [name for name, _ in gallery.columns] == [BASE, OIL, CHALK, "task_arithmetic, weight 1", release.recipe]
     assert {row.item.skill for row in gallery.rows} == {"shapes", "places"}
     hub = finished.hub
     for name, content in gallery_files(gallery, release.repo):
