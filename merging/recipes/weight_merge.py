@@ -201,9 +201,13 @@ class WeightMerge:
     def describe(self) -> str:
         """The kind of merge in a few words: its method, the adapter of its last stage, its steps and its size."""
         stage = f", then {self.last_stage.adapter.location}" if self.last_stage else ""
-        steps = "" if self.steps is None else f", in {self.steps} step{'s' if self.steps > 1 else ''}"
-        size = "" if self.size is None else f", about {self.size} × {self.size} pixels"
-        return f"{self.method}{stage}{steps}{size}"
+        return ", ".join(filter(None, (f"{self.method}{stage}", self.describe_drawing())))
+
+    def describe_drawing(self) -> str:
+        """`in 4 steps, about 768 × 768 pixels`: what was found for drawing; "" if tasks say it."""
+        steps = "" if self.steps is None else f"in {self.steps} step{'s' if self.steps > 1 else ''}"
+        size = "" if self.size is None else f"about {self.size} × {self.size} pixels"
+        return ", ".join(filter(None, (steps, size)))
 
     def plan_files(self, weights: Mapping[ModelId, Weights], config_source: Path) -> FilePlan:
         """Plan the written model, as `plan_weight_merge` does."""

@@ -42,8 +42,8 @@ _EXACT = "# The exact recipe is in shoal.json.\n"
 def _notes(merge: WeightMerge) -> Iterator[str]:
     seed = f" --seed {merge.seed}" if METHODS[merge.method].draws else ""
     yield f"`shoal merge FILE FOLDER{seed}` makes the same weights from this file."
-    if merge.steps is not None:
-        yield f"It was searched for drawing in {merge.steps} step{'s' if merge.steps > 1 else ''}: no weight has that."
+    if drawing := merge.describe_drawing():
+        yield f"The search chose to draw {drawing}, which the files do not say: see the card's code."
 
 
 def _config(merge: WeightMerge, parts: PipelineParts, carrier: ModelId) -> dict[str, Any]:

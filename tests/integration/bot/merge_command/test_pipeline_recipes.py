@@ -94,7 +94,7 @@ def test_a_release_s_recipe_file_makes_every_file_of_it_again(bay: Path, sources
     if form == "encoder of another":
         groups = divide(sources, {"text encoder": B, "VAE": FILE})
         values = (("density", rows(groups, 1)), ("weight", rows(groups, 1)))
-        recipe = WeightMerge("dare_linear", (B,), A, groups, values, "bfloat16", 7, carrier=A, steps=4)
+        recipe = WeightMerge("dare_linear", (B,), A, groups, values, "bfloat16", 7, carrier=A, steps=4, size=16)
     elif form == "merged encoder":
         groups = divide(sources, {"VAE": B})
         values = (("weight", rows(groups, 2)),)
@@ -104,7 +104,9 @@ def test_a_release_s_recipe_file_makes_every_file_of_it_again(bay: Path, sources
         recipe = replace(WeightMerge.single(STYLED, groups, "float32", carrier=A), last_stage=stage)
     folder, again = bay / form, bay / f"{form} again"
     write_release(recipe, sources, folder, {}, config_source=sources[A].folder)
-    (bay / f"{form}.yml").write_bytes((folder / RECIPE_NAME).read_bytes())
+    text = (folder / RECIPE_NAME).read_text(encoding="utf-8")
+    assert ("# The search chose to draw in 4 steps, about 16 × 16 pixels," in text) == (recipe.steps == 4)
+    (bay / f"{form}.yml").write_text(text, encoding="utf-8")
     merged = merge(bay / f"{form}.yml", again, recipe.seed)
     assert merged.plan.remarks == ()
     assert hashes(again) == hashes(folder)
