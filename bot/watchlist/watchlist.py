@@ -132,10 +132,11 @@ class Watchlist(Section):
                 section = section[name]
             if section[key] == default:
                 del section[key]
-        stage = values["search"].get("last_stage")
-        for source in [*values["pinned"], *([stage["adapter"]] if stage else [])]:
+        for source in values["pinned"]:
             if source["file"] is None:
                 del source["file"]
+        if stage := values["search"].get("last_stage"):
+            stage["file"] = stage["adapter"].pop("file")  # where it was written before adapters had short forms
         return values
 
     @property

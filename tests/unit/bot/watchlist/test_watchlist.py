@@ -372,6 +372,10 @@ def test_the_digest_moves_with_what_is_searched_and_not_with_where_it_goes(tmp_p
     assert digest(same) == digest(GOOD)
     assert digest(GOOD + "search: {seed: 2}\n") != digest(GOOD)
     assert digest(GOOD + "kind: language\n") == digest(GOOD)
+    staged = load_watchlist_of(tmp_path, GOOD + "pinned: [a/b]\nsearch: {last_stage: {adapter: a/c}}\n").digested
+    adapter = {"repo": "a/c", "revision": None, "licence": None}
+    assert staged["search"]["last_stage"] == {"adapter": adapter, "file": None, "scale": [1.0, 1.0]}
+    assert staged["pinned"] == [adapter | {"repo": "a/b"}]
 
 
 def test_reading_a_watchlist_loads_nothing_heavy():
