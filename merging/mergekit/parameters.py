@@ -34,6 +34,16 @@ def read_setting(data: object, parameter: Parameter) -> tuple[Setting, list[Wron
     return (Condition((), values),), wrong
 
 
+def read_number(data: object) -> float | None:
+    """A number; None if it is none that a float can be. YAML 1.1 reads numbers such as 1e-5 as texts."""
+    if isinstance(data, bool) or not isinstance(data, int | float | str):
+        return None
+    try:
+        return float(data)
+    except (ValueError, OverflowError):  # a word; a whole number of hundreds of digits
+        return None
+
+
 def spell_value(parameter: Parameter, value: float) -> Scalar:
     """A parameter's value as it is written."""
     spell: Mapping[str, Callable[[float], Scalar]] = {"switch": bool, "count": int, "number": float}
@@ -113,12 +123,7 @@ def _values(data: object, path: KeyPath, parameter: Parameter) -> tuple[tuple[Sc
 
 
 def _scalar(data: object, parameter: Parameter) -> Scalar | None:
-    """A value of the parameter's kind; None if it is of another. YAML 1.1 reads numbers such as 1e-5 as texts."""
+    """A value of the parameter's kind; None if it is of another."""
     if parameter.kind == "switch":
         return bool(data) if isinstance(data, bool | int | float) and data in (0, 1) else None
-    if isinstance(data, bool) or not isinstance(data, int | float | str):
-        return None
-    try:
-        return float(data)
-    except ValueError:
-        return None
+    return read_number(data)

@@ -5,6 +5,7 @@ Reading is pure. Keys for what shoal cannot do are faults; keys without effect a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -33,7 +34,7 @@ from merging.mergekit.config import (
     dotted,
 )
 from merging.mergekit.module_names import PIPELINE_MODULES, is_one_model, module_names
-from merging.mergekit.parameters import EVERY_PARAMETER, read_setting, slice_fault
+from merging.mergekit.parameters import EVERY_PARAMETER, read_number, read_setting, slice_fault
 from merging.mergekit.remedies import NOT_DONE, OTHER_FILES, describe_value, remedy_for_key, suggest
 from merging.methods import METHODS
 from merging.recipes.last_stage import LastStage
@@ -351,11 +352,11 @@ class _Reader:
         if model.adapter is None:
             self.fault((*place, "model"), str(model), "name a model with an adapter, as base+lora")
             return None
-        try:
-            return LastStage(model, float("nan" if isinstance(scale, bool) else scale))
-        except (TypeError, ValueError, MergingError):
-            self.fault((*place, "scale"), describe_value(scale), "write a number other than 0")
+        number = read_number(scale)
+        if not number or not math.isfinite(number):
+            self.fault((*place, "scale"), describe_value(scale), "write a finite number other than 0")
             return None
+        return LastStage(model, number)
 
     def optional_model(self, keys: Mapping[str, Any], key: str, path: KeyPath) -> ModelId | None:
         return None if keys.get(key) is None else self.model(keys[key], (*path, key))

@@ -87,8 +87,14 @@ def test_spellings_of_one_model_are_one_model_and_their_mentions_stay_as_they_ar
             "[mlp, '']: write a part of a tensor's name, such as self_attn, or a list of parts that it must all have",
         ),
         ({"last_stage": {"model": "reef/cod"}}, "last_stage.model", "reef/cod: name a model with an adapter, as base+"),
-        ({"last_stage": {"model": "a+b", "scale": 0}}, "last_stage.scale", "0: write a number other than 0"),
-        ({"last_stage": {"model": "a+b", "scale": True}}, "last_stage.scale", "true: write a number other than 0"),
+        ({"last_stage": {"model": "a+b", "scale": 0}}, "last_stage.scale", "0: write a finite number other than 0"),
+        ({"last_stage": {"model": "a+b", "scale": 10**400}}, "last_stage.scale", "1000000000"),
+        ({"parameters": {"lambda": 10**400}}, "parameters.lambda", "1000000000"),
+        (
+            {"last_stage": {"model": "a+b", "scale": True}},
+            "last_stage.scale",
+            "true: write a finite number other",
+        ),
         ({"last_stage": "a+b"}, "last_stage", "'a+b': write `key: value` lines below it"),
         (
             {"tokenizer_source": "union", "tokenizer": {}},
