@@ -77,7 +77,7 @@ def _report_usage(error: typer.TyperException) -> None:
 def quiet_libraries() -> None:
     """Silence what libraries report below an error; -W and PYTHONWARNINGS still take effect."""
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
-    for library in ("HF_HUB", "TRANSFORMERS", "DATASETS"):
+    for library in ("HF_HUB", "TRANSFORMERS", "DIFFUSERS", "DATASETS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

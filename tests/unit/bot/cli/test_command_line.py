@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
+from bot.cli.exits import quiet_libraries
 from bot.cli.output import show_page
 from bot.cli.releases.export import describe_export
 from bot.cycle.past.export import Exported
@@ -185,6 +188,20 @@ def test_init_asks_on_a_terminal(shoal: Run, tmp_path: Path, monkeypatch: pytest
 def test_a_path_is_printed_as_it_is_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
     show_page(describe_export(Exported("small-1", 3, "r" * 64, "merges/[bold]", {})))
     assert capsys.readouterr().out == f"merges/[bold]: front member 3 of small-1, recipe {'r' * 12}, as a recipe\n"
+
+
+def test_libraries_are_asked_for_errors_alone_unless_the_environment_asks_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    libraries = [f"{name}_VERBOSITY" for name in ("HF_HUB", "TRANSFORMERS", "DIFFUSERS", "DATASETS")]
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
+    for name in libraries:
+        monkeypatch.setenv(name, "")  # so that it is afterwards as before
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "info")
+    with warnings.catch_warnings():
+        quiet_libraries()
+    assert [os.environ[name] for name in libraries] == ["error", "info", "error", "error"]
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
