@@ -112,6 +112,19 @@ def _add_sketches(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE item_scores ADD COLUMN sketch VARCHAR")
 
 
+def _name_files_with_repos(connection: Connection) -> None:
+    """From ledgers before watchlists named a file with its repo, and pools said that a file that is meant is a LoRA."""
+    renamed = """UPDATE stages SET value = replace(value, '"adapter_file":', '"lora_file":')"""
+    connection.exec_driver_sql(f"{renamed} WHERE stage IN ('family', 'pool')")
+    for cycle, text in connection.exec_driver_sql("SELECT cycle, value FROM stages WHERE stage = 'watchlist'").all():
+        watchlist = json.loads(text)
+        last_stage = watchlist["search"].get("last_stage")
+        if last_stage and "file" in last_stage:
+            last_stage["adapter"]["file"] = last_stage.pop("file")
+            update = "UPDATE stages SET value = ? WHERE cycle = ? AND stage = 'watchlist'"
+            connection.exec_driver_sql(update, (json.dumps(watchlist), cycle))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _add_schema_version,
     _add_states,
@@ -120,6 +133,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _add_ticks,
     _add_closings,
     _add_sketches,
+    _name_files_with_repos,
 )
 """MIGRATIONS[n] turns schema n into n + 1."""
 

@@ -122,6 +122,25 @@ def test_pull_requests_and_requests_of_an_older_ledger_are_read(home: Home) -> N
     assert (request.who, request.edits, request.over_changes) == ("ann", "", False)
 
 
+def test_files_that_an_older_ledger_names_apart_from_their_repos_are_read(home: Home) -> None:
+    """Of a last stage's adapter in a watchlist, and of a LoRA in a pool."""
+    ledger = Ledger(home.ledger)
+    watchlist = ledger.kept("demo-1", "watchlist", Watchlist)
+    assert watchlist is not None
+    values = watchlist.model_dump(mode="json")
+    adapter = {"repo": "o/style", "revision": None, "licence": None}
+    values["search"]["last_stage"] = {"adapter": adapter, "file": "style.safetensors", "scale": [1.0, 1.0]}
+    ledger.keep("demo-1", "watchlist", values, dict[str, object])
+    ledger.keep("demo-1", "pool", {"adapter_file": "style.safetensors"}, dict[str, object])
+    ledger.close()
+    execute(home, "ALTER TABLE item_scores DROP COLUMN sketch; PRAGMA user_version = 6")
+    ledger = Ledger(home.ledger)
+    found = ledger.kept("demo-1", "watchlist", Watchlist)
+    assert found is not None and found.search.last_stage is not None
+    assert found.search.last_stage.adapter.file == "style.safetensors"
+    assert ledger.kept("demo-1", "pool", dict[str, object]) == {"lora_file": "style.safetensors"}
+
+
 def test_an_old_ledger_is_brought_up_to_date_once(home: Home) -> None:
     Ledger(home.ledger).close()
     before = contents(home)
