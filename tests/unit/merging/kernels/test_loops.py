@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,14 +15,28 @@ from merging.kernels.arguments import compiled, pointers_to
 from merging.kernels.inputs import Draw, Inputs
 from merging.kernels.loops import BLOCK
 from merging.kernels.sums import Combination, blend
+from merging.sources.weights import AdaptedTensor
 
 RANDOM = np.random.default_rng(1)
 COUNT = 3 * BLOCK + 17
 
 
-def inputs(sources: list[Tensor], dtype: torch.dtype) -> Inputs:
+DTYPES = [(torch.bfloat16,) * 4, (torch.float16,) * 4, (torch.float32, torch.bfloat16, torch.float16, torch.float64)]
+"""Of a base and three sources, of which the first two are added in one pass."""
+
+
+def inputs(sources: list[Tensor], dtype: torch.dtype, base: Tensor | None = None) -> Inputs:
+    """Inputs of a merge; with a base, the second source is an adapter's difference from it."""
     names = tuple(f"source {number}" for number in range(len(sources)))
-    return Inputs({}, lambda number: sources[number], None, Draw(0, "a.weight", names), dtype)
+    plain = Inputs({}, lambda number: sources[number], None, Draw(0, "a.weight", names), dtype)
+    if base is None:
+        return plain
+    starts = tuple("base" if number == 1 else name for number, name in enumerate(names))
+
+    def load_adapted(number: int) -> AdaptedTensor | None:
+        return AdaptedTensor(base, sources[number]) if number == 1 else None
+
+    return replace(plain, load_base=lambda: base, base="base", starts=starts, load_adapted=load_adapted)
 
 
 def test_kernels_are_compiled_where_nothing_can_be_kept_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,30 +81,36 @@ def test_what_would_be_rounded_to_infinity_is_refused(dtype: torch.dtype, larges
                 blend(inputs([numbers], dtype), {0: 1.0}, None)
 
 
-def test_sums_round_after_every_product_and_every_sum_as_torch_does() -> None:
-    dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+@pytest.mark.parametrize("dtypes", DTYPES)
+def test_sums_round_after_every_product_and_every_sum_as_torch_does(dtypes: tuple[torch.dtype, ...]) -> None:
     base, *sources = (torch.from_numpy(RANDOM.standard_normal(COUNT)).to(dtype) for dtype in dtypes)
     weights = (0.3, -0.7, 1.1)
-    expected = torch.zeros(COUNT)
-    for source, weight in zip(sources, weights, strict=True):
-        expected = expected + (source.float() - base.float()) * weight
-    expected = expected / 0.7 * 1.3 + base.float()
     rule = Combination(divisor=0.7, scale=1.3)
-    merged = blend(inputs(sources, torch.float32), dict(enumerate(weights)), base, rule=rule)
-    assert torch.equal(merged, expected)
+    for is_difference in (False, True):
+        given = inputs(sources, torch.float32, base if is_difference else None)
+        expected = torch.zeros(COUNT)
+        for number, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+            start = torch.zeros(COUNT) if is_difference and number == 1 else base.float()
+            expected = expected + (source.float() - start) * weight
+        merged = blend(given, dict(enumerate(weights)), base, rule=rule)
+        assert torch.equal(merged, expected / 0.7 * 1.3 + base.float())
 
 
-def test_elections_sum_up_what_has_the_sign_of_the_whole() -> None:
-    base, *sources = (torch.from_numpy(RANDOM.integers(-3, 4, COUNT)).bfloat16() for _ in range(4))
+@pytest.mark.parametrize("dtypes", DTYPES)
+def test_elections_sum_up_what_has_the_sign_of_the_whole(dtypes: tuple[torch.dtype, ...]) -> None:
+    base, *sources = (torch.from_numpy(RANDOM.integers(-3, 4, COUNT)).to(dtype) for dtype in dtypes)
     weights = torch.tensor([0.5, 0.25, -0.75])
-    differences = (torch.stack(sources).float() - base.float()) * weights[:, None]
-    sign = torch.where(differences.sum(0) >= 0, 1, -1)
-    taken = differences * sign > 0
-    total, divisor = (differences * taken).sum(0), (weights[:, None] * taken).sum(0)
-    given = inputs(sources, torch.float32), dict(enumerate(weights.tolist())), base
-    assert torch.equal(blend(*given, rule=Combination(elect=True)), total + base.float())
-    shared = total / torch.where(divisor == 0, 1, divisor) + base.float()
-    assert torch.equal(blend(*given, rule=Combination(elect=True, by_weight=True)), shared)
+    for is_difference in (False, True):
+        starts = torch.stack([base.float(), base.float() * (not is_difference), base.float()])
+        differences = (torch.stack([one.float() for one in sources]) - starts) * weights[:, None]
+        sign = torch.where(differences.sum(0) >= 0, 1, -1)
+        taken = differences * sign > 0
+        total, divisor = (differences * taken).sum(0), (weights[:, None] * taken).sum(0)
+        merge = inputs(sources, torch.float32, base if is_difference else None)
+        given = merge, dict(enumerate(weights.tolist())), base
+        assert torch.equal(blend(*given, rule=Combination(elect=True)), total + base.float())
+        shared = total / torch.where(divisor == 0, 1, divisor) + base.float()
+        assert torch.equal(blend(*given, rule=Combination(elect=True, by_weight=True)), shared)
 
 
 def test_scalar_products_are_those_of_numpy() -> None:
