@@ -12,7 +12,7 @@ from bot.watchlist.domain import Reference
 from bot.watchlist.item_counts import find_hopeless_counts
 from bot.watchlist.licence_ids import LICENCES, LicenceKind
 from bot.watchlist.schedule.cron import standard_trigger
-from bot.watchlist.sections import PinnedModel, SkillSection
+from bot.watchlist.sections import PinnedModel, PinnedSource, SkillSection
 from bot.watchlist.values import LICENCE_IDS, TYPOGRAPHIC_QUOTE
 from bot.watchlist.watchlist import Watchlist
 from bot.watchlist.words import suggest_word
@@ -119,8 +119,10 @@ def _carrier_named_otherwise(watchlist: Watchlist) -> Iterator[Contradiction]:
     for key, model in others:
         if carrier == "auto" or model.repo != carrier.repo:
             continue
-        if model.model_dump(exclude_none=True) != carrier.model_dump(exclude_none=True):
-            yield ("carrier",), f"is {key} too, with another revision, licence or file; write the same in both"
+        if isinstance(model, PinnedSource) and model.file is not None:
+            yield ("carrier",), f"is {key} too, of which one file is meant; leave it out there, or name another"
+        elif model.model_dump(exclude_none=True) != carrier.model_dump(exclude_none=True):
+            yield ("carrier",), f"is {key} too, with another revision or licence; write the same in both"
 
 
 def _unread_with_this_kind(watchlist: Watchlist) -> Iterator[Contradiction]:

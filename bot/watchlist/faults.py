@@ -46,7 +46,12 @@ def describe_faults(error: ValidationError, file: YamlFile, model: type[BaseMode
 
 def describe_contradictions(found: Iterable[Contradiction], file: YamlFile) -> str:
     """All contradictions, a line each, in the file's order."""
-    return _lines(found, file)
+    return _lines(((_as_written(path, file), reason) for path, reason in found), file)
+
+
+def _as_written(path: KeyPath, file: YamlFile) -> KeyPath:
+    """The key in the file; that of the text, such as owner/name, which stands there for a whole group of keys."""
+    return next((path[:end] for end in range(1, len(path)) if isinstance(file.value(path[:end]), str)), path)
 
 
 def _lines(faults: Iterable[tuple[KeyPath, str]], file: YamlFile) -> str:

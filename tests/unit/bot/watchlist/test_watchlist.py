@@ -335,6 +335,16 @@ def test_what_to_watch_is_checked_before_the_hub_is_asked(faults_of, watch, expe
     assert expected in fault
 
 
+def test_what_a_short_form_stands_for_is_named_as_it_is_written(faults_of):
+    of_files = changed("{tags: [fish]}", "{tags: [fish]}\nkind: image\npinned: [me/a:x.safetensors, OTHER]")
+    (fault,) = faults_of(of_files.replace("OTHER", "me/a:y.safetensors"))
+    assert "pinned[1]: got 'me/a:y.safetensors': is pinned twice, and a pool has one file of a repo" in fault
+    (fault,) = faults_of(changed("{tags: [fish]}", "{tags: [fish]}\npinned: [me/a:x.safetensors]"))
+    assert "pinned[0]: got 'me/a:x.safetensors': is not read where kind is language" in fault
+    (fault,) = faults_of(of_files.replace("OTHER", "me/b") + "carrier: me/a\n")
+    assert "carrier: got 'me/a': is pinned[0] too, of which one file is meant; leave it out there" in fault
+
+
 def test_a_file_that_finds_nothing_is_told_what_to_add(faults_of):
     nothing = changed("watch: {tags: [fish]}\n", "")
     (fault,) = faults_of(nothing)
