@@ -248,7 +248,7 @@ def _find_drawing_fault(painter: Painter, sampler: Sampler, prompt: str, own: Ow
     if own.size is not None and (reason := draws_in_sizes_of_its_own(painter, sampler)):
         return reason
     reason = find_reason(painter, sampler, prompt)
-    return reason and f"in {sampler.steps} steps at {sampler.width} × {sampler.height} pixels: {reason}"
+    return reason and f"in {sampler.steps} steps {_pixels(sampler)}: {reason}"
 
 
 def _try_rules(loaded: LoadedPictures) -> None:
@@ -260,7 +260,11 @@ def _try_rules(loaded: LoadedPictures) -> None:
             try:
                 JudgeDesk(judge, None, task.metrics, rows, task.sampler.size).open("cpu")
             except EvaluationError as error:
-                raise EvaluationError(f"task {task.name}: {error}") from error
+                raise EvaluationError(f"task {task.name}: {_pixels(task.sampler)}: {error}") from error
+
+
+def _pixels(sampler: Sampler) -> str:
+    return f"at {sampler.width} × {sampler.height} pixels"
 
 
 def _describe_use(skill: Skill, use: SkillTask, loaded: LoadedPictures, division: Division) -> TaskDescription:

@@ -50,4 +50,5 @@ def try_drawing(suite: TaskSuite, model: WrappedModel, drawing: SearchedDrawing)
                 suite.try_out(model, own)
             except EvaluationError as error:
                 fault, *_ = str(error).splitlines()
-                raise UnfitValueError(("search", key), str(own.steps or own.size), fault) from error
+                remedy = "search others, or correct the task"
+                raise UnfitValueError(("search", key), str(own.steps or own.size), f"{fault}; {remedy}") from error

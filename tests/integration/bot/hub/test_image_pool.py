@@ -513,7 +513,7 @@ def test_a_pinned_source_may_be_one_file_of_a_repo(
     assert str(more) == f"reef/more@{more.revision}:lora_three.safetensors"
     # What an earlier cycle found of another file of a repo is no reason.
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    damaged = {"reef/pile": "a.safetensors", "reef/more": "lora_three.safetensors"}
+    damaged = {"reef/pile": "crab.safetensors", "reef/more": "lora_three.safetensors"}
     verdicts = [
         Verdict(repo, by_repo[repo].revision, False, f"damaged: {IN_FILE}{file}: it is shorter")
         for repo, file in damaged.items()
@@ -564,6 +564,7 @@ def test_settings_with_which_nothing_can_be_drawn_are_told_before_anything_is_fe
     skipping, spacing = stop("colours", "skipping", "spacing").splitlines()
     assert skipping.startswith("task skipping: sampler.options.clip_skip: got 9: StableDiffusionPipeline cannot draw")
     assert spacing.startswith("task spacing: sampler.scheduler.timestep_spacing: got sideways: ")
-    assert stop("colours", picture_sizes=[16, 20], racing=None).startswith(
+    stopped = stop("colours", picture_sizes=[16, 20], racing=None)
+    assert stopped.endswith("; search others, or correct the task") and stopped.startswith(
         "search.picture_sizes: got 20: task colours: in 2 steps at 20 × 20 pixels: StableDiffusionPipeline does not "
     )
