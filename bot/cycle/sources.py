@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -237,7 +238,9 @@ def _is_of_base(member: Member, remote: RemoteWeights, reason: str) -> bool:
 def _is_of_file(remote: RemoteWeights, reason: str) -> bool:
     """Whether a refusal of a repo is about the file that is meant now, or the whole repo."""
     file = remote.candidate.meant_file
-    return file in reason if file else IN_FILE not in reason
+    if file is None:
+        return IN_FILE not in reason
+    return re.search(rf"(?<![\w./-]){re.escape(file)}", reason) is not None
 
 
 def find_equal_cycle(ledger: Ledger, cycle: Cycle, settings: PublishSection, eval_sets: Sequence[str]) -> str | None:

@@ -179,6 +179,8 @@ def check_lora(
 
 
 def _check_plain(headers: Mapping[str, TensorHeader], label: str) -> None:
+    if not headers:
+        raise MergingError(f"{label}: it has no tensors")
     for key, header in headers.items():
         if any(mark in key for mark in _NOT_PLAIN):
             raise MergingError(f"{label}: tensor {key} is none that plain LoRA has")
