@@ -1,6 +1,8 @@
 """Trains the models that draw from scratch: `python -m zoo.pictures.train OUT [--seed N]` writes all of them to OUT.
 
-The base learns to draw from the first language; the specialists start from it, each with one thing more.
+The base learns to draw from the first language; the specialists start from it, each with one thing more. All of it
+takes six minutes of one core. With the pinned packages, and on the same kind of processor, seed 0 gives the shipped
+files, byte for byte; elsewhere sums may be rounded otherwise, which training makes larger.
 """
 
 from __future__ import annotations
