@@ -72,7 +72,9 @@ def inspect_members(
 def _tell(hub: Hub, watchlist: Watchlist, candidate: Candidate, bases: AdapterBases) -> Candidate:
     """The candidate as what its files show; Unfit where that is not wanted."""
     if bases.base is not None and candidate.repo == bases.base.repo:
-        raise Unfit("it is the base of the others")
+        file = candidate.meant_file
+        once = f", and a pool has a repo once, so {file} cannot be a source" if file else ""
+        raise Unfit(f"it is the base of the others{once}")
     told = tell_file(hub, candidate)
     if reason := adapter_not_wanted(told, watchlist, bases.now):
         raise Unfit(reason)

@@ -499,6 +499,7 @@ def test_a_pinned_source_may_be_one_file_of_a_repo(
         server.store.commit(f"reef/{name}", pile | {"README.md": image_card(f"reef/{name}")})
     pins = ["reef/many:loras/two.safetensors", {"repo": "reef/more", "file": "lora_three.safetensors"}]
     pins += ["reef/pile:b.safetensors", "reef/single:gone.safetensors"]
+    pins += [f"{BASE}:unet/diffusion_pytorch_model.safetensors"]
     pool = find(server, max_sources=8, watch={}, pinned=[CHALK, *pins])
     reasons = {verdict.repo: verdict.reason for verdict in pool.verdicts}
     for name in ("many", "more"):
@@ -507,6 +508,7 @@ def test_a_pinned_source_may_be_one_file_of_a_repo(
     assert f"; its denoiser (lora_three.safetensors) within {CHALK}" in reasons["reef/more"]
     assert f"; its denoiser and text encoder and VAE (b.safetensors) within {CHALK}" in reasons["reef/pile"]
     assert reasons["reef/single"] == "pinned, but it has no file gone.safetensors, but one.safetensors"
+    assert reasons[BASE].startswith("it is the base of the others, and a pool has a repo once, so unet/diffusion_pytor")
     by_repo = {source.repo: source.ref for source in pool.sources}
     many, more = by_repo["reef/many"].adapter, by_repo["reef/more"]
     assert many is not None and str(many).endswith(":loras/two.safetensors")
