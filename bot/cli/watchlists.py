@@ -109,9 +109,10 @@ def init_command(
         str | None, typer.Option(help="Where to publish; default: nowhere yet.", show_default=False)
     ] = None,
 ) -> None:
-    """Write a first watchlist, with comments.
+    """Write a first watchlist of language models, with comments.
 
-    On a terminal it asks for whatever is not given as an option. An existing file is never overwritten.
+    For models that see or draw, start from one of the files in `watchlists/`. On a terminal it asks for whatever is
+    not given as an option. An existing file is never overwritten.
 
     Example: `shoal init my.yml --base HuggingFaceTB/SmolLM2-360M`
     """

@@ -222,7 +222,7 @@ def _reviewed_cycle(ledger: Ledger, cycle: str) -> Cycle:
     if entry.state not in REVIEWED:
         off = "; publishing was off: set publish.mode in its watchlist, and run that again"
         why = off if entry.state is State.WRITTEN else ""
-        raise ShoalError(f"cycle {cycle}: is {entry.state}, not waiting for review{why}")
+        raise ShoalError(f"cycle {cycle}: no release waits for review, as its state is {str(entry.state)!r}{why}")
     return entry
 
 

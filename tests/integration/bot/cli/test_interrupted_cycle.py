@@ -88,7 +88,7 @@ def test_a_cycle_is_interrupted_resumed_stopped_published_by_hand_and_shown(here
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("shoal: interrupted; nothing is lost") and "Traceback" not in err
     fault = one_line_error(here("publish", "small-1", *story.where, token=TOKEN))
-    assert "is running, not waiting for review" in fault
+    assert "no release waits for review, as its state is 'running'" in fault
 
     # The schedule resumes it at its start, and that is what was asked for.
     make_run_request(ledger, "small", "ann")

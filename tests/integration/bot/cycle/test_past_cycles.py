@@ -292,7 +292,7 @@ def test_a_deleted_card_is_written_again_without_its_sources(desk: Desk) -> None
 
 def test_a_cycle_that_is_not_to_be_reviewed_says_its_state(desk: Desk) -> None:
     desk.ledger.finish(CYCLE, State.WRITTEN, "", NOON)
-    with pytest.raises(ShoalError, match=r"is written, not waiting for review; publishing was off: set publish\.mode"):
+    with pytest.raises(ShoalError, match=r"its state is 'written'; publishing was off: set publish\.mode"):
         desk.publish()
 
 
