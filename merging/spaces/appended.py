@@ -221,9 +221,18 @@ class AppendedSpace:
         return self.number.plain(self.merges)
 
     def seeds(self) -> tuple[Genome, ...]:
-        """The seeds of the merges with the number's first values, by turns."""
-        turns = cycle(self.number.starts)
+        """The seeds of the merges with the number's first values by turns, each with all of another's."""
+        turns = (start for start in cycle(self.number.starts) for _ in range(self._inner_turns))
         return tuple(self._joined(genome, start) for genome, start in zip(self.merges.seeds(), turns, strict=False))
+
+    @property
+    def _turns(self) -> int:
+        """Number of seeds after which their numbers come again."""
+        return self._inner_turns * len(self.number.starts)
+
+    @property
+    def _inner_turns(self) -> int:
+        return self.merges._turns if isinstance(self.merges, AppendedSpace) else 1
 
     def random_genomes(self, random: np.random.Generator) -> Iterator[Genome]:
         """Random genomes without end: the merges' own, and any value."""
