@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import ADAPTER_CONFIG, Candidate
 from bot.hub.inspection.member import Adaptation, Member, RemoteWeights, Unfit
-from bot.hub.inspection.reading import check_measured, read_adapter_headers, read_tokenizer
+from bot.hub.inspection.reading import check_measured, read_adapter_headers, read_tokenizer, reading_files
 from bot.watchlist.sections import PinnedModel
-from merging.errors import MergingError
 from merging.sources.adapter_plan import plan_adapter
 from merging.sources.header_names import name_adapter_headers
 from merging.sources.json_object import parse_json_object
@@ -54,7 +52,7 @@ def inspect_adapter(hub: Hub, candidate: Candidate, settings: AdapterSettings, b
         Unfit: it does not fit the base, or comes with a tokenizer by which the base's embeddings mean something else.
         ShoalError: the Hub cannot be asked.
     """
-    try:
+    with reading_files(candidate):
         headers = read_adapter_headers(hub, candidate)
         named = name_adapter_headers(base.config, headers, base.repo)
         plan_adapter(f"on its base {base.repo}", settings.config, named, base.headers)
@@ -62,23 +60,15 @@ def inspect_adapter(hub: Hub, candidate: Candidate, settings: AdapterSettings, b
             own, _ = read_tokenizer(hub, candidate)
             if own is not None and (difference := tokenizer_mismatch(base.tokenizer, own)):
                 raise Unfit(f"its tokenizer is not that of its base {base.repo}: {difference}")
-    except MergingError as error:
-        raise Unfit(plain(str(error))) from error
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
     (files,) = base.remotes  # a whole model's
     adaptation = Adaptation(files, RemoteWeights(candidate, headers))
     return replace(base, candidate=candidate, adaptation=adaptation)
 
 
 def _read_config(hub: Hub, candidate: Candidate) -> dict[str, object]:
-    try:
+    with reading_files(candidate):
         content = hub.read(candidate.repo, candidate.sha, ADAPTER_CONFIG)
         return parse_json_object(f"its {ADAPTER_CONFIG}", content)
-    except MergingError as error:
-        raise Unfit(plain(str(error))) from error
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
 def _named_base(config: Mapping[str, object]) -> PinnedModel:

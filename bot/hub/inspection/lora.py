@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate
 from bot.hub.discovery.meant_files import with_checkpoint, with_lora
 from bot.hub.inspection.member import RemoteWeights, Unfit
-from bot.hub.inspection.reading import read_remote_headers
+from bot.hub.inspection.reading import read_remote_headers, reading_files
 from merging.errors import MergingError
 from merging.pipelines.index import DENOISER, component_name
 from merging.sources.family import TensorHeader
@@ -34,10 +33,8 @@ def tell_file(hub: Hub, candidate: Candidate) -> Candidate:
     """
     if (file := candidate.meant_file) is None:
         return candidate
-    try:
+    with reading_files(candidate):
         headers = read_remote_headers(hub, candidate, file)
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
     return (with_lora if any("lora" in name for name in headers) else with_checkpoint)(candidate, file)
 
 
@@ -58,12 +55,8 @@ def inspect_lora(
     assert file is not None  # chosen before
     if (found := candidate.file(file)) is None or found.size is None:
         raise Unfit(f"the Hub does not give the size of its {file}")
-    try:
+    with reading_files(candidate):
         headers = read_remote_headers(hub, candidate, file)
         changed = check_lora(config, base, headers, f"its {file}")
-    except MergingError as error:
-        raise Unfit(plain(str(error))) from error
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
     components = {component_name(name.partition(".")[0]) for name in changed}
     return RemoteWeights(candidate, headers), tuple(sorted(components, key=lambda name: (name != DENOISER, name)))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.hub.answers.failures import HubForbidden, HubNotFound, HubRefused, TransferFailed
 from bot.hub.client import Hub
 from bot.hub.discovery.candidate import Candidate
 from bot.hub.discovery.meant_files import with_checkpoint, with_denoiser
@@ -18,6 +17,7 @@ from bot.hub.inspection.reading import (
     read_remote_headers,
     read_remote_json,
     read_shards,
+    reading_files,
 )
 from merging.errors import MergingError
 from merging.kinds import KINDS
@@ -50,7 +50,7 @@ def read_part(hub: Hub, candidate: Candidate) -> RemoteWeights:
     if reason := first_refusal_among(PART, candidate):
         raise Unfit(f"{reason}; name another model")
     check_measured(candidate)
-    try:
+    with reading_files(candidate):
         if (file := candidate.checkpoint_file) is not None:
             return RemoteWeights(candidate, read_remote_headers(hub, candidate, file))
         paths = [one.path for one in candidate.files]
@@ -59,10 +59,6 @@ def read_part(hub: Hub, candidate: Candidate) -> RemoteWeights:
         single, index = _within(place, files.single), _within(place, files.index)
         shards = read_shards(hub, candidate, single, index, read_remote_headers)
         return RemoteWeights(candidate, {name: one for headers in shards.values() for name, one in headers.items()})
-    except MergingError as error:
-        raise Unfit(plain(str(error))) from error
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
 def inspect_part(
@@ -79,17 +75,13 @@ def inspect_part(
 
     remote = read_part(hub, candidate)
     weights = HeaderOnlyWeights(candidate.repo, remote.headers)
-    try:
+    with reading_files(candidate):
         if (file := candidate.checkpoint_file) is not None:
             return remote, convert_single_file(Path(file), weights, carrier, label, leave_misfits=leave_misfits)
         place = find_lone_denoiser(one.path for one in candidate.files) or ""
         config = read_remote_json(hub, candidate, _within(place, CONFIG))
         check_config(config)
         return remote, place_denoiser(Path(candidate.repo), weights, carrier, config)
-    except MergingError as error:
-        raise Unfit(plain(str(error))) from error
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
 def inspect_within(hub: Hub, candidate: Candidate, carrier: Member) -> Member:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +35,17 @@ MAX_SHARDS = 200
 _CODE_POINTERS = ("auto_map", "custom_pipelines")
 
 
+@contextmanager
+def reading_files(candidate: Candidate) -> Iterator[None]:
+    """Files of a candidate are read in the block: Unfit for one that is broken, or that the Hub does not give."""
+    try:
+        yield
+    except (MergingError, RecursionError) as error:
+        raise Unfit(plain(str(error))) from error
+    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
+        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
+
+
 def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
     """Read config.json, the tokenizer, the safetensors headers and the small files at the candidate's commit.
 
@@ -42,7 +54,7 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
         ShoalError: the Hub cannot be asked.
     """
     check_measured(candidate)
-    try:
+    with reading_files(candidate):
         if candidate.is_pipeline:
             from bot.hub.inspection.pipeline import inspect_pipeline
 
@@ -78,10 +90,6 @@ def inspect_candidate(hub: Hub, candidate: Candidate) -> Member:
             stored=None if headers.keys() == stored.keys() else stored,
             processor=processor,
         )
-    except (MergingError, RecursionError) as error:
-        raise Unfit(str(error)) from error
-    except (HubNotFound, HubForbidden, HubRefused, TransferFailed) as error:
-        raise Unfit(f"found, but {str(error).removeprefix(f'{candidate.repo}: ')}") from error
 
 
 def _name_parts(
